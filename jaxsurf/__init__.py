@@ -1,0 +1,1 @@
+"""Faithful interpolation between images."""

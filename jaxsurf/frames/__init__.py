@@ -1,0 +1,1 @@
+"""From a latent path to an animation."""

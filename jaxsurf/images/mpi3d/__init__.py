@@ -1,0 +1,1 @@
+"""MPI3D as a TensorFlow Datasets builder that needs no TensorFlow."""

@@ -1,0 +1,1 @@
+"""From latent codes to a path over the manifold."""

@@ -1,0 +1,1 @@
+"""The whole roads, from typed configs to files."""

@@ -1,0 +1,160 @@
+"""The working directory: what its files are called, and how they are written.
+
+Every file is written under a temporary name beside its place and renamed, so that a reader never
+sees half a file and a crash never spoils an older one. Fingerprints are hexadecimal SHA-256
+digests, cut to 16 characters (64 bits: collisions by accident are out of the question).
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsurf.errors import UserError
+
+
+@dataclass(frozen=True)
+class WorkDir:
+    """The names of everything that a run leaves behind."""
+
+    root: Path
+
+    @property
+    def config(self) -> Path:
+        """Resolved configuration, versions and data fingerprint."""
+        return self.root / "config.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """One folder a saved step."""
+        return self.root / "checkpoints"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object a log interval."""
+        return self.root / "metrics.jsonl"
+
+    @property
+    def latents(self) -> Path:
+        """Cached latent codes."""
+        return self.root / "latents.npz"
+
+    @property
+    def graph(self) -> Path:
+        """Cached neighbours and graph."""
+        return self.root / "graph.npz"
+
+    @property
+    def evaluation(self) -> Path:
+        """Scores of many pairs; the same as a table lies beside it as .csv."""
+        return self.root / "evaluation.json"
+
+    def surf(self, source: str, target: str, graph: str = "") -> Path:
+        """Folder of one animated pair."""
+        return self.root / "surf" / "-".join(filter(None, [source, target, graph]))
+
+    def create(self) -> "WorkDir":
+        """Make the folder and prove that it can be written.
+
+        Raises:
+            UserError: it cannot.
+        """
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"cannot write to the working directory {self.root}: {error.strerror}",
+                cure="choose another with --workdir",
+            ) from error
+        return self
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`, of the same suffix; rename it when all went well.
+
+    Raises:
+        UserError: the file cannot be written; `path` is as it was.
+    """
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {path}: {error.strerror or error}",
+            cure="free some space or choose another place",
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)
+    """Write a JSON file at once or not at all; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
+    """Return what a JSON file holds.
+
+    Raises:
+        UserError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON ({error})", cure="remove it") from error
+
+
+def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
+    """Write an .npz file at once or not at all."""
+    with replacing(path) as temporary:
+        np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return all arrays of an .npz file.
+
+    Raises:
+        UserError: the file is missing, truncated, or not an .npz of plain arrays.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except Exception as error:  # zipfile, zlib and numpy each raise their own
+        raise UserError(
+            f"{path} is damaged ({error})", cure="remove it; it will be made again"
+        ) from error
+
+
+def fingerprint(*parts: np.ndarray | str) -> str:
+    """Return the fingerprint of arrays (dtype, shape and content) and texts, in order."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            digest.update(part.encode())
+        else:
+            digest.update(f"{part.dtype.str}{part.shape}".encode())
+            digest.update(np.ascontiguousarray(part).data)
+        digest.update(b"\0")
+    return digest.hexdigest()[:16]
