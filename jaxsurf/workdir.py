@@ -10,6 +10,8 @@ import hashlib
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +107,13 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def write_json(path: Path, value: Any) -> None:  # noqa: ANN401  (any JSON value)
+def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON file at once or not at all; NaN is refused, since JSON has none."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
-    """Return what a JSON file holds.
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object that a JSON file holds.
 
     Raises:
         UserError: the file is missing or is not JSON.
@@ -127,7 +129,7 @@ def read_json(path: Path) -> Any:  # noqa: ANN401  (any JSON value)
 def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
     """Write an .npz file at once or not at all."""
     with replacing(path) as temporary:
-        np.savez(temporary, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(temporary, **{name: np.asarray(array) for name, array in arrays.items()})
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -141,7 +143,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-    except Exception as error:  # zipfile, zlib and numpy each raise their own
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(
             f"{path} is damaged ({error})", cure="remove it; it will be made again"
         ) from error
