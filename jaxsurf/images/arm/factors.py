@@ -1,0 +1,101 @@
+"""The seven factors of MPI3D: their names, sizes, values, and slices of their grid.
+
+A row of factors holds seven numbers in the order of `FACTOR_NAMES`, each from 0 to its size minus one.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxsurf.errors import UserError
+
+FACTOR_NAMES: tuple[str, ...] = (
+    "object_color",
+    "object_shape",
+    "object_size",
+    "camera_height",
+    "background_color",
+    "horizontal_axis",
+    "vertical_axis",
+)
+FACTOR_SIZES: tuple[int, ...] = (6, 6, 2, 3, 3, 40, 40)
+CONTINUOUS: tuple[str, ...] = ("object_size", "horizontal_axis", "vertical_axis")
+VALUE_NAMES: dict[str, tuple[str, ...]] = {
+    "object_color": ("white", "green", "red", "blue", "brown", "olive"),
+    "object_shape": ("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
+    "object_size": ("small", "large"),
+    "camera_height": ("top", "centre", "bottom"),
+    "background_color": ("purple", "sea green", "salmon"),
+}
+# White, cone, large, top, purple, with both axes free: the slice of 1,600 images that the report trains on.
+DEFAULT_FIXED: dict[str, int] = {
+    "object_color": 0,
+    "object_shape": 0,
+    "object_size": 1,
+    "camera_height": 0,
+    "background_color": 0,
+}
+DEFAULT_FREE: tuple[str, ...] = ("horizontal_axis", "vertical_axis")
+
+
+def grid(
+    fixed: Mapping[str, float] | None = None, free: Sequence[str] | None = None
+) -> Float[np.ndarray, "image factor"]:
+    """Return the factors of a slice of the full grid, in the data set's C-order.
+
+    Args:
+        fixed: the value of every factor that is not free; None means `DEFAULT_FIXED`.
+        free: the factors that take all their values; None means `DEFAULT_FREE`. Their order does not matter.
+
+    Returns:
+        One row an image; the last free factor of `FACTOR_NAMES` varies fastest.
+
+    Raises:
+        UserError: a name is unknown, or a factor is both fixed and free, or neither; or a value is bad.
+    """
+    fixed = DEFAULT_FIXED if fixed is None else fixed
+    free = DEFAULT_FREE if free is None else free
+    for name in (*fixed, *free):
+        if name not in FACTOR_NAMES:
+            raise UserError(f"no factor is called {name!r}", cure=f"use {', '.join(FACTOR_NAMES)}")
+    for name in FACTOR_NAMES:
+        if (name in fixed) == (name in free):
+            state = "both fixed and free" if name in fixed else "neither fixed nor free"
+            raise UserError(f"factor {name} is {state}", cure="name it in exactly one of the two")
+    values = [
+        np.arange(size) if name in free else np.array([fixed[name]])
+        for name, size in zip(FACTOR_NAMES, FACTOR_SIZES, strict=True)
+    ]
+    mesh = np.meshgrid(*values, indexing="ij")
+    return check(np.stack([axis.ravel() for axis in mesh], axis=-1))
+
+
+def check(factors: np.ndarray) -> Float[np.ndarray, "image factor"]:
+    """Return the factors as float32 if every one is a value of its range.
+
+    Raises:
+        UserError: not two-dimensional with seven columns, empty, not finite, out of range, or a fraction
+            where only whole numbers have a meaning.
+    """
+    factors = np.asarray(factors)
+    if factors.ndim != 2 or factors.shape[1] != len(FACTOR_NAMES) or not len(factors):
+        raise UserError(
+            f"factors have shape {factors.shape}, but must be (images, {len(FACTOR_NAMES)})",
+            cure=f"one row an image: {', '.join(FACTOR_NAMES)}",
+        )
+    if not np.issubdtype(factors.dtype, np.number) or np.iscomplexobj(factors):
+        raise UserError(f"factors hold {factors.dtype} values, but must be real numbers")
+    factors = factors.astype(np.float32)
+    for column, name, size in zip(factors.T, FACTOR_NAMES, FACTOR_SIZES, strict=True):
+        whole = name not in CONTINUOUS
+        good = (column >= 0) & (column <= size - 1)  # false for NaN
+        if whole:
+            good &= column == np.round(column)
+        if not good.all():
+            row = int(np.argmin(good))
+            kind = "a whole number" if whole else "any number"
+            raise UserError(
+                f"{name} is {column[row]:g} in row {row}, but must be {kind} from 0 to {size - 1}"
+            )
+    return factors

@@ -1,0 +1,198 @@
+"""What stands where: the arm's parts for given factors, the three cameras, colours and light.
+
+World: z is up, the floor is z = 0, the post stands at the origin and is 1 high, the cameras look along +y.
+Positions, angles and colours were fitted to MPI3D-toy's published sample images.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxsurf.images.arm.solids import NO_QUADRIC, Solid, box, slab, tube
+
+OBJECT_COLORS = jnp.array(
+    [
+        [1.10, 1.10, 1.10],
+        [0.19, 0.74, 0.19],
+        [1.00, 0.0, 0.0],
+        [0.21, 0.52, 0.98],
+        [0.42, 0.26, 0.17],
+        [0.61, 0.60, 0.24],
+    ]
+)
+FLOOR_COLOR = jnp.array([0.2, 0.2, 0.2])
+BAND_COLORS = jnp.array([[0.445, 0.335, 0.628], [0.305, 0.420, 0.402], [0.435, 0.300, 0.335]])
+METAL = jnp.array([0.68, 0.68, 0.68])
+DARK_METAL = jnp.array([0.30, 0.30, 0.30])
+
+# The band is a ring on the floor; its own lamp hangs above its middle.
+BAND_CENTRE = (0.02, 1.47)
+BAND_RADII = (2.34, 3.25)
+BAND_LAMP = (0.0, 2.4, 3.2)
+
+# Both axes sweep 39/40 of a half-turn: after a full one, the arm turned round and tipped over would stand as it did.
+SWEEP = np.pi * 39 / 40
+FIRST_TURN = -0.25
+FIRST_TILT = 0.06
+STEPS = 39.0
+
+ARM_LENGTH = 1.12  # from the shoulder to the middle of the object
+SIDE_OFFSET = 0.09  # of the forearm, along its axle: it is bolted to the side of the shoulder
+SMALL = 0.58  # size of the small object, the large one being 1
+OBJECT_REACH = 0.52  # from the middle of the large object to its farthest corner
+SHOULDER = (0.0, 0.0, 1.0)
+
+# Focal length in image widths, then for each camera: position, pitch down, yaw, roll.
+FOCAL = 82.66 / 64
+CAMERAS = jnp.array(
+    [
+        [0.161, -3.904, 3.925, 0.694, -0.013, 0.012],
+        [-0.145, -4.194, 3.171, 0.513, 0.023, -0.009],
+        [0.265, -4.505, 2.301, 0.278, -0.020, 0.005],
+    ]
+)
+
+
+class Camera(NamedTuple):
+    """A pinhole camera; the rows of `axes` point right, down and forward."""
+
+    position: Float[Array, "3"]
+    axes: Float[Array, "3 3"]
+
+
+class Pose(NamedTuple):
+    """Where the forearm is."""
+
+    shoulder: Float[Array, "3"]
+    axle: Float[Array, "3"]
+    outward: Float[Array, "3"]
+    along: Float[Array, "3"]
+
+
+def camera(height: Float[Array, ""]) -> Camera:
+    """Return the camera with the given number (0 top, 1 centre, 2 bottom)."""
+    x, y, z, pitch, yaw, roll = CAMERAS[_index(height)]
+    flat = jnp.array([jnp.sin(yaw), jnp.cos(yaw), 0.0])
+    forward = jnp.cos(pitch) * flat - jnp.sin(pitch) * jnp.array([0.0, 0.0, 1.0])
+    right = jnp.array([jnp.cos(yaw), -jnp.sin(yaw), 0.0])
+    up = jnp.cross(right, forward)
+    tilted_right = jnp.cos(roll) * right + jnp.sin(roll) * up
+    tilted_up = jnp.cos(roll) * up - jnp.sin(roll) * right
+    return Camera(jnp.array([x, y, z]), jnp.stack([tilted_right, -tilted_up, forward]))
+
+
+def pose(factors: Float[Array, "7"]) -> Pose:
+    """Return the forearm's pose: first the turn about the post, then the tilt about the axle."""
+    tilt = FIRST_TILT + SWEEP * factors[5] / STEPS
+    turn = FIRST_TURN + SWEEP * factors[6] / STEPS
+    outward = jnp.array([jnp.cos(turn), jnp.sin(turn), 0.0])
+    axle = jnp.array([jnp.sin(turn), -jnp.cos(turn), 0.0])
+    along = jnp.cos(tilt) * outward + jnp.sin(tilt) * jnp.array([0.0, 0.0, 1.0])
+    return Pose(jnp.array(SHOULDER) - SIDE_OFFSET * axle, axle, outward, along)
+
+
+def band_color(background: Float[Array, ""]) -> Float[Array, "3"]:
+    """Return the band's colour with the given number, in full light."""
+    return BAND_COLORS[_index(background)]
+
+
+def object_scale(factors: Float[Array, "7"]) -> Float[Array, ""]:
+    """Return the object's size, the large one being 1."""
+    return SMALL + (1.0 - SMALL) * factors[2]
+
+
+def carried(factors: Float[Array, "7"], at: Pose) -> Solid:
+    """Return the object at the forearm's end; it turns with the forearm."""
+    shape = _index(factors[1])
+    return Solid(
+        planes=SHAPE_PLANES[shape],
+        quadric=SHAPE_QUADRICS[shape],
+        centre=at.shoulder + ARM_LENGTH * at.along,
+        axes=_axes(at.along, at.axle),
+        scale=object_scale(factors),
+        color=OBJECT_COLORS[_index(factors[0])],
+        shine=0.15,
+    )
+
+
+def robot(at: Pose) -> list[Solid]:
+    """Return the arm without its object: base, post, shoulder, forearm."""
+    upright = _axes(jnp.array([0.0, 0.0, 1.0]), at.outward)
+    across = _axes(at.axle, at.outward)
+    rod = _axes(at.along, at.axle)
+    floor = jnp.zeros(3)
+
+    def metal(
+        planes: Array, quadric: Array, centre: Array, axes: Array, dark: bool = False
+    ) -> Solid:
+        return Solid(planes, quadric, centre, axes, 1.0, DARK_METAL if dark else METAL, 0.1)
+
+    up = jnp.array([0.0, 0.0, 1.0])
+    return [
+        metal(slab(0.04), tube(0.27), floor, upright),
+        metal(slab(0.045), tube(0.16), floor, upright, dark=True),
+        metal(box(0.05, 0.05, 0.09), jnp.array(NO_QUADRIC), 0.09 * up - 0.19 * at.outward, upright),
+        metal(slab(0.5), tube(0.135), 0.48 * up, upright),
+        metal(slab(0.16), tube(0.115), jnp.array(SHOULDER) - 0.04 * at.axle, across),
+        metal(slab(ARM_LENGTH / 2), tube(0.032), at.shoulder + ARM_LENGTH / 2 * at.along, rod),
+    ]
+
+
+def _index(number: Float[Array, ""]) -> Array:
+    return jnp.round(number).astype(jnp.int32)
+
+
+def _axes(z: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3 3"]:
+    """Return a frame as rows, from its z-axis and its x-axis."""
+    return jnp.stack([x, jnp.cross(z, x), z])
+
+
+def _prism(sides: int, apothem: float, half_height: float) -> Float[Array, "plane 4"]:
+    angles = 2 * np.pi * np.arange(sides) / sides
+    walls = np.stack([np.cos(angles), np.sin(angles), 0 * angles, 0 * angles + apothem], -1)
+    return jnp.concatenate([jnp.asarray(walls, jnp.float32), slab(half_height)])
+
+
+def _pyramid(half_width: float, half_height: float) -> Float[Array, "plane 4"]:
+    """Return four slanted walls that meet at z = half_height, and the floor."""
+    slope = half_width / (2 * half_height)
+    walls = _prism(4, 0.0, half_height)[:4]
+    walls = walls.at[:, 2].set(slope).at[:, 3].set(slope * half_height)
+    return jnp.concatenate([walls, slab(half_height)[1:]])
+
+
+def _cone(radius: float, half_height: float) -> Float[Array, "4"]:
+    """Return the quadric of a cone whose apex is at z = half_height."""
+    k = radius / (2 * half_height)
+    return jnp.array([1.0, -(k**2), 2 * k**2 * half_height, -((k * half_height) ** 2)])
+
+
+def _pad(planes: Float[Array, "plane 4"]) -> Float[Array, "8 4"]:
+    """Fill up to eight planes with ones that never cut."""
+    idle = jnp.tile(jnp.array([[0.0, 0.0, 1.0, 100.0]]), (8 - len(planes), 1))
+    return jnp.concatenate([planes, idle])
+
+
+# In the order of the factor's values: cone, cube, cylinder, hexagonal, pyramid, sphere.
+SHAPE_PLANES = jnp.stack(
+    [
+        _pad(slab(0.36)),
+        _pad(box(0.30, 0.30, 0.30)),
+        _pad(slab(0.30)),
+        _pad(_prism(6, 0.28, 0.30)),
+        _pad(_pyramid(0.36, 0.36)),
+        _pad(slab(100.0)),
+    ]
+)
+SHAPE_QUADRICS = jnp.stack(
+    [
+        _cone(0.38, 0.36),
+        jnp.array(NO_QUADRIC),
+        tube(0.30),
+        jnp.array(NO_QUADRIC),
+        jnp.array(NO_QUADRIC),
+        jnp.array([1.0, 1.0, 0.0, -(0.31**2)]),
+    ]
+)
