@@ -1,26 +1,59 @@
-"""Autoencoders by name (skeleton; being filled)."""
+"""Autoencoders by name; what they take and return is said in `interface`."""
 
+from dataclasses import dataclass
+
+import jax
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+
+from jaxsurf.errors import UserError
+from jaxsurf.models.interface import Autoencoder
+from jaxsurf.models.reference import ReferenceAutoencoder
+from jaxsurf.models.smooth import SmoothAutoencoder
+
+__all__ = ["Autoencoder", "ModelConfig", "make_autoencoder"]
 
 
-class Autoencoder(nnx.Module):
-    """What every model offers; images are float32 in [0, 1], NHWC."""
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Which autoencoder, and how large.
 
-    def encode(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch latent"]:
-        """Return the latent codes of images."""
-        raise NotImplementedError
+    Attributes:
+        name: `smooth` (ours) or `reference` (the report's).
+        latent_dim: number of values in a code.
+        channels: width. `reference`: the output channels of its first convolution (64, 128 or
+            256 in the report). `smooth`: the channels of its finest stage.
+    """
 
-    def decode(
-        self, codes: Float[Array, "batch latent"]
-    ) -> Float[Array, "batch height width channel"]:
-        """Return the images of latent codes."""
-        raise NotImplementedError
+    name: str = "smooth"
+    latent_dim: int = 2
+    channels: int = 32
 
-    def __call__(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch height width channel"]:
-        """Return the reconstructions of images."""
-        return self.decode(self.encode(images))
+    def __post_init__(self) -> None:
+        if self.name not in ("smooth", "reference"):
+            raise UserError(
+                f"model.name is {self.name!r}", cure="choose 'smooth' or 'reference' instead"
+            )
+        if self.latent_dim < 1:
+            raise UserError(f"model.latent_dim is {self.latent_dim}, but must be at least 1")
+        if self.channels < 4 or self.channels % 4:
+            raise UserError(f"model.channels is {self.channels}, but must be a multiple of 4")
+
+
+def make_autoencoder(config: ModelConfig, *, mean_image: np.ndarray, key: jax.Array) -> Autoencoder:
+    """Return a new model with random weights.
+
+    Args:
+        config: which model, and how large.
+        mean_image: [height, width, channel], float in [0, 1]; `smooth` adds it to its output, the
+            others take its shape alone.
+        key: where the weights come from.
+
+    Raises:
+        UserError: images of that shape do not suit the model.
+    """
+    rngs = nnx.Rngs(params=key)
+    size = {"latent_dim": config.latent_dim, "channels": config.channels}
+    if config.name == "reference":
+        return ReferenceAutoencoder(image_shape=mean_image.shape, **size, rngs=rngs)
+    return SmoothAutoencoder(mean_image=mean_image, **size, rngs=rngs)

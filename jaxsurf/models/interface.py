@@ -1,0 +1,50 @@
+"""What every autoencoder offers.
+
+Images are NHWC, float32 in [0, 1], on both sides; a model that works on another range rescales
+inside itself. Codes are unbounded float32 vectors. A model holds weights only: no state, no
+randomness, the same output at training and at test.
+"""
+
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxsurf.errors import UserError
+
+SIDE_MULTIPLE = 16
+
+
+class Autoencoder(nnx.Module):
+    """What every model offers."""
+
+    def encode(
+        self, images: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch latent"]:
+        """Return the latent codes of images."""
+        raise NotImplementedError
+
+    def decode(
+        self, codes: Float[Array, "batch latent"]
+    ) -> Float[Array, "batch height width channel"]:
+        """Return the images of latent codes."""
+        raise NotImplementedError
+
+    def __call__(
+        self, images: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch height width channel"]:
+        """Return the reconstructions of images."""
+        return self.decode(self.encode(images))
+
+
+def check_side(height: int, width: int, *, least: int) -> int:
+    """Return the side of square images that a model can take.
+
+    Raises:
+        UserError: not square, too small, or not a multiple of 16.
+    """
+    if height != width or height % SIDE_MULTIPLE or height < least:
+        raise UserError(
+            f"images are {height} x {width}, but the model takes squares whose side is a multiple "
+            f"of {SIDE_MULTIPLE} and at least {least}",
+            cure="set config.data.side to resize them",
+        )
+    return height

@@ -1,0 +1,112 @@
+"""The report's autoencoder, layer by layer.
+
+Source: Yadlin & Botchan, "Data Interpolation in Latent Space", and its authors' PyTorch model: at
+64 x 64 and with the same weights it gives the same output as that model. It works on [-1, 1] and
+rescales inside itself. Weights start as PyTorch's do: uniform within 1 / sqrt(fan-in), biases too.
+"""
+
+import math
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from jaxsurf.models.interface import Autoencoder, check_side
+
+CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
+
+
+def _uniform(bound: float) -> nnx.Initializer:
+    def initialize(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return initialize
+
+
+def _conv(inputs: int, outputs: int, *, padding: int, rngs: nnx.Rngs) -> nnx.Conv:
+    bound = 1 / math.sqrt(inputs * 9)
+    return nnx.Conv(
+        inputs,
+        outputs,
+        (3, 3),
+        strides=2,
+        padding=padding,
+        kernel_init=_uniform(bound),
+        bias_init=_uniform(bound),
+        rngs=rngs,
+    )
+
+
+def _transposed(
+    inputs: int, outputs: int, *, size: int, stride: int, crop: int, rngs: nnx.Rngs
+) -> nnx.ConvTranspose:
+    """Return PyTorch's `ConvTranspose2d(inputs, outputs, size, stride, padding=crop)`."""
+    bound = 1 / math.sqrt(outputs * size * size)  # PyTorch takes the fan-in from axis 1
+    margin = size - 1 - crop
+    return nnx.ConvTranspose(
+        inputs,
+        outputs,
+        (size, size),
+        strides=(stride, stride),
+        padding=((margin, margin), (margin, margin)),
+        transpose_kernel=True,
+        kernel_init=_uniform(bound),
+        bias_init=_uniform(bound),
+        rngs=rngs,
+    )
+
+
+def _linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
+    bound = 1 / math.sqrt(inputs)
+    return nnx.Linear(
+        inputs, outputs, kernel_init=_uniform(bound), bias_init=_uniform(bound), rngs=rngs
+    )
+
+
+class ReferenceAutoencoder(Autoencoder):
+    """Three strided convolutions in, three transposed convolutions out."""
+
+    def __init__(
+        self,
+        *,
+        image_shape: tuple[int, int, int],
+        latent_dim: int,
+        channels: int,
+        rngs: nnx.Rngs,
+    ) -> None:
+        height, width, depth = image_shape
+        side = check_side(height, width, least=32)
+        self.base = side // 4
+        last = (side // 8 - 4) // 2 + 1  # 3 at a side of 64
+        self.conv1 = _conv(depth, channels, padding=1, rngs=rngs)
+        self.conv2 = _conv(channels, channels // 2, padding=1, rngs=rngs)
+        self.conv3 = _conv(channels // 2, channels // 4, padding=0, rngs=rngs)
+        self.to_code = _linear(last * last * (channels // 4), latent_dim, rngs=rngs)
+        self.from_code = _linear(latent_dim, CODE_CHANNELS * self.base**2, rngs=rngs)
+        self.up1 = _transposed(CODE_CHANNELS, 32, size=3, stride=2, crop=0, rngs=rngs)
+        self.up2 = _transposed(32, 64, size=3, stride=2, crop=0, rngs=rngs)
+        self.up3 = _transposed(64, depth, size=2, stride=1, crop=2, rngs=rngs)
+
+    def encode(
+        self, images: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch latent"]:
+        """Return the latent codes of images."""
+        hidden = nnx.relu(self.conv1(images * 2 - 1))
+        hidden = nnx.max_pool(hidden, (2, 2), strides=(2, 2))
+        hidden = nnx.relu(self.conv2(hidden))
+        hidden = nnx.max_pool(hidden, (2, 2), strides=(1, 1))
+        hidden = nnx.relu(self.conv3(hidden))
+        # Channels first, as PyTorch flattens: weights carry over unchanged.
+        hidden = hidden.transpose(0, 3, 1, 2)
+        return self.to_code(hidden.reshape(hidden.shape[0], -1))
+
+    def decode(
+        self, codes: Float[Array, "batch latent"]
+    ) -> Float[Array, "batch height width channel"]:
+        """Return the images of latent codes."""
+        hidden = self.from_code(codes)
+        hidden = hidden.reshape(-1, CODE_CHANNELS, self.base, self.base).transpose(0, 2, 3, 1)
+        hidden = nnx.relu(self.up1(hidden))
+        hidden = nnx.relu(self.up2(hidden))
+        return (jnp.tanh(self.up3(hidden)) + 1) / 2

@@ -1,0 +1,88 @@
+"""Optimizers by name.
+
+`adamw`: decoupled weight decay, linear warm-up, cosine decay to zero (Loshchilov & Hutter, 2019),
+gradients clipped by their norm. `reference`: torch's Adam, whose weight decay is L2, added to the
+gradient before the moments are taken, and whose learning rate falls tenfold every so many epochs
+(torch's StepLR).
+"""
+
+from dataclasses import dataclass
+
+import jax
+import optax
+
+from jaxsurf.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Which optimizer, and how fast it learns.
+
+    Attributes:
+        name: `adamw` or `reference`.
+        learning_rate: the highest; `adamw` decays it to zero over the run.
+        weight_decay: `adamw`: decoupled, on kernels alone; `reference`: L2, on everything.
+        warmup_share: `adamw`: the share of the run in which the learning rate rises from zero.
+        clip_norm: `adamw`: gradients longer than this are shortened to it.
+        step_epochs: `reference`: the learning rate falls tenfold every so many epochs.
+    """
+
+    name: str = "adamw"
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-4
+    warmup_share: float = 0.05
+    clip_norm: float = 1.0
+    step_epochs: int = 75
+
+    def __post_init__(self) -> None:
+        if self.name not in ("adamw", "reference"):
+            raise UserError(
+                f"optimizer.name is {self.name!r}", cure="choose 'adamw' or 'reference'"
+            )
+        if not (self.learning_rate > 0 and self.weight_decay >= 0 and self.clip_norm > 0):
+            raise UserError(
+                "optimizer.learning_rate and clip_norm must be above 0, weight_decay at least 0"
+            )
+        if not 0 <= self.warmup_share < 1 or self.step_epochs < 1:
+            raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")
+
+
+def make_schedule(
+    config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int
+) -> optax.Schedule:
+    """Return the learning rate as a function of the step."""
+    num_steps = num_epochs * steps_per_epoch
+    if config.name == "reference":
+        return optax.exponential_decay(
+            config.learning_rate,
+            transition_steps=config.step_epochs * steps_per_epoch,
+            decay_rate=0.1,
+            staircase=True,
+        )
+    return optax.warmup_cosine_decay_schedule(
+        init_value=0.0,
+        peak_value=config.learning_rate,
+        warmup_steps=max(1, round(config.warmup_share * num_steps)),
+        decay_steps=max(2, num_steps),
+    )
+
+
+def make_optimizer(
+    config: OptimizerConfig, schedule: optax.Schedule
+) -> optax.GradientTransformation:
+    """Return the gradient transformation of that name."""
+    if config.name == "reference":
+        return optax.chain(
+            optax.add_decayed_weights(config.weight_decay),
+            optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
+            optax.scale_by_learning_rate(schedule),
+        )
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(
+            schedule,
+            weight_decay=config.weight_decay,
+            # Biases and other vectors are not decayed.
+            mask=lambda params: jax.tree.map(lambda value: value.ndim > 1, params),
+        ),
+    )
