@@ -1,0 +1,141 @@
+"""Images -> latent codes.
+
+uint8 images go in, NHWC, in any number; float32 codes come out on the host, one row an image, in
+the same order. All batches have one size, the last one filled up, so there is one compilation.
+"""
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from jaxsurf.errors import UserError
+from jaxsurf.images import pixels
+from jaxsurf.manifold import cache
+from jaxsurf.models.autoencoder import Autoencoder
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """The latent codes of a set of images, in the order of the images."""
+
+    codes: Float[np.ndarray, "point latent"]
+
+
+def encode_images(
+    model: Autoencoder, images: UInt8[np.ndarray, "image height width channel"], *, batch_size: int
+) -> Latents:
+    """Encode images in batches of one size.
+
+    Args:
+        model: its `encode` is used, as it is now.
+        images: at least one.
+        batch_size: images on the device at once.
+
+    Returns:
+        float32 codes, all finite.
+
+    Raises:
+        UserError: the images break the pixel convention, `batch_size` is not positive, a code is
+            not finite, or different images all got the same code.
+    """
+    pixels.check(images, origin="the set of images to encode")
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}", cure="use 1 or more")
+    graphdef, state = nnx.split(model)
+    batches = _batches(images, min(batch_size, len(images)))
+    codes = _fetch_one_late(_encode(graphdef, state, batch) for batch in batches)
+    latents = Latents(np.concatenate(list(codes))[: len(images)])
+    _check_finite(latents)
+    _check_not_collapsed(latents, images)
+    return latents
+
+
+def save_latents(path: Path, latents: Latents, *, stamp: str) -> None:
+    """Write latents as a cache bound to `stamp` (see `jaxsurf.manifold.cache`).
+
+    Args:
+        path: the .npz file.
+        latents: what to keep.
+        stamp: names what the codes were computed from, such as checkpoint step and data.
+    """
+    cache.save(path, stamp=stamp, codes=latents.codes)
+
+
+def load_latents(path: Path, *, stamp: str) -> Latents:
+    """Return cached latents.
+
+    Args:
+        path: the .npz file.
+        stamp: what the codes must have been computed from.
+
+    Raises:
+        StaleCache: they were computed from something else.
+        UserError: the file is missing, damaged, or holds codes that are not finite.
+    """
+    codes = cache.load(path, stamp=stamp, names=("codes",))["codes"]
+    if codes.ndim != 2 or codes.dtype != np.float32:
+        raise UserError(
+            f"{path} holds {codes.dtype} codes of shape {codes.shape}, not float32 (point, latent)",
+            cure="remove it; it will be made again",
+        )
+    latents = Latents(codes)
+    _check_finite(latents)
+    return latents
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(
+    graphdef: nnx.GraphDef[Autoencoder],
+    state: nnx.GraphState,
+    images: UInt8[Array, "batch height width channel"],
+) -> Float[Array, "batch latent"]:
+    return nnx.merge(graphdef, state).encode(pixels.to_float(images))
+
+
+def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """Yield slices of one size; the last is filled up with copies of its last image."""
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        missing = batch_size - len(batch)
+        yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
+
+
+def _fetch_one_late(results: Iterator[Array]) -> Iterator[np.ndarray]:
+    """Yield results on the host, each while the device works on the next.
+
+    Fetching at once would idle the device; fetching at the end would keep every batch on it.
+    """
+    previous = next(results)
+    for result in results:
+        yield np.asarray(previous)
+        previous = result
+    yield np.asarray(previous)
+
+
+def _check_finite(latents: Latents) -> None:
+    bad = np.flatnonzero(~np.isfinite(latents.codes).all(axis=1))
+    if bad.size:
+        raise UserError(
+            f"{bad.size} of {len(latents.codes)} latent codes are not finite, the first of image "
+            f"{bad[0]}",
+            cure="the model diverged: train it again with a lower learning rate",
+        )
+
+
+def _check_not_collapsed(latents: Latents, images: np.ndarray) -> None:
+    """Refuse codes that are equal to within float32 rounding though the images are not."""
+    codes = latents.codes
+    rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
+    if np.ptp(codes, axis=0).max() > rounding:
+        return
+    if any((image != images[0]).any() for image in images[1:]):
+        raise UserError(
+            f"all {len(codes)} images have the same latent code: the model collapsed",
+            cure="train it again with a lower learning rate or another seed",
+        )
