@@ -1,0 +1,235 @@
+"""Latent codes -> the graph whose shortest paths follow the manifold.
+
+Three kinds of graph: `smallest`, the k-NN graph of the smallest k that connects all points (the
+reference's choice); `knn`, the k-NN graph of a given k; `radius`, all pairs within a distance. A
+k-NN graph joins two points when either is among the k nearest of the other. Weights are Euclidean
+latent distances. A graph may be disconnected: `connectivity` tells.
+"""
+
+import weakref
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import igraph
+import numpy as np
+import scipy.sparse
+from jaxtyping import Int, Real
+from scipy.sparse import csgraph
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import cache, csr, knn
+from jaxsurf.manifold.csr import LatentGraph
+
+Kind = Literal["smallest", "knn", "radius"]
+Weight = Literal["latent"]
+
+# Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
+_FIRST_K = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphConfig:
+    """Which graph to build."""
+
+    kind: Kind = "smallest"
+    k: int = 0
+    """Neighbours a point; for `knn` only."""
+    radius: float = 0.0
+    """Largest distance of joined points, in latent units; for `radius` only."""
+    weight: Weight = "latent"
+    """What an edge costs: `latent`, the distance between the codes."""
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("kind", self.kind, get_args(Kind)),
+            ("weight", self.weight, get_args(Weight)),
+        ):
+            if value not in known:
+                raise UserError(
+                    f"graph.{name}={value} is unknown or not built yet",
+                    cure=f"use one of: {', '.join(known)}",
+                )
+        if self.kind == "knn" and self.k < 1:
+            raise UserError(f"graph.k is {self.k}", cure="give 1 or more with graph.kind=knn")
+        if self.kind == "radius" and not (np.isfinite(self.radius) and self.radius > 0):
+            raise UserError(
+                f"graph.radius is {self.radius}",
+                cure="give a finite number above 0 with graph.kind=radius",
+            )
+        if (self.k and self.kind != "knn") or (self.radius and self.kind != "radius"):
+            unused = "k" if self.k and self.kind != "knn" else "radius"
+            raise UserError(
+                f"graph.{unused} has no meaning with graph.kind={self.kind}",
+                cure=f"leave it out, or set graph.kind={'knn' if unused == 'k' else 'radius'}",
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Connectivity:
+    """How a graph falls apart."""
+
+    sizes: Int[np.ndarray, "component"]
+    """Nodes in each component, largest first; one entry for a connected graph."""
+    isolated: Int[np.ndarray, "isolated"]
+    """Nodes without any edge."""
+
+    @property
+    def num_components(self) -> int:
+        """The number of components."""
+        return len(self.sizes)
+
+
+def build(codes: Real[np.ndarray, "point latent"], config: GraphConfig) -> LatentGraph:
+    """Return the graph that a configuration asks for; its `k` and `description` say what it is.
+
+    Args:
+        codes: at least two points.
+        config: which graph.
+
+    Raises:
+        UserError: the codes are not finite or too few, or `config.k` is too large.
+    """
+    if config.kind == "smallest":
+        return smallest_connecting(codes)
+    if config.kind == "knn":
+        return knn_graph(knn.nearest(codes, k=config.k), k=config.k)
+    return radius_graph(codes, radius=config.radius)
+
+
+def knn_graph(neighbours: knn.Neighbours, *, k: int) -> LatentGraph:
+    """Return the symmetric k-NN graph: an edge where either end has the other among its nearest k.
+
+    Args:
+        neighbours: at least `k` a point, all points of the set.
+        k: how many of them to use.
+
+    Raises:
+        UserError: `neighbours` holds fewer than `k` a point.
+    """
+    points, known = neighbours.indices.shape
+    if not 1 <= k <= known:
+        raise UserError(
+            f"k is {k}, but {known} neighbours a point were computed",
+            cure=f"use a k from 1 to {known}, or compute more neighbours",
+        )
+    ends = np.stack([np.repeat(np.arange(points), k), neighbours.indices[:, :k].ravel()], axis=1)
+    lengths = neighbours.distances[:, :k].ravel()
+    return csr.from_edges(
+        ends, lengths, num_nodes=points, k=k, description=f"k-NN graph with k = {k}"
+    )
+
+
+def radius_graph(codes: Real[np.ndarray, "point latent"], *, radius: float) -> LatentGraph:
+    """Return the graph that joins all points at most `radius` apart.
+
+    Args:
+        codes: at least one point.
+        radius: in latent units.
+
+    Raises:
+        UserError: see `knn.within`.
+    """
+    pairs = knn.within(codes, radius=radius)
+    return csr.from_edges(
+        pairs.ends,
+        pairs.distances,
+        num_nodes=len(codes),
+        description=f"radius graph with radius = {radius:g}",
+    )
+
+
+def smallest_connecting(
+    codes: Real[np.ndarray, "point latent"], *, first_k: int = _FIRST_K
+) -> LatentGraph:
+    """Return the k-NN graph of the smallest k that connects all points; the graph holds its k.
+
+    Edge (i, j) enters the graph at k = min(rank of j from i, rank of i from j). The smallest
+    connecting k is the bottleneck: the largest entering rank on a minimum spanning tree by
+    entering rank. So one neighbour query does, unless its k was too small to connect; then it is
+    made again with twice as many.
+
+    Args:
+        codes: at least two points.
+        first_k: neighbours asked for at first; changes the time, not the result.
+
+    Raises:
+        UserError: the codes are not finite or too few.
+    """
+    most, asked = len(codes) - 1, first_k
+    while True:
+        neighbours = knn.nearest(codes, k=max(1, min(asked, most)))
+        k = _connecting_k(neighbours)
+        if k:
+            break
+        asked *= 2
+    graph = knn_graph(neighbours, k=k)
+    return replace(graph, description=f"k-NN graph with k = {k}, the smallest that connects")
+
+
+def connectivity(graph: LatentGraph) -> Connectivity:
+    """Report how many components a graph has, how large they are, and which nodes stand alone."""
+    sizes = np.sort(np.bincount(graph.components))[::-1]
+    return Connectivity(sizes=sizes, isolated=np.flatnonzero(np.diff(graph.indptr) == 0))
+
+
+def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
+    """Write a graph as a cache bound to `stamp` (see `jaxsurf.manifold.cache`).
+
+    Args:
+        path: the .npz file.
+        graph: what to keep.
+        stamp: names what the graph was made from: the codes' own stamp and the configuration.
+    """
+    cache.save(path, stamp=stamp, **{name: getattr(graph, name) for name in _SAVED})
+
+
+def load_graph(path: Path, *, stamp: str) -> LatentGraph:
+    """Return a cached graph.
+
+    Args:
+        path: the .npz file.
+        stamp: what the graph must have been made from.
+
+    Raises:
+        StaleCache: it was made from something else.
+        UserError: the file is missing, damaged, or holds no symmetric graph.
+    """
+    arrays = cache.load(path, stamp=stamp, names=_SAVED)
+    scalars = {"k": int(arrays.pop("k")), "description": str(arrays.pop("description"))}
+    return csr.check(LatentGraph(**arrays, **scalars), origin=str(path))
+
+
+def engine(graph: LatentGraph) -> igraph.Graph:
+    """Return the same graph for igraph, its edge weights as the attribute `weight`.
+
+    It is made at the first call and kept as long as `graph` lives.
+    """
+    if graph not in _engines:
+        ends, weights = graph.edges()
+        # From a list: igraph takes seven times as long over an array.
+        made = igraph.Graph(graph.num_nodes, ends.tolist())
+        made.es["weight"] = weights.tolist()
+        _engines[graph] = made
+    return _engines[graph]
+
+
+_SAVED = ("indptr", "indices", "weights", "k", "description")
+_engines: weakref.WeakKeyDictionary[LatentGraph, igraph.Graph] = weakref.WeakKeyDictionary()
+
+
+def _connecting_k(neighbours: knn.Neighbours) -> int:
+    """Return the smallest k that connects all points, or 0 if these neighbours do not."""
+    points, known = neighbours.indices.shape
+    tails = np.tile(np.arange(points), known)
+    heads = neighbours.indices.T.ravel()
+    ranks = np.repeat(np.arange(1.0, known + 1), points)
+    # Ranks ascend, so the first of an edge that comes twice is its entering rank.
+    entering = csr.from_edges(np.stack([tails, heads], axis=1), ranks, num_nodes=points)
+    tree = csgraph.minimum_spanning_tree(_matrix(entering))
+    return int(tree.data.max()) if tree.nnz == points - 1 else 0
+
+
+def _matrix(graph: LatentGraph) -> scipy.sparse.csr_array:
+    shape = (graph.num_nodes, graph.num_nodes)
+    return scipy.sparse.csr_array((graph.weights, graph.indices, graph.indptr), shape=shape)
