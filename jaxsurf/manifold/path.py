@@ -1,0 +1,111 @@
+"""Points on the way -> the latent path that is decoded, one point a frame.
+
+A way is a polyline: its corners, in order, such as the codes of the nodes of a shortest path.
+Everything is computed in float64. The first and the last frame are the first and the last corner
+exactly. Corners may coincide.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import knn
+
+
+@dataclass(frozen=True, eq=False)
+class LatentPath:
+    """Latent codes in order, one a frame, as float64."""
+
+    points: Float[np.ndarray, "frame latent"]
+
+    @property
+    def length(self) -> float:
+        """The length of the polyline through the points, in latent units."""
+        return float(piece_lengths(self.points).sum())
+
+
+def piece_lengths(points: Float[np.ndarray, "corner latent"]) -> Float[np.ndarray, "piece"]:
+    """Return the distances between successive points."""
+    return knn.between(points[1:], points[:-1])
+
+
+def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int) -> LatentPath:
+    """Return a path with a fixed number of points on each straight piece.
+
+    This is the reference's timing: every edge takes equally long, whatever its length. Both ends
+    of a piece are counted and a joint is not repeated: m pieces of n points give m (n - 1) + 1
+    frames. The joints are corners exactly.
+
+    Args:
+        points: the corners; one alone gives one frame.
+        points_per_edge: 2 for the corners alone, 3 for one frame between, and so on.
+
+    Raises:
+        UserError: `points_per_edge` is below 2, or the points are not a finite array.
+    """
+    if points_per_edge < 2:
+        raise UserError(
+            f"points_per_edge is {points_per_edge}, but both ends of an edge are counted",
+            cure="use 2 or more",
+        )
+    corners = knn.check(np.asarray(points), origin="path points")
+    places = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
+    piece, step = np.divmod(places, points_per_edge - 1)
+    return LatentPath(_between(corners, piece, step / (points_per_edge - 1)))
+
+
+def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) -> LatentPath:
+    """Return a path that runs along a polyline at constant speed.
+
+    Frames are equally spaced by arc length, so corners are rounded off where no frame falls on
+    them. A polyline of length 0 gives the same point in every frame.
+
+    Args:
+        points: the corners, at least one.
+        frames: the number of frames, 2 or more.
+
+    Raises:
+        UserError: `frames` is below 2, or the points are not a finite array.
+    """
+    if frames < 2:
+        raise UserError(f"frames is {frames}, but both ends are counted", cure="use 2 or more")
+    corners = knn.check(np.asarray(points), origin="path points")
+    lengths = piece_lengths(corners)
+    # Pieces of no length have no inside, and would be divided by below.
+    corners = np.concatenate([corners[:1], corners[1:][lengths > 0], corners[-1:]])
+    at_corner = np.append(0.0, np.cumsum(lengths[lengths > 0]))
+    at_frame = np.linspace(0.0, at_corner[-1], frames)
+    piece = np.searchsorted(at_corner, at_frame, side="right") - 1
+    piece = np.minimum(piece, len(at_corner) - 1)
+    span = np.append(np.diff(at_corner), 1.0)
+    way = _between(corners, piece, (at_frame - at_corner[piece]) / span[piece])
+    way[-1] = corners[-1]
+    return LatentPath(way)
+
+
+def straight(
+    source: Real[np.ndarray, "latent"], target: Real[np.ndarray, "latent"], *, frames: int
+) -> LatentPath:
+    """Return the straight path between two codes at constant speed: linear interpolation.
+
+    Args:
+        source: the first code.
+        target: the last code.
+        frames: the number of frames, 2 or more.
+
+    Raises:
+        UserError: `frames` is below 2, or a code is not finite.
+    """
+    return constant_speed(np.stack([source, target]), frames=frames)
+
+
+def _between(
+    corners: Float[np.ndarray, "corner latent"],
+    piece: Int[np.ndarray, "frame"],
+    share: Float[np.ndarray, "frame"],
+) -> Float[np.ndarray, "frame latent"]:
+    """Return the points at a share (0 to 1) of their piece; exact where the share is 0."""
+    following = np.minimum(piece + 1, len(corners) - 1)
+    return corners[piece] + share[:, None] * (corners[following] - corners[piece])
