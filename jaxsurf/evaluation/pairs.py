@@ -1,0 +1,209 @@
+"""Many pairs, methods side by side, with what chance explains.
+
+Scores hold one value a pair, an evaluation holds statistics over pairs; both are plain data, and
+writing them is the caller's business. For every metric smaller counts as better. A pseudo-method
+`true`, whose frames are the real in-between images, gives the floor: what a perfect interpolation
+scores.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import metrics
+from jaxsurf.evaluation.metrics import Frames, Images
+from jaxsurf.manifold.path import LatentPath
+
+BASELINE = "linear"
+FLOOR = "true"
+# The percentiles of 2,000 resamples lie within about 0.005 of the wanted probability (Efron &
+# Tibshirani, An Introduction to the Bootstrap, 1993, ask for 1,000 or more).
+NUM_RESAMPLES = 2000
+INTERVAL_PERCENT = (2.5, 97.5)
+
+PerPair = Float[np.ndarray, "pair"]
+Scores = Mapping[str, PerPair]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A mean over pairs and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarray, "pair 2"]:
+    """Return random pairs of different points; no two pairs join the same points.
+
+    Args:
+        num_points: how many points there are.
+        num_pairs: how many pairs to choose.
+        seed: the same seed gives the same pairs.
+
+    Returns:
+        Source and target of each pair.
+
+    Raises:
+        UserError: there are not so many pairs, or none is asked for.
+    """
+    available = num_points * (num_points - 1) // 2
+    if not 1 <= num_pairs <= available:
+        raise UserError(
+            f"{num_pairs} pairs can't be chosen among {num_points} points",
+            cure=f"ask for 1 to {available} with --num_pairs" if available else "",
+        )
+    random = np.random.default_rng(seed)
+    numbers = random.choice(available, num_pairs, replace=False)
+    pairs = _unordered_pairs(numbers)
+    return random.permuted(pairs, axis=1)
+
+
+def score(
+    frames: Sequence[Frames],
+    images: Images,
+    *,
+    paths: Sequence[LatentPath] | None = None,
+) -> Scores:
+    """Score one method's animations of all pairs.
+
+    Args:
+        frames: the animation of each pair.
+        images: the whole data set.
+        paths: the latent path of each pair, where the method has one.
+
+    Returns:
+        By metric, one value a pair: `interpolation_mse` (mean over frames, as in the report),
+        `interpolation_mse_worst` (worst frame), the `step_*` figures of `metrics.Smoothness`, and
+        `path_length` if there are paths.
+
+    Raises:
+        UserError: frames and images differ in size.
+    """
+    errors = metrics.interpolation_mse(np.concatenate(frames), images)
+    by_pair = np.split(errors, np.cumsum([len(some) for some in frames])[:-1])
+    steps = [metrics.smoothness(some) for some in frames]
+    scores = {
+        "interpolation_mse": np.array([values.mean() for values in by_pair]),
+        "interpolation_mse_worst": np.array([values.max() for values in by_pair]),
+        "step_mean": np.array([step.mean for step in steps]),
+        "step_largest": np.array([step.largest for step in steps]),
+        "step_jump": np.array([step.jump for step in steps]),
+        "step_unevenness": np.array([step.unevenness for step in steps]),
+    }
+    if paths is not None:
+        scores["path_length"] = np.array([path.length for path in paths])
+    return scores
+
+
+def summarise(
+    scores: Mapping[str, Scores], *, reconstruction: Mapping[str, float], seed: int
+) -> dict[str, Any]:
+    """Return the content of `evaluation.json`.
+
+    Args:
+        scores: by method, what `score` returned.
+        reconstruction: how well the model reconstructs: `mse` and `psnr_db`.
+        seed: of the resampling.
+
+    Returns:
+        `num_pairs`, `reconstruction`, `methods` (mean and 95 % interval of each metric) and
+        `versus` (against `linear`, where it is among the methods).
+
+    Raises:
+        ValueError: methods were scored on different numbers of pairs.
+    """
+    num_pairs = _num_pairs(scores)
+    return {
+        "num_pairs": num_pairs,
+        "reconstruction": dict(reconstruction),
+        "methods": {
+            method: {
+                metric: vars(interval(values, seed=seed)).copy()
+                for metric, values in by_metric.items()
+            }
+            for method, by_metric in scores.items()
+        },
+        "versus": {
+            method: _versus(by_metric, scores[BASELINE])
+            for method, by_metric in scores.items()
+            if BASELINE in scores and method != BASELINE
+        },
+    }
+
+
+def interval(values: PerPair, *, seed: int) -> Interval:
+    """Return the mean over pairs and its 95 % bootstrap percentile interval.
+
+    Pairs are resampled with replacement (Efron & Tibshirani 1993, chapter 13). The interval of a
+    single pair is that pair's value: one pair says nothing about others.
+
+    Args:
+        values: one value a pair.
+        seed: of the resampling.
+
+    Returns:
+        Mean, low and high end.
+    """
+    random = np.random.default_rng(seed)
+    chosen = random.integers(len(values), size=(NUM_RESAMPLES, len(values)), dtype=np.int32)
+    low, high = np.percentile(values[chosen].mean(axis=1), INTERVAL_PERCENT)
+    return Interval(mean=float(values.mean()), low=float(low), high=float(high))
+
+
+def rows(
+    scores: Mapping[str, Scores], pairs: Int[np.ndarray, "pair 2"]
+) -> list[dict[str, str | int | float]]:
+    """Return the content of `evaluation.csv`: a row for each pair and method.
+
+    A metric that a method doesn't have is an empty text.
+    """
+    names = list(dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric))
+    return [
+        {"source": int(source), "target": int(target), "method": method}
+        | {name: float(by_metric[name][i]) if name in by_metric else "" for name in names}
+        for i, (source, target) in enumerate(pairs)
+        for method, by_metric in scores.items()
+    ]
+
+
+def _versus(ours: Scores, baseline: Scores) -> dict[str, dict[str, float | None]]:
+    """Return ratio of means and share of pairs strictly better, for the metrics that both have."""
+    return {
+        metric: {
+            "ratio": _ratio(float(values.mean()), float(baseline[metric].mean())),
+            "win_rate": float(np.mean(values < baseline[metric])),
+        }
+        for metric, values in ours.items()
+        if metric in baseline
+    }
+
+
+def _ratio(ours: float, baseline: float) -> float | None:
+    """Return ours / baseline; None (JSON's null) where the baseline is zero."""
+    return ours / baseline if baseline else None
+
+
+def _num_pairs(scores: Mapping[str, Scores]) -> int:
+    counts = {
+        f"{method} {metric}": len(values)
+        for method, by_metric in scores.items()
+        for metric, values in by_metric.items()
+    }
+    if len(set(counts.values())) != 1:
+        raise ValueError(f"methods must be scored on the same pairs, but have {counts}")
+    return next(iter(counts.values()))
+
+
+def _unordered_pairs(numbers: Int[np.ndarray, "pair"]) -> Int[np.ndarray, "pair 2"]:
+    """Return the n-th of (0, 1), (0, 2), (1, 2), (0, 3), ...; l (l - 1) / 2 come before (0, l)."""
+    larger = np.floor((1 + np.sqrt(1 + 8 * numbers.astype(np.float64))) / 2).astype(np.int64)
+    # The square root may be off by one ulp.
+    larger -= larger * (larger - 1) // 2 > numbers
+    larger += (larger + 1) * larger // 2 <= numbers
+    return np.stack([numbers - larger * (larger - 1) // 2, larger], axis=-1)

@@ -1,0 +1,207 @@
+"""Animations by the name of their method, for many pairs at once.
+
+What is animated is a `Route`: the polyline of a graph path in latent space, the places on it where
+it must pass (its anchors: at least both ends), and the images of these anchors. Ends that are not
+in the data set enter in the same way, as a code and an image.
+
+    pixel    cross-dissolve of the anchors' *images*; the model plays no part
+    linear   straight latent lines between anchors, decoded
+    surfing  the graph path, decoded (Yadlin & Botchan, Data Interpolation in Latent Space)
+
+All methods of one route have the same number of frames, so that frame i of one may be compared
+with frame i of another: with `points_per_edge`, n on each edge of the graph path, both ends of the
+edge counted, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many at constant speed.
+A route whose source is its target is one frame, or `frames` equal ones.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames.decode import Frames, decode_paths
+from jaxsurf.manifold import path as paths
+from jaxsurf.manifold.path import LatentPath
+from jaxsurf.models.autoencoder import Autoencoder
+
+METHODS = ("pixel", "linear", "surfing")
+NOT_BUILT = ("slerp", "pullback-surfing", "spline", "geodesic")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How many frames an animation has.
+
+    Attributes:
+        points_per_edge: frames on each edge of the graph path, both its ends counted; 3 in most of
+            the report's animations.
+        frames: number of frames of every animation, at constant speed; goes before
+            `points_per_edge`.
+    """
+
+    points_per_edge: int = 3
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.points_per_edge < 2:
+            raise UserError(
+                f"{self.points_per_edge} points per edge leave out an end of it",
+                cure="ask for 2 or more",
+            )
+        if self.frames is not None and self.frames < 2:
+            raise UserError(f"{self.frames} frames can't show both ends", cure="ask for 2 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A graph path to be animated.
+
+    Attributes:
+        codes: the latent polyline, source first, target last.
+        images: the images of the anchors, in order.
+        anchors: which rows of `codes` are anchors: the first row, the last one, and any between,
+            in order. Without it, source and target.
+    """
+
+    codes: Float[np.ndarray, "node latent"]
+    images: UInt8[np.ndarray, "anchor height width channel"]
+    anchors: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "anchors", self.anchors or (0, len(self.codes) - 1))
+        ends = (self.anchors[0], self.anchors[-1])
+        if ends != (0, len(self.codes) - 1) or np.any(np.diff(self.anchors) < 0):
+            raise ValueError(f"anchors {self.anchors} don't span {len(self.codes)} nodes in order")
+        if len(self.images) != len(self.anchors):
+            raise ValueError(f"{len(self.anchors)} anchors have {len(self.images)} images")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Animation:
+    """The frames of one route under one method.
+
+    Attributes:
+        method: a name in `METHODS`.
+        frames: uint8 frames.
+        path: the latent code of each frame; None where frames aren't decoded.
+    """
+
+    method: str
+    frames: Frames
+    path: LatentPath | None = None
+
+    def describe(self, *, frame_ms: float) -> dict[str, Any]:
+        """Return what `path.json` says of the animation when a frame lasts `frame_ms`."""
+        return {
+            "num_frames": len(self.frames),
+            "frame_ms": frame_ms,
+            "duration_ms": frame_ms * len(self.frames),
+            "length": None if self.path is None else self.path.length,
+            "points": None if self.path is None else self.path.points.tolist(),
+        }
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Refuse a method that can't be animated.
+
+    Raises:
+        UserError: a name is not built yet, or not known at all, or given twice, or there is none.
+    """
+    choice = f"choose from {', '.join(METHODS)}"
+    if not methods:
+        raise UserError("no method was named", cure=choice)
+    for method in methods:
+        if method in NOT_BUILT:
+            raise UserError(f"method {method!r} is not built yet", cure=choice)
+        if method not in METHODS:
+            raise UserError(f"method {method!r} is not known", cure=choice)
+    if len(set(methods)) < len(methods):
+        raise UserError(f"a method is named twice: {', '.join(methods)}", cure="name it once")
+
+
+def animate(
+    model: Autoencoder, routes: Sequence[Route], *, methods: Sequence[str], timing: Timing
+) -> list[dict[str, Animation]]:
+    """Animate every route under every method; all latent paths are decoded together.
+
+    Args:
+        model: the autoencoder that decodes.
+        routes: what to animate.
+        methods: names in `METHODS`.
+        timing: the number of frames.
+
+    Returns:
+        For each route, its animations by method, in the order of `methods`.
+
+    Raises:
+        UserError: a method can't be animated, or a decoded frame is not finite.
+    """
+    check_methods(methods)
+    latent = [method for method in methods if method in _LATENT_PATHS]
+    ways = [_LATENT_PATHS[method](route, timing) for route in routes for method in latent]
+    decoded = zip(ways, decode_paths(model, ways), strict=True)
+    return [
+        {method: _animation(method, route, timing, decoded) for method in methods}
+        for route in routes
+    ]
+
+
+def cross_dissolve(route: Route, timing: Timing) -> Frames:
+    """Blend each anchor's image into the next one's: rounded once, exact at the anchors."""
+    progress = _progress(route, timing)
+    before = np.minimum(progress.astype(int), len(route.images) - 2)
+    share = (progress - before).astype(np.float32)[:, None, None, None]
+    images = route.images.astype(np.float32)
+    return np.rint((1 - share) * images[before] + share * images[before + 1]).astype(np.uint8)
+
+
+def _animation(
+    method: str, route: Route, timing: Timing, decoded: Iterator[tuple[LatentPath, Frames]]
+) -> Animation:
+    """Return one animation, taking the next decoded path if the method has one."""
+    if method not in _LATENT_PATHS:
+        return Animation(method=method, frames=cross_dissolve(route, timing))
+    path, frames = next(decoded)
+    return Animation(method=method, frames=frames, path=path)
+
+
+def _straight(route: Route, timing: Timing) -> LatentPath:
+    """Return the path of `linear`."""
+    corners = route.codes[list(route.anchors)]
+    if timing.frames is not None:
+        return paths.constant_speed(corners, frames=timing.frames)
+    progress = _progress(route, timing)
+    axes = [np.interp(progress, np.arange(len(corners)), axis) for axis in corners.T]
+    return LatentPath(np.stack(axes, axis=-1))
+
+
+def _surfing(route: Route, timing: Timing) -> LatentPath:
+    """Return the path of `surfing`."""
+    if timing.frames is not None:
+        return paths.constant_speed(route.codes, frames=timing.frames)
+    return paths.per_edge(route.codes, points_per_edge=timing.points_per_edge)
+
+
+def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
+    """Return where each frame stands between the anchors: 1.5 is halfway from second to third.
+
+    The anchors are passed when `surfing` passes them.
+    """
+    if timing.frames is None:
+        num_frames = (len(route.codes) - 1) * (timing.points_per_edge - 1) + 1
+        node_times = np.arange(len(route.codes), dtype=np.float64)
+    else:
+        num_frames = timing.frames
+        node_times = np.append(0.0, np.cumsum(paths.piece_lengths(route.codes)))
+    anchor_times = node_times[list(route.anchors)]
+    frame_times = np.linspace(0.0, anchor_times[-1], num_frames)
+    return np.interp(frame_times, anchor_times, np.arange(len(anchor_times)))
+
+
+_LATENT_PATHS: dict[str, Callable[[Route, Timing], LatentPath]] = {
+    "linear": _straight,
+    "surfing": _surfing,
+}

@@ -1,0 +1,201 @@
+"""Figures as PNG files: latent space with graph and paths, training curves.
+
+Drawn with matplotlib's Agg canvas and without pyplot, so nothing global changes and figures may be
+drawn from threads. Latent spaces of two and three dimensions are drawn as they are; of more, their
+first three principal components; of one, against zero.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from mpl_toolkits.mplot3d import Axes3D
+from mpl_toolkits.mplot3d.art3d import Line3DCollection
+
+from jaxsurf.errors import UserError
+from jaxsurf.workdir import replacing
+
+DPI = 100
+# More edges than this are a grey blot that takes seconds to draw.
+MOST_EDGES = 50_000
+# Okabe & Ito's colours are told apart by colour-blind readers too (Color Universal Design, 2008).
+PATH_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000")
+
+Codes = Float[np.ndarray, "point latent"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentPlot:
+    """What is drawn of a latent space.
+
+    Attributes:
+        codes: all latent codes.
+        title: one line above the picture.
+        edges: pairs of rows of `codes` that the graph joins.
+        factor: a value for each code, shown as its colour.
+        factor_name: what the value is.
+        paths: latent polylines by name, drawn in this order.
+        ends: labelled points, such as source and target.
+    """
+
+    codes: Codes
+    title: str
+    edges: Int[np.ndarray, "edge 2"] | None = None
+    factor: Float[np.ndarray, "point"] | None = None
+    factor_name: str = ""
+    paths: Mapping[str, Codes] | None = None
+    ends: Mapping[str, Float[np.ndarray, "latent"]] | None = None
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """Latent codes -> what the axes show."""
+
+    mean: Float[np.ndarray, "latent"]
+    axes: Float[np.ndarray, "latent shown"]
+    labels: tuple[str, ...]
+
+    def __call__(self, codes: Codes) -> Float[np.ndarray, "point shown"]:
+        return (np.asarray(codes, np.float64) - self.mean) @ self.axes
+
+
+def latent_figure(path: Path, plot: LatentPlot, *, width: int = 900, height: int = 800) -> None:
+    """Draw a latent space, its graph and the paths on it.
+
+    Args:
+        path: the PNG to write.
+        plot: what to draw.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    figure = _figure(width, height)
+    project = _projection(plot.codes)
+    solid = len(project.labels) == 3
+    axes = figure.add_subplot(projection="3d" if solid else None)
+    axes.set_title(plot.title)
+    _draw_edges(axes, project(plot.codes), plot.edges)
+    _draw_codes(figure, axes, project(plot.codes), plot)
+    _draw_paths(axes, {name: project(codes) for name, codes in (plot.paths or {}).items()})
+    _draw_ends(axes, {name: project(code[None])[0] for name, code in (plot.ends or {}).items()})
+    _finish_axes(axes, project.labels)
+    _save(figure, path)
+
+
+def curves_figure(
+    path: Path,
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    title: str,
+    labels: tuple[str, str] = ("step", "loss"),
+    width: int = 900,
+    height: int = 500,
+) -> None:
+    """Draw curves such as training losses, on a logarithmic axis where all values allow it.
+
+    Args:
+        path: the PNG to write.
+        curves: by name, the values along both axes.
+        title: one line above the picture.
+        labels: of both axes.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+
+    Raises:
+        UserError: there is no curve, or the file can't be written.
+    """
+    if not curves:
+        raise UserError("there is no curve to draw", cure="log at least one interval")
+    figure = _figure(width, height)
+    axes = figure.add_subplot()
+    for name, (along, values) in curves.items():
+        axes.plot(along, values, label=name, linewidth=1.5, marker="." if len(along) < 3 else "")
+    positive = all(np.min(values) > 0 for _, values in curves.values())
+    axes.set(
+        title=title, xlabel=labels[0], ylabel=labels[1], yscale="log" if positive else "linear"
+    )
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    _save(figure, path)
+
+
+def _figure(width: int, height: int) -> Figure:
+    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png")
+
+
+def _projection(codes: Codes) -> _Projection:
+    """Return how codes are shown."""
+    size = codes.shape[1]
+    mean = np.zeros(size)
+    if size == 1:
+        return _Projection(mean, np.array([[1.0, 0.0]]), ("latent 1", ""))
+    if size <= 3:
+        return _Projection(mean, np.eye(size), tuple(f"latent {i + 1}" for i in range(size)))
+    mean = codes.mean(axis=0, dtype=np.float64)
+    variances, directions = np.linalg.eigh(np.cov(codes - mean, rowvar=False))
+    shares = variances[::-1] / max(variances.sum(), np.finfo(float).tiny)
+    labels = tuple(f"principal component {i + 1} of {size} ({shares[i]:.0%})" for i in range(3))
+    return _Projection(mean, directions[:, ::-1][:, :3], labels)
+
+
+def _draw_edges(
+    axes: Axes, codes: Float[np.ndarray, "point shown"], edges: Int[np.ndarray, "edge 2"] | None
+) -> None:
+    """Draw the graph in light grey, thinned evenly where there are too many edges."""
+    if edges is None or not len(edges):
+        return
+    lines = codes[edges[:: -(-len(edges) // MOST_EDGES)]]
+    if isinstance(axes, Axes3D):
+        axes.add_collection3d(Line3DCollection(lines, colors="0.6", linewidths=0.4, alpha=0.5))
+    else:
+        axes.add_collection(LineCollection(lines, colors="0.7", linewidths=0.5, zorder=1))
+
+
+def _draw_codes(
+    figure: Figure, axes: Axes, codes: Float[np.ndarray, "point shown"], plot: LatentPlot
+) -> None:
+    """Draw the codes, coloured by the factor if there is one."""
+    size = float(np.clip(20_000 / len(codes), 1, 25))
+    colour = {"color": "0.5"} if plot.factor is None else {"c": plot.factor, "cmap": "viridis"}
+    points = axes.scatter(*codes.T, s=size, linewidths=0, alpha=0.8, **colour)
+    if plot.factor is not None:
+        figure.colorbar(points, ax=axes, label=plot.factor_name, shrink=0.7)
+
+
+def _draw_paths(axes: Axes, paths: Mapping[str, Float[np.ndarray, "point shown"]]) -> None:
+    for number, (name, points) in enumerate(paths.items()):
+        colour = PATH_COLOURS[number % len(PATH_COLOURS)]
+        axes.plot(*points.T, label=name, color=colour, linewidth=2, zorder=10)
+    if paths:
+        axes.legend(loc="upper right", framealpha=0.9)
+
+
+def _draw_ends(axes: Axes, ends: Mapping[str, Float[np.ndarray, "shown"]]) -> None:
+    for name, point in ends.items():
+        axes.scatter(*point[:, None], s=70, color="white", edgecolors="black", zorder=11)
+        if isinstance(axes, Axes3D):
+            axes.text(*point, f"  {name}", zorder=12)
+        else:
+            axes.annotate(name, point, (7, 7), textcoords="offset points", zorder=12, weight="bold")
+
+
+def _finish_axes(axes: Axes, labels: tuple[str, ...]) -> None:
+    """Label the axes and give all the same scale."""
+    for name, label in zip("xyz", labels, strict=False):
+        axes.set(**{f"{name}label": label})
+    axes.set_aspect("equal", adjustable="datalim" if len(labels) == 2 else None)
