@@ -1,0 +1,146 @@
+"""A user's own images: a folder of pictures, or a numpy file."""
+
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+
+from jaxsurf import workdir
+from jaxsurf.errors import UserError
+from jaxsurf.images import picture
+from jaxsurf.images.image_set import ImageSet
+
+PICTURES = (".png", ".jpg", ".jpeg")
+ARRAYS = (".npz", ".npy")
+FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
+
+
+def open_path(path: Path, *, side: int | None = None) -> ImageSet:
+    """Return the images of a folder or file.
+
+    Args:
+        path: a folder of PNG and JPEG files, or an .npz, .npy, PNG or JPEG file.
+        side: height and width to fit all images to, in pixels; None keeps their own.
+
+    Raises:
+        UserError: nothing is there, or it is not one of these, or its content is not good.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        return _open_folder(path, side)
+    if not path.exists():
+        raise UserError(f"there is no {path}", cure="give a folder or file that exists")
+    if suffix in ARRAYS:
+        return _open_array(path, side)
+    if suffix in PICTURES:
+        image = picture.open_image(path, side=side)[None]
+        return ImageSet(image, name=path.name, image_names=(path.name,))
+    if suffix in FILMS:
+        raise UserError(
+            f"{path} is a film, and reading films is not built yet",
+            cure="save its frames as PNG files in a folder",
+        )
+    raise UserError(
+        f"{path} is of no known kind",
+        cure=f"give a folder, or a file that ends in {', '.join(ARRAYS + PICTURES)}",
+    )
+
+
+def _open_folder(folder: Path, side: int | None) -> ImageSet:
+    """Return a folder's pictures in natural order: 2.png before 10.png."""
+    files = sorted((file for file in folder.iterdir() if _is_picture(file)), key=_natural)
+    if not files:
+        raise UserError(f"{folder} holds no PNG or JPEG file", cure="choose another folder")
+    images = [picture.open_image(file, side=side) for file in files]
+    for file, image in zip(files, images, strict=True):
+        if image.shape != images[0].shape:
+            raise UserError(
+                f"{files[0].name} is {_size(images[0])} but {file.name} is {_size(image)}",
+                cure="give a side to fit all images to",
+            )
+    names = tuple(file.name for file in files)
+    return ImageSet(np.stack(images), name=f"folder {folder.name}", image_names=names)
+
+
+def _is_picture(file: Path) -> bool:
+    """Tell pictures from other files; some systems leave hidden companions of the same suffix."""
+    return file.suffix.lower() in PICTURES and not file.name.startswith(".") and file.is_file()
+
+
+def _natural(file: Path) -> list[tuple[int, int | str]]:
+    """Return a sort key that compares runs of digits as numbers, and letters in one case."""
+    parts = re.split(r"(\d+)", file.name.lower())
+    # The last part decides between names that differ in case or leading zeros only.
+    keys = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+    return [*keys, (2, file.name)]
+
+
+def _size(image: picture.Pixels) -> str:
+    """Return a picture's size as people write it."""
+    return f"{image.shape[1]} x {image.shape[0]}"
+
+
+def _open_array(path: Path, side: int | None) -> ImageSet:
+    """Return the images, and where it has them the factors, of a numpy file."""
+    arrays = _read(path)
+    rows = _pick(arrays, path)
+    images = picture.resize(_to_pixels(rows, origin=str(path)), side)
+    if "factors" not in arrays:
+        return ImageSet(images, name=path.name)
+    factors = arrays["factors"]
+    if factors.ndim != 2 or not np.issubdtype(factors.dtype, np.number):
+        raise UserError(
+            f"the factors in {path} are {factors.dtype} of shape {factors.shape}",
+            cure="give numbers, one row an image and one column a factor",
+        )
+    names = arrays.get("factor_names", [f"factor_{i}" for i in range(factors.shape[1])])
+    return ImageSet(images, name=path.name, factors=factors, factor_names=tuple(map(str, names)))
+
+
+def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
+    """Return the arrays of an .npz or .npy file by name."""
+    if path.suffix.lower() == ".npz":
+        return workdir.read_arrays(path)
+    try:
+        return {"images": np.load(path, allow_pickle=False)}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is not a plain numpy array ({error})") from error
+
+
+def _pick(arrays: Mapping[str, Shaped[np.ndarray, "..."]], path: Path) -> Shaped[np.ndarray, "..."]:
+    """Return the array that holds the images: `images`, or else the only one."""
+    candidates = [name for name in arrays if name not in ("factors", "factor_names")]
+    if "images" in arrays:
+        return arrays["images"]
+    if len(candidates) == 1:
+        return arrays[candidates[0]]
+    raise UserError(
+        f"{path} holds {', '.join(arrays) or 'no array'}, so which of them is images is unclear",
+        cure="call the array 'images'",
+    )
+
+
+def _to_pixels(
+    rows: Shaped[np.ndarray, "..."], *, origin: str
+) -> UInt8[np.ndarray, "image height width channel"]:
+    """Return an array as uint8 RGB: floats from [0, 1], grey repeated; anything else as it is."""
+    if np.issubdtype(rows.dtype, np.floating):
+        rows = _from_unit(rows, origin=origin)
+    grey = rows.ndim == 3 and rows.shape[-1] not in (1, 3, 4)
+    if grey or (rows.ndim == 4 and rows.shape[-1] == 1):
+        rows = np.repeat(rows.reshape(*rows.shape[:3], 1), 3, axis=-1)
+    return rows
+
+
+def _from_unit(rows: Shaped[np.ndarray, "..."], *, origin: str) -> UInt8[np.ndarray, "..."]:
+    """Return floats in [0, 1] as uint8; refuse a range whose white is a guess."""
+    low, high = (float(rows.min()), float(rows.max())) if rows.size else (0.0, 0.0)
+    if not (low >= 0 and high <= 1):  # also true of NaN
+        raise UserError(
+            f"{origin} holds floats from {low:g} to {high:g}, but floats must lie in [0, 1]",
+            cure="scale them, or save uint8",
+        )
+    return np.rint(rows * 255).astype(np.uint8)
