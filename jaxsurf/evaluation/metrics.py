@@ -17,9 +17,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
 from jaxsurf.errors import UserError
+from jaxsurf.frames.decode import Frames, pad_to_bucket
 
 Images = UInt8[np.ndarray, "image height width channel"]
-Frames = UInt8[np.ndarray, "frame height width channel"]
 Values = Float[np.ndarray, "frame"]
 
 FRAME_CHUNK = 512
@@ -144,14 +144,15 @@ def _smallest_over_images(
     """Return the smallest sum over each frame's values that any image gives, per value."""
     _check_sizes(frames, images)
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
+    chunks = [
+        pad_to_bucket(flat_frames[start : start + FRAME_CHUNK], largest=FRAME_CHUNK)
+        for start in range(0, len(frames), FRAME_CHUNK)
+    ]
     best = np.full(len(frames), np.inf)
     for first in range(0, len(images), IMAGE_CHUNK):
         some_images = jnp.asarray(flat_images[first : first + IMAGE_CHUNK])
-        sums = [
-            smallest(jnp.asarray(flat_frames[start : start + FRAME_CHUNK]), some_images)
-            for start in range(0, len(frames), FRAME_CHUNK)
-        ]
-        best = np.minimum(best, np.concatenate([np.asarray(part) for part in sums]))
+        sums = [np.asarray(smallest(jnp.asarray(chunk), some_images)) for chunk in chunks]
+        best = np.minimum(best, np.concatenate(sums)[: len(frames)])
     return best / flat_frames.shape[1]
 
 

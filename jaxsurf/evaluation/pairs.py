@@ -15,7 +15,8 @@ from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
-from jaxsurf.evaluation.metrics import Frames, Images
+from jaxsurf.evaluation.metrics import Images
+from jaxsurf.frames.decode import Frames
 from jaxsurf.manifold.path import LatentPath
 
 BASELINE = "linear"

@@ -12,7 +12,7 @@ import imageio.v3 as iio
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
@@ -27,6 +27,7 @@ MOST_COLOURS = 256
 # Median cut is a rough start; the mean error hardly falls after ten rounds of k-means.
 PALETTE_ROUNDS = 10
 LABEL_HEIGHT = 18
+GAP = 2
 
 Picture = UInt8[np.ndarray, "height width channel"]
 
@@ -128,22 +129,28 @@ def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> 
     """
     if not rows:
         raise UserError("a strip needs at least one animation")
-    return np.concatenate(
-        [
-            band
-            for label, frames in rows.items()
-            for band in _row(label, frames, num_shown=num_shown, scale=scale)
-        ]
-    )
+    pictures = [_row(frames, num_shown=num_shown, scale=scale) for frames in rows.values()]
+    width = max(picture.shape[1] for picture in pictures)
+    bands = [
+        band
+        for label, picture in zip(rows, pictures, strict=True)
+        for band in (_label(label, width=width), _widened(picture, width=width))
+    ]
+    return np.concatenate(bands)
 
 
-def _row(label: str, frames: Frames, *, num_shown: int, scale: int) -> tuple[Picture, Picture]:
-    """Return the label and the frames of one row of a strip, equally wide."""
+def _row(frames: Frames, *, num_shown: int, scale: int) -> Picture:
+    """Return evenly chosen frames side by side."""
     _check_frames(frames)
-    chosen = frames[np.rint(np.linspace(0, len(frames) - 1, num_shown)).astype(int)]
-    large = chosen.repeat(scale, axis=1).repeat(scale, axis=2)
-    row = np.concatenate(list(large), axis=1)
-    return _label(label, width=row.shape[1]), row
+    places = np.linspace(0, len(frames) - 1, min(num_shown, len(frames)))
+    large = frames[np.rint(places).astype(int)].repeat(scale, axis=1).repeat(scale, axis=2)
+    gapped = np.pad(large, [(0, 0), (0, GAP), (0, GAP), (0, 0)], constant_values=255)
+    return np.concatenate(list(gapped), axis=1)
+
+
+def _widened(picture: Picture, *, width: int) -> Picture:
+    """Return a picture with white on its right, up to a width."""
+    return np.pad(picture, [(0, 0), (0, width - picture.shape[1]), (0, 0)], constant_values=255)
 
 
 def _label(text: str, *, width: int) -> Picture:
@@ -189,7 +196,7 @@ def _nearest(
     colours: UInt8[np.ndarray, "distinct 3"], palette: Float[np.ndarray, "colour 3"]
 ) -> Int[np.ndarray, "distinct"]:
     """Return the nearest palette colour of each colour."""
-    return cKDTree(palette).query(colours)[1]
+    return np.asarray(KDTree(palette).query(colours)[1])
 
 
 def _paletted(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
@@ -161,9 +162,11 @@ def _draw_edges(
         return
     lines = codes[edges[:: -(-len(edges) // MOST_EDGES)]]
     if isinstance(axes, Axes3D):
-        axes.add_collection3d(Line3DCollection(lines, colors="0.6", linewidths=0.4, alpha=0.5))
+        axes.add_collection3d(
+            Line3DCollection(list(lines), colors="0.6", linewidths=0.4, alpha=0.5)
+        )
     else:
-        axes.add_collection(LineCollection(lines, colors="0.7", linewidths=0.5, zorder=1))
+        axes.add_collection(LineCollection(list(lines), colors="0.7", linewidths=0.5, zorder=1))
 
 
 def _draw_codes(
@@ -186,16 +189,23 @@ def _draw_paths(axes: Axes, paths: Mapping[str, Float[np.ndarray, "point shown"]
 
 
 def _draw_ends(axes: Axes, ends: Mapping[str, Float[np.ndarray, "shown"]]) -> None:
+    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
     for name, point in ends.items():
         axes.scatter(*point[:, None], s=70, color="white", edgecolors="black", zorder=11)
         if isinstance(axes, Axes3D):
-            axes.text(*point, f"  {name}", zorder=12)
+            axes.text(*point, s=f"  {name}", zorder=12, path_effects=halo)
         else:
-            axes.annotate(name, point, (7, 7), textcoords="offset points", zorder=12, weight="bold")
+            place = (float(point[0]), float(point[1]))
+            axes.annotate(
+                name, place, (7, 7), textcoords="offset points", zorder=12, path_effects=halo
+            )
 
 
 def _finish_axes(axes: Axes, labels: tuple[str, ...]) -> None:
     """Label the axes and give all the same scale."""
     for name, label in zip("xyz", labels, strict=False):
         axes.set(**{f"{name}label": label})
+    if isinstance(axes, Axes3D):
+        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
+            axis.labelpad = 12
     axes.set_aspect("equal", adjustable="datalim" if len(labels) == 2 else None)
