@@ -1,10 +1,11 @@
-"""A robot arm with MPI3D's seven factors, drawn by ray casting: the built-in data and the ground truth.
+"""A robot arm with MPI3D's seven factors, ray cast: the built-in data and the ground truth.
 
-Factors come in MPI3D's order, one row of seven numbers an image (see `FACTOR_NAMES`). Object size and the
-two axes may take any real value in their range; the other four are whole numbers. `horizontal_axis` turns the
-forearm about the horizontal axle at the shoulder (it rises, passes overhead and comes down on the other
-side); `vertical_axis` turns the whole arm about its post. Images are NHWC, RGB: float32 in [0, 1] from `render`, uint8
-from `render_batch`. Scene, colours and movement are modelled on MPI3D-toy (Gondal et al., 2019).
+Factors come in MPI3D's order, one row of seven numbers an image (see `FACTOR_NAMES`). Object size
+and the two axes may take any real value in their range; the other four are whole numbers.
+`horizontal_axis` turns the forearm about the horizontal axle at the shoulder: it rises, passes
+overhead and comes down on the other side. `vertical_axis` turns the whole arm about its post.
+Images are NHWC, RGB: float32 in [0, 1] from `render`, uint8 from `render_batch`. Scene, colours and
+movement are modelled on MPI3D-toy (Gondal et al., 2019).
 """
 
 from jaxsurf.images.arm.factors import (

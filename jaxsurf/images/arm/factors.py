@@ -1,6 +1,6 @@
 """The seven factors of MPI3D: their names, sizes, values, and slices of their grid.
 
-A row of factors holds seven numbers in the order of `FACTOR_NAMES`, each from 0 to its size minus one.
+A row of factors holds seven numbers in the order of `FACTOR_NAMES`, each from 0 to its size - 1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,34 +9,12 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
+from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
 
-FACTOR_NAMES: tuple[str, ...] = (
-    "object_color",
-    "object_shape",
-    "object_size",
-    "camera_height",
-    "background_color",
-    "horizontal_axis",
-    "vertical_axis",
-)
-FACTOR_SIZES: tuple[int, ...] = (6, 6, 2, 3, 3, 40, 40)
+FACTOR_NAMES = MPI3D.names
+FACTOR_SIZES = MPI3D.sizes
+VALUE_NAMES = MPI3D.labels
 CONTINUOUS: tuple[str, ...] = ("object_size", "horizontal_axis", "vertical_axis")
-VALUE_NAMES: dict[str, tuple[str, ...]] = {
-    "object_color": ("white", "green", "red", "blue", "brown", "olive"),
-    "object_shape": ("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
-    "object_size": ("small", "large"),
-    "camera_height": ("top", "centre", "bottom"),
-    "background_color": ("purple", "sea green", "salmon"),
-}
-# White, cone, large, top, purple, with both axes free: the slice of 1,600 images that the report trains on.
-DEFAULT_FIXED: dict[str, int] = {
-    "object_color": 0,
-    "object_shape": 0,
-    "object_size": 1,
-    "camera_height": 0,
-    "background_color": 0,
-}
-DEFAULT_FREE: tuple[str, ...] = ("horizontal_axis", "vertical_axis")
 
 
 def grid(
@@ -46,13 +24,13 @@ def grid(
 
     Args:
         fixed: the value of every factor that is not free; None means `DEFAULT_FIXED`.
-        free: the factors that take all their values; None means `DEFAULT_FREE`. Their order does not matter.
+        free: the factors that take all their values, in any order; None means `DEFAULT_FREE`.
 
     Returns:
         One row an image; the last free factor of `FACTOR_NAMES` varies fastest.
 
     Raises:
-        UserError: a name is unknown, or a factor is both fixed and free, or neither; or a value is bad.
+        UserError: a name is unknown, a factor is both fixed and free or neither, or a value is bad.
     """
     fixed = DEFAULT_FIXED if fixed is None else fixed
     free = DEFAULT_FREE if free is None else free
@@ -75,8 +53,8 @@ def check(factors: np.ndarray) -> Float[np.ndarray, "image factor"]:
     """Return the factors as float32 if every one is a value of its range.
 
     Raises:
-        UserError: not two-dimensional with seven columns, empty, not finite, out of range, or a fraction
-            where only whole numbers have a meaning.
+        UserError: not two-dimensional with seven columns, empty, not finite, out of range, or a
+            fraction where only whole numbers have a meaning.
     """
     factors = np.asarray(factors)
     if factors.ndim != 2 or factors.shape[1] != len(FACTOR_NAMES) or not len(factors):

@@ -1,7 +1,8 @@
 """Rays through the pixels, light, and images.
 
-Only two windows of an image hold solids: one around the post, one around the forearm and its object. The whole
-scene is traced there; elsewhere only the floor is seen, and `render_batch` draws that once for each camera and background.
+Only two windows of an image hold solids: one around the post, one around the forearm and its
+object. The whole scene is traced there; elsewhere only the floor is seen, and `render_batch` draws
+that once for each camera and background.
 """
 
 import functools
@@ -19,16 +20,17 @@ from jaxsurf.images.arm import scene, solids
 
 SAMPLES = 12
 """Rays a pixel: an edge that crosses a pixel changes it in this many steps."""
-CHUNK = 64
-"""Images drawn at once: bounds memory to some tens of MB at 64 pixels a side."""
+CHUNK = 16
+"""Images drawn at once: few, so that their rays stay near the processor."""
 
-LIGHT = (-0.12, -0.45, 0.885)
-AMBIENT = 0.04
-SHININESS = 20
+LIGHT = (-0.12, -0.68, 0.73)
+"""Direction to the sun; it was fitted to a sphere of MPI3D-toy, as was `KNEE`."""
+KNEE = 0.6
+"""Where the display curve bends: it lifts the half-lit parts and leaves black and full light."""
 
-# Sides of the windows in image widths (height, width), with room for the nearest pose of each camera.
-POST_WINDOW = (0.36, 0.2)
-ARM_WINDOW = (0.56, 0.56)
+# Sides of the windows in image widths (height, width): room for the nearest pose of each camera.
+POST_WINDOW = (0.39, 0.16)
+ARM_WINDOW = (0.53, 0.53)
 
 
 @functools.partial(jax.jit, static_argnames=("side", "samples"))
@@ -38,7 +40,8 @@ def render(
     """Draw one image.
 
     Args:
-        factors: one row in the order of `FACTOR_NAMES`; size and the two axes may be fractions. Not checked.
+        factors: one row in the order of `FACTOR_NAMES`, not checked; size and the two axes may be
+            fractions.
         side: height and width in pixels.
         samples: rays a pixel.
 
@@ -54,7 +57,8 @@ def render_batch(
     """Draw many images, in chunks that share one compilation.
 
     Args:
-        factors: one row an image, in the order of `FACTOR_NAMES`; size and the two axes may be fractions.
+        factors: one row an image, in the order of `FACTOR_NAMES`; size and the two axes may be
+            fractions.
         side: height and width in pixels.
         samples: rays a pixel.
 
@@ -108,19 +112,27 @@ def _draw_robot(
     view = scene.camera(factors[3])
     at = scene.pose(factors)
     parts = [*scene.robot(at), scene.carried(factors, at)]
-    post = jnp.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.95]])
-    reach = scene.OBJECT_REACH * scene.object_scale(factors)
-    arm = jnp.stack([jnp.array(scene.SHOULDER), parts[-1].centre])
-    for ends, radii, window in (
-        (post, jnp.array([0.28, 0.2]), POST_WINDOW),
-        (arm, jnp.stack([jnp.asarray(0.25), reach]), ARM_WINDOW),
-    ):
-        shape = tuple(min(side, math.ceil(side * extent) + 1) for extent in window)
-        corner = _corner(view, ends, radii, shape, side)
-        rays = _rays(view, corner.astype(jnp.float32), shape, side, samples)
-        tile = _pool(_trace(view, rays, parts, factors), shape, samples)
+    windows = []
+    for ends, radii, extents in _places(factors, parts[-1].centre):
+        shape = tuple(min(side, math.ceil(side * extent) + 1) for extent in extents)
+        windows.append((_corner(view, ends, radii, shape, side), shape))
+    rays = [_rays(view, corner.astype(float), shape, side, samples) for corner, shape in windows]
+    colors = _trace(view, jnp.concatenate(rays, axis=1), parts, factors)
+    cut = rays[0].shape[1]
+    for (corner, shape), part in zip(windows, (colors[:, :cut], colors[:, cut:]), strict=True):
+        tile = _pool(part, shape, samples)
         image = jax.lax.dynamic_update_slice(image, tile, (corner[0], corner[1], 0))
     return image
+
+
+def _places(factors: Float[Array, "7"], carried: Float[Array, "3"]) -> tuple:
+    """Return for post and forearm: two balls that span it, and the sides of its window."""
+    shoulder = jnp.array(scene.SHOULDER)
+    reach = scene.OBJECT_REACH * scene.object_scale(factors)
+    return (
+        (jnp.stack([0 * shoulder, shoulder]), jnp.array([0.3, 0.2]), POST_WINDOW),
+        (jnp.stack([shoulder, carried]), jnp.stack([jnp.asarray(0.22), reach]), ARM_WINDOW),
+    )
 
 
 def _corner(
@@ -138,7 +150,7 @@ def _corner(
 def _rays(
     view: scene.Camera, corner: Array, shape: tuple[int, ...], side: int, samples: int
 ) -> Float[Array, "3 ray"]:
-    """Return directions through the samples of a window's pixels: pixel by pixel, samples innermost."""
+    """Return directions through the samples of a window's pixels, samples innermost."""
     within = jnp.asarray(_sample_points(samples))
     row = corner[0] + jnp.arange(shape[0])[:, None, None] + within[:, 0][None, None]
     column = corner[1] + jnp.arange(shape[1])[None, :, None] + within[:, 1][None, None]
@@ -150,7 +162,7 @@ def _rays(
 
 
 def _sample_points(samples: int) -> Float[np.ndarray, "sample 2"]:
-    """Return points spread over the unit square (Roberts' R2 sequence): no two share a row or a column."""
+    """Return points spread over the unit square (Roberts' R2 sequence): no two share a row."""
     plastic = 1.32471795724474602596
     steps = np.arange(samples)[:, None] * np.array([[1 / plastic, 1 / plastic**2]])
     return ((steps + 0.5 / samples + 0.5) % 1.0).astype(np.float32)
@@ -161,28 +173,20 @@ def _pool(colors: Float[Array, "3 ray"], shape: tuple[int, ...], samples: int) -
     return jnp.clip(jnp.moveaxis(averaged, 0, -1), 0.0, 1.0)
 
 
-def _trace(view: scene.Camera, rays: Array, parts: list[solids.Solid], factors: Array) -> Array:
+def _trace(
+    view: scene.Camera, rays: Array, parts: list[solids.Solid], factors: Array
+) -> Float[Array, "3 ray"]:
     """Return the colour of whatever each ray meets first."""
+    light = jnp.array(LIGHT) / math.hypot(*LIGHT)
     nearest = jnp.full(rays.shape[1], solids.FAR)
     color = _floor(view, rays, factors)
     for part in parts:
-        distance, normal = solids.hit(part, view.position, rays)
-        nearer = (distance < nearest)[None]
-        color = jnp.where(nearer, _shade(part, normal, rays), color)
+        distance, cosine = solids.hit(part, view.position, rays, light)
+        lambert = jnp.maximum(cosine, 0.0)
+        shown = (1 + KNEE) * lambert / (lambert + KNEE)
+        color = jnp.where((distance < nearest)[None], part.color[:, None] * shown[None], color)
         nearest = jnp.minimum(nearest, distance)
     return color
-
-
-def _shade(part: solids.Solid, normal: Array, rays: Array) -> Float[Array, "3 ray"]:
-    """Light a surface: Lambert, a little ambient light, and Blinn's highlight."""
-    light = np.array(LIGHT) / np.linalg.norm(LIGHT)
-    sight = -rays * jax.lax.rsqrt(jnp.sum(rays**2, axis=0))[None]
-    half = [sight[i] + light[i] for i in range(3)]
-    norm = jax.lax.rsqrt(half[0] ** 2 + half[1] ** 2 + half[2] ** 2)
-    lambert = jnp.maximum(sum(normal[i] * light[i] for i in range(3)), 0.0)
-    glint = jnp.maximum(sum(normal[i] * half[i] for i in range(3)) * norm, 0.0) ** SHININESS
-    lit = part.color[:, None] * (AMBIENT + (1 - AMBIENT) * lambert)[None]
-    return jnp.minimum(lit + part.shine * glint[None], 1.0)
 
 
 def _floor(view: scene.Camera, rays: Array, factors: Array) -> Float[Array, "3 ray"]:
@@ -190,9 +194,8 @@ def _floor(view: scene.Camera, rays: Array, factors: Array) -> Float[Array, "3 r
     below = rays[2] < -1e-3
     t = jnp.where(below, -view.position[2] / jnp.where(below, rays[2], 1.0), 0.0)
     x, y = view.position[0] + t * rays[0], view.position[1] + t * rays[1]
-    radius = jnp.hypot(x - scene.BAND_CENTRE[0], y - scene.BAND_CENTRE[1])
-    inner, outer = scene.BAND_RADII
-    banded = below & (radius > inner) & (radius < outer) & (y > scene.BAND_CENTRE[1])
+    within = [x**2 + (y - m) ** 2 < r**2 for m, r in (scene.BAND_INNER, scene.BAND_OUTER)]
+    banded = below & ~within[0] & within[1] & (y > scene.BAND_NEAR)
     left, deep, high = scene.BAND_LAMP
     light = high * jax.lax.rsqrt((x - left) ** 2 + (y - deep) ** 2 + high**2)
     band = scene.band_color(factors[4])[:, None] * light[None]

@@ -1,7 +1,7 @@
-"""What stands where: the arm's parts for given factors, the three cameras, colours and light.
+"""What stands where: the arm's parts for given factors, the three cameras, and the colours.
 
-World: z is up, the floor is z = 0, the post stands at the origin and is 1 high, the cameras look along +y.
-Positions, angles and colours were fitted to MPI3D-toy's published sample images.
+World: z is up, the floor is z = 0, the post stands at the origin and is 1 high, the cameras look
+along +y. Positions, angles and colours were fitted to MPI3D-toy's published sample images.
 """
 
 from typing import NamedTuple
@@ -14,34 +14,38 @@ from jaxsurf.images.arm.solids import NO_QUADRIC, Solid, box, slab, tube
 
 OBJECT_COLORS = jnp.array(
     [
-        [1.10, 1.10, 1.10],
-        [0.19, 0.74, 0.19],
-        [1.00, 0.0, 0.0],
-        [0.21, 0.52, 0.98],
-        [0.42, 0.26, 0.17],
-        [0.61, 0.60, 0.24],
+        [0.95, 0.95, 0.95],
+        [0.16, 0.63, 0.16],
+        [0.88, 0.0, 0.0],
+        [0.175, 0.45, 0.87],
+        [0.35, 0.22, 0.145],
+        [0.50, 0.495, 0.20],
     ]
 )
-FLOOR_COLOR = jnp.array([0.2, 0.2, 0.2])
+FLOOR_COLOR = jnp.array([0.206, 0.206, 0.206])
 BAND_COLORS = jnp.array([[0.445, 0.335, 0.628], [0.305, 0.420, 0.402], [0.435, 0.300, 0.335]])
-METAL = jnp.array([0.68, 0.68, 0.68])
-DARK_METAL = jnp.array([0.30, 0.30, 0.30])
+BRIGHT_METAL = 0.78
+DULL_METAL = 0.39
+BLACK = 0.25
 
-# The band is a ring on the floor; its own lamp hangs above its middle.
-BAND_CENTRE = (0.02, 1.47)
-BAND_RADII = (2.34, 3.25)
+# The band lies on the floor between two circles; its own lamp hangs above it. What of it is nearer
+# than BAND_NEAR would pass beside the cameras.
+BAND_INNER = (1.04, 2.61)  # y of the centre, radius
+BAND_OUTER = (1.46, 3.24)
+BAND_NEAR = 0.9
 BAND_LAMP = (0.0, 2.4, 3.2)
 
-# Both axes sweep 39/40 of a half-turn: after a full one, the arm turned round and tipped over would stand as it did.
+# Both axes sweep 39/40 of a half-turn: with a full one, the first turn and the last would show the
+# same arm, only tipped over to the other side.
 SWEEP = np.pi * 39 / 40
-FIRST_TURN = -0.25
-FIRST_TILT = 0.06
+FIRST_TURN = -0.16
+FIRST_TILT = 0.13
 STEPS = 39.0
 
 ARM_LENGTH = 1.12  # from the shoulder to the middle of the object
 SIDE_OFFSET = 0.09  # of the forearm, along its axle: it is bolted to the side of the shoulder
-SMALL = 0.58  # size of the small object, the large one being 1
-OBJECT_REACH = 0.52  # from the middle of the large object to its farthest corner
+SMALL = 0.7  # size of the small object, the large one being 1
+OBJECT_REACH = 0.48  # from the middle of the large object to its farthest corner
 SHOULDER = (0.0, 0.0, 1.0)
 
 # Focal length in image widths, then for each camera: position, pitch down, yaw, roll.
@@ -113,30 +117,33 @@ def carried(factors: Float[Array, "7"], at: Pose) -> Solid:
         axes=_axes(at.along, at.axle),
         scale=object_scale(factors),
         color=OBJECT_COLORS[_index(factors[0])],
-        shine=0.15,
     )
 
 
 def robot(at: Pose) -> list[Solid]:
     """Return the arm without its object: base, post, shoulder, forearm."""
-    upright = _axes(jnp.array([0.0, 0.0, 1.0]), at.outward)
-    across = _axes(at.axle, at.outward)
-    rod = _axes(at.along, at.axle)
-    floor = jnp.zeros(3)
-
-    def metal(
-        planes: Array, quadric: Array, centre: Array, axes: Array, dark: bool = False
-    ) -> Solid:
-        return Solid(planes, quadric, centre, axes, 1.0, DARK_METAL if dark else METAL, 0.1)
-
     up = jnp.array([0.0, 0.0, 1.0])
+    upright = _axes(up, at.outward)
+    across = _axes(at.axle, at.outward)
+    forward = _axes(at.along, at.axle)
+    top = jnp.array(SHOULDER)
+
+    def metal(grey: float, planes: Array, quadric: Array, centre: Array, axes: Array) -> Solid:
+        return Solid(planes, quadric, centre, axes, 1.0, jnp.full(3, grey))
+
+    def bar(radius: float, start: float, end: float) -> tuple[Array, Array, Array, Array]:
+        middle = at.shoulder + (start + end) / 2 * at.along
+        return slab((end - start) / 2), tube(radius), middle, forward
+
+    block = box(0.05, 0.06, 0.1)
     return [
-        metal(slab(0.04), tube(0.27), floor, upright),
-        metal(slab(0.045), tube(0.16), floor, upright, dark=True),
-        metal(box(0.05, 0.05, 0.09), jnp.array(NO_QUADRIC), 0.09 * up - 0.19 * at.outward, upright),
-        metal(slab(0.5), tube(0.135), 0.48 * up, upright),
-        metal(slab(0.16), tube(0.115), jnp.array(SHOULDER) - 0.04 * at.axle, across),
-        metal(slab(ARM_LENGTH / 2), tube(0.032), at.shoulder + ARM_LENGTH / 2 * at.along, rod),
+        metal(BRIGHT_METAL, slab(0.07), tube(0.28), 0 * up, upright),
+        metal(BLACK, slab(0.075), tube(0.17), 0 * up, upright),
+        metal(BRIGHT_METAL, block, jnp.array(NO_QUADRIC), 0.1 * up - 0.19 * at.outward, upright),
+        metal(DULL_METAL, slab(0.5), tube(0.14), 0.47 * up, upright),
+        metal(BRIGHT_METAL, slab(0.15), tube(0.13), top - 0.03 * at.axle, across),
+        metal(BRIGHT_METAL, *bar(0.08, -0.1, 0.2)),
+        metal(BRIGHT_METAL, *bar(0.036, 0.2, ARM_LENGTH)),
     ]
 
 
@@ -178,21 +185,21 @@ def _pad(planes: Float[Array, "plane 4"]) -> Float[Array, "8 4"]:
 # In the order of the factor's values: cone, cube, cylinder, hexagonal, pyramid, sphere.
 SHAPE_PLANES = jnp.stack(
     [
-        _pad(slab(0.36)),
-        _pad(box(0.30, 0.30, 0.30)),
-        _pad(slab(0.30)),
-        _pad(_prism(6, 0.28, 0.30)),
-        _pad(_pyramid(0.36, 0.36)),
+        _pad(slab(0.28)),
+        _pad(box(0.27, 0.27, 0.27)),
+        _pad(slab(0.28)),
+        _pad(_prism(6, 0.245, 0.28)),
+        _pad(_pyramid(0.27, 0.28)),
         _pad(slab(100.0)),
     ]
 )
 SHAPE_QUADRICS = jnp.stack(
     [
-        _cone(0.38, 0.36),
+        _cone(0.27, 0.28),
         jnp.array(NO_QUADRIC),
-        tube(0.30),
+        tube(0.255),
         jnp.array(NO_QUADRIC),
         jnp.array(NO_QUADRIC),
-        jnp.array([1.0, 1.0, 0.0, -(0.31**2)]),
+        jnp.array([1.0, 1.0, 0.0, -(0.27**2)]),
     ]
 )
