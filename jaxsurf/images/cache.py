@@ -44,7 +44,7 @@ def remembered(
     images = make()
     try:
         workdir.write_arrays(path, images=images, made_of=made_of)
-    except (UserError, OSError) as error:
+    except UserError as error:
         logging.warning("the images are not cached: %s", error)
     return images
 

@@ -2,13 +2,13 @@
 
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
 
-from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import picture
 from jaxsurf.images.image_set import ImageSet
@@ -102,12 +102,20 @@ def _open_array(path: Path, side: int | None) -> ImageSet:
 
 def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
     """Return the arrays of an .npz or .npy file by name."""
-    if path.suffix.lower() == ".npz":
-        return workdir.read_arrays(path)
     try:
-        return {"images": np.load(path, allow_pickle=False)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not a plain numpy array ({error})") from error
+        # Opened here, since numpy leaves a damaged .npz file open.
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"images": loaded}
+            return {name: loaded[name] for name in loaded.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        # The first line says what is wrong; those after it are numpy's advice to load pickles.
+        reason = str(error).split("\n")[0]
+        raise UserError(
+            f"{path} cannot be read as plain arrays ({reason})",
+            cure="save it with np.savez or np.save, without objects",
+        ) from error
 
 
 def _pick(arrays: Mapping[str, Shaped[np.ndarray, "..."]], path: Path) -> Shaped[np.ndarray, "..."]:

@@ -98,7 +98,11 @@ def _fit(image: Image.Image, side: int) -> Image.Image:
     """Return the picture's centred square, resized without aliasing."""
     if side < 1:
         raise UserError(f"side is {side}, but must be at least 1")
-    return ImageOps.fit(image, (side, side), method=Image.Resampling.LANCZOS)
+    edge = min(image.size)
+    left, top = (image.width - edge) // 2, (image.height - edge) // 2
+    # Cut first: a resize of a region would let in some of what lies around it.
+    square = image.crop((left, top, left + edge, top + edge))
+    return square.resize((side, side), Image.Resampling.LANCZOS)
 
 
 def _to_rgb(image: Image.Image, origin: str) -> Image.Image:

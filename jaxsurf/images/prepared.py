@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jaxsurf import workdir
 from jaxsurf.errors import UserError
 
 INFO_FILE = "dataset_info.json"
@@ -85,6 +86,8 @@ def load(folder: Path) -> Any:  # noqa: ANN401  # imported lazily, so its type h
     """
     import tensorflow_datasets as tfds
 
+    # TFDS's own error for damaged JSON is of a type that only protobuf has.
+    workdir.read_json(folder / INFO_FILE)
     try:
         builder = tfds.builder_from_directory(folder)
         formats = {found.value for found in builder.info.available_file_formats()}
@@ -114,7 +117,7 @@ def prepare(reference: str, root: Path) -> Path:
             cure="check the name, or give the folder that holds it as path",
         ) from error
     try:
-        builder.download_andprepare()
+        builder.download_and_prepare()
     except (ImportError, OSError, RuntimeError, AssertionError, ValueError) as error:
         # The first line says what is missing; those after it are advice to builders' authors.
         reason = str(error).strip().split("\n")[0]

@@ -46,10 +46,11 @@ def open_tfds(
     reference, split = _parse(source)
     root = Path(path) if path else prepared.default_folder()
     builder = prepared.load(prepared.find(root, reference) or prepared.prepare(reference, root))
-    split = _choose_split(source, list(builder.info.splits), split)
+    split = _choose_split(source, sorted(builder.info.splits), split)
     features = dict(builder.info.features)
     key = _image_feature(source, features)
-    names = tuple(name for name in features if _is_factor(name, features[name]))
+    # TFDS restores features in any order, and the order of factors is part of a set's identity.
+    names = tuple(name for name in sorted(features) if _is_factor(name, features[name]))
     examples = _examples(builder, split, key)
     if "index" in features:
         examples = sorted(examples, key=lambda example: int(example["index"]))
@@ -97,7 +98,7 @@ def _image_feature(source: str, features: Mapping[str, Any]) -> str:
     if len(found) != 1:
         raise UserError(
             f"{source} has {len(found)} features that could be its images",
-            cure=f"it needs one, called image; it has {', '.join(features)}",
+            cure=f"it needs one, called image; it has {', '.join(sorted(features))}",
         )
     return found[0]
 

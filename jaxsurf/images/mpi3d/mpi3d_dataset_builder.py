@@ -1,0 +1,141 @@
+"""MPI3D for TensorFlow Datasets, without TensorFlow.
+
+    import tensorflow_datasets as tfds
+    from jaxsurf.images.mpi3d.mpi3d_dataset_builder import Builder
+
+    builder = Builder(config="mpi3d_toy")
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(manual_dir="folder of mpi3d_toy.npz")
+    )
+
+Without `manual_dir`, or where the file is not there, the archive is downloaded. `checksums.tsv`
+holds no digest of the archives: TFDS then accepts whatever the address serves, and the reader's own
+checks of type, shape and size stand in. `DownloadConfig(register_checksums=True)` writes the digest
+of a download there, and every later one is held to it; `force_checksums_validation=True` refuses to
+download until that has been done.
+
+The builder is a `ShardBasedBuilder` because the more usual `GeneratorBasedBuilder` gathers a split
+in temporary files once it exceeds a gigabyte, writes those with TensorFlow, and sorts the split in
+memory. Here example i of the archive is written straight to its shard, as example i.
+"""
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from jaxsurf.images.factors import MPI3D, Grid
+from jaxsurf.images.mpi3d import archive
+
+Example = tuple[int, dict[str, Any]]
+
+
+# TFDS's own class is not frozen, and compares by identity.
+@dataclass(eq=False, kw_only=True)
+class Mpi3dConfig(tfds.core.BuilderConfig):
+    """One rendering of the grid.
+
+    Args:
+        grid: the factors; the archive holds one image for every combination.
+        side: height and width of the images, in pixels.
+        num_shards: files to write. TFDS keeps a shard's images in memory until it is written: of
+            128 shards each has 8,100 images, 100 MB unpacked.
+    """
+
+    grid: Grid = MPI3D
+    side: int = 64
+    num_shards: int = 128
+
+
+class Builder(tfds.core.ShardBasedBuilder):
+    """Images of a robot arm under all combinations of seven factors, in the archive's order."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
+    BUILDER_CONFIGS: ClassVar[list[Mpi3dConfig]] = [
+        Mpi3dConfig(name="mpi3d_toy", description="Drawn by a simple renderer."),
+        Mpi3dConfig(name="mpi3d_realistic", description="Drawn by a photorealistic renderer."),
+        Mpi3dConfig(name="mpi3d_real", description="Photographed."),
+    ]
+    MANUAL_DOWNLOAD_INSTRUCTIONS = (
+        "Optional: put CONFIG.npz (mpi3d_toy.npz) into manual_dir to use it instead of a download."
+    )
+
+    def __init__(
+        self,
+        *,
+        file_format: str = "array_record",
+        **kwargs: Any,  # noqa: ANN401  # TFDS's own arguments, passed on
+    ) -> None:
+        # TFDS defaults to TFRecord, which only TensorFlow writes and reads.
+        super().__init__(file_format=file_format, **kwargs)
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        """Describe the set; text comes from the files beside this one."""
+        config = self._config
+        labels = {
+            # The axes have no names for their values, only a number of them.
+            name: tfds.features.ClassLabel(names=list(config.grid.labels[name]))
+            if name in config.grid.labels
+            else tfds.features.ClassLabel(num_classes=size)
+            for name, size in zip(config.grid.names, config.grid.sizes, strict=True)
+        }
+        image = tfds.features.Tensor(
+            shape=(config.side, config.side, 3),
+            dtype=np.uint8,
+            # features.Image would encode with TensorFlow.
+            encoding=tfds.features.Encoding.ZLIB,
+        )
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict({"index": np.int64, "image": image, **labels}),
+            homepage="https://github.com/rr-learning/disentanglement_dataset",
+            license="CC BY 4.0",
+            disable_shuffling=True,
+        )
+
+    def _shard_iterators_per_split(
+        self, dl_manager: tfds.download.DownloadManager
+    ) -> Mapping[str, Sequence[Callable[[], Iterator[Example]]]]:
+        """Return one iterator a shard over the same pass through the archive.
+
+        TFDS writes shards one after the other, in order; each takes up where the last one ended.
+        """
+        grid, num_shards = self._config.grid, self._config.num_shards
+        whole = archive.inspect(self._find(dl_manager), num_images=len(grid))
+        examples = _examples(whole, grid)
+        ends = [len(grid) * shard // num_shards for shard in range(num_shards + 1)]
+        sizes = [end - start for start, end in itertools.pairwise(ends)]
+        return {"train": [functools.partial(itertools.islice, examples, size) for size in sizes]}
+
+    @property
+    def _config(self) -> Mpi3dConfig:
+        """The configuration, which a builder with configurations always has."""
+        assert isinstance(self.builder_config, Mpi3dConfig)
+        return self.builder_config
+
+    def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        """Return the archive: from manual_dir if it is there, else downloaded."""
+        name = self._config.name
+        # TFDS raises AssertionError where there is no such folder, or nothing in it.
+        with contextlib.suppress(AssertionError):
+            file = Path(dl_manager.manual_dir) / f"{name}.npz"
+            if file.exists():
+                return file
+        return Path(dl_manager.download(archive.url(name)))
+
+
+def _examples(whole: archive.Archive, grid: Grid) -> Iterator[Example]:
+    """Yield every image with its number and factors."""
+    index = 0
+    for block in whole.blocks():
+        numbers = np.arange(index, index + len(block))
+        for number, image, values in zip(numbers, block, grid.factors(numbers), strict=True):
+            labels = dict(zip(grid.names, map(int, values), strict=True))
+            yield int(number), {"index": int(number), "image": image, **labels}
+        index += len(block)
