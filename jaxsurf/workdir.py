@@ -98,7 +98,9 @@ def replacing(path: Path) -> Iterator[Path]:
             cure="free some space or choose another place",
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        # Where the folder could not be made, this fails too and would hide the reason.
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -139,7 +141,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         UserError: the file is missing, truncated, or not an .npz of plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
