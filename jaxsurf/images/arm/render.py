@@ -139,7 +139,7 @@ def _corner(
     view: scene.Camera, ends: Array, radii: Array, shape: tuple[int, ...], side: int
 ) -> Array:
     """Return the first row and column of a window centred on what two balls span in the image."""
-    seen = (ends - view.position) @ view.axes.T
+    seen = (ends - view.position[None]) @ view.axes.T
     middle = (seen[:, 1::-1] / seen[:, 2:] * scene.FOCAL + 0.5) * side
     spread = (radii / seen[:, 2] * scene.FOCAL * side)[:, None]
     centre = (jnp.min(middle - spread, axis=0) + jnp.max(middle + spread, axis=0)) / 2
