@@ -18,7 +18,7 @@ _ROUNDING = 1e-12
 # Columns whose smallest distance stands for all of them when blocks are compared.
 _BLOCK = 64
 # Distances in memory at once.
-_TILE = 4_000_000
+_TILE = 8_000_000
 
 Codes = Float[np.ndarray, "point latent"]
 Queries = Float[np.ndarray, "query latent"]
@@ -70,18 +70,29 @@ class Tree:
 class Tiles:
     """Every distance, a tile of queries at a time, by one matrix product.
 
-    |q - p|^2 = |q|^2 + |p|^2 - 2 q.p cancels catastrophically far from the origin, so the points
-    are centred first, and the bound allows for what rounding is left.
+    |q - p|^2 - |q|^2 = |p|^2 - 2 q.p = (-2 q, 1).(p, |p|^2) cancels catastrophically far from the
+    origin, so the points are centred first, and the bound allows for what rounding is left.
     """
 
     def __init__(self, codes: Codes) -> None:
+        self._size, dimensions = codes.shape
         self._centre = codes.mean(axis=0)
-        self._codes = codes - self._centre
-        self._squares = np.square(self._codes).sum(axis=1)
+        centred = codes - self._centre
+        squares = np.square(centred).sum(axis=1)
+        self._largest = squares.max()
+        # Filled up to whole blocks with columns that are infinitely far away.
+        width = -(-self._size // _BLOCK) * _BLOCK
+        self._columns = np.zeros((dimensions + 1, width))
+        self._columns[:-1, : self._size] = centred.T
+        self._columns[-1] = np.inf
+        self._columns[-1, : self._size] = squares
 
     def find(self, queries: Queries, *, count: int) -> Found:
         """See `Engine.find`."""
-        rows = max(1, _TILE // len(self._codes))
+        if count >= self._size:
+            everything = np.broadcast_to(np.arange(self._size), (len(queries), self._size))
+            return everything, np.full(len(queries), np.inf)
+        rows = max(1, _TILE // self._columns.shape[1])
         tiles = [
             self._find_tile(queries[start : start + rows] - self._centre, count)
             for start in range(0, len(queries), rows)
@@ -92,18 +103,38 @@ class Tiles:
     def _find_tile(self, queries: Queries, count: int) -> Found:
         """Return the `count` smallest of each row, and the smallest of the others as the bound."""
         squares = np.square(queries).sum(axis=1)
-        products = queries @ self._codes.T
-        approximate = self._squares[None, :] - 2 * products
-        if count >= approximate.shape[1]:
-            return np.tile(np.arange(count), (len(queries), 1)), np.full(len(queries), np.inf)
-        nearest = np.argpartition(approximate, count, axis=1)[:, : count + 1]
-        last = np.take_along_axis(approximate, nearest[:, -1:], axis=1)[:, 0] + squares
-        # Each of the three sums has `latent` terms, each rounded by eps / 2 of at most this size.
-        size = squares + self._squares.max()
-        error = 4 * (queries.shape[1] + 2) * np.finfo(np.float64).eps * size
-        return nearest[:, :-1], np.sqrt(np.maximum(last - error, 0.0))
+        rows = np.concatenate([-2 * queries, np.ones((len(queries), 1))], axis=1)
+        nearest, last = _smallest(rows @ self._columns, count)
+        # Each sum has `latent + 1` terms, each off by a few eps of at most this size.
+        error = 4 * (len(self._columns) + 1) * np.finfo(np.float64).eps * (squares + self._largest)
+        return nearest, np.sqrt(np.maximum(last + squares - error, 0.0))
+
+
+def _smallest(
+    values: Float[np.ndarray, "query column"], count: int
+) -> tuple[Int[np.ndarray, "query count"], Float[np.ndarray, "query"]]:
+    """Return the columns of the `count` smallest values of each row, and the next value.
+
+    A block whose smallest value is not among the `count + 1` smallest of all blocks holds none of
+    the `count + 1` smallest values: one quick pass leaves few blocks to look into.
+    """
+    blocks = values.reshape(len(values), _BLOCK, -1)
+    columns = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+    if 2 * (count + 1) < blocks.shape[2]:
+        best = np.argpartition(blocks.min(axis=1), count, axis=1)[:, None, : count + 1]
+        values = np.take_along_axis(blocks, best, axis=2).reshape(len(values), -1)
+        columns = best + blocks.shape[2] * np.arange(_BLOCK)[:, None]
+        columns = columns.reshape(len(values), -1)
+    order = np.argpartition(values, count, axis=1)[:, : count + 1]
+    last = np.take_along_axis(values, order[:, -1:], axis=1)[:, 0]
+    return np.take_along_axis(columns, order[:, :-1], axis=1), last
 
 
 def spatial_order(codes: Codes) -> Int[np.ndarray, "point"]:
-    """Return an order of the points in which neighbours in space are mostly neighbours in row."""
+    """Return an order of the points in which neighbours in space are mostly neighbours in row.
+
+    It is of use to a tree only: in more dimensions the points keep their order.
+    """
+    if codes.shape[1] > MAX_TREE_DIMENSIONS:
+        return np.arange(len(codes))
     return np.asarray(KDTree(codes, balanced_tree=False, compact_nodes=False).indices)

@@ -26,6 +26,9 @@ Weight = Literal["latent"]
 
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
+_SAVED = ("indptr", "indices", "weights", "k", "description")
+
+_engines: weakref.WeakKeyDictionary[LatentGraph, igraph.Graph] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +44,13 @@ class GraphConfig:
     """What an edge costs: `latent`, the distance between the codes."""
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("kind", self.kind, get_args(Kind)),
-            ("weight", self.weight, get_args(Weight)),
-        ):
-            if value not in known:
+        _check_known("kind", self.kind, get_args(Kind))
+        _check_known("weight", self.weight, get_args(Weight))
+        for name, value, owner in (("k", self.k, "knn"), ("radius", self.radius, "radius")):
+            if value and self.kind != owner:
                 raise UserError(
-                    f"graph.{name}={value} is unknown or not built yet",
-                    cure=f"use one of: {', '.join(known)}",
+                    f"graph.{name} has no meaning with graph.kind={self.kind}",
+                    cure=f"leave it out, or set graph.kind={owner}",
                 )
         if self.kind == "knn" and self.k < 1:
             raise UserError(f"graph.k is {self.k}", cure="give 1 or more with graph.kind=knn")
@@ -56,12 +58,6 @@ class GraphConfig:
             raise UserError(
                 f"graph.radius is {self.radius}",
                 cure="give a finite number above 0 with graph.kind=radius",
-            )
-        if (self.k and self.kind != "knn") or (self.radius and self.kind != "radius"):
-            unused = "k" if self.k and self.kind != "knn" else "radius"
-            raise UserError(
-                f"graph.{unused} has no meaning with graph.kind={self.kind}",
-                cure=f"leave it out, or set graph.kind={'knn' if unused == 'k' else 'radius'}",
             )
 
 
@@ -214,8 +210,12 @@ def engine(graph: LatentGraph) -> igraph.Graph:
     return _engines[graph]
 
 
-_SAVED = ("indptr", "indices", "weights", "k", "description")
-_engines: weakref.WeakKeyDictionary[LatentGraph, igraph.Graph] = weakref.WeakKeyDictionary()
+def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(
+            f"graph.{name}={value} is unknown or not built yet",
+            cure=f"use one of: {', '.join(known)}",
+        )
 
 
 def _connecting_k(neighbours: knn.Neighbours) -> int:

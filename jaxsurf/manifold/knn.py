@@ -19,7 +19,7 @@ from jaxsurf.manifold import candidates
 # Candidates asked for beyond k: the point itself, and one to see that the last is not tied.
 _MARGIN = 2
 # Values (candidates x latent) in memory at once while candidates are ranked.
-_CHUNK = 8_000_000
+_CHUNK = 2_000_000
 # A graph of more edges than this is a mistake in the radius, and would not fit in memory.
 MAX_PAIRS = 50_000_000
 # Squares of larger values do not fit in float64.

@@ -96,8 +96,14 @@ def straight(
         frames: the number of frames, 2 or more.
 
     Raises:
-        UserError: `frames` is below 2, or a code is not finite.
+        UserError: `frames` is below 2, a code is not finite, or their dimensions differ.
     """
+    source, target = np.asarray(source), np.asarray(target)
+    if source.shape != target.shape:
+        raise UserError(
+            f"the ends have shapes {source.shape} and {target.shape}",
+            cure="give two codes of one model",
+        )
     return constant_speed(np.stack([source, target]), frames=frames)
 
 
