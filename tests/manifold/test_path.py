@@ -1,0 +1,103 @@
+"""Polylines through latent space and the points on them."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import path
+
+# Three pieces of lengths 5, 0 and 12.
+CORNERS = np.array([[0.0, 0, 1], [3, 4, 1], [3, 4, 1], [3, 4, 13]])
+POLYLINES = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 7), st.integers(1, 3)),
+    elements=st.integers(-3, 3).map(float),
+)
+properties = settings(max_examples=80, deadline=None, database=None)
+
+
+def walk(corners, distance):
+    """Go along the pieces, one by one, until the distance is used up."""
+    for start, stop in pairwise(corners):
+        length = np.linalg.norm(stop - start)
+        if distance < length:
+            return start + (stop - start) * (distance / length)
+        distance -= length
+    return corners[-1]
+
+
+@pytest.mark.parametrize("points_per_edge", [2, 3, 7])
+def test_per_edge_has_m_times_n_less_1_plus_1_frames_and_meets_the_corners(points_per_edge):
+    points = path.per_edge(CORNERS, points_per_edge=points_per_edge).points
+    assert points.shape == (3 * (points_per_edge - 1) + 1, 3)
+    np.testing.assert_array_equal(points[:: points_per_edge - 1], CORNERS)
+
+
+def test_per_edge_divides_each_piece_evenly():
+    points = path.per_edge(CORNERS[[0, 1, 3]], points_per_edge=3).points
+    expected = [[0, 0, 1], [1.5, 2, 1], [3, 4, 1], [3, 4, 7], [3, 4, 13]]
+    np.testing.assert_array_equal(points, expected)
+
+
+def test_per_edge_of_one_corner_is_one_frame():
+    np.testing.assert_array_equal(path.per_edge(CORNERS[:1], points_per_edge=5).points, CORNERS[:1])
+
+
+def test_constant_speed_passes_a_corner_in_its_stride():
+    points = path.constant_speed(CORNERS, frames=18).points
+    np.testing.assert_allclose(points[5], CORNERS[1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(points[1], [0.6, 0.8, 1], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(points[6], [3, 4, 2], rtol=0, atol=1e-12)
+
+
+@properties
+@given(POLYLINES, st.integers(2, 23))
+def test_constant_speed_keeps_the_ends_and_equal_arcs(corners, frames):
+    points = path.constant_speed(corners, frames=frames).points
+    assert points.shape == (frames, corners.shape[1])
+    np.testing.assert_array_equal(points[[0, -1]], corners[[0, -1]])
+    total = np.linalg.norm(np.diff(corners, axis=0), axis=1).sum()
+    expected = [walk(corners, total * place / (frames - 1)) for place in range(frames)]
+    np.testing.assert_allclose(points, expected, rtol=0, atol=1e-9)
+
+
+def test_a_path_of_no_length_repeats_its_point():
+    for corners in (CORNERS[:1], CORNERS[1:3]):
+        points = path.constant_speed(corners, frames=5).points
+        np.testing.assert_array_equal(points, np.repeat(corners[:1], 5, axis=0))
+
+
+def test_straight_is_linear_interpolation():
+    points = path.straight(np.float32([1, 2]), np.float32([5, -6]), frames=5).points
+    np.testing.assert_allclose(points, [[1, 2], [2, 0], [3, -2], [4, -4], [5, -6]], rtol=1e-15)
+
+
+def test_length_is_the_sum_of_the_pieces():
+    assert path.piece_lengths(CORNERS).tolist() == [5, 0, 12]
+    assert path.LatentPath(CORNERS).length == 17
+    assert path.per_edge(CORNERS, points_per_edge=4).length == pytest.approx(17, rel=1e-12)
+
+
+def test_paths_are_float64_whatever_goes_in():
+    assert path.per_edge(np.float32([[0], [1]]), points_per_edge=3).points.dtype == np.float64
+    assert path.constant_speed(np.int32([[0], [1]]), frames=3).points.tolist() == [[0], [0.5], [1]]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: path.per_edge(CORNERS, points_per_edge=1), "points_per_edge is 1"),
+        (lambda: path.constant_speed(CORNERS, frames=1), "frames is 1"),
+        (lambda: path.constant_speed(CORNERS[:0], frames=3), "path points have shape"),
+        (lambda: path.per_edge(np.array([[0.0], [np.nan]]), points_per_edge=2), "first in row 1"),
+        (lambda: path.straight(np.zeros(2), np.zeros(3), frames=2), r"shapes \(2,\) and \(3,\)"),
+    ],
+)
+def test_paths_refuse(call, message):
+    with pytest.raises(UserError, match=message):
+        call()
