@@ -20,8 +20,8 @@ from jaxsurf.images import pixels
 from jaxsurf.manifold.path import LatentPath
 from jaxsurf.models.autoencoder import Autoencoder
 
-# Faster on two CPU cores than 32 or 128. The reference decoder needs about 2.5 MB of activations for
-# a 64 x 64 frame: some 160 MB a chunk.
+# Faster on two CPU cores than 32 or 128. The reference decoder needs about 2.5 MB of activations
+# for a 64 x 64 frame: some 160 MB a chunk.
 CHUNK = 64
 # Shorter paths are padded up to this: one program less is worth more than seven spare frames.
 SMALLEST_BUCKET = 8
@@ -101,9 +101,16 @@ def _decode_bucket(
     graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
 ) -> tuple[UInt8[Array, "frame height width channel"], Bool[Array, "frame"]]:
     """Return the frames of one bucket, and whether each was finite before rounding."""
-    model = nnx.merge(graphdef, state)
-    images = jax.vmap(lambda code: model.decode(code[None])[0])(codes)
+    images = _images(graphdef, state, codes)
     return pixels.to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
+
+
+def _images(
+    graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
+) -> Float[Array, "frame height width channel"]:
+    """Return decoded images, as float; the decoder itself sees one code at a time."""
+    model = nnx.merge(graphdef, state)
+    return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
 
 
 def _bounds(num_points: int, chunk: int) -> Iterator[tuple[int, int]]:

@@ -5,6 +5,7 @@ all of them, and no dithering: a colour that stands still in the frames stands s
 Frames with at most 256 colours in all come back exactly. Files are written at once or not at all.
 """
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,9 +64,9 @@ def write_gif(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None
         UserError: there is no frame, frames are too short, or the file can't be written.
     """
     _check_frames(frames)
-    if not frame_ms >= SHORTEST_FRAME_MS:
+    if not SHORTEST_FRAME_MS <= frame_ms < math.inf:
         raise UserError(
-            f"a frame of {frame_ms:g} ms is shorter than browsers can show",
+            f"a frame can't be shown for {frame_ms:g} ms: browsers slow down what is shorter",
             cure=f"ask for {SHORTEST_FRAME_MS:g} ms or more",
         )
     palette, indices = quantise(frames)

@@ -150,7 +150,7 @@ def _projection(codes: Codes) -> _Projection:
     mean = codes.mean(axis=0, dtype=np.float64)
     variances, directions = np.linalg.eigh(np.cov(codes - mean, rowvar=False))
     shares = variances[::-1] / max(variances.sum(), np.finfo(float).tiny)
-    labels = tuple(f"principal component {i + 1} of {size} ({shares[i]:.0%})" for i in range(3))
+    labels = tuple(f"PC {i + 1} of {size} ({shares[i]:.0%} of variance)" for i in range(3))
     return _Projection(mean, directions[:, ::-1][:, :3], labels)
 
 
@@ -177,7 +177,9 @@ def _draw_codes(
     colour = {"color": "0.5"} if plot.factor is None else {"c": plot.factor, "cmap": "viridis"}
     points = axes.scatter(*codes.T, s=size, linewidths=0, alpha=0.8, **colour)
     if plot.factor is not None:
-        figure.colorbar(points, ax=axes, label=plot.factor_name, shrink=0.7)
+        # The third axis has its label where the colour bar would be.
+        pad = 0.12 if isinstance(axes, Axes3D) else 0.02
+        figure.colorbar(points, ax=axes, label=plot.factor_name, shrink=0.7, pad=pad)
 
 
 def _draw_paths(axes: Axes, paths: Mapping[str, Float[np.ndarray, "point shown"]]) -> None:
@@ -207,5 +209,5 @@ def _finish_axes(axes: Axes, labels: tuple[str, ...]) -> None:
         axes.set(**{f"{name}label": label})
     if isinstance(axes, Axes3D):
         for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-            axis.labelpad = 12
+            axis.labelpad = 8
     axes.set_aspect("equal", adjustable="datalim" if len(labels) == 2 else None)

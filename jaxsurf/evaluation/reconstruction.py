@@ -1,0 +1,47 @@
+"""How well a model gives back the images it is given: uint8 in, clean, in batches of one size."""
+
+import functools
+
+import jax
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from jaxsurf.evaluation import metrics
+from jaxsurf.frames.decode import CHUNK, Frames, pad_to_bucket
+from jaxsurf.images import pixels
+from jaxsurf.models.autoencoder import Autoencoder
+
+
+def reconstruct(model: Autoencoder, images: Frames) -> Frames:
+    """Return the reconstruction of each image, rounded to uint8."""
+    graphdef, state = nnx.split(model)
+    parts = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
+    return np.concatenate(
+        [
+            np.asarray(_reconstruct(graphdef, state, pad_to_bucket(part, largest=CHUNK)))[
+                : len(part)
+            ]
+            for part in parts
+        ]
+    )
+
+
+def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:
+    """Return the mean squared error of each rounded reconstruction, on [0, 1]."""
+    outputs = reconstruct(model, images)
+    return np.array(
+        [
+            metrics.mse(output[None] / pixels.PEAK, image[None] / pixels.PEAK)[0]
+            for output, image in zip(outputs, images, strict=True)
+        ]
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _reconstruct(
+    graphdef: nnx.GraphDef[Autoencoder],
+    state: nnx.GraphState,
+    images: UInt8[Array, "batch height width channel"],
+) -> UInt8[Array, "batch height width channel"]:
+    return pixels.to_uint8(nnx.merge(graphdef, state)(pixels.to_float(images)))

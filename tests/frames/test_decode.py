@@ -1,0 +1,97 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames import decode
+from jaxsurf.manifold.path import LatentPath
+from jaxsurf.models.autoencoder import Autoencoder
+
+HEIGHT, WIDTH, LATENT = 5, 7, 3
+
+
+class TinyDecoder(Autoencoder):
+    """A dense layer and a convolution; bright enough to use the whole range."""
+
+    def __init__(self, rngs):
+        self.dense = nnx.Linear(LATENT, HEIGHT * WIDTH * 2, rngs=rngs)
+        self.conv = nnx.Conv(2, 3, (3, 3), rngs=rngs)
+
+    def decode(self, codes):
+        hidden = self.dense(codes).reshape(-1, HEIGHT, WIDTH, 2)
+        return jax.nn.sigmoid(4.0 * self.conv(nnx.relu(hidden)))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return TinyDecoder(nnx.Rngs(0))
+
+
+def points_of(num, seed=0):
+    return np.random.default_rng(seed).normal(size=(num, LATENT)).astype(np.float32)
+
+
+def one_by_one(model, points):
+    return np.concatenate([np.asarray(model.decode(jnp.asarray(p[None]))) for p in points])
+
+
+def test_vmapped_decode_equals_a_loop(model):
+    points = points_of(11)
+    graphdef, state = nnx.split(model)
+    images = jax.jit(decode._images, static_argnums=0)(graphdef, state, jnp.asarray(points))
+    np.testing.assert_allclose(images, one_by_one(model, points), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_points", [1, 8, 9, 37])
+def test_frames_are_the_rounded_images_in_order(model, num_points):
+    points = points_of(num_points)
+    frames = decode.decode_points(model, points, chunk=16)
+    expected = 255.0 * one_by_one(model, points)
+    assert frames.dtype == np.uint8
+    assert frames.shape == (num_points, HEIGHT, WIDTH, 3)
+    # Half a level by rounding, and a little for the order of float32 sums.
+    np.testing.assert_allclose(frames, expected, rtol=0, atol=0.5 + 1e-3)
+
+
+def test_paths_are_decoded_together_and_split_again(model):
+    paths = [LatentPath(points_of(num, seed=num)) for num in (5, 1, 13)]
+    together = decode.decode_paths(model, paths)
+    alone = [decode.decode_points(model, path.points) for path in paths]
+    for some, others in zip(together, alone, strict=True):
+        assert some.shape == others.shape
+        assert np.abs(some.astype(int) - others).max() <= 1
+
+
+def test_no_path_gives_no_frames(model):
+    assert decode.decode_paths(model, []) == []
+
+
+def test_different_lengths_share_few_programs(model):
+    decode._decode_bucket.clear_cache()
+    for num_points in range(1, 70):
+        decode.decode_points(model, points_of(num_points), chunk=16)
+    assert decode._decode_bucket._cache_size() == 2
+
+
+def test_a_frame_that_is_not_finite_is_an_error(model):
+    points = points_of(21)
+    points[19] = np.inf
+    with pytest.raises(UserError, match=r"1 of 21 .* frame 19 .* lower learning rate"):
+        decode.decode_points(model, points, chunk=16)
+
+
+@pytest.mark.parametrize("shape", [(0, LATENT), (LATENT,)])
+def test_points_that_are_no_rows_of_codes_are_refused(model, shape):
+    with pytest.raises(UserError, match="one latent code a row"):
+        decode.decode_points(model, np.zeros(shape))
+
+
+def test_rows_are_padded_with_the_last_one_to_a_power_of_two():
+    rows = np.arange(11.0)[:, None]
+    padded = decode.pad_to_bucket(rows, largest=64)
+    assert padded.shape == (16, 1)
+    np.testing.assert_array_equal(padded[:11], rows)
+    assert set(padded[11:, 0]) == {10.0}
+    assert len(decode.pad_to_bucket(rows, largest=11)) == 11
