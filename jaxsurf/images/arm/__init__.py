@@ -9,6 +9,7 @@ movement are modelled on MPI3D-toy (Gondal et al., 2019).
 """
 
 from jaxsurf.images.arm.factors import (
+    CONTINUOUS,
     DEFAULT_FIXED,
     DEFAULT_FREE,
     FACTOR_NAMES,
@@ -20,6 +21,7 @@ from jaxsurf.images.arm.factors import (
 from jaxsurf.images.arm.render import render, render_batch
 
 __all__ = [
+    "CONTINUOUS",
     "DEFAULT_FIXED",
     "DEFAULT_FREE",
     "FACTOR_NAMES",

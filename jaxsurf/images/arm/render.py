@@ -18,9 +18,9 @@ from jaxsurf.images import pixels
 from jaxsurf.images.arm import factors as factor_grid
 from jaxsurf.images.arm import scene, solids
 
-SAMPLES = 12
+SAMPLES = 16
 """Rays a pixel: an edge that crosses a pixel changes it in this many steps."""
-CHUNK = 16
+CHUNK = 8
 """Images drawn at once: few, so that their rays stay near the processor."""
 
 LIGHT = (-0.12, -0.68, 0.73)
@@ -73,11 +73,10 @@ def render_batch(
         if number < 1:
             raise UserError(f"{name} is {number}, but must be at least 1")
     floors = _draw_floors(side=side, samples=samples)
-    chunk = min(CHUNK, 1 << (len(rows) - 1).bit_length())
-    padded = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % chunk, axis=0)])
+    padded = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % CHUNK, axis=0)])
     images = [
-        np.asarray(_draw_chunk(padded[i : i + chunk], floors, side=side, samples=samples))
-        for i in range(0, len(padded), chunk)
+        np.asarray(_draw_chunk(padded[i : i + CHUNK], floors, side=side, samples=samples))
+        for i in range(0, len(padded), CHUNK)
     ]
     return np.concatenate(images)[: len(rows)]
 
@@ -110,14 +109,12 @@ def _draw_robot(
 ) -> Float[Array, "h w c"]:
     """Trace the whole scene in the two windows, over an image of the floor."""
     view = scene.camera(factors[3])
-    at = scene.pose(factors)
-    parts = [*scene.robot(at), scene.carried(factors, at)]
     windows = []
-    for ends, radii, extents in _places(factors, parts[-1].centre):
+    for ends, radii, extents in _places(factors):
         shape = tuple(min(side, math.ceil(side * extent) + 1) for extent in extents)
         windows.append((_corner(view, ends, radii, shape, side), shape))
     rays = [_rays(view, corner.astype(float), shape, side, samples) for corner, shape in windows]
-    colors = _trace(view, jnp.concatenate(rays, axis=1), parts, factors)
+    colors = _trace(view, jnp.concatenate(rays, axis=1), factors)
     cut = rays[0].shape[1]
     for (corner, shape), part in zip(windows, (colors[:, :cut], colors[:, cut:]), strict=True):
         tile = _pool(part, shape, samples)
@@ -125,9 +122,10 @@ def _draw_robot(
     return image
 
 
-def _places(factors: Float[Array, "7"], carried: Float[Array, "3"]) -> tuple:
+def _places(factors: Float[Array, "7"]) -> tuple:
     """Return for post and forearm: two balls that span it, and the sides of its window."""
     shoulder = jnp.array(scene.SHOULDER)
+    carried = scene.carried(factors, scene.pose(factors)).centre
     reach = scene.OBJECT_REACH * scene.object_scale(factors)
     return (
         (jnp.stack([0 * shoulder, shoulder]), jnp.array([0.3, 0.2]), POST_WINDOW),
@@ -173,19 +171,22 @@ def _pool(colors: Float[Array, "3 ray"], shape: tuple[int, ...], samples: int) -
     return jnp.clip(jnp.moveaxis(averaged, 0, -1), 0.0, 1.0)
 
 
-def _trace(
-    view: scene.Camera, rays: Array, parts: list[solids.Solid], factors: Array
-) -> Float[Array, "3 ray"]:
+def _trace(view: scene.Camera, rays: Array, factors: Array) -> Float[Array, "3 ray"]:
     """Return the colour of whatever each ray meets first."""
     light = jnp.array(LIGHT) / math.hypot(*LIGHT)
-    nearest = jnp.full(rays.shape[1], solids.FAR)
-    color = _floor(view, rays, factors)
-    for part in parts:
+    at = scene.pose(factors)
+
+    def meet(seen: tuple[Array, Array], part: solids.Solid) -> tuple[tuple[Array, Array], None]:
+        nearest, color = seen
         distance, cosine = solids.hit(part, view.position, rays, light)
         lambert = jnp.maximum(cosine, 0.0)
         shown = (1 + KNEE) * lambert / (lambert + KNEE)
         color = jnp.where((distance < nearest)[None], part.color[:, None] * shown[None], color)
-        nearest = jnp.minimum(nearest, distance)
+        return (jnp.minimum(nearest, distance), color), None
+
+    seen = jnp.full(rays.shape[1], solids.FAR), _floor(view, rays, factors)
+    seen, _ = meet(seen, scene.carried(factors, at))
+    (_, color), _ = jax.lax.scan(meet, seen, scene.robot(at))
     return color
 
 

@@ -120,31 +120,30 @@ def carried(factors: Float[Array, "7"], at: Pose) -> Solid:
     )
 
 
-def robot(at: Pose) -> list[Solid]:
-    """Return the arm without its object: base, post, shoulder, forearm."""
+def robot(at: Pose) -> Solid:
+    """Return the arm without its object, as round bars stacked along a leading axis."""
     up = jnp.array([0.0, 0.0, 1.0])
-    upright = _axes(up, at.outward)
-    across = _axes(at.axle, at.outward)
-    forward = _axes(at.along, at.axle)
-    top = jnp.array(SHOULDER)
-
-    def metal(grey: float, planes: Array, quadric: Array, centre: Array, axes: Array) -> Solid:
-        return Solid(planes, quadric, centre, axes, 1.0, jnp.full(3, grey))
-
-    def bar(radius: float, start: float, end: float) -> tuple[Array, Array, Array, Array]:
-        middle = at.shoulder + (start + end) / 2 * at.along
-        return slab((end - start) / 2), tube(radius), middle, forward
-
-    block = box(0.05, 0.06, 0.1)
-    return [
-        metal(BRIGHT_METAL, slab(0.07), tube(0.28), 0 * up, upright),
-        metal(BLACK, slab(0.075), tube(0.17), 0 * up, upright),
-        metal(BRIGHT_METAL, block, jnp.array(NO_QUADRIC), 0.1 * up - 0.19 * at.outward, upright),
-        metal(DULL_METAL, slab(0.5), tube(0.14), 0.47 * up, upright),
-        metal(BRIGHT_METAL, slab(0.15), tube(0.13), top - 0.03 * at.axle, across),
-        metal(BRIGHT_METAL, *bar(0.08, -0.1, 0.2)),
-        metal(BRIGHT_METAL, *bar(0.036, 0.2, ARM_LENGTH)),
+    post, axle, arm = (up, at.outward), (at.axle, at.outward), (at.along, at.axle)
+    base, shoulder = 0 * up, jnp.array(SHOULDER)
+    bars = [
+        _bar(BRIGHT_METAL, 0.28, base, post, 0.0, 0.07),
+        _bar(BLACK, 0.17, base, post, 0.0, 0.075),
+        _bar(BRIGHT_METAL, 0.055, base - 0.19 * at.outward, post, 0.0, 0.2),
+        _bar(DULL_METAL, 0.14, base, post, 0.0, 0.97),
+        _bar(BRIGHT_METAL, 0.13, shoulder, axle, -0.18, 0.12),
+        _bar(BRIGHT_METAL, 0.08, at.shoulder, arm, -0.1, 0.2),
+        _bar(BRIGHT_METAL, 0.036, at.shoulder, arm, 0.2, ARM_LENGTH),
     ]
+    return Solid(*(jnp.stack(column) for column in zip(*bars, strict=True)))
+
+
+def _bar(
+    grey: float, radius: float, start: Array, frame: tuple[Array, Array], low: float, high: float
+) -> Solid:
+    """Return a round bar from `low` to `high` along the first axis of a frame."""
+    centre = start + (low + high) / 2 * frame[0]
+    ends = slab((high - low) / 2)
+    return Solid(ends, tube(radius), centre, _axes(*frame), jnp.ones(()), jnp.full(3, grey))
 
 
 def _index(number: Float[Array, ""]) -> Array:

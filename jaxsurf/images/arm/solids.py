@@ -26,7 +26,7 @@ class Solid(NamedTuple):
     quadric: Float[Array, "4"]
     centre: Float[Array, "3"]
     axes: Float[Array, "3 3"]
-    scale: Float[Array, ""] | float
+    scale: Float[Array, ""]
     color: Float[Array, "3"]
 
 
