@@ -73,7 +73,8 @@ def epoch_order(
 
 def split_state(model: Autoencoder) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
     """Return a model's structure, its trained weights and its constants."""
-    return nnx.split(model, nnx.Param, ...)
+    graph, params, constants = nnx.split(model, nnx.Param, ...)
+    return graph, params, constants
 
 
 def init_state(model: Autoencoder, optimizer: optax.GradientTransformation) -> TrainState:
@@ -108,7 +109,7 @@ def make_update(
             state.params, state.constants, noisy, clean
         )
         change, moments = optimizer.update(gradient, state.moments, state.params)
-        params = optax.apply_updates(state.params, change)
+        params = jax.tree.map(jnp.add, state.params, change)
         return TrainState(params, state.constants, moments, state.step + 1), losses
 
     return update

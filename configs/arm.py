@@ -1,0 +1,15 @@
+"""The built-in robot arm: 1,600 images, two degrees of freedom, the `smooth` model.
+
+    python launch/train.py --config=configs/arm.py --workdir=runs/arm
+
+Any other source by `--config.data.source=` alone.
+"""
+
+from ml_collections import ConfigDict
+
+from jaxsurf.pipeline import command
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    return command.default_config()

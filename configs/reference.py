@@ -1,0 +1,30 @@
+"""The report's model and recipe, on the arm.
+
+    python launch/train.py --config=configs/reference.py --workdir=runs/reference
+
+Source: Yadlin & Botchan, "Data Interpolation in Latent Space", and its authors' score table: 600
+epochs, batch 16, learning rate 1e-2 falling tenfold every 150 epochs, L2 weight decay 1e-5, noise
+0.2 normal, C = 64. The objective's weight of 4 on [0, 1] is their weight of 1 on [-1, 1].
+"""
+
+from ml_collections import ConfigDict
+
+from jaxsurf.pipeline import command
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    config = command.default_config()
+    config.model.name = "reference"
+    config.model.channels = 64
+    config.corruption.kind = "normal"
+    config.corruption.strength = 0.2
+    config.objective.mse = 4.0
+    config.optimizer.name = "reference"
+    config.optimizer.learning_rate = 1e-2
+    config.optimizer.weight_decay = 1e-5
+    config.optimizer.step_epochs = 150
+    config.training.num_epochs = 600
+    config.training.batch_size = 16
+    config.training.seed = 42
+    return config

@@ -1,0 +1,169 @@
+"""Flags -> typed config -> call; a user's error becomes its line and an exit status.
+
+Exit status: 0 all went well; 1 a user's error met while working; 2 a wrong flag or configuration,
+found before any work; 128 + n when signal n asked to stop and the state was saved.
+"""
+
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+import jax
+from absl import app, flags
+from absl import logging as absl_logging
+from ml_collections import ConfigDict, config_flags
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames.animate import METHODS, Timing
+from jaxsurf.images import cache
+from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.training.hooks import Interrupted
+
+USER_ERROR, USAGE_ERROR = 1, 2
+
+
+def default_config() -> ConfigDict:
+    """Return all settings with their defaults, for a file in `configs/` to change.
+
+    Lists and mappings are texts, so that flags can set them: `data.free` is "name,name",
+    `data.fixed` "name=value,name=value".
+    """
+    nested = configuration.to_dict(RunConfig())
+    nested["data"] |= {"fixed": "", "free": ""}
+    return ConfigDict(nested)
+
+
+def define_config() -> flags.FlagHolder:
+    """Define `--config`, a file of `configs/` whose settings can be changed by further flags."""
+    return config_flags.DEFINE_config_file(
+        "config", None, "File with the settings; --config.section.name=value changes one."
+    )
+
+
+def define_workdir(default: str | None = None) -> flags.FlagHolder[str | None]:
+    """Define `--workdir`, which has to be given if there is no default."""
+    holder = flags.DEFINE_string("workdir", default, "Folder of the run: all files go there.")
+    if default is None:
+        flags.mark_flag_as_required("workdir")
+    return holder
+
+
+def define_methods() -> flags.FlagHolder[list[str] | None]:
+    """Define `--methods`, and `--method` as another name for it."""
+    holder = flags.DEFINE_list("methods", list(METHODS), "Interpolations to compare.")
+    flags.DEFINE_alias("method", "methods")
+    return holder
+
+
+def define_timing() -> Callable[[], Timing]:
+    """Define `--frames` and `--points_per_edge`; return what reads them."""
+    frames = flags.DEFINE_integer("frames", None, "Exact number of frames, at constant speed.")
+    per_edge = flags.DEFINE_integer(
+        "points_per_edge", None, "Frames on each edge of the graph path, both ends counted [3]."
+    )
+
+    def timing() -> Timing:
+        if frames.value is not None and per_edge.value is not None:
+            raise UserError("--frames and --points_per_edge exclude each other", cure="drop one")
+        given = {} if per_edge.value is None else {"points_per_edge": per_edge.value}
+        return Timing(frames=frames.value, **given)
+
+    return timing
+
+
+def define_graph() -> Callable[[], GraphConfig | None]:
+    """Define `--graph`, `--k` and `--radius`; return what reads them, None for the run's own."""
+    kind = flags.DEFINE_string("graph", None, "Graph to search: smallest, knn or radius.")
+    k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn.")
+    radius = flags.DEFINE_float("radius", None, "Largest latent distance, for --graph=radius.")
+
+    def graph() -> GraphConfig | None:
+        given = {"k": k.value, "radius": radius.value}
+        given = {name: value for name, value in given.items() if value is not None}
+        if kind.value is None and not given:
+            return None
+        implied = "knn" if "k" in given else "radius" if given else "smallest"
+        return GraphConfig(kind=kind.value or implied, **given)
+
+    return graph
+
+
+def typed(config: ConfigDict | None) -> RunConfig:
+    """Return the typed form of `--config`.
+
+    Raises:
+        UserError: no file was named, or a setting is of the wrong type or out of range.
+    """
+    if config is None:
+        raise UserError("no --config was given", cure="for example --config=configs/arm.py")
+    return configuration.from_dict(config.to_dict())
+
+
+def run(main: Callable[[], object]) -> None:
+    """Parse flags, call `main`, write what it returns to standard output, and exit."""
+    _prepare()
+    app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse)
+
+
+def _prepare() -> None:
+    """Quiet the libraries, let jaxsurf speak, keep compiled programs from one run to the next."""
+    absl_logging.set_verbosity(absl_logging.WARNING)
+    speaker = logging.getLogger("jaxsurf")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    speaker.addHandler(handler)
+    speaker.setLevel(logging.INFO)
+    speaker.propagate = False
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(cache.default_folder() / "compiled"))
+
+
+def _parse(argv: Sequence[str]) -> list[str]:
+    """Parse flags; whatever is wrong with them ends in one line, also inside a config file."""
+    try:
+        rest = flags.FLAGS(list(argv))
+    except flags.Error as error:
+        _leave(str(error), USAGE_ERROR)
+    except UserError as error:
+        _leave(str(error), USAGE_ERROR)
+    # ml_collections raises these for unknown keys, wrong types and unreadable files; a config
+    # file is Python and may raise anything at all.
+    except Exception as error:  # noqa: BLE001
+        _leave(f"--config can't be used: {_first_line(error)}", USAGE_ERROR)
+    if len(rest) > 1:
+        _leave(f"unexpected argument {rest[1]!r}: flags look like --name=value", USAGE_ERROR)
+    return rest
+
+
+def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
+    """Return the exit status of `main`, having written what there is to say."""
+    del argv
+    try:
+        result = main()
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return USER_ERROR
+    except Interrupted as error:
+        sys.stderr.write(f"{error}; the state is saved: the same command goes on from there\n")
+        return 128 + error.signal
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from the last checkpoint\n")
+        return 128 + signal.SIGINT
+    if result is not None:
+        sys.stdout.write(f"{result}{os.linesep}")
+    return 0
+
+
+def _leave(line: str, status: int) -> NoReturn:
+    sys.stderr.write(f"error: {' '.join(line.split())}\n")
+    sys.exit(status)
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().split("\n")[0]
+    return text.strip("'\"") or type(error).__name__

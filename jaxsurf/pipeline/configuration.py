@@ -1,0 +1,186 @@
+"""The configuration of a run: typed, printable, comparable.
+
+Every part is the frozen dataclass of the module that uses it; here they are put together, turned
+into JSON and back, and compared when a run resumes.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxsurf.errors import UserError
+from jaxsurf.images import sources
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.models.autoencoder import ModelConfig
+from jaxsurf.training.corruption import CorruptionConfig
+from jaxsurf.training.loop import TrainingConfig
+from jaxsurf.training.objective import ObjectiveConfig
+from jaxsurf.training.optimizer import OptimizerConfig
+
+# What may change when a run resumes, since it changes no result of training.
+FREE_TO_CHANGE = ("training.log_every", "training.save_every_s", "graph.", "data.path")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which images.
+
+    Attributes:
+        source: what `images.sources.open_images` takes: `arm`, `mpi3d_toy`, `tfds:NAME`, a folder,
+            an array file.
+        path: where the source's files are, if it needs any.
+        fixed: values of the factors that are held.
+        free: factors that vary; with `fixed` empty too, the source's own default slice.
+        side: resize to this side; 0 leaves images as they are.
+    """
+
+    source: str = "arm"
+    path: str = ""
+    fixed: Mapping[str, int | float | str] = field(default_factory=dict)
+    free: tuple[str, ...] = ()
+    side: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "free", tuple(self.free))
+        if self.side < 0:
+            raise UserError(f"data.side is {self.side}, but must not be negative")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Everything that a trained model depends on, and how its graph is built by default."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    corruption: CorruptionConfig = field(default_factory=CorruptionConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    graph: GraphConfig = field(default_factory=GraphConfig)
+
+
+def open_data(config: DataConfig) -> ImageSet:
+    """Return the images that a configuration names.
+
+    Raises:
+        UserError: they can't be opened.
+    """
+    return sources.open_images(
+        config.source,
+        path=config.path,
+        fixed=config.fixed,
+        free=config.free,
+        side=config.side or None,
+    )
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Return a configuration as nested dicts of JSON values."""
+    nested = dataclasses.asdict(config)
+    nested["data"]["free"] = list(config.data.free)
+    return nested
+
+
+def from_dict(values: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration that nested dicts describe; what is left out has its default.
+
+    Raises:
+        UserError: a key is unknown, or a value is of the wrong type or out of range.
+    """
+    sections = {item.name: item for item in dataclasses.fields(RunConfig)}
+    _refuse_unknown(values, sections, prefix="config")
+    return RunConfig(
+        **{
+            name: _section(sections[name].type, part, prefix=f"config.{name}")
+            for name, part in values.items()
+        }
+    )
+
+
+def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings whose change would change the result: dotted name -> both values."""
+    before, after = _flat(to_dict(old)), _flat(to_dict(new))
+    return {
+        name: (before.get(name), after.get(name))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name) and not name.startswith(FREE_TO_CHANGE)
+    }
+
+
+def _section(kind: Any, values: Mapping[str, Any], *, prefix: str) -> Any:  # noqa: ANN401
+    """Return one part; its class is only known at run time."""
+    hints = typing.get_type_hints(kind)
+    _refuse_unknown(values, hints, prefix=prefix)
+    return kind(
+        **{
+            name: _typed(value, hints[name], name=f"{prefix}.{name}")
+            for name, value in values.items()
+        }
+    )
+
+
+def _typed(value: Any, hint: Any, *, name: str) -> Any:  # noqa: ANN401
+    """Return a value as its type asks, or say what it should be."""
+    origin = typing.get_origin(hint)
+    if origin is tuple:
+        return _names(value, name=name)
+    if origin is Mapping:
+        return _assignments(value, name=name)
+    if origin is typing.Literal:
+        return value  # its dataclass names the choices
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (isinstance(value, bool) and hint is not bool):
+        raise UserError(f"{name} is {value!r}, but must be of type {hint.__name__}")
+    return value
+
+
+def _names(value: Any, *, name: str) -> tuple[str, ...]:  # noqa: ANN401
+    """Return names given as a list, or as a text with commas as the command line has it."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
+        raise UserError(f"{name} is {value!r}, but must be names with commas between")
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def _assignments(value: Any, *, name: str) -> dict[str, int | float | str]:  # noqa: ANN401
+    """Return values by name, given as a mapping or as a text such as `size=1,color=white`."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    assigned = {}
+    for part in _names(value, name=name):
+        key, equals, text = part.partition("=")
+        if not equals or not key or not text:
+            raise UserError(f"{name} has {part!r}, but must be like factor=value,factor=value")
+        assigned[key.strip()] = _number(text.strip())
+    return assigned
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], *, prefix: str) -> None:
+    for name in values:
+        if name not in known:
+            raise UserError(
+                f"{prefix}.{name} is not a setting", cure=f"choose from {', '.join(known)}"
+            )
+
+
+def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in nested.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat

@@ -1,0 +1,126 @@
+"""Many random pairs, methods side by side, into `evaluation.json` and `evaluation.csv`."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+
+from jaxsurf.evaluation import pairs as many
+from jaxsurf.evaluation import reconstruction
+from jaxsurf.frames import animate
+from jaxsurf.frames.animate import Route, Timing
+from jaxsurf.frames.decode import Frames
+from jaxsurf.images import arm
+from jaxsurf.manifold import search
+from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.pipeline import trained
+from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.workdir import write_json, write_text
+
+# True in-between images are drawn, which takes longer than decoding; the mean over a path's frames
+# hardly depends on how many of them it is taken.
+TRUE_FRAMES = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    """How to evaluate.
+
+    Attributes:
+        num_pairs: how many random pairs.
+        methods: which interpolations.
+        timing: how many frames.
+        graph: another graph than the run's own.
+        seed: of pairs and intervals.
+    """
+
+    num_pairs: int = 100
+    methods: tuple[str, ...] = animate.METHODS
+    timing: Timing = field(default_factory=Timing)
+    graph: GraphConfig | None = None
+    seed: int = 0
+
+
+def evaluate(run: TrainedRun, config: EvaluateConfig) -> dict[str, Any]:
+    """Score methods on random pairs and write the scores down.
+
+    Args:
+        run: a trained run.
+        config: how many pairs, which methods.
+
+    Returns:
+        The content of `evaluation.json`. Where true in-between images can be had (the arm), a
+        method `true` holds the floor: their score.
+
+    Raises:
+        UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
+    """
+    animate.check_methods(config.methods)
+    latents = trained.encode_all(run)
+    built = trained.connect(run, latents, config.graph or run.config.graph)
+    chosen = many.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
+    paths = search.shortest_paths(built, [(int(a), int(b)) for a, b in chosen])
+    routes = [
+        Route(
+            codes=latents.codes[path.nodes],
+            images=run.images.images[[path.nodes[0], path.nodes[-1]]],
+        )
+        for path in paths
+    ]
+    made = animate.animate(run.model, routes, methods=config.methods, timing=config.timing)
+    scores = {
+        method: many.score(
+            [animations[method].frames for animations in made],
+            run.images.images,
+            paths=None
+            if made[0][method].path is None
+            else [animations[method].path for animations in made],
+        )
+        for method in config.methods
+    }
+    floor = _true_frames(run, chosen)
+    if floor:
+        scores[many.FLOOR] = many.score(floor, run.images.images)
+    errors = reconstruction.mse(run.model, run.images.images)
+    mean = float(errors.mean())
+    summary = many.summarise(
+        scores,
+        reconstruction={"mse": mean, "psnr_db": -10 * float(np.log10(mean))},
+        seed=config.seed,
+    )
+    summary["graph"] = built.description
+    write_json(run.workdir.evaluation, summary)
+    write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))
+    return summary
+
+
+def _true_frames(run: TrainedRun, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
+    """Return true images on the straight line between the factors of each pair's ends.
+
+    Only the arm can be drawn between its grid's values; other sources have none.
+    """
+    if run.config.data.source != "arm" or run.images.factors is None:
+        return []
+    ends = run.images.factors[chosen].astype(np.float64)
+    if np.ptp(np.delete(ends, _CONTINUOUS, axis=2), axis=(0, 1)).any():
+        return []  # colours and shapes have nothing between them
+    share = np.linspace(0, 1, TRUE_FRAMES)[None, :, None]
+    factors = (1 - share) * ends[:, :1] + share * ends[:, 1:]
+    side = run.images.images.shape[1]
+    frames = arm.render_batch(factors.reshape(-1, factors.shape[-1]), side=side)
+    return list(frames.reshape(len(chosen), TRUE_FRAMES, *frames.shape[1:]))
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    """Return rows as CSV text."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+_CONTINUOUS = [arm.FACTOR_NAMES.index(name) for name in arm.CONTINUOUS]

@@ -1,0 +1,227 @@
+"""Images in, a trained model in a working directory out."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+import optax
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import reconstruction
+from jaxsurf.frames import media
+from jaxsurf.images import pixels
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.pipeline import configuration, trained
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.training import hooks, loop, sharding, step
+from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.training.journal import Journal
+from jaxsurf.training.step import TrainState
+from jaxsurf.workdir import WorkDir, write_json
+
+# A model whose error is above this share of the mean image's has learnt next to nothing.
+COLLAPSED_SHARE = 0.9
+NUM_EXAMPLES = 8
+
+_log = logging.getLogger(__name__)
+
+
+class Collapsed(UserError):  # noqa: N818  (it says what happened)
+    """The trained model is no better than the mean image."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Road:
+    """What one training run is made of."""
+
+    config: RunConfig
+    images: ImageSet
+    workdir: WorkDir
+    plan: loop.Plan
+    schedule: optax.Schedule
+    advance: Callable
+    blank: TrainState
+    shardings: sharding.Shardings
+
+
+def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True) -> TrainedRun:
+    """Train a model, or go on where an earlier run of the same command stopped.
+
+    Args:
+        config: everything that the result depends on.
+        root: the working directory.
+        extend: allow more epochs than the earlier run was planned for.
+        shown: draw a progress bar.
+
+    Returns:
+        The trained run.
+
+    Raises:
+        UserError: bad data, an unwritable or foreign working directory, divergence.
+        Collapsed: training ended, and was saved, but the model is no better than the mean image.
+        Interrupted: a signal asked to stop; the state is saved.
+    """
+    workdir = WorkDir(root).create()
+    images = configuration.open_data(config.data)
+    _settle(config, images, workdir, extend=extend)
+    road = _pave(config, images, workdir)
+    checkpoints = Checkpoints(workdir.checkpoints)
+    try:
+        state = _drive(road, checkpoints, shown=shown)
+    finally:
+        checkpoints.close()
+    run = TrainedRun(
+        workdir=workdir,
+        config=config,
+        images=images,
+        model=trained.with_weights(trained.make_model(config, images), state),
+        step=int(state.step),
+    )
+    check_not_collapsed(run)
+    return run
+
+
+def mean_image_mse(images: ImageSet) -> float:
+    """Return the error, on [0, 1], of answering every image with the mean image."""
+    return float(images.images.var(axis=0).mean()) / pixels.PEAK**2
+
+
+def check_not_collapsed(run: TrainedRun) -> None:
+    """Refuse a model that has learnt next to nothing.
+
+    Raises:
+        Collapsed: its error is hardly below the mean image's.
+    """
+    error = float(reconstruction.mse(run.model, run.images.images).mean())
+    baseline = mean_image_mse(run.images)
+    _log.info("reconstruction mse %.3g, of the mean image %.3g", error, baseline)
+    if not error < COLLAPSED_SHARE * baseline:
+        raise Collapsed(
+            f"the model collapsed: its error {error:.2e} is no better than the mean image's "
+            f"{baseline:.2e}",
+            cure="try a lower learning rate, another seed or model, or more epochs",
+        )
+
+
+def _settle(config: RunConfig, images: ImageSet, workdir: WorkDir, *, extend: bool) -> None:
+    """Write the configuration down, or make sure that it is the one that began the run."""
+    if workdir.config.exists():
+        old, saved = trained.read_config(workdir)
+        trained.check_data(images, saved, workdir)
+        changed = configuration.differences(old, config)
+        if extend and config.training.num_epochs > old.training.num_epochs:
+            changed.pop("training.num_epochs", None)
+        if changed:
+            name, (before, now) = next(iter(changed.items()))
+            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
+            raise UserError(
+                f"{workdir.root} was begun with {name} = {before}, not {now}{more}",
+                cure="use that value again or a new --workdir; for more epochs add --extend",
+            )
+    write_json(
+        workdir.config,
+        {
+            "config": configuration.to_dict(config),
+            "data": {
+                "name": images.name,
+                "fingerprint": images.fingerprint,
+                "shape": list(images.images.shape),
+            },
+            "versions": trained.versions(),
+        },
+    )
+
+
+def _pave(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Road:
+    """Put model, optimizer and update together."""
+    streams = step.make_streams(config.training.seed)
+    plan = loop.make_plan(config.training, num_images=len(images))
+    model = trained.make_model(config, images)
+    optimizer, schedule = trained.make_optimizer(config, plan)
+    shardings = sharding.make_shardings(config.training.batch_size)
+    update = step.make_update(
+        step.split_state(model)[0],
+        optimizer,
+        corruption_config=config.corruption,
+        objective_config=config.objective,
+        noise_key=streams.noise,
+    )
+    return _Road(
+        config=config,
+        images=images,
+        workdir=workdir,
+        plan=plan,
+        schedule=schedule,
+        advance=step.make_advance(
+            update, batch_size=config.training.batch_size, shardings=shardings
+        ),
+        blank=jax.device_put(step.init_state(model, optimizer), shardings.replicated),
+        shardings=shardings,
+    )
+
+
+def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
+    """Run the loop from the newest checkpoint, or from the start, to the end."""
+    state, saved = road.blank, {"pending": [], "elapsed_s": 0.0}
+    if checkpoints.newest_step is not None:
+        restored = checkpoints.restore(road.blank)
+        state, saved = restored.state, restored.run
+    first = int(state.step)
+    if first == road.plan.num_steps:
+        _log.info("training is finished already")
+        return state
+    _forget_caches(road.workdir)
+    journal = Journal(road.workdir.metrics, resume_step=first)
+    log = hooks.LossLog(
+        journal,
+        plan=road.plan,
+        every=road.config.training.log_every,
+        schedule=road.schedule,
+        **saved,
+    )
+    saver = hooks.Saver(
+        checkpoints,
+        log,
+        every_s=road.config.training.save_every_s,
+        show=_examples(road, journal),
+    )
+    bar = hooks.ProgressBar(road.plan, log, step=first, shown=shown)
+    try:
+        with hooks.StopSignal(saver) as stop:
+            state = loop.run(
+                state,
+                advance=road.advance,
+                images=jax.device_put(road.images.images, road.shardings.replicated),
+                order_key=step.make_streams(road.config.training.seed).order,
+                plan=road.plan,
+                hooks=[log, saver, bar, stop],
+            )
+        saver.save(road.plan.num_steps, state)
+    finally:
+        bar.close()
+        journal.close()
+    return state
+
+
+def _examples(road: _Road, journal: Journal) -> Callable[[int, TrainState], None]:
+    """Return what shows originals above their reconstructions, evenly chosen."""
+    chosen = np.linspace(0, len(road.images) - 1, NUM_EXAMPLES).round().astype(int)
+    originals = road.images.images[chosen]
+    model = trained.make_model(road.config, road.images)
+
+    def show(at: int, state: TrainState) -> None:
+        outputs = reconstruction.reconstruct(trained.with_weights(model, state), originals)
+        rows = {"original": originals, "reconstruction": outputs}
+        journal.show(at, media.strip(rows, num_shown=NUM_EXAMPLES), name="reconstructions")
+
+    return show
+
+
+def _forget_caches(workdir: WorkDir) -> None:
+    """Remove what was made with older weights: training is what makes it stale."""
+    for path in (workdir.latents, workdir.graph):
+        path.unlink(missing_ok=True)

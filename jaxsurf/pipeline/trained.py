@@ -1,0 +1,159 @@
+"""A trained run, opened from its working directory: what surfing and evaluation start from."""
+
+import platform
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import optax
+from flax import nnx
+
+from jaxsurf.errors import UserError
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.manifold import encode, graph
+from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.encode import Latents
+from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.training import loop, optimizer, step
+from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.workdir import WorkDir, read_json
+
+ENCODE_BATCH = 100  # images encoded at once; divides the report's 1,600
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedRun:
+    """A model with the images and the configuration that it was trained with."""
+
+    workdir: WorkDir
+    config: RunConfig
+    images: ImageSet
+    model: Autoencoder
+    step: int
+
+    @property
+    def stamp(self) -> str:
+        """What caches made with this model and these images are bound to."""
+        return f"checkpoint {self.step}, data {self.images.fingerprint}"
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of everything that a result may depend on."""
+    packages = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "igraph")
+    return {"python": platform.python_version()} | {
+        package: metadata.version(package) for package in packages
+    }
+
+
+def make_model(config: RunConfig, images: ImageSet) -> Autoencoder:
+    """Return the untrained model of a run.
+
+    Raises:
+        UserError: the images do not suit the model.
+    """
+    return make_autoencoder(
+        config.model,
+        mean_image=images.images.mean(axis=0) / 255,
+        key=step.make_streams(config.training.seed).weights,
+    )
+
+
+def make_optimizer(
+    config: RunConfig, plan: loop.Plan
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """Return the optimizer of a run and its learning rate by step."""
+    schedule = optimizer.make_schedule(
+        config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch
+    )
+    return optimizer.make_optimizer(config.optimizer, schedule), schedule
+
+
+def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
+    """Return the configuration of a run, and all of `config.json`.
+
+    Raises:
+        UserError: there is no run there, or its `config.json` is damaged.
+    """
+    if not workdir.config.exists():
+        raise UserError(
+            f"{workdir.root} is not the working directory of a run: it has no config.json",
+            cure="train there first: python launch/train.py --config=configs/arm.py --workdir=...",
+        )
+    saved = read_json(workdir.config)
+    if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("data"), dict):
+        raise UserError(f"{workdir.config} lacks its configuration", cure="train again elsewhere")
+    return configuration.from_dict(saved["config"]), saved
+
+
+def check_data(images: ImageSet, saved: dict[str, Any], workdir: WorkDir) -> None:
+    """Refuse images that are not those that the run was trained with."""
+    if images.fingerprint != saved["data"]["fingerprint"]:
+        raise UserError(
+            f"the images of {images.name} have changed: {workdir.root} was trained on data "
+            f"{saved['data']['fingerprint']}, but they are {images.fingerprint} now",
+            cure="bring the old images back, or train in another --workdir",
+        )
+
+
+def open_run(root: Path) -> TrainedRun:
+    """Return the run of a working directory, with its newest weights.
+
+    Raises:
+        UserError: nothing was trained there, or its images or files have changed.
+    """
+    workdir = WorkDir(root)
+    config, saved = read_config(workdir)
+    images = configuration.open_data(config.data)
+    check_data(images, saved, workdir)
+    plan = loop.make_plan(config.training, num_images=len(images))
+    model = make_model(config, images)
+    blank = step.init_state(model, make_optimizer(config, plan)[0])
+    checkpoints = Checkpoints(workdir.checkpoints)
+    restored = checkpoints.restore(blank)
+    checkpoints.close()
+    return TrainedRun(
+        workdir=workdir,
+        config=config,
+        images=images,
+        model=with_weights(model, restored.state),
+        step=restored.step,
+    )
+
+
+def with_weights(model: Autoencoder, state: step.TrainState) -> Autoencoder:
+    """Return the model with a training state's weights."""
+    structure, _, _ = step.split_state(model)
+    return nnx.merge(structure, state.params, state.constants)
+
+
+def encode_all(run: TrainedRun) -> Latents:
+    """Return the codes of all images; kept in `latents.npz`.
+
+    Raises:
+        UserError: the cache is stale or damaged, or the model's codes are unusable.
+    """
+    if run.workdir.latents.exists():
+        return encode.load_latents(run.workdir.latents, stamp=run.stamp)
+    latents = encode.encode_images(run.model, run.images.images, batch_size=ENCODE_BATCH)
+    encode.save_latents(run.workdir.latents, latents, stamp=run.stamp)
+    return latents
+
+
+def connect(run: TrainedRun, latents: Latents, config: GraphConfig) -> LatentGraph:
+    """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`.
+
+    Raises:
+        UserError: the cache is stale or damaged, or there is no such graph.
+    """
+    if config != run.config.graph:
+        return graph.build(latents.codes, config)
+    stamp = f"{run.stamp}, {config}"
+    if run.workdir.graph.exists():
+        return graph.load_graph(run.workdir.graph, stamp=stamp)
+    built = graph.build(latents.codes, config)
+    graph.save_graph(run.workdir.graph, built, stamp=stamp)
+    return built

@@ -1,0 +1,33 @@
+"""Score interpolation methods on many random pairs.
+
+python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,linear,surfing
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from jaxsurf.pipeline import command, evaluate, trained
+
+_WORKDIR = command.define_workdir()
+_NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "How many random pairs.")
+_METHODS = command.define_methods()
+_TIMING = command.define_timing()
+_GRAPH = command.define_graph()
+_SEED = flags.DEFINE_integer("seed", 0, "Of the choice of pairs.")
+
+
+def main() -> object:
+    """Evaluate."""
+    config = evaluate.EvaluateConfig(
+        num_pairs=_NUM_PAIRS.value,
+        methods=tuple(_METHODS.value),
+        timing=_TIMING(),
+        graph=_GRAPH(),
+        seed=_SEED.value,
+    )
+    return evaluate.evaluate(trained.open_run(Path(_WORKDIR.value)), config)
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,20 @@
+"""See everything once: train on the robot arm, animate, measure. Eight minutes on two cores.
+
+python launch/quickstart.py
+"""
+
+from pathlib import Path
+
+from jaxsurf.pipeline import command, quickstart
+from jaxsurf.pipeline.configuration import RunConfig
+
+_WORKDIR = command.define_workdir("runs/quickstart")
+
+
+def main() -> object:
+    """Run the quickstart."""
+    return quickstart.quickstart(RunConfig(), Path(_WORKDIR.value))
+
+
+if __name__ == "__main__":
+    command.run(main)

@@ -1,0 +1,25 @@
+"""Train a model, or go on training one.
+
+    python launch/train.py --config=configs/arm.py --workdir=runs/arm
+
+The same command again resumes. `--config.section.name=value` changes a setting.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from jaxsurf.pipeline import command, train
+
+_CONFIG = command.define_config()
+_WORKDIR = command.define_workdir()
+_EXTEND = flags.DEFINE_bool("extend", False, "Allow more epochs than the run was begun with.")
+
+
+def main() -> object:
+    """Train."""
+    return train.train(command.typed(_CONFIG.value), Path(_WORKDIR.value), extend=_EXTEND.value)
+
+
+if __name__ == "__main__":
+    command.run(main)
