@@ -220,6 +220,7 @@ def test_the_object_turns_with_the_forearm():
     assert wide[0] != tall[0]
 
 
+@pytest.mark.slow
 def test_windows_hold_everything_that_moves(monkeypatch):
     """Tracing only the windows gives what tracing the whole image gives."""
     renderer = importlib.import_module("jaxsurf.images.arm.render")
@@ -240,6 +241,7 @@ def test_windows_hold_everything_that_moves(monkeypatch):
     assert np.abs(whole.astype(int) - drawn).max() <= 1
 
 
+@pytest.mark.slow
 def test_gradients_with_respect_to_the_pose_are_finite():
     gradient = jax.grad(lambda row: arm.render(row, side=SIDE).sum())(jnp.asarray(factors()))
     assert np.isfinite(gradient).all()
