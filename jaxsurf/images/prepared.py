@@ -5,6 +5,7 @@ not there is asked of tensorflow-datasets, by name: a list of all its builders w
 network. tensorflow-datasets is imported when it is first needed, since that takes half a second.
 """
 
+import importlib.util
 import os
 from pathlib import Path
 from typing import Any
@@ -116,14 +117,24 @@ def prepare(reference: str, root: Path) -> Path:
             f"{reference} is not prepared in {root}, and tensorflow-datasets has no builder of it",
             cure="check the name, or give the folder that holds it as path",
         ) from error
+    features: Any = builder.info.features
+    encoded = any(isinstance(feature, tfds.features.Image) for feature in features.values())
+    if encoded and importlib.util.find_spec("tensorflow") is None:
+        # Said before a download rather than after it.
+        raise _cannot_prepare(reference, "features.Image needs TensorFlow to be written")
     try:
         builder.download_and_prepare()
     except (ImportError, OSError, RuntimeError, AssertionError, ValueError) as error:
         # The first line says what is missing; those after it are advice to builders' authors.
         reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"{reference} cannot be prepared here ({type(error).__name__}: {reason})",
-            cure="where TensorFlow and a network are, run `tfds build "
-            f"{reference} --file_format={FORMAT}`, and give its data folder as path",
-        ) from error
+        raise _cannot_prepare(reference, f"{type(error).__name__}: {reason}") from error
     return Path(builder.data_dir)
+
+
+def _cannot_prepare(reference: str, reason: str) -> UserError:
+    """Return the error of a set that has to be prepared elsewhere."""
+    return UserError(
+        f"{reference} is not prepared, and cannot be here ({reason})",
+        cure=f"where TensorFlow and a network are, run `tfds build {reference} "
+        f"--file_format={FORMAT}`, and give its data folder as path",
+    )

@@ -14,7 +14,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import prepared
 from jaxsurf.images.factors import MPI3D, Grid
 from jaxsurf.images.mpi3d import archive
-from jaxsurf.images.mpi3d.mpi3d_dataset_builder import Builder, Mpi3dConfig
+from jaxsurf.images.mpi3d.mpi3d_dataset_builder import Builder, Mpi3dConfig, _examples
 from jaxsurf.images.sources import open_images
 
 KINDS = {"stored": np.savez, "deflated": np.savez_compressed}
@@ -89,12 +89,11 @@ def test_side_resizes_on_request(full, tmp_path):
     assert images.images.shape == (40, 5, 5, 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_memory_stays_far_below_the_array(kind, tmp_path):
-    # 8 x 8 x 3 bytes an image are 199 MB in all; blocks and slice take a few.
+    # 6 x 6 x 3 bytes an image are 107 MiB in all; blocks and slice take a few.
     path = tmp_path / "archive.npz"
-    KINDS[kind](path, images=numbered(len(MPI3D), 8))
+    KINDS[kind](path, images=numbered(len(MPI3D), 6))
     program = f"""
         import resource, pathlib
         from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
@@ -247,6 +246,18 @@ def test_prepared_rows_are_read_by_number(tmp_path):
     assert read_number(prepared.read_rows(folder, np.array([2, 11, 20]))).tolist() == [2, 11, 20]
     with pytest.raises(UserError, match=r"holds 21 images, too few"):
         prepared.read_rows(folder, np.array([21]))
+
+
+def test_rows_out_of_place_are_refused(tmp_path, monkeypatch):
+    def misnumber(whole, grid):
+        for key, example in _examples(whole, grid):
+            yield key, example | {"index": (key + 1) % len(grid)}
+
+    monkeypatch.setattr("jaxsurf.images.mpi3d.mpi3d_dataset_builder._examples", misnumber)
+    builder, config = small_builder(tmp_path)
+    builder.download_and_prepare(download_config=config)
+    with pytest.raises(UserError, match=r"has image 6 in place 5; prepare it again"):
+        prepared.read_rows(prepared.find(tmp_path / "data", "mpi3d/small"), np.array([5]))
 
 
 def test_prepared_set_opens_as_any_tfds_set(tmp_path):

@@ -443,17 +443,30 @@ def test_tfds_damaged_folder_is_refused(tmp_path):
         open_images("tfds:shapes", path=tmp_path)
 
 
-def test_tfds_set_that_needs_tensorflow_says_how_else(tmp_path, monkeypatch):
-    class Failing:
-        data_dir = tmp_path
+def refuse_to_prepare(self, **options):
+    raise ModuleNotFoundError("No module named 'tensorflow'\nadvice")
 
-        def download_and_prepare(self):
-            raise ModuleNotFoundError("No module named 'tensorflow'\nadvice")
 
-    monkeypatch.setattr(tfds, "builder", lambda *args, **options: Failing())
-    words = "faces cannot be prepared here .*No module named 'tensorflow'.; .*`tfds build faces "
-    with pytest.raises(UserError, match=words + "--file_format=array_record`"):
+@pytest.mark.parametrize(
+    ("builder_class", "reason"),
+    [
+        (Shapes, "ModuleNotFoundError: No module named 'tensorflow'"),
+        (Encoded, r"features\.Image needs TensorFlow to be written"),
+    ],
+)
+def test_tfds_set_that_needs_tensorflow_says_how_else(builder_class, reason, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder_class, "download_and_prepare", refuse_to_prepare)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(tfds, "builder", lambda name, **options: builder_class(**options))
+    words = rf"cannot be here \({reason}\); .*`tfds build faces --file_format=array_record`"
+    with pytest.raises(UserError, match=words):
         open_images("tfds:faces", path=tmp_path)
+
+
+def test_tfds_set_is_prepared_where_that_is_possible(tmp_path, monkeypatch):
+    monkeypatch.setattr(tfds, "builder", lambda name, **options: Shapes(**options))
+    assert len(open_images("tfds:shapes", path=tmp_path)) == 9
+    assert (tmp_path / "shapes/1.2.0").is_dir()
 
 
 def test_tfds_set_needs_one_image_feature():
