@@ -12,4 +12,4 @@ from jaxsurf.pipeline import command
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return command.default_config()
+    return command.make_config({})

@@ -21,12 +21,13 @@ def get_config(variant: str = "2d") -> ConfigDict:
     """Return the settings of a variant."""
     if variant not in VARIANTS:
         raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
-    config = command.default_config()
-    config.data.source = "mpi3d_toy"
-    config.model.latent_dim = 2 if variant == "2d" else 3
     third = (variant,) if variant in DEFAULT_FIXED else ()
-    config.data.free = ",".join((*third, *DEFAULT_FREE))
-    config.data.fixed = ",".join(
-        f"{name}={value}" for name, value in DEFAULT_FIXED.items() if name not in third
+    fixed = {name: value for name, value in DEFAULT_FIXED.items() if name not in third}
+    return command.make_config(
+        {
+            "data.source": "mpi3d_toy",
+            "data.fixed": ",".join(f"{name}={value}" for name, value in fixed.items()),
+            "data.free": ",".join((*third, *DEFAULT_FREE)),
+            "model.latent_dim": 2 if variant == "2d" else 3,
+        }
     )
-    return config

@@ -14,17 +14,19 @@ from jaxsurf.pipeline import command
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    config = command.default_config()
-    config.model.name = "reference"
-    config.model.channels = 64
-    config.corruption.kind = "normal"
-    config.corruption.strength = 0.2
-    config.objective.mse = 4.0
-    config.optimizer.name = "reference"
-    config.optimizer.learning_rate = 1e-2
-    config.optimizer.weight_decay = 1e-5
-    config.optimizer.step_epochs = 150
-    config.training.num_epochs = 600
-    config.training.batch_size = 16
-    config.training.seed = 42
-    return config
+    return command.make_config(
+        {
+            "model.name": "reference",
+            "model.channels": 64,
+            "corruption.kind": "normal",
+            "corruption.strength": 0.2,
+            "objective.mse": 4.0,
+            "optimizer.name": "reference",
+            "optimizer.learning_rate": 1e-2,
+            "optimizer.weight_decay": 1e-5,
+            "optimizer.step_epochs": 150,
+            "training.num_epochs": 600,
+            "training.batch_size": 16,
+            "training.seed": 42,
+        }
+    )

@@ -10,10 +10,12 @@ from jaxsurf.pipeline import command
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    config = command.default_config()
-    config.data.side = 32
-    config.model.channels = 8
-    config.training.num_epochs = 2
-    config.training.batch_size = 32
-    config.training.log_every = 10
-    return config
+    return command.make_config(
+        {
+            "data.side": 32,
+            "model.channels": 8,
+            "training.num_epochs": 2,
+            "training.batch_size": 32,
+            "training.log_every": 10,
+        }
+    )

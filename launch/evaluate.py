@@ -3,8 +3,6 @@
 python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,linear,surfing
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from jaxsurf.pipeline import command, evaluate, trained
@@ -21,12 +19,12 @@ def main() -> object:
     """Evaluate."""
     config = evaluate.EvaluateConfig(
         num_pairs=_NUM_PAIRS.value,
-        methods=tuple(_METHODS.value),
+        methods=_METHODS(),
         timing=_TIMING(),
         graph=_GRAPH(),
         seed=_SEED.value,
     )
-    return evaluate.evaluate(trained.open_run(Path(_WORKDIR.value)), config)
+    return evaluate.evaluate(trained.open_run(_WORKDIR()), config)
 
 
 if __name__ == "__main__":

@@ -3,8 +3,6 @@
 python launch/quickstart.py
 """
 
-from pathlib import Path
-
 from jaxsurf.pipeline import command, quickstart
 from jaxsurf.pipeline.configuration import RunConfig
 
@@ -13,7 +11,7 @@ _WORKDIR = command.define_workdir("runs/quickstart")
 
 def main() -> object:
     """Run the quickstart."""
-    return quickstart.quickstart(RunConfig(), Path(_WORKDIR.value))
+    return quickstart.quickstart(RunConfig(), _WORKDIR())
 
 
 if __name__ == "__main__":

@@ -5,15 +5,11 @@
 An end is an image number, or an image file that need not be in the set.
 """
 
-from pathlib import Path
-
-from absl import flags
-
 from jaxsurf.pipeline import command, surf, trained
 
 _WORKDIR = command.define_workdir()
-_SOURCE = flags.DEFINE_string("source", None, "Image number or file to start from.", required=True)
-_TARGET = flags.DEFINE_string("target", None, "Image number or file to end at.", required=True)
+_SOURCE = command.define_end("source")
+_TARGET = command.define_end("target")
 _METHODS = command.define_methods()
 _TIMING = command.define_timing()
 _GRAPH = command.define_graph()
@@ -22,13 +18,13 @@ _GRAPH = command.define_graph()
 def main() -> object:
     """Animate."""
     config = surf.SurfConfig(
-        source=_SOURCE.value,
-        target=_TARGET.value,
-        methods=tuple(_METHODS.value),
+        source=_SOURCE(),
+        target=_TARGET(),
+        methods=_METHODS(),
         timing=_TIMING(),
         graph=_GRAPH(),
     )
-    return surf.surf(trained.open_run(Path(_WORKDIR.value)), config)
+    return surf.surf(trained.open_run(_WORKDIR()), config)
 
 
 if __name__ == "__main__":

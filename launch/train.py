@@ -5,8 +5,6 @@
 The same command again resumes. `--config.section.name=value` changes a setting.
 """
 
-from pathlib import Path
-
 from absl import flags
 
 from jaxsurf.pipeline import command, train
@@ -18,7 +16,7 @@ _EXTEND = flags.DEFINE_bool("extend", False, "Allow more epochs than the run was
 
 def main() -> object:
     """Train."""
-    return train.train(command.typed(_CONFIG.value), Path(_WORKDIR.value), extend=_EXTEND.value)
+    return train.train(_CONFIG(), _WORKDIR(), extend=_EXTEND.value)
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NoReturn, cast, get_args
 
 import jax
 from absl import app, flags
@@ -19,7 +20,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import cache
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig, Kind
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training.hooks import Interrupted
@@ -27,37 +28,51 @@ from jaxsurf.training.hooks import Interrupted
 USER_ERROR, USAGE_ERROR = 1, 2
 
 
-def default_config() -> ConfigDict:
-    """Return all settings with their defaults, for a file in `configs/` to change.
+def make_config(changes: Mapping[str, object]) -> ConfigDict:
+    """Return all settings for a file of `configs/`: the defaults, with some changed.
 
     Lists and mappings are texts, so that flags can set them: `data.free` is "name,name",
     `data.fixed` "name=value,name=value".
+
+    Args:
+        changes: values by dotted name, such as "model.latent_dim".
     """
     nested = configuration.to_dict(RunConfig())
     nested["data"] |= {"fixed": "", "free": ""}
-    return ConfigDict(nested)
+    config = ConfigDict(nested)
+    config.update_from_flattened_dict(dict(changes))
+    return config.lock()
 
 
-def define_config() -> flags.FlagHolder:
-    """Define `--config`, a file of `configs/` whose settings can be changed by further flags."""
-    return config_flags.DEFINE_config_file(
+def define_config() -> Callable[[], RunConfig]:
+    """Define `--config`, a file of `configs/` whose settings further flags may change."""
+    holder = config_flags.DEFINE_config_file(
         "config", None, "File with the settings; --config.section.name=value changes one."
     )
+    return lambda: _typed(holder.value)
 
 
-def define_workdir(default: str | None = None) -> flags.FlagHolder[str | None]:
-    """Define `--workdir`, which has to be given if there is no default."""
+def define_workdir(default: str | None = None) -> Callable[[], Path]:
+    """Define `--workdir`, which has to be given if there is no default; return what reads it."""
     holder = flags.DEFINE_string("workdir", default, "Folder of the run: all files go there.")
     if default is None:
         flags.mark_flag_as_required("workdir")
-    return holder
+    return lambda: Path(holder.value or "")
 
 
-def define_methods() -> flags.FlagHolder[list[str] | None]:
-    """Define `--methods`, and `--method` as another name for it."""
+def define_methods() -> Callable[[], tuple[str, ...]]:
+    """Define `--methods`, and `--method` as another name for it; return what reads them."""
     holder = flags.DEFINE_list("methods", list(METHODS), "Interpolations to compare.")
     flags.DEFINE_alias("method", "methods")
-    return holder
+    return lambda: tuple(holder.value or ())
+
+
+def define_end(name: str) -> Callable[[], str]:
+    """Define `--source` or `--target`; return what reads it."""
+    holder = flags.DEFINE_string(
+        name, None, "Image number, or image file that need not be in the set.", required=True
+    )
+    return lambda: str(holder.value)
 
 
 def define_timing() -> Callable[[], Timing]:
@@ -78,7 +93,7 @@ def define_timing() -> Callable[[], Timing]:
 
 def define_graph() -> Callable[[], GraphConfig | None]:
     """Define `--graph`, `--k` and `--radius`; return what reads them, None for the run's own."""
-    kind = flags.DEFINE_string("graph", None, "Graph to search: smallest, knn or radius.")
+    kind = flags.DEFINE_enum("graph", None, get_args(Kind), "Graph to search.")
     k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn.")
     radius = flags.DEFINE_float("radius", None, "Largest latent distance, for --graph=radius.")
 
@@ -87,21 +102,10 @@ def define_graph() -> Callable[[], GraphConfig | None]:
         given = {name: value for name, value in given.items() if value is not None}
         if kind.value is None and not given:
             return None
-        implied = "knn" if "k" in given else "radius" if given else "smallest"
-        return GraphConfig(kind=kind.value or implied, **given)
+        implied: Kind = "knn" if "k" in given else "radius" if given else "smallest"
+        return GraphConfig(kind=cast(Kind, kind.value) if kind.value else implied, **given)
 
     return graph
-
-
-def typed(config: ConfigDict | None) -> RunConfig:
-    """Return the typed form of `--config`.
-
-    Raises:
-        UserError: no file was named, or a setting is of the wrong type or out of range.
-    """
-    if config is None:
-        raise UserError("no --config was given", cure="for example --config=configs/arm.py")
-    return configuration.from_dict(config.to_dict())
 
 
 def run(main: Callable[[], object]) -> None:
@@ -119,7 +123,7 @@ def _prepare() -> None:
     speaker.addHandler(handler)
     speaker.setLevel(logging.INFO)
     speaker.propagate = False
-    if not jax.config.jax_compilation_cache_dir:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.default_folder() / "compiled"))
 
 
@@ -167,3 +171,10 @@ def _leave(line: str, status: int) -> NoReturn:
 def _first_line(error: Exception) -> str:
     text = str(error).strip().split("\n")[0]
     return text.strip("'\"") or type(error).__name__
+
+
+def _typed(config: ConfigDict | None) -> RunConfig:
+    """Return the typed form of `--config`; refuse a bad setting, or none at all."""
+    if config is None:
+        raise UserError("no --config was given", cure="for example --config=configs/arm.py")
+    return configuration.from_dict(config.to_dict())

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +12,12 @@ from jaxtyping import Int
 from jaxsurf.evaluation import pairs as many
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import animate
-from jaxsurf.frames.animate import Route, Timing
+from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
 from jaxsurf.manifold import search
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.path import LatentPath
 from jaxsurf.pipeline import trained
 from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.workdir import write_json, write_text
@@ -44,7 +46,34 @@ class EvaluateConfig:
     seed: int = 0
 
 
-def evaluate(run: TrainedRun, config: EvaluateConfig) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Evaluation:
+    """The content of `evaluation.json`, readable as a table."""
+
+    content: dict[str, Any]
+
+    def __str__(self) -> str:
+        lines = [
+            f"reconstruction {self.content['reconstruction']['psnr_db']:.1f} dB;"
+            f" {self.content['graph']}",
+            f"interpolation_mse over {self.content['num_pairs']} random pairs, smaller is better:",
+        ]
+        for method, scores in self.content["methods"].items():
+            score = scores["interpolation_mse"]
+            versus = self.content["versus"].get(method, {}).get("interpolation_mse")
+            beside = (
+                f"   {versus['ratio']:.2f} of linear's, better in {versus['win_rate']:.0%}"
+                if versus
+                else ""
+            )
+            lines.append(
+                f"  {method:8} {score['mean']:8.2f}  [{score['low']:.2f}, {score['high']:.2f}]"
+                + beside
+            )
+        return "\n".join(lines)
+
+
+def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
     """Score methods on random pairs and write the scores down.
 
     Args:
@@ -52,7 +81,7 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> dict[str, Any]:
         config: how many pairs, which methods.
 
     Returns:
-        The content of `evaluation.json`. Where true in-between images can be had (the arm), a
+        What `evaluation.json` says. Where true in-between images can be had (the arm), a
         method `true` holds the floor: their score.
 
     Raises:
@@ -75,9 +104,7 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> dict[str, Any]:
         method: many.score(
             [animations[method].frames for animations in made],
             run.images.images,
-            paths=None
-            if made[0][method].path is None
-            else [animations[method].path for animations in made],
+            paths=_paths([animations[method] for animations in made]),
         )
         for method in config.methods
     }
@@ -94,7 +121,13 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> dict[str, Any]:
     summary["graph"] = built.description
     write_json(run.workdir.evaluation, summary)
     write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))
-    return summary
+    return Evaluation(summary)
+
+
+def _paths(animations: Sequence[Animation]) -> list[LatentPath] | None:
+    """Return the latent paths of one method's animations; None if it has none."""
+    paths = [animation.path for animation in animations if animation.path is not None]
+    return paths or None
 
 
 def _true_frames(run: TrainedRun, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:

@@ -55,6 +55,18 @@ class SurfResult:
     folder: Path
     description: dict[str, Any]
 
+    def __str__(self) -> str:
+        lines = [
+            f"{self.folder}: {len(self.description['nodes'])} images on the way,"
+            f" {self.description['graph']['description']}"
+        ]
+        for method, scores in self.description["methods"].items():
+            lines.append(
+                f"  {method:8} {scores['num_frames']} frames, interpolation_mse"
+                f" {scores['interpolation_mse']:.2f}"
+            )
+        return "\n".join(lines)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _End:

@@ -35,6 +35,9 @@ class TrainedRun:
     model: Autoencoder
     step: int
 
+    def __str__(self) -> str:
+        return f"{self.workdir.root}: {self.config.model.name} model, step {self.step}"
+
     @property
     def stamp(self) -> str:
         """What caches made with this model and these images are bound to."""
