@@ -77,11 +77,15 @@ def test_pixel_is_the_cross_dissolve_of_the_data_images():
     assert pixel.path is None
 
 
-def test_decoded_frames_are_those_of_their_own_path():
+def test_every_route_gets_its_own_paths_and_their_frames():
     routes = [route_of(), route_of(CODES[::-1]), route_of(CODES[1:3])]
-    for animations in animate.animate(
+    made = animate.animate(
         Plane(), routes, methods=animate.METHODS, timing=Timing(points_per_edge=4)
-    ):
+    )
+    for route, animations in zip(routes, made, strict=True):
+        surfing, linear = (animations[name].path.points for name in ("surfing", "linear"))
+        np.testing.assert_array_equal(surfing[::3], route.codes)
+        np.testing.assert_allclose(linear, np.linspace(*route.codes[[0, -1]], len(surfing)))
         for name in ("linear", "surfing"):
             shown = np.clip(animations[name].path.points / 16, 0, 1) * 255
             np.testing.assert_allclose(animations[name].frames[:, 2, 3, :2], shown, atol=0.501)

@@ -67,7 +67,9 @@ def test_colours_come_back_within_the_palette_error(tmp_path):
 
 def test_up_to_256_colours_come_back_exactly(tmp_path):
     random = np.random.default_rng(0)
-    palette = random.integers(0, 256, (256, 3), dtype=np.uint8)
+    # Colours so close together that a fit would merge some.
+    cube = np.stack(np.unravel_index(random.permutation(343), (7, 7, 7)), axis=-1)
+    palette = cube[:256].astype(np.uint8)
     frames = palette[random.integers(0, 256, (5, 17, 19))]
     media.write_gif(tmp_path / "a.gif", frames)
     _, back, _ = read_back(tmp_path / "a.gif")
@@ -94,6 +96,17 @@ def test_every_pixel_gets_its_nearest_palette_colour():
     assert len(palette) <= 256
 
 
+def test_the_palette_is_better_than_a_median_cut(monkeypatch):
+    frames = scene(23)
+
+    def error(rounds):
+        monkeypatch.setattr(media, "PALETTE_ROUNDS", rounds)
+        palette, indices = media.quantise(frames)
+        return np.square(palette[indices].astype(float) - frames).mean()
+
+    assert error(media.PALETTE_ROUNDS) < 0.9 * error(0)
+
+
 def test_one_frame_is_an_animation(tmp_path):
     media.write_animation(tmp_path / "a.gif", scene(1))
     with Image.open(tmp_path / "a.gif") as image:
@@ -114,6 +127,9 @@ def test_a_strip_shows_evenly_chosen_frames_under_their_label():
     for place, frame in enumerate(frames[[0, 4, 8, 12]]):
         shown = picture[media.LABEL_HEIGHT :][:29, place * cell :][:, :31]
         np.testing.assert_array_equal(shown, frame)
+        assert (
+            picture[media.LABEL_HEIGHT :][:29, place * cell + 31 : (place + 1) * cell].min() == 255
+        )
     assert picture[: media.LABEL_HEIGHT].min() < 100
     second = picture[2 * media.LABEL_HEIGHT + 29 + media.GAP :]
     np.testing.assert_array_equal(second[:29, :31], frames[0])
