@@ -12,7 +12,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import pixels
@@ -92,7 +92,7 @@ def load_latents(path: Path, *, stamp: str) -> Latents:
 @functools.partial(jax.jit, static_argnums=0)
 def _encode(
     graphdef: nnx.GraphDef[Autoencoder],
-    state: nnx.GraphState,
+    state: PyTree[Array],
     images: UInt8[Array, "batch height width channel"],
 ) -> Float[Array, "batch latent"]:
     return nnx.merge(graphdef, state).encode(pixels.to_float(images))

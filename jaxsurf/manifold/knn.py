@@ -116,9 +116,12 @@ def within(codes: Real[np.ndarray, "point latent"], *, radius: float) -> Pairs:
 
 
 def between(
-    first: Float[np.ndarray, "*shape latent"], second: Float[np.ndarray, "*shape latent"]
-) -> Float[np.ndarray, "*shape"]:
-    """Return Euclidean distances between corresponding points; the one formula used here."""
+    first: Float[np.ndarray, "*#shape latent"], second: Float[np.ndarray, "*#shape latent"]
+) -> Float[np.ndarray, "..."]:
+    """Return Euclidean distances between corresponding points; the one formula used here.
+
+    Leading axes are broadcast against each other.
+    """
     return np.sqrt(np.square(first - second).sum(axis=-1))
 
 

@@ -72,6 +72,11 @@ def test_a_path_of_no_length_repeats_its_point():
         np.testing.assert_array_equal(points, np.repeat(corners[:1], 5, axis=0))
 
 
+def test_the_ends_are_exact_though_their_distance_underflows():
+    corners = np.array([[0.0], [1e-200]])
+    assert path.constant_speed(corners, frames=3).points[[0, -1]].tolist() == corners.tolist()
+
+
 def test_straight_is_linear_interpolation():
     points = path.straight(np.float32([1, 2]), np.float32([5, -6]), frames=5).points
     np.testing.assert_allclose(points, [[1, 2], [2, 0], [3, -2], [4, -4], [5, -6]], rtol=1e-15)
