@@ -58,6 +58,11 @@ class WorkDir:
         """Scores of many pairs; the same as a table lies beside it as .csv."""
         return self.root / "evaluation.json"
 
+    @property
+    def report(self) -> Path:
+        """One page that shows all of it."""
+        return self.root / "report.html"
+
     def surf(self, source: str, target: str, graph: str = "") -> Path:
         """Folder of one animated pair."""
         return self.root / "surf" / "-".join(filter(None, [source, target, graph]))

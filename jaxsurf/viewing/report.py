@@ -124,7 +124,7 @@ def write(path: Path, page: Page) -> None:
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
-    style = Path(__file__).with_suffix(".css").readtext(encoding="utf-8")
+    style = Path(__file__).with_suffix(".css").read_text(encoding="utf-8")
     pairs = [_pair(pair) for pair in page.pairs] or [
         _missing(page, "No pair was animated yet.", "surf", "--source=0 --target=1")
     ]
@@ -175,8 +175,7 @@ def _score_row(score: Score) -> str:
 def _pair(pair: Pair) -> str:
     """Return all about a pair."""
     figures = [
-        f"<figure>{markup.image(each.gif, f'{each.method}: animation of {pair.label}', enlarge=True)}"
-        f"<figcaption>{text(each.method)}</figcaption></figure>"
+        _figure(each.gif, each.method, pair.label)
         for each in pair.animations
         if each.gif is not None
     ]
@@ -195,6 +194,12 @@ def _pair(pair: Pair) -> str:
         alt = f"latent space with the graph and the paths of {pair.label}"
         parts.append(f'<div class="latent">{markup.image(pair.latent, alt)}</div>')
     return panel("".join(parts))
+
+
+def _figure(gif: bytes, method: str, label: str) -> str:
+    """Return an animation with its method below."""
+    shown = markup.image(gif, f"{method}: animation of {label}", enlarge=True)
+    return f"<figure>{shown}<figcaption>{text(method)}</figcaption></figure>"
 
 
 def _pair_table(pair: Pair) -> str:
