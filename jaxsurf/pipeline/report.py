@@ -10,7 +10,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.training import journal
-from jaxsurf.viewing import figures, report
+from jaxsurf.viewing import figures, markup, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
 from jaxsurf.workdir import WorkDir, read_json
 
@@ -53,7 +53,7 @@ def _summary(run: TrainedRun) -> dict[str, str]:
     """Return what matters most in the configuration."""
     config = run.config
     return {
-        "Images": f"{run.images.name}, data {run.images.fingerprint}",
+        "Data fingerprint": run.images.fingerprint,
         "Model": f"{config.model.name}, {config.model.latent_dim}-D latent space",
         "Corruption": f"{config.corruption.kind}, strength {config.corruption.strength:g}",
         "Training": f"{config.training.num_epochs} epochs, batches of {config.training.batch_size}",
@@ -70,13 +70,12 @@ def _curve(metrics: Path) -> bytes | None:
     Raises:
         UserError: the file does not hold what training writes.
     """
-    lines = journal.read(metrics)
-    if not lines:
-        return None
     try:
-        losses = _losses(lines)
+        losses = _losses(journal.read(metrics))
     except MALFORMED as error:
         raise _damaged(metrics, error, cure="train again in another --workdir") from error
+    if not losses:
+        return None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "training.png"
         figures.curves_figure(path, losses, title="Training", labels=("epoch", "loss"))
@@ -87,6 +86,8 @@ def _losses(
     lines: Sequence[dict[str, float]],
 ) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
     """Return each loss by epoch; a single term of weight 1 is the loss itself, and left out."""
+    if not lines:
+        return {}
     names = [name for name in lines[0] if name not in NO_LOSSES and not name.endswith("_s")]
     epochs = [float(line["epoch"]) for line in lines]
     curves = {name: [float(line[name]) for line in lines] for name in names}
@@ -191,14 +192,18 @@ def _picture(path: Path) -> bytes | None:
     """Return the content of a picture file; None if there is none.
 
     Raises:
-        UserError: it can't be read.
+        UserError: it can't be read, or is no picture.
     """
     try:
-        return path.read_bytes()
+        data = path.read_bytes()
+        markup.picture_header(data)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise _damaged(path, error, cure="remove it, or animate the pair again") from error
+    return data
 
 
 def _number(value: float | None) -> float | None:

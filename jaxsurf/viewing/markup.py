@@ -68,7 +68,7 @@ def image(data: bytes, alt: str, *, enlarge: bool = False) -> str:
     Raises:
         ValueError: the data is neither a GIF nor a PNG.
     """
-    kind, width, height = _header(data)
+    kind, width, height = picture_header(data)
     scale = max(1, min(LARGEST_SCALE, WIDEST_PX // width)) if enlarge else 1
     encoded = base64.b64encode(data).decode("ascii")
     return (
@@ -77,10 +77,17 @@ def image(data: bytes, alt: str, *, enlarge: bool = False) -> str:
     )
 
 
-def _header(data: bytes) -> tuple[str, int, int]:
-    """Return kind, width and height, which both formats have at a fixed place."""
+def picture_header(data: bytes) -> tuple[str, int, int]:
+    """Return kind, width and height of a GIF or PNG; both have them at a fixed place.
+
+    Raises:
+        ValueError: the data is neither, or has no pixels.
+    """
+    kind, width, height = "", 0, 0
     if len(data) >= 10 and data.startswith((b"GIF87a", b"GIF89a")):
-        return "gif", *struct.unpack("<HH", data[6:10])
-    if len(data) >= 24 and data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png", *struct.unpack(">II", data[16:24])
-    raise ValueError("neither a GIF nor a PNG")
+        kind, (width, height) = "gif", struct.unpack("<HH", data[6:10])
+    elif len(data) >= 24 and data.startswith(b"\x89PNG\r\n\x1a\n"):
+        kind, (width, height) = "png", struct.unpack(">II", data[16:24])
+    if not width or not height:
+        raise ValueError("the data is neither a GIF nor a PNG")
+    return kind, width, height

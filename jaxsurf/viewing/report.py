@@ -16,7 +16,7 @@ from jaxsurf.viewing.markup import cell, number, panel, row_name, text
 from jaxsurf.workdir import write_text
 
 FLOOR_LABEL = "true in-between images (floor)"
-WRAPPED_LABEL = "the report's uint8 arithmetic, only to compare"
+WRAPPED_LABEL = "interpolation_mse in the report's uint8 arithmetic, only to compare"
 METRIC = (
     "interpolation_mse is the mean squared difference, on 0 to 255, of each frame to the nearest "
     "image of the data set: smaller is closer to real images."
@@ -221,15 +221,17 @@ def _training(page: Page) -> str:
     curve = (
         "<p>No losses were written down: training writes them to metrics.jsonl.</p>"
         if page.curve is None
-        else markup.image(page.curve, "Losses in the course of training")
+        else f'<div class="curve">{markup.image(page.curve, "Losses by epoch of training")}</div>'
     )
-    details = f"<summary>All settings</summary><pre>{text(page.settings)}</pre>"
+    details = f"<summary>All settings</summary><pre tabindex="0">{text(page.settings)}</pre>"
     return panel(f"<dl>{''.join(facts)}</dl>{curve}<details>{details}</details>")
 
 
 def _missing(page: Page, sentence: str, script: str, flags: str) -> str:
     """Return a sentence about what is missing, with the commands that make it."""
     where = f"--workdir={shlex.quote(page.workdir)}"
-    commands = (f"python launch/{script}.py {where} {flags}", f"python launch/report.py {where}")
-    shown = " and then ".join(f"<code>{text(command)}</code>" for command in commands)
-    return f'<section class="panel missing"><p>{sentence} Make it with {shown}.</p></section>'
+    commands = f"python launch/{script}.py {where} {flags}\npython launch/report.py {where}"
+    return (
+        f'<section class="panel missing"><p>{sentence} To have it here:</p>'
+        f"<pre tabindex="0">{text(commands)}</pre></section>"
+    )

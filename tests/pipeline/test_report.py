@@ -1,0 +1,157 @@
+import json
+
+import numpy as np
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames import media
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.pipeline import report
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.workdir import WorkDir, write_json
+
+FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def run(tmp_path):
+    # The page shows what was written down, so no model is needed.
+    images = ImageSet(images=FRAMES, name="noise")
+    return TrainedRun(
+        workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=None, step=7
+    )
+
+
+def description(run, source, target):
+    figures = {"num_frames": 3, "interpolation_mse": 12.5, "interpolation_mse_wrapped": 3.25}
+    return {
+        "ends": [{"label": source}, {"label": target}],
+        "nodes": [0, 2, 1],
+        "length": 1.5,
+        "graph": {"description": "k-NN graph with k = 2"},
+        "methods": {"pixel": figures | {"length": None}, "surfing": figures | {"length": 1.5}},
+        "checkpoint": run.step,
+        "data": {"fingerprint": run.images.fingerprint},
+    }
+
+
+def animate(run, source="0", target="1", **changes):
+    folder = run.workdir.surf(source, target)
+    saved = description(run, source, target) | changes
+    for method in saved["methods"]:
+        media.write_gif(folder / f"{method}.gif", FRAMES)
+    for name in ("strip", "latent"):
+        media.write_png(folder / f"{name}.png", FRAMES[0])
+    write_json(folder / "path.json", saved)
+    return folder
+
+
+def evaluate(run, **changes):
+    score = {"interpolation_mse": {"mean": 41.5, "low": 38.25, "high": 44.75}}
+    versus = {"interpolation_mse": {"ratio": None, "win_rate": 0.25}}
+    saved = {
+        "num_pairs": 3,
+        "reconstruction": {"mse": 0.001, "psnr_db": 30.0},
+        "methods": {"linear": score, "surfing": score},
+        "versus": {"surfing": versus},
+    }
+    write_json(run.workdir.evaluation, saved | changes)
+
+
+def train(run, *lines):
+    run.workdir.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def page(run):
+    path = report.write(run)
+    assert path == run.workdir.root / "report.html"
+    return path.read_text(encoding="utf-8")
+
+
+def test_page_shows_all_that_the_working_directory_holds(run):
+    animate(run)
+    evaluate(run)
+    train(run, {"step": 1, "epoch": 1.0, "loss": 0.5}, {"step": 2, "epoch": 2.0, "loss": 0.25})
+    before = sorted(path.name for path in run.workdir.root.iterdir())
+    html = page(run)
+    assert html.count("data:image/gif") == 2
+    assert html.count("data:image/png") == 3
+    for shown in ("41.50", "38.25 to 44.75", "25% of pairs", "12.50", "3.25", "30.0 dB"):
+        assert shown in html
+    assert "launch/" not in html
+    after = sorted(path.name for path in run.workdir.root.iterdir())
+    assert after == sorted([*before, "report.html"])
+
+
+def test_a_run_without_anything_says_how_to_make_it(run):
+    html = page(run)
+    assert "data:image" not in html
+    assert "launch/evaluate.py" in html
+    assert "launch/surf.py" in html
+
+
+def test_pairs_come_in_the_order_of_their_numbers(run):
+    for source in ("10", "9", "100"):
+        animate(run, source=source)
+    html = page(run)
+    places = [html.index(f"<h3>{source} to 1</h3>") for source in ("9", "10", "100")]
+    assert places == sorted(places)
+
+
+def test_older_animations_are_marked(run):
+    animate(run, checkpoint=5)
+    assert "Made with checkpoint 5, but the run is at 7 now" in page(run)
+
+
+def test_only_losses_are_drawn_and_none_twice():
+    lines = [
+        {"step": i, "epoch": i, "learning_rate": 1, "elapsed_s": i, "loss": 3, "mse": 3, "extra": i}
+        for i in (1, 2)
+    ]
+    assert report._losses(lines) == {"loss": ([1, 2], [3, 3]), "extra": ([1, 2], [1, 2])}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", "null", '{"ends": 3}', '{"ends": [{"label": "a"}]}', "\0"]
+)
+def test_damaged_path_is_refused_by_name(run, content):
+    animate(run)
+    damaged = animate(run, source="2") / "path.json"
+    damaged.write_text(content)
+    with pytest.raises(UserError) as refusal:
+        report.write(run)
+    assert str(damaged) in str(refusal.value)
+    assert not run.workdir.report.exists()
+
+
+def test_path_with_a_missing_figure_is_refused_by_name(run):
+    folder = animate(run, methods={"surfing": {"num_frames": 3, "length": 1.0}})
+    with pytest.raises(UserError, match="interpolation_mse") as refusal:
+        report.write(run)
+    assert str(folder / "path.json") in str(refusal.value)
+
+
+def test_damaged_animation_is_refused_by_name(run):
+    folder = animate(run)
+    (folder / "surfing.gif").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"surfing\.gif is damaged"):
+        report.write(run)
+
+
+def test_damaged_evaluation_is_refused_by_name(run):
+    evaluate(run, methods={"linear": {}})
+    with pytest.raises(UserError, match=r"evaluation\.json is damaged .* evaluate again"):
+        report.write(run)
+
+
+def test_damaged_metrics_are_refused_by_name(run):
+    train(run, {"step": 1, "epoch": 1.0})
+    with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
+        report.write(run)
+
+
+def test_a_folder_that_was_not_finished_is_left_out(run):
+    folder = animate(run)
+    (folder / "path.json").unlink()
+    assert "No pair was animated yet" in page(run)

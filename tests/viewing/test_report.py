@@ -1,0 +1,214 @@
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames import media
+from jaxsurf.viewing import markup, report
+from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
+
+HOSTILE = "<script>alert('x')</script>\" onload=\"a & b"
+WITHOUT_END_TAG = {"meta", "img", "br", "link"}
+
+
+class Outline(HTMLParser):
+    """The elements of a page with their attributes; open ones must be closed in order."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements, self.text, self.open = [], "", []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in WITHOUT_END_TAG:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += f" {data}"
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def outline(page):
+    parsed = Outline()
+    parsed.feed(report.render(page))
+    assert not parsed.open
+    parsed.text = re.sub(r"\s+", " ", parsed.text)
+    return parsed
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    frames = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
+    media.write_gif(folder / "a.gif", frames)
+    media.write_png(folder / "a.png", media.strip({"linear": frames}))
+    return (folder / "a.gif").read_bytes(), (folder / "a.png").read_bytes()
+
+
+@pytest.fixture
+def page(pictures):
+    gif, png = pictures
+    animated = {"num_frames": 1237, "interpolation_mse": 71.234, "interpolation_mse_wrapped": 16.5}
+    return Page(
+        title="Arm",
+        about="1,600 images",
+        workdir="runs/my arm",
+        summary={"Model": "smooth"},
+        settings='{"seed": 5}',
+        curve=png,
+        evaluation=Evaluation(
+            num_pairs=97,
+            psnr_db=31.26,
+            scores=[
+                Score(method="linear", mean=61.5, low=53.25, high=70.75, ratio=None, win_rate=None),
+                Score(method="surfing", mean=31.1, low=29.2, high=33.3, ratio=0.506, win_rate=0.83),
+                Score(method="true", mean=0.0456, low=0.02, high=0.07, ratio=0.0, win_rate=1.0),
+            ],
+        ),
+        pairs=[
+            Pair(
+                label="3 to 99",
+                about="k-NN graph with k = 8",
+                stale="",
+                animations=[
+                    Animated(method="pixel", gif=gif, length=None, **animated),
+                    Animated(method="surfing", gif=gif, length=2.25, **animated),
+                ],
+                strip=png,
+                latent=png,
+            )
+        ],
+    )
+
+
+def test_page_holds_the_numbers_it_was_given(page):
+    text = outline(page).text
+    assert "over 97 random pairs" in text
+    assert "31.3 dB" in text
+    assert "surfing 31.10 29.20 to 33.30 0.51 83% of pairs" in text
+    assert "linear 61.50 53.25 to 70.75 baseline baseline" in text
+    assert "true in-between images (floor) 0.0456 0.02 to 0.07 0.00 100% of pairs" in text
+    assert "surfing 1,237 2.25 71.23 16.50" in text
+    assert "pixel 1,237 \N{EN DASH} 71.23 16.50" in text
+    assert "the report's uint8 arithmetic, only to compare" in text
+    assert '{"seed": 5}' in text
+
+
+def test_pictures_are_part_of_the_page_and_described(page, pictures):
+    images = outline(page).all("img")
+    assert len(images) == 5
+    sources = [image["src"].partition(",") for image in images]
+    assert {kind for kind, _, _ in sources} == {"data:image/gif;base64", "data:image/png;base64"}
+    assert {base64.b64decode(data) for _, _, data in sources} == set(pictures)
+    assert all(len(image["alt"]) > 10 for image in images)
+
+
+def test_small_animations_are_enlarged_three_times(page):
+    shown = outline(page).all("img")[0]
+    assert (shown["width"], shown["height"]) == ("39", "33")
+
+
+def test_large_animations_are_not_enlarged(tmp_path):
+    media.write_gif(tmp_path / "a.gif", np.zeros((1, 5, 160, 3), np.uint8))
+    element = markup.image((tmp_path / "a.gif").read_bytes(), "wide", enlarge=True)
+    assert 'width="160" height="5"' in element
+
+
+def test_page_loads_nothing_and_runs_nothing(page):
+    parsed = outline(page)
+    names = {tag for tag, _ in parsed.elements}
+    assert not names & {"script", "link", "iframe", "object", "a"}
+    assert "url(" not in report.render(page)
+    assert "@import" not in report.render(page)
+    assert "http://" not in report.render(page)
+    assert "https://" not in report.render(page)
+    assert any("default-src 'none'" in meta.get("content", "") for meta in parsed.all("meta"))
+
+
+def hostile(pair):
+    animations = [replace(each, method=HOSTILE) for each in pair.animations]
+    return replace(pair, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
+
+
+def test_hostile_texts_are_shown_not_obeyed(page):
+    scores = [replace(score, method=HOSTILE) for score in page.evaluation.scores]
+    parsed = outline(
+        replace(
+            page,
+            title=HOSTILE,
+            about=HOSTILE,
+            summary={HOSTILE: HOSTILE},
+            settings=HOSTILE,
+            evaluation=replace(page.evaluation, scores=scores),
+            pairs=[hostile(pair) for pair in page.pairs],
+        )
+    )
+    assert not parsed.all("script")
+    assert not any("onload" in attributes for _, attributes in parsed.elements)
+    assert parsed.text.count(HOSTILE) >= 10
+    assert any(HOSTILE in image["alt"] for image in parsed.all("img"))
+
+
+def test_hostile_working_directory_is_shown_not_obeyed(page):
+    assert not outline(replace(page, workdir=HOSTILE, evaluation=None)).all("script")
+
+
+def test_missing_parts_say_how_to_make_them(page):
+    text = outline(replace(page, evaluation=None, pairs=[], curve=None)).text
+    assert "python launch/evaluate.py --workdir='runs/my arm' --num_pairs=100" in text
+    assert "python launch/surf.py --workdir='runs/my arm' --source=0 --target=1" in text
+    assert "python launch/report.py --workdir='runs/my arm'" in text
+    assert "training writes them to metrics.jsonl" in text
+
+
+def test_a_whole_page_asks_for_nothing(page):
+    text = outline(page).text
+    assert "launch/" not in text
+    assert "animate the pair again" not in text
+
+
+@pytest.mark.parametrize("part", ["strip", "latent"])
+def test_missing_pictures_are_told(page, part):
+    parsed = outline(replace(page, pairs=[replace(page.pairs[0], **{part: None})]))
+    assert len(parsed.all("img")) == 4
+    assert "animate the pair again" in parsed.text
+
+
+def test_missing_animation_is_told_and_its_numbers_stay(page):
+    pair = page.pairs[0]
+    animations = [replace(pair.animations[0], gif=None), pair.animations[1]]
+    parsed = outline(replace(page, pairs=[replace(pair, animations=animations)]))
+    assert len(parsed.all("img")) == 4
+    assert "animate the pair again" in parsed.text
+    assert "pixel 1,237" in parsed.text
+
+
+def test_a_stale_pair_says_so(page):
+    stale = replace(page.pairs[0], stale="Made with checkpoint 7")
+    assert "Made with checkpoint 7" in outline(replace(page, pairs=[stale])).text
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"<svg/>", b"GIF89a\0\0\0\0\0\0"])
+def test_what_is_no_picture_is_refused(data):
+    with pytest.raises(ValueError, match="neither a GIF nor a PNG"):
+        markup.image(data, "nothing")
+
+
+def test_page_is_written(page, tmp_path):
+    report.write(tmp_path / "report.html", page)
+    assert (tmp_path / "report.html").read_text(encoding="utf-8") == report.render(page)
+
+
+def test_unwritable_page_is_refused(page, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        report.write(tmp_path / "file" / "report.html", page)
