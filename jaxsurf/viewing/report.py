@@ -223,7 +223,7 @@ def _training(page: Page) -> str:
         if page.curve is None
         else f'<div class="curve">{markup.image(page.curve, "Losses by epoch of training")}</div>'
     )
-    details = f"<summary>All settings</summary><pre tabindex="0">{text(page.settings)}</pre>"
+    details = f'<summary>All settings</summary><pre tabindex="0">{text(page.settings)}</pre>'
     return panel(f"<dl>{''.join(facts)}</dl>{curve}<details>{details}</details>")
 
 
@@ -233,5 +233,5 @@ def _missing(page: Page, sentence: str, script: str, flags: str) -> str:
     commands = f"python launch/{script}.py {where} {flags}\npython launch/report.py {where}"
     return (
         f'<section class="panel missing"><p>{sentence} To have it here:</p>'
-        f"<pre tabindex="0">{text(commands)}</pre></section>"
+        f'<pre tabindex="0">{text(commands)}</pre></section>'
     )
