@@ -163,6 +163,36 @@ def smallest_connecting(
     return replace(graph, description=f"k-NN graph with k = {k}, the smallest that connects")
 
 
+def attach(
+    graph: LatentGraph,
+    codes: Real[np.ndarray, "point latent"],
+    added: Real[np.ndarray, "new latent"],
+    *,
+    k: int,
+) -> LatentGraph:
+    """Return a graph with further nodes, each joined to the k codes nearest to it.
+
+    Args:
+        graph: the graph over `codes`; its own edges stay as they are.
+        codes: the points of its nodes.
+        added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
+        k: neighbours of each.
+
+    Raises:
+        UserError: the new points are not finite, or `k` is larger than the graph.
+    """
+    near = knn.nearest_to(codes, added, k=k)
+    numbers = np.repeat(graph.num_nodes + np.arange(len(added)), k)
+    ends, weights = graph.edges()
+    return csr.from_edges(
+        np.concatenate([ends, np.stack([numbers, near.indices.ravel()], axis=1)]),
+        np.concatenate([weights, near.distances.ravel()]),
+        num_nodes=graph.num_nodes + len(added),
+        k=graph.k,
+        description=f"{graph.description}, and {len(added)} more joined to their nearest {k}",
+    )
+
+
 def connectivity(graph: LatentGraph) -> Connectivity:
     """Report how many components a graph has, how large they are, and which nodes stand alone."""
     sizes = np.sort(np.bincount(graph.components))[::-1]

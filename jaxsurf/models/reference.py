@@ -38,23 +38,38 @@ def _conv(inputs: int, outputs: int, *, padding: int, rngs: nnx.Rngs) -> nnx.Con
     )
 
 
-def _transposed(
-    inputs: int, outputs: int, *, size: int, stride: int, crop: int, rngs: nnx.Rngs
-) -> nnx.ConvTranspose:
-    """Return PyTorch's `ConvTranspose2d(inputs, outputs, size, stride, padding=crop)`."""
-    bound = 1 / math.sqrt(outputs * size * size)  # PyTorch takes the fan-in from axis 1
-    margin = size - 1 - crop
-    return nnx.ConvTranspose(
-        inputs,
-        outputs,
-        (size, size),
-        strides=(stride, stride),
-        padding=((margin, margin), (margin, margin)),
-        transpose_kernel=True,
-        kernel_init=_uniform(bound),
-        bias_init=_uniform(bound),
-        rngs=rngs,
-    )
+class TransposedConv(nnx.Module):
+    """PyTorch's `ConvTranspose2d(inputs, outputs, size, stride, padding=crop)`.
+
+    Zeros are put between the inputs, and a plain convolution does the rest: XLA's CPU backend runs
+    the gradient of a strided transposed convolution about four times as slowly (BUILD_NOTES.md).
+    The kernel is [height, width, outputs, inputs], PyTorch's with its axes moved.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, size: int, stride: int, crop: int, rngs: nnx.Rngs
+    ) -> None:
+        initialize = _uniform(1 / math.sqrt(outputs * size**2))  # PyTorch: fan-in from axis 1
+        self.stride = stride
+        self.margin = size - 1 - crop
+        self.kernel = nnx.Param(initialize(rngs.params(), (size, size, outputs, inputs)))
+        self.bias = nnx.Param(initialize(rngs.params(), (outputs,)))
+
+    def __call__(
+        self, images: Float[Array, "batch height width inputs"]
+    ) -> Float[Array, "batch large_height large_width outputs"]:
+        """Return the enlarged feature maps."""
+        gap = max(0, self.margin), max(0, self.margin), self.stride - 1
+        spread = jax.lax.pad(images, 0.0, [(0, 0, 0), gap, gap, (0, 0, 0)])
+        trim = min(0, self.margin)
+        enlarged = jax.lax.conv_general_dilated(
+            spread,
+            self.kernel[...][::-1, ::-1],
+            window_strides=(1, 1),
+            padding=[(trim, trim), (trim, trim)],
+            dimension_numbers=("NHWC", "HWOI", "NHWC"),
+        )
+        return enlarged + self.bias[...][None, None, None]
 
 
 def _linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
@@ -84,9 +99,9 @@ class ReferenceAutoencoder(Autoencoder):
         self.conv3 = _conv(channels // 2, channels // 4, padding=0, rngs=rngs)
         self.to_code = _linear(last * last * (channels // 4), latent_dim, rngs=rngs)
         self.from_code = _linear(latent_dim, CODE_CHANNELS * self.base**2, rngs=rngs)
-        self.up1 = _transposed(CODE_CHANNELS, 32, size=3, stride=2, crop=0, rngs=rngs)
-        self.up2 = _transposed(32, 64, size=3, stride=2, crop=0, rngs=rngs)
-        self.up3 = _transposed(64, depth, size=2, stride=1, crop=2, rngs=rngs)
+        self.up1 = TransposedConv(CODE_CHANNELS, 32, size=3, stride=2, crop=0, rngs=rngs)
+        self.up2 = TransposedConv(32, 64, size=3, stride=2, crop=0, rngs=rngs)
+        self.up3 = TransposedConv(64, depth, size=2, stride=1, crop=2, rngs=rngs)
 
     def encode(
         self, images: Float[Array, "batch height width channel"]

@@ -257,3 +257,19 @@ def test_the_engine_is_made_once_and_dies_with_its_graph():
     del made
     gc.collect()
     assert engine() is None
+
+
+def test_attached_points_are_joined_to_their_nearest_and_nothing_else_changes():
+    codes = np.random.default_rng(4).normal(size=(31, 3))
+    added = np.random.default_rng(5).normal(size=(2, 3))
+    before = graph.smallest_connecting(codes)
+    after = graph.attach(before, codes, added, k=4)
+    pairs, weights = after.edges()
+    old = (pairs < 31).all(axis=1)
+    np.testing.assert_array_equal(pairs[old], before.edges()[0])
+    np.testing.assert_array_equal(weights[old], before.edges()[1])
+    for number, point in enumerate(added, start=31):
+        distances = np.linalg.norm(codes - point, axis=1)
+        mine = pairs[:, 1] == number
+        assert set(pairs[mine, 0]) == set(np.argsort(distances)[:4])
+        np.testing.assert_allclose(np.sort(weights[mine]), np.sort(distances)[:4], rtol=1e-6)

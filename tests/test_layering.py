@@ -1,0 +1,142 @@
+"""The road is straight: a room imports only from rooms above it, a module from modules above it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "jaxsurf"
+
+ROOMS = {
+    "": ["errors", "workdir"],
+    "images": [
+        "pixels",
+        "factors",
+        "image_set",
+        "cache",
+        "arm",
+        "mpi3d",
+        "picture",
+        "files",
+        "prepared",
+        "tfds_set",
+        "sources",
+    ],
+    "models": ["interface", "reference", "smooth", "autoencoder"],
+    "training": [
+        "corruption",
+        "objective",
+        "optimizer",
+        "sharding",
+        "checkpoint",
+        "journal",
+        "step",
+        "loop",
+        "hooks",
+    ],
+    "manifold": ["cache", "encode", "candidates", "knn", "csr", "graph", "search", "path"],
+    "frames": ["decode", "animate", "media"],
+    "evaluation": ["metrics", "reconstruction", "pairs"],
+    "viewing": ["markup", "figures", "report"],
+    "pipeline": [
+        "configuration",
+        "trained",
+        "train",
+        "surf",
+        "evaluate",
+        "report",
+        "quickstart",
+        "compare",
+        "command",
+    ],
+}
+# Third-party libraries that may change under us have one owner.
+OWNERS = {
+    "igraph": {"manifold/graph"},
+    "orbax": {"training/checkpoint"},
+    "optax": {
+        "training/optimizer",
+        "training/step",
+        "training/hooks",
+        "pipeline/trained",
+        "pipeline/train",
+    },
+    "tensorboardX": {"training/journal"},
+    "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
+    "matplotlib": {"viewing/figures"},
+    "imageio": {"frames/media"},
+    "absl": {"images/cache", "pipeline/command"},
+    "ml_collections": {"pipeline/command"},
+}
+
+
+def imports(path):
+    """Return the dotted names that a file imports."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    return found
+
+
+def place(dotted):
+    """Return room and module number of what is imported from jaxsurf, as far as it names them."""
+    parts = dotted.split(".")[1:]
+    room = parts[0] if parts[0] in ROOMS else ""
+    rest = parts[1:] if room else parts
+    module = ROOMS[room].index(rest[0]) if rest and rest[0] in ROOMS[room] else -1
+    return list(ROOMS).index(room), module
+
+
+MODULES = sorted(
+    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ROOMS[""]
+)
+
+
+def own_place(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return place(".".join(["jaxsurf", *parts]))
+
+
+def name(path):
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return "/".join(parts[:2])
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_only_what_stands_above(path):
+    mine = own_place(path)
+    assert mine[1] >= 0 or path.stem == "__init__", f"{path} has no place in the table"
+    for dotted in imports(path):
+        if dotted.startswith("jaxsurf"):
+            theirs = place(dotted)
+            same_package = theirs == mine  # modules of one nested package
+            assert theirs < mine or same_package, f"{name(path)} imports {dotted}, below it"
+
+
+def test_every_module_in_the_table_exists():
+    for room, modules in ROOMS.items():
+        for module in modules:
+            path = PACKAGE / room / module
+            assert path.with_suffix(".py").exists() or path.is_dir(), f"{room}/{module} is gone"
+
+
+@pytest.mark.parametrize("library", OWNERS)
+def test_library_is_imported_by_its_owner_alone(library):
+    users = {
+        name(path)
+        for path in MODULES
+        if any(dotted.split(".")[0] == library for dotted in imports(path))
+    }
+    assert users == OWNERS[library]
+
+
+def test_launch_scripts_and_configs_use_only_the_pipeline():
+    root = PACKAGE.parent
+    allowed = ("jaxsurf.pipeline", "jaxsurf.errors", "jaxsurf.images.factors")
+    for path in [*root.glob("launch/*.py"), *root.glob("configs/*.py")]:
+        for dotted in imports(path):
+            assert not dotted.startswith("jaxsurf") or dotted.startswith(allowed), (path, dotted)
