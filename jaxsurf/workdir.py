@@ -136,7 +136,11 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
     """Write an .npz file at once or not at all."""
     with replacing(path) as temporary:
-        np.savez(temporary, **{name: np.asarray(array) for name, array in arrays.items()})
+        np.savez(
+            temporary,
+            allow_pickle=False,
+            **{name: np.asarray(array) for name, array in arrays.items()},
+        )
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -44,10 +44,10 @@ def make_config(changes: Mapping[str, object]) -> ConfigDict:
     return config.lock()
 
 
-def define_config() -> Callable[[], RunConfig]:
+def define_config(name: str = "config", default: str | None = None) -> Callable[[], RunConfig]:
     """Define `--config`, a file of `configs/` whose settings further flags may change."""
     holder = config_flags.DEFINE_config_file(
-        "config", None, "File with the settings; --config.section.name=value changes one."
+        name, default, f"File with the settings; --{name}.section.name=value changes one."
     )
     return lambda: _typed(holder.value)
 
@@ -73,6 +73,21 @@ def define_end(name: str) -> Callable[[], str]:
         name, None, "Image number, or image file that need not be in the set.", required=True
     )
     return lambda: str(holder.value)
+
+
+def define_numbers(name: str, default: Sequence[int], text: str) -> Callable[[], tuple[int, ...]]:
+    """Define a flag that takes whole numbers with commas between; return what reads them."""
+    holder = flags.DEFINE_list(name, [str(number) for number in default], text)
+
+    def numbers() -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in holder.value or ())
+        except ValueError as error:
+            raise UserError(
+                f"--{name} is {','.join(holder.value or ())}", cure="give whole numbers: 0,1,2"
+            ) from error
+
+    return numbers
 
 
 def define_timing() -> Callable[[], Timing]:

@@ -118,7 +118,7 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
         reconstruction={"mse": mean, "psnr_db": -10 * float(np.log10(mean))},
         seed=config.seed,
     )
-    summary["graph"] = built.description
+    summary |= {"graph": built.description, "checkpoint": run.step}
     write_json(run.workdir.evaluation, summary)
     write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))
     return Evaluation(summary)

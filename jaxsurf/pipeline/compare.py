@@ -1,0 +1,221 @@
+"""Models side by side: same images, same time, same pairs, several seeds and latent sizes.
+
+Every member is a run of its own in a folder of its own, so a comparison resumes where it was
+stopped. `smooth` takes its own number of epochs; `reference` then gets as many epochs of the
+report's recipe as fit into the same training time, with the learning rate falling at the same
+shares of the run (every quarter, as 150 of 600 epochs).
+"""
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsurf.errors import UserError
+from jaxsurf.pipeline import evaluate, train, trained
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.evaluate import EvaluateConfig
+from jaxsurf.pipeline.train import Collapsed
+from jaxsurf.training import journal
+from jaxsurf.workdir import WorkDir, write_text
+
+# The learning rate of the report's recipe falls this often during a run.
+FALLS = 4
+# Epochs whose time is taken: the first one pays for compilation.
+PROBE_EPOCHS = 2
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """What to compare.
+
+    Attributes:
+        ours: configuration whose model is ours; latent size and seed are replaced.
+        reference: configuration of the report's model; epochs are replaced too.
+        latent_dims: latent sizes.
+        seeds: random seeds of our model; the reference is trained with the first.
+        num_pairs: random pairs of each evaluation.
+    """
+
+    ours: RunConfig
+    reference: RunConfig
+    latent_dims: tuple[int, ...] = (2, 3)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    num_pairs: int = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One trained and evaluated member."""
+
+    model: str
+    latent_dim: int
+    seed: int
+    epochs: int
+    training_s: float
+    k: str
+    psnr_db: float
+    linear: float
+    surfing: float
+    ratio: float
+    win_rate: float
+    floor: float | None
+    collapsed: bool
+
+    def __str__(self) -> str:
+        floor = "" if self.floor is None else f"{self.floor:.2f}"
+        name = f"{self.model} (collapsed)" if self.collapsed else self.model
+        return (
+            f"| {name} | {self.latent_dim} | {self.seed} | {self.epochs} | {self.training_s:.0f}"
+            f" | {self.psnr_db:.1f} | {self.k} | {self.linear:.2f} | {self.surfing:.2f} | {floor}"
+            f" | {self.ratio:.2f} | {self.win_rate:.2f} |"
+        )
+
+
+HEADER = (
+    "| model | d | seed | epochs | training s | PSNR dB | k | linear | surfing | true images"
+    " | surfing / linear | win rate |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def compare(config: CompareConfig, root: Path) -> str:
+    """Train and evaluate every member, and write `comparison.md`.
+
+    Args:
+        config: the members.
+        root: the folder of all of them.
+
+    Returns:
+        The table, in Markdown.
+
+    Raises:
+        UserError: as `train` and `evaluate` do, but for a collapsed model, which has a row.
+    """
+    rows = []
+    for latent_dim in config.latent_dims:
+        ours = [
+            _member(_with(config.ours, latent_dim=latent_dim, seed=seed), root, config.num_pairs)
+            for seed in config.seeds
+        ]
+        budget_s = float(np.median([row.training_s for row in ours]))
+        reference = _fitted(
+            _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0]), root, budget_s
+        )
+        rows += [*ours, _member(reference, root, config.num_pairs)]
+    table = "\n".join([HEADER, *map(str, rows), "", *_medians(rows)])
+    write_text(root / "comparison.md", table + "\n")
+    return table
+
+
+def _with(config: RunConfig, *, latent_dim: int, seed: int) -> RunConfig:
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, latent_dim=latent_dim),
+        training=dataclasses.replace(config.training, seed=seed),
+    )
+
+
+def _folder(config: RunConfig, root: Path, *, suffix: str = "") -> Path:
+    name = f"{config.model.name}-d{config.model.latent_dim}-seed{config.training.seed}{suffix}"
+    return root / name
+
+
+def _fitted(config: RunConfig, root: Path, budget_s: float) -> RunConfig:
+    """Return the configuration with as many epochs as fit into a time, at least one."""
+    existing = WorkDir(_folder(config, root))
+    if existing.config.exists():
+        return trained.read_config(existing)[0]
+    probe = dataclasses.replace(
+        config, training=dataclasses.replace(config.training, num_epochs=PROBE_EPOCHS)
+    )
+    folder = _folder(config, root, suffix="-probe")
+    _train(probe, folder)
+    lines = journal.read(WorkDir(folder).metrics)
+    epochs = max(1, round(budget_s / _epoch_s(lines)))
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(config.training, num_epochs=epochs),
+        optimizer=dataclasses.replace(config.optimizer, step_epochs=max(1, epochs // FALLS)),
+    )
+
+
+def _epoch_s(lines: Sequence[dict[str, float]]) -> float:
+    """Return the seconds of an epoch without compilation: the last line's pace."""
+    last, before = lines[-1], lines[-2]
+    return (last["elapsed_s"] - before["elapsed_s"]) / (last["epoch"] - before["epoch"])
+
+
+def _train(config: RunConfig, folder: Path) -> bool:
+    """Train a member; return whether it collapsed."""
+    try:
+        train.train(config, folder)
+    except Collapsed as error:
+        _log.warning("%s: %s", folder.name, error)
+        return True
+    return False
+
+
+def _member(config: RunConfig, root: Path, num_pairs: int) -> Row:
+    """Train and evaluate one member."""
+    folder = _folder(config, root)
+    collapsed = _train(config, folder)
+    lines = journal.read(WorkDir(folder).metrics)
+    shared: dict[str, Any] = {
+        "model": config.model.name,
+        "latent_dim": config.model.latent_dim,
+        "seed": config.training.seed,
+        "epochs": config.training.num_epochs,
+        "training_s": lines[-1]["elapsed_s"],
+        "collapsed": collapsed,
+    }
+    try:
+        result = evaluate.evaluate(trained.open_run(folder), EvaluateConfig(num_pairs=num_pairs))
+    except UserError as error:
+        if not collapsed:
+            raise
+        _log.warning("%s can't be evaluated: %s", folder.name, error)
+        return Row(**shared, **_NOTHING)
+    _log.info("%s", result)
+    return Row(**shared, **_scores(result.content))
+
+
+_NOTHING: dict[str, Any] = {
+    name: float("nan") for name in ("psnr_db", "linear", "surfing", "ratio", "win_rate")
+} | {"k": "none", "floor": None}
+
+
+def _scores(content: dict[str, Any]) -> dict[str, Any]:
+    """Return a row's figures from what `evaluation.json` says."""
+    methods = {
+        name: metrics["interpolation_mse"]["mean"] for name, metrics in content["methods"].items()
+    }
+    versus = content["versus"]["surfing"]["interpolation_mse"]
+    return {
+        "psnr_db": content["reconstruction"]["psnr_db"],
+        "k": content["graph"],
+        "linear": methods["linear"],
+        "surfing": methods["surfing"],
+        "ratio": versus["ratio"],
+        "win_rate": versus["win_rate"],
+        "floor": methods.get("true"),
+    }
+
+
+def _medians(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for each latent size on our model's median over seeds."""
+    lines = []
+    for latent_dim in sorted({row.latent_dim for row in rows}):
+        mine = [row for row in rows if row.latent_dim == latent_dim and row.model == "smooth"]
+        lines.append(
+            f"d = {latent_dim}, median of {len(mine)} seeds: PSNR"
+            f" {np.median([row.psnr_db for row in mine]):.1f} dB, surfing / linear"
+            f" {np.median([row.ratio for row in mine]):.2f}, win rate"
+            f" {np.median([row.win_rate for row in mine]):.2f}"
+        )
+    return lines
