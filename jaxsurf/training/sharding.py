@@ -1,5 +1,6 @@
 """The device mesh and the only two shardings: `batch` and `replicated`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -24,13 +25,14 @@ class Shardings:
         return NamedSharding(self.mesh, P())
 
 
-def make_shardings(batch_size: int) -> Shardings:
+def make_shardings(batch_size: int, *, devices: Sequence[jax.Device] | None = None) -> Shardings:
     """Return shardings over as many devices as divide the batch evenly.
 
     Args:
         batch_size: images a step, over all devices.
+        devices: which to use; None means all there are.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     num_devices = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     mesh = jax.make_mesh(
         (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:num_devices]

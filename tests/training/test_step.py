@@ -1,0 +1,114 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
+from jaxsurf.training import sharding, step
+from jaxsurf.training.corruption import CorruptionConfig
+from jaxsurf.training.objective import ObjectiveConfig
+from jaxsurf.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+
+BATCH, NUM_IMAGES = 8, 24
+IMAGES = np.zeros((NUM_IMAGES, 32, 32, 3), np.uint8)
+for number, image in enumerate(IMAGES):
+    top, left = number // 6 * 8, number % 6 * 5
+    image[top : top + 8, left : left + 7, number % 3] = 255
+
+
+def build(num_devices=1, name="smooth", corruption=None):
+    streams = step.make_streams(3)
+    mean = IMAGES.mean(axis=0) / 255
+    model = make_autoencoder(
+        ModelConfig(name=name, channels=8), mean_image=mean, key=streams.weights
+    )
+    config = OptimizerConfig(learning_rate=1e-3)
+    optimizer = make_optimizer(config, make_schedule(config, num_epochs=40, steps_per_epoch=3))
+    shardings = sharding.make_shardings(BATCH, devices=jax.devices()[:num_devices])
+    update = step.make_update(
+        step.split_state(model)[0],
+        optimizer,
+        corruption_config=corruption or CorruptionConfig(),
+        objective_config=ObjectiveConfig(),
+        noise_key=streams.noise,
+    )
+    state = jax.device_put(step.init_state(model, optimizer), shardings.replicated)
+    images = jax.device_put(IMAGES, shardings.replicated)
+    advance = step.make_advance(update, batch_size=BATCH, shardings=shardings)
+    return state, images, advance
+
+
+def order(epoch=0, num_slots=NUM_IMAGES):
+    return step.epoch_order(
+        step.make_streams(3).order, jnp.int32(epoch), num_images=NUM_IMAGES, num_slots=num_slots
+    )
+
+
+def train(state, images, advance, *, calls):
+    losses = []
+    for first, num_steps in calls:
+        state, loss = advance(state, images, order(), jnp.int32(first), num_steps=num_steps)
+        losses.append(float(loss["loss"]))
+    return state, losses
+
+
+def test_order_holds_every_image_once_and_fills_the_last_batch():
+    slots = np.asarray(order(num_slots=30))
+    assert sorted(slots[:NUM_IMAGES]) == list(range(NUM_IMAGES))
+    np.testing.assert_array_equal(slots[NUM_IMAGES:], slots[:6])
+
+
+def test_order_depends_on_epoch_and_on_nothing_else():
+    np.testing.assert_array_equal(order(5), order(5))
+    assert (np.asarray(order(5)) != np.asarray(order(6))).any()
+
+
+def test_update_lowers_the_loss():
+    _, losses = train(*build(name="reference"), calls=[(0, 1), (1, 1), (2, 1)] * 8)
+    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+
+
+def test_state_counts_its_updates_and_constants_stay():
+    state, images, advance = build()
+    before = [np.asarray(value) for value in jax.tree.leaves(state.constants)]
+    state, _ = train(state, images, advance, calls=[(0, 1), (1, 2)])
+    assert int(state.step) == 3
+    for old, new in zip(before, jax.tree.leaves(state.constants), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+@pytest.mark.parametrize("name", ["smooth", "reference"])
+def test_many_steps_in_a_call_equal_single_steps(name):
+    single, ones = train(*build(name=name), calls=[(0, 1), (1, 1), (2, 1)])
+    scanned, threes = train(*build(name=name), calls=[(0, 3)])
+    assert threes[0] == pytest.approx(np.mean(ones), rel=1e-5)
+    for a, b in zip(jax.tree.leaves(single.params), jax.tree.leaves(scanned.params), strict=True):
+        # Adam's first steps divide by tiny second moments, which magnifies rounding.
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
+
+def test_four_devices_equal_one():
+    one, losses_of_one = train(*build(1), calls=[(0, 1), (1, 1), (2, 1)])
+    four, losses_of_four = train(*build(4), calls=[(0, 1), (1, 1), (2, 1)])
+    assert len(jax.tree.leaves(four.params)[0].sharding.device_set) == 4
+    np.testing.assert_allclose(losses_of_four, losses_of_one, rtol=1e-5)
+    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(four.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+
+
+def test_noise_is_fresh_at_every_step():
+    # Without weight changes (learning rate 0 at step 0) the loss still differs between two keys.
+    quiet = build(corruption=CorruptionConfig(kind="none"))
+    noisy = build(corruption=CorruptionConfig(kind="normal", strength=0.5))
+    first_quiet = train(*quiet, calls=[(0, 1), (0, 1)])[0]
+    first_noisy = train(*noisy, calls=[(0, 1), (0, 1)])[0]
+    leaves = zip(
+        jax.tree.leaves(first_quiet.params), jax.tree.leaves(first_noisy.params), strict=True
+    )
+    assert any((np.asarray(a) != np.asarray(b)).any() for a, b in leaves)
+
+
+def test_batch_must_not_be_split_unevenly():
+    assert sharding.make_shardings(6).mesh.size == 3
+    assert sharding.make_shardings(7).mesh.size == 1
+    assert sharding.make_shardings(8).mesh.size == 4
