@@ -1,0 +1,45 @@
+"""README says what is so."""
+
+import re
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+
+
+def test_five_lines_of_python_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(block.strip().splitlines()) == 5
+    exec(compile(block, "README.md", "exec"), {})
+    assert (tmp_path / "runs" / "five_lines" / "surf" / "801-968" / "surfing.gif").is_file()
+    assert "interpolation_mse" in capsys.readouterr().out
+
+
+def test_defaults_in_the_settings_table_are_the_real_ones():
+    from jaxsurf.pipeline import configuration
+    from jaxsurf.pipeline.configuration import RunConfig
+
+    values = configuration.to_dict(RunConfig())
+    rows = re.findall(r"^\| (`\w+\.\w+`[^|]*) \|[^|]*\| ([^|]+) \|$", README, flags=re.MULTILINE)
+    checked = 0
+    for names, defaults in rows:
+        for name, said in zip(
+            re.findall(r"`(\w+)\.(\w+)`", names), defaults.split(", "), strict=False
+        ):
+            real = values[name[0]][name[1]]
+            if isinstance(real, (int, float)):
+                assert float(said) == real, name
+            elif isinstance(real, str) and said.startswith("`"):
+                assert said.strip("`") == real, name
+            checked += 1
+    assert checked > 12
+
+
+def test_every_command_and_config_named_exists():
+    root = Path(__file__).parents[1]
+    for name in re.findall(r"launch/\w+\.py|configs/\w+\.py", README):
+        assert (root / name).is_file(), name
+    assert {path.stem for path in (root / "launch").glob("*.py")} == set(
+        re.findall(r"^\| `launch/(\w+)\.py", README, flags=re.MULTILINE)
+    )
