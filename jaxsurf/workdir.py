@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import zipfile
 import zlib
@@ -32,6 +33,11 @@ class WorkDir:
     def config(self) -> Path:
         """Resolved configuration, versions and data fingerprint."""
         return self.root / "config.json"
+
+    @property
+    def begun(self) -> bool:
+        """Whether a run was begun there."""
+        return os.path.exists(self.config)  # noqa: PTH110  (Path.exists raises where it can't look)
 
     @property
     def checkpoints(self) -> Path:
@@ -67,15 +73,14 @@ class WorkDir:
         """Folder of one animated pair."""
         return self.root / "surf" / "-".join(filter(None, [source, target, graph]))
 
-    def create(self) -> "WorkDir":
-        """Make the folder and prove that it can be written.
+    def check_writable(self) -> "WorkDir":
+        """Prove that files can be written there, without leaving anything behind.
 
         Raises:
-            UserError: it cannot.
+            UserError: they cannot.
         """
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.root):
+            with tempfile.TemporaryDirectory(dir=_existing(self.root), prefix=".jaxsurf-"):
                 pass
         except OSError as error:
             raise UserError(
@@ -108,6 +113,34 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield a new empty folder beside `folder`; put it in its place when all went well.
+
+    What `folder` held before is removed then, so that its files always belong together.
+
+    Raises:
+        UserError: the folder cannot be written; `folder` is as it was.
+    """
+    fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
+    worn = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    shutil.rmtree(fresh, ignore_errors=True)  # process numbers come again, in containers soon
+    try:
+        fresh.mkdir(parents=True)
+        yield fresh
+        if folder.exists():
+            folder.rename(worn)
+        fresh.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"cannot write {folder}: {error.strerror or error}",
+            cure="free some space or choose another place",
+        ) from error
+    finally:
+        for leftover in (fresh, worn):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file at once or not at all."""
     with replacing(path) as temporary:
@@ -123,14 +156,17 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return the object that a JSON file holds.
 
     Raises:
-        UserError: the file is missing or is not JSON.
+        UserError: the file is missing or holds no JSON object.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error})", cure="remove it") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds no JSON object", cure="remove it")
+    return value
 
 
 def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
@@ -172,3 +208,8 @@ def fingerprint(*parts: np.ndarray | str) -> str:
             digest.update(np.ascontiguousarray(part).data)
         digest.update(b"\0")
     return digest.hexdigest()[:16]
+
+
+def _existing(path: Path) -> Path:
+    """Return the nearest folder at or above a path that is there."""
+    return next(place for place in (path, *path.absolute().parents) if place.exists())

@@ -41,12 +41,15 @@ ROOMS = {
     "pipeline": [
         "configuration",
         "trained",
+        "resumption",
         "train",
+        "ends",
         "surf",
         "evaluate",
         "report",
         "quickstart",
         "compare",
+        "complaints",
         "command",
     ],
 }

@@ -1,7 +1,7 @@
 """Flags -> typed config -> call; a user's error becomes its line and an exit status.
 
-Exit status: 0 all went well; 1 a user's error met while working; 2 a wrong flag or configuration,
-found before any work; 128 + n when signal n asked to stop and the state was saved.
+Exit status: 0 all went well; 1 a user's error; 2 flags or a configuration file that can't be read;
+128 + n when signal n asked to stop.
 """
 
 import logging
@@ -21,11 +21,14 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import cache
 from jaxsurf.manifold.graph import GraphConfig, Kind
-from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline import complaints, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training.hooks import Interrupted
 
 USER_ERROR, USAGE_ERROR = 1, 2
+
+# What is defined here belongs to the script that asked for it, so that its --help shows it.
+flags.disclaim_key_flags()
 
 
 def make_config(changes: Mapping[str, object]) -> ConfigDict:
@@ -49,6 +52,7 @@ def define_config(name: str = "config", default: str | None = None) -> Callable[
     holder = config_flags.DEFINE_config_file(
         name, default, f"File with the settings; --{name}.section.name=value changes one."
     )
+    flags.declare_key_flag("config")
     return lambda: _typed(holder.value)
 
 
@@ -57,7 +61,13 @@ def define_workdir(default: str | None = None) -> Callable[[], Path]:
     holder = flags.DEFINE_string("workdir", default, "Folder of the run: all files go there.")
     if default is None:
         flags.mark_flag_as_required("workdir")
-    return lambda: Path(holder.value or "")
+
+    def workdir() -> Path:
+        if not holder.value:
+            raise UserError("--workdir is empty", cure="name a folder; `.` is the current one")
+        return Path(holder.value)
+
+    return workdir
 
 
 def define_methods() -> Callable[[], tuple[str, ...]]:
@@ -115,6 +125,9 @@ def define_graph() -> Callable[[], GraphConfig | None]:
     def graph() -> GraphConfig | None:
         given = {"k": k.value, "radius": radius.value}
         given = {name: value for name, value in given.items() if value is not None}
+        for wanted, flag in (("knn", "k"), ("radius", "radius")):
+            if kind.value == wanted and flag not in given:
+                raise UserError(f"--graph={wanted} needs --{flag} too", cure=f"add --{flag}=...")
         if kind.value is None and not given:
             return None
         implied: Kind = "knn" if "k" in given else "radius" if given else "smallest"
@@ -131,7 +144,7 @@ def run(main: Callable[[], object]) -> None:
 
 def _prepare() -> None:
     """Quiet the libraries, let jaxsurf speak, keep compiled programs from one run to the next."""
-    absl_logging.set_verbosity(absl_logging.WARNING)
+    absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
     speaker = logging.getLogger("jaxsurf")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -140,22 +153,28 @@ def _prepare() -> None:
     speaker.propagate = False
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache.default_folder() / "compiled"))
+        # A new model compiles hundreds of small programs: six seconds, or one from the cache.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parse flags; whatever is wrong with them ends in one line, also inside a config file."""
     try:
+        complaints.check_config_file(argv)
+        complaints.check_settings(argv, configuration.names())
         rest = flags.FLAGS(list(argv))
-    except flags.Error as error:
-        _leave(str(error), USAGE_ERROR)
     except UserError as error:
-        _leave(str(error), USAGE_ERROR)
-    # ml_collections raises these for unknown keys, wrong types and unreadable files; a config
-    # file is Python and may raise anything at all.
+        _leave(str(error))
+    except flags.Error as error:
+        if error.__context__ is not None and "config file" in str(error):
+            _leave(complaints.of_config_file(argv, error))
+        _leave(complaints.in_plain_words(str(error)))
+    # A config file is Python and may raise anything at all.
     except Exception as error:  # noqa: BLE001
-        _leave(f"--config can't be used: {_first_line(error)}", USAGE_ERROR)
+        _leave(complaints.of_config_file(argv, error))
     if len(rest) > 1:
-        _leave(f"unexpected argument {rest[1]!r}: flags look like --name=value", USAGE_ERROR)
+        _leave(f"unexpected argument {rest[1]!r}; flags look like --name=value")
+    absl_logging.set_verbosity(absl_logging.WARNING)
     return rest
 
 
@@ -171,25 +190,28 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
         sys.stderr.write(f"{error}; the state is saved: the same command goes on from there\n")
         return 128 + error.signal
     except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from the last checkpoint\n")
+        sys.stderr.write("stopped; what was finished is kept\n")
         return 128 + signal.SIGINT
     if result is not None:
         sys.stdout.write(f"{result}{os.linesep}")
     return 0
 
 
-def _leave(line: str, status: int) -> NoReturn:
+def _leave(line: str) -> NoReturn:
     sys.stderr.write(f"error: {' '.join(line.split())}\n")
-    sys.exit(status)
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().split("\n")[0]
-    return text.strip("'\"") or type(error).__name__
+    sys.exit(USAGE_ERROR)
 
 
 def _typed(config: ConfigDict | None) -> RunConfig:
-    """Return the typed form of `--config`; refuse a bad setting, or none at all."""
+    """Return the typed form of `--config`; refuse a bad setting, or a file that makes none."""
     if config is None:
-        raise UserError("no --config was given", cure="for example --config=configs/arm.py")
+        raise UserError(
+            "--config is missing, or get_config() in its file returns nothing",
+            cure="for example --config=configs/arm.py",
+        )
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"get_config() in the file of --config returned {type(config).__name__}",
+            cure="return a ConfigDict, as command.make_config makes it",
+        )
     return configuration.from_dict(config.to_dict())

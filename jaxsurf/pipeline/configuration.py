@@ -84,6 +84,11 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
     return nested
 
 
+def names() -> tuple[str, ...]:
+    """Return the dotted name of every setting."""
+    return tuple(_flat(to_dict(RunConfig())))
+
+
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """Return the configuration that nested dicts describe; what is left out has its default.
 
@@ -112,6 +117,8 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 def _section(kind: Any, values: Mapping[str, Any], *, prefix: str) -> Any:  # noqa: ANN401
     """Return one part; its class is only known at run time."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{prefix} is {values!r}, but must be a group of settings")
     hints = typing.get_type_hints(kind)
     _refuse_unknown(values, hints, prefix=prefix)
     return kind(

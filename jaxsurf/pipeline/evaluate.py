@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxsurf.errors import UserError
 from jaxsurf.evaluation import pairs as many
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import animate
@@ -44,6 +45,11 @@ class EvaluateConfig:
     timing: Timing = field(default_factory=Timing)
     graph: GraphConfig | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        animate.check_methods(self.methods)
+        if self.seed < 0:
+            raise UserError(f"--seed is {self.seed}", cure="give 0 or more")
 
 
 @dataclass(frozen=True)
@@ -87,10 +93,9 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
     Raises:
         UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
     """
-    animate.check_methods(config.methods)
+    chosen = many.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
-    chosen = many.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     paths = search.shortest_paths(built, [(int(a), int(b)) for a, b in chosen])
     routes = [
         Route(

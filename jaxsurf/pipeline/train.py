@@ -1,5 +1,6 @@
 """Images in, a trained model in a working directory out."""
 
+import contextlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import configuration, trained
+from jaxsurf.pipeline import configuration, resumption, trained
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.training import hooks, loop, sharding, step
@@ -26,6 +27,8 @@ from jaxsurf.workdir import WorkDir, write_json
 # A model whose error is above this share of the mean image's has learnt next to nothing.
 COLLAPSED_SHARE = 0.9
 NUM_EXAMPLES = 8
+# Images whose pixels are summed at once: 16 bytes a value for as many, not for a million.
+VARIANCE_CHUNK = 256
 
 _log = logging.getLogger(__name__)
 
@@ -65,15 +68,16 @@ def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = 
         Collapsed: training ended, and was saved, but the model is no better than the mean image.
         Interrupted: a signal asked to stop; the state is saved.
     """
-    workdir = WorkDir(root).create()
+    workdir = WorkDir(root).check_writable()
+    resumption.check_settings(workdir, config, extend=extend)
     images = configuration.open_data(config.data)
-    _settle(config, images, workdir, extend=extend)
+    _check_images(images)
+    resumption.check_images(workdir, config, images)
+    # Nothing is written before all that may be wrong has been looked at.
     road = _pave(config, images, workdir)
-    checkpoints = Checkpoints(workdir.checkpoints)
-    try:
+    _settle(road)
+    with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
         state = _drive(road, checkpoints, shown=shown)
-    finally:
-        checkpoints.close()
     run = TrainedRun(
         workdir=workdir,
         config=config,
@@ -87,7 +91,15 @@ def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = 
 
 def mean_image_mse(images: ImageSet) -> float:
     """Return the error, on [0, 1], of answering every image with the mean image."""
-    return float(images.images.var(axis=0).mean()) / pixels.PEAK**2
+    total = np.zeros(images.images.shape[1:], np.uint64)
+    squares = np.zeros_like(total)
+    for start in range(0, len(images), VARIANCE_CHUNK):
+        chunk = images.images[start : start + VARIANCE_CHUNK].astype(np.uint64)
+        total += chunk.sum(axis=0)
+        squares += np.square(chunk).sum(axis=0)
+    # In whole numbers, so that the difference of squares loses nothing.
+    variances = (len(images) * squares - np.square(total)) / len(images) ** 2
+    return float(variances.mean()) / pixels.PEAK**2
 
 
 def check_not_collapsed(run: TrainedRun) -> None:
@@ -107,21 +119,20 @@ def check_not_collapsed(run: TrainedRun) -> None:
         )
 
 
-def _settle(config: RunConfig, images: ImageSet, workdir: WorkDir, *, extend: bool) -> None:
-    """Write the configuration down, or make sure that it is the one that began the run."""
-    if workdir.config.exists():
-        old, saved = trained.read_config(workdir)
-        trained.check_data(images, saved, workdir)
-        changed = configuration.differences(old, config)
-        if extend and config.training.num_epochs > old.training.num_epochs:
-            changed.pop("training.num_epochs", None)
-        if changed:
-            name, (before, now) = next(iter(changed.items()))
-            more = f" (and {len(changed) - 1} more)" if len(changed) > 1 else ""
-            raise UserError(
-                f"{workdir.root} was begun with {name} = {before}, not {now}{more}",
-                cure="use that value again or a new --workdir; for more epochs add --extend",
-            )
+def _check_images(images: ImageSet) -> None:
+    """Refuse images between which there is nothing to interpolate."""
+    if not any((image != images.images[0]).any() for image in images.images):
+        raise UserError(
+            f"{images.name} holds {len(images)} image{'s that are all equal' * (len(images) > 1)}",
+            cure="give at least two that differ",
+        )
+
+
+def _settle(road: _Road) -> None:
+    """Write the configuration down, and forget what another one made."""
+    workdir, config, images = road.workdir, road.config, road.images
+    if workdir.begun and trained.read_config(workdir)[0].graph != config.graph:
+        workdir.graph.unlink(missing_ok=True)
     write_json(
         workdir.config,
         {
@@ -202,6 +213,8 @@ def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
             )
         saver.save(road.plan.num_steps, state)
     finally:
+        # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
+        _forget_caches(road.workdir)
         bar.close()
         journal.close()
     return state

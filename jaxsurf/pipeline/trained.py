@@ -1,5 +1,6 @@
 """A trained run, opened from its working directory: what surfing and evaluation start from."""
 
+import contextlib
 import platform
 from dataclasses import dataclass
 from importlib import metadata
@@ -81,15 +82,21 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
     Raises:
         UserError: there is no run there, or its `config.json` is damaged.
     """
-    if not workdir.config.exists():
+    if not workdir.begun:
         raise UserError(
             f"{workdir.root} is not the working directory of a run: it has no config.json",
             cure="train there first: python launch/train.py --config=configs/arm.py --workdir=...",
         )
     saved = read_json(workdir.config)
-    if not isinstance(saved.get("config"), dict) or not isinstance(saved.get("data"), dict):
-        raise UserError(f"{workdir.config} lacks its configuration", cure="train again elsewhere")
-    return configuration.from_dict(saved["config"]), saved
+    try:
+        config, _ = configuration.from_dict(saved["config"]), str(saved["data"]["fingerprint"])
+    except (KeyError, TypeError, UserError) as error:
+        reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"{workdir.config} does not describe a run ({reason})",
+            cure="put back what was written by training, or train in another --workdir",
+        ) from error
+    return config, saved
 
 
 def check_data(images: ImageSet, saved: dict[str, Any], workdir: WorkDir) -> None:
@@ -115,9 +122,8 @@ def open_run(root: Path) -> TrainedRun:
     plan = loop.make_plan(config.training, num_images=len(images))
     model = make_model(config, images)
     blank = step.init_state(model, make_optimizer(config, plan)[0])
-    checkpoints = Checkpoints(workdir.checkpoints)
-    restored = checkpoints.restore(blank)
-    checkpoints.close()
+    with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
+        restored = checkpoints.restore(blank)
     return TrainedRun(
         workdir=workdir,
         config=config,

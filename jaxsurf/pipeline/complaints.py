@@ -1,0 +1,132 @@
+"""What is wrong with a command line, in plain words.
+
+Flag libraries say it in terms of their own; here it is found out or said again in the user's.
+"""
+
+import difflib
+import re
+import traceback
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+
+from jaxsurf.errors import UserError
+
+# What absl says, and what it means.
+PLAIN = (
+    (
+        r"Unknown command line flag '([^']*)'\. Did you mean: (.*?) \?",
+        r"there is no flag --\1; did you mean --\2?",
+    ),
+    (r"Unknown command line flag '([^']*)'\.?", r"there is no flag --\1; see --help"),
+    (r"Missing value for flag (\S+)", r"\1 has no value; give \1=..."),
+    (r"flag (--[^=]+)=(.*): invalid literal for int.*", r"\1 is '\2', but must be a whole number"),
+    (
+        r"flag (--[^=]+)=(.*): could not convert string to float.*",
+        r"\1 is '\2', but must be a number",
+    ),
+    (r"flag (--[^=]+)=(.*): value should be one of <(.*)>", r"\1 is '\2', but must be one of \3"),
+)
+
+
+def in_plain_words(message: str) -> str:
+    """Return what absl says of a flag in the user's terms; as it is where it isn't known."""
+    line = " ".join(message.split())
+    missing = re.findall(r"flag (--\w+)=None: Flag --\w+ must have a value other than None", line)
+    if missing:
+        several = " are" if len(missing) > 1 else " is"
+        return f"{', '.join(missing)}{several} missing; see --help"
+    for pattern, meaning in PLAIN:
+        match = re.fullmatch(pattern, line)
+        if match:
+            return match.expand(meaning).replace("|", ", ")
+    return line
+
+
+def check_settings(arguments: Sequence[str], known: Collection[str]) -> None:
+    """Refuse settings on the command line, `--config.section.name=value`, that there are not.
+
+    Args:
+        arguments: the command line.
+        known: dotted names of all settings.
+
+    Raises:
+        UserError: one is not known; the message names what is like it.
+    """
+    for argument in arguments:
+        match = re.match(r"--?config\.([^=]*)", argument)
+        if match and match[1] not in known:
+            raise _unknown(match[1], known)
+
+
+def check_config_file(arguments: Sequence[str]) -> None:
+    """Refuse a `--config` that names no file.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = _config_file(arguments)
+    if path is not None and not path.is_file():
+        raise UserError(
+            f"--config={path} is {'a folder' if path.is_dir() else 'no file'}",
+            cure="give a file with settings, such as configs/arm.py",
+        )
+
+
+def of_config_file(arguments: Sequence[str], error: BaseException) -> str:
+    """Return what is wrong inside a configuration file, and where.
+
+    Args:
+        arguments: the command line.
+        error: what came of reading the file.
+    """
+    path = _config_file(arguments)
+    chain = list(_causes(error))
+    # What was raised deepest below a line of the file; else, the file couldn't even be run.
+    deepest = next((each for each in chain[::-1] if _line(path, each)), chain[-1])
+    line = _line(path, deepest)
+    where = f"{path}, line {line}" if line else f"{path}"
+    reason = str(deepest).strip().split("\n")[0]
+    return f"{where}: {type(deepest).__name__}: {reason}"
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error, what caused it, what caused that, and so on."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _line(path: Path | None, error: BaseException) -> int | None:
+    """Return the line of a file at which an error was raised; None if it was elsewhere."""
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if path is not None and Path(frame.filename).absolute() == path.absolute()
+    ]
+    return lines[-1] if lines else None
+
+
+def _config_file(arguments: Sequence[str]) -> Path | None:
+    """Return the file that `--config=FILE[:VARIANT]` names last; None if there is none."""
+    joined = "\n".join(arguments)
+    found = re.findall(r"^--?config[=\n](.*)$", joined, flags=re.MULTILINE)
+    return Path(found[-1].split(":")[0]) if found else None
+
+
+def _unknown(name: str, known: Collection[str]) -> UserError:
+    """Return the error of a setting that there is not."""
+    inside = [setting for setting in known if setting.startswith(f"{name}.")]
+    if inside:
+        return UserError(
+            f"--config.{name} is a group of settings",
+            cure=f"set one of it: {', '.join(f'--config.{setting}' for setting in inside)}",
+        )
+    close = difflib.get_close_matches(name, known, n=1)
+    section = [setting for setting in known if setting.split(".")[0] == name.split(".")[0]]
+    choice = section or sorted({setting.split(".")[0] for setting in known})
+    return UserError(
+        f"--config.{name} is not a setting",
+        cure=f"did you mean --config.{close[0]}?" if close else f"choose from {', '.join(choice)}",
+    )
