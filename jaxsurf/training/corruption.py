@@ -29,7 +29,7 @@ class CorruptionConfig:
     """
 
     kind: str = "normal"
-    strength: float = 0.2
+    strength: float = 0.05
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
