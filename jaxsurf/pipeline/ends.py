@@ -22,8 +22,8 @@ from jaxsurf.workdir import fingerprint
 
 # Neighbours that join an image from outside the set to the graph: as many as the report's k.
 OUTSIDE_NEIGHBOURS = 4
-# Two of them, a graph and the hyphens between stay below the 255 bytes of a file name.
-LONGEST_STEM = 40
+# Longer names would fill the plot.
+LONGEST_STEM = 24
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -157,7 +157,8 @@ def _plot(
 ) -> LatentPlot:
     """Return the latent space with the graph and the paths on it."""
     name, factor = _varying_factor(run, len(joined.codes))
-    source, target = (end.label for end in pair)
+    # Plain text: a figure would take `$` in a file's name for mathematics.
+    source, target = (end.key for end in pair)
     return LatentPlot(
         codes=joined.codes,
         title=f"{run.images.name}: {source} to {target}, {joined.graph.description}",
