@@ -1,0 +1,145 @@
+"""A launcher of commands, and one small trained run for all tests of the road."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from jaxsurf.pipeline import command, configuration, train, trained
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = Path(__file__).with_name("launcher.py")
+# An arm that swings about one axis: 40 images, 5 steps an epoch.
+SETTINGS = {
+    "data.fixed": "object_color=0,object_shape=0,object_size=1,camera_height=0,"
+    "background_color=0,vertical_axis=20",
+    "data.free": "horizontal_axis",
+    "data.side": 32,
+    "model.channels": 8,
+    "optimizer.learning_rate": 5e-3,
+    "training.num_epochs": 40,
+    "training.batch_size": 8,
+    "training.log_every": 7,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended, and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+class Launcher:
+    """Runs launch scripts in processes of their own; see launcher.py."""
+
+    def __init__(self, scratch, cache):
+        self.scratch = scratch
+        self.process = subprocess.Popen(
+            [sys.executable, LAUNCHER],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {
+                "XDG_CACHE_HOME": str(cache),
+                "JAX_PLATFORMS": "cpu",
+                "JAX_COMPILATION_CACHE_DIR": str(ROOT / "tests/.jax_cache"),
+                "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            },
+        )
+
+    def start(self, script, *flags, folder=ROOT):
+        """Start a command and return its process number."""
+        request = {
+            "script": str(ROOT / "launch" / f"{script}.py"),
+            "flags": [str(flag) for flag in flags],
+            "folder": str(folder),
+            "out": str(self.scratch / "out"),
+            "err": str(self.scratch / "err"),
+        }
+        self.process.stdin.write(json.dumps(request) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    def finish(self):
+        """Return the outcome of what was started."""
+        status = int(self.process.stdout.readline())
+        return Outcome(status, *((self.scratch / name).read_text() for name in ("out", "err")))
+
+    def __call__(self, script, *flags, folder=ROOT):
+        self.start(script, *flags, folder=folder)
+        return self.finish()
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory):
+    """A cache of this session's own, so that the user's is not touched."""
+    folder = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory, cache_home):
+    """Runs a launch script with flags."""
+    if not hasattr(os, "fork"):
+        pytest.skip("the launcher forks")
+    launcher = Launcher(tmp_path_factory.mktemp("launcher"), cache_home)
+    yield launcher
+    launcher.close()
+
+
+def make_config(**changes):
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return configuration.from_dict(command.make_config(SETTINGS | changes).to_dict())
+
+
+@pytest.fixture(scope="session")
+def config_of():
+    """Makes the small run's configuration; section__name=value changes a setting."""
+    return make_config
+
+
+@pytest.fixture(scope="session")
+def config_file(tmp_path_factory):
+    """The same configuration as a file for --config."""
+    path = tmp_path_factory.mktemp("configs") / "small.py"
+    path.write_text(
+        "from jaxsurf.pipeline import command\n\n\n"
+        f"def get_config():\n    return command.make_config({SETTINGS!r})\n"
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def pristine(tmp_path_factory, cache_home):
+    """The working directory of a finished run; tests look at it and leave it alone."""
+    root = tmp_path_factory.mktemp("pristine") / "run"
+    train.train(make_config(), root, shown=False)
+    return root
+
+
+@pytest.fixture
+def root(pristine, tmp_path):
+    """A copy of that working directory, to do anything with."""
+    return shutil.copytree(pristine, tmp_path / "copy")
+
+
+@pytest.fixture
+def run(root):
+    """The run of that copy."""
+    return trained.open_run(root)

@@ -1,0 +1,87 @@
+"""Runs launch scripts as the shell would, each in a process of its own, without start-up time.
+
+    python launcher.py
+
+It imports the libraries that the scripts import, once. For each line on standard input, the JSON
+of `script`, `flags`, `folder`, `out` and `err` (files for the two outputs), it forks; the child
+becomes the script, so flags, signals and exit are its own. The answer is a line with the process
+number, and when the process ended, a line with its status (negative: the signal that ended it).
+"""
+
+import json
+import os
+import runpy
+import sys
+import traceback
+import warnings
+from pathlib import Path
+
+import flax.nnx
+import igraph
+import jax
+import matplotlib.pyplot
+import ml_collections.config_flags
+import optax
+import orbax.checkpoint
+import scipy.spatial
+import tensorboardX
+import tensorflow_datasets
+
+# Not jaxsurf itself, which takes part of a second: it is imported by each script, as it would be.
+IMPORTED = (
+    flax.nnx,
+    igraph,
+    jax,
+    matplotlib.pyplot,
+    ml_collections.config_flags,
+    optax,
+    orbax.checkpoint,
+    scipy.spatial,
+    tensorboardX,
+    tensorflow_datasets,
+)
+
+
+def become(script, flags, folder, out, err):
+    for path, number in ((out, 1), (err, 2)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.chdir(folder)
+    sys.argv = [script, *flags]
+    sys.path[0] = str(Path(script).parent)
+    try:
+        runpy.run_path(script, run_name="__main__")
+        status = 0
+    except SystemExit as end:
+        status = end.code
+    except BaseException:  # noqa: BLE001  (it is shown, as the interpreter would)
+        traceback.print_exc()
+        status = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Libraries lost their threads in the fork and crash when the interpreter takes them down.
+    os._exit(status)
+
+
+def answer(number):
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+def serve():
+    while line := sys.stdin.readline():
+        process = os.fork()
+        if not process:
+            return json.loads(line)
+        answer(process)
+        answer(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+    return None
+
+
+if __name__ == "__main__":
+    # JAX warns of forks; no device is in use before one.
+    warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
+    request = serve()
+    # Outside of `serve`, so that a traceback shows the script alone.
+    if request is not None:
+        become(**request)

@@ -1,0 +1,273 @@
+"""From a trained working directory to animations and scores: what is written, and what it says."""
+
+import json
+import math
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames.animate import METHODS, Timing
+from jaxsurf.images import arm
+from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.pipeline import trained
+from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
+from jaxsurf.pipeline.surf import SurfConfig, surf
+
+NUM_IMAGES = 40
+SURF_FILES = {f"{method}.gif" for method in METHODS} | {"strip.png", "latent.png", "path.json"}
+
+
+def surf_pair(run, source=3, target=31, **options):
+    return surf(run, SurfConfig(source=str(source), target=str(target), **options))
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def arm_picture(path, *, axis):
+    """Write the arm at any position of its axis, which may lie between those of the set."""
+    pose = np.array([[0, 0, 1, 0, 0, axis, 20]], np.float64)
+    iio.imwrite(path, arm.render_batch(pose, side=32)[0])
+    return path
+
+
+def test_a_run_leaves_the_files_of_the_working_directory(run):
+    surf_pair(run)
+    evaluate(run, EvaluateConfig(num_pairs=5))
+    expected = {
+        "config.json",
+        "checkpoints",
+        "metrics.jsonl",
+        "latents.npz",
+        "graph.npz",
+        "surf",
+        "evaluation.json",
+        "evaluation.csv",
+    }
+    found = names(run.workdir.root)
+    assert {name for name in found if not name.startswith("events.")} == expected
+    assert found > expected
+    assert names(run.workdir.root / "surf") == {"3-31"}
+    assert names(run.workdir.root / "surf" / "3-31") == SURF_FILES
+    saved = json.loads(run.workdir.config.read_text())
+    assert saved["data"]["fingerprint"] == run.images.fingerprint
+    assert {"python", "jax", "jaxsurf"} <= saved["versions"].keys()
+
+
+def test_path_json_says_everything(run):
+    result = surf_pair(run)
+    saved = json.loads((result.folder / "path.json").read_text())
+    assert saved == result.description
+    assert saved.keys() == {
+        *("ends", "nodes", "length", "edge_weights", "graph"),
+        *("methods", "checkpoint", "data", "versions", "seed"),
+    }
+    assert [end["image"] for end in saved["ends"]] == [3, 31]
+    assert (saved["nodes"][0], saved["nodes"][-1]) == (3, 31)
+    assert saved["methods"].keys() == set(METHODS)
+    assert saved["checkpoint"] == run.step == 200
+    assert saved["seed"] == run.config.training.seed
+    codes = trained.encode_all(run).codes[saved["nodes"]]
+    steps = np.linalg.norm(np.diff(codes, axis=0), axis=1)
+    assert saved["edge_weights"] == pytest.approx(steps.tolist(), rel=1e-5)
+    assert saved["length"] == pytest.approx(steps.sum(), rel=1e-5)
+
+
+def test_evaluation_json_has_its_keys(run):
+    evaluate(run, EvaluateConfig(num_pairs=5))
+    saved = json.loads(run.workdir.evaluation.read_text())
+    assert saved.keys() >= {"num_pairs", "reconstruction", "methods", "versus"}
+    assert saved["num_pairs"] == 5
+    mse, psnr_db = saved["reconstruction"]["mse"], saved["reconstruction"]["psnr_db"]
+    assert psnr_db == pytest.approx(-10 * math.log10(mse))
+    assert saved["methods"].keys() == {*METHODS, "true"}
+    for scores in saved["methods"].values():
+        assert "interpolation_mse" in scores
+        for score in scores.values():
+            assert score.keys() == {"mean", "low", "high"}
+            assert score["low"] <= score["mean"] <= score["high"]
+    assert saved["versus"].keys() == {"pixel", "surfing", "true"}
+    for scores in saved["versus"].values():
+        assert all(score.keys() == {"ratio", "win_rate"} for score in scores.values())
+
+
+def test_evaluation_csv_has_a_row_for_each_pair_and_method(run):
+    evaluate(run, EvaluateConfig(num_pairs=5, methods=("linear", "surfing")))
+    lines = run.workdir.evaluation.with_suffix(".csv").read_text().splitlines()
+    assert lines[0].startswith("source,target,method,")
+    assert len(lines) == 1 + 5 * 3  # the floor is there too
+
+
+def test_one_pair_can_be_evaluated(run):
+    content = evaluate(run, EvaluateConfig(num_pairs=1)).content
+    score = content["methods"]["surfing"]["interpolation_mse"]
+    assert score["low"] == score["mean"] == score["high"]
+
+
+def test_all_pairs_can_be_evaluated_and_no_more(run):
+    every = NUM_IMAGES * (NUM_IMAGES - 1) // 2
+    with pytest.raises(UserError, match=f"{every + 1} pairs .*1 to {every} with --num_pairs"):
+        evaluate(run, EvaluateConfig(num_pairs=every + 1))
+    assert not run.workdir.evaluation.exists()
+
+
+@pytest.mark.parametrize("frames", [2, 7, 50])
+def test_frames_gives_exactly_that_many_for_every_method(run, frames):
+    result = surf_pair(run, timing=Timing(frames=frames))
+    for method in METHODS:
+        facts = result.description["methods"][method]
+        assert facts["num_frames"] == frames
+        gif = iio.immeta(result.folder / f"{method}.gif")
+        assert gif["loop"] == 0
+        assert facts["points"] is None or len(facts["points"]) == frames
+
+
+@pytest.mark.parametrize("points", [2, 5])
+def test_points_per_edge_counts_both_ends_of_every_edge(run, points):
+    result = surf_pair(run, timing=Timing(points_per_edge=points))
+    edges = len(result.description["nodes"]) - 1
+    for method in METHODS:
+        assert result.description["methods"][method]["num_frames"] == edges * (points - 1) + 1
+
+
+def test_an_end_may_be_an_image_from_outside_the_set(run, tmp_path):
+    file = arm_picture(tmp_path / "between.png", axis=10.5)
+    result = surf_pair(run, source=file, target=31)
+    source, target = result.description["ends"]
+    assert (source["image"], source["label"], source["file"]) == (None, "between", str(file))
+    assert (source["node"], target["node"]) == (NUM_IMAGES, 31)
+    assert result.description["graph"]["nodes"] == NUM_IMAGES + 1
+    first = iio.imread(result.folder / "pixel.gif", index=0).astype(int)
+    assert np.abs(first - iio.imread(file)).mean() < 2  # up to the palette
+    assert max(result.description["nodes"][1:]) < NUM_IMAGES
+
+
+def test_two_outside_files_of_one_name_have_their_own_folders(run, tmp_path):
+    for place, axis in (("here", 10.5), ("there", 20.5)):
+        (tmp_path / place).mkdir()
+        arm_picture(tmp_path / place / "arm.png", axis=axis)
+    folders = {surf_pair(run, source=tmp_path / p / "arm.png").folder for p in ("here", "there")}
+    assert len(folders) == 2
+    again = surf_pair(run, source=tmp_path / "here" / "arm.png").folder
+    assert again in folders
+
+
+def test_an_outside_file_named_like_an_image_does_not_take_its_folder(run, tmp_path):
+    file = arm_picture(tmp_path / "12.png", axis=10.5)
+    assert surf_pair(run, source=file).folder != surf_pair(run, source=12).folder
+
+
+@pytest.mark.parametrize(
+    "name", ["with space-and+plus.png", "ä'\".b.png", "-.png", "$x_{$ 猫.png", "x" * 200 + ".png"]
+)
+def test_odd_file_names_become_plain_folder_names(run, tmp_path, name):
+    file = arm_picture(tmp_path / name, axis=10.5)
+    folder = surf_pair(run, source=file, target=file).folder
+    assert names(folder) == SURF_FILES
+    assert folder.name.isascii()
+    assert len(folder.name.split("-")) == 2
+    assert set(folder.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
+
+
+@pytest.mark.parametrize("outside", [False, True])
+def test_the_same_end_twice_stands_still(run, tmp_path, outside):
+    end = arm_picture(tmp_path / "same.png", axis=10.5) if outside else 7
+    result = surf_pair(run, source=end, target=end)
+    assert len(result.description["nodes"]) == 1
+    assert result.description["length"] == 0
+    assert {facts["num_frames"] for facts in result.description["methods"].values()} == {1}
+    moving = surf_pair(run, source=end, target=end, timing=Timing(frames=6))
+    assert {facts["num_frames"] for facts in moving.description["methods"].values()} == {6}
+
+
+def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run):
+    own = surf_pair(run).folder
+    cached = run.workdir.graph.read_bytes()
+    other = surf_pair(run, graph=GraphConfig(kind="knn", k=9))
+    assert other.folder.name == "3-31-knn9"
+    assert other.description["graph"]["k"] == 9
+    assert own != other.folder
+    assert run.workdir.graph.read_bytes() == cached
+
+
+def test_a_second_surf_uses_the_caches(run, monkeypatch):
+    first = surf_pair(run).description
+    monkeypatch.setattr(trained.encode, "encode_images", None)
+    monkeypatch.setattr(trained.graph, "build", None)
+    assert surf_pair(run).description == first
+
+
+def test_surfing_again_replaces_all_files_of_the_pair(run):
+    folder = surf_pair(run).folder
+    assert surf_pair(run, methods=("linear",)).folder == folder
+    assert names(folder) == {"linear.gif", "strip.png", "latent.png", "path.json"}
+    assert names(folder.parent) == {folder.name}
+
+
+def test_a_failed_surf_leaves_the_earlier_one_whole(run, monkeypatch):
+    folder = surf_pair(run).folder
+    before = (folder / "path.json").read_text()
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("jaxsurf.pipeline.surf.figures.latent_figure", no_space)
+    with pytest.raises(UserError, match=r"cannot write .*3-31: No space left on device"):
+        surf_pair(run, methods=("linear",))
+    assert names(folder) == SURF_FILES
+    assert (folder / "path.json").read_text() == before
+    assert names(folder.parent) == {folder.name}
+
+
+def test_caches_made_from_something_else_are_refused(run):
+    surf_pair(run)
+    for path, name in ((run.workdir.graph, "graph"), (run.workdir.latents, "latents")):
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        np.savez(path, **arrays | {"stamp": np.array("checkpoint 1, data abc")})
+        with pytest.raises(UserError, match=rf"{name}\.npz was made from checkpoint 1.*remove it"):
+            surf_pair(run)
+    assert names(run.workdir.root / "surf") == {"3-31"}
+
+
+@pytest.mark.parametrize("cut", [0, 100])
+def test_damaged_caches_are_refused(run, cut):
+    surf_pair(run)
+    for path in (run.workdir.graph, run.workdir.latents):
+        path.write_bytes(path.read_bytes()[:cut])
+        with pytest.raises(UserError, match=rf"{path.name} is damaged .*remove it"):
+            surf_pair(run)
+
+
+def test_a_graph_that_does_not_connect_the_ends_is_refused(run):
+    pieces = GraphConfig(kind="radius", radius=1e-9)
+    with pytest.raises(UserError, match=r"no path joins 3 and 31.*larger k or radius"):
+        surf_pair(run, graph=pieces)
+    with pytest.raises(UserError, match="no path joins"):
+        evaluate(run, EvaluateConfig(num_pairs=3, graph=pieces))
+    assert not (run.workdir.root / "surf").exists()
+    assert not run.workdir.evaluation.exists()
+
+
+@pytest.mark.parametrize("number", [-1, NUM_IMAGES])
+def test_an_image_number_out_of_range_is_refused(run, number):
+    with pytest.raises(UserError, match=f"image {number} is out of range; choose 0 to 39"):
+        surf_pair(run, source=number)
+
+
+@pytest.mark.parametrize("text", ["", "abc", "²", "3.5", "nowhere/3.png"])
+def test_an_end_that_is_neither_number_nor_file_is_refused(run, text):
+    with pytest.raises(UserError, match="neither an image number nor a file that exists"):
+        surf_pair(run, source=text)
+
+
+def test_an_outside_image_of_another_size_is_refused_unless_images_are_resized(run, tmp_path):
+    large = np.zeros((48, 80, 3), np.uint8)
+    iio.imwrite(tmp_path / "large.png", large)
+    assert surf_pair(run, source=tmp_path / "large.png").folder.exists()
+    object.__setattr__(run.config.data, "side", 0)
+    with pytest.raises(UserError, match=r"large\.png is 80 x 48 pixels.* trained on 32 x 32"):
+        surf_pair(run, source=tmp_path / "large.png")

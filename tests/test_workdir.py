@@ -1,0 +1,143 @@
+"""The working directory: names, writes that happen at once or not at all, fingerprints."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxsurf import workdir
+from jaxsurf.errors import UserError
+from jaxsurf.workdir import WorkDir
+
+
+def contents(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "file.txt"
+    workdir.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), workdir.replacing(path) as temporary:
+        temporary.write_text(f"half {1 / 0}")
+    assert path.read_text() == "old"
+    assert contents(tmp_path) == ["file.txt"]
+
+
+def test_a_full_disk_is_the_users_error(tmp_path):
+    with (
+        pytest.raises(UserError, match=r"cannot write .*file\.txt: No space left; free some"),
+        workdir.replacing(tmp_path / "file.txt"),
+    ):
+        raise OSError(28, "No space left")
+    assert contents(tmp_path) == []
+
+
+def test_nan_is_not_written_as_json(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        workdir.write_json(tmp_path / "file.json", {"value": float("nan")})
+    assert contents(tmp_path) == []
+
+
+def test_json_comes_back(tmp_path):
+    value = {"text": "ä", "list": [1, 2.5, None]}
+    workdir.write_json(tmp_path / "new" / "file.json", value)
+    assert workdir.read_json(tmp_path / "new" / "file.json") == value
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"), [("{", "is not valid JSON"), ("3", "no JSON object")]
+)
+def test_damaged_json_is_refused(tmp_path, text, complaint):
+    (tmp_path / "file.json").write_text(text)
+    with pytest.raises(UserError, match=complaint):
+        workdir.read_json(tmp_path / "file.json")
+
+
+def test_arrays_come_back_and_damaged_ones_are_refused(tmp_path):
+    path = tmp_path / "file.npz"
+    array = np.arange(6, dtype=np.float32).reshape(2, 3)
+    workdir.write_arrays(path, array=array, text="stamp", number=3)
+    read = workdir.read_arrays(path)
+    np.testing.assert_array_equal(read["array"], array)
+    assert (str(read["text"]), int(read["number"])) == ("stamp", 3)
+    data = path.read_bytes()
+    for damaged in (b"", b"hello", data[:-30], data[:100] + b"x" * 9 + data[109:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"file\.npz is damaged .*remove it"):
+            workdir.read_arrays(path)
+
+
+def test_a_folder_is_replaced_as_a_whole(tmp_path):
+    folder = tmp_path / "pair"
+    for names in (("a", "b"), ("b", "c")):
+        with workdir.replacing_folder(folder) as fresh:
+            for name in names:
+                (fresh / name).write_text(names[0])
+        assert contents(folder) == list(names)
+        assert {path.read_text() for path in folder.iterdir()} == {names[0]}
+    assert contents(tmp_path) == ["pair", "pair/b", "pair/c"]
+
+
+def test_a_folder_is_as_it_was_after_an_error(tmp_path):
+    folder = tmp_path / "pair"
+    with workdir.replacing_folder(folder) as fresh:
+        (fresh / "a").write_text("old")
+    with pytest.raises(ZeroDivisionError), workdir.replacing_folder(folder) as fresh:
+        (fresh / "b").write_text(f"half {1 / (fresh / 'b').write_text('')}")
+    assert contents(tmp_path) == ["pair", "pair/a"]
+
+
+def test_a_folder_that_cannot_be_made_is_the_users_error(tmp_path):
+    (tmp_path / "surf").write_text("a file where the folder should be")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*pair: Not a directory"),
+        workdir.replacing_folder(tmp_path / "surf" / "pair"),
+    ):
+        pass
+
+
+def test_looking_whether_a_place_can_be_written_leaves_nothing(tmp_path):
+    place = WorkDir(tmp_path / "not" / "yet")
+    assert place.check_writable() is place
+    assert contents(tmp_path) == []
+
+
+def test_places_that_cannot_be_written_are_refused(tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    for place in (file, file / "below", tmp_path / ("x" * 300)):
+        with pytest.raises(UserError, match=r"cannot write to the working directory .*--workdir"):
+            WorkDir(place).check_writable()
+        assert not WorkDir(place).begun
+    assert contents(tmp_path) == ["file"]
+
+
+def test_a_surf_folder_tells_ends_and_graphs_apart():
+    run = WorkDir(Path("run"))
+    assert run.surf("3", "31") == Path("run/surf/3-31")
+    assert run.surf("3", "31", "knn9") == Path("run/surf/3-31-knn9")
+
+
+def test_fingerprints_tell_dtype_shape_content_and_order_apart():
+    array = np.arange(6, dtype=np.int32)
+    prints = [
+        workdir.fingerprint(*parts)
+        for parts in (
+            (array,),
+            (array.astype(np.int64),),
+            (array.reshape(2, 3),),
+            (array[::-1],),
+            (array, "a", "b"),
+            (array, "b", "a"),
+            (array, "ab"),
+        )
+    ]
+    assert len(set(prints)) == len(prints)
+    assert workdir.fingerprint(np.asfortranarray(array.reshape(2, 3))) == prints[2]
+    assert json.dumps(prints)
+
+
+def test_a_fingerprint_stays_what_it_was():
+    # Changing it makes every cache and every working directory stale.
+    assert workdir.fingerprint(np.arange(6, dtype=np.uint8), "text") == "de06f9c9717b94f5"
