@@ -7,6 +7,7 @@ gradient before the moments are taken, and whose learning rate falls tenfold eve
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import optax
@@ -82,7 +83,13 @@ def make_optimizer(
         optax.adamw(
             schedule,
             weight_decay=config.weight_decay,
-            # Biases and other vectors are not decayed.
-            mask=lambda params: jax.tree.map(lambda value: value.ndim > 1, params),
+            mask=_kernels,
         ),
+    )
+
+
+def _kernels(params: Any) -> Any:  # noqa: ANN401  (any pytree)
+    """Return which weights are decayed: neither biases nor the frequencies of Fourier features."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: "kernel" in jax.tree_util.keystr(path), params
     )
