@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
+from jaxtyping import Real, Shaped, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import picture
+from jaxsurf.images import picture, pixels
 from jaxsurf.images.image_set import ImageSet
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -51,7 +51,12 @@ def open_path(path: Path, *, side: int | None = None) -> ImageSet:
 
 def _open_folder(folder: Path, side: int | None) -> ImageSet:
     """Return a folder's pictures in natural order: 2.png before 10.png."""
-    files = sorted((file for file in folder.iterdir() if _is_picture(file)), key=_natural)
+    try:
+        files = sorted((file for file in folder.iterdir() if _is_picture(file)), key=_natural)
+    except OSError as error:
+        raise UserError(
+            f"cannot read {folder}: {error.strerror or error}", cure="make it readable"
+        ) from error
     if not files:
         raise UserError(f"{folder} holds no PNG or JPEG file", cure="choose another folder")
     images = [picture.open_image(file, side=side) for file in files]
@@ -86,18 +91,40 @@ def _size(image: picture.Pixels) -> str:
 def _open_array(path: Path, side: int | None) -> ImageSet:
     """Return the images, and where it has them the factors, of a numpy file."""
     arrays = _read(path)
-    rows = _pick(arrays, path)
-    images = picture.resize(_to_pixels(rows, origin=str(path)), side)
+    rows = _to_pixels(_pick(arrays, path), origin=str(path))
+    images = picture.resize(pixels.check(rows, origin=str(path)), side)
     if "factors" not in arrays:
         return ImageSet(images, name=path.name)
+    factors, names = _factors(arrays, path)
+    return ImageSet(images, name=path.name, factors=factors, factor_names=names)
+
+
+def _factors(
+    arrays: Mapping[str, Shaped[np.ndarray, "..."]], path: Path
+) -> tuple[Real[np.ndarray, "image factor"], tuple[str, ...]]:
+    """Return the factors and their names; numbers where the file names none."""
     factors = arrays["factors"]
-    if factors.ndim != 2 or not np.issubdtype(factors.dtype, np.number):
+    real = np.issubdtype(factors.dtype, np.number) and not np.iscomplexobj(factors)
+    if factors.ndim != 2 or not real:
         raise UserError(
             f"the factors in {path} are {factors.dtype} of shape {factors.shape}",
             cure="give numbers, one row an image and one column a factor",
         )
-    names = arrays.get("factor_names", [f"factor_{i}" for i in range(factors.shape[1])])
-    return ImageSet(images, name=path.name, factors=factors, factor_names=tuple(map(str, names)))
+    if not np.isfinite(factors).all():
+        row = int(np.argmin(np.isfinite(factors).all(axis=1)))
+        raise UserError(
+            f"the factors in {path} are not all finite, the first such of image {row}",
+            cure="give a number for each, or leave that image out",
+        )
+    if "factor_names" not in arrays:
+        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1]))
+    names = arrays["factor_names"]
+    if names.ndim != 1:
+        raise UserError(
+            f"factor_names in {path} has shape {names.shape}",
+            cure="give a list of names, one a column of the factors",
+        )
+    return factors, tuple(map(str, names))
 
 
 def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
@@ -151,4 +178,4 @@ def _from_unit(rows: Shaped[np.ndarray, "..."], *, origin: str) -> UInt8[np.ndar
             f"{origin} holds floats from {low:g} to {high:g}, but floats must lie in [0, 1]",
             cure="scale them, or save uint8",
         )
-    return np.rint(rows * 255).astype(np.uint8)
+    return np.rint(rows * pixels.PEAK).astype(np.uint8)

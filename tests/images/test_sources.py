@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -124,6 +125,16 @@ def test_empty_folder_is_refused(tmp_path):
         open_images(str(tmp_path))
 
 
+def test_unreadable_folder_is_refused(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied")
+
+    # Not by its mode, which does not bind an administrator.
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*: Permission denied; make it readable"):
+        open_images(str(tmp_path))
+
+
 @pytest.mark.parametrize("content", [b"", b"no picture", None])
 def test_unreadable_picture_is_named(content, tmp_path):
     whole = save(tmp_path / "good.png", colors(31, 37, 3)).read_bytes()
@@ -242,15 +253,18 @@ def test_array_is_resized_on_request(tmp_path):
         (np.full((2, 5, 7, 3), np.nan), "holds floats from nan to nan"),
         (np.full((2, 5, 7, 3), -0.5), "holds floats from -0.5"),
         (np.ones((2, 5, 7, 3), int), "holds int64 values, but images are uint8"),
+        (np.ones((2, 5, 7, 3), bool), "holds bool values, but images are uint8"),
         (np.ones((2, 3, 5, 7), np.uint8), "put the channels last"),
+        (np.ones((0, 5, 7, 3), np.uint8), "holds no image"),
         (np.ones((5, 7, 3), np.uint8), r"shape \(5, 7, 3\), but images are \(number, height"),
         (np.array([None, 1]), "cannot be read as plain arrays .Object arrays cannot be loaded"),
     ],
 )
-def test_ambiguous_array_is_refused(array, words, tmp_path):
+@pytest.mark.parametrize("side", [None, 4])
+def test_ambiguous_array_is_refused(array, words, side, tmp_path):
     np.save(tmp_path / "a.npy", array)
     with pytest.raises(UserError, match=words):
-        open_images(str(tmp_path / "a.npy"))
+        open_images(str(tmp_path / "a.npy"), side=side)
 
 
 def test_several_arrays_need_a_name(tmp_path):
@@ -269,6 +283,24 @@ def test_damaged_array_file_is_refused(name, tmp_path):
 def test_factors_that_are_no_table_are_refused(tmp_path):
     np.savez(tmp_path / "a.npz", images=colors(2, 5, 7, 3), factors=np.arange(2))
     with pytest.raises(UserError, match=r"factors in .* are int64 of shape \(2,\); give numbers"):
+        open_images(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize(
+    ("factors", "names", "words"),
+    [
+        ([[1.0, 2], [np.nan, 3]], ["age", "sex"], "not all finite, the first such of image 1"),
+        ([[1.0, np.inf], [2, 3]], ["age", "sex"], "not all finite, the first such of image 0"),
+        ([[1j, 2], [2, 3]], ["age", "sex"], "factors in .* are complex128"),
+        ([[1, 2], [3, 4]], "age", r"factor_names in .* has shape \(\); give a list"),
+        ([[1, 2], [3, 4]], ["age"], r"shape \(2, 2\), expected \(2, 1\)"),
+    ],
+)
+def test_bad_factors_and_names_are_refused(factors, names, words, tmp_path):
+    np.savez(
+        tmp_path / "a.npz", images=colors(2, 5, 7, 3), factors=np.array(factors), factor_names=names
+    )
+    with pytest.raises(UserError, match=words):
         open_images(str(tmp_path / "a.npz"))
 
 
