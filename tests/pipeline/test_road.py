@@ -11,7 +11,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.pipeline import trained
+from jaxsurf.pipeline import train, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.surf import SurfConfig, surf
 
@@ -92,6 +92,19 @@ def test_evaluation_json_has_its_keys(run):
     assert saved["versus"].keys() == {"pixel", "surfing", "true"}
     for scores in saved["versus"].values():
         assert all(score.keys() == {"ratio", "win_rate"} for score in scores.values())
+
+
+@pytest.mark.slow
+def test_a_folder_of_pictures_goes_the_whole_road_without_a_floor(
+    config_of, run, tmp_path, cache_home
+):
+    for number, image in enumerate(run.images.images):
+        iio.imwrite(tmp_path / f"{number}.png", image)
+    own = {"data.fixed": "", "data.free": "", "data.source": str(tmp_path)}
+    mine = train.train(config_of(**own), tmp_path / "run", shown=False)
+    content = evaluate(mine, EvaluateConfig(num_pairs=3)).content
+    assert content["methods"].keys() == set(METHODS)
+    assert names(surf_pair(mine).folder) == SURF_FILES
 
 
 def test_evaluation_csv_has_a_row_for_each_pair_and_method(run):
