@@ -32,6 +32,8 @@ ROOMS = {
         "journal",
         "step",
         "loop",
+        "feed",
+        "losses",
         "hooks",
     ],
     "manifold": ["cache", "encode", "candidates", "knn", "csr", "graph", "search", "path"],
@@ -57,13 +59,7 @@ ROOMS = {
 OWNERS = {
     "igraph": {"manifold/graph"},
     "orbax": {"training/checkpoint"},
-    "optax": {
-        "training/optimizer",
-        "training/step",
-        "training/hooks",
-        "pipeline/trained",
-        "pipeline/train",
-    },
+    "optax": {"training/optimizer"},
     "tensorboardX": {"training/journal"},
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
     "matplotlib": {"viewing/figures"},

@@ -5,10 +5,10 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
-import optax
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
@@ -18,9 +18,11 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration, resumption, trained
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.training import hooks, loop, sharding, step
+from jaxsurf.training import feed, hooks, loop, sharding, step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
+from jaxsurf.training.losses import LossLog
+from jaxsurf.training.optimizer import Schedule
 from jaxsurf.training.step import TrainState
 from jaxsurf.workdir import WorkDir, write_json
 
@@ -45,7 +47,7 @@ class _Road:
     images: ImageSet
     workdir: WorkDir
     plan: loop.Plan
-    schedule: optax.Schedule
+    schedule: Schedule
     advance: Callable
     blank: TrainState
     shardings: sharding.Shardings
@@ -185,29 +187,18 @@ def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
     if first == road.plan.num_steps:
         _log.info("training is finished already")
         return state
-    _forget_caches(road.workdir)
     journal = Journal(road.workdir.metrics, resume_step=first)
-    log = hooks.LossLog(
-        journal,
-        plan=road.plan,
-        every=road.config.training.log_every,
-        schedule=road.schedule,
-        **saved,
-    )
-    saver = hooks.Saver(
-        checkpoints,
-        log,
-        every_s=road.config.training.save_every_s,
-        show=_examples(road, journal),
-    )
+    _forget_caches(road.workdir)
+    log = _make_log(road, journal, first_step=first, saved=saved)
+    every_s = road.config.training.save_every_s
+    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(road, journal))
     bar = hooks.ProgressBar(road.plan, log, step=first, shown=shown)
     try:
         with hooks.StopSignal(saver) as stop:
             state = loop.run(
                 state,
                 advance=road.advance,
-                images=jax.device_put(road.images.images, road.shardings.replicated),
-                order_key=step.make_streams(road.config.training.seed).order,
+                feed=_make_feed(road),
                 plan=road.plan,
                 hooks=[log, saver, bar, stop],
             )
@@ -218,6 +209,27 @@ def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
         bar.close()
         journal.close()
     return state
+
+
+def _make_feed(road: _Road) -> feed.Feed:
+    return feed.make_feed(
+        road.images.images,
+        order_key=step.make_streams(road.config.training.seed).order,
+        plan=road.plan,
+        shardings=road.shardings,
+    )
+
+
+def _make_log(road: _Road, journal: Journal, *, first_step: int, saved: dict[str, Any]) -> LossLog:
+    return LossLog(
+        journal,
+        first_step=first_step,
+        steps_per_epoch=road.plan.steps_per_epoch,
+        last_step=road.plan.num_steps,
+        every=road.config.training.log_every,
+        schedule=road.schedule,
+        **saved,
+    )
 
 
 def _examples(road: _Road, journal: Journal) -> Callable[[int, TrainState], None]:

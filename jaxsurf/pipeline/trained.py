@@ -7,7 +7,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import optax
 from flax import nnx
 
 from jaxsurf.errors import UserError
@@ -21,6 +20,7 @@ from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import loop, optimizer, step
 from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.training.optimizer import Optimizer, Schedule
 from jaxsurf.workdir import WorkDir, read_json
 
 ENCODE_BATCH = 100  # images encoded at once; divides the report's 1,600
@@ -66,9 +66,7 @@ def make_model(config: RunConfig, images: ImageSet) -> Autoencoder:
     )
 
 
-def make_optimizer(
-    config: RunConfig, plan: loop.Plan
-) -> tuple[optax.GradientTransformation, optax.Schedule]:
+def make_optimizer(config: RunConfig, plan: loop.Plan) -> tuple[Optimizer, Schedule]:
     """Return the optimizer of a run and its learning rate by step."""
     schedule = optimizer.make_schedule(
         config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch

@@ -61,7 +61,11 @@ def read(path: Path) -> list[dict[str, float]]:
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    """Return the lines of a file; none if there is no file."""
+    try:
+        return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error})", cure="remove or rename it") from error
 
 
 def _step(line: str) -> int | None:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Key, UInt8
+from jaxtyping import Array
 
 from jaxsurf.errors import UserError
-from jaxsurf.training.step import Losses, TrainState, epoch_order
+from jaxsurf.training.step import Losses, TrainState
 
 Hook = Callable[[int, TrainState, Losses], None]
 
@@ -92,8 +92,7 @@ def run(
     state: TrainState,
     *,
     advance: Callable[..., tuple[TrainState, Losses]],
-    images: UInt8[Array, "image height width channel"],
-    order_key: Key[Array, ""],
+    feed: Callable[[int, int, int], tuple[Array, Array, int]],
     plan: Plan,
     hooks: Sequence[Hook],
 ) -> TrainState:
@@ -102,8 +101,7 @@ def run(
     Args:
         state: where to begin; its arrays are donated.
         advance: what `step.make_advance` returned.
-        images: all images, on the device.
-        order_key: stream of the data order.
+        feed: gives images, order and first batch of a call (`feed.make_feed`).
         plan: how far to go.
         hooks: called in order after every call, with the step reached, the state and the losses
             averaged over the call's steps (on the device); one that raises ends the run.
@@ -112,17 +110,10 @@ def run(
         The last state.
     """
     step = int(state.step)
-    order = None
     while step < plan.num_steps:
         epoch, batch, num_steps = plan.call_at(step)
-        if order is None or batch == 0:
-            order = epoch_order(
-                order_key,
-                jnp.int32(epoch),
-                num_images=plan.num_images,
-                num_slots=plan.steps_per_epoch * plan.batch_size,
-            )
-        state, losses = advance(state, images, order, jnp.int32(batch), num_steps=num_steps)
+        images, order, first = feed(epoch, batch, num_steps)
+        state, losses = advance(state, images, order, jnp.int32(first), num_steps=num_steps)
         step += num_steps
         for hook in hooks:
             hook(step, state, losses)

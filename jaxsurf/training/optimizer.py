@@ -14,6 +14,10 @@ import optax
 
 from jaxsurf.errors import UserError
 
+# What others need of optax, by name.
+Optimizer = optax.GradientTransformation
+Schedule = optax.Schedule
+
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
@@ -48,9 +52,7 @@ class OptimizerConfig:
             raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")
 
 
-def make_schedule(
-    config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int
-) -> optax.Schedule:
+def make_schedule(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int) -> Schedule:
     """Return the learning rate as a function of the step."""
     num_steps = num_epochs * steps_per_epoch
     if config.name == "reference":
@@ -68,9 +70,7 @@ def make_schedule(
     )
 
 
-def make_optimizer(
-    config: OptimizerConfig, schedule: optax.Schedule
-) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> Optimizer:
     """Return the gradient transformation of that name."""
     if config.name == "reference":
         return optax.chain(

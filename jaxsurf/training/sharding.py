@@ -1,11 +1,13 @@
 """The device mesh and the only two shardings: `batch` and `replicated`."""
 
-from collections.abc import Sequence
+import logging
 from dataclasses import dataclass
 
 import jax
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,19 @@ class Shardings:
         return NamedSharding(self.mesh, P())
 
 
-def make_shardings(batch_size: int, *, devices: Sequence[jax.Device] | None = None) -> Shardings:
+def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
     """Return shardings over as many devices as divide the batch evenly.
 
     Args:
         batch_size: images a step, over all devices.
-        devices: which to use; None means all there are.
+        num_devices: use at most so many; None means all there are.
     """
-    devices = jax.devices() if devices is None else devices
-    num_devices = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
-    mesh = jax.make_mesh(
-        (num_devices,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:num_devices]
-    )
+    devices = jax.devices()[:num_devices]
+    used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if used < len(devices):
+        _log.warning(
+            "using %d of %d devices: batches of %d images don't split evenly over more",
+            *(used, len(devices), batch_size),
+        )
+    mesh = jax.make_mesh((used,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:used])
     return Shardings(mesh)

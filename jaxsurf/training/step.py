@@ -12,7 +12,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import nnx
 from jaxtyping import Array, Float, Int, Key, UInt8
 
@@ -21,6 +20,7 @@ from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.objective import ObjectiveConfig
+from jaxsurf.training.optimizer import Optimizer
 from jaxsurf.training.sharding import Shardings
 
 Losses = dict[str, Float[Array, ""]]
@@ -77,7 +77,7 @@ def split_state(model: Autoencoder) -> tuple[nnx.GraphDef, nnx.State, nnx.State]
     return graph, params, constants
 
 
-def init_state(model: Autoencoder, optimizer: optax.GradientTransformation) -> TrainState:
+def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
     """Return the state before the first update."""
     _, params, constants = split_state(model)
     return TrainState(params, constants, optimizer.init(params), jnp.zeros((), jnp.int32))
@@ -85,7 +85,7 @@ def init_state(model: Autoencoder, optimizer: optax.GradientTransformation) -> T
 
 def make_update(
     graph: nnx.GraphDef,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     corruption_config: CorruptionConfig,
     objective_config: ObjectiveConfig,

@@ -5,10 +5,9 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.training import hooks
+from jaxsurf.training import losses as losses_module
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.loop import Plan, TrainingConfig, make_plan
-
-PLAN = Plan(num_images=10, batch_size=3, num_epochs=2, steps_per_call=1)
 
 
 @pytest.fixture
@@ -18,9 +17,11 @@ def make_log():
 
     def make(folder, *, resume_step=0, pending=()):
         made.append(Journal(folder / "metrics.jsonl", resume_step=resume_step))
-        return hooks.LossLog(
+        return losses_module.LossLog(
             made[-1],
-            plan=PLAN,
+            first_step=resume_step,
+            steps_per_epoch=4,
+            last_step=8,
             every=3,
             schedule=lambda step: 0.1,
             pending=list(pending),
@@ -73,7 +74,7 @@ def test_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
     log = make_log(tmp_path)
     for step, value in enumerate([1.0, float("nan"), 1.0], start=1):
         log(step, None, losses(value))
-    with pytest.raises(hooks.Diverged, match=r"diverged by step 3: loss, mse is not finite; lower"):
+    with pytest.raises(losses_module.Diverged, match=r"by step 3: loss, mse is not finite; lower"):
         log.flush()
     assert lines(tmp_path) == []
 
@@ -87,7 +88,7 @@ def test_state_that_diverged_is_not_saved(tmp_path, make_log):
             raise AssertionError("saved")
 
     saver = hooks.Saver(NoCheckpoints(), log, every_s=0.0, show=lambda step, state: None)
-    with pytest.raises(hooks.Diverged):
+    with pytest.raises(losses_module.Diverged):
         saver(1, None, losses(float("inf")))
 
 
@@ -111,3 +112,19 @@ def test_cpu_does_one_step_a_call_unless_told():
 def test_wrong_settings_are_refused(wrong):
     with pytest.raises(UserError, match=r"training\."):
         TrainingConfig(**wrong)
+
+
+def test_calls_of_many_steps_are_weighted_and_cross_an_interval_once(tmp_path, make_log):
+    log = make_log(tmp_path)
+    for step, value in ((1, 1.0), (4, 5.0), (8, 2.0)):
+        log(step, None, losses(value))
+    log.flush()
+    assert lines(tmp_path) == [(4, 4.0), (8, 2.0)]
+
+
+def test_what_is_being_saved_does_not_change_as_the_run_goes_on(tmp_path, make_log):
+    log = make_log(tmp_path)
+    log(1, None, losses(1.0))
+    saving = log.flush()
+    log(2, None, losses(2.0))
+    assert json.dumps(saving) == '[[1, {"loss": 1.0, "mse": 1.0}]]'

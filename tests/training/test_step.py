@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import sharding, step
+from jaxsurf.training import feed, loop, sharding, step
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.objective import ObjectiveConfig
 from jaxsurf.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
@@ -24,7 +24,7 @@ def build(num_devices=1, name="smooth", corruption=None):
     )
     config = OptimizerConfig(learning_rate=1e-3)
     optimizer = make_optimizer(config, make_schedule(config, num_epochs=40, steps_per_epoch=3))
-    shardings = sharding.make_shardings(BATCH, devices=jax.devices()[:num_devices])
+    shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
     update = step.make_update(
         step.split_state(model)[0],
         optimizer,
@@ -112,3 +112,20 @@ def test_batch_must_not_be_split_unevenly():
     assert sharding.make_shardings(6).mesh.size == 3
     assert sharding.make_shardings(7).mesh.size == 1
     assert sharding.make_shardings(8).mesh.size == 4
+
+
+def test_images_sent_for_each_call_train_as_those_on_the_device_do():
+    plan = loop.Plan(num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2)
+    results = []
+    for room_bytes in (IMAGES.nbytes, IMAGES.nbytes - 1):
+        state, _, advance = build()
+        images = feed.make_feed(
+            IMAGES,
+            order_key=step.make_streams(3).order,
+            plan=plan,
+            shardings=sharding.make_shardings(BATCH, num_devices=1),
+            room_bytes=room_bytes,
+        )
+        results.append(loop.run(state, advance=advance, feed=images, plan=plan, hooks=[]))
+    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
