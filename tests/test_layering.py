@@ -11,6 +11,7 @@ ROOMS = {
     "": ["errors", "workdir"],
     "images": [
         "pixels",
+        "batches",
         "factors",
         "image_set",
         "cache",

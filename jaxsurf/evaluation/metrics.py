@@ -5,6 +5,7 @@ returns one value per example and the caller reduces; each name says its scale: 
 [0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for PSNR.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
 from jaxsurf.errors import UserError
-from jaxsurf.frames.decode import Frames, pad_to_bucket
+from jaxsurf.frames.decode import Frames
+from jaxsurf.images import batches
 
 Images = UInt8[np.ndarray, "image height width channel"]
 Values = Float[np.ndarray, "frame"]
@@ -136,20 +138,20 @@ def smoothness(frames: Frames) -> Smoothness:
 
 
 def _smallest_over_images(
-    smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
+    smallest: Callable[[np.ndarray, Array], Array], frames: Frames, images: Images
 ) -> Values:
     """Return the smallest sum over each frame's values that any image gives, per value."""
     _check_sizes(frames, images)
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
-    chunks = [
-        pad_to_bucket(flat_frames[start : start + FRAME_CHUNK], largest=FRAME_CHUNK)
-        for start in range(0, len(frames), FRAME_CHUNK)
-    ]
-    best = np.full(len(frames), np.inf)
-    for first in range(0, len(images), IMAGE_CHUNK):
-        some_images = jnp.asarray(flat_images[first : first + IMAGE_CHUNK])
-        sums = [np.asarray(smallest(jnp.asarray(chunk), some_images)) for chunk in chunks]
-        best = np.minimum(best, np.concatenate(sums)[: len(frames)])
+
+    def over_some(first: int) -> Float[np.ndarray, "frame"]:
+        some = jnp.asarray(flat_images[first : first + IMAGE_CHUNK])
+        sums = batches.mapped(
+            lambda chunk: smallest(chunk, some), flat_frames, size=FRAME_CHUNK, bucketed=True
+        )
+        return np.asarray(sums, np.float64)
+
+    best = functools.reduce(np.minimum, map(over_some, range(0, len(images), IMAGE_CHUNK)))
     return best / flat_frames.shape[1]
 
 

@@ -8,23 +8,16 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.evaluation import metrics
-from jaxsurf.frames.decode import CHUNK, Frames, pad_to_bucket
-from jaxsurf.images import pixels
+from jaxsurf.frames.decode import CHUNK, Frames
+from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder
 
 
 def reconstruct(model: Autoencoder, images: Frames) -> Frames:
     """Return the reconstruction of each image, rounded to uint8."""
     graphdef, state = nnx.split(model)
-    parts = [images[start : start + CHUNK] for start in range(0, len(images), CHUNK)]
-    return np.concatenate(
-        [
-            np.asarray(_reconstruct(graphdef, state, pad_to_bucket(part, largest=CHUNK)))[
-                : len(part)
-            ]
-            for part in parts
-        ]
-    )
+    run = functools.partial(_reconstruct, graphdef, state)
+    return batches.mapped(run, images, size=CHUNK, bucketed=True)
 
 
 def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:

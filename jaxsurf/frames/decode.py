@@ -7,24 +7,22 @@ uint8 on the device: a quarter of the bytes travel.
 """
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Shaped, UInt8
+from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import pixels
+from jaxsurf.images import batches, pixels
 from jaxsurf.manifold.path import LatentPath
 from jaxsurf.models.autoencoder import Autoencoder
 
 # Faster on two CPU cores than 32 or 128. The reference decoder needs about 2.5 MB of activations
 # for a 64 x 64 frame: some 160 MB a chunk.
 CHUNK = 64
-# Shorter paths are padded up to this: one program less is worth more than seven spare frames.
-SMALLEST_BUCKET = 8
 
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
@@ -52,16 +50,8 @@ def decode_points(
             cure="give one latent code a row, at least one",
         )
     graphdef, state = nnx.split(model)
-    # Every chunk is launched before the first is waited for.
-    launched = [
-        (
-            stop - start,
-            _decode_bucket(graphdef, state, pad_to_bucket(points[start:stop], largest=chunk)),
-        )
-        for start, stop in _bounds(len(points), chunk)
-    ]
-    frames = np.concatenate([np.asarray(images)[:kept] for kept, (images, _) in launched])
-    finite = np.concatenate([np.asarray(flags)[:kept] for kept, (_, flags) in launched])
+    run = functools.partial(_decode_bucket, graphdef, state)
+    frames, finite = batches.mapped(run, points, size=chunk, bucketed=True)
     _check_finite(points, finite)
     return frames
 
@@ -88,14 +78,6 @@ def decode_paths(
     return np.split(frames, np.cumsum([len(path.points) for path in paths])[:-1])
 
 
-def pad_to_bucket(
-    rows: Shaped[np.ndarray, "row *rest"], *, largest: int
-) -> Shaped[np.ndarray, "bucket *rest"]:
-    """Return rows with the last one repeated up to the next power of two, at most `largest`."""
-    bucket = min(largest, max(SMALLEST_BUCKET, 1 << (len(rows) - 1).bit_length()))
-    return np.concatenate([rows, np.repeat(rows[-1:], bucket - len(rows), axis=0)])
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _decode_bucket(
     graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
@@ -111,12 +93,6 @@ def _images(
     """Return decoded images, as float; the decoder itself sees one code at a time."""
     model = nnx.merge(graphdef, state)
     return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
-
-
-def _bounds(num_points: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """Yield the start and stop of each chunk."""
-    for start in range(0, num_points, chunk):
-        yield start, min(start + chunk, num_points)
 
 
 def _check_finite(

@@ -5,7 +5,6 @@ the same order. All batches have one size, the last one filled up, so there is o
 """
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import pixels
+from jaxsurf.images import batches, pixels
 from jaxsurf.manifold import cache
 from jaxsurf.models.autoencoder import Autoencoder
 
@@ -48,9 +47,8 @@ def encode_images(
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}", cure="use 1 or more")
     graphdef, state = nnx.split(model)
-    batches = _batches(images, min(batch_size, len(images)))
-    codes = _fetch_one_late(_encode(graphdef, state, batch) for batch in batches)
-    latents = Latents(np.concatenate(list(codes))[: len(images)])
+    run = functools.partial(_encode, graphdef, state)
+    latents = Latents(batches.mapped(run, images, size=min(batch_size, len(images))))
     _check_finite(latents)
     _check_not_collapsed(latents, images)
     return latents
@@ -96,26 +94,6 @@ def _encode(
     images: UInt8[Array, "batch height width channel"],
 ) -> Float[Array, "batch latent"]:
     return nnx.merge(graphdef, state).encode(pixels.to_float(images))
-
-
-def _batches(images: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """Yield slices of one size; the last is filled up with copies of its last image."""
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        missing = batch_size - len(batch)
-        yield np.concatenate([batch, np.repeat(batch[-1:], missing, axis=0)]) if missing else batch
-
-
-def _fetch_one_late(results: Iterator[Array]) -> Iterator[np.ndarray]:
-    """Yield results on the host, each while the device works on the next.
-
-    Fetching at once would idle the device; fetching at the end would keep every batch on it.
-    """
-    previous = next(results)
-    for result in results:
-        yield np.asarray(previous)
-        previous = result
-    yield np.asarray(previous)
 
 
 def _check_finite(latents: Latents) -> None:

@@ -86,12 +86,3 @@ def test_a_frame_that_is_not_finite_is_an_error(model):
 def test_points_that_are_no_rows_of_codes_are_refused(model, shape):
     with pytest.raises(UserError, match="one latent code a row"):
         decode.decode_points(model, np.zeros(shape))
-
-
-def test_rows_are_padded_with_the_last_one_to_a_power_of_two():
-    rows = np.arange(11.0)[:, None]
-    padded = decode.pad_to_bucket(rows, largest=64)
-    assert padded.shape == (16, 1)
-    np.testing.assert_array_equal(padded[:11], rows)
-    assert set(padded[11:, 0]) == {10.0}
-    assert len(decode.pad_to_bucket(rows, largest=11)) == 11

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import pixels
+from jaxsurf.images import batches, pixels
 from jaxsurf.images.arm import factors as factor_grid
 from jaxsurf.images.arm import scene, solids
 
@@ -73,12 +73,8 @@ def render_batch(
         if number < 1:
             raise UserError(f"{name} is {number}, but must be at least 1")
     floors = _draw_floors(side=side, samples=samples)
-    padded = np.concatenate([rows, np.repeat(rows[-1:], -len(rows) % CHUNK, axis=0)])
-    images = [
-        np.asarray(_draw_chunk(padded[i : i + CHUNK], floors, side=side, samples=samples))
-        for i in range(0, len(padded), CHUNK)
-    ]
-    return np.concatenate(images)[: len(rows)]
+    draw = functools.partial(_draw_chunk, floors=floors, side=side, samples=samples)
+    return batches.mapped(draw, rows, size=CHUNK)
 
 
 @functools.partial(jax.jit, static_argnames=("side", "samples"))

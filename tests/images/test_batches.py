@@ -1,0 +1,74 @@
+"""Rows through a function in batches, against the function alone."""
+
+import weakref
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsurf.images import batches
+
+
+def rows(number):
+    return np.arange(number * 3.0).reshape(number, 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("bucketed", [False, True])
+@pytest.mark.parametrize("number", [1, 8, 16, 17, 37])
+def test_rows_come_back_in_their_order_without_the_padding(number, bucketed):
+    results = batches.mapped(
+        jax.jit(lambda some: (2 * some, some.sum(axis=1) > 50)),
+        rows(number),
+        size=16,
+        bucketed=bucketed,
+    )
+    assert all(type(result) is np.ndarray for result in results)
+    np.testing.assert_array_equal(results[0], 2 * rows(number))
+    np.testing.assert_array_equal(results[1], rows(number).sum(axis=1) > 50)
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "bucketed", "sizes"),
+    [
+        (37, 16, False, [16, 16, 16]),
+        (3, 16, False, [16]),
+        (37, 16, True, [16, 16, 8]),
+        (43, 16, True, [16, 16, 16]),
+        (32, 16, True, [16, 16]),
+        (75, 64, True, [64, 16]),
+        (11, 11, True, [11]),
+        (1, 5, True, [5]),
+    ],
+)
+def test_the_last_batch_is_filled_with_its_last_row(number, size, bucketed, sizes):
+    seen = []
+    batches.mapped(
+        lambda some: seen.append(some) or jnp.asarray(some),
+        rows(number),
+        size=size,
+        bucketed=bucketed,
+    )
+    assert [len(some) for some in seen] == sizes
+    together = np.concatenate(seen)
+    np.testing.assert_array_equal(together[:number], rows(number))
+    assert (together[number:] == rows(number)[-1]).all()
+
+
+def test_at_most_two_results_are_kept_on_the_device():
+    alive = []
+
+    def run(some):
+        result = jnp.asarray(some) + 1
+        alive.append(weakref.ref(result))
+        assert sum(one() is not None for one in alive) <= 2
+        return result
+
+    assert len(batches.mapped(run, rows(53), size=5)) == 53
+    assert len(alive) == 11
+
+
+@pytest.mark.parametrize(("number", "size"), [(0, 4), (3, 0)])
+def test_nothing_to_do_is_a_defect(number, size):
+    with pytest.raises(ValueError, match="at least 1"):
+        batches.mapped(jnp.asarray, rows(number), size=size)
