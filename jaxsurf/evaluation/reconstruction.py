@@ -1,4 +1,7 @@
-"""How well a model gives back the images it is given: uint8 in, clean, in batches of one size."""
+"""How well a model gives back the images it is given: uint8 in, clean, in batches of one size.
+
+Products are computed in full float32, as in `jaxsurf.manifold.encode` and `jaxsurf.frames.decode`.
+"""
 
 import functools
 
@@ -37,4 +40,5 @@ def _reconstruct(
     state: nnx.GraphState,
     images: UInt8[Array, "batch height width channel"],
 ) -> UInt8[Array, "batch height width channel"]:
-    return pixels.to_uint8(nnx.merge(graphdef, state)(pixels.to_float(images)))
+    with jax.default_matmul_precision("highest"):
+        return pixels.to_uint8(nnx.merge(graphdef, state)(pixels.to_float(images)))

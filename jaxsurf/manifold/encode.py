@@ -2,6 +2,8 @@
 
 uint8 images go in, NHWC, in any number; float32 codes come out on the host, one row an image, in
 the same order. All batches have one size, the last one filled up, so there is one compilation.
+Products are computed in full float32, which accelerators do not do by default: whatever looks for
+neighbours takes codes as exact.
 """
 
 import functools
@@ -93,7 +95,8 @@ def _encode(
     state: PyTree[Array],
     images: UInt8[Array, "batch height width channel"],
 ) -> Float[Array, "batch latent"]:
-    return nnx.merge(graphdef, state).encode(pixels.to_float(images))
+    with jax.default_matmul_precision("highest"):
+        return nnx.merge(graphdef, state).encode(pixels.to_float(images))
 
 
 def _check_finite(latents: Latents) -> None:

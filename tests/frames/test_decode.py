@@ -86,3 +86,9 @@ def test_a_frame_that_is_not_finite_is_an_error(model):
 def test_points_that_are_no_rows_of_codes_are_refused(model, shape):
     with pytest.raises(UserError, match="one latent code a row"):
         decode.decode_points(model, np.zeros(shape))
+
+
+def test_decoding_asks_for_full_float32_products(model):
+    text = decode._decode_bucket.lower(*nnx.split(model), points_of(8)).as_text()
+    assert "HIGHEST" in text
+    assert "DEFAULT" not in text

@@ -55,6 +55,12 @@ def test_changed_parameters_are_used_without_compiling_again(model, images):
     assert encode._encode._cache_size() == compiled
 
 
+def test_encoding_asks_for_full_float32_products(model, images):
+    text = encode._encode.lower(*nnx.split(model), images).as_text()
+    assert "HIGHEST" in text
+    assert "DEFAULT" not in text
+
+
 def test_codes_that_are_not_finite_are_refused_by_image(model, images):
     class Root(Tiny):
         def encode(self, images):
