@@ -58,7 +58,7 @@ ROOMS = {
 }
 # Third-party libraries that may change under us have one owner.
 OWNERS = {
-    "igraph": {"manifold/graph"},
+    "igraph": {"manifold/search"},
     "orbax": {"training/checkpoint"},
     "optax": {"training/optimizer"},
     "tensorboardX": {"training/journal"},

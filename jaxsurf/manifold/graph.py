@@ -6,12 +6,10 @@ k-NN graph joins two points when either is among the k nearest of the other. Wei
 latent distances. A graph may be disconnected: `connectivity` tells.
 """
 
-import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
-import igraph
 import numpy as np
 import scipy.sparse
 from jaxtyping import Int, Real
@@ -27,8 +25,6 @@ Weight = Literal["latent"]
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
 _SAVED = ("indptr", "indices", "weights", "k", "description")
-
-_engines: weakref.WeakKeyDictionary[LatentGraph, igraph.Graph] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,20 +220,6 @@ def load_graph(path: Path, *, stamp: str) -> LatentGraph:
     arrays = cache.load(path, stamp=stamp, names=_SAVED)
     scalars = {"k": int(arrays.pop("k")), "description": str(arrays.pop("description"))}
     return csr.check(LatentGraph(**arrays, **scalars), origin=str(path))
-
-
-def engine(graph: LatentGraph) -> igraph.Graph:
-    """Return the same graph for igraph, its edge weights as the attribute `weight`.
-
-    It is made at the first call and kept as long as `graph` lives.
-    """
-    if graph not in _engines:
-        ends, weights = graph.edges()
-        # From a list: igraph takes seven times as long over an array.
-        made = igraph.Graph(graph.num_nodes, ends.tolist())
-        made.es["weight"] = weights.tolist()
-        _engines[graph] = made
-    return _engines[graph]
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:

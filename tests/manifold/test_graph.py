@@ -1,8 +1,5 @@
 """Graphs over latent codes: what is joined, with what weight, and which k is the smallest."""
 
-import gc
-import weakref
-
 import networkx as nx
 import numpy as np
 import pytest
@@ -248,15 +245,6 @@ def test_a_cache_of_something_else_is_refused(tmp_path):
     cache.save(tmp_path / "x.npz", stamp="a", codes=np.zeros(3))
     with pytest.raises(UserError, match="holds no indptr, indices, weights, k, description"):
         graph.load_graph(tmp_path / "x.npz", stamp="a")
-
-
-def test_the_engine_is_made_once_and_dies_with_its_graph():
-    made = graph.smallest_connecting(np.arange(5.0)[:, None])
-    assert graph.engine(made) is graph.engine(made)
-    engine = weakref.ref(graph.engine(made))
-    del made
-    gc.collect()
-    assert engine() is None
 
 
 def test_attached_points_are_joined_to_their_nearest_and_nothing_else_changes():

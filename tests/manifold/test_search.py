@@ -1,5 +1,8 @@
 """Shortest paths against SciPy, networkx and graphs whose answer is known."""
 
+import gc
+import weakref
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -75,10 +78,19 @@ def test_many_pairs_take_one_search_a_source(swiss_roll, monkeypatch):
             calls.append(source)
             return real.get_shortest_paths(source, **options)
 
-    real = graph.engine(swiss_roll)
-    monkeypatch.setattr(graph, "engine", lambda _: Counting())
+    real = search.engine(swiss_roll)
+    monkeypatch.setattr(search, "engine", lambda _: Counting())
     search.shortest_paths(swiss_roll, [(5, 9), (7, 300), (5, 5), (5, 44)])
     assert calls == [5, 7]
+
+
+def test_the_engine_is_made_once_and_dies_with_its_graph():
+    made = graph.smallest_connecting(np.arange(5.0)[:, None])
+    assert search.engine(made) is search.engine(made)
+    engine = weakref.ref(search.engine(made))
+    del made
+    gc.collect()
+    assert engine() is None
 
 
 def test_no_pairs_give_no_paths(swiss_roll):
