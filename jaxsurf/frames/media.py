@@ -33,22 +33,6 @@ GAP = 2
 Picture = UInt8[np.ndarray, "height width channel"]
 
 
-def write_animation(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
-    """Write an animation in the format that the suffix of `path` names.
-
-    Args:
-        path: where to; must end in `.gif`.
-        frames: at least one frame.
-        frame_ms: how long each frame is shown, in milliseconds.
-
-    Raises:
-        UserError: the suffix is not `.gif`, frames are too short, or the file can't be written.
-    """
-    if path.suffix.lower() != ".gif":
-        raise UserError(f"animations can't be written as {path.suffix!r} yet", cure="choose .gif")
-    write_gif(path, frames, frame_ms=frame_ms)
-
-
 def write_gif(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
     """Write an endlessly repeated GIF.
 

@@ -8,7 +8,7 @@ SciPy about structure hands it ones for weights.
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse
@@ -119,21 +119,6 @@ def from_edges(
         k=k,
         description=description,
     )
-
-
-def with_weights(graph: LatentGraph, weights: Float[np.ndarray, "edge"]) -> LatentGraph:
-    """Return the same graph with other weights.
-
-    Args:
-        graph: gives the edges.
-        weights: one for each edge, in the order of `graph.edges()`.
-
-    Raises:
-        UserError: a weight is negative or not finite, or their number is wrong.
-    """
-    ends, _ = graph.edges()
-    new = from_edges(ends, weights, num_nodes=graph.num_nodes)
-    return replace(graph, weights=new.weights)
 
 
 def check(graph: LatentGraph, *, origin: str) -> LatentGraph:

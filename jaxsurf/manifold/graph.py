@@ -3,7 +3,7 @@
 Three kinds of graph: `smallest`, the k-NN graph of the smallest k that connects all points (the
 reference's choice); `knn`, the k-NN graph of a given k; `radius`, all pairs within a distance. A
 k-NN graph joins two points when either is among the k nearest of the other. Weights are Euclidean
-latent distances. A graph may be disconnected: `connectivity` tells.
+latent distances. A graph may be disconnected: its `components` tell.
 """
 
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from typing import Literal, get_args
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Int, Real
+from jaxtyping import Real
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
@@ -55,21 +55,6 @@ class GraphConfig:
                 f"graph.radius is {self.radius}",
                 cure="give a finite number above 0 with graph.kind=radius",
             )
-
-
-@dataclass(frozen=True, eq=False)
-class Connectivity:
-    """How a graph falls apart."""
-
-    sizes: Int[np.ndarray, "component"]
-    """Nodes in each component, largest first; one entry for a connected graph."""
-    isolated: Int[np.ndarray, "isolated"]
-    """Nodes without any edge."""
-
-    @property
-    def num_components(self) -> int:
-        """The number of components."""
-        return len(self.sizes)
 
 
 def build(codes: Real[np.ndarray, "point latent"], config: GraphConfig) -> LatentGraph:
@@ -187,12 +172,6 @@ def attach(
         k=graph.k,
         description=f"{graph.description}, and {len(added)} more joined to their nearest {k}",
     )
-
-
-def connectivity(graph: LatentGraph) -> Connectivity:
-    """Report how many components a graph has, how large they are, and which nodes stand alone."""
-    sizes = np.sort(np.bincount(graph.components))[::-1]
-    return Connectivity(sizes=sizes, isolated=np.flatnonzero(np.diff(graph.indptr) == 0))
 
 
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:

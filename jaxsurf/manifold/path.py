@@ -85,28 +85,6 @@ def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) ->
     return LatentPath(way)
 
 
-def straight(
-    source: Real[np.ndarray, "latent"], target: Real[np.ndarray, "latent"], *, frames: int
-) -> LatentPath:
-    """Return the straight path between two codes at constant speed: linear interpolation.
-
-    Args:
-        source: the first code.
-        target: the last code.
-        frames: the number of frames, 2 or more.
-
-    Raises:
-        UserError: `frames` is below 2, a code is not finite, or their dimensions differ.
-    """
-    source, target = np.asarray(source), np.asarray(target)
-    if source.shape != target.shape:
-        raise UserError(
-            f"the ends have shapes {source.shape} and {target.shape}",
-            cure="give two codes of one model",
-        )
-    return constant_speed(np.stack([source, target]), frames=frames)
-
-
 def _between(
     corners: Float[np.ndarray, "corner latent"],
     piece: Int[np.ndarray, "frame"],

@@ -77,8 +77,8 @@ def test_the_ends_are_exact_though_their_distance_underflows():
     assert path.constant_speed(corners, frames=3).points[[0, -1]].tolist() == corners.tolist()
 
 
-def test_straight_is_linear_interpolation():
-    points = path.straight(np.float32([1, 2]), np.float32([5, -6]), frames=5).points
+def test_constant_speed_between_two_points_is_linear_interpolation():
+    points = path.constant_speed(np.float32([[1, 2], [5, -6]]), frames=5).points
     np.testing.assert_allclose(points, [[1, 2], [2, 0], [3, -2], [4, -4], [5, -6]], rtol=1e-15)
 
 
@@ -100,7 +100,6 @@ def test_paths_are_float64_whatever_goes_in():
         (lambda: path.constant_speed(CORNERS, frames=1), "frames is 1"),
         (lambda: path.constant_speed(CORNERS[:0], frames=3), "path points have shape"),
         (lambda: path.per_edge(np.array([[0.0], [np.nan]]), points_per_edge=2), "first in row 1"),
-        (lambda: path.straight(np.zeros(2), np.zeros(3), frames=2), r"shapes \(2,\) and \(3,\)"),
     ],
 )
 def test_paths_refuse(call, message):
