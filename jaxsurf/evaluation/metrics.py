@@ -7,6 +7,7 @@ returns one value per example and the caller reduces; each name says its scale: 
 
 import functools
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from jaxtyping import Array, Float, Int, UInt8, UInt32
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import batches
+from jaxsurf.images import batches, pixels
 
 Images = UInt8[np.ndarray, "image height width channel"]
 Values = Float[np.ndarray, "frame"]
@@ -48,15 +49,27 @@ def psnr_db(
     images: Float[np.ndarray, "image height width channel"],
     references: Float[np.ndarray, "image height width channel"],
 ) -> Float[np.ndarray, "image"]:
-    """Return the peak signal-to-noise ratio of each image in dB, for a peak of 1.
+    """Return the peak signal-to-noise ratio of each image by itself in dB, for a peak of 1.
 
-    10 log10(1 / mse); equal images have an infinite one.
+    10 log10(1 / mse); equal images have an infinite one. The mean over images is not the ratio of
+    their mean error: for that there is `psnr_of_mse`.
 
     Raises:
         ValueError: the shapes differ.
     """
     with np.errstate(divide="ignore"):
         return -10.0 * np.log10(mse(images, references))
+
+
+def psnr_of_mse(mse: float) -> float:
+    """Return the peak signal-to-noise ratio in dB of a mean squared error, for a peak of 1.
+
+    10 log10(1 / mse); infinite where the error is 0.
+
+    Args:
+        mse: on [0, 1], of one image or the mean over many.
+    """
+    return -10.0 * float(np.log10(mse)) if mse else math.inf
 
 
 def interpolation_mse(frames: Frames, images: Images) -> Values:
@@ -103,7 +116,7 @@ def step_sizes(frames: Frames) -> Float[np.ndarray, "step"]:
     """Return how much each frame differs from the one before: root mean square, on [0, 1]."""
     return np.array(
         [
-            np.sqrt(np.square(after.astype(np.float64) - before).mean()) / 255.0
+            np.sqrt(np.square(after.astype(np.float64) - before).mean()) / pixels.PEAK
             for before, after in itertools.pairwise(frames)
         ]
     )

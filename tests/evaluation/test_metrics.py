@@ -97,6 +97,14 @@ def test_psnr_of_a_tenth_is_20_db_and_of_equal_images_infinite():
     np.testing.assert_allclose(metrics.psnr_db(images, references), [20.0, np.inf])
 
 
+def test_psnr_of_a_mean_error_follows_the_formula():
+    assert metrics.psnr_of_mse(0.01) == pytest.approx(20.0, rel=1e-12)
+    assert metrics.psnr_of_mse(0.0) == np.inf
+    images, references = pictures(1, seed=1) / 255.0, pictures(1, seed=2) / 255.0
+    alone = float(metrics.mse(images, references)[0])
+    assert metrics.psnr_of_mse(alone) == pytest.approx(metrics.psnr_db(images, references)[0])
+
+
 def test_mse_of_different_shapes_is_a_defect():
     with pytest.raises(ValueError, match="differ in shape"):
         metrics.mse(np.zeros((2, 5, 7, 3)), np.zeros((2, 7, 5, 3)))
