@@ -65,7 +65,7 @@ OWNERS = {
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
     "matplotlib": {"viewing/figures"},
     "imageio": {"frames/media"},
-    "absl": {"images/cache", "pipeline/command"},
+    "absl": {"pipeline/command"},
     "ml_collections": {"pipeline/command"},
 }
 

@@ -4,16 +4,18 @@ A cached file is bound to whatever it was made of; when that changes, it is made
 cannot be written costs time, never a run: it is only warned of.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from absl import logging
 from jaxtyping import UInt8
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
+
+_log = logging.getLogger(__name__)
 
 
 def default_folder() -> Path:
@@ -45,7 +47,7 @@ def remembered(
     try:
         workdir.write_arrays(path, images=images, made_of=made_of)
     except UserError as error:
-        logging.warning("the images are not cached: %s", error)
+        _log.warning("the images are not cached: %s", error)
     return images
 
 
@@ -54,9 +56,9 @@ def _read(path: Path, made_of: str) -> UInt8[np.ndarray, "image height width 3"]
     try:
         arrays = workdir.read_arrays(path)
     except UserError as error:
-        logging.info("no cached images: %s", error)
+        _log.debug("no cached images: %s", error)
         return None
     if set(arrays) != {"images", "made_of"} or str(arrays["made_of"]) != made_of:
-        logging.info("%s is stale and is made again", path)
+        _log.debug("%s is stale and is made again", path)
         return None
     return arrays["images"]

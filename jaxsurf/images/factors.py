@@ -111,7 +111,9 @@ def undecided(name: str, size: int) -> UserError:
 
 
 def whole(value: object) -> int:
-    """Return a whole number as int, and -1, which no factor takes, for anything else."""
+    """Return a whole number as int, 2.0 as well as 2; -1, which no factor takes, for others."""
+    if isinstance(value, float | np.floating) and value.is_integer():
+        return int(value)
     return operator.index(value) if isinstance(value, SupportsIndex) else -1
 
 

@@ -51,8 +51,16 @@ def test_grid_keeps_c_order_whatever_the_order_of_free_names():
     ("fixed", "free", "message"),
     [
         ({"colour": 1}, (), "no factor is called 'colour'"),
-        (arm.DEFAULT_FIXED, ("horizontal_axis",), "vertical_axis is neither"),
-        (arm.DEFAULT_FIXED, (*arm.DEFAULT_FREE, "object_size"), "object_size is both"),
+        (
+            arm.DEFAULT_FIXED,
+            ("horizontal_axis",),
+            "vertical_axis takes 40 values, but the slice neither",
+        ),
+        (
+            arm.DEFAULT_FIXED,
+            (*arm.DEFAULT_FREE, "object_size"),
+            "object_size is both fixed and free",
+        ),
         ({**arm.DEFAULT_FIXED, "object_size": 2}, arm.DEFAULT_FREE, "object_size is 2"),
     ],
 )

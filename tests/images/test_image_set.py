@@ -51,6 +51,11 @@ def test_values_have_names(label):
     assert np.array_equal(GRID.indices({"tint": label}, ["turn"]), np.arange(5, 10))
 
 
+@pytest.mark.parametrize("value", [1.0, np.float32(1), np.int64(1)])
+def test_whole_values_may_be_of_any_number_type(value):
+    assert np.array_equal(GRID.indices({"tint": value}, ["turn"]), np.arange(5, 10))
+
+
 @pytest.mark.parametrize(
     ("fixed", "free", "words"),
     [
@@ -59,6 +64,9 @@ def test_values_have_names(label):
         ({"tint": 3}, ["turn"], "tint has no value 3; choose from 0..2 or red, sea green, blue"),
         ({"tint": -1}, ["turn"], "tint has no value -1"),
         ({"tint": 0.5}, ["turn"], "tint has no value 0.5"),
+        ({"tint": 3.0}, ["turn"], "tint has no value 3.0"),
+        ({"tint": np.nan}, ["turn"], "tint has no value nan"),
+        ({"tint": np.inf}, ["turn"], "tint has no value inf"),
         ({"tint": "pink"}, ["turn"], "tint has no value 'pink'"),
         ({"turn": "left"}, ["tint"], "turn has no value 'left'; choose from 0..4$"),
         ({"tint": 1}, [], "turn takes 5 values, but the slice neither fixes it nor sets it free"),

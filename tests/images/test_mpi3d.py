@@ -8,7 +8,6 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from absl import logging
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import prepared
@@ -132,14 +131,12 @@ def test_damaged_cache_is_made_again(full, tmp_path):
     assert again.fingerprint == first.fingerprint
 
 
-def test_unwritable_cache_is_only_warned_of(full, tmp_path, monkeypatch):
-    warnings = []
-    monkeypatch.setattr(logging, "warning", lambda text, *args: warnings.append(text % args))
+def test_unwritable_cache_is_only_warned_of(full, tmp_path, caplog):
     (tmp_path / "file").touch()
     images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path / "file", **SLICE)
     assert len(images) == 40
-    assert len(warnings) == 1
-    assert "the images are not cached" in warnings[0]
+    [warning] = caplog.messages
+    assert warning.startswith("the images are not cached")
 
 
 def test_default_cache_follows_xdg(full, tmp_path, monkeypatch):

@@ -74,7 +74,10 @@ def test_arm_is_drawn_once(tmp_path, monkeypatch):
     [
         ({"fixed": {"colour": 1}, "free": []}, "no factor is called 'colour'"),
         ({"fixed": {"object_color": "pink"}, "free": []}, "object_color has no value 'pink'"),
-        ({"fixed": {"object_color": 1}, "free": []}, "neither fixed nor free"),
+        (
+            {"fixed": {"object_color": 1}, "free": []},
+            "object_shape takes 6 values, but the slice neither",
+        ),
         ({"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
     ],
 )

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
+from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, check_names, undecided
 
 FACTOR_NAMES = MPI3D.names
 FACTOR_SIZES = MPI3D.sizes
@@ -34,13 +34,10 @@ def grid(
     """
     fixed = DEFAULT_FIXED if fixed is None else fixed
     free = DEFAULT_FREE if free is None else free
-    for name in (*fixed, *free):
-        if name not in FACTOR_NAMES:
-            raise UserError(f"no factor is called {name!r}", cure=f"use {', '.join(FACTOR_NAMES)}")
-    for name in FACTOR_NAMES:
-        if (name in fixed) == (name in free):
-            state = "both fixed and free" if name in fixed else "neither fixed nor free"
-            raise UserError(f"factor {name} is {state}", cure="name it in exactly one of the two")
+    check_names(FACTOR_NAMES, fixed, free)
+    for name, size in zip(FACTOR_NAMES, FACTOR_SIZES, strict=True):
+        if name not in fixed and name not in free:
+            raise undecided(name, size)
     values = [
         np.arange(size) if name in free else np.array([fixed[name]])
         for name, size in zip(FACTOR_NAMES, FACTOR_SIZES, strict=True)
