@@ -91,9 +91,7 @@ def place(dotted):
     return list(ROOMS).index(room), module
 
 
-MODULES = sorted(
-    path for path in PACKAGE.rglob("*.py") if path.parent != PACKAGE or path.stem in ROOMS[""]
-)
+MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
 def own_place(path):
