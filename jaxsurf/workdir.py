@@ -125,20 +125,29 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     worn = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(fresh, ignore_errors=True)  # process numbers come again, in containers soon
+    _bring_back(worn, folder)
     try:
         fresh.mkdir(parents=True)
         yield fresh
         if folder.exists():
             folder.rename(worn)
         fresh.rename(folder)
+        shutil.rmtree(worn, ignore_errors=True)
     except OSError as error:
         raise UserError(
             f"cannot write {folder}: {error.strerror or error}",
             cure="free some space or choose another place",
         ) from error
     finally:
-        for leftover in (fresh, worn):
-            shutil.rmtree(leftover, ignore_errors=True)
+        shutil.rmtree(fresh, ignore_errors=True)
+        _bring_back(worn, folder)
+
+
+def _bring_back(worn: Path, folder: Path) -> None:
+    """Undo the first of two renamings if the second was never made."""
+    if worn.exists() and not folder.exists():
+        worn.rename(folder)
+    shutil.rmtree(worn, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

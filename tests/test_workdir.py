@@ -141,3 +141,21 @@ def test_fingerprints_tell_dtype_shape_content_and_order_apart():
 def test_a_fingerprint_stays_what_it_was():
     # Changing it makes every cache and every working directory stale.
     assert workdir.fingerprint(np.arange(6, dtype=np.uint8), "text") == "de06f9c9717b94f5"
+
+
+def test_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    (folder / "path.json").write_text("old")
+    rename = Path.rename
+
+    def full(self, target):
+        if target == folder and not self.name.endswith(".old"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(UserError, match="No space left"), workdir.replacing_folder(folder) as fresh:
+        (fresh / "path.json").write_text("new")
+    assert (folder / "path.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["pair"]

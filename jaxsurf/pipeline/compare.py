@@ -129,10 +129,11 @@ def _folder(config: RunConfig, root: Path, *, suffix: str = "") -> Path:
 def _fitted(config: RunConfig, root: Path, budget_s: float) -> RunConfig:
     """Return the configuration with as many epochs as fit into a time, at least one."""
     existing = WorkDir(_folder(config, root))
-    if existing.config.exists():
+    if existing.begun:
         return trained.read_config(existing)[0]
     probe = dataclasses.replace(
-        config, training=dataclasses.replace(config.training, num_epochs=PROBE_EPOCHS)
+        config,
+        training=dataclasses.replace(config.training, num_epochs=PROBE_EPOCHS, log_every=1),
     )
     folder = _folder(config, root, suffix="-probe")
     _train(probe, folder)
@@ -146,9 +147,9 @@ def _fitted(config: RunConfig, root: Path, budget_s: float) -> RunConfig:
 
 
 def _epoch_s(lines: Sequence[dict[str, float]]) -> float:
-    """Return the seconds of an epoch without compilation: the last line's pace."""
-    last, before = lines[-1], lines[-2]
-    return (last["elapsed_s"] - before["elapsed_s"]) / (last["epoch"] - before["epoch"])
+    """Return the seconds of an epoch without compilation: the pace after the first line."""
+    last, first = lines[-1], lines[0]
+    return (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
 
 
 def _train(config: RunConfig, folder: Path) -> bool:

@@ -11,14 +11,16 @@ from jaxtyping import Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import pairs as many
-from jaxsurf.evaluation import reconstruction
+from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
 from jaxsurf.manifold import search
+from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import LatentPath
+from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline import trained
 from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.workdir import write_json, write_text
@@ -26,6 +28,8 @@ from jaxsurf.workdir import write_json, write_text
 # True in-between images are drawn, which takes longer than decoding; the mean over a path's frames
 # hardly depends on how many of them it is taken.
 TRUE_FRAMES = 16
+# Pairs that are animated and scored together: some 100 MB of frames a method at 64 x 64.
+BLOCK = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,7 @@ class EvaluateConfig:
 
     Attributes:
         num_pairs: how many random pairs.
-        methods: which interpolations.
+        methods: which interpolations; `linear`, the baseline, is scored in any case.
         timing: how many frames.
         graph: another graph than the run's own.
         seed: of pairs and intervals.
@@ -97,6 +101,33 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
     paths = search.shortest_paths(built, [(int(a), int(b)) for a, b in chosen])
+    blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]
+    parts = [_score_block(run, config, latents, paths[each], chosen[each]) for each in blocks]
+    scores = {
+        method: {name: np.concatenate([part[method][name] for part in parts]) for name in values}
+        for method, values in parts[0].items()
+    }
+    mean = float(reconstruction.mse(run.model, run.images.images).mean())
+    summary = many.summarise(
+        scores,
+        reconstruction={"mse": mean, "psnr_db": metrics.psnr_of_mse(mean)},
+        seed=config.seed,
+    )
+    summary |= {"graph": built.description, "checkpoint": run.step}
+    summary |= {"data": {"name": run.images.name, "fingerprint": run.images.fingerprint}}
+    write_json(run.workdir.evaluation, summary)
+    write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))
+    return Evaluation(summary)
+
+
+def _score_block(
+    run: TrainedRun,
+    config: EvaluateConfig,
+    latents: Latents,
+    paths: Sequence[NodePath],
+    chosen: Int[np.ndarray, "pair 2"],
+) -> dict[str, many.Scores]:
+    """Return the scores of a few pairs by method, the baseline's always among them."""
     routes = [
         Route(
             codes=latents.codes[path.nodes],
@@ -104,29 +135,18 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
         )
         for path in paths
     ]
-    made = animate.animate(run.model, routes, methods=config.methods, timing=config.timing)
+    methods = tuple(dict.fromkeys((*config.methods, many.BASELINE)))
+    made = animate.animate(run.model, routes, methods=methods, timing=config.timing)
     scores = {
         method: many.score(
             [animations[method].frames for animations in made],
             run.images.images,
             paths=_paths([animations[method] for animations in made]),
         )
-        for method in config.methods
+        for method in methods
     }
     floor = _true_frames(run, chosen)
-    if floor:
-        scores[many.FLOOR] = many.score(floor, run.images.images)
-    errors = reconstruction.mse(run.model, run.images.images)
-    mean = float(errors.mean())
-    summary = many.summarise(
-        scores,
-        reconstruction={"mse": mean, "psnr_db": -10 * float(np.log10(mean))},
-        seed=config.seed,
-    )
-    summary |= {"graph": built.description, "checkpoint": run.step}
-    write_json(run.workdir.evaluation, summary)
-    write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))
-    return Evaluation(summary)
+    return scores | ({many.FLOOR: many.score(floor, run.images.images)} if floor else {})
 
 
 def _paths(animations: Sequence[Animation]) -> list[LatentPath] | None:

@@ -42,7 +42,7 @@ def write(run: TrainedRun) -> Path:
         summary=_summary(run),
         settings=json.dumps(configuration.to_dict(run.config), indent=2),
         curve=_curve(run.workdir.metrics),
-        evaluation=_evaluation(run.workdir),
+        evaluation=_evaluation(run),
         pairs=[_pair(run, path) for path in _described(run.workdir)],
     )
     report.write(run.workdir.report, page)
@@ -99,17 +99,19 @@ def _losses(
     }
 
 
-def _evaluation(workdir: WorkDir) -> Evaluation | None:
+def _evaluation(run: TrainedRun) -> Evaluation | None:
     """Return the scores of many pairs; None if there was no evaluation.
 
     Raises:
         UserError: `evaluation.json` is damaged.
     """
+    workdir = run.workdir
     if not workdir.evaluation.exists():
         return None
     saved = read_json(workdir.evaluation)
     try:
         return Evaluation(
+            stale=_stale(run, saved),
             num_pairs=int(saved["num_pairs"]),
             psnr_db=float(saved["reconstruction"]["psnr_db"]),
             scores=[
@@ -179,12 +181,12 @@ def _animated(folder: Path, method: str, facts: dict[str, Any]) -> Animated:
 
 
 def _stale(run: TrainedRun, saved: dict[str, Any]) -> str:
-    """Return what an animation was made with, if it is not this run as it is now."""
+    """Return what a result was made with, if it is not this run as it is now."""
     if saved["checkpoint"] == run.step and saved["data"]["fingerprint"] == run.images.fingerprint:
         return ""
     return (
         f"Made with checkpoint {saved['checkpoint']}, but the run is at {run.step} now: "
-        "animate the pair again."
+        "make it again."
     )
 
 

@@ -49,8 +49,8 @@ class _Road:
     plan: loop.Plan
     schedule: Schedule
     advance: Callable
+    feed: feed.Feed
     blank: TrainState
-    shardings: sharding.Shardings
 
 
 def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True) -> TrainedRun:
@@ -172,8 +172,8 @@ def _pave(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Road:
         advance=step.make_advance(
             update, batch_size=config.training.batch_size, shardings=shardings
         ),
+        feed=feed.make_feed(images.images, order_key=streams.order, plan=plan, shardings=shardings),
         blank=jax.device_put(step.init_state(model, optimizer), shardings.replicated),
-        shardings=shardings,
     )
 
 
@@ -198,7 +198,7 @@ def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
             state = loop.run(
                 state,
                 advance=road.advance,
-                feed=_make_feed(road),
+                feed=road.feed,
                 plan=road.plan,
                 hooks=[log, saver, bar, stop],
             )
@@ -209,15 +209,6 @@ def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
         bar.close()
         journal.close()
     return state
-
-
-def _make_feed(road: _Road) -> feed.Feed:
-    return feed.make_feed(
-        road.images.images,
-        order_key=step.make_streams(road.config.training.seed).order,
-        plan=road.plan,
-        shardings=road.shardings,
-    )
 
 
 def _make_log(road: _Road, journal: Journal, *, first_step: int, saved: dict[str, Any]) -> LossLog:

@@ -6,6 +6,7 @@ clipped. Source: Vincent et al., "Extracting and Composing Robust Features with 
 Autoencoders", 2008, and the report's authors' code for what `normal` and `white` do.
 """
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -34,7 +35,7 @@ class CorruptionConfig:
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UserError(f"corruption.kind is {self.kind!r}", cure=f"choose one of {KINDS}")
-        if not self.strength >= 0 or (self.kind == "white" and self.strength > 1):
+        if not 0 <= self.strength < math.inf or (self.kind == "white" and self.strength > 1):
             raise UserError(
                 f"corruption.strength is {self.strength}",
                 cure="choose a number >= 0, and for 'white' a share <= 1",

@@ -19,7 +19,8 @@ from jaxsurf.training.step import epoch_order
 # Of a device's memory the images may take this share; model, activations and XLA take the rest.
 IMAGES_SHARE = 0.5
 
-Portion = tuple[UInt8[Array, "image height width channel"], Int[Array, "slot"], int]
+Order = Int[Array, "slot"]
+Portion = tuple[UInt8[Array, "image height width channel"], Order, int]
 Feed = Callable[[int, int, int], Portion]
 
 
@@ -63,11 +64,11 @@ def _room_bytes() -> float:
     return IMAGES_SHARE * stats.get("bytes_limit", float("inf"))
 
 
-def _last_order(order_key: Key[Array, ""], plan: Plan) -> Callable[[int], Int[Array, "slot"]]:
+def _last_order(order_key: Key[Array, ""], plan: Plan) -> Callable[[int], Order]:
     """Return what gives an epoch's order, computed once an epoch."""
-    latest: dict[int, Int[Array, slot]] = {}
+    latest: dict[int, Array] = {}
 
-    def order_of(epoch: int) -> Int[Array, "slot"]:
+    def order_of(epoch: int) -> Order:
         if epoch not in latest:
             latest.clear()
             latest[epoch] = epoch_order(

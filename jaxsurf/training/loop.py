@@ -47,7 +47,7 @@ class TrainingConfig:
         for name in ("num_epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"training.{name} is {getattr(self, name)}, but must be at least 1")
-        if self.steps_per_call < 0 or self.save_every_s < 0 or self.seed < 0:
+        if self.steps_per_call < 0 or not self.save_every_s >= 0 or self.seed < 0:
             raise UserError("training.steps_per_call, save_every_s and seed must not be negative")
 
 

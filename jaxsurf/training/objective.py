@@ -5,6 +5,7 @@ error over all values, pixels in [0, 1]; a weight of 4 equals a weight of 1 on t
 range [-1, 1].
 """
 
+import math
 from dataclasses import dataclass
 
 import jax.numpy as jnp
@@ -32,8 +33,8 @@ class ObjectiveConfig:
                 "yet",
                 cure="set it to 0",
             )
-        if not self.mse > 0:
-            raise UserError(f"objective.mse is {self.mse}, but must be above 0")
+        if not 0 < self.mse < math.inf:
+            raise UserError(f"objective.mse is {self.mse}, but must be above 0 and finite")
 
 
 def mse(

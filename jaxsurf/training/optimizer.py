@@ -6,6 +6,7 @@ gradient before the moments are taken, and whose learning rate falls tenfold eve
 (torch's StepLR).
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,9 +45,11 @@ class OptimizerConfig:
             raise UserError(
                 f"optimizer.name is {self.name!r}", cure="choose 'adamw' or 'reference'"
             )
-        if not (self.learning_rate > 0 and self.weight_decay >= 0 and self.clip_norm > 0):
+        numbers = (self.learning_rate, self.weight_decay, self.clip_norm)
+        if not all(map(math.isfinite, numbers)) or min(numbers) < 0 or 0 in numbers[::2]:
             raise UserError(
-                "optimizer.learning_rate and clip_norm must be above 0, weight_decay at least 0"
+                "optimizer.learning_rate and clip_norm must be above 0, weight_decay at least 0, "
+                "and all of them finite"
             )
         if not 0 <= self.warmup_share < 1 or self.step_epochs < 1:
             raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")

@@ -48,8 +48,9 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores of many pairs."""
+    """Scores of many pairs; `stale` says why they no longer fit the run, empty if they do."""
 
+    stale: str
     num_pairs: int
     psnr_db: float
     scores: Sequence[Score]
@@ -151,9 +152,11 @@ def _evaluation(page: Page) -> str:
         return _missing(page, "Random pairs were not scored yet.", "evaluate", "--num_pairs=100")
     head = ["method", "interpolation_mse", "95 % interval", "of linear's", "better than linear in"]
     rows = [_score_row(score) for score in found.scores]
+    warning = f'<p class="warning">{text(found.stale)}</p>' if found.stale else ""
     return panel(
-        f"<p>Mean interpolation_mse over {found.num_pairs:,} random pairs. The model reconstructs "
-        f"the images at {found.psnr_db:.1f} dB.</p>{markup.table('Scores', head, rows)}"
+        f"{warning}<p>Mean interpolation_mse over {found.num_pairs:,} random pairs. The model "
+        f"reconstructs the images at {found.psnr_db:.1f} dB.</p>"
+        f"{markup.table('Scores', head, rows)}"
         f'<p class="quiet">{METRIC} The floor is what a perfect interpolation scores.</p>'
     )
 

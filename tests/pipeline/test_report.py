@@ -55,6 +55,8 @@ def evaluate(run, **changes):
         "reconstruction": {"mse": 0.001, "psnr_db": 30.0},
         "methods": {"linear": score, "surfing": score},
         "versus": {"surfing": versus},
+        "checkpoint": run.step,
+        "data": {"fingerprint": run.images.fingerprint},
     }
     write_json(run.workdir.evaluation, saved | changes)
 
@@ -155,3 +157,10 @@ def test_a_folder_that_was_not_finished_is_left_out(run):
     folder = animate(run)
     (folder / "path.json").unlink()
     assert "No pair was animated yet" in page(run)
+
+
+def test_scores_of_an_older_checkpoint_are_told_apart(run):
+    evaluate(run)
+    assert "Made with checkpoint" not in page(run)
+    evaluate(run, checkpoint=5)
+    assert "Made with checkpoint 5, but the run is at 7 now" in page(run)

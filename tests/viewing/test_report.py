@@ -66,6 +66,7 @@ def page(pictures):
         settings='{"seed": 5}',
         curve=png,
         evaluation=Evaluation(
+            stale="",
             num_pairs=97,
             psnr_db=31.26,
             scores=[
