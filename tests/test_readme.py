@@ -43,3 +43,11 @@ def test_every_command_and_config_named_exists():
     assert {path.stem for path in (root / "launch").glob("*.py")} == set(
         re.findall(r"^\| `launch/(\w+)\.py", README, flags=re.MULTILINE)
     )
+
+
+def test_every_picture_shown_exists():
+    root = Path(__file__).parents[1]
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
+    assert pictures
+    for name in pictures:
+        assert (root / name).is_file(), name

@@ -52,7 +52,7 @@ def define_config(name: str = "config", default: str | None = None) -> Callable[
     holder = config_flags.DEFINE_config_file(
         name, default, f"File with the settings; --{name}.section.name=value changes one."
     )
-    flags.declare_key_flag("config")
+    flags.declare_key_flag(name)
     return lambda: _typed(holder.value)
 
 
@@ -193,7 +193,7 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
         sys.stderr.write("stopped; what was finished is kept\n")
         return 128 + signal.SIGINT
     if result is not None:
-        sys.stdout.write(f"{result}{os.linesep}")
+        sys.stdout.write(f"{result}\n")
     return 0
 
 

@@ -112,7 +112,11 @@ def _config_file(arguments: Sequence[str]) -> Path | None:
     """Return the file that `--config=FILE[:VARIANT]` names last; None if there is none."""
     joined = "\n".join(arguments)
     found = re.findall(r"^--?config[=\n](.*)$", joined, flags=re.MULTILINE)
-    return Path(found[-1].split(":")[0]) if found else None
+    if not found:
+        return None
+    # A drive's colon is no variant's.
+    whole = Path(found[-1])
+    return whole if whole.is_file() else Path(found[-1].rpartition(":")[0] or found[-1])
 
 
 def _unknown(name: str, known: Collection[str]) -> UserError:

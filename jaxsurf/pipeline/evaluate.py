@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import pairs as many
 from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.evaluation import pairs as many
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.frames.decode import Frames
