@@ -36,7 +36,7 @@ class TrainingConfig:
         save_every_s: seconds between two checkpoints.
     """
 
-    num_epochs: int = 150
+    num_epochs: int = 200
     batch_size: int = 16
     seed: int = 0
     steps_per_call: int = 0
