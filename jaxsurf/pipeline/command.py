@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, cast, get_args
 
 import jax
@@ -181,6 +182,7 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     """Return the exit status of `main`, having written what there is to say."""
     del argv
+    signal.signal(signal.SIGTERM, _terminate)  # training has its own way to stop
     try:
         result = main()
     except UserError as error:
@@ -189,12 +191,21 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     except Interrupted as error:
         sys.stderr.write(f"{error}; the state is saved: the same command goes on from there\n")
         return 128 + error.signal
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         sys.stderr.write("stopped; what was finished is kept\n")
-        return 128 + signal.SIGINT
+        return 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: what is half done is tidied up on the way out."""
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    raise _Terminated
 
 
 def _leave(line: str) -> NoReturn:

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import complaints, configuration
+from jaxsurf.pipeline import command, complaints, configuration
+from jaxsurf.workdir import replacing_folder
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = f"--config={CONFIGS / 'tiny.py'}"
@@ -336,3 +337,19 @@ def test_settings_without_any_likeness_are_answered_with_the_choice():
     with pytest.raises(UserError, match=r"choose from model\.name, model\.latent_dim"):
         complaints.check_settings(["--config.model.qqqqqqqqq=3"], known)
     complaints.check_settings(["--config=a.py", "--config.model.name=x", "--k=3"], known)
+
+
+def test_sigterm_outside_training_leaves_nothing_half_written(tmp_path, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def killed_while_writing():
+        with replacing_folder(tmp_path / "pair") as folder:
+            (folder / "pixel.gif").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        assert command._status(killed_while_writing, []) == 143
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err == "stopped; what was finished is kept\n"
+    assert list(tmp_path.iterdir()) == []
