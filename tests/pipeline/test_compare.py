@@ -1,0 +1,54 @@
+import dataclasses
+
+import pytest
+
+from jaxsurf.pipeline import compare
+from jaxsurf.pipeline.configuration import RunConfig
+
+
+def row(**changes):
+    facts = {
+        "model": "smooth",
+        "latent_dim": 2,
+        "seed": 0,
+        "epochs": 7,
+        "training_s": 61.4,
+        "k": "4",
+        "psnr_db": 40.0,
+        "linear": 10.0,
+        "surfing": 6.0,
+        "ratio": 0.6,
+        "win_rate": 0.9,
+        "floor": None,
+        "collapsed": False,
+    }
+    return compare.Row(**facts | changes)
+
+
+def test_an_epochs_time_leaves_compilation_out():
+    # 30 s until the first line, 2 s an epoch after it.
+    lines = [{"epoch": 0.1 * n, "elapsed_s": 30 + 0.2 * (n - 1)} for n in range(1, 21)]
+    assert compare._epoch_s(lines) == pytest.approx(2.0)
+
+
+def test_medians_are_of_our_model_alone_and_by_latent_size():
+    rows = [row(seed=seed, ratio=ratio) for seed, ratio in enumerate((0.9, 0.5, 0.6))]
+    rows += [row(model="reference", ratio=0.1), row(latent_dim=3, ratio=0.3)]
+    two, three = compare._medians(rows)
+    assert "d = 2, median of 3 seeds" in two
+    assert "surfing / linear 0.60" in two
+    assert "surfing / linear 0.30" in three
+
+
+def test_a_row_has_a_cell_for_every_column_and_says_what_collapsed():
+    columns = compare.HEADER.split("\n")[0].count("|")
+    assert str(row()).count("|") == columns
+    assert str(row(collapsed=True, floor=1.5)).startswith("| smooth (collapsed) |")
+
+
+def test_members_differ_in_latent_size_and_seed_alone(tmp_path):
+    member = compare._with(RunConfig(), latent_dim=3, seed=5)
+    assert (member.model.latent_dim, member.training.seed) == (3, 5)
+    back = compare._with(member, latent_dim=2, seed=RunConfig().training.seed)
+    assert dataclasses.asdict(back) == dataclasses.asdict(RunConfig())
+    assert compare._folder(member, tmp_path).name == "smooth-d3-seed5"
