@@ -28,6 +28,7 @@ class OptimizerConfig:
         name: `adamw` or `reference`.
         learning_rate: the highest; `adamw` decays it to zero over the run.
         weight_decay: `adamw`: decoupled, on kernels alone; `reference`: L2, on everything.
+        b2: `adamw`: decay of the second moment; `reference` has torch's 0.999.
         warmup_share: `adamw`: the share of the run in which the learning rate rises from zero.
         clip_norm: `adamw`: gradients longer than this are shortened to it.
         step_epochs: `reference`: the learning rate falls tenfold every so many epochs.
@@ -36,6 +37,7 @@ class OptimizerConfig:
     name: str = "adamw"
     learning_rate: float = 2e-3
     weight_decay: float = 1e-4
+    b2: float = 0.95
     warmup_share: float = 0.05
     clip_norm: float = 1.0
     step_epochs: int = 75
@@ -51,6 +53,8 @@ class OptimizerConfig:
                 "optimizer.learning_rate and clip_norm must be above 0, weight_decay at least 0, "
                 "and all of them finite"
             )
+        if not 0 < self.b2 < 1:
+            raise UserError(f"optimizer.b2 is {self.b2}, but must be between 0 and 1")
         if not 0 <= self.warmup_share < 1 or self.step_epochs < 1:
             raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")
 
@@ -85,6 +89,7 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> Optimizer:
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
             schedule,
+            b2=config.b2,
             weight_decay=config.weight_decay,
             mask=_kernels,
         ),
