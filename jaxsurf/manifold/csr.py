@@ -59,6 +59,15 @@ class LatentGraph:
         once = self.rows < self.indices
         return np.stack([self.rows[once], self.indices[once]], axis=1), self.weights[once]
 
+    def facts(self) -> dict[str, str | int]:
+        """Return what is written down about the graph beside a result that it led to."""
+        return {
+            "description": self.description,
+            "k": self.k,
+            "nodes": self.num_nodes,
+            "edges": self.num_edges,
+        }
+
     def weights_along(self, nodes: Int[np.ndarray, "step"]) -> Float[np.ndarray, "edge"]:
         """Return the weights of the edges that a walk takes.
 

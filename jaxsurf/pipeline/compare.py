@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.pipeline import evaluate, train, trained
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
@@ -52,30 +53,32 @@ class CompareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One trained and evaluated member."""
+    """One trained and evaluated member; a collapsed one may have no graph, and no scores."""
 
     model: str
     latent_dim: int
     seed: int
     epochs: int
     training_s: float
-    k: str
     psnr_db: float
-    linear: float
-    surfing: float
-    ratio: float
-    win_rate: float
-    floor: float | None
-    collapsed: bool
+    k: int | None = None
+    linear: float | None = None
+    surfing: float | None = None
+    floor: float | None = None
+    ratio: float | None = None
+    win_rate: float | None = None
+    collapsed: bool = False
 
     def __str__(self) -> str:
-        floor = "" if self.floor is None else f"{self.floor:.2f}"
         name = f"{self.model} (collapsed)" if self.collapsed else self.model
-        return (
-            f"| {name} | {self.latent_dim} | {self.seed} | {self.epochs} | {self.training_s:.0f}"
-            f" | {self.psnr_db:.1f} | {self.k} | {self.linear:.2f} | {self.surfing:.2f} | {floor}"
-            f" | {self.ratio:.2f} | {self.win_rate:.2f} |"
-        )
+        scores = (self.linear, self.surfing, self.floor, self.ratio, self.win_rate)
+        cells = [
+            *(name, str(self.latent_dim), str(self.seed), str(self.epochs)),
+            *(f"{self.training_s:.0f}", f"{self.psnr_db:.1f}"),
+            "" if self.k is None else str(self.k),
+            *("" if score is None else f"{score:.2f}" for score in scores),
+        ]
+        return f"| {' | '.join(cells)} |"
 
 
 HEADER = (
@@ -175,20 +178,17 @@ def _member(config: RunConfig, root: Path, num_pairs: int) -> Row:
         "training_s": lines[-1]["elapsed_s"],
         "collapsed": collapsed,
     }
+    run = trained.open_run(folder)
     try:
-        result = evaluate.evaluate(trained.open_run(folder), EvaluateConfig(num_pairs=num_pairs))
+        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=num_pairs))
     except UserError as error:
         if not collapsed:
             raise
-        _log.warning("%s can't be evaluated: %s", folder.name, error)
-        return Row(**shared, **_NOTHING)
+        _log.warning("%s has no scores: %s", folder.name, error)
+        mean = float(reconstruction.mse(run.model, run.images.images).mean())
+        return Row(**shared, psnr_db=metrics.psnr_of_mse(mean))
     _log.info("%s", result)
     return Row(**shared, **_scores(result.content))
-
-
-_NOTHING: dict[str, Any] = {
-    name: float("nan") for name in ("psnr_db", "linear", "surfing", "ratio", "win_rate")
-} | {"k": "none", "floor": None}
 
 
 def _scores(content: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +199,7 @@ def _scores(content: dict[str, Any]) -> dict[str, Any]:
     versus = content["versus"]["surfing"]["interpolation_mse"]
     return {
         "psnr_db": content["reconstruction"]["psnr_db"],
-        "k": content["graph"],
+        "k": content["graph"]["k"] or None,
         "linear": methods["linear"],
         "surfing": methods["surfing"],
         "ratio": versus["ratio"],
@@ -209,14 +209,20 @@ def _scores(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _medians(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each latent size on our model's median over seeds."""
+    """Return a sentence for each latent size on our model's medians over the seeds with scores."""
     lines = []
     for latent_dim in sorted({row.latent_dim for row in rows}):
-        mine = [row for row in rows if row.latent_dim == latent_dim and row.model == "smooth"]
-        lines.append(
-            f"d = {latent_dim}, median of {len(mine)} seeds: PSNR"
-            f" {np.median([row.psnr_db for row in mine]):.1f} dB, surfing / linear"
-            f" {np.median([row.ratio for row in mine]):.2f}, win rate"
-            f" {np.median([row.win_rate for row in mine]):.2f}"
-        )
+        mine = [
+            row
+            for row in rows
+            if row.latent_dim == latent_dim and row.model == "smooth" and row.ratio is not None
+        ]
+        if mine:
+            psnr_db, ratio, win_rate = np.median(
+                [(row.psnr_db, row.ratio, row.win_rate) for row in mine], axis=0
+            )
+            lines.append(
+                f"d = {latent_dim}, medians of {len(mine)} seeds: PSNR {psnr_db:.1f} dB, surfing /"
+                f" linear {ratio:.2f}, win rate {win_rate:.2f}"
+            )
     return lines

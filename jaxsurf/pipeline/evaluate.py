@@ -65,7 +65,7 @@ class Evaluation:
     def __str__(self) -> str:
         lines = [
             f"reconstruction {self.content['reconstruction']['psnr_db']:.1f} dB;"
-            f" {self.content['graph']}",
+            f" {self.content['graph']['description']}",
             f"interpolation_mse over {self.content['num_pairs']} random pairs, smaller is better:",
         ]
         for method, scores in self.content["methods"].items():
@@ -113,7 +113,7 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
         reconstruction={"mse": mean, "psnr_db": metrics.psnr_of_mse(mean)},
         seed=config.seed,
     )
-    summary |= {"graph": built.description, "checkpoint": run.step}
+    summary |= {"graph": built.facts(), "checkpoint": run.step}
     summary |= {"data": {"name": run.images.name, "fingerprint": run.images.fingerprint}}
     write_json(run.workdir.evaluation, summary)
     write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))

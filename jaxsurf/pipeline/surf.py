@@ -134,12 +134,7 @@ def _describe(
         "nodes": path.nodes.tolist(),
         "length": path.length,
         "edge_weights": joined.weights_along(path.nodes).tolist(),
-        "graph": {
-            "description": joined.description,
-            "k": joined.k,
-            "nodes": joined.num_nodes,
-            "edges": joined.num_edges,
-        },
+        "graph": joined.facts(),
         "methods": methods,
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},

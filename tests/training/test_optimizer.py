@@ -63,6 +63,7 @@ def test_adamw_warms_up_then_falls_to_zero():
     [
         ({"name": "sgd"}, "optimizer.name is 'sgd'"),
         ({"learning_rate": 0.0}, "must be above 0"),
+        ({"b2": 1.0}, "optimizer.b2"),
         ({"warmup_share": 1.0}, "warmup_share"),
         ({"step_epochs": 0}, "step_epochs"),
     ],
