@@ -218,11 +218,12 @@ def _medians(rows: Sequence[Row]) -> list[str]:
             if row.latent_dim == latent_dim and row.model == "smooth" and row.ratio is not None
         ]
         if mine:
-            psnr_db, ratio, win_rate = np.median(
-                [(row.psnr_db, row.ratio, row.win_rate) for row in mine], axis=0
-            )
+            median = {
+                name: np.median([vars(row)[name] for row in mine])
+                for name in ("psnr_db", "ratio", "win_rate")
+            }
             lines.append(
-                f"d = {latent_dim}, medians of {len(mine)} seeds: PSNR {psnr_db:.1f} dB, surfing /"
-                f" linear {ratio:.2f}, win rate {win_rate:.2f}"
+                f"d = {latent_dim}, medians of {len(mine)} seeds: PSNR {median['psnr_db']:.1f} dB,"
+                f" surfing / linear {median['ratio']:.2f}, win rate {median['win_rate']:.2f}"
             )
     return lines
