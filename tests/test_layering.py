@@ -1,6 +1,9 @@
 """The road is straight: a room imports only from rooms above it, a module from modules above it."""
 
 import ast
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -138,3 +141,19 @@ def test_launch_scripts_and_configs_use_only_the_pipeline():
     for path in [*root.glob("launch/*.py"), *root.glob("configs/*.py")]:
         for dotted in imports(path):
             assert not dotted.startswith("jaxsurf") or dotted.startswith(allowed), (path, dotted)
+
+
+def test_importing_chooses_no_device():
+    """Where several hosts work together, they must find each other before JAX finds its devices."""
+    modules = [
+        ".".join(filter(None, ("jaxsurf", folder, module)))
+        for folder, names in ROOMS.items()
+        for module in names
+    ]
+    code = f"import {', '.join(modules)}"
+    # With a platform that there is not, the first thing that needs a device would fail.
+    surroundings = os.environ | {"JAX_PLATFORMS": "nowhere"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=surroundings, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
 
@@ -53,6 +53,10 @@ def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
         with Image.open(io.BytesIO(data)) as image:
             upright = ImageOps.exif_transpose(image)
             rgb = _to_rgb(upright, origin)
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"{origin} is in no picture format that is known", cure="remove or replace it"
+        ) from error
     # SyntaxError is how Pillow reports a broken PNG.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(

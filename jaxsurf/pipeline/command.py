@@ -188,6 +188,12 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return USER_ERROR
+    except PermissionError as error:
+        sys.stderr.write(
+            f"error: {error.filename}: {error.strerror}; change its permissions "
+            "or name another place\n"
+        )
+        return USER_ERROR
     except Interrupted as error:
         sys.stderr.write(f"{error}; the state is saved: the same command goes on from there\n")
         return 128 + error.signal

@@ -115,7 +115,7 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
     }
 
 
-def _section(kind: Any, values: Mapping[str, Any], *, prefix: str) -> Any:  # noqa: ANN401
+def _section(kind: Any, values: Mapping[str, Any], *, prefix: str) -> Any:  # noqa: ANN401  (any dataclass)
     """Return one part; its class is only known at run time."""
     if not isinstance(values, Mapping):
         raise UserError(f"{prefix} is {values!r}, but must be a group of settings")
@@ -129,7 +129,7 @@ def _section(kind: Any, values: Mapping[str, Any], *, prefix: str) -> Any:  # no
     )
 
 
-def _typed(value: Any, hint: Any, *, name: str) -> Any:  # noqa: ANN401
+def _typed(value: Any, hint: Any, *, name: str) -> Any:  # noqa: ANN401  (unchecked input)
     """Return a value as its type asks, or say what it should be."""
     origin = typing.get_origin(hint)
     if origin is tuple:
@@ -145,7 +145,7 @@ def _typed(value: Any, hint: Any, *, name: str) -> Any:  # noqa: ANN401
     return value
 
 
-def _names(value: Any, *, name: str) -> tuple[str, ...]:  # noqa: ANN401
+def _names(value: Any, *, name: str) -> tuple[str, ...]:  # noqa: ANN401  (unchecked input)
     """Return names given as a list, or as a text with commas as the command line has it."""
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, Sequence) or not all(isinstance(part, str) for part in parts):
@@ -153,7 +153,7 @@ def _names(value: Any, *, name: str) -> tuple[str, ...]:  # noqa: ANN401
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _assignments(value: Any, *, name: str) -> dict[str, int | float | str]:  # noqa: ANN401
+def _assignments(value: Any, *, name: str) -> dict[str, int | float | str]:  # noqa: ANN401  (the same)
     """Return values by name, given as a mapping or as a text such as `size=1,color=white`."""
     if isinstance(value, Mapping):
         return dict(value)

@@ -142,8 +142,9 @@ def test_unreadable_folder_is_refused(tmp_path, monkeypatch):
 def test_unreadable_picture_is_named(content, tmp_path):
     whole = save(tmp_path / "good.png", colors(31, 37, 3)).read_bytes()
     (tmp_path / "bad.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(UserError, match=r"bad\.png is not a picture that can be read .*; remove"):
+    with pytest.raises(UserError, match=r"bad\.png is (not|in no) .*; remove") as caught:
         open_images(str(tmp_path))
+    assert "object at 0x" not in str(caught.value)
 
 
 def test_single_picture_is_a_set_of_one(tmp_path):

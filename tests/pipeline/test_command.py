@@ -1,5 +1,6 @@
 """What a user meets who makes a mistake, or stops a run: through the launch scripts themselves."""
 
+import errno
 import json
 import os
 import signal
@@ -353,3 +354,18 @@ def test_sigterm_outside_training_leaves_nothing_half_written(tmp_path, capsys):
         signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err == "stopped; what was finished is kept\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_may_not_be_entered_ends_in_one_line(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def shut_out():  # not by its mode, which does not bind an administrator
+        raise PermissionError(errno.EACCES, "Permission denied", "/locked/run")
+
+    try:
+        assert command._status(shut_out, []) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    written = capsys.readouterr().err
+    assert written.startswith("error: /locked/run: Permission denied; change its permissions")
+    assert written.count("\n") == 1

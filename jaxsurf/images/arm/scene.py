@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from jaxsurf.images.arm.solids import NO_QUADRIC, Solid, box, slab, tube
 
-OBJECT_COLORS = jnp.array(
+# NumPy here, since JAX would choose a device while this file is imported.
+OBJECT_COLORS = np.array(
     [
         [0.95, 0.95, 0.95],
         [0.16, 0.63, 0.16],
@@ -20,10 +21,13 @@ OBJECT_COLORS = jnp.array(
         [0.175, 0.45, 0.87],
         [0.35, 0.22, 0.145],
         [0.50, 0.495, 0.20],
-    ]
+    ],
+    np.float32,
 )
-FLOOR_COLOR = jnp.array([0.206, 0.206, 0.206])
-BAND_COLORS = jnp.array([[0.445, 0.335, 0.628], [0.305, 0.420, 0.402], [0.435, 0.300, 0.335]])
+FLOOR_COLOR = np.array([0.206, 0.206, 0.206], np.float32)
+BAND_COLORS = np.array(
+    [[0.445, 0.335, 0.628], [0.305, 0.420, 0.402], [0.435, 0.300, 0.335]], np.float32
+)
 BRIGHT_METAL = 0.78
 DULL_METAL = 0.39
 BLACK = 0.25
@@ -50,12 +54,13 @@ SHOULDER = (0.0, 0.0, 1.0)
 
 # Focal length in image widths, then for each camera: position, pitch down, yaw, roll.
 FOCAL = 82.66 / 64
-CAMERAS = jnp.array(
+CAMERAS = np.array(
     [
         [0.161, -3.904, 3.925, 0.694, -0.013, 0.012],
         [-0.145, -4.194, 3.171, 0.513, 0.023, -0.009],
         [0.265, -4.505, 2.301, 0.278, -0.020, 0.005],
-    ]
+    ],
+    np.float32,
 )
 
 
@@ -77,7 +82,7 @@ class Pose(NamedTuple):
 
 def camera(height: Float[Array, ""]) -> Camera:
     """Return the camera with the given number (0 top, 1 centre, 2 bottom)."""
-    x, y, z, pitch, yaw, roll = CAMERAS[_index(height)]
+    x, y, z, pitch, yaw, roll = jnp.asarray(CAMERAS)[_index(height)]
     flat = jnp.array([jnp.sin(yaw), jnp.cos(yaw), 0.0])
     forward = jnp.cos(pitch) * flat - jnp.sin(pitch) * jnp.array([0.0, 0.0, 1.0])
     right = jnp.array([jnp.cos(yaw), -jnp.sin(yaw), 0.0])
@@ -99,7 +104,7 @@ def pose(factors: Float[Array, "7"]) -> Pose:
 
 def band_color(background: Float[Array, ""]) -> Float[Array, "3"]:
     """Return the band's colour with the given number, in full light."""
-    return BAND_COLORS[_index(background)]
+    return jnp.asarray(BAND_COLORS)[_index(background)]
 
 
 def object_scale(factors: Float[Array, "7"]) -> Float[Array, ""]:
@@ -111,12 +116,12 @@ def carried(factors: Float[Array, "7"], at: Pose) -> Solid:
     """Return the object at the forearm's end; it turns with the forearm."""
     shape = _index(factors[1])
     return Solid(
-        planes=SHAPE_PLANES[shape],
-        quadric=SHAPE_QUADRICS[shape],
+        planes=jnp.asarray(SHAPE_PLANES)[shape],
+        quadric=jnp.asarray(SHAPE_QUADRICS)[shape],
         centre=at.shoulder + ARM_LENGTH * at.along,
         axes=_axes(at.along, at.axle),
         scale=object_scale(factors),
-        color=OBJECT_COLORS[_index(factors[0])],
+        color=jnp.asarray(OBJECT_COLORS)[_index(factors[0])],
     )
 
 
@@ -155,34 +160,34 @@ def _axes(z: Float[Array, "3"], x: Float[Array, "3"]) -> Float[Array, "3 3"]:
     return jnp.stack([x, jnp.cross(z, x), z])
 
 
-def _prism(sides: int, apothem: float, half_height: float) -> Float[Array, "plane 4"]:
+def _prism(sides: int, apothem: float, half_height: float) -> Float[np.ndarray, "plane 4"]:
     angles = 2 * np.pi * np.arange(sides) / sides
     walls = np.stack([np.cos(angles), np.sin(angles), 0 * angles, 0 * angles + apothem], -1)
-    return jnp.concatenate([jnp.asarray(walls, jnp.float32), slab(half_height)])
+    return np.concatenate([walls.astype(np.float32), slab(half_height)])
 
 
-def _pyramid(half_width: float, half_height: float) -> Float[Array, "plane 4"]:
+def _pyramid(half_width: float, half_height: float) -> Float[np.ndarray, "plane 4"]:
     """Return four slanted walls that meet at z = half_height, and the floor."""
     slope = half_width / (2 * half_height)
     walls = _prism(4, 0.0, half_height)[:4]
-    walls = walls.at[:, 2].set(slope).at[:, 3].set(slope * half_height)
-    return jnp.concatenate([walls, slab(half_height)[1:]])
+    walls[:, 2:] = slope, slope * half_height
+    return np.concatenate([walls, slab(half_height)[1:]])
 
 
-def _cone(radius: float, half_height: float) -> Float[Array, "4"]:
+def _cone(radius: float, half_height: float) -> Float[np.ndarray, "4"]:
     """Return the quadric of a cone whose apex is at z = half_height."""
     k = radius / (2 * half_height)
-    return jnp.array([1.0, -(k**2), 2 * k**2 * half_height, -((k * half_height) ** 2)])
+    return np.array([1.0, -(k**2), 2 * k**2 * half_height, -((k * half_height) ** 2)], np.float32)
 
 
-def _pad(planes: Float[Array, "plane 4"]) -> Float[Array, "8 4"]:
+def _pad(planes: Float[np.ndarray, "plane 4"]) -> Float[np.ndarray, "8 4"]:
     """Fill up to eight planes with ones that never cut."""
-    idle = jnp.tile(jnp.array([[0.0, 0.0, 1.0, 100.0]]), (8 - len(planes), 1))
-    return jnp.concatenate([planes, idle])
+    idle = np.tile(np.array([[0.0, 0.0, 1.0, 100.0]], np.float32), (8 - len(planes), 1))
+    return np.concatenate([planes, idle])
 
 
 # In the order of the factor's values: cone, cube, cylinder, hexagonal, pyramid, sphere.
-SHAPE_PLANES = jnp.stack(
+SHAPE_PLANES = np.stack(
     [
         _pad(slab(0.28)),
         _pad(box(0.27, 0.27, 0.27)),
@@ -192,13 +197,14 @@ SHAPE_PLANES = jnp.stack(
         _pad(slab(100.0)),
     ]
 )
-SHAPE_QUADRICS = jnp.stack(
+SHAPE_QUADRICS = np.array(
     [
         _cone(0.27, 0.28),
-        jnp.array(NO_QUADRIC),
+        NO_QUADRIC,
         tube(0.255),
-        jnp.array(NO_QUADRIC),
-        jnp.array(NO_QUADRIC),
-        jnp.array([1.0, 1.0, 0.0, -(0.27**2)]),
-    ]
+        NO_QUADRIC,
+        NO_QUADRIC,
+        (1.0, 1.0, 0.0, -(0.27**2)),
+    ],
+    np.float32,
 )

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 FAR = 1e4
@@ -33,24 +34,24 @@ class Solid(NamedTuple):
 NO_QUADRIC = (0.0, 0.0, 0.0, -1.0)
 
 
-def slab(half_height: float) -> Float[Array, "plane 4"]:
+def slab(half_height: float) -> Float[np.ndarray, "plane 4"]:
     """Return the two planes z = +-half_height."""
-    return jnp.array([[0.0, 0.0, 1.0, half_height], [0.0, 0.0, -1.0, half_height]])
+    return np.array([[0.0, 0.0, 1.0, half_height], [0.0, 0.0, -1.0, half_height]], np.float32)
 
 
-def box(*halves: float) -> Float[Array, "plane 4"]:
+def box(*halves: float) -> Float[np.ndarray, "plane 4"]:
     """Return the six planes of a box with the given half extents."""
     rows = [
         [*(sign * float(i == axis) for i in range(3)), half]
         for axis, half in enumerate(halves)
         for sign in (1.0, -1.0)
     ]
-    return jnp.array(rows)
+    return np.array(rows, np.float32)
 
 
-def tube(radius: float) -> Float[Array, "4"]:
+def tube(radius: float) -> Float[np.ndarray, "4"]:
     """Return the quadric of an endless cylinder about z."""
-    return jnp.array([1.0, 0.0, 0.0, -(radius**2)])
+    return np.array([1.0, 0.0, 0.0, -(radius**2)], np.float32)
 
 
 def hit(
