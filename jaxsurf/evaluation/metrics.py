@@ -1,8 +1,9 @@
 """Measures of frames, images and latent paths, as pure functions.
 
-Frames and images are NHWC of one size, uint8 or float in [0, 1] as annotated. Every function
-returns one value per example and the caller reduces; each name says its scale: `mse` and steps on
-[0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for PSNR.
+Frames and images are NHWC of one size, uint8 or float in [0, 1] as annotated. What is measured of
+each example comes as one value an example, and the caller reduces; each name says its scale: `mse`
+and steps on [0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for
+PSNR.
 """
 
 import functools

@@ -5,7 +5,7 @@ least that far away. So whoever ranks the candidates exactly can tell whether th
 (the bound exceeds the last distance that is kept) or more candidates are needed.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,7 +25,6 @@ Queries = Float[np.ndarray, "query latent"]
 Found = tuple[Int[np.ndarray, "query candidate"], Float[np.ndarray, "query"]]
 
 
-@runtime_checkable
 class Engine(Protocol):
     """Finds candidates among the points that it was made with."""
 

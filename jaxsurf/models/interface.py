@@ -1,8 +1,8 @@
 """What every autoencoder offers.
 
-Images are NHWC, float32 in [0, 1], on both sides; a model that works on another range rescales
-inside itself. Codes are unbounded float32 vectors. A model holds weights only: no state, no
-randomness, the same output at training and at test.
+Images are NHWC, float32 with black 0 and white 1; a model that works on another range rescales
+inside itself, and its outputs may leave [0, 1] a little. Codes are unbounded float32 vectors. A
+model holds weights and constants: no state, no randomness, the same output at training and test.
 """
 
 from flax import nnx

@@ -1,7 +1,7 @@
 """Models side by side: same images, same time, same pairs, several seeds and latent sizes.
 
 Every member is a run of its own in a folder of its own, so a comparison resumes where it was
-stopped. `smooth` takes its own number of epochs; `reference` then gets as many epochs of the
+stopped. Ours takes its own number of epochs; the reference then gets as many epochs of the
 report's recipe as fit into the same training time, with the learning rate falling at the same
 shares of the run (every quarter, as 150 of 600 epochs).
 """
@@ -24,6 +24,7 @@ from jaxsurf.pipeline.train import Collapsed
 from jaxsurf.training import journal
 from jaxsurf.workdir import WorkDir, write_text
 
+OURS, REFERENCE = "ours", "reference"
 # The learning rate of the report's recipe falls this often during a run.
 FALLS = 4
 # Epochs whose time is taken: the first one pays for compilation.
@@ -37,8 +38,8 @@ class CompareConfig:
     """What to compare.
 
     Attributes:
-        ours: configuration whose model is ours; latent size and seed are replaced.
-        reference: configuration of the report's model; epochs are replaced too.
+        ours: of our model; latent size and seed are replaced.
+        reference: of the report's model; epochs are replaced too.
         latent_dims: latent sizes.
         seeds: random seeds of our model; the reference is trained with the first.
         num_pairs: random pairs of each evaluation.
@@ -51,10 +52,37 @@ class CompareConfig:
     num_pairs: int = 100
 
 
+@dataclass(frozen=True)
+class Member:
+    """A run of one side, and where it lies."""
+
+    side: str
+    config: RunConfig
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        """The run's working directory."""
+        size, seed = self.config.model.latent_dim, self.config.training.seed
+        return self.root / f"{self.side}-d{size}-seed{seed}"
+
+    def lasting(self, epochs: int) -> "Member":
+        """Return the same run with so many epochs; the learning rate falls at the same shares."""
+        config = dataclasses.replace(
+            self.config,
+            training=dataclasses.replace(self.config.training, num_epochs=epochs),
+            optimizer=dataclasses.replace(
+                self.config.optimizer, step_epochs=max(1, epochs // FALLS)
+            ),
+        )
+        return dataclasses.replace(self, config=config)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """One trained and evaluated member; a collapsed one may have no graph, and no scores."""
 
+    side: str
     model: str
     latent_dim: int
     seed: int
@@ -103,14 +131,12 @@ def compare(config: CompareConfig, root: Path) -> str:
     rows = []
     for latent_dim in config.latent_dims:
         ours = [
-            _member(_with(config.ours, latent_dim=latent_dim, seed=seed), root, config.num_pairs)
+            _row(Member(OURS, _with(config.ours, latent_dim=latent_dim, seed=seed), root), config)
             for seed in config.seeds
         ]
         budget_s = float(np.median([row.training_s for row in ours]))
-        reference = _fitted(
-            _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0]), root, budget_s
-        )
-        rows += [*ours, _member(reference, root, config.num_pairs)]
+        reference = _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0])
+        rows += [*ours, _row(_fitted(Member(REFERENCE, reference, root), budget_s), config)]
     table = "\n".join([HEADER, *map(str, rows), "", *_medians(rows)])
     write_text(root / "comparison.md", table + "\n")
     return table
@@ -124,29 +150,19 @@ def _with(config: RunConfig, *, latent_dim: int, seed: int) -> RunConfig:
     )
 
 
-def _folder(config: RunConfig, root: Path, *, suffix: str = "") -> Path:
-    name = f"{config.model.name}-d{config.model.latent_dim}-seed{config.training.seed}{suffix}"
-    return root / name
-
-
-def _fitted(config: RunConfig, root: Path, budget_s: float) -> RunConfig:
-    """Return the configuration with as many epochs as fit into a time, at least one."""
-    existing = WorkDir(_folder(config, root))
-    if existing.begun:
-        return trained.read_config(existing)[0]
+def _fitted(member: Member, budget_s: float) -> Member:
+    """Return the member with as many epochs as fit into a time, at least one."""
+    if WorkDir(member.folder).begun:
+        begun, _ = trained.read_config(WorkDir(member.folder))
+        return member.lasting(begun.training.num_epochs)
     probe = dataclasses.replace(
-        config,
-        training=dataclasses.replace(config.training, num_epochs=PROBE_EPOCHS, log_every=1),
+        member.config,
+        training=dataclasses.replace(member.config.training, num_epochs=PROBE_EPOCHS, log_every=1),
     )
-    folder = _folder(config, root, suffix="-probe")
+    folder = member.folder.with_name(f"{member.folder.name}-probe")
     _train(probe, folder)
     lines = journal.read(WorkDir(folder).metrics)
-    epochs = max(1, round(budget_s / _epoch_s(lines)))
-    return dataclasses.replace(
-        config,
-        training=dataclasses.replace(config.training, num_epochs=epochs),
-        optimizer=dataclasses.replace(config.optimizer, step_epochs=max(1, epochs // FALLS)),
-    )
+    return member.lasting(max(1, round(budget_s / _epoch_s(lines))))
 
 
 def _epoch_s(lines: Sequence[dict[str, float]]) -> float:
@@ -165,12 +181,13 @@ def _train(config: RunConfig, folder: Path) -> bool:
     return False
 
 
-def _member(config: RunConfig, root: Path, num_pairs: int) -> Row:
+def _row(member: Member, comparison: CompareConfig) -> Row:
     """Train and evaluate one member."""
-    folder = _folder(config, root)
+    config, folder = member.config, member.folder
     collapsed = _train(config, folder)
     lines = journal.read(WorkDir(folder).metrics)
     shared: dict[str, Any] = {
+        "side": member.side,
         "model": config.model.name,
         "latent_dim": config.model.latent_dim,
         "seed": config.training.seed,
@@ -180,7 +197,7 @@ def _member(config: RunConfig, root: Path, num_pairs: int) -> Row:
     }
     run = trained.open_run(folder)
     try:
-        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=num_pairs))
+        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=comparison.num_pairs))
     except UserError as error:
         if not collapsed:
             raise
@@ -215,7 +232,7 @@ def _medians(rows: Sequence[Row]) -> list[str]:
         mine = [
             row
             for row in rows
-            if row.latent_dim == latent_dim and row.model == "smooth" and row.ratio is not None
+            if row.latent_dim == latent_dim and row.side == OURS and row.ratio is not None
         ]
         if mine:
             median = {

@@ -88,16 +88,15 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     route = Route(codes=joined.codes[path.nodes], images=np.stack([end.image for end in pair]))
     made = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)[0]
     description = _describe(run, config, pair, joined.graph, path, made)
-    own = config.graph is None or config.graph == run.config.graph
-    folder = run.workdir.surf(pair[0].key, pair[1].key, "" if own else _graph_label(config.graph))
+    asked = config.graph or run.config.graph
+    label = "" if asked == run.config.graph else _graph_label(asked)
+    folder = run.workdir.surf(pair[0].key, pair[1].key, label)
     _write(folder, config, made, description, _plot(run, joined, path, made, pair))
     return SurfResult(folder=folder, description=description)
 
 
-def _graph_label(config: GraphConfig | None) -> str:
+def _graph_label(config: GraphConfig) -> str:
     """Return the part of a folder's name that tells graphs apart."""
-    if config is None:
-        return ""
     size = {"knn": f"{config.k}", "radius": f"{config.radius}"}.get(config.kind, "")
     return f"{config.kind}{size}"
 

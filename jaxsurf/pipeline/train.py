@@ -9,12 +9,14 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import configuration, resumption, trained
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.trained import TrainedRun
@@ -40,11 +42,12 @@ class Collapsed(UserError):  # noqa: N818  (it says what happened)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Road:
+class _Setup:
     """What one training run is made of."""
 
     config: RunConfig
     images: ImageSet
+    graphdef: nnx.GraphDef[Autoencoder]
     workdir: WorkDir
     plan: loop.Plan
     schedule: Schedule
@@ -76,15 +79,15 @@ def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = 
     _check_images(images)
     resumption.check_images(workdir, config, images)
     # Nothing is written before all that may be wrong has been looked at.
-    road = _pave(config, images, workdir)
-    _settle(road)
+    setup = _set_up(config, images, workdir)
+    _write_config(setup)
     with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
-        state = _drive(road, checkpoints, shown=shown)
+        state = _fit(setup, checkpoints, shown=shown)
     run = TrainedRun(
         workdir=workdir,
         config=config,
         images=images,
-        model=trained.with_weights(trained.make_model(config, images), state),
+        model=trained.with_weights(setup.graphdef, state),
         step=int(state.step),
     )
     check_not_collapsed(run)
@@ -130,9 +133,9 @@ def _check_images(images: ImageSet) -> None:
         )
 
 
-def _settle(road: _Road) -> None:
+def _write_config(setup: _Setup) -> None:
     """Write the configuration down, and forget what another one made."""
-    workdir, config, images = road.workdir, road.config, road.images
+    workdir, config, images = setup.workdir, setup.config, setup.images
     if workdir.begun and trained.read_config(workdir)[0].graph != config.graph:
         workdir.graph.unlink(missing_ok=True)
     write_json(
@@ -149,23 +152,25 @@ def _settle(road: _Road) -> None:
     )
 
 
-def _pave(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Road:
+def _set_up(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Setup:
     """Put model, optimizer and update together."""
     streams = step.make_streams(config.training.seed)
     plan = loop.make_plan(config.training, num_images=len(images))
     model = trained.make_model(config, images)
+    graphdef, _, _ = step.split_model(model)
     optimizer, schedule = trained.make_optimizer(config, plan)
     shardings = sharding.make_shardings(config.training.batch_size)
     update = step.make_update(
-        step.split_state(model)[0],
+        graphdef,
         optimizer,
         corruption_config=config.corruption,
         objective_config=config.objective,
         noise_key=streams.noise,
     )
-    return _Road(
+    return _Setup(
         config=config,
         images=images,
+        graphdef=graphdef,
         workdir=workdir,
         plan=plan,
         schedule=schedule,
@@ -177,60 +182,61 @@ def _pave(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Road:
     )
 
 
-def _drive(road: _Road, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
+def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
     """Run the loop from the newest checkpoint, or from the start, to the end."""
-    state, saved = road.blank, {"pending": [], "elapsed_s": 0.0}
+    state, saved = setup.blank, {"pending": [], "elapsed_s": 0.0}
     if checkpoints.newest_step is not None:
-        restored = checkpoints.restore(road.blank)
+        restored = checkpoints.restore(setup.blank)
         state, saved = restored.state, restored.run
     first = int(state.step)
-    if first == road.plan.num_steps:
+    if first == setup.plan.num_steps:
         _log.info("training is finished already")
         return state
-    journal = Journal(road.workdir.metrics, resume_step=first)
-    _forget_caches(road.workdir)
-    log = _make_log(road, journal, first_step=first, saved=saved)
-    every_s = road.config.training.save_every_s
-    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(road, journal))
-    bar = hooks.ProgressBar(road.plan, log, step=first, shown=shown)
+    journal = Journal(setup.workdir.metrics, resume_step=first)
+    _forget_caches(setup.workdir)
+    log = _make_log(setup, journal, first_step=first, saved=saved)
+    every_s = setup.config.training.save_every_s
+    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(setup, journal))
+    bar = hooks.ProgressBar(setup.plan, log, step=first, shown=shown)
     try:
         with hooks.StopSignal(saver) as stop:
             state = loop.run(
                 state,
-                advance=road.advance,
-                feed=road.feed,
-                plan=road.plan,
+                advance=setup.advance,
+                feed=setup.feed,
+                plan=setup.plan,
                 hooks=[log, saver, bar, stop],
             )
-        saver.save(road.plan.num_steps, state)
+        saver.save(setup.plan.num_steps, state)
     finally:
         # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
-        _forget_caches(road.workdir)
+        _forget_caches(setup.workdir)
         bar.close()
         journal.close()
     return state
 
 
-def _make_log(road: _Road, journal: Journal, *, first_step: int, saved: dict[str, Any]) -> LossLog:
+def _make_log(
+    setup: _Setup, journal: Journal, *, first_step: int, saved: dict[str, Any]
+) -> LossLog:
     return LossLog(
         journal,
         first_step=first_step,
-        steps_per_epoch=road.plan.steps_per_epoch,
-        last_step=road.plan.num_steps,
-        every=road.config.training.log_every,
-        schedule=road.schedule,
+        steps_per_epoch=setup.plan.steps_per_epoch,
+        last_step=setup.plan.num_steps,
+        every=setup.config.training.log_every,
+        schedule=setup.schedule,
         **saved,
     )
 
 
-def _examples(road: _Road, journal: Journal) -> Callable[[int, TrainState], None]:
+def _examples(setup: _Setup, journal: Journal) -> Callable[[int, TrainState], None]:
     """Return what shows originals above their reconstructions, evenly chosen."""
-    chosen = np.linspace(0, len(road.images) - 1, NUM_EXAMPLES).round().astype(int)
-    originals = road.images.images[chosen]
-    model = trained.make_model(road.config, road.images)
+    chosen = np.linspace(0, len(setup.images) - 1, NUM_EXAMPLES).round().astype(int)
+    originals = setup.images.images[chosen]
 
     def show(at: int, state: TrainState) -> None:
-        outputs = reconstruction.reconstruct(trained.with_weights(model, state), originals)
+        outputs = reconstruction.reconstruct(trained.with_weights(setup.graphdef, state), originals)
         rows = {"original": originals, "reconstruction": outputs}
         journal.show(at, media.strip(rows, num_shown=NUM_EXAMPLES), name="reconstructions")
 

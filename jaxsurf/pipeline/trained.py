@@ -1,4 +1,8 @@
-"""A trained run, opened from its working directory: what surfing and evaluation start from."""
+"""A trained run, opened from its working directory: what surfing and evaluation start from.
+
+Its model and optimizer are made here from the configuration, for training too; its latents and its
+graph are kept beside it.
+"""
 
 import contextlib
 import platform
@@ -10,6 +14,7 @@ from typing import Any
 from flax import nnx
 
 from jaxsurf.errors import UserError
+from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.csr import LatentGraph
@@ -61,7 +66,7 @@ def make_model(config: RunConfig, images: ImageSet) -> Autoencoder:
     """
     return make_autoencoder(
         config.model,
-        mean_image=images.images.mean(axis=0) / 255,
+        mean_image=images.images.mean(axis=0) / pixels.PEAK,
         key=step.make_streams(config.training.seed).weights,
     )
 
@@ -126,15 +131,14 @@ def open_run(root: Path) -> TrainedRun:
         workdir=workdir,
         config=config,
         images=images,
-        model=with_weights(model, restored.state),
+        model=with_weights(step.split_model(model)[0], restored.state),
         step=restored.step,
     )
 
 
-def with_weights(model: Autoencoder, state: step.TrainState) -> Autoencoder:
-    """Return the model with a training state's weights."""
-    structure, _, _ = step.split_state(model)
-    return nnx.merge(structure, state.params, state.constants)
+def with_weights(graphdef: nnx.GraphDef[Autoencoder], state: step.TrainState) -> Autoencoder:
+    """Return the model of that structure with a training state's weights."""
+    return nnx.merge(graphdef, state.params, state.constants)
 
 
 def encode_all(run: TrainedRun) -> Latents:

@@ -1,7 +1,8 @@
 """The noises of a denoising autoencoder.
 
-Strengths are given on the report's pixel range [-1, 1], whose middle grey is 0; images here are in
-[0, 1], where the same noise has half the amplitude and the same grey is 0.5. Noisy values are not
+The strength of `normal` is a standard deviation on the report's pixel range [-1, 1]; images here
+are in [0, 1], where the same noise has half of it. That of `white` is the share of values that
+become middle grey: 0 on the report's range, 0.5 here. Noisy values are not
 clipped. Source: Vincent et al., "Extracting and Composing Robust Features with Denoising
 Autoencoders", 2008, and the report's authors' code for what `normal` and `white` do.
 """

@@ -71,20 +71,20 @@ def epoch_order(
     return jnp.resize(order, (num_slots,))
 
 
-def split_state(model: Autoencoder) -> tuple[nnx.GraphDef, nnx.State, nnx.State]:
+def split_model(model: Autoencoder) -> tuple[nnx.GraphDef[Autoencoder], nnx.State, nnx.State]:
     """Return a model's structure, its trained weights and its constants."""
-    graph, params, constants = nnx.split(model, nnx.Param, ...)
-    return graph, params, constants
+    graphdef, params, constants = nnx.split(model, nnx.Param, ...)
+    return graphdef, params, constants
 
 
 def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
     """Return the state before the first update."""
-    _, params, constants = split_state(model)
+    _, params, constants = split_model(model)
     return TrainState(params, constants, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
 def make_update(
-    graph: nnx.GraphDef,
+    graphdef: nnx.GraphDef[Autoencoder],
     optimizer: Optimizer,
     *,
     corruption_config: CorruptionConfig,
@@ -96,7 +96,7 @@ def make_update(
     def loss_of(
         params: nnx.State, constants: nnx.State, noisy: Array, clean: Array
     ) -> tuple[Float[Array, ""], Losses]:
-        model = nnx.merge(graph, params, constants)
+        model = nnx.merge(graphdef, params, constants)
         values, terms = objective.total(model(noisy), clean, config=objective_config)
         loss = jnp.mean(values)
         return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}

@@ -2,12 +2,15 @@ import dataclasses
 
 import pytest
 
-from jaxsurf.pipeline import compare
+from jaxsurf.errors import UserError
+from jaxsurf.pipeline import compare, configuration
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.workdir import write_json
 
 
 def row(**changes):
     facts = {
+        "side": "ours",
         "model": "smooth",
         "latent_dim": 2,
         "seed": 0,
@@ -33,7 +36,7 @@ def test_an_epochs_time_leaves_compilation_out():
 
 def test_medians_are_of_our_model_alone_and_by_latent_size():
     rows = [row(seed=seed, ratio=ratio) for seed, ratio in enumerate((0.9, 0.5, 0.6))]
-    rows += [row(model="reference", ratio=0.1), row(latent_dim=3, ratio=0.3)]
+    rows += [row(side="reference", ratio=0.1), row(latent_dim=3, ratio=0.3)]
     two, three = compare._medians(rows)
     assert "d = 2, medians of 3 seeds" in two
     assert "surfing / linear 0.60" in two
@@ -59,4 +62,27 @@ def test_members_differ_in_latent_size_and_seed_alone(tmp_path):
     assert (member.model.latent_dim, member.training.seed) == (3, 5)
     back = compare._with(member, latent_dim=2, seed=RunConfig().training.seed)
     assert dataclasses.asdict(back) == dataclasses.asdict(RunConfig())
-    assert compare._folder(member, tmp_path).name == "smooth-d3-seed5"
+    assert compare.Member("ours", member, tmp_path).folder == tmp_path / "ours-d3-seed5"
+
+
+def test_learning_rate_falls_at_the_same_shares_of_a_longer_run(tmp_path):
+    member = compare.Member("reference", RunConfig(), tmp_path)
+    lasting = [member.lasting(epochs).config for epochs in (1, 10, 600)]
+    assert [config.training.num_epochs for config in lasting] == [1, 10, 600]
+    assert [config.optimizer.step_epochs for config in lasting] == [1, 2, 150]
+
+
+def test_a_member_begun_with_other_settings_is_refused(tmp_path):
+    member = compare.Member("reference", RunConfig(), tmp_path).lasting(12)
+    content = {
+        "config": configuration.to_dict(member.config),
+        "data": {"fingerprint": "0"},
+        "versions": {},
+    }
+    write_json(member.folder / "config.json", content)
+    narrow = dataclasses.replace(member.config.model, channels=8)
+    other = dataclasses.replace(member, config=dataclasses.replace(member.config, model=narrow))
+    fitted = compare._fitted(other, budget_s=5.0)
+    assert fitted.config.training.num_epochs == 12  # as begun, not fitted anew
+    with pytest.raises(UserError, match=r"model\.channels"):
+        compare._row(fitted, compare.CompareConfig(ours=RunConfig(), reference=RunConfig()))

@@ -26,7 +26,7 @@ def build(num_devices=1, name="smooth", corruption=None):
     optimizer = make_optimizer(config, make_schedule(config, num_epochs=40, steps_per_epoch=3))
     shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
     update = step.make_update(
-        step.split_state(model)[0],
+        step.split_model(model)[0],
         optimizer,
         corruption_config=corruption or CorruptionConfig(),
         objective_config=ObjectiveConfig(),

@@ -14,7 +14,6 @@ from jaxsurf.images.arm.factors import (
     DEFAULT_FREE,
     FACTOR_NAMES,
     FACTOR_SIZES,
-    VALUE_NAMES,
     check,
     grid,
 )
@@ -26,7 +25,6 @@ __all__ = [
     "DEFAULT_FREE",
     "FACTOR_NAMES",
     "FACTOR_SIZES",
-    "VALUE_NAMES",
     "check",
     "grid",
     "render",

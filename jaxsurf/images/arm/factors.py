@@ -13,7 +13,6 @@ from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, check_nam
 
 FACTOR_NAMES = MPI3D.names
 FACTOR_SIZES = MPI3D.sizes
-VALUE_NAMES = MPI3D.labels
 CONTINUOUS: tuple[str, ...] = ("object_size", "horizontal_axis", "vertical_axis")
 
 
