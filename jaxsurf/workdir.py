@@ -161,8 +161,12 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, cure: str = "remove it") -> dict[str, Any]:
     """Return the object that a JSON file holds.
+
+    Args:
+        path: the file.
+        cure: what to do where it is damaged.
 
     Raises:
         UserError: the file is missing or holds no JSON object.
@@ -172,9 +176,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except ValueError as error:
-        raise UserError(f"{path} is not valid JSON ({error})", cure="remove it") from error
+        raise UserError(f"{path} is not valid JSON ({error})", cure=cure) from error
     if not isinstance(value, dict):
-        raise UserError(f"{path} holds no JSON object", cure="remove it")
+        raise UserError(f"{path} holds no JSON object", cure=cure)
     return value
 
 

@@ -10,8 +10,8 @@ from absl import flags
 from jaxsurf.pipeline import command, compare
 
 _WORKDIR = command.define_workdir()
-_OURS = command.define_config("config", "configs/arm.py")
-_REFERENCE = command.define_config("reference", "configs/reference.py")
+_OURS = command.define_config("config", "arm.py")
+_REFERENCE = command.define_config("reference", "reference.py")
 _LATENT_DIMS = command.define_numbers("latent_dims", (2, 3), "Latent sizes.")
 _SEEDS = command.define_numbers("seeds", (0, 1, 2), "Random seeds of our model.")
 _NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "Random pairs of each evaluation.")

@@ -103,7 +103,7 @@ def score(
 
 
 def summarise(
-    scores: Mapping[str, Scores], *, reconstruction: Mapping[str, float], seed: int
+    scores: Mapping[str, Scores], *, reconstruction: Mapping[str, float | None], seed: int
 ) -> dict[str, Any]:
     """Return the content of `evaluation.json`.
 

@@ -135,8 +135,16 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"images": loaded}
-            return {name: loaded[name] for name in loaded.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            arrays = {name: loaded[name] for name in loaded.files}
+            for name, array in arrays.items():
+                if not isinstance(array, np.ndarray):
+                    raise ValueError(f"its member {name} is no array")
+            return arrays
+    # The last two: an archive with a password, or packed in a way that zipfile doesn't know.
+    except (
+        *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
+        *(RuntimeError, NotImplementedError),
+    ) as error:
         # The first line says what is wrong; those after it are numpy's advice to load pickles.
         reason = str(error).split("\n")[0]
         raise UserError(

@@ -27,6 +27,8 @@ class ImageSet:
         factors: the factor values of each image, where they are known.
         factor_names: one name a column of `factors`.
         image_names: one name an image, where they have names of their own, as files have.
+        recipe: what the pixels follow from together with the factors, where they are computed;
+            it stands for them in the fingerprint, since rounding differs between machines.
 
     Raises:
         UserError: the pixels do not follow the convention, or the lengths do not agree.
@@ -37,6 +39,7 @@ class ImageSet:
     factors: Real[np.ndarray, "image factor"] | None = None
     factor_names: tuple[str, ...] = ()
     image_names: tuple[str, ...] = ()
+    recipe: str = ""
 
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
@@ -53,10 +56,11 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of pixels, factors and their order; names of set and images don't count."""
+        """Fingerprint of pixels (or their recipe), factors and order; other names don't count."""
+        content = self.recipe or self.images
         if self.factors is None:
-            return workdir.fingerprint(self.images)
-        return workdir.fingerprint(self.images, self.factors, *self.factor_names)
+            return workdir.fingerprint(content)
+        return workdir.fingerprint(content, self.factors, *self.factor_names)
 
     def select(
         self, *, fixed: Mapping[str, int | float] | None = None, free: Sequence[str] = ()
@@ -92,6 +96,7 @@ class ImageSet:
             factors=None if self.factors is None else self.factors[kept],
             factor_names=self.factor_names,
             image_names=tuple(np.array(self.image_names)[kept]) if self.image_names else (),
+            recipe=self.recipe,
         )
 
     def _check_factors(self) -> None:

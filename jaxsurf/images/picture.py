@@ -6,6 +6,7 @@ up is obeyed. To fit a square, a picture is cut to its centred square, then resi
 """
 
 import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,12 @@ from jaxsurf.errors import UserError
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 WHITE = (255, 255, 255, 255)
+# What Pillow raises where a file is damaged: SyntaxError for PNG, those of `struct` and of tuples
+# and numbers that are not what they should be for notes inside JPEG and PNG.
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error),
+    *(TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError),
+)
 # 65535 / 255: the brightest 16-bit value becomes the brightest 8-bit one.
 SIXTEEN_TO_EIGHT = 257
 
@@ -57,8 +64,7 @@ def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
         raise UserError(
             f"{origin} is in no picture format that is known", cure="remove or replace it"
         ) from error
-    # SyntaxError is how Pillow reports a broken PNG.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except BROKEN as error:
         raise UserError(
             f"{origin} is not a picture that can be read ({error})", cure="remove or replace it"
         ) from error

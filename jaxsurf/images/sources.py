@@ -97,7 +97,13 @@ def _open_arm(
         made_of=workdir.fingerprint(*code),
         folder=cache_dir,
     )
-    return ImageSet(images, name="robot arm", factors=rows, factor_names=arm.FACTOR_NAMES)
+    return ImageSet(
+        images,
+        name="robot arm",
+        factors=rows,
+        factor_names=arm.FACTOR_NAMES,
+        recipe=f"arm, edition {arm.EDITION}, side {side}",
+    )
 
 
 def _open_mpi3d(

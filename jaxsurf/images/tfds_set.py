@@ -110,12 +110,25 @@ def _is_factor(name: str, feature: Any) -> bool:  # noqa: ANN401  # any of TFDS'
 
 
 def _examples(builder: Any, split: str, key: str) -> Iterable[Any]:  # noqa: ANN401  # see prepared.load
-    """Return a split's examples, their encoded images still encoded: `picture` decodes them."""
+    """Return a split's examples, their encoded images still encoded: `picture` decodes them.
+
+    Raises:
+        UserError: TFDS doesn't know what the split means, or nothing is in it.
+    """
     import tensorflow_datasets as tfds
 
     encoded = isinstance(builder.info.features[key], tfds.features.Image)
     decoders = {key: tfds.decode.SkipDecoding()} if encoded else None
-    return list(builder.as_data_source(split, decoders=decoders))
+    try:
+        examples = list(builder.as_data_source(split, decoders=decoders))
+    except ValueError as error:
+        raise UserError(
+            f"TFDS does not understand the split {split!r}: {str(error).splitlines()[0]}",
+            cure="write it as in train[:1000] or train[10%:20%]",
+        ) from error
+    if not examples:
+        raise UserError(f"the split {split!r} is empty", cure="choose a larger one")
+    return examples
 
 
 def _pixels(value: bytes | np.ndarray, source: str, side: int | None) -> picture.Pixels:

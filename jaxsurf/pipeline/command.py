@@ -28,6 +28,9 @@ from jaxsurf.training.hooks import Interrupted
 
 USER_ERROR, USAGE_ERROR = 1, 2
 
+# Flags that name a file of settings, and which of `configs/` is read where one isn't given.
+_config_defaults: dict[str, str] = {}
+
 # What is defined here belongs to the script that asked for it, so that its --help shows it.
 flags.disclaim_key_flags()
 
@@ -48,12 +51,20 @@ def make_config(changes: Mapping[str, object]) -> ConfigDict:
     return config.lock()
 
 
-def define_config(name: str = "config", default: str | None = None) -> Callable[[], RunConfig]:
-    """Define `--config`, a file of `configs/` whose settings further flags may change."""
+def define_config(name: str = "config", default: str = "") -> Callable[[], RunConfig]:
+    """Define `--config`, a file of `configs/` whose settings further flags may change.
+
+    Args:
+        name: of the flag.
+        default: file in `configs/` that is read where the flag isn't given.
+    """
+    shown = f" [configs/{default}]" if default else ""
+    # Without its own default, which would be read now, before a mistake can be answered.
     holder = config_flags.DEFINE_config_file(
-        name, default, f"File with the settings; --{name}.section.name=value changes one."
+        name, None, f"File with the settings; --{name}.section.name=value changes one{shown}."
     )
     flags.declare_key_flag(name)
+    _config_defaults[name] = default
     return lambda: _typed(holder.value)
 
 
@@ -140,6 +151,7 @@ def define_graph() -> Callable[[], GraphConfig | None]:
 def run(main: Callable[[], object]) -> None:
     """Parse flags, call `main`, write what it returns to standard output, and exit."""
     _prepare()
+    _fill_in(sys.argv)
     app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse)
 
 
@@ -158,21 +170,30 @@ def _prepare() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def _fill_in(argv: list[str]) -> None:
+    """Add to a command line the files of settings that it leaves to their defaults."""
+    configs = Path(argv[0]).absolute().parents[1] / "configs"
+    for name, default in _config_defaults.items():
+        if default and complaints.config_file(argv, name) is None:
+            argv.insert(1, f"--{name}={configs / default}")
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     """Parse flags; whatever is wrong with them ends in one line, also inside a config file."""
     try:
-        complaints.check_config_file(argv)
-        complaints.check_settings(argv, configuration.names())
+        for name in _config_defaults:
+            complaints.check_config_file(argv, name)
+            complaints.check_settings(argv, configuration.names(), name)
         rest = flags.FLAGS(list(argv))
     except UserError as error:
         _leave(str(error))
     except flags.Error as error:
         if error.__context__ is not None and "config file" in str(error):
-            _leave(complaints.of_config_file(argv, error))
+            _leave(complaints.of_config_file(argv, error, tuple(_config_defaults)))
         _leave(complaints.in_plain_words(str(error)))
     # A config file is Python and may raise anything at all.
     except Exception as error:  # noqa: BLE001
-        _leave(complaints.of_config_file(argv, error))
+        _leave(complaints.of_config_file(argv, error, tuple(_config_defaults)))
     if len(rest) > 1:
         _leave(f"unexpected argument {rest[1]!r}; flags look like --name=value")
     absl_logging.set_verbosity(absl_logging.WARNING)

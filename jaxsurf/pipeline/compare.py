@@ -51,6 +51,15 @@ class CompareConfig:
     seeds: tuple[int, ...] = (0, 1, 2)
     num_pairs: int = 100
 
+    def __post_init__(self) -> None:
+        for name in ("latent_dims", "seeds"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is empty", cure="give at least one number")
+        if min(self.seeds) < 0 or min(self.latent_dims) < 1:
+            raise UserError("--seeds must not be negative, and --latent_dims at least 1")
+        if self.num_pairs < 1:
+            raise UserError(f"--num_pairs is {self.num_pairs}", cure="give at least 1")
+
 
 @dataclass(frozen=True)
 class Member:
@@ -215,7 +224,7 @@ def _scores(content: dict[str, Any]) -> dict[str, Any]:
     }
     versus = content["versus"]["surfing"]["interpolation_mse"]
     return {
-        "psnr_db": content["reconstruction"]["psnr_db"],
+        "psnr_db": metrics.psnr_of_mse(content["reconstruction"]["mse"]),
         "k": content["graph"]["k"] or None,
         "linear": methods["linear"],
         "surfing": methods["surfing"],

@@ -42,45 +42,50 @@ def in_plain_words(message: str) -> str:
     return line
 
 
-def check_settings(arguments: Sequence[str], known: Collection[str]) -> None:
+def check_settings(arguments: Sequence[str], known: Collection[str], flag: str) -> None:
     """Refuse settings on the command line, `--config.section.name=value`, that there are not.
 
     Args:
         arguments: the command line.
         known: dotted names of all settings.
+        flag: `config`, or another flag that names a file of settings.
 
     Raises:
         UserError: one is not known; the message names what is like it.
     """
     for argument in arguments:
-        match = re.match(r"--?config\.([^=]*)", argument)
+        match = re.match(rf"--?{flag}\.([^=]*)", argument)
         if match and match[1] not in known:
-            raise _unknown(match[1], known)
+            raise _unknown(match[1], known, flag)
 
 
-def check_config_file(arguments: Sequence[str]) -> None:
-    """Refuse a `--config` that names no file.
+def check_config_file(arguments: Sequence[str], flag: str) -> None:
+    """Refuse a `--config` (or another flag for settings) that names no file.
 
     Raises:
         UserError: there is no such file.
     """
-    path = _config_file(arguments)
+    path = config_file(arguments, flag)
     if path is not None and not path.is_file():
         raise UserError(
-            f"--config={path} is {'a folder' if path.is_dir() else 'no file'}",
+            f"--{flag}={path} is {'a folder' if path.is_dir() else 'no file'}",
             cure="give a file with settings, such as configs/arm.py",
         )
 
 
-def of_config_file(arguments: Sequence[str], error: BaseException) -> str:
+def of_config_file(
+    arguments: Sequence[str], error: BaseException, flags: Sequence[str] = ("config",)
+) -> str:
     """Return what is wrong inside a configuration file, and where.
 
     Args:
         arguments: the command line.
         error: what came of reading the file.
+        flags: those that name such files; the error is of the one where it was raised.
     """
-    path = _config_file(arguments)
     chain = list(_causes(error))
+    paths = [config_file(arguments, flag) for flag in flags]
+    path = next((p for p in paths if any(_line(p, each) for each in chain)), paths[0])
     # What was raised deepest below a line of the file; else, the file couldn't even be run.
     deepest = next((each for each in chain[::-1] if _line(path, each)), chain[-1])
     line = _line(path, deepest)
@@ -108,10 +113,10 @@ def _line(path: Path | None, error: BaseException) -> int | None:
     return lines[-1] if lines else None
 
 
-def _config_file(arguments: Sequence[str]) -> Path | None:
+def config_file(arguments: Sequence[str], flag: str) -> Path | None:
     """Return the file that `--config=FILE[:VARIANT]` names last; None if there is none."""
     joined = "\n".join(arguments)
-    found = re.findall(r"^--?config[=\n](.*)$", joined, flags=re.MULTILINE)
+    found = re.findall(rf"^--?{flag}[=\n](.*)$", joined, flags=re.MULTILINE)
     if not found:
         return None
     # A drive's colon is no variant's.
@@ -119,18 +124,18 @@ def _config_file(arguments: Sequence[str]) -> Path | None:
     return whole if whole.is_file() else Path(found[-1].rpartition(":")[0] or found[-1])
 
 
-def _unknown(name: str, known: Collection[str]) -> UserError:
+def _unknown(name: str, known: Collection[str], flag: str) -> UserError:
     """Return the error of a setting that there is not."""
     inside = [setting for setting in known if setting.startswith(f"{name}.")]
     if inside:
         return UserError(
-            f"--config.{name} is a group of settings",
-            cure=f"set one of it: {', '.join(f'--config.{setting}' for setting in inside)}",
+            f"--{flag}.{name} is a group of settings",
+            cure=f"set one of it: {', '.join(f'--{flag}.{setting}' for setting in inside)}",
         )
     close = difflib.get_close_matches(name, known, n=1)
     section = [setting for setting in known if setting.split(".")[0] == name.split(".")[0]]
     choice = section or sorted({setting.split(".")[0] for setting in known})
     return UserError(
-        f"--config.{name} is not a setting",
-        cure=f"did you mean --config.{close[0]}?" if close else f"choose from {', '.join(choice)}",
+        f"--{flag}.{name} is not a setting",
+        cure=f"did you mean --{flag}.{close[0]}?" if close else f"choose from {', '.join(choice)}",
     )

@@ -86,7 +86,7 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 def names() -> tuple[str, ...]:
     """Return the dotted name of every setting."""
-    return tuple(_flat(to_dict(RunConfig())))
+    return tuple(flat(to_dict(RunConfig())))
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
@@ -107,11 +107,20 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
     """Return the settings whose change would change the result: dotted name -> both values."""
-    before, after = _flat(to_dict(old)), _flat(to_dict(new))
+    before, after = decisive(old), decisive(new)
     return {
         name: (before.get(name), after.get(name))
         for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name) and not name.startswith(FREE_TO_CHANGE)
+        if before.get(name) != after.get(name)
+    }
+
+
+def decisive(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that a trained model depends on, by dotted name."""
+    return {
+        name: value
+        for name, value in flat(to_dict(config)).items()
+        if not name.startswith(FREE_TO_CHANGE)
     }
 
 
@@ -183,11 +192,12 @@ def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], *, pref
             )
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings by dotted name."""
+    found: dict[str, Any] = {}
     for name, value in nested.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{name}.")
+            found |= flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
-    return flat
+            found[prefix + name] = value
+    return found

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation import metrics
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.training import journal
@@ -113,7 +114,7 @@ def _evaluation(run: TrainedRun) -> Evaluation | None:
         return Evaluation(
             stale=_stale(run, saved),
             num_pairs=int(saved["num_pairs"]),
-            psnr_db=float(saved["reconstruction"]["psnr_db"]),
+            psnr_db=metrics.psnr_of_mse(float(saved["reconstruction"]["mse"])),
             scores=[
                 _score(method, scores[METRIC], saved["versus"].get(method, {}).get(METRIC, {}))
                 for method, scores in saved["methods"].items()

@@ -23,9 +23,15 @@ def check_settings(workdir: WorkDir, config: RunConfig, *, extend: bool) -> None
         extend: allow more epochs.
 
     Raises:
-        UserError: a setting differs; the message names both values.
+        UserError: a setting differs, and the message names both values; or there are checkpoints
+            but no settings.
     """
     if not workdir.begun:
+        if workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir()):
+            raise UserError(
+                f"{workdir.root} holds checkpoints, but no config.json that says of what",
+                cure=trained.PUT_BACK,
+            )
         return
     begun, _ = trained.read_config(workdir)
     changed = configuration.differences(begun, config)

@@ -151,7 +151,6 @@ def _plot(
 ) -> LatentPlot:
     """Return the latent space with the graph and the paths on it."""
     name, factor = _varying_factor(run, len(joined.codes))
-    # Plain text: a figure would take `$` in a file's name for mathematics.
     source, target = (end.key for end in pair)
     return LatentPlot(
         codes=joined.codes,

@@ -5,7 +5,9 @@ graph are kept beside it.
 """
 
 import contextlib
+import json
 import platform
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,8 +28,9 @@ from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import loop, optimizer, step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.optimizer import Optimizer, Schedule
-from jaxsurf.workdir import WorkDir, read_json
+from jaxsurf.workdir import WorkDir, fingerprint, read_json
 
+PUT_BACK = "put back what was written by training, or train in another --workdir"
 ENCODE_BATCH = 100  # images encoded at once; divides the report's 1,600
 
 
@@ -47,7 +50,11 @@ class TrainedRun:
     @property
     def stamp(self) -> str:
         """What caches made with this model and these images are bound to."""
-        return f"checkpoint {self.step}, data {self.images.fingerprint}"
+        settings = json.dumps(configuration.decisive(self.config), sort_keys=True)
+        return (
+            f"checkpoint {self.step}, data {self.images.fingerprint}, "
+            f"settings {fingerprint(settings)}"
+        )
 
 
 def versions() -> dict[str, str]:
@@ -90,16 +97,26 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
             f"{workdir.root} is not the working directory of a run: it has no config.json",
             cure="train there first: python launch/train.py --config=configs/arm.py --workdir=...",
         )
-    saved = read_json(workdir.config)
+    saved = read_json(workdir.config, cure=PUT_BACK)
     try:
-        config, _ = configuration.from_dict(saved["config"]), str(saved["data"]["fingerprint"])
+        config = configuration.from_dict(saved["config"])
+        _check_complete(saved["config"])
+        str(saved["data"]["fingerprint"])
     except (KeyError, TypeError, UserError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"{workdir.config} does not describe a run ({reason})",
-            cure="put back what was written by training, or train in another --workdir",
+            cure=PUT_BACK,
         ) from error
     return config, saved
+
+
+def _check_complete(saved: Mapping[str, Any]) -> None:
+    """Refuse settings written before some were known: what the run had is not today's default."""
+    for section, values in configuration.to_dict(RunConfig()).items():
+        for name in values:
+            if name not in saved[section]:
+                raise UserError(f"no {section}.{name} in it: another version of jaxsurf wrote it")
 
 
 def check_data(images: ImageSet, saved: dict[str, Any], workdir: WorkDir) -> None:

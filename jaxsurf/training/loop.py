@@ -5,6 +5,7 @@ depends on the step alone, never on logging or saving: a resumed run makes the s
 that was never stopped, and so the same numbers.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ Hook = Callable[[int, TrainState, Losses], None]
 # about twice as slow inside lax.scan.
 CALL_STEPS = {"cpu": 1}
 CALL_STEPS_ACCELERATOR = 100
+SEEDS = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,12 @@ class TrainingConfig:
         for name in ("num_epochs", "batch_size", "log_every"):
             if getattr(self, name) < 1:
                 raise UserError(f"training.{name} is {getattr(self, name)}, but must be at least 1")
-        if self.steps_per_call < 0 or not self.save_every_s >= 0 or self.seed < 0:
-            raise UserError("training.steps_per_call, save_every_s and seed must not be negative")
+        if self.steps_per_call < 0 or not 0 <= self.save_every_s < math.inf:
+            raise UserError(
+                "training.steps_per_call and save_every_s must not be negative, and finite"
+            )
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
 
 
 @dataclass(frozen=True, kw_only=True)

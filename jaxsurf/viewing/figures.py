@@ -82,7 +82,7 @@ def latent_figure(path: Path, plot: LatentPlot, *, width: int = 900, height: int
     project = _projection(plot.codes)
     solid = len(project.labels) == 3
     axes = figure.add_subplot(projection="3d" if solid else None)
-    axes.set_title(plot.title)
+    axes.set_title(_plain(plot.title))
     _draw_edges(axes, project(plot.codes), plot.edges)
     _draw_codes(figure, axes, project(plot.codes), plot)
     _draw_paths(axes, {name: project(codes) for name, codes in (plot.paths or {}).items()})
@@ -118,14 +118,24 @@ def curves_figure(
     figure = _figure(width, height)
     axes = figure.add_subplot()
     for name, (along, values) in curves.items():
-        axes.plot(along, values, label=name, linewidth=1.5, marker="." if len(along) < 3 else "")
+        axes.plot(
+            along, values, label=_plain(name), linewidth=1.5, marker="." if len(along) < 3 else ""
+        )
     positive = all(np.min(values) > 0 for _, values in curves.values())
     axes.set(
-        title=title, xlabel=labels[0], ylabel=labels[1], yscale="log" if positive else "linear"
+        title=_plain(title),
+        xlabel=labels[0],
+        ylabel=labels[1],
+        yscale="log" if positive else "linear",
     )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     _save(figure, path)
+
+
+def _plain(text: str) -> str:
+    """Return a text as matplotlib draws it literally: names of files and factors may hold `$`."""
+    return text.replace("$", r"\$")
 
 
 def _figure(width: int, height: int) -> Figure:
@@ -179,13 +189,13 @@ def _draw_codes(
     if plot.factor is not None:
         # The third axis has its label where the colour bar would be.
         pad = 0.12 if isinstance(axes, Axes3D) else 0.02
-        figure.colorbar(points, ax=axes, label=plot.factor_name, shrink=0.7, pad=pad)
+        figure.colorbar(points, ax=axes, label=_plain(plot.factor_name), shrink=0.7, pad=pad)
 
 
 def _draw_paths(axes: Axes, paths: Mapping[str, Float[np.ndarray, "point shown"]]) -> None:
     for number, (name, points) in enumerate(paths.items()):
         colour = PATH_COLOURS[number % len(PATH_COLOURS)]
-        axes.plot(*points.T, label=name, color=colour, linewidth=2, zorder=10)
+        axes.plot(*points.T, label=_plain(name), color=colour, linewidth=2, zorder=10)
     if paths:
         axes.legend(loc="upper right", framealpha=0.9)
 
@@ -195,11 +205,16 @@ def _draw_ends(axes: Axes, ends: Mapping[str, Float[np.ndarray, "shown"]]) -> No
     for name, point in ends.items():
         axes.scatter(*point[:, None], s=70, color="white", edgecolors="black", zorder=11)
         if isinstance(axes, Axes3D):
-            axes.text(*point, s=f"  {name}", zorder=12, path_effects=halo)
+            axes.text(*point, s=f"  {_plain(name)}", zorder=12, path_effects=halo)
         else:
             place = (float(point[0]), float(point[1]))
             axes.annotate(
-                name, place, (7, 7), textcoords="offset points", zorder=12, path_effects=halo
+                _plain(name),
+                place,
+                (7, 7),
+                textcoords="offset points",
+                zorder=12,
+                path_effects=halo,
             )
 
 

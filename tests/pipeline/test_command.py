@@ -336,8 +336,9 @@ def test_what_absl_says_of_other_things_is_passed_on():
 def test_settings_without_any_likeness_are_answered_with_the_choice():
     known = configuration.names()
     with pytest.raises(UserError, match=r"choose from model\.name, model\.latent_dim"):
-        complaints.check_settings(["--config.model.qqqqqqqqq=3"], known)
-    complaints.check_settings(["--config=a.py", "--config.model.name=x", "--k=3"], known)
+        complaints.check_settings(["--config.model.qqqqqqqqq=3"], known, "config")
+    fine = ["--config=a.py", "--config.model.name=x", "--k=3", "--reference.nothing=1"]
+    complaints.check_settings(fine, known, "config")
 
 
 def test_sigterm_outside_training_leaves_nothing_half_written(tmp_path, capsys):

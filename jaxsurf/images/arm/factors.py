@@ -13,6 +13,8 @@ from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, check_nam
 
 FACTOR_NAMES = MPI3D.names
 FACTOR_SIZES = MPI3D.sizes
+# Raised when images change to the eye: trained runs are bound to the edition of their images.
+EDITION = 1
 CONTINUOUS: tuple[str, ...] = ("object_size", "horizontal_axis", "vertical_axis")
 
 

@@ -147,8 +147,9 @@ def _bar(
 ) -> Solid:
     """Return a round bar from `low` to `high` along the first axis of a frame."""
     centre = start + (low + high) / 2 * frame[0]
-    ends = slab((high - low) / 2)
-    return Solid(ends, tube(radius), centre, _axes(*frame), jnp.ones(()), jnp.full(3, grey))
+    ends = jnp.asarray(slab((high - low) / 2))
+    side = jnp.asarray(tube(radius))
+    return Solid(ends, side, centre, _axes(*frame), jnp.ones(()), jnp.full(3, grey))
 
 
 def _index(number: Float[Array, ""]) -> Array:
