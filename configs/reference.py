@@ -28,5 +28,6 @@ def get_config() -> ConfigDict:
             "training.num_epochs": 600,
             "training.batch_size": 16,
             "training.seed": 42,
+            "graph.weight": "latent",
         }
     )

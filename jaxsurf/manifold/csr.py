@@ -9,6 +9,7 @@ SciPy about structure hands it ones for weights.
 
 import functools
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy.sparse
@@ -16,6 +17,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
+
+Weight = Literal["latent", "squared"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -29,6 +32,8 @@ class LatentGraph:
     """The k of a k-NN graph; 0 for any other graph."""
     description: str = ""
     """How the graph was made, in words."""
+    weight: Weight = "latent"
+    """What a weight is of the distance between the codes; further nodes are joined alike."""
 
     @property
     def num_nodes(self) -> int:
@@ -64,6 +69,7 @@ class LatentGraph:
         return {
             "description": self.description,
             "k": self.k,
+            "weight": self.weight,
             "nodes": self.num_nodes,
             "edges": self.num_edges,
         }

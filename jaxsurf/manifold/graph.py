@@ -2,29 +2,34 @@
 
 Three kinds of graph: `smallest`, the k-NN graph of the smallest k that connects all points (the
 reference's choice); `knn`, the k-NN graph of a given k; `radius`, all pairs within a distance. A
-k-NN graph joins two points when either is among the k nearest of the other. Weights are Euclidean
-latent distances. A graph may be disconnected: its `components` tell.
+k-NN graph joins two points when either is among the k nearest of the other. A graph may be
+disconnected: its `components` tell.
+
+An edge weighs the Euclidean latent distance of its ends (`latent`, the reference's choice), or that
+distance squared (`squared`). Squares make a long edge dearer than several short ones, so that
+shortest paths keep to where images lie densely, and pass through more of them: the sample Fermat
+distance with exponent 2 (Groisman, Jonckheere & Sapienza, "Nonhomogeneous Euclidean first-passage
+percolation and distance learning", 2022).
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Real
+from jaxtyping import Float, Real
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import cache, csr, knn
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.csr import LatentGraph, Weight
 
 Kind = Literal["smallest", "knn", "radius"]
-Weight = Literal["latent"]
 
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
-_SAVED = ("indptr", "indices", "weights", "k", "description")
+_SAVED = ("indptr", "indices", "weights", "k", "description", "weight")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +41,8 @@ class GraphConfig:
     """Neighbours a point; for `knn` only."""
     radius: float = 0.0
     """Largest distance of joined points, in latent units; for `radius` only."""
-    weight: Weight = "latent"
-    """What an edge costs: `latent`, the distance between the codes."""
+    weight: Weight = "squared"
+    """What an edge costs: `latent`, the distance between the codes, or `squared`, its square."""
 
     def __post_init__(self) -> None:
         _check_known("kind", self.kind, get_args(Kind))
@@ -68,10 +73,17 @@ def build(codes: Real[np.ndarray, "point latent"], config: GraphConfig) -> Laten
         UserError: the codes are not finite or too few, or `config.k` is too large.
     """
     if config.kind == "smallest":
-        return smallest_connecting(codes)
-    if config.kind == "knn":
-        return knn_graph(knn.nearest(codes, k=config.k), k=config.k)
-    return radius_graph(codes, radius=config.radius)
+        built = smallest_connecting(codes)
+    elif config.kind == "knn":
+        built = knn_graph(knn.nearest(codes, k=config.k), k=config.k)
+    else:
+        built = radius_graph(codes, radius=config.radius)
+    return replace(built, weights=_weigh(built.weights, config.weight), weight=config.weight)
+
+
+def _weigh(distances: Float[np.ndarray, "edge"], weight: Weight) -> Float[np.ndarray, "edge"]:
+    """Return what edges of these lengths weigh."""
+    return np.square(distances) if weight == "squared" else distances
 
 
 def knn_graph(neighbours: knn.Neighbours, *, k: int) -> LatentGraph:
@@ -157,6 +169,7 @@ def attach(
         graph: the graph over `codes`; its own edges stay as they are.
         codes: the points of its nodes.
         added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
+            Their edges weigh as the graph's own do.
         k: neighbours of each.
 
     Raises:
@@ -165,13 +178,14 @@ def attach(
     near = knn.nearest_to(codes, added, k=k)
     numbers = np.repeat(graph.num_nodes + np.arange(len(added)), k)
     ends, weights = graph.edges()
-    return csr.from_edges(
+    joined = csr.from_edges(
         np.concatenate([ends, np.stack([numbers, near.indices.ravel()], axis=1)]),
-        np.concatenate([weights, near.distances.ravel()]),
+        np.concatenate([weights, _weigh(near.distances.ravel(), graph.weight)]),
         num_nodes=graph.num_nodes + len(added),
         k=graph.k,
         description=f"{graph.description}, and {len(added)} more joined to their nearest {k}",
     )
+    return replace(joined, weight=graph.weight)
 
 
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
@@ -197,8 +211,10 @@ def load_graph(path: Path, *, stamp: str) -> LatentGraph:
         UserError: the file is missing, damaged, or holds no symmetric graph.
     """
     arrays = cache.load(path, stamp=stamp, names=_SAVED)
-    scalars = {"k": int(arrays.pop("k")), "description": str(arrays.pop("description"))}
-    return csr.check(LatentGraph(**arrays, **scalars), origin=str(path))
+    k, description = int(arrays.pop("k")), str(arrays.pop("description"))
+    weight = cast(Weight, str(arrays.pop("weight")))
+    loaded = LatentGraph(**arrays, k=k, description=description, weight=weight)
+    return csr.check(loaded, origin=str(path))
 
 
 def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:

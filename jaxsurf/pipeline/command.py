@@ -21,6 +21,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import cache
+from jaxsurf.manifold.csr import Weight
 from jaxsurf.manifold.graph import GraphConfig, Kind
 from jaxsurf.pipeline import complaints, configuration
 from jaxsurf.pipeline.configuration import RunConfig
@@ -129,10 +130,11 @@ def define_timing() -> Callable[[], Timing]:
 
 
 def define_graph() -> Callable[[], GraphConfig | None]:
-    """Define `--graph`, `--k` and `--radius`; return what reads them, None for the run's own."""
+    """Define `--graph` and what belongs to it; return what reads them, None for the run's own."""
     kind = flags.DEFINE_enum("graph", None, get_args(Kind), "Graph to search.")
     k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn.")
     radius = flags.DEFINE_float("radius", None, "Largest latent distance, for --graph=radius.")
+    weight = flags.DEFINE_enum("weight", None, get_args(Weight), "What an edge costs.")
 
     def graph() -> GraphConfig | None:
         given = {"k": k.value, "radius": radius.value}
@@ -140,9 +142,10 @@ def define_graph() -> Callable[[], GraphConfig | None]:
         for wanted, flag in (("knn", "k"), ("radius", "radius")):
             if kind.value == wanted and flag not in given:
                 raise UserError(f"--graph={wanted} needs --{flag} too", cure=f"add --{flag}=...")
-        if kind.value is None and not given:
+        if kind.value is None and not given and weight.value is None:
             return None
         implied: Kind = "knn" if "k" in given else "radius" if given else "smallest"
+        given |= {"weight": weight.value} if weight.value else {}
         return GraphConfig(kind=cast(Kind, kind.value) if kind.value else implied, **given)
 
     return graph

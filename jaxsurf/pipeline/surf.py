@@ -11,8 +11,8 @@ from jaxsurf.evaluation import metrics
 from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.manifold import search
-from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline import ends, trained
 from jaxsurf.pipeline.ends import End, Joined
@@ -87,7 +87,7 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     path = search.shortest_path(joined.graph, *joined.nodes)
     route = Route(codes=joined.codes[path.nodes], images=np.stack([end.image for end in pair]))
     made = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)[0]
-    description = _describe(run, config, pair, joined.graph, path, made)
+    description = _describe(run, config, pair, joined, path, made)
     asked = config.graph or run.config.graph
     label = "" if asked == run.config.graph else _graph_label(asked)
     folder = run.workdir.surf(pair[0].key, pair[1].key, label)
@@ -98,14 +98,15 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
 def _graph_label(config: GraphConfig) -> str:
     """Return the part of a folder's name that tells graphs apart."""
     size = {"knn": f"{config.k}", "radius": f"{config.radius}"}.get(config.kind, "")
-    return f"{config.kind}{size}"
+    weight = "" if config.weight == GraphConfig().weight else f"_{config.weight}"
+    return f"{config.kind}{size}{weight}"
 
 
 def _describe(
     run: TrainedRun,
     config: SurfConfig,
     pair: Sequence[End],
-    joined: LatentGraph,
+    joined: Joined,
     path: NodePath,
     made: dict[str, Animation],
 ) -> dict[str, Any]:
@@ -131,9 +132,9 @@ def _describe(
             for end, place in zip(pair, (0, -1), strict=True)
         ],
         "nodes": path.nodes.tolist(),
-        "length": path.length,
-        "edge_weights": joined.weights_along(path.nodes).tolist(),
-        "graph": joined.facts(),
+        "length": float(piece_lengths(joined.codes[path.nodes]).sum()),
+        "edge_weights": joined.graph.weights_along(path.nodes).tolist(),
+        "graph": joined.graph.facts(),
         "methods": methods,
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import cache, csr, graph, knn
+from jaxsurf.manifold import cache, csr, graph, knn, search
 
 POINTS = hnp.arrays(
     np.float64,
@@ -224,16 +224,18 @@ def test_a_damaged_graph_is_refused(tmp_path, damage):
         "weights": np.array([1.0, 1, 2, 2]),
     }
     path = tmp_path / "graph.npz"
-    cache.save(path, stamp="a", **good, k=1, description="")
+    cache.save(path, stamp="a", **good, k=1, description="", weight="latent")
     assert graph.load_graph(path, stamp="a").num_edges == 2
-    cache.save(path, stamp="a", **(good | damage), k=1, description="")
+    cache.save(path, stamp="a", **(good | damage), k=1, description="", weight="latent")
     with pytest.raises(UserError):
         graph.load_graph(path, stamp="a")
 
 
 def test_a_cache_of_something_else_is_refused(tmp_path):
     cache.save(tmp_path / "x.npz", stamp="a", codes=np.zeros(3))
-    with pytest.raises(UserError, match="holds no indptr, indices, weights, k, description"):
+    with pytest.raises(
+        UserError, match="holds no indptr, indices, weights, k, description, weight"
+    ):
         graph.load_graph(tmp_path / "x.npz", stamp="a")
 
 
@@ -251,3 +253,26 @@ def test_attached_points_are_joined_to_their_nearest_and_nothing_else_changes():
         mine = pairs[:, 1] == number
         assert set(pairs[mine, 0]) == set(np.argsort(distances)[:4])
         np.testing.assert_allclose(np.sort(weights[mine]), np.sort(distances)[:4], rtol=1e-6)
+
+
+def test_squared_weights_take_many_short_steps_over_one_long_one():
+    # Five points bent about a corner, and the same graph: all within reach of one another.
+    codes = np.array([[0.0, 0], [1, 0.4], [2, 0.5], [3, 0.4], [4, 0]])
+    plain, squared = (
+        graph.build(codes, graph.GraphConfig(kind="radius", radius=5, weight=weight))
+        for weight in ("latent", "squared")
+    )
+    np.testing.assert_array_equal(squared.weights, plain.weights**2)
+    assert (plain.weight, squared.weight) == ("latent", "squared")
+    assert search.shortest_path(plain, 0, 4).nodes.tolist() == [0, 4]
+    assert search.shortest_path(squared, 0, 4).nodes.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_attached_points_are_weighed_as_the_graph_is(tmp_path):
+    codes = np.random.default_rng(6).normal(size=(20, 2))
+    built = graph.build(codes, graph.GraphConfig(weight="squared"))
+    graph.save_graph(tmp_path / "graph.npz", built, stamp="a")
+    built = graph.load_graph(tmp_path / "graph.npz", stamp="a")
+    joined = graph.attach(built, codes, codes[:1] + 0.01, k=1)
+    assert joined.weight == "squared"
+    np.testing.assert_allclose(joined.weights[-1], 2 * 0.01**2, rtol=1e-6)

@@ -72,7 +72,7 @@ def test_path_json_says_everything(run):
     assert saved["seed"] == run.config.training.seed
     codes = trained.encode_all(run).codes[saved["nodes"]]
     steps = np.linalg.norm(np.diff(codes, axis=0), axis=1)
-    assert saved["edge_weights"] == pytest.approx(steps.tolist(), rel=1e-5)
+    assert saved["edge_weights"] == pytest.approx(np.square(steps).tolist(), rel=1e-5)
     assert saved["length"] == pytest.approx(steps.sum(), rel=1e-5)
 
 
@@ -201,6 +201,10 @@ def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run):
     cached = run.workdir.graph.read_bytes()
     other = surf_pair(run, graph=GraphConfig(kind="knn", k=9))
     assert other.folder.name == "3-31-knn9"
+    plain = surf_pair(run, graph=GraphConfig(weight="latent"))
+    assert plain.folder.name == "3-31-smallest_latent"
+    facts = plain.description
+    assert facts["length"] == pytest.approx(sum(facts["edge_weights"]), rel=1e-5)
     assert other.description["graph"]["k"] == 9
     assert own != other.folder
     assert run.workdir.graph.read_bytes() == cached
