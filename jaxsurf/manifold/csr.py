@@ -18,7 +18,7 @@ from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
 
-Weight = Literal["latent", "squared"]
+Weight = Literal["latent", "density"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

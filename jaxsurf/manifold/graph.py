@@ -5,11 +5,12 @@ reference's choice); `knn`, the k-NN graph of a given k; `radius`, all pairs wit
 k-NN graph joins two points when either is among the k nearest of the other. A graph may be
 disconnected: its `components` tell.
 
-An edge weighs the Euclidean latent distance of its ends (`latent`, the reference's choice), or that
-distance squared (`squared`). Squares make a long edge dearer than several short ones, so that
-shortest paths keep to where images lie densely, and pass through more of them: the sample Fermat
-distance with exponent 2 (Groisman, Jonckheere & Sapienza, "Nonhomogeneous Euclidean first-passage
-percolation and distance learning", 2022).
+An edge weighs the Euclidean latent distance of its ends (`latent`, the reference's choice), or a
+power of it (`density`), which makes a long edge dearer than several short ones, so that shortest
+paths keep to where images lie densely, and pass through more of them. That is the sample Fermat
+distance (Groisman, Jonckheere & Sapienza, "Nonhomogeneous Euclidean first-passage percolation and
+distance learning", 2022); for many points, going through a density f costs f^(-(a - 1) / d) with the
+exponent a in d dimensions.
 """
 
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from jaxsurf.manifold.csr import LatentGraph, Weight
 
 Kind = Literal["smallest", "knn", "radius"]
 
+# With 3, going through a density f costs 1 / f in two dimensions.
+FERMAT_EXPONENT = 3.0
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
 _SAVED = ("indptr", "indices", "weights", "k", "description", "weight")
@@ -41,8 +44,8 @@ class GraphConfig:
     """Neighbours a point; for `knn` only."""
     radius: float = 0.0
     """Largest distance of joined points, in latent units; for `radius` only."""
-    weight: Weight = "squared"
-    """What an edge costs: `latent`, the distance between the codes, or `squared`, its square."""
+    weight: Weight = "density"
+    """What an edge costs: `latent`, the distance between the codes; `density`, less where codes lie densely."""
 
     def __post_init__(self) -> None:
         _check_known("kind", self.kind, get_args(Kind))
@@ -83,7 +86,7 @@ def build(codes: Real[np.ndarray, "point latent"], config: GraphConfig) -> Laten
 
 def _weigh(distances: Float[np.ndarray, "edge"], weight: Weight) -> Float[np.ndarray, "edge"]:
     """Return what edges of these lengths weigh."""
-    return np.square(distances) if weight == "squared" else distances
+    return distances**FERMAT_EXPONENT if weight == "density" else distances
 
 
 def knn_graph(neighbours: knn.Neighbours, *, k: int) -> LatentGraph:

@@ -255,24 +255,24 @@ def test_attached_points_are_joined_to_their_nearest_and_nothing_else_changes():
         np.testing.assert_allclose(np.sort(weights[mine]), np.sort(distances)[:4], rtol=1e-6)
 
 
-def test_squared_weights_take_many_short_steps_over_one_long_one():
+def test_density_weights_take_many_short_steps_over_one_long_one():
     # Five points bent about a corner, and the same graph: all within reach of one another.
     codes = np.array([[0.0, 0], [1, 0.4], [2, 0.5], [3, 0.4], [4, 0]])
-    plain, squared = (
+    plain, dense = (
         graph.build(codes, graph.GraphConfig(kind="radius", radius=5, weight=weight))
-        for weight in ("latent", "squared")
+        for weight in ("latent", "density")
     )
-    np.testing.assert_array_equal(squared.weights, plain.weights**2)
-    assert (plain.weight, squared.weight) == ("latent", "squared")
+    np.testing.assert_array_equal(dense.weights, plain.weights**3)
+    assert (plain.weight, dense.weight) == ("latent", "density")
     assert search.shortest_path(plain, 0, 4).nodes.tolist() == [0, 4]
-    assert search.shortest_path(squared, 0, 4).nodes.tolist() == [0, 1, 2, 3, 4]
+    assert search.shortest_path(dense, 0, 4).nodes.tolist() == [0, 1, 2, 3, 4]
 
 
 def test_attached_points_are_weighed_as_the_graph_is(tmp_path):
     codes = np.random.default_rng(6).normal(size=(20, 2))
-    built = graph.build(codes, graph.GraphConfig(weight="squared"))
+    built = graph.build(codes, graph.GraphConfig(weight="density"))
     graph.save_graph(tmp_path / "graph.npz", built, stamp="a")
     built = graph.load_graph(tmp_path / "graph.npz", stamp="a")
     joined = graph.attach(built, codes, codes[:1] + 0.01, k=1)
-    assert joined.weight == "squared"
-    np.testing.assert_allclose(joined.weights[-1], 2 * 0.01**2, rtol=1e-6)
+    assert joined.weight == "density"
+    np.testing.assert_allclose(joined.weights[-1], (2 * 0.01**2) ** 1.5, rtol=1e-6)
