@@ -9,8 +9,8 @@ An edge weighs the Euclidean latent distance of its ends (`latent`, the referenc
 power of it (`density`), which makes a long edge dearer than several short ones, so that shortest
 paths keep to where images lie densely, and pass through more of them. That is the sample Fermat
 distance (Groisman, Jonckheere & Sapienza, "Nonhomogeneous Euclidean first-passage percolation and
-distance learning", 2022); for many points, going through a density f costs f^(-(a - 1) / d) with the
-exponent a in d dimensions.
+distance learning", 2022); for many points, going through a density f costs f^(-(a - 1) / d) with
+the exponent a in d dimensions.
 """
 
 from dataclasses import dataclass, replace
@@ -45,7 +45,7 @@ class GraphConfig:
     radius: float = 0.0
     """Largest distance of joined points, in latent units; for `radius` only."""
     weight: Weight = "density"
-    """What an edge costs: `latent`, the distance between the codes; `density`, less where codes lie densely."""
+    """What an edge costs: `latent`, the distance between the codes, or `density`, its cube."""
 
     def __post_init__(self) -> None:
         _check_known("kind", self.kind, get_args(Kind))
