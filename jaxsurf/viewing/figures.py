@@ -124,8 +124,8 @@ def curves_figure(
     positive = all(np.min(values) > 0 for _, values in curves.values())
     axes.set(
         title=_plain(title),
-        xlabel=labels[0],
-        ylabel=labels[1],
+        xlabel=_plain(labels[0]),
+        ylabel=_plain(labels[1]),
         yscale="log" if positive else "linear",
     )
     axes.grid(alpha=0.3)

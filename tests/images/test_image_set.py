@@ -151,3 +151,13 @@ def test_fingerprint_depends_on_content_and_order_alone():
 def test_images_cannot_be_written_to():
     with pytest.raises(ValueError, match=r"read-only"):
         make_set().images[0] = 0
+
+
+def test_a_recipe_stands_for_the_pixels_in_the_fingerprint():
+    images = make_set().images
+    rounded = np.where(images > 5, images - 1, images)
+    drawn = make_set(recipe="arm 1")
+    assert drawn.fingerprint == make_set(images=rounded, recipe="arm 1").fingerprint
+    assert drawn.fingerprint != make_set(recipe="arm 2").fingerprint
+    assert drawn.fingerprint != make_set(recipe="arm 1", factors=drawn.factors[::-1]).fingerprint
+    assert make_set().fingerprint != make_set(images=rounded).fingerprint

@@ -1,7 +1,9 @@
 """Sources by name and own files: what comes back, and what is refused."""
 
+import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -509,3 +511,23 @@ def test_tfds_set_needs_one_image_feature():
     features = {"left": Shapes.IMAGE, "right": Shapes.IMAGE}
     with pytest.raises(UserError, match=r"tfds:eyes has 2 features .*; it has left, right"):
         tfds_set._image_feature("tfds:eyes", features)
+
+
+def test_an_archive_of_pictures_named_npz_is_refused(tmp_path):
+    save(tmp_path / "a.png", colors(5, 7, 3))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.png", "a.png")
+    with pytest.raises(UserError, match=r"cannot be read as plain arrays \(its member a\.png is"):
+        open_images(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("error", [struct.error("bad"), TypeError("bad"), IndexError("bad")])
+def test_a_damaged_note_in_a_picture_is_a_damaged_picture(tmp_path, monkeypatch, error):
+    save(tmp_path / "a.png", colors(5, 7, 3))
+
+    def stumble(image):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", stumble)
+    with pytest.raises(UserError, match=r"a\.png is not a picture that can be read \(bad\)"):
+        open_images(str(tmp_path))

@@ -88,6 +88,24 @@ FLAGS = cases(
     ),
     ("folder", "train", ["--config=configs", "--workdir=W"], "--config=configs is a folder"),
     ("variant", "train", ["--config=configs/mpi3d.py:9d", "--workdir=W"], "no variant '9d'"),
+    (
+        "key of a default file",
+        "compare",
+        ["--workdir=W", "--config.training.num_epoch=3"],
+        "--config.training.num_epoch is not a setting; did you mean --config.training.num_epochs?",
+    ),
+    (
+        "key of another flag",
+        "compare",
+        ["--workdir=W", "--reference.foo=1"],
+        "--reference.foo is not a setting; choose from model, corruption",
+    ),
+    (
+        "file of another flag",
+        "compare",
+        ["--workdir=W", "--reference=configs/none.py"],
+        "--reference=configs/none.py is no file",
+    ),
     fast=("no flags", "unknown flag", "unknown key", "type", "no file"),
 )
 

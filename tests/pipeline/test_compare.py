@@ -1,11 +1,58 @@
 import dataclasses
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import compare, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.workdir import write_json
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_comparing_twice_trains_once_from_any_folder(launch, tmp_path):
+    random = np.random.default_rng(0)
+    np.save(tmp_path / "images.npy", random.integers(0, 256, (9, 32, 32, 3), np.uint8))
+    flags = [
+        f"--workdir={tmp_path / 'all'}",
+        f"--config={ROOT / 'configs/tiny.py'}",
+        "--config.training.num_epochs=40",
+        "--latent_dims=2",
+        "--seeds=0,1",
+        "--num_pairs=5",
+        *(f"--{flag}.data.source={tmp_path / 'images.npy'}" for flag in ("config", "reference")),
+    ]
+    first = launch("compare", *flags, folder=tmp_path)
+    assert first.status == 0, first.err
+    table = (tmp_path / "all" / "comparison.md").read_text()
+    assert first.out == table
+    assert table.count("| smooth") == 2
+    assert table.count("| reference") == 1
+    runs = ("ours-d2-seed0", "ours-d2-seed1", "reference-d2-seed0", "reference-d2-seed0-probe")
+    written = [(tmp_path / "all" / name / "metrics.jsonl").read_bytes() for name in runs]
+    again = launch("compare", *flags, folder=tmp_path)
+    assert again.out == table
+    assert written == [(tmp_path / "all" / name / "metrics.jsonl").read_bytes() for name in runs]
+    other = launch("compare", *flags, "--reference.model.channels=8", folder=tmp_path)
+    assert other.status == 1
+    assert "model.channels=64" in other.err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"seeds": ()}, "--seeds is empty"),
+        ({"latent_dims": ()}, "--latent_dims is empty"),
+        ({"seeds": (-1,)}, "--seeds must not be negative"),
+        ({"num_pairs": 0}, "--num_pairs is 0"),
+    ],
+)
+def test_a_comparison_of_nothing_is_refused(wrong, words):
+    with pytest.raises(UserError, match=words):
+        compare.CompareConfig(ours=RunConfig(), reference=RunConfig(), **wrong)
 
 
 def row(**changes):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 
 import imageio.v3 as iio
 import numpy as np
@@ -11,7 +12,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.pipeline import train, trained
+from jaxsurf.pipeline import report, train, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.surf import SurfConfig, surf
 
@@ -288,3 +289,39 @@ def test_an_outside_image_of_another_size_is_refused_unless_images_are_resized(r
     object.__setattr__(run.config.data, "side", 0)
     with pytest.raises(UserError, match=r"large\.png is 80 x 48 pixels.* trained on 32 x 32"):
         surf_pair(run, source=tmp_path / "large.png")
+
+
+def test_a_perfect_reconstruction_is_evaluated_and_reported(run, monkeypatch):
+    perfect = np.zeros(len(run.images))
+    monkeypatch.setattr("jaxsurf.evaluation.reconstruction.mse", lambda model, images: perfect)
+    result = evaluate(run, EvaluateConfig(num_pairs=2))
+    assert json.loads(run.workdir.evaluation.read_text())["reconstruction"] == {
+        "mse": 0.0,
+        "psnr_db": None,
+    }
+    assert str(result).startswith("reconstruction inf dB")
+    assert "inf dB" in report.write(run).read_text()
+
+
+def test_caches_of_another_seed_are_refused(config_of, run, tmp_path):
+    latents = trained.encode_all(run)
+    shutil.copytree(run.workdir.root, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["training"]["seed"] += 1
+    path.write_text(json.dumps(saved))
+    other = trained.open_run(tmp_path / "run")
+    assert len(latents.codes) == len(other.images)
+    with pytest.raises(UserError, match=r"latents\.npz"):
+        trained.encode_all(other)
+
+
+def test_the_floor_has_the_one_score_that_does_not_depend_on_its_frames(run):
+    content = evaluate(run, EvaluateConfig(num_pairs=2)).content
+    assert content["methods"]["true"].keys() == {"interpolation_mse"}
+    assert content["versus"]["true"].keys() == {"interpolation_mse"}
+
+
+def test_an_end_too_long_to_be_a_file_name_is_refused(run):
+    with pytest.raises(UserError, match="neither an image number nor a file"):
+        surf_pair(run, source="x" * 300)

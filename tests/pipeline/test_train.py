@@ -283,3 +283,34 @@ def test_a_damaged_config_json_is_refused(root, content, complaint):
     (root / "config.json").write_text(content)
     with pytest.raises(UserError, match=complaint):
         trained.open_run(root)
+
+
+def test_checkpoints_without_settings_are_refused(config_of, run, tmp_path):
+    shutil.copytree(run.workdir.root, tmp_path / "run")
+    (tmp_path / "run" / "config.json").unlink()
+    other = config_of(**{"training.seed": 7})
+    with pytest.raises(UserError, match=r"holds checkpoints, but no config\.json .*; put back"):
+        go_on(other, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_settings_of_another_version_are_refused(config_of, run, tmp_path):
+    shutil.copytree(run.workdir.root, tmp_path / "run")
+    path = tmp_path / "run" / "config.json"
+    saved = json.loads(path.read_text())
+    del saved["config"]["optimizer"]["b2"]
+    path.write_text(json.dumps(saved))
+    with pytest.raises(UserError, match=r"no optimizer\.b2 in it: another version"):
+        go_on(config_of(), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"training.seed": 2**32}, r"training\.seed is 4294967296; choose 0 to 4294967295"),
+        ({"training.save_every_s": float("inf")}, "must not be negative, and finite"),
+    ],
+)
+def test_settings_out_of_range_are_refused(config_of, wrong, words):
+    with pytest.raises(UserError, match=words):
+        config_of(**wrong)

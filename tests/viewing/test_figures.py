@@ -87,3 +87,17 @@ def test_curves_are_drawn(tmp_path):
 def test_no_curve_is_refused(tmp_path):
     with pytest.raises(UserError, match="no curve"):
         figures.curves_figure(tmp_path / "a.png", {}, title="Training")
+
+
+@pytest.mark.parametrize("latent", [2, 3])
+def test_dollar_signs_are_drawn_as_they_are(tmp_path, latent):
+    odd = "cost$^$"
+    plot = plot_of(
+        latent,
+        title=odd,
+        factor_name=odd,
+        ends={odd: np.zeros(latent)},
+        paths={odd: np.eye(latent)},
+    )
+    assert drawn(tmp_path / "a.png", plot).std() > 10
+    figures.curves_figure(tmp_path / "b.png", {odd: ([1, 2], [3, 4])}, title=odd, labels=(odd, odd))
