@@ -1,9 +1,9 @@
 """Optimizers by name.
 
 `adamw`: decoupled weight decay, linear warm-up, cosine decay to zero (Loshchilov & Hutter, 2019),
-gradients clipped by their norm. `reference`: torch's Adam, whose weight decay is L2, added to the
-gradient before the moments are taken, and whose learning rate falls tenfold every so many epochs
-(torch's StepLR).
+gradients clipped by their norm on request. `reference`: torch's Adam, whose weight decay is L2,
+added to the gradient before the moments are taken, and whose learning rate falls tenfold every so
+many epochs (torch's StepLR).
 """
 
 import math
@@ -30,7 +30,8 @@ class OptimizerConfig:
         weight_decay: `adamw`: decoupled, on kernels alone; `reference`: L2, on everything.
         b2: `adamw`: decay of the second moment; `reference` has torch's 0.999.
         warmup_share: `adamw`: the share of the run in which the learning rate rises from zero.
-        clip_norm: `adamw`: gradients longer than this are shortened to it.
+        clip_norm: `adamw`: gradients longer than this are shortened to it; 0 leaves them alone,
+            which spares a pass over all weights, a tenth of a step on two cores.
         step_epochs: `reference`: the learning rate falls tenfold every so many epochs.
     """
 
@@ -39,7 +40,7 @@ class OptimizerConfig:
     weight_decay: float = 1e-4
     b2: float = 0.95
     warmup_share: float = 0.05
-    clip_norm: float = 1.0
+    clip_norm: float = 0.0
     step_epochs: int = 75
 
     def __post_init__(self) -> None:
@@ -48,9 +49,9 @@ class OptimizerConfig:
                 f"optimizer.name is {self.name!r}", cure="choose 'adamw' or 'reference'"
             )
         numbers = (self.learning_rate, self.weight_decay, self.clip_norm)
-        if not all(map(math.isfinite, numbers)) or min(numbers) < 0 or 0 in numbers[::2]:
+        if not all(map(math.isfinite, numbers)) or min(numbers) < 0 or not self.learning_rate:
             raise UserError(
-                "optimizer.learning_rate and clip_norm must be above 0, weight_decay at least 0, "
+                "optimizer.learning_rate must be above 0, weight_decay and clip_norm at least 0, "
                 "and all of them finite"
             )
         if not 0 < self.b2 < 1:
@@ -85,15 +86,10 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> Optimizer:
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
             optax.scale_by_learning_rate(schedule),
         )
-    return optax.chain(
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            schedule,
-            b2=config.b2,
-            weight_decay=config.weight_decay,
-            mask=_kernels,
-        ),
-    )
+    adamw = optax.adamw(schedule, b2=config.b2, weight_decay=config.weight_decay, mask=_kernels)
+    if not config.clip_norm:
+        return adamw
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
 
 
 def _kernels(params: Any) -> Any:  # noqa: ANN401  (any pytree)

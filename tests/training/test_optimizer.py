@@ -58,6 +58,18 @@ def test_adamw_warms_up_then_falls_to_zero():
     assert rates[4] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.parametrize(("clip_norm", "share"), [(0.0, 1.0), (5.0, 0.5), (20.0, 1.0)])
+def test_gradients_are_shortened_only_where_that_is_asked_for(clip_norm, share):
+    config = OptimizerConfig(learning_rate=1e-3, weight_decay=0.0, clip_norm=clip_norm)
+    optimizer = make_optimizer(config, lambda step: 1e-3)
+    weights = {"kernel": jnp.zeros(2)}
+    _, moments = optimizer.update(
+        {"kernel": jnp.array([6.0, 8.0])}, optimizer.init(weights), weights
+    )
+    first_moment = optax.tree.get(moments, "mu")["kernel"]
+    np.testing.assert_allclose(first_moment, 0.1 * share * np.array([6.0, 8.0]), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
