@@ -26,7 +26,7 @@ ROOMS = {
         "tfds_set",
         "sources",
     ],
-    "models": ["interface", "reference", "smooth", "autoencoder"],
+    "models": ["interface", "vgg", "reference", "smooth", "autoencoder"],
     "training": [
         "corruption",
         "objective",
@@ -64,6 +64,8 @@ OWNERS = {
     "igraph": {"manifold/search"},
     "orbax": {"training/checkpoint"},
     "optax": {"training/optimizer"},
+    "h5py": {"models/vgg"},
+    "safetensors": {"models/vgg"},
     "tensorboardX": {"training/journal"},
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
     "matplotlib": {"viewing/figures"},

@@ -13,6 +13,10 @@ from jaxsurf.errors import UserError
 SIDE_MULTIPLE = 16
 
 
+class Constant(nnx.Variable):
+    """An array that belongs to a model, but is not trained."""
+
+
 class Autoencoder(nnx.Module):
     """What every model offers."""
 

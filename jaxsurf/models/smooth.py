@@ -15,15 +15,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsurf.models.interface import Autoencoder, check_side
+from jaxsurf.models.interface import Autoencoder, Constant, check_side
 
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
 DECODER_HIDDEN = 512  # width of the perceptron after it
-
-
-class Constant(nnx.Variable):
-    """An array that belongs to the model, but is not trained."""
 
 
 def _space_to_depth(images: Array, block: int) -> Array:

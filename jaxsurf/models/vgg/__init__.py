@@ -1,0 +1,1 @@
+"""VGG16 as trained on ImageNet: frozen features for the perceptual loss."""
