@@ -2,8 +2,9 @@
 
 Such a file is a pickle, and a pickle may call anything. Here a name outside a short list is
 refused, and those on the list build plain records: where in which storage a tensor lies. The bytes
-of the storages stand beside the pickle: in a zip archive, one member each (since torch 1.6), or in the
-older form one after another behind it. https://pytorch.org/docs/stable/notes/serialization.html
+of the storages stand beside the pickle: in a zip archive, one member each (since torch 1.6), or in
+the older form one after another behind it.
+https://pytorch.org/docs/stable/notes/serialization.html
 """
 
 import collections
