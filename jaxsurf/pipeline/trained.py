@@ -100,8 +100,8 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
     saved = read_json(workdir.config, cure=PUT_BACK)
     try:
         config = configuration.from_dict(saved["config"])
-        _check_complete(saved["config"])
         str(saved["data"]["fingerprint"])
+        _check_complete(saved["config"])
     except (KeyError, TypeError, UserError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         raise UserError(
@@ -115,7 +115,7 @@ def _check_complete(saved: Mapping[str, Any]) -> None:
     """Refuse settings written before some were known: what the run had is not today's default."""
     for section, values in configuration.to_dict(RunConfig()).items():
         for name in values:
-            if name not in saved[section]:
+            if name not in saved.get(section, {}):
                 raise UserError(f"no {section}.{name} in it: another version of jaxsurf wrote it")
 
 

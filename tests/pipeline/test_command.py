@@ -98,7 +98,7 @@ FLAGS = cases(
         "key of another flag",
         "compare",
         ["--workdir=W", "--reference.foo=1"],
-        "--reference.foo is not a setting; choose from model, corruption",
+        "--reference.foo is not a setting; choose from corruption, data, graph, model",
     ),
     (
         "file of another flag",
