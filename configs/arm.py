@@ -7,9 +7,9 @@ Any other source by `--config.data.source=` alone.
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import command
+from jaxsurf.pipeline import options
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return command.make_config({})
+    return options.make_config({})

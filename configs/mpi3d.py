@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
-from jaxsurf.pipeline import command
+from jaxsurf.pipeline import options
 
 VARIANTS = ("2d", "3d", "camera_height", "background_color")
 
@@ -23,7 +23,7 @@ def get_config(variant: str = "2d") -> ConfigDict:
         raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
     third = (variant,) if variant in DEFAULT_FIXED else ()
     fixed = {name: value for name, value in DEFAULT_FIXED.items() if name not in third}
-    return command.make_config(
+    return options.make_config(
         {
             "data.source": "mpi3d_toy",
             "data.fixed": ",".join(f"{name}={value}" for name, value in fixed.items()),

@@ -9,12 +9,12 @@ epochs, batch 16, learning rate 1e-2 falling tenfold every 150 epochs, L2 weight
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import command
+from jaxsurf.pipeline import options
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return command.make_config(
+    return options.make_config(
         {
             "model.name": "reference",
             "model.channels": 64,

@@ -5,12 +5,12 @@ python launch/train.py --config=configs/tiny.py --workdir=runs/tiny
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import command
+from jaxsurf.pipeline import options
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return command.make_config(
+    return options.make_config(
         {
             "data.side": 32,
             "model.channels": 8,

@@ -7,13 +7,13 @@ The same command again resumes. The table is printed and written to comparison.m
 
 from absl import flags
 
-from jaxsurf.pipeline import command, compare
+from jaxsurf.pipeline import command, compare, options
 
-_WORKDIR = command.define_workdir()
-_OURS = command.define_config("config", "arm.py")
-_REFERENCE = command.define_config("reference", "reference.py")
-_LATENT_DIMS = command.define_numbers("latent_dims", (2, 3), "Latent sizes.")
-_SEEDS = command.define_numbers("seeds", (0, 1, 2), "Random seeds of our model.")
+_WORKDIR = options.define_workdir()
+_OURS = options.define_config("config", "arm.py")
+_REFERENCE = options.define_config("reference", "reference.py")
+_LATENT_DIMS = options.define_numbers("latent_dims", (2, 3), "Latent sizes.")
+_SEEDS = options.define_numbers("seeds", (0, 1, 2), "Random seeds of our model.")
 _NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "Random pairs of each evaluation.")
 
 

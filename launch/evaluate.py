@@ -5,13 +5,13 @@ python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,lin
 
 from absl import flags
 
-from jaxsurf.pipeline import command, evaluate, trained
+from jaxsurf.pipeline import command, evaluate, options, trained
 
-_WORKDIR = command.define_workdir()
+_WORKDIR = options.define_workdir()
 _NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "How many random pairs.")
-_METHODS = command.define_methods()
-_TIMING = command.define_timing()
-_GRAPH = command.define_graph()
+_METHODS = options.define_methods()
+_TIMING = options.define_timing()
+_GRAPH = options.define_graph()
 _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of pairs.")
 
 

@@ -3,10 +3,10 @@
 python launch/quickstart.py
 """
 
-from jaxsurf.pipeline import command, quickstart
+from jaxsurf.pipeline import command, options, quickstart
 from jaxsurf.pipeline.configuration import RunConfig
 
-_WORKDIR = command.define_workdir("runs/quickstart")
+_WORKDIR = options.define_workdir("runs/quickstart")
 
 
 def main() -> object:

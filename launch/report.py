@@ -3,9 +3,9 @@
 python launch/report.py --workdir=runs/arm
 """
 
-from jaxsurf.pipeline import command, report, trained
+from jaxsurf.pipeline import command, options, report, trained
 
-_WORKDIR = command.define_workdir()
+_WORKDIR = options.define_workdir()
 
 
 def main() -> object:

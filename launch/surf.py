@@ -5,14 +5,14 @@
 An end is an image number, or an image file that need not be in the set.
 """
 
-from jaxsurf.pipeline import command, surf, trained
+from jaxsurf.pipeline import command, options, surf, trained
 
-_WORKDIR = command.define_workdir()
-_SOURCE = command.define_end("source")
-_TARGET = command.define_end("target")
-_METHODS = command.define_methods()
-_TIMING = command.define_timing()
-_GRAPH = command.define_graph()
+_WORKDIR = options.define_workdir()
+_SOURCE = options.define_end("source")
+_TARGET = options.define_end("target")
+_METHODS = options.define_methods()
+_TIMING = options.define_timing()
+_GRAPH = options.define_graph()
 
 
 def main() -> object:

@@ -7,10 +7,10 @@ The same command again resumes. `--config.section.name=value` changes a setting.
 
 from absl import flags
 
-from jaxsurf.pipeline import command, train
+from jaxsurf.pipeline import command, options, train
 
-_CONFIG = command.define_config()
-_WORKDIR = command.define_workdir()
+_CONFIG = options.define_config()
+_WORKDIR = options.define_workdir()
 _EXTEND = flags.DEFINE_bool("extend", False, "Allow more epochs than the run was begun with.")
 
 

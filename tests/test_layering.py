@@ -54,8 +54,10 @@ ROOMS = {
         "evaluate",
         "report",
         "quickstart",
+        "comparison",
         "compare",
         "complaints",
+        "options",
         "command",
     ],
 }
@@ -70,8 +72,8 @@ OWNERS = {
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
     "matplotlib": {"viewing/figures"},
     "imageio": {"frames/media"},
-    "absl": {"pipeline/command"},
-    "ml_collections": {"pipeline/command"},
+    "absl": {"pipeline/command", "pipeline/options"},
+    "ml_collections": {"pipeline/options"},
 }
 
 

@@ -2,8 +2,8 @@
 
 Scores hold one value a pair, an evaluation holds statistics over pairs; both are plain data, and
 writing them is the caller's business. For every metric smaller counts as better. A pseudo-method
-`true`, whose frames are the real in-between images, gives the floor: what a perfect interpolation
-scores.
+`true`, whose frames are the real in-between images, gives the floor: what frames score that are
+right but in no data set. A path that stops at images of the set can score less.
 """
 
 from collections.abc import Mapping, Sequence

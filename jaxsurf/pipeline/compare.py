@@ -17,14 +17,14 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
-from jaxsurf.pipeline import evaluate, train, trained
+from jaxsurf.pipeline import comparison, evaluate, train, trained
+from jaxsurf.pipeline.comparison import OURS, REFERENCE, Row
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.train import Collapsed
 from jaxsurf.training import journal
 from jaxsurf.workdir import WorkDir, write_text
 
-OURS, REFERENCE = "ours", "reference"
 # The learning rate of the report's recipe falls this often during a run.
 FALLS = 4
 # Epochs whose time is taken: the first one pays for compilation.
@@ -87,43 +87,6 @@ class Member:
         return dataclasses.replace(self, config=config)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One trained and evaluated member; a collapsed one may have no graph, and no scores."""
-
-    side: str
-    model: str
-    latent_dim: int
-    seed: int
-    epochs: int
-    training_s: float
-    psnr_db: float
-    k: int | None = None
-    linear: float | None = None
-    surfing: float | None = None
-    floor: float | None = None
-    ratio: float | None = None
-    win_rate: float | None = None
-    collapsed: bool = False
-
-    def __str__(self) -> str:
-        name = f"{self.model} (collapsed)" if self.collapsed else self.model
-        scores = (self.linear, self.surfing, self.floor, self.ratio, self.win_rate)
-        cells = [
-            *(name, str(self.latent_dim), str(self.seed), str(self.epochs)),
-            *(f"{self.training_s:.0f}", f"{self.psnr_db:.1f}"),
-            "" if self.k is None else str(self.k),
-            *("" if score is None else f"{score:.2f}" for score in scores),
-        ]
-        return f"| {' | '.join(cells)} |"
-
-
-HEADER = (
-    "| model | d | seed | epochs | training s | PSNR dB | k | linear | surfing | true images"
-    " | surfing / linear | win rate |\n|---|---|---|---|---|---|---|---|---|---|---|---|"
-)
-
-
 def compare(config: CompareConfig, root: Path) -> str:
     """Train and evaluate every member, and write `comparison.md`.
 
@@ -146,7 +109,7 @@ def compare(config: CompareConfig, root: Path) -> str:
         budget_s = float(np.median([row.training_s for row in ours]))
         reference = _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0])
         rows += [*ours, _row(_fitted(Member(REFERENCE, reference, root), budget_s), config)]
-    table = "\n".join([HEADER, *map(str, rows), "", *_medians(rows)])
+    table = comparison.table(rows)
     write_text(root / "comparison.md", table + "\n")
     return table
 
@@ -190,7 +153,7 @@ def _train(config: RunConfig, folder: Path) -> bool:
     return False
 
 
-def _row(member: Member, comparison: CompareConfig) -> Row:
+def _row(member: Member, asked: CompareConfig) -> Row:
     """Train and evaluate one member."""
     config, folder = member.config, member.folder
     collapsed = _train(config, folder)
@@ -206,7 +169,7 @@ def _row(member: Member, comparison: CompareConfig) -> Row:
     }
     run = trained.open_run(folder)
     try:
-        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=comparison.num_pairs))
+        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=asked.num_pairs))
     except UserError as error:
         if not collapsed:
             raise
@@ -214,42 +177,4 @@ def _row(member: Member, comparison: CompareConfig) -> Row:
         mean = float(reconstruction.mse(run.model, run.images.images).mean())
         return Row(**shared, psnr_db=metrics.psnr_of_mse(mean))
     _log.info("%s", result)
-    return Row(**shared, **_scores(result.content))
-
-
-def _scores(content: dict[str, Any]) -> dict[str, Any]:
-    """Return a row's figures from what `evaluation.json` says."""
-    methods = {
-        name: metrics["interpolation_mse"]["mean"] for name, metrics in content["methods"].items()
-    }
-    versus = content["versus"]["surfing"]["interpolation_mse"]
-    return {
-        "psnr_db": metrics.psnr_of_mse(content["reconstruction"]["mse"]),
-        "k": content["graph"]["k"] or None,
-        "linear": methods["linear"],
-        "surfing": methods["surfing"],
-        "ratio": versus["ratio"],
-        "win_rate": versus["win_rate"],
-        "floor": methods.get("true"),
-    }
-
-
-def _medians(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for each latent size on our model's medians over the seeds with scores."""
-    lines = []
-    for latent_dim in sorted({row.latent_dim for row in rows}):
-        mine = [
-            row
-            for row in rows
-            if row.latent_dim == latent_dim and row.side == OURS and row.ratio is not None
-        ]
-        if mine:
-            median = {
-                name: np.median([vars(row)[name] for row in mine])
-                for name in ("psnr_db", "ratio", "win_rate")
-            }
-            lines.append(
-                f"d = {latent_dim}, medians of {len(mine)} seeds: PSNR {median['psnr_db']:.1f} dB,"
-                f" surfing / linear {median['ratio']:.2f}, win rate {median['win_rate']:.2f}"
-            )
-    return lines
+    return Row(**shared, **comparison.scores(result.content))

@@ -17,6 +17,10 @@ from jaxsurf.workdir import write_text
 
 FLOOR_LABEL = "true in-between images (floor)"
 WRAPPED_LABEL = "interpolation_mse in the report's uint8 arithmetic, only to compare"
+FLOOR_EXPLAINED = (
+    "The floor is what true in-between images score; a path that stops at images of the set can "
+    "score less."
+)
 METRIC = (
     "interpolation_mse is the mean squared difference, on 0 to 255, of each frame to the nearest "
     "image of the data set: smaller is closer to real images."
@@ -157,7 +161,7 @@ def _evaluation(page: Page) -> str:
         f"{warning}<p>Mean interpolation_mse over {found.num_pairs:,} random pairs. The model "
         f"reconstructs the images at {found.psnr_db:.1f} dB.</p>"
         f"{markup.table('Scores', head, rows)}"
-        f'<p class="quiet">{METRIC} The floor is what a perfect interpolation scores.</p>'
+        f'<p class="quiet">{METRIC} {FLOOR_EXPLAINED}</p>'
     )
 
 

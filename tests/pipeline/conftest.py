@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsurf.pipeline import command, configuration, train, trained
+from jaxsurf.pipeline import configuration, options, train, trained
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -105,7 +105,7 @@ def launch(tmp_path_factory, cache_home):
 
 def make_config(**changes):
     changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return configuration.from_dict(command.make_config(SETTINGS | changes).to_dict())
+    return configuration.from_dict(options.make_config(SETTINGS | changes).to_dict())
 
 
 @pytest.fixture(scope="session")
@@ -119,8 +119,8 @@ def config_file(tmp_path_factory):
     """The same configuration as a file for --config."""
     path = tmp_path_factory.mktemp("configs") / "small.py"
     path.write_text(
-        "from jaxsurf.pipeline import command\n\n\n"
-        f"def get_config():\n    return command.make_config({SETTINGS!r})\n"
+        "from jaxsurf.pipeline import options\n\n\n"
+        f"def get_config():\n    return options.make_config({SETTINGS!r})\n"
     )
     return path
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import compare, configuration
+from jaxsurf.pipeline import compare, comparison, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.workdir import write_json
 
@@ -72,7 +72,7 @@ def row(**changes):
         "floor": None,
         "collapsed": False,
     }
-    return compare.Row(**facts | changes)
+    return comparison.Row(**facts | changes)
 
 
 def test_an_epochs_time_leaves_compilation_out():
@@ -84,14 +84,14 @@ def test_an_epochs_time_leaves_compilation_out():
 def test_medians_are_of_our_model_alone_and_by_latent_size():
     rows = [row(seed=seed, ratio=ratio) for seed, ratio in enumerate((0.9, 0.5, 0.6))]
     rows += [row(side="reference", ratio=0.1), row(latent_dim=3, ratio=0.3)]
-    two, three = compare._medians(rows)
+    two, three = comparison._medians(rows)
     assert "d = 2, medians of 3 seeds" in two
     assert "surfing / linear 0.60" in two
     assert "surfing / linear 0.30" in three
 
 
 def test_a_row_has_a_cell_for_every_column_and_says_what_collapsed():
-    columns = compare.HEADER.split("\n")[0].count("|")
+    columns = comparison.HEADER.split("\n")[0].count("|")
     assert str(row()).count("|") == columns
     assert str(row(collapsed=True, floor=1.5)).startswith("| smooth (collapsed) |")
 
@@ -100,8 +100,8 @@ def test_a_member_without_scores_has_empty_cells_and_no_say_in_the_medians():
     names = ("k", "linear", "surfing", "floor", "ratio", "win_rate")
     bare = row(collapsed=True, **dict.fromkeys(names))
     assert str(bare) == "| smooth (collapsed) | 2 | 0 | 7 | 61 | 40.0 |  |  |  |  |  |  |"
-    assert compare._medians([bare]) == []
-    assert "medians of 1 seeds" in compare._medians([bare, row()])[0]
+    assert comparison._medians([bare]) == []
+    assert "medians of 1 seeds" in comparison._medians([bare, row()])[0]
 
 
 def test_members_differ_in_latent_size_and_seed_alone(tmp_path):

@@ -6,12 +6,12 @@ import json
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import command, configuration
+from jaxsurf.pipeline import configuration, options
 from jaxsurf.pipeline.configuration import RunConfig
 
 
 def typed(changes):
-    return configuration.from_dict(command.make_config(changes).to_dict())
+    return configuration.from_dict(options.make_config(changes).to_dict())
 
 
 @pytest.mark.parametrize(

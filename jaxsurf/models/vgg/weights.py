@@ -33,45 +33,28 @@ class Preparation:
     Attributes:
         family: name of the training that the weights come from.
         peak: what white becomes before the mean is taken off.
-        bgr: whether blue comes first; mean and deviation are in the same order.
-        mean: taken off, one number a channel.
-        deviation: divided by, one number a channel.
+        mean: taken off, one number a channel in the network's order.
+        deviation: divided by, one number a channel in the network's order.
+        bgr: whether that order is blue, green, red.
         feature_scale: what all features are divided by, through the input and every bias.
     """
 
     family: str
     peak: float
-    bgr: bool
     mean: tuple[float, float, float]
-    deviation: tuple[float, float, float]
-    feature_scale: float
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    bgr: bool = False
+    feature_scale: float = 1.0
 
 
 OXFORD = Preparation(
-    family="oxford",
-    peak=255.0,
-    bgr=True,
-    mean=(103.939, 116.779, 123.68),
-    deviation=(1.0, 1.0, 1.0),
-    feature_scale=58.0,
+    family="oxford", peak=255.0, bgr=True, mean=(103.939, 116.779, 123.68), feature_scale=58.0
 )
 TORCHVISION = Preparation(
-    family="torchvision",
-    peak=1.0,
-    bgr=False,
-    mean=(0.485, 0.456, 0.406),
-    deviation=(0.229, 0.224, 0.225),
-    feature_scale=1.0,
+    family="torchvision", peak=1.0, mean=(0.485, 0.456, 0.406), deviation=(0.229, 0.224, 0.225)
 )
 # What the report's code did: torchvision's weights fed with values in [-1, 1] as they were.
-UNPREPARED = Preparation(
-    family="torchvision, unprepared",
-    peak=2.0,
-    bgr=False,
-    mean=(1.0, 1.0, 1.0),
-    deviation=(1.0, 1.0, 1.0),
-    feature_scale=1.0,
-)
+UNPREPARED = Preparation(family="torchvision, unprepared", peak=2.0, mean=(1.0, 1.0, 1.0))
 
 SHIPPED = Path(__file__).with_name("vgg16_oxford_relu3_3.npz")
 SHIPPED_SHA256 = "eb33d9d225bd0612ca93abe19d98aad8f18161e09d355fe526a21a5533fd5797"

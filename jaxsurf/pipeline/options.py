@@ -1,0 +1,151 @@
+"""Flags that launch scripts share, and what reads them as typed values."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import cast, get_args
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames.animate import METHODS, Timing
+from jaxsurf.manifold.csr import Weight
+from jaxsurf.manifold.graph import GraphConfig, Kind
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.configuration import RunConfig
+
+# Flags that name a file of settings, and which of `configs/` is read where one isn't given.
+config_defaults: dict[str, str] = {}
+
+# What is defined here belongs to the script that asked for it, so that its --help shows it.
+flags.disclaim_key_flags()
+
+
+def make_config(changes: Mapping[str, object]) -> ConfigDict:
+    """Return all settings for a file of `configs/`: the defaults, with some changed.
+
+    Lists and mappings are texts, so that flags can set them: `data.free` is "name,name",
+    `data.fixed` "name=value,name=value".
+
+    Args:
+        changes: values by dotted name, such as "model.latent_dim".
+    """
+    nested = configuration.to_dict(RunConfig())
+    nested["data"] |= {"fixed": "", "free": ""}
+    config = ConfigDict(nested)
+    config.update_from_flattened_dict(dict(changes))
+    return config.lock()
+
+
+def define_config(name: str = "config", default: str = "") -> Callable[[], RunConfig]:
+    """Define `--config`, a file of `configs/` whose settings further flags may change.
+
+    Args:
+        name: of the flag.
+        default: file in `configs/` that is read where the flag isn't given.
+    """
+    shown = f" [configs/{default}]" if default else ""
+    # Without its own default, which would be read now, before a mistake can be answered.
+    holder = config_flags.DEFINE_config_file(
+        name, None, f"File with the settings; --{name}.section.name=value changes one{shown}."
+    )
+    flags.declare_key_flag(name)
+    config_defaults[name] = default
+    return lambda: _typed(holder.value)
+
+
+def define_workdir(default: str | None = None) -> Callable[[], Path]:
+    """Define `--workdir`, which has to be given if there is no default; return what reads it."""
+    holder = flags.DEFINE_string("workdir", default, "Folder of the run: all files go there.")
+    if default is None:
+        flags.mark_flag_as_required("workdir")
+
+    def workdir() -> Path:
+        if not holder.value:
+            raise UserError("--workdir is empty", cure="name a folder; `.` is the current one")
+        return Path(holder.value)
+
+    return workdir
+
+
+def define_methods() -> Callable[[], tuple[str, ...]]:
+    """Define `--methods`, and `--method` as another name for it; return what reads them."""
+    holder = flags.DEFINE_list("methods", list(METHODS), "Interpolations to compare.")
+    flags.DEFINE_alias("method", "methods")
+    return lambda: tuple(holder.value or ())
+
+
+def define_end(name: str) -> Callable[[], str]:
+    """Define `--source` or `--target`; return what reads it."""
+    holder = flags.DEFINE_string(
+        name, None, "Image number, or image file that need not be in the set.", required=True
+    )
+    return lambda: str(holder.value)
+
+
+def define_numbers(name: str, default: Sequence[int], text: str) -> Callable[[], tuple[int, ...]]:
+    """Define a flag that takes whole numbers with commas between; return what reads them."""
+    holder = flags.DEFINE_list(name, [str(number) for number in default], text)
+
+    def numbers() -> tuple[int, ...]:
+        try:
+            return tuple(int(part) for part in holder.value or ())
+        except ValueError as error:
+            raise UserError(
+                f"--{name} is {','.join(holder.value or ())}", cure="give whole numbers: 0,1,2"
+            ) from error
+
+    return numbers
+
+
+def define_timing() -> Callable[[], Timing]:
+    """Define `--frames` and `--points_per_edge`; return what reads them."""
+    frames = flags.DEFINE_integer("frames", None, "Exact number of frames, at constant speed.")
+    per_edge = flags.DEFINE_integer(
+        "points_per_edge", None, "Frames on each edge of the graph path, both ends counted [3]."
+    )
+
+    def timing() -> Timing:
+        if frames.value is not None and per_edge.value is not None:
+            raise UserError("--frames and --points_per_edge exclude each other", cure="drop one")
+        given = {} if per_edge.value is None else {"points_per_edge": per_edge.value}
+        return Timing(frames=frames.value, **given)
+
+    return timing
+
+
+def define_graph() -> Callable[[], GraphConfig | None]:
+    """Define `--graph` and what belongs to it; return what reads them, None for the run's own."""
+    kind = flags.DEFINE_enum("graph", None, get_args(Kind), "Graph to search.")
+    k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn.")
+    radius = flags.DEFINE_float("radius", None, "Largest latent distance, for --graph=radius.")
+    weight = flags.DEFINE_enum("weight", None, get_args(Weight), "What an edge costs.")
+
+    def graph() -> GraphConfig | None:
+        given = {"k": k.value, "radius": radius.value}
+        given = {name: value for name, value in given.items() if value is not None}
+        for wanted, flag in (("knn", "k"), ("radius", "radius")):
+            if kind.value == wanted and flag not in given:
+                raise UserError(f"--graph={wanted} needs --{flag} too", cure=f"add --{flag}=...")
+        if kind.value is None and not given and weight.value is None:
+            return None
+        implied: Kind = "knn" if "k" in given else "radius" if given else "smallest"
+        given |= {"weight": weight.value} if weight.value else {}
+        return GraphConfig(kind=cast(Kind, kind.value) if kind.value else implied, **given)
+
+    return graph
+
+
+def _typed(config: ConfigDict | None) -> RunConfig:
+    """Return the typed form of `--config`; refuse a bad setting, or a file that makes none."""
+    if config is None:
+        raise UserError(
+            "--config is missing, or get_config() in its file returns nothing",
+            cure="for example --config=configs/arm.py",
+        )
+    if not isinstance(config, ConfigDict):
+        raise UserError(
+            f"get_config() in the file of --config returned {type(config).__name__}",
+            cure="return a ConfigDict, as options.make_config makes it",
+        )
+    return configuration.from_dict(config.to_dict())
