@@ -2,14 +2,13 @@
 
 A `LatentGraph` is undirected and without loops; edges have a weight of 0 or more. It is kept in
 compressed sparse rows, each edge once in the row of either end, columns ascending: node i is
-joined to `indices[indptr[i]:indptr[i + 1]]`. An edge of weight 0 (between coincident codes) is an
-edge like any other, which SciPy's graph routines do not promise of explicit zeros: whatever asks
-SciPy about structure hands it ones for weights.
+joined to `indices[indptr[i]:indptr[i + 1]]`. An edge of weight 0 (between coincident codes, or
+equal images) is an edge like any other, which SciPy's graph routines do not promise of explicit
+zeros: whatever asks SciPy about structure hands it ones for weights.
 """
 
 import functools
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import scipy.sparse
@@ -17,8 +16,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
-
-Weight = Literal["latent", "density"]
+from jaxsurf.manifold.weighting import Weight
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -33,7 +31,7 @@ class LatentGraph:
     description: str = ""
     """How the graph was made, in words."""
     weight: Weight = "latent"
-    """What a weight is of the distance between the codes; further nodes are joined alike."""
+    """What the weights are (see `jaxsurf.manifold.weighting`); further nodes are joined alike."""
 
     @property
     def num_nodes(self) -> int:
@@ -103,6 +101,7 @@ def from_edges(
     num_nodes: int,
     k: int = 0,
     description: str = "",
+    weight: Weight = "latent",
 ) -> LatentGraph:
     """Return the graph of these edges.
 
@@ -112,6 +111,7 @@ def from_edges(
         num_nodes: the number of nodes.
         k: kept with the graph.
         description: kept with the graph.
+        weight: what the weights are, kept with the graph.
 
     Raises:
         UserError: an end is no node, an edge joins a node to itself, or a weight is negative or
@@ -133,6 +133,7 @@ def from_edges(
         weights=matrix.data,
         k=k,
         description=description,
+        weight=weight,
     )
 
 

@@ -5,12 +5,9 @@ reference's choice); `knn`, the k-NN graph of a given k; `radius`, all pairs wit
 k-NN graph joins two points when either is among the k nearest of the other. A graph may be
 disconnected: its `components` tell.
 
-An edge weighs the Euclidean latent distance of its ends (`latent`, the reference's choice), or a
-power of it (`density`), which makes a long edge dearer than several short ones, so that shortest
-paths keep to where images lie densely, and pass through more of them. That is the sample Fermat
-distance (Groisman, Jonckheere & Sapienza, "Nonhomogeneous Euclidean first-passage percolation and
-distance learning", 2022); for many points, going through a density f costs f^(-(a - 1) / d) with
-the exponent a in d dimensions.
+Which points are joined follows from the distances between their codes alone. What an edge weighs
+is another matter, see `jaxsurf.manifold.weighting`: a distance between its ends' codes or images,
+or the cube of one.
 """
 
 from dataclasses import dataclass, replace
@@ -18,18 +15,15 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 import numpy as np
-import scipy.sparse
-from jaxtyping import Float, Real
-from scipy.sparse import csgraph
+from jaxtyping import Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import cache, csr, knn
-from jaxsurf.manifold.csr import LatentGraph, Weight
+from jaxsurf.manifold import cache, connecting, csr, knn, weighting
+from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.weighting import Distance, Weight
 
 Kind = Literal["smallest", "knn", "radius"]
 
-# With 3, going through a density f costs 1 / f in two dimensions.
-FERMAT_EXPONENT = 3.0
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
 _SAVED = ("indptr", "indices", "weights", "k", "description", "weight")
@@ -45,7 +39,8 @@ class GraphConfig:
     radius: float = 0.0
     """Largest distance of joined points, in latent units; for `radius` only."""
     weight: Weight = "density"
-    """What an edge costs: `latent`, the distance between the codes, or `density`, its cube."""
+    """What an edge costs: `latent`, the distance between the codes, or `density`, its cube;
+    `image`, the distance between the images, or `image-density`, its cube."""
 
     def __post_init__(self) -> None:
         _check_known("kind", self.kind, get_args(Kind))
@@ -65,28 +60,40 @@ class GraphConfig:
             )
 
 
-def build(codes: Real[np.ndarray, "point latent"], config: GraphConfig) -> LatentGraph:
+def build(
+    codes: Real[np.ndarray, "point latent"],
+    config: GraphConfig,
+    distance: Distance | None = None,
+) -> LatentGraph:
     """Return the graph that a configuration asks for; its `k` and `description` say what it is.
 
     Args:
         codes: at least two points.
         config: which graph.
+        distance: from the ends of edges, as rows of `codes`, to the distances between their
+            images; needed where the weight is of images, not used elsewhere.
 
     Raises:
-        UserError: the codes are not finite or too few, or `config.k` is too large.
+        UserError: the codes are not finite or too few, `config.k` is too large, or `distance` is
+            missing or gives something negative or not finite.
     """
+    # Before the search for neighbours, which may take long.
+    weighting.check(config.weight, distance)
     if config.kind == "smallest":
         built = smallest_connecting(codes)
     elif config.kind == "knn":
         built = knn_graph(knn.nearest(codes, k=config.k), k=config.k)
     else:
         built = radius_graph(codes, radius=config.radius)
-    return replace(built, weights=_weigh(built.weights, config.weight), weight=config.weight)
-
-
-def _weigh(distances: Float[np.ndarray, "edge"], weight: Weight) -> Float[np.ndarray, "edge"]:
-    """Return what edges of these lengths weigh."""
-    return distances**FERMAT_EXPONENT if weight == "density" else distances
+    ends, lengths = built.edges()
+    return csr.from_edges(
+        ends,
+        weighting.weigh(ends, lengths, weight=config.weight, distance=distance),
+        num_nodes=built.num_nodes,
+        k=built.k,
+        description=built.description,
+        weight=config.weight,
+    )
 
 
 def knn_graph(neighbours: knn.Neighbours, *, k: int) -> LatentGraph:
@@ -136,10 +143,8 @@ def smallest_connecting(
 ) -> LatentGraph:
     """Return the k-NN graph of the smallest k that connects all points; the graph holds its k.
 
-    Edge (i, j) enters the graph at k = min(rank of j from i, rank of i from j). The smallest
-    connecting k is the bottleneck: the largest entering rank on a minimum spanning tree by
-    entering rank. So one neighbour query does, unless its k was too small to connect; then it is
-    made again with twice as many.
+    One neighbour query does, unless its k was too small to connect; then it is made again with
+    twice as many.
 
     Args:
         codes: at least two points.
@@ -151,7 +156,7 @@ def smallest_connecting(
     most, asked = len(codes) - 1, first_k
     while True:
         neighbours = knn.nearest(codes, k=max(1, min(asked, most)))
-        k = _connecting_k(neighbours)
+        k = connecting.smallest_k(neighbours)
         if k:
             break
         asked *= 2
@@ -165,6 +170,7 @@ def attach(
     added: Real[np.ndarray, "new latent"],
     *,
     k: int,
+    distance: Distance | None = None,
 ) -> LatentGraph:
     """Return a graph with further nodes, each joined to the k codes nearest to it.
 
@@ -174,21 +180,27 @@ def attach(
         added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
             Their edges weigh as the graph's own do.
         k: neighbours of each.
+        distance: as for `build`, for the nodes of the new graph.
 
     Raises:
-        UserError: the new points are not finite, or `k` is larger than the graph.
+        UserError: the new points are not finite, `k` is larger than the graph, or `distance` is
+            missing or gives something negative or not finite.
     """
     near = knn.nearest_to(codes, added, k=k)
     numbers = np.repeat(graph.num_nodes + np.arange(len(added)), k)
+    further = np.stack([near.indices.ravel(), numbers], axis=1)
+    lengths = near.distances.ravel()
     ends, weights = graph.edges()
-    joined = csr.from_edges(
-        np.concatenate([ends, np.stack([numbers, near.indices.ravel()], axis=1)]),
-        np.concatenate([weights, _weigh(near.distances.ravel(), graph.weight)]),
+    return csr.from_edges(
+        np.concatenate([ends, further]),
+        np.concatenate(
+            [weights, weighting.weigh(further, lengths, weight=graph.weight, distance=distance)]
+        ),
         num_nodes=graph.num_nodes + len(added),
         k=graph.k,
         description=f"{graph.description}, and {len(added)} more joined to their nearest {k}",
+        weight=graph.weight,
     )
-    return replace(joined, weight=graph.weight)
 
 
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
@@ -226,20 +238,3 @@ def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
             f"graph.{name}={value} is unknown or not built yet",
             cure=f"use one of: {', '.join(known)}",
         )
-
-
-def _connecting_k(neighbours: knn.Neighbours) -> int:
-    """Return the smallest k that connects all points, or 0 if these neighbours do not."""
-    points, known = neighbours.indices.shape
-    tails = np.tile(np.arange(points), known)
-    heads = neighbours.indices.T.ravel()
-    ranks = np.repeat(np.arange(1.0, known + 1), points)
-    # Ranks ascend, so the first of an edge that comes twice is its entering rank.
-    entering = csr.from_edges(np.stack([tails, heads], axis=1), ranks, num_nodes=points)
-    tree = csgraph.minimum_spanning_tree(_matrix(entering))
-    return int(tree.data.max()) if tree.nnz == points - 1 else 0
-
-
-def _matrix(graph: LatentGraph) -> scipy.sparse.csr_array:
-    shape = (graph.num_nodes, graph.num_nodes)
-    return scipy.sparse.csr_array((graph.weights, graph.indices, graph.indptr), shape=shape)

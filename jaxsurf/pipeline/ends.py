@@ -4,6 +4,7 @@ A text of digits is a number; a file whose name is one is given as `./12`. An im
 encoded and joined to the graph as a further node, after those of the set.
 """
 
+import functools
 import os
 import re
 from collections.abc import Sequence
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import picture
+from jaxsurf.images import differences, picture
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
@@ -101,10 +102,29 @@ def join(run: TrainedRun, latents: Latents, built: LatentGraph, ends: Sequence[E
         images = np.stack([*outside.values(), run.images.images[0]])
         added = encode.encode_images(run.model, images, batch_size=len(images)).codes[:-1]
         neighbours = min(OUTSIDE_NEIGHBOURS, len(latents.codes))
-        joined = graph.attach(built, latents.codes, added, k=neighbours)
+        joined = graph.attach(
+            built,
+            latents.codes,
+            added,
+            k=neighbours,
+            distance=functools.partial(_differences, run.images.images, images[:-1]),
+        )
         codes = np.concatenate([latents.codes, added])
     else:
         joined, codes = built, latents.codes
     fresh = {key: len(latents.codes) + place for place, key in enumerate(outside)}
     nodes = tuple(fresh[end.key] if end.number is None else end.number for end in ends)
     return Joined(graph=joined, codes=codes, nodes=nodes)
+
+
+def _differences(
+    images: UInt8[np.ndarray, "image height width 3"],
+    further: UInt8[np.ndarray, "new height width 3"],
+    pairs: Int[np.ndarray, "pair 2"],
+) -> Float[np.ndarray, "pair"]:
+    """Return how far images are from one another, numbers of `further` going on from `images`'."""
+    numbers, places = np.unique(pairs, return_inverse=True)
+    outside = numbers >= len(images)
+    # Only those compared are put together: the whole set may not fit in memory twice.
+    few = [images[numbers[~outside]], further[numbers[outside] - len(images)]]
+    return differences.rms(np.concatenate(few), places.reshape(pairs.shape))

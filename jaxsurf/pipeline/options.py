@@ -9,8 +9,8 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
-from jaxsurf.manifold.csr import Weight
 from jaxsurf.manifold.graph import GraphConfig, Kind
+from jaxsurf.manifold.weighting import Weight
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 

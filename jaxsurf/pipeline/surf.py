@@ -99,7 +99,8 @@ def _graph_label(config: GraphConfig) -> str:
     """Return the part of a folder's name that tells graphs apart."""
     size = {"knn": f"{config.k}", "radius": f"{config.radius}"}.get(config.kind, "")
     weight = "" if config.weight == GraphConfig().weight else f"_{config.weight}"
-    return f"{config.kind}{size}{weight}"
+    # A hyphen parts the ends from one another and from the graph.
+    return f"{config.kind}{size}{weight}".replace("-", "_")
 
 
 def _describe(

@@ -5,6 +5,7 @@ graph are kept beside it.
 """
 
 import contextlib
+import functools
 import json
 import platform
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ from typing import Any
 from flax import nnx
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import pixels
+from jaxsurf.images import differences, pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.csr import LatentGraph
@@ -177,11 +178,12 @@ def connect(run: TrainedRun, latents: Latents, config: GraphConfig) -> LatentGra
     Raises:
         UserError: the cache is stale or damaged, or there is no such graph.
     """
+    distance = functools.partial(differences.rms, run.images.images)
     if config != run.config.graph:
-        return graph.build(latents.codes, config)
+        return graph.build(latents.codes, config, distance)
     stamp = f"{run.stamp}, {config}"
     if run.workdir.graph.exists():
         return graph.load_graph(run.workdir.graph, stamp=stamp)
-    built = graph.build(latents.codes, config)
+    built = graph.build(latents.codes, config, distance)
     graph.save_graph(run.workdir.graph, built, stamp=stamp)
     return built

@@ -1,5 +1,6 @@
 """From a trained working directory to animations and scores: what is written, and what it says."""
 
+import itertools
 import json
 import math
 import shutil
@@ -209,6 +210,49 @@ def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run):
     assert other.description["graph"]["k"] == 9
     assert own != other.folder
     assert run.workdir.graph.read_bytes() == cached
+
+
+def apart(first, second):
+    """The root-mean-square difference of two images, on 0-255."""
+    return math.sqrt(np.mean((first.astype(np.float64) - second) ** 2))
+
+
+@pytest.mark.parametrize(
+    ("weight", "power", "name"),
+    [("image", 1, "smallest_image"), ("image-density", 3, "smallest_image_density")],
+)
+def test_image_weights_are_differences_of_images_from_inside_and_outside(
+    run, tmp_path, weight, power, name
+):
+    file = arm_picture(tmp_path / "between.png", axis=10.5)
+    config = GraphConfig(weight=weight)
+    assert surf_pair(run, graph=config).folder.name == f"3-31-{name}"
+    saved = surf_pair(run, source=file, graph=config).description
+    assert (saved["nodes"][0], saved["graph"]["weight"]) == (NUM_IMAGES, weight)
+    shown = [iio.imread(file), *run.images.images[saved["nodes"][1:]]]
+    expected = [apart(*both) ** power for both in itertools.pairwise(shown)]
+    assert saved["edge_weights"] == pytest.approx(expected, rel=1e-6)
+    built = trained.connect(run, trained.encode_all(run), config)
+    images = run.images.images
+    expected = [apart(images[a], images[b]) ** power for a, b in built.edges()[0]]
+    assert built.edges()[1] == pytest.approx(expected)
+    evaluation = evaluate(run, EvaluateConfig(num_pairs=3, graph=config))
+    assert evaluation.content["graph"] == built.facts()
+    assert not run.workdir.graph.exists()
+
+
+def test_a_runs_own_graph_may_be_weighed_by_images_and_is_cached_so(root):
+    path = root / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["graph"]["weight"] = "image"
+    path.write_text(json.dumps(saved))
+    run = trained.open_run(root)
+    first = surf_pair(run)
+    assert first.folder.name == "3-31"
+    assert run.workdir.graph.exists()
+    again = surf_pair(run).description
+    assert again["edge_weights"] == first.description["edge_weights"]
+    assert again["graph"]["weight"] == "image"
 
 
 def test_a_second_surf_uses_the_caches(run, monkeypatch):
