@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Int, Shaped
 
 from jaxsurf.errors import UserError
+
+# A stride leaves whole what it would thin to fewer values than this: three camera heights are kinds
+# rather than a scale, and two of them would be another experiment.
+FEWEST_LEFT = 4
 
 
 @dataclass(frozen=True)
@@ -35,19 +39,22 @@ class Grid:
         return math.prod(self.sizes)
 
     def indices(
-        self, fixed: Mapping[str, int | float | str], free: Sequence[str]
+        self, fixed: Mapping[str, int | float | str], free: Sequence[str], *, stride: int = 1
     ) -> Int[np.ndarray, " image"]:
         """Return the image numbers of a slice, ascending.
 
         Args:
             fixed: the value, or the value's label, of each factor that is held.
             free: the factors that vary. A factor with a single value may be left out of both.
+            stride: keeps every stride-th value of each free factor, as `thinned` does.
 
         Raises:
-            UserError: a name or value is unknown, or a factor is in both or in neither.
+            UserError: a name or value is unknown, a factor is in both or in neither, or the stride
+                is below 1 or thins no factor.
         """
         check_names(self.names, fixed, free)
-        axes = [self._values(name, fixed, free) for name in self.names]
+        check_stride(stride, [self.sizes[self.names.index(name)] for name in free])
+        axes = [thinned(self._values(name, fixed, free), stride) for name in self.names]
         return np.ravel_multi_index(np.ix_(*axes), self.sizes).ravel()
 
     def factors(self, indices: Int[np.ndarray, " image"]) -> Int[np.ndarray, "image factor"]:
@@ -100,6 +107,41 @@ def check_names(names: Sequence[str], fixed: Iterable[str], free: Sequence[str])
     both = [name for name in fixed if name in free]
     if both:
         raise UserError(f"{', '.join(both)} is both fixed and free", cure="keep it in one of them")
+
+
+def thinned(values: Shaped[np.ndarray, " value"], stride: int) -> Shaped[np.ndarray, " kept"]:
+    """Return every stride-th value of a factor, or all if they are fewer than 4 * stride.
+
+    Args:
+        values: ascending, each once; the first is always kept.
+        stride: 1 keeps all.
+    """
+    return values[::stride] if len(values) >= FEWEST_LEFT * stride else values
+
+
+def check_stride(stride: int, sizes: Sequence[int]) -> None:
+    """Refuse a stride below 1, and one that would thin nothing.
+
+    Args:
+        stride: what `thinned` is to be given.
+        sizes: how many values each free factor takes.
+
+    Raises:
+        UserError: it is such a stride.
+    """
+    if stride < 1:
+        raise UserError(
+            f"the stride is {stride}, but must be at least 1", cure="1 keeps all images"
+        )
+    most = max(sizes, default=0)
+    largest = most // FEWEST_LEFT
+    if stride > max(1, largest):
+        needed = FEWEST_LEFT * stride
+        raise UserError(
+            f"a stride of {stride} thins nothing: no free factor takes {needed} values"
+            + (f", but {most} at most" if most else ""),
+            cure=f"choose one up to {largest}" if largest > 1 else "leave the stride out",
+        )
 
 
 def undecided(name: str, size: int) -> UserError:

@@ -63,29 +63,47 @@ class ImageSet:
         return workdir.fingerprint(content, self.factors, *self.factor_names)
 
     def select(
-        self, *, fixed: Mapping[str, int | float] | None = None, free: Sequence[str] = ()
+        self,
+        *,
+        fixed: Mapping[str, int | float] | None = None,
+        free: Sequence[str] = (),
+        stride: int = 1,
     ) -> "ImageSet":
         """Return the images whose fixed factors have the given values, in this set's order.
 
         Args:
             fixed: the value of each factor that is held.
             free: the factors that vary; one that has a single value here may be left out of both.
+                With `fixed` empty too, all of them.
+            stride: keeps every stride-th of the values that each free factor takes in the slice,
+                as `factors.thinned` does.
 
         Raises:
             UserError: the set has no factors, a name or value is unknown, a factor is in both or
-                in neither, or no image is left.
+                in neither, the stride is below 1 or thins no factor, or no image is left.
         """
         held = dict(fixed or {})
+        if not held and not free and stride == 1:
+            return self
         if self.factors is None:
             raise UserError(
-                f"{self.name} has no factors to pick a slice by", cure="leave out fixed and free"
+                f"{self.name} has no factors to pick a slice by",
+                cure="leave out fixed, free and stride",
             )
+        free = free if held or free else self.factor_names
         factor_grid.check_names(self.factor_names, held, free)
         kept = np.ones(len(self), dtype=bool)
         for name, column in zip(self.factor_names, self.factors.T, strict=True):
             kept &= _matches(name, column, held, free)
         if not kept.any():
             raise UserError(f"no image of {self.name} has {held} at once")
+        varying = [self.factor_names.index(name) for name in free]
+        kept[kept] = _on_stride(self.factors[kept][:, varying], stride)
+        if not kept.any():
+            raise UserError(
+                f"a stride of {stride} leaves no image of {self.name}, whose factors form no grid",
+                cure="choose a smaller one",
+            )
         return self._subset(kept)
 
     def _subset(self, kept: Bool[np.ndarray, " image"]) -> "ImageSet":
@@ -131,6 +149,18 @@ def _matches(
     if name in free or len(values) == 1:
         return np.ones(len(column), dtype=bool)
     raise factor_grid.undecided(name, len(values))
+
+
+def _on_stride(
+    columns: Real[np.ndarray, "image factor"], stride: int
+) -> Bool[np.ndarray, " image"]:
+    """Return which images have, of every factor given, a value that a stride keeps."""
+    scales = [np.unique(column) for column in columns.T]
+    factor_grid.check_stride(stride, [len(values) for values in scales])
+    kept = np.ones(len(columns), dtype=bool)
+    for column, values in zip(columns.T, scales, strict=True):
+        kept &= np.isin(column, factor_grid.thinned(values, stride))
+    return kept
 
 
 def _listed(values: Real[np.ndarray, " value"]) -> str:

@@ -7,7 +7,8 @@
     open_images("pictures/"), open_images("images.npz")   own files
 
 Where a source has factors, `fixed` and `free` pick a slice of it; both empty mean the source's own
-default slice: for the arm and MPI3D 1,600 images, for the others everything.
+default slice: for the arm and MPI3D 1,600 images, for the others everything. `stride` thins it: of
+each free factor that takes at least 4 * stride values, it keeps every stride-th.
 """
 
 import dataclasses
@@ -40,6 +41,7 @@ def open_images(
     path: str | Path = "",
     fixed: Fixed | None = None,
     free: Sequence[str] = (),
+    stride: int = 1,
     side: int | None = None,
     cache_dir: str | Path | None = None,
 ) -> ImageSet:
@@ -51,6 +53,8 @@ def open_images(
         path: where the source's file or TFDS data folder lies, if it needs one.
         fixed: the value, or the value's name, of each factor that is held.
         free: the factors that vary.
+        stride: keeps every stride-th value of each free factor, as `factors.thinned` does; the
+            images of the arm and of MPI3D left out are neither drawn nor held in memory.
         side: height and width of the images, in pixels; None keeps those of the source.
         cache_dir: where images that took long to make are kept; None means the user's cache.
 
@@ -59,13 +63,13 @@ def open_images(
     """
     held = dict(fixed or {})
     if source == "arm":
-        return _open_arm(path, held, free, ARM_SIDE if side is None else side, cache_dir)
+        return _open_arm(path, held, free, stride, ARM_SIDE if side is None else side, cache_dir)
     if source in MPI3D_NAMES:
-        return _resized(_open_mpi3d(source, path, held, free, cache_dir), side)
+        return _resized(_open_mpi3d(source, path, held, free, stride, cache_dir), side)
     if source.startswith("tfds:"):
-        return tfds_set.open_tfds(source, path, fixed=held, free=free, side=side)
+        return tfds_set.open_tfds(source, path, fixed=held, free=free, stride=stride, side=side)
     images = files.open_path(_own_path(source, path), side=side)
-    return _sliced(images, held, free)
+    return _sliced(images, held, free, stride)
 
 
 def _slice(fixed: Fixed, free: Sequence[str]) -> tuple[Fixed, Sequence[str]]:
@@ -77,6 +81,7 @@ def _open_arm(
     path: str | Path,
     fixed: Fixed,
     free: Sequence[str],
+    stride: int,
     side: int,
     cache_dir: str | Path | None,
 ) -> ImageSet:
@@ -89,7 +94,7 @@ def _open_arm(
         name: MPI3D.value(name, value) if isinstance(value, str) else value
         for name, value in fixed.items()
     }
-    rows = arm.grid(numbers, free)
+    rows = arm.grid(numbers, free, stride=stride)
     code = [file.read_text() for file in sorted(Path(arm.__file__).parent.glob("*.py"))]
     images = cache.remembered(
         lambda: arm.render_batch(rows, side=side),
@@ -111,10 +116,11 @@ def _open_mpi3d(
     path: str | Path,
     fixed: Fixed,
     free: Sequence[str],
+    stride: int,
     cache_dir: str | Path | None,
 ) -> ImageSet:
     """Read a slice of MPI3D, from its own file or from what our TFDS builder prepared."""
-    indices = MPI3D.indices(*_slice(fixed, free))
+    indices = MPI3D.indices(*_slice(fixed, free), stride=stride)
     place = Path(path) if path else prepared.default_folder()
     if path and not place.exists():
         raise UserError(f"there is no {place}", cure="give the .npz file, or a folder that exists")
@@ -175,12 +181,10 @@ def _own_path(source: str, path: str | Path) -> Path:
     return Path(source)
 
 
-def _sliced(images: ImageSet, fixed: Fixed, free: Sequence[str]) -> ImageSet:
+def _sliced(images: ImageSet, fixed: Fixed, free: Sequence[str], stride: int) -> ImageSet:
     """Return a slice of own images; everything where none is asked for."""
-    if not fixed and not free:
-        return images
     numbers = {name: value for name, value in fixed.items() if not isinstance(value, str)}
     if len(numbers) < len(fixed):
         named = ", ".join(fixed.keys() - numbers.keys())
         raise UserError(f"{images.name} has no names for values of {named}", cure="give numbers")
-    return images.select(fixed=numbers, free=free)
+    return images.select(fixed=numbers, free=free, stride=stride)

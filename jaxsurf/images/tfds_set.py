@@ -25,6 +25,7 @@ def open_tfds(
     *,
     fixed: Mapping[str, int | float | str],
     free: Sequence[str],
+    stride: int,
     side: int | None,
 ) -> ImageSet:
     """Return a TFDS set, or one split of it, prepared first if that can be done here.
@@ -37,6 +38,7 @@ def open_tfds(
         path: the TFDS data folder; empty means the default one.
         fixed: the value, or the label, of each factor that is held.
         free: the factors that vary.
+        stride: keeps every stride-th value of each free factor, once all images are read.
         side: height and width to fit all images to, in pixels; None keeps their own.
 
     Raises:
@@ -60,9 +62,7 @@ def open_tfds(
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
     )
-    if not fixed and not free:
-        return images
-    return images.select(fixed=_numbers(fixed, features), free=free)
+    return images.select(fixed=_numbers(fixed, features), free=free, stride=stride)
 
 
 def _parse(source: str) -> tuple[str, str]:

@@ -34,6 +34,7 @@ class DataConfig:
         path: where the source's files are, if it needs any.
         fixed: values of the factors that are held.
         free: factors that vary; with `fixed` empty too, the source's own default slice.
+        stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
         side: resize to this side; 0 leaves images as they are.
     """
 
@@ -41,10 +42,15 @@ class DataConfig:
     path: str = ""
     fixed: Mapping[str, int | float | str] = field(default_factory=dict)
     free: tuple[str, ...] = ()
+    stride: int = 1
     side: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "free", tuple(self.free))
+        if self.stride < 1:
+            raise UserError(
+                f"data.stride is {self.stride}, but must be at least 1", cure="1 keeps all images"
+            )
         if self.side < 0:
             raise UserError(f"data.side is {self.side}, but must not be negative")
 
@@ -73,6 +79,7 @@ def open_data(config: DataConfig) -> ImageSet:
         path=config.path,
         fixed=config.fixed,
         free=config.free,
+        stride=config.stride,
         side=config.side or None,
     )
 

@@ -78,6 +78,84 @@ def test_grid_refuses_a_bad_slice(fixed, free, words):
         GRID.indices(fixed, free)
 
 
+LONG = Grid(("tint", "turn", "lift"), (3, 9, 7))
+
+
+@pytest.mark.parametrize(
+    ("stride", "turns", "lifts"),
+    [(1, range(9), range(7)), (2, range(0, 9, 2), range(7))],
+)
+def test_a_stride_thins_the_factors_with_many_values(stride, turns, lifts):
+    numbers = np.arange(len(LONG)).reshape(LONG.sizes)
+    expected = numbers[1][np.ix_(list(turns), list(lifts))].ravel()
+    kept = LONG.indices({"tint": 1}, ["turn", "lift"], stride=stride)
+    assert kept.tolist() == expected.tolist()
+
+
+def test_a_factor_with_exactly_four_times_the_stride_is_thinned():
+    grid = Grid(("turn", "lift"), (12, 11))
+    kept = grid.factors(grid.indices({}, grid.names, stride=3))
+    assert sorted(set(kept[:, 0].tolist())) == [0, 3, 6, 9]
+    assert sorted(set(kept[:, 1].tolist())) == list(range(11))
+
+
+@pytest.mark.parametrize(
+    ("fixed", "free", "stride", "words"),
+    [
+        ({"tint": 0}, ["turn", "lift"], 0, "the stride is 0, but must be at least 1; 1 keeps all"),
+        ({"tint": 0}, ["turn", "lift"], -2, "the stride is -2"),
+        ({"tint": 0}, ["turn", "lift"], 3, "3 thins nothing.* 12 values, but 9 at most.* up to 2"),
+        ({"turn": 0}, ["tint", "lift"], 2, "8 values, but 7 at most; leave the stride out"),
+        ({"tint": 0, "turn": 0, "lift": 0}, [], 2, "takes 8 values; leave the stride out"),
+    ],
+)
+def test_a_stride_that_thins_nothing_is_refused(fixed, free, stride, words):
+    with pytest.raises(UserError, match=words):
+        LONG.indices(fixed, free, stride=stride)
+    factors = LONG.factors(np.arange(len(LONG)))
+    images = make_set(
+        images=np.zeros((len(LONG), 4, 7, 3), np.uint8), factors=factors, factor_names=LONG.names
+    )
+    with pytest.raises(UserError, match=words):
+        images.select(fixed=fixed, free=free, stride=stride)
+
+
+def test_select_with_a_stride_keeps_every_second_value_that_occurs():
+    angles = np.array([0.5, 9.0, 3.5, 1.0, 7.0, 8.0, 2.0, 6.0, 1.0])
+    side = np.array([0, 0, 1, 0, 0, 1, 0, 1, 1])
+    images = make_set(
+        images=make_set().images[:9],
+        factors=np.stack([angles, side], axis=-1),
+        factor_names=("angle", "side"),
+    )
+    assert images.select(stride=2).factors[:, 0].tolist() == [0.5, 8.0, 2.0, 6.0]
+
+
+def test_select_with_a_stride_counts_the_values_within_the_slice():
+    # Ten turns in all, of which the second tint has the eight odd ones and two more.
+    turns = np.array([0, 2, 1, 3, 5, 7, 9, 11, 13, 15])
+    tints = np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
+    images = make_set(
+        images=make_set().images[:10],
+        factors=np.stack([tints, turns], axis=-1),
+        factor_names=("tint", "turn"),
+    )
+    kept = images.select(fixed={"tint": 1}, free=["turn"], stride=2)
+    assert kept.factors[:, 1].tolist() == [1, 5, 9, 13]
+
+
+def test_a_stride_beside_a_grid_may_leave_no_image():
+    diagonal = np.stack([np.arange(8), (np.arange(8) + 1) % 8], axis=-1)
+    images = make_set(images=make_set().images[:8], factors=diagonal, factor_names=("turn", "lift"))
+    with pytest.raises(UserError, match=r"stride of 2 leaves no image of toys, .* smaller one"):
+        images.select(stride=2)
+
+
+def test_select_of_everything_is_the_set_itself():
+    images = make_set()
+    assert images.select() is images
+
+
 def test_select_keeps_order_factors_and_names():
     names = tuple(f"{i}.png" for i in range(15))
     order = np.random.default_rng(7).permutation(15)
@@ -123,6 +201,8 @@ def test_values_that_never_meet_are_refused():
 def test_set_without_factors_has_no_slices():
     with pytest.raises(UserError, match=r"toys has no factors to pick a slice by"):
         make_set(factors=None, factor_names=()).select(fixed={"tint": 1})
+    with pytest.raises(UserError, match=r"pick a slice by; leave out fixed, free and stride"):
+        make_set(factors=None, factor_names=()).select(stride=2)
 
 
 @pytest.mark.parametrize(

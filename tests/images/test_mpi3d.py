@@ -71,6 +71,21 @@ def test_default_slice_is_the_reports(full, tmp_path):
     assert read_number(images.images).tolist() == list(range(14_400, 16_000))
 
 
+def test_a_stride_reads_its_own_images_alone(full, tmp_path, monkeypatch):
+    wanted = []
+    read = archive.Archive.read
+
+    def note(whole, indices):
+        wanted.extend(indices.tolist())
+        return read(whole, indices)
+
+    monkeypatch.setattr(archive.Archive, "read", note)
+    images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, stride=2)
+    expected = [14_400 + 40 * h + v for h in range(0, 40, 2) for v in range(0, 40, 2)]
+    assert read_number(images.images).tolist() == wanted == expected
+    assert images.factors[21].tolist() == [0, 0, 1, 0, 0, 2, 2]
+
+
 def test_folder_that_holds_the_archive_will_do(full, tmp_path):
     (tmp_path / "mpi3d_toy.npz").symlink_to(full)
     images = open_images("mpi3d_toy", path=tmp_path, cache_dir=tmp_path / "cache", **SLICE)
@@ -276,6 +291,9 @@ def test_prepared_set_opens_by_its_own_name(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     images = open_images("mpi3d_toy", fixed={"tint": "blue"}, free=["turn"])
     assert read_number(images.images).tolist() == list(range(14, 21))
+    monkeypatch.setattr("jaxsurf.images.factors.FEWEST_LEFT", 3)
+    images = open_images("mpi3d_toy", fixed={"tint": "blue"}, free=["turn"], stride=2)
+    assert read_number(images.images).tolist() == [14, 16, 18, 20]
 
 
 def test_builder_says_what_it_holds(tmp_path):

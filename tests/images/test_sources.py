@@ -13,6 +13,7 @@ from PIL import Image
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import arm, picture, tfds_set
+from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
 from jaxsurf.images.sources import open_images
 
 ARM_SLICE = {
@@ -63,6 +64,35 @@ def test_arm_defaults_to_the_reports_slice(tmp_path, monkeypatch):
     assert images.factors[:, :5].tolist() == [[0, 0, 1, 0, 0]] * 1600
 
 
+def test_arm_with_a_stride_draws_a_quarter(tmp_path, monkeypatch):
+    drawn = []
+
+    def draw(rows, *, side):
+        drawn.append(len(rows))
+        return np.zeros((len(rows), side, side, 3), np.uint8)
+
+    monkeypatch.setattr(arm, "render_batch", draw)
+    thinned = open_images("arm", side=11, stride=2, cache_dir=tmp_path)
+    whole = open_images("arm", side=11, cache_dir=tmp_path)
+    assert drawn == [400, 1600]
+    expected = [[h, v] for h in range(0, 40, 2) for v in range(0, 40, 2)]
+    assert thinned.factors[:, 5:].tolist() == expected
+    assert np.array_equal(
+        thinned.factors, whole.select(free=arm.DEFAULT_FREE, fixed=DEFAULT_FIXED, stride=2).factors
+    )
+    assert thinned.fingerprint != whole.fingerprint
+
+
+def test_a_stride_leaves_a_third_factor_of_the_arm_whole(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        arm, "render_batch", lambda rows, *, side: np.zeros((len(rows), 2, 2, 3), np.uint8)
+    )
+    fixed = {name: value for name, value in DEFAULT_FIXED.items() if name != "camera_height"}
+    free = ("camera_height", *DEFAULT_FREE)
+    images = open_images("arm", fixed=fixed, free=free, stride=4, cache_dir=tmp_path)
+    assert len(images) == 3 * 10 * 10
+
+
 def test_arm_is_drawn_once(tmp_path, monkeypatch):
     first = open_images("arm", side=11, cache_dir=tmp_path, **ARM_SLICE)
     monkeypatch.setattr(arm, "render_batch", None)
@@ -80,6 +110,8 @@ def test_arm_is_drawn_once(tmp_path, monkeypatch):
             {"fixed": {"object_color": 1}, "free": []},
             "object_shape takes 6 values, but the slice neither",
         ),
+        ({"stride": 0}, "the stride is 0, but must be at least 1"),
+        ({"stride": 11}, "11 thins nothing: .* takes 44 values, but 40 at most; .* up to 10"),
         ({"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
     ],
 )
@@ -220,6 +252,20 @@ def test_npz_holds_images_and_factors(tmp_path):
     assert np.array_equal(images.images, pixels[1::2])
     assert images.factor_names == ("age", "sex")
     assert len(open_images("file", path=tmp_path / "a.npz")) == 6
+
+
+def test_a_stride_thins_own_images_with_factors(tmp_path):
+    pixels, factors = colors(24, 5, 7, 3), np.array([[i // 8, i % 8] for i in range(24)])
+    np.savez(tmp_path / "a.npz", images=pixels, factors=factors, factor_names=["age", "time"])
+    images = open_images(str(tmp_path / "a.npz"), stride=2)
+    assert np.array_equal(images.images, pixels[::2])
+    assert images.factors.tolist() == factors[::2].tolist()
+
+
+def test_a_stride_needs_factors(tmp_path):
+    save(tmp_path / "a.png", colors(5, 7, 3))
+    with pytest.raises(UserError, match=r"has no factors .*; leave out fixed, free and stride$"):
+        open_images(str(tmp_path), stride=2)
 
 
 def test_factors_without_names_are_numbered(tmp_path):
@@ -412,6 +458,15 @@ def test_tfds_slice_takes_labels(tmp_path):
     )
     assert images.images.shape == (3, 4, 4, 3)
     assert images.factors[:, 0].tolist() == [1, 1, 1]
+
+
+def test_tfds_with_a_stride_is_thinned_or_refused(tmp_path, monkeypatch):
+    prepare(Shapes, tmp_path)
+    with pytest.raises(UserError, match=r"2 thins nothing: .* takes 8 values, but 3 at most"):
+        open_images("tfds:shapes", path=tmp_path, stride=2)
+    monkeypatch.setattr(tfds_set, "NUMBERING", ())
+    images = open_images("tfds:shapes", path=tmp_path, stride=2)
+    assert np.array_equal(images.images, np.stack(Shapes.EXAMPLES[::2]))
 
 
 def test_tfds_split_may_be_a_part(tmp_path):

@@ -52,12 +52,25 @@ def test_texts_of_the_command_line_become_typed_values():
         ({"data": {"free": [3]}}, r"config\.data\.free is \[3\].*commas"),
         ({"data": {"fixed": "size"}}, r"config\.data\.fixed has 'size'.*factor=value"),
         ({"data": {"side": -1}}, r"data\.side is -1"),
+        ({"data": {"stride": 0}}, r"data\.stride is 0, but must be at least 1; 1 keeps all"),
+        ({"data": {"stride": 1.5}}, r"config\.data\.stride is 1\.5.*type int"),
         ({"graph": {"kind": "tree"}}, r"graph\.kind=tree is unknown or not built yet"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values, complaint):
     with pytest.raises(UserError, match=complaint):
         configuration.from_dict(values)
+
+
+def test_a_stride_changes_the_result_and_reaches_the_images(monkeypatch):
+    config = typed({"data.stride": 2})
+    assert configuration.differences(RunConfig(), config) == {"data.stride": (1, 2)}
+    opened = {}
+    monkeypatch.setattr(
+        configuration.sources, "open_images", lambda source, **options: opened.update(options)
+    )
+    configuration.open_data(config.data)
+    assert opened["stride"] == 2
 
 
 def test_names_are_those_that_differences_speak_of():

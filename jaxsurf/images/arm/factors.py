@@ -9,7 +9,15 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, check_names, undecided
+from jaxsurf.images.factors import (
+    DEFAULT_FIXED,
+    DEFAULT_FREE,
+    MPI3D,
+    check_names,
+    check_stride,
+    thinned,
+    undecided,
+)
 
 FACTOR_NAMES = MPI3D.names
 FACTOR_SIZES = MPI3D.sizes
@@ -19,19 +27,24 @@ CONTINUOUS: tuple[str, ...] = ("object_size", "horizontal_axis", "vertical_axis"
 
 
 def grid(
-    fixed: Mapping[str, float] | None = None, free: Sequence[str] | None = None
+    fixed: Mapping[str, float] | None = None,
+    free: Sequence[str] | None = None,
+    *,
+    stride: int = 1,
 ) -> Float[np.ndarray, "image factor"]:
     """Return the factors of a slice of the full grid, in the data set's C-order.
 
     Args:
         fixed: the value of every factor that is not free; None means `DEFAULT_FIXED`.
         free: the factors that take all their values, in any order; None means `DEFAULT_FREE`.
+        stride: keeps every stride-th value of each free factor, as `images.factors.thinned` does.
 
     Returns:
         One row an image; the last free factor of `FACTOR_NAMES` varies fastest.
 
     Raises:
-        UserError: a name is unknown, a factor is both fixed and free or neither, or a value is bad.
+        UserError: a name is unknown, a factor is both fixed and free or neither, or a value or the
+            stride is bad.
     """
     fixed = DEFAULT_FIXED if fixed is None else fixed
     free = DEFAULT_FREE if free is None else free
@@ -39,8 +52,9 @@ def grid(
     for name, size in zip(FACTOR_NAMES, FACTOR_SIZES, strict=True):
         if name not in fixed and name not in free:
             raise undecided(name, size)
+    check_stride(stride, [FACTOR_SIZES[FACTOR_NAMES.index(name)] for name in free])
     values = [
-        np.arange(size) if name in free else np.array([fixed[name]])
+        thinned(np.arange(size), stride) if name in free else np.array([fixed[name]])
         for name, size in zip(FACTOR_NAMES, FACTOR_SIZES, strict=True)
     ]
     mesh = np.meshgrid(*values, indexing="ij")
