@@ -54,7 +54,7 @@ ROOMS = {
         "path",
     ],
     "frames": ["decode", "animate", "media"],
-    "evaluation": ["metrics", "reconstruction", "pairs"],
+    "evaluation": ["metrics", "appearance", "reconstruction", "pairs"],
     "viewing": ["markup", "figures", "report"],
     "pipeline": [
         "configuration",

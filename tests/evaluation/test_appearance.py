@@ -1,0 +1,173 @@
+"""Sharpness sees a blur, colour error a lost fill, and each hardly the other."""
+
+import numpy as np
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import appearance
+
+BACKGROUND, FILL = (90, 60, 120), (230, 200, 30)
+
+
+def pictures(num, shape=(11, 13, 3), seed=0):
+    return np.random.default_rng(seed).integers(256, size=(num, *shape), dtype=np.uint8)
+
+
+def discs(*, filled=True, side=41):
+    """Return three images of a disc, or of its rim of two pixels alone."""
+    rows, columns = np.mgrid[:side, :side]
+    images = np.empty((3, side, side, 3), np.uint8)
+    images[:] = BACKGROUND
+    for image, (row, column) in zip(images, [(17, 19), (20, 16), (22, 23)], strict=True):
+        distance = np.hypot(rows - row, columns - column)
+        image[(distance < 13) & (filled | (distance >= 11))] = FILL
+    return images
+
+
+def blurred(images, times):
+    """Return images in [0, 1] after a binomial blur, repeated."""
+    images = images / 255
+    for _ in range(times):
+        for axis in (1, 2):
+            padded = np.pad(
+                images, [(0, 0), *[(int(a == axis),) * 2 for a in (1, 2)], (0, 0)], "edge"
+            )
+            before, here, after = (
+                padded.take(np.arange(start, start + images.shape[axis]), axis)
+                for start in range(3)
+            )
+            images = (before + 2 * here + after) / 4
+    return images
+
+
+def slow_sharpness(image, share):
+    """Return one image's sharpness pixel by pixel, from Sobel's two masks."""
+    luminance = 0.299 * image[..., 0] + 0.587 * image[..., 1] + 0.114 * image[..., 2]
+    mask = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
+    magnitudes = []
+    for row in range(1, image.shape[0] - 1):
+        for column in range(1, image.shape[1] - 1):
+            around = luminance[row - 1 : row + 2, column - 1 : column + 2]
+            across, down = np.sum(around * mask), np.sum(around * mask.T)
+            magnitudes.append(np.sqrt(across**2 + down**2))
+    number = max(1, round(share * len(magnitudes)))
+    return np.mean(sorted(magnitudes)[-number:])
+
+
+def slow_colour_error(image, reference, window):
+    """Return one image's colour error window by window."""
+    errors = []
+    for row in range(image.shape[0] - window + 1):
+        for column in range(image.shape[1] - window + 1):
+            here = (slice(row, row + window), slice(column, column + window))
+            means = (
+                array[here].mean(axis=(0, 1), dtype=np.float64) for array in (image, reference)
+            )
+            errors.append(np.abs(np.subtract(*means)).mean())
+    return np.mean(errors)
+
+
+@pytest.mark.parametrize("share", [0.001, 0.05, 0.37, 1.0])
+def test_sharpness_equals_the_slow_formula(share):
+    images = pictures(5)
+    expected = [slow_sharpness(image / 255, share) for image in images]
+    np.testing.assert_allclose(appearance.sharpness(images, share=share), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("window", [1, 3, 8, 11])
+def test_colour_error_equals_the_slow_formula(window):
+    images, references = pictures(5, seed=1), pictures(5, seed=2)
+    expected = [slow_colour_error(*pair, window) for pair in zip(images, references, strict=True)]
+    computed = appearance.colour_error(images, references, window=window)
+    np.testing.assert_allclose(computed, expected, rtol=1e-10)
+
+
+def test_a_step_from_black_to_white_has_sharpness_a_half():
+    images = np.zeros((1, 21, 21, 3), np.uint8)
+    images[:, :, 10:] = 255
+    np.testing.assert_allclose(appearance.sharpness(images), 0.5, rtol=1e-12)
+    np.testing.assert_allclose(appearance.sharpness(images.swapaxes(1, 2)), 0.5, rtol=1e-12)
+
+
+def test_one_colour_has_no_sharpness():
+    assert appearance.sharpness(np.full((2, 7, 9, 3), 131, np.uint8)).tolist() == [0, 0]
+
+
+def test_sharpness_is_proportional_to_contrast():
+    images = discs() / 255
+    np.testing.assert_allclose(
+        appearance.sharpness(0.25 * images), 0.25 * appearance.sharpness(images), rtol=1e-12
+    )
+
+
+def test_more_blur_is_less_sharp():
+    levels = np.array([appearance.sharpness(blurred(discs(), times)) for times in (0, 1, 2, 4, 8)])
+    ratios = levels / levels[0]
+    assert np.all(np.diff(ratios, axis=0) < -0.05)
+    assert np.all((ratios[1] > 0.6) & (ratios[1] < 0.95))
+    assert np.all(ratios[-1] < 0.5)
+
+
+def test_a_perfect_copy_has_ratio_one_and_no_colour_error():
+    images = pictures(7)
+    ratio = appearance.sharpness(images / 255) / appearance.sharpness(images)
+    np.testing.assert_allclose(ratio, 1, rtol=1e-12)
+    np.testing.assert_allclose(appearance.colour_error(images / 255, images), 0, atol=1e-9)
+
+
+def test_a_lost_fill_changes_colours_and_not_sharpness():
+    images, hollow = discs(), discs(filled=False)
+    ratio = appearance.sharpness(hollow) / appearance.sharpness(images)
+    np.testing.assert_allclose(ratio, 1, atol=0.1)
+    assert np.all(appearance.colour_error(hollow, images) > 15)
+
+
+def test_a_blur_changes_sharpness_and_hardly_colours():
+    images = discs()
+    soft = blurred(images, 4)
+    assert np.all(appearance.sharpness(soft) < 0.7 * appearance.sharpness(images))
+    lost_fill = appearance.colour_error(discs(filled=False), images)
+    assert np.all(appearance.colour_error(soft, images) < 0.1 * lost_fill)
+
+
+def test_a_shift_of_all_colours_is_the_colour_error():
+    images = pictures(3) // 2
+    np.testing.assert_allclose(appearance.colour_error(images + 17, images), 17, rtol=1e-10)
+
+
+def test_chunks_do_not_change_the_values(monkeypatch):
+    images, references = pictures(23, seed=1), pictures(23, seed=2)
+    whole = appearance.sharpness(images), appearance.colour_error(images, references)
+    monkeypatch.setattr(appearance, "CHUNK", 5)
+    np.testing.assert_array_equal(appearance.sharpness(images), whole[0])
+    np.testing.assert_array_equal(appearance.colour_error(images, references), whole[1])
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        (pictures(3)[0], r"shape \(11, 13, 3\) can't be measured; they must be \(number"),
+        (pictures(3)[..., :1], r"shape \(3, 11, 13, 1\) can't be measured"),
+        (pictures(3)[:0], r"shape \(0, 11, 13, 3\) can't be measured; .* at least one"),
+        (pictures(3, (11, 2, 3)), "11 x 2 pixels are smaller than the [38] x [38]"),
+        (pictures(3).astype(float), r"float64 from 0 to 255 can't be measured; give uint8, or"),
+        (pictures(3).astype(int), r"int64 from 0 to 255 can't be measured"),
+        (np.full((3, 11, 13, 3), np.nan), "from nan to nan can't be measured"),
+    ],
+)
+def test_other_arrays_are_refused(images, words):
+    with pytest.raises(UserError, match=words):
+        appearance.sharpness(images)
+    for pair in [(images, pictures(3)), (pictures(3), images)]:
+        with pytest.raises(UserError, match=words):
+            appearance.colour_error(*pair)
+
+
+def test_other_options_are_refused():
+    for share in (0, 1.5, np.nan):
+        with pytest.raises(UserError, match=r"share of pixels is .*, but must be above 0"):
+            appearance.sharpness(pictures(3), share=share)
+    with pytest.raises(UserError, match="window is 0 pixels, but must be at least 1"):
+        appearance.colour_error(pictures(3), pictures(3), window=0)
+    with pytest.raises(UserError, match=r"shape \(3, .*can't be compared with .* \(4, 11"):
+        appearance.colour_error(pictures(3), pictures(4))
