@@ -55,7 +55,7 @@ ROOMS = {
     ],
     "frames": ["decode", "animate", "media"],
     "evaluation": ["metrics", "appearance", "reconstruction", "pairs"],
-    "viewing": ["markup", "figures", "report"],
+    "viewing": ["markup", "canvas", "latent_axes", "figures", "clusters", "grids", "report"],
     "pipeline": [
         "configuration",
         "trained",
@@ -82,7 +82,9 @@ OWNERS = {
     "safetensors": {"models/vgg"},
     "tensorboardX": {"training/journal"},
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
-    "matplotlib": {"viewing/figures"},
+    "matplotlib": {
+        f"viewing/{module}" for module in ("canvas", "latent_axes", "figures", "clusters", "grids")
+    },
     "imageio": {"frames/media"},
     "absl": {"pipeline/command", "pipeline/options"},
     "ml_collections": {"pipeline/options"},

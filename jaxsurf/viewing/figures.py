@@ -1,8 +1,6 @@
 """Figures as PNG files: latent space with graph and paths, training curves.
 
-Drawn with matplotlib's Agg canvas and without pyplot, so nothing global changes and figures may be
-drawn from threads. Latent spaces of two and three dimensions are drawn as they are; of more, their
-first three principal components; of one, against zero.
+What is shown of a latent space of more than three dimensions, `jaxsurf.viewing.latent_axes` says.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,22 +11,18 @@ import numpy as np
 from jaxtyping import Float, Int
 from matplotlib import patheffects
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 from mpl_toolkits.mplot3d.art3d import Line3DCollection
 
 from jaxsurf.errors import UserError
-from jaxsurf.workdir import replacing
+from jaxsurf.viewing import canvas
+from jaxsurf.viewing.canvas import COLOURS
+from jaxsurf.viewing.latent_axes import Codes, add_axes, dot_size, finish_axes, make_projection
 
-DPI = 100
 # More edges than this are a grey blot that takes seconds to draw.
 MOST_EDGES = 50_000
-# Okabe & Ito's colours are told apart by colour-blind readers too (Color Universal Design, 2008).
-PATH_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000")
-
-Codes = Float[np.ndarray, "point latent"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,18 +48,6 @@ class LatentPlot:
     ends: Mapping[str, Float[np.ndarray, "latent"]] | None = None
 
 
-@dataclass(frozen=True)
-class _Projection:
-    """Latent codes -> what the axes show."""
-
-    mean: Float[np.ndarray, "latent"]
-    axes: Float[np.ndarray, "latent shown"]
-    labels: tuple[str, ...]
-
-    def __call__(self, codes: Codes) -> Float[np.ndarray, "point shown"]:
-        return (np.asarray(codes, np.float64) - self.mean) @ self.axes
-
-
 def latent_figure(path: Path, plot: LatentPlot, *, width: int = 900, height: int = 800) -> None:
     """Draw a latent space, its graph and the paths on it.
 
@@ -78,17 +60,15 @@ def latent_figure(path: Path, plot: LatentPlot, *, width: int = 900, height: int
     Raises:
         UserError: the file can't be written.
     """
-    figure = _figure(width, height)
-    project = _projection(plot.codes)
-    solid = len(project.labels) == 3
-    axes = figure.add_subplot(projection="3d" if solid else None)
-    axes.set_title(_plain(plot.title))
+    figure = canvas.make_figure(width, height)
+    project = make_projection(plot.codes)
+    axes = add_axes(figure, project, plot.title)
     _draw_edges(axes, project(plot.codes), plot.edges)
     _draw_codes(figure, axes, project(plot.codes), plot)
     _draw_paths(axes, {name: project(codes) for name, codes in (plot.paths or {}).items()})
     _draw_ends(axes, {name: project(code[None])[0] for name, code in (plot.ends or {}).items()})
-    _finish_axes(axes, project.labels)
-    _save(figure, path)
+    finish_axes(axes, project.labels)
+    canvas.save(figure, path)
 
 
 def curves_figure(
@@ -115,53 +95,26 @@ def curves_figure(
     """
     if not curves:
         raise UserError("there is no curve to draw", cure="log at least one interval")
-    figure = _figure(width, height)
+    figure = canvas.make_figure(width, height)
     axes = figure.add_subplot()
     for name, (along, values) in curves.items():
         axes.plot(
-            along, values, label=_plain(name), linewidth=1.5, marker="." if len(along) < 3 else ""
+            along,
+            values,
+            label=canvas.plain(name),
+            linewidth=1.5,
+            marker="." if len(along) < 3 else "",
         )
     positive = all(np.min(values) > 0 for _, values in curves.values())
     axes.set(
-        title=_plain(title),
-        xlabel=_plain(labels[0]),
-        ylabel=_plain(labels[1]),
+        title=canvas.plain(title),
+        xlabel=canvas.plain(labels[0]),
+        ylabel=canvas.plain(labels[1]),
         yscale="log" if positive else "linear",
     )
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
-    _save(figure, path)
-
-
-def _plain(text: str) -> str:
-    """Return a text as matplotlib draws it literally: names of files and factors may hold `$`."""
-    return text.replace("$", r"\$")
-
-
-def _figure(width: int, height: int) -> Figure:
-    figure = Figure(figsize=(width / DPI, height / DPI), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
-
-
-def _projection(codes: Codes) -> _Projection:
-    """Return how codes are shown."""
-    size = codes.shape[1]
-    mean = np.zeros(size)
-    if size == 1:
-        return _Projection(mean, np.array([[1.0, 0.0]]), ("latent 1", ""))
-    if size <= 3:
-        return _Projection(mean, np.eye(size), tuple(f"latent {i + 1}" for i in range(size)))
-    mean = codes.mean(axis=0, dtype=np.float64)
-    variances, directions = np.linalg.eigh(np.cov(codes - mean, rowvar=False))
-    shares = variances[::-1] / max(variances.sum(), np.finfo(float).tiny)
-    labels = tuple(f"PC {i + 1} of {size} ({shares[i]:.0%} of variance)" for i in range(3))
-    return _Projection(mean, directions[:, ::-1][:, :3], labels)
+    canvas.save(figure, path)
 
 
 def _draw_edges(
@@ -183,19 +136,18 @@ def _draw_codes(
     figure: Figure, axes: Axes, codes: Float[np.ndarray, "point shown"], plot: LatentPlot
 ) -> None:
     """Draw the codes, coloured by the factor if there is one."""
-    size = float(np.clip(20_000 / len(codes), 1, 25))
     colour = {"color": "0.5"} if plot.factor is None else {"c": plot.factor, "cmap": "viridis"}
-    points = axes.scatter(*codes.T, s=size, linewidths=0, alpha=0.8, **colour)
+    points = axes.scatter(*codes.T, s=dot_size(len(codes)), linewidths=0, alpha=0.8, **colour)
     if plot.factor is not None:
         # The third axis has its label where the colour bar would be.
         pad = 0.12 if isinstance(axes, Axes3D) else 0.02
-        figure.colorbar(points, ax=axes, label=_plain(plot.factor_name), shrink=0.7, pad=pad)
+        figure.colorbar(points, ax=axes, label=canvas.plain(plot.factor_name), shrink=0.7, pad=pad)
 
 
 def _draw_paths(axes: Axes, paths: Mapping[str, Float[np.ndarray, "point shown"]]) -> None:
     for number, (name, points) in enumerate(paths.items()):
-        colour = PATH_COLOURS[number % len(PATH_COLOURS)]
-        axes.plot(*points.T, label=_plain(name), color=colour, linewidth=2, zorder=10)
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(*points.T, label=canvas.plain(name), color=colour, linewidth=2, zorder=10)
     if paths:
         axes.legend(loc="upper right", framealpha=0.9)
 
@@ -205,24 +157,14 @@ def _draw_ends(axes: Axes, ends: Mapping[str, Float[np.ndarray, "shown"]]) -> No
     for name, point in ends.items():
         axes.scatter(*point[:, None], s=70, color="white", edgecolors="black", zorder=11)
         if isinstance(axes, Axes3D):
-            axes.text(*point, s=f"  {_plain(name)}", zorder=12, path_effects=halo)
+            axes.text(*point, s=f"  {canvas.plain(name)}", zorder=12, path_effects=halo)
         else:
             place = (float(point[0]), float(point[1]))
             axes.annotate(
-                _plain(name),
+                canvas.plain(name),
                 place,
                 (7, 7),
                 textcoords="offset points",
                 zorder=12,
                 path_effects=halo,
             )
-
-
-def _finish_axes(axes: Axes, labels: tuple[str, ...]) -> None:
-    """Label the axes and give all the same scale."""
-    for name, label in zip("xyz", labels, strict=False):
-        axes.set(**{f"{name}label": label})
-    if isinstance(axes, Axes3D):
-        for axis in (axes.xaxis, axes.yaxis, axes.zaxis):
-            axis.labelpad = 8
-    axes.set_aspect("equal", adjustable="datalim" if len(labels) == 2 else None)

@@ -5,6 +5,7 @@ from PIL import Image
 from jaxsurf.errors import UserError
 from jaxsurf.viewing import figures
 from jaxsurf.viewing.figures import LatentPlot
+from jaxsurf.viewing.latent_axes import make_projection
 
 
 def plot_of(latent, **changes):
@@ -59,7 +60,7 @@ def test_many_dimensions_are_shown_by_their_principal_components():
     random = np.random.default_rng(0)
     rotation, _ = np.linalg.qr(random.normal(size=(6, 6)))
     codes = random.normal(size=(4001, 6)) * [9, 1, 0.1, 5, 0.2, 0.3] @ rotation + 17
-    project = figures._projection(codes)
+    project = make_projection(codes)
     np.testing.assert_allclose(project(codes).std(axis=0), [9, 5, 1], rtol=0.05)
     np.testing.assert_allclose(project(codes).mean(axis=0), 0, atol=1e-9)
     assert project.labels[0] == "PC 1 of 6 (76% of variance)"
@@ -68,7 +69,7 @@ def test_many_dimensions_are_shown_by_their_principal_components():
 @pytest.mark.parametrize("latent", [2, 3])
 def test_few_dimensions_are_shown_as_they_are(latent):
     codes = np.random.default_rng(0).normal(size=(11, latent))
-    np.testing.assert_array_equal(figures._projection(codes)(codes), codes)
+    np.testing.assert_array_equal(make_projection(codes)(codes), codes)
 
 
 def test_curves_are_drawn(tmp_path):

@@ -1,0 +1,235 @@
+"""A search over many settings at once: the loss of each member against each setting.
+
+A member is one run of the search. Every panel shows every member, at its value of one setting; what
+differs between values of one setting is seen over all values of the others.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from jaxsurf.errors import UserError
+from jaxsurf.viewing import canvas
+
+MOST_COLUMNS = 4
+# Pixels; wide enough for five values of six characters.
+ROW_HEIGHT = 300
+POINT, MEDIAN, FAILURE = canvas.COLOURS[1], canvas.COLOURS[4], canvas.COLOURS[0]
+# Members of one value stand side by side over this share of the way to the next.
+SPREAD = 0.6
+# The upper share of a panel is kept for members that failed, who have no loss worth a height.
+FAILURE_BAND = 0.15
+# Longer labels of values, taken together, run into each other when they stand upright.
+MOST_CHARACTERS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridPlot:
+    """The members of a search.
+
+    Attributes:
+        title: one line above the picture.
+        axes: by name of a setting, the value of each member as a text.
+        losses: of each member; None where there is none.
+        failed: which members collapsed or diverged. One without a finite loss has failed too.
+        loss_name: what the loss is.
+
+    Raises:
+        UserError: there is no setting or no member, or the lengths do not agree.
+    """
+
+    title: str
+    axes: Mapping[str, Sequence[str]]
+    losses: Sequence[float | None]
+    failed: Sequence[bool]
+    loss_name: str = "loss"
+
+    def __post_init__(self) -> None:
+        if not self.axes or not self.losses:
+            raise UserError(
+                f"there is no grid to draw: {len(self.axes)} settings, {len(self.losses)} members",
+                cure="give at least one of each",
+            )
+        numbers = {name: len(values) for name, values in self.axes.items()}
+        for name, number in (numbers | {"failed": len(self.failed)}).items():
+            if number != len(self.losses):
+                raise UserError(
+                    f"{name} has {number} values, but there are {len(self.losses)} losses"
+                )
+
+
+def axes_figure(path: Path, plot: GridPlot, *, width: int = 1200, height: int = 0) -> None:
+    """Draw the loss against each setting of a search, one panel a setting.
+
+    Dots are members; the line joins the medians, value by value, of those that did not fail; each
+    cross at the top is a member that failed, and the numbers above say how many of how many.
+
+    Args:
+        path: the PNG to write.
+        plot: what to draw.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels; 0 means `ROW_HEIGHT` a row of panels.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    rows = -(-len(plot.axes) // MOST_COLUMNS)
+    columns = -(-len(plot.axes) // rows)
+    figure = canvas.make_figure(width, height or rows * ROW_HEIGHT)
+    figure.suptitle(canvas.plain(plot.title))
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    losses, failed = _drawn(plot)
+    for number, panel in enumerate(panels.flat):
+        if number >= len(plot.axes):
+            panel.set_axis_off()
+    for (name, values), panel in zip(plot.axes.items(), panels.flat, strict=False):
+        _draw_panel(panel, values, losses, failed)
+        panel.set_xlabel(canvas.plain(name))
+    for panel in panels[:, 0]:
+        panel.set_ylabel(canvas.plain(plot.loss_name))
+    _scale(panels[0, 0], losses[~failed])
+    _draw_key(figure, any_failed=bool(failed.any()))
+    canvas.save(figure, path)
+
+
+def in_order(values: Sequence[str]) -> list[str]:
+    """Return each value once: numbers by size, others in the order in which they come."""
+    found = list(dict.fromkeys(values))
+    try:
+        return sorted(found, key=float)
+    except ValueError:
+        return found
+
+
+def medians(
+    places: Int[np.ndarray, "member"],
+    losses: Float[np.ndarray, "member"],
+    failed: Bool[np.ndarray, "member"],
+) -> Float[np.ndarray, "value"]:
+    """Return the median loss at each place of those that did not fail; NaN where all did."""
+    return np.array(
+        [
+            np.median(here) if len(here := losses[(places == place) & ~failed]) else np.nan
+            for place in range(places.max() + 1)
+        ]
+    )
+
+
+def _drawn(plot: GridPlot) -> tuple[Float[np.ndarray, "member"], Bool[np.ndarray, "member"]]:
+    """Return each member's loss, and whether it is drawn as failed."""
+    losses = np.array([math.nan if loss is None else loss for loss in plot.losses], np.float64)
+    return losses, np.array(plot.failed, bool) | ~np.isfinite(losses)
+
+
+def _draw_panel(
+    panel: Axes,
+    values: Sequence[str],
+    losses: Float[np.ndarray, "member"],
+    failed: Bool[np.ndarray, "member"],
+) -> None:
+    """Draw all members against one setting."""
+    order = in_order(values)
+    places = np.array([order.index(value) for value in values])
+    panel.scatter(
+        _spread(places[~failed]), losses[~failed], s=14, color=POINT, alpha=0.45, linewidths=0
+    )
+    middle = medians(places, losses, failed)
+    panel.plot(range(len(order)), middle, color=MEDIAN, marker="o", markersize=4)
+    _draw_failures(panel, places, failed)
+    panel.set_xlim(-0.5, len(order) - 0.5)
+    slanted = sum(map(len, order)) > MOST_CHARACTERS
+    panel.set_xticks(
+        range(len(order)),
+        [canvas.plain(value) for value in order],
+        rotation=30 if slanted else 0,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor",
+    )
+    panel.grid(axis="y", alpha=0.3)
+
+
+def _spread(places: Int[np.ndarray, "some"]) -> Float[np.ndarray, "some"]:
+    """Return where members of each place stand beside it, so that none hides another.
+
+    They are mixed: a search's own order would show the other settings as slants.
+    """
+    random = np.random.default_rng(0)
+    across = places.astype(np.float64)
+    for place in np.unique(places):
+        (here,) = np.nonzero(places == place)
+        steps = (np.arange(len(here)) + 0.5) / len(here) - 0.5
+        across[here] += SPREAD * random.permutation(steps)
+    return across
+
+
+def _draw_failures(
+    panel: Axes,
+    places: Int[np.ndarray, "member"],
+    failed: Bool[np.ndarray, "member"],
+) -> None:
+    """Draw a cross for each member that failed, and their number at each value."""
+    if not failed.any():
+        return
+    heights = panel.get_xaxis_transform()  # across: the setting; up: a share of the panel
+    corner, whole = (0, 1 - FAILURE_BAND), panel.transAxes
+    panel.add_patch(
+        Rectangle(corner, 1, FAILURE_BAND, transform=whole, color=FAILURE, alpha=0.08, linewidth=0)
+    )
+    panel.scatter(
+        _spread(places[failed]),
+        np.full(failed.sum(), 1 - 0.72 * FAILURE_BAND),
+        s=16,
+        marker="x",
+        color=FAILURE,
+        linewidths=1,
+        transform=heights,
+    )
+    for place in np.unique(places[failed]):
+        here = places == place
+        panel.text(
+            place,
+            1 - 0.1 * FAILURE_BAND,
+            f"{failed[here].sum()}/{here.sum()}",
+            transform=heights,
+            ha="center",
+            va="top",
+            fontsize=8,
+            color=FAILURE,
+        )
+
+
+def _draw_key(figure: Figure, *, any_failed: bool) -> None:
+    """Say below all panels what the marks are."""
+    marks = {
+        "a run": {"marker": "o", "color": POINT, "alpha": 0.45, "linestyle": "", "markersize": 4},
+        "median of those that did not fail": {"marker": "o", "color": MEDIAN, "markersize": 4},
+    }
+    if any_failed:
+        failure = {"marker": "x", "color": FAILURE, "linestyle": "", "markersize": 4}
+        marks["failed, and how many of how many"] = failure
+    handles = [Line2D([], [], label=label, **style) for label, style in marks.items()]
+    figure.legend(handles=handles, loc="outside lower center", frameon=False, ncols=len(handles))
+
+
+def _scale(panel: Axes, losses: Float[np.ndarray, "member"]) -> None:
+    """Fit the common height to the losses: logarithmic where all allow it, the top kept free."""
+    if not len(losses):
+        panel.set_yticks([])
+        return
+    logarithmic = losses.min() > 0
+    ends = np.array([losses.min(), losses.max()])
+    low, high = np.log10(ends) if logarithmic else ends
+    # A twentieth of room on each side, and some where all losses are equal.
+    room = 0.05 * (high - low) or 0.1
+    low, high = low - room, high + room
+    high += (high - low) * FAILURE_BAND / (1 - FAILURE_BAND)
+    panel.set_yscale("log" if logarithmic else "linear")
+    panel.set_ylim(*(10**low, 10**high) if logarithmic else (low, high))
