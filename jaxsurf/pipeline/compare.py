@@ -18,10 +18,10 @@ import numpy as np
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.pipeline import comparison, evaluate, train, trained
+from jaxsurf.pipeline.collapse import Collapsed
 from jaxsurf.pipeline.comparison import OURS, REFERENCE, Row
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
-from jaxsurf.pipeline.train import Collapsed
 from jaxsurf.training import journal
 from jaxsurf.workdir import WorkDir, write_text
 

@@ -16,9 +16,9 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.training.corruption import CorruptionConfig
-from jaxsurf.training.loop import TrainingConfig
 from jaxsurf.training.objective import ObjectiveConfig
 from jaxsurf.training.optimizer import OptimizerConfig
+from jaxsurf.training.plan import TrainingConfig
 
 # What may change when a run resumes, since it changes no result of training.
 FREE_TO_CHANGE = ("training.log_every", "training.save_every_s", "graph.", "data.path")
@@ -93,7 +93,8 @@ def to_dict(config: RunConfig) -> dict[str, Any]:
 
 def names() -> tuple[str, ...]:
     """Return the dotted name of every setting."""
-    return tuple(flat(to_dict(RunConfig())))
+    sections = to_dict(RunConfig())
+    return tuple(f"{section}.{name}" for section, values in sections.items() for name in values)
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
@@ -151,7 +152,8 @@ def _typed(value: Any, hint: Any, *, name: str) -> Any:  # noqa: ANN401  (unchec
     if origin is tuple:
         return _names(value, name=name)
     if origin is Mapping:
-        return _assignments(value, name=name)
+        weighed = typing.get_args(hint)[1] is float
+        return _assignments(value, name=name, usual=1.0 if weighed else None)
     if origin is typing.Literal:
         return value  # its dataclass names the choices
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
@@ -169,13 +171,24 @@ def _names(value: Any, *, name: str) -> tuple[str, ...]:  # noqa: ANN401  (unche
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _assignments(value: Any, *, name: str) -> dict[str, int | float | str]:  # noqa: ANN401  (the same)
-    """Return values by name, given as a mapping or as a text such as `size=1,color=white`."""
+def _assignments(
+    value: Any,  # noqa: ANN401  (unchecked input)
+    *,
+    name: str,
+    usual: float | None,
+) -> dict[str, int | float | str]:
+    """Return values by name, given as a mapping or as a text such as `size=1,color=white`.
+
+    A name without a value has the usual one, if there is one.
+    """
     if isinstance(value, Mapping):
         return dict(value)
-    assigned = {}
+    assigned: dict[str, int | float | str] = {}
     for part in _names(value, name=name):
         key, equals, text = part.partition("=")
+        if not equals and usual is not None:
+            assigned[key] = usual
+            continue
         if not equals or not key or not text:
             raise UserError(f"{name} has {part!r}, but must be like factor=value,factor=value")
         assigned[key.strip()] = _number(text.strip())

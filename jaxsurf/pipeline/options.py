@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -13,6 +13,7 @@ from jaxsurf.manifold.graph import GraphConfig, Kind
 from jaxsurf.manifold.weighting import Weight
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.grid import Axis, Grid
 
 # Flags that name a file of settings, and which of `configs/` is read where one isn't given.
 config_defaults: dict[str, str] = {}
@@ -32,6 +33,8 @@ def make_config(changes: Mapping[str, object]) -> ConfigDict:
     """
     nested = configuration.to_dict(RunConfig())
     nested["data"] |= {"fixed": "", "free": ""}
+    layers = nested["objective"]["layers"].items()
+    nested["objective"]["layers"] = ",".join(f"{name}={weight}" for name, weight in layers)
     config = ConfigDict(nested)
     config.update_from_flattened_dict(dict(changes))
     return config.lock()
@@ -51,7 +54,48 @@ def define_config(name: str = "config", default: str = "") -> Callable[[], RunCo
     )
     flags.declare_key_flag(name)
     config_defaults[name] = default
-    return lambda: _typed(holder.value)
+    return lambda: configuration.from_dict(_nested(holder.value))
+
+
+def define_grid() -> Callable[[], Grid]:
+    """Define `--config`, a file whose settings are those of a grid; return what reads it."""
+    holder = config_flags.DEFINE_config_file(
+        "config", None, "File with a grid of settings, such as configs/tiny_grid.py."
+    )
+    flags.declare_key_flag("config")
+    config_defaults["config"] = ""
+
+    def grid() -> Grid:
+        nested = _nested(holder.value)
+        if "grid" not in nested:
+            raise UserError(
+                "the file of --config holds no grid", cure="take configs/tiny_grid.py for example"
+            )
+        axes = tuple(Axis(names, values) for names, values in nested.pop("grid"))
+        return Grid(nested, axes)
+
+    return grid
+
+
+def make_grid(changes: Mapping[str, object], axes: Mapping[str, Sequence[object]]) -> ConfigDict:
+    """Return a grid of runs for a file of `configs/`: `make_config`, with axes on top.
+
+    Args:
+        changes: values by dotted name that all runs share.
+        axes: the values that a setting takes, by dotted name. Settings that change together are
+            named with commas between, and have tuples of values.
+    """
+    config = make_config(changes)
+    with config.unlocked():
+        config.grid = tuple(
+            (tuple(names.split(",")), tuple(_as_tuple(value) for value in values))
+            for names, values in axes.items()
+        )
+    return config.lock()
+
+
+def _as_tuple(value: object) -> tuple[object, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def define_workdir(default: str | None = None) -> Callable[[], Path]:
@@ -136,8 +180,8 @@ def define_graph() -> Callable[[], GraphConfig | None]:
     return graph
 
 
-def _typed(config: ConfigDict | None) -> RunConfig:
-    """Return the typed form of `--config`; refuse a bad setting, or a file that makes none."""
+def _nested(config: ConfigDict | None) -> dict[str, Any]:
+    """Return the settings of `--config` as nested dicts; refuse a file that makes none."""
     if config is None:
         raise UserError(
             "--config is missing, or get_config() in its file returns nothing",
@@ -148,4 +192,4 @@ def _typed(config: ConfigDict | None) -> RunConfig:
             f"get_config() in the file of --config returned {type(config).__name__}",
             cure="return a ConfigDict, as options.make_config makes it",
         )
-    return configuration.from_dict(config.to_dict())
+    return config.to_dict()

@@ -1,6 +1,7 @@
 """Images in, a trained model in a working directory out."""
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,51 +10,35 @@ from typing import Any
 
 import jax
 import numpy as np
-from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
-from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.pipeline import configuration, resumption, trained
+from jaxsurf.pipeline import assembly, collapse, configuration, resumption, trained
+from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.training import feed, hooks, loop, sharding, step
+from jaxsurf.training import features, feed, hooks, loop, sharding, step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.losses import LossLog
-from jaxsurf.training.optimizer import Schedule
 from jaxsurf.training.step import TrainState
 from jaxsurf.workdir import WorkDir, write_json
 
-# A model whose error is above this share of the mean image's has learnt next to nothing.
-COLLAPSED_SHARE = 0.9
 NUM_EXAMPLES = 8
-# Images whose pixels are summed at once: 16 bytes a value for as many, not for a million.
-VARIANCE_CHUNK = 256
 
 _log = logging.getLogger(__name__)
 
 
-class Collapsed(UserError):  # noqa: N818  (it says what happened)
-    """The trained model is no better than the mean image."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Setup:
-    """What one training run is made of."""
+    """A run and what its loop needs."""
 
-    config: RunConfig
-    images: ImageSet
-    graphdef: nnx.GraphDef[Autoencoder]
+    parts: Parts
     workdir: WorkDir
-    plan: loop.Plan
-    schedule: Schedule
     advance: Callable
-    feed: feed.Feed
-    blank: TrainState
+    make_feed: Callable[[], feed.Feed]
 
 
 def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True) -> TrainedRun:
@@ -73,55 +58,49 @@ def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = 
         Collapsed: training ended, and was saved, but the model is no better than the mean image.
         Interrupted: a signal asked to stop; the state is saved.
     """
+    # Before images are opened, which may take long.
+    resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)
+    images = configuration.open_data(config.data)
+    run = train_on(images, config, root, extend=extend, shown=shown)
+    collapse.check(run.model, images, config.objective)
+    return run
+
+
+def train_on(
+    images: ImageSet, config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True
+) -> TrainedRun:
+    """Train as `train` does, on images that are open already; a collapsed model is not refused.
+
+    Args:
+        images: those that `config.data` names.
+        config: as in `train`.
+        root: as in `train`.
+        extend: as in `train`.
+        shown: as in `train`.
+
+    Returns:
+        The trained run.
+
+    Raises:
+        UserError: as `train` does.
+        Interrupted: as `train` does.
+    """
     workdir = WorkDir(root).check_writable()
     resumption.check_settings(workdir, config, extend=extend)
-    images = configuration.open_data(config.data)
     _check_images(images)
     resumption.check_images(workdir, config, images)
     # Nothing is written before all that may be wrong has been looked at.
     setup = _set_up(config, images, workdir)
-    _write_config(setup)
+    write_config(workdir, config, images)
     with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
         state = _fit(setup, checkpoints, shown=shown)
-    run = TrainedRun(
+    return TrainedRun(
         workdir=workdir,
         config=config,
         images=images,
-        model=trained.with_weights(setup.graphdef, state),
+        model=assembly.with_weights(setup.parts.graphdef, state),
         step=int(state.step),
     )
-    check_not_collapsed(run)
-    return run
-
-
-def mean_image_mse(images: ImageSet) -> float:
-    """Return the error, on [0, 1], of answering every image with the mean image."""
-    total = np.zeros(images.images.shape[1:], np.uint64)
-    squares = np.zeros_like(total)
-    for start in range(0, len(images), VARIANCE_CHUNK):
-        chunk = images.images[start : start + VARIANCE_CHUNK].astype(np.uint64)
-        total += chunk.sum(axis=0)
-        squares += np.square(chunk).sum(axis=0)
-    # In whole numbers, so that the difference of squares loses nothing.
-    variances = (len(images) * squares - np.square(total)) / len(images) ** 2
-    return float(variances.mean()) / pixels.PEAK**2
-
-
-def check_not_collapsed(run: TrainedRun) -> None:
-    """Refuse a model that has learnt next to nothing.
-
-    Raises:
-        Collapsed: its error is hardly below the mean image's.
-    """
-    error = float(reconstruction.mse(run.model, run.images.images).mean())
-    baseline = mean_image_mse(run.images)
-    _log.info("reconstruction mse %.3g, of the mean image %.3g", error, baseline)
-    if not error < COLLAPSED_SHARE * baseline:
-        raise Collapsed(
-            f"the model collapsed: its error {error:.2e} is no better than the mean image's "
-            f"{baseline:.2e}",
-            cure="try a lower learning rate, another seed or model, or more epochs",
-        )
 
 
 def _check_images(images: ImageSet) -> None:
@@ -133,9 +112,8 @@ def _check_images(images: ImageSet) -> None:
         )
 
 
-def _write_config(setup: _Setup) -> None:
+def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
     """Write the configuration down, and forget what another one made."""
-    workdir, config, images = setup.workdir, setup.config, setup.images
     if workdir.begun and trained.read_config(workdir)[0].graph != config.graph:
         workdir.graph.unlink(missing_ok=True)
     write_json(
@@ -153,61 +131,57 @@ def _write_config(setup: _Setup) -> None:
 
 
 def _set_up(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Setup:
-    """Put model, optimizer and update together."""
-    streams = step.make_streams(config.training.seed)
-    plan = loop.make_plan(config.training, num_images=len(images))
-    model = trained.make_model(config, images)
-    graphdef, _, _ = step.split_model(model)
-    optimizer, schedule = trained.make_optimizer(config, plan)
-    shardings = sharding.make_shardings(config.training.batch_size)
-    update = step.make_update(
-        graphdef,
-        optimizer,
-        corruption_config=config.corruption,
-        objective_config=config.objective,
-        noise_key=streams.noise,
-    )
+    """Put together what the loop needs."""
+    parts = assembly.assemble(config, images)
+    batch_size = config.training.batch_size
+    shardings = sharding.make_shardings(batch_size)
+    advance = step.make_advance(parts.make_update(), batch_size=batch_size, shardings=shardings)
+    extract = features.make_extractor(config.objective)
+    member, extract = jax.device_put((parts.make_member(), extract), shardings.replicated)
     return _Setup(
-        config=config,
-        images=images,
-        graphdef=graphdef,
+        parts=dataclasses.replace(parts, state=jax.device_put(parts.state, shardings.replicated)),
         workdir=workdir,
-        plan=plan,
-        schedule=schedule,
-        advance=step.make_advance(
-            update, batch_size=config.training.batch_size, shardings=shardings
+        advance=lambda state, *portion, num_steps: advance(
+            state, member, extract, *portion, num_steps=num_steps
         ),
-        feed=feed.make_feed(images.images, order_key=streams.order, plan=plan, shardings=shardings),
-        blank=jax.device_put(step.init_state(model, optimizer), shardings.replicated),
+        make_feed=lambda: feed.make_feed(
+            assembly.make_examples(config, images, extract),
+            order_of=feed.make_orders(parts.streams.order, parts.plan),
+            plan=parts.plan,
+            shardings=shardings,
+        ),
     )
 
 
 def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
     """Run the loop from the newest checkpoint, or from the start, to the end."""
-    state, saved = setup.blank, {"pending": [], "elapsed_s": 0.0}
+    parts = setup.parts
+    state, saved = parts.state, {"pending": [], "elapsed_s": 0.0}
     if checkpoints.newest_step is not None:
-        restored = checkpoints.restore(setup.blank)
+        restored = checkpoints.restore(state)
         state, saved = restored.state, restored.run
     first = int(state.step)
-    if first == setup.plan.num_steps:
+    if first == parts.plan.num_steps:
         _log.info("training is finished already")
         return state
+    fed = setup.make_feed()
     journal = Journal(setup.workdir.metrics, resume_step=first)
     _forget_caches(setup.workdir)
-    log = _make_log(setup, journal, first_step=first, saved=saved)
-    every_s = setup.config.training.save_every_s
-    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(setup, journal))
-    bar = hooks.ProgressBar(setup.plan, log, step=first, shown=shown)
+    log = make_log(parts, journal, first_step=first, saved=saved)
+    every_s = parts.config.training.save_every_s
+    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(parts, journal))
+    bar = hooks.ProgressBar(parts.plan, log, step=first, shown=shown)
     try:
         with hooks.StopSignal(saver) as stop:
             state = loop.run(
                 state,
+                first_step=first,
                 advance=setup.advance,
-                feed=setup.feed,
-                plan=setup.plan,
+                feed=fed,
+                plan=parts.plan,
                 hooks=[log, saver, bar, stop],
             )
-        saver.save(setup.plan.num_steps, state)
+        saver.save(parts.plan.num_steps, state)
     finally:
         # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
         _forget_caches(setup.workdir)
@@ -216,28 +190,37 @@ def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
     return state
 
 
-def _make_log(
-    setup: _Setup, journal: Journal, *, first_step: int, saved: dict[str, Any]
-) -> LossLog:
+def make_log(parts: Parts, journal: Journal, *, first_step: int, saved: dict[str, Any]) -> LossLog:
+    """Return what writes a run's losses down.
+
+    Args:
+        parts: of the run.
+        journal: where to.
+        first_step: the step that the run begins or goes on at.
+        saved: losses of the open interval and time so far, as they were saved.
+    """
     return LossLog(
         journal,
         first_step=first_step,
-        steps_per_epoch=setup.plan.steps_per_epoch,
-        last_step=setup.plan.num_steps,
-        every=setup.config.training.log_every,
-        schedule=setup.schedule,
+        steps_per_epoch=parts.plan.steps_per_epoch,
+        last_step=parts.plan.num_steps,
+        every=parts.config.training.log_every,
+        schedule=parts.learning_rate,
         **saved,
     )
 
 
-def _examples(setup: _Setup, journal: Journal) -> Callable[[int, TrainState], None]:
+def _examples(parts: Parts, journal: Journal) -> Callable[[int, TrainState], None]:
     """Return what shows originals above their reconstructions, evenly chosen."""
-    chosen = np.linspace(0, len(setup.images) - 1, NUM_EXAMPLES).round().astype(int)
-    originals = setup.images.images[chosen]
+    images = parts.images.images
+    originals = images[np.linspace(0, len(images) - 1, NUM_EXAMPLES).round().astype(int)]
 
     def show(at: int, state: TrainState) -> None:
-        outputs = reconstruction.reconstruct(trained.with_weights(setup.graphdef, state), originals)
-        rows = {"original": originals, "reconstruction": outputs}
+        model = assembly.with_weights(parts.graphdef, state)
+        rows = {
+            "original": originals,
+            "reconstruction": reconstruction.reconstruct(model, originals),
+        }
         journal.show(at, media.strip(rows, num_shown=NUM_EXAMPLES), name="reconstructions")
 
     return show

@@ -1,7 +1,6 @@
 """A trained run, opened from its working directory: what surfing and evaluation start from.
 
-Its model and optimizer are made here from the configuration, for training too; its latents and its
-graph are kept beside it.
+Its latents and its graph are kept beside it.
 """
 
 import contextlib
@@ -14,21 +13,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from flax import nnx
-
 from jaxsurf.errors import UserError
-from jaxsurf.images import differences, pixels
+from jaxsurf.images import differences
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
-from jaxsurf.pipeline import configuration
+from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.pipeline import assembly, configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.training import loop, optimizer, step
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.optimizer import Optimizer, Schedule
 from jaxsurf.workdir import WorkDir, fingerprint, read_json
 
 PUT_BACK = "put back what was written by training, or train in another --workdir"
@@ -64,27 +59,6 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {
         package: metadata.version(package) for package in packages
     }
-
-
-def make_model(config: RunConfig, images: ImageSet) -> Autoencoder:
-    """Return the untrained model of a run.
-
-    Raises:
-        UserError: the images do not suit the model.
-    """
-    return make_autoencoder(
-        config.model,
-        mean_image=images.images.mean(axis=0) / pixels.PEAK,
-        key=step.make_streams(config.training.seed).weights,
-    )
-
-
-def make_optimizer(config: RunConfig, plan: loop.Plan) -> tuple[Optimizer, Schedule]:
-    """Return the optimizer of a run and its learning rate by step."""
-    schedule = optimizer.make_schedule(
-        config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch
-    )
-    return optimizer.make_optimizer(config.optimizer, schedule), schedule
 
 
 def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
@@ -140,23 +114,16 @@ def open_run(root: Path) -> TrainedRun:
     config, saved = read_config(workdir)
     images = configuration.open_data(config.data)
     check_data(images, saved, workdir)
-    plan = loop.make_plan(config.training, num_images=len(images))
-    model = make_model(config, images)
-    blank = step.init_state(model, make_optimizer(config, plan)[0])
+    parts = assembly.assemble(config, images)
     with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
-        restored = checkpoints.restore(blank)
+        restored = checkpoints.restore(parts.state)
     return TrainedRun(
         workdir=workdir,
         config=config,
         images=images,
-        model=with_weights(step.split_model(model)[0], restored.state),
+        model=assembly.with_weights(parts.graphdef, restored.state),
         step=restored.step,
     )
-
-
-def with_weights(graphdef: nnx.GraphDef[Autoencoder], state: step.TrainState) -> Autoencoder:
-    """Return the model of that structure with a training state's weights."""
-    return nnx.merge(graphdef, state.params, state.constants)
 
 
 def encode_all(run: TrainedRun) -> Latents:

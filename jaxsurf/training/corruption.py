@@ -8,11 +8,12 @@ Autoencoders", 2008, and the report's authors' code for what `normal` and `white
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float, Int, Key
 
 from jaxsurf.errors import UserError
 
@@ -43,16 +44,45 @@ class CorruptionConfig:
             )
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Noise:
+    """A corruption as numbers, so that one compiled program serves several.
+
+    Attributes:
+        kind: number in `kinds`.
+        strength: as in the configuration.
+        kinds: what the program can do; each costs time, whichever is chosen.
+    """
+
+    kind: Int[Array, ""]
+    strength: Float[Array, ""]
+    kinds: tuple[str, ...] = field(metadata={"static": True})
+
+
+def make_noise(config: CorruptionConfig, kinds: Sequence[str] = ()) -> Noise:
+    """Return a corruption as numbers.
+
+    Args:
+        config: of the corruption.
+        kinds: what the program has to be able to do; none means this kind alone.
+    """
+    known = tuple(kinds) or (config.kind,)
+    return Noise(jnp.int32(known.index(config.kind)), jnp.float32(config.strength), known)
+
+
 def corrupt(
-    key: Key[Array, ""],
-    images: Float[Array, "batch height width channel"],
-    *,
-    config: CorruptionConfig,
+    key: Key[Array, ""], images: Float[Array, "batch height width channel"], noise: Noise
 ) -> Float[Array, "batch height width channel"]:
-    """Return images with fresh noise of the configured kind."""
-    if config.kind == "normal":
-        return images + config.strength / 2 * jax.random.normal(key, images.shape)
-    if config.kind == "white":
-        lost = jax.random.bernoulli(key, config.strength, images.shape)
-        return jnp.where(lost, MIDDLE_GREY, images)
+    """Return images with fresh noise."""
+    # Only one of them is kept: each kind may have the key to itself.
+    made = [_made(jax.random.clone(key), images, kind, noise.strength) for kind in noise.kinds]
+    return jax.lax.select_n(noise.kind, *made) if len(made) > 1 else made[0]
+
+
+def _made(key: Key[Array, ""], images: Array, kind: str, strength: Float[Array, ""]) -> Array:
+    if kind == "normal":
+        return images + strength / 2 * jax.random.normal(key, images.shape)
+    if kind == "white":
+        return jnp.where(jax.random.bernoulli(key, strength, images.shape), MIDDLE_GREY, images)
     return images

@@ -9,9 +9,10 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.loop import Plan
 from jaxsurf.training.losses import LossLog
+from jaxsurf.training.plan import Plan
 from jaxsurf.training.step import Losses, TrainState
+from jaxsurf.training.sweep import GroupLog
 
 
 class Interrupted(Exception):  # noqa: N818  (it says what happened)
@@ -33,16 +34,16 @@ class Saver:
         checkpoints: where to.
         log: its open interval is saved too.
         every_s: seconds between two checkpoints.
-        show: called with step and state at each checkpoint, to show examples.
+        show: called with step and state at each checkpoint, to show examples; None shows none.
     """
 
     def __init__(
         self,
         checkpoints: Checkpoints,
-        log: LossLog,
+        log: LossLog | GroupLog,
         *,
         every_s: float,
-        show: Callable[[int, TrainState], None],
+        show: Callable[[int, TrainState], None] | None = None,
     ) -> None:
         self.checkpoints = checkpoints
         self.log = log
@@ -59,7 +60,8 @@ class Saver:
     def save(self, step: int, state: TrainState) -> None:
         """Save now; a state whose losses are not finite is refused, not saved."""
         pending = self.log.flush()
-        self.show(step, state)
+        if self.show is not None:
+            self.show(step, state)
         self.checkpoints.save(step, state, {"pending": pending, "elapsed_s": self.log.elapsed_s})
         self._saved = time.monotonic()
 
@@ -114,7 +116,7 @@ class ProgressBar:
         shown: False keeps it silent.
     """
 
-    def __init__(self, plan: Plan, log: LossLog, *, step: int, shown: bool) -> None:
+    def __init__(self, plan: Plan, log: LossLog | GroupLog, *, step: int, shown: bool) -> None:
         self.plan = plan
         self.log = log
         self._bar = tqdm(

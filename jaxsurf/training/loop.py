@@ -1,125 +1,45 @@
 """The training loop: calls in order, and what happens between them.
 
-The loop only counts steps and hands every call's losses to its hooks. Where calls begin and end
-depends on the step alone, never on logging or saving: a resumed run makes the same calls as one
-that was never stopped, and so the same numbers.
+The loop only counts steps and hands every call's losses to its hooks.
 """
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array
-
-from jaxsurf.errors import UserError
+from jaxsurf.training.feed import Feed
+from jaxsurf.training.plan import Plan
 from jaxsurf.training.step import Losses, TrainState
 
 Hook = Callable[[int, TrainState, Losses], None]
-
-# On accelerators a call should last much longer than its dispatch; XLA's CPU convolutions are
-# about twice as slow inside lax.scan.
-CALL_STEPS = {"cpu": 1}
-CALL_STEPS_ACCELERATOR = 100
-SEEDS = 2**32
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingConfig:
-    """How long and in what portions to train.
-
-    Attributes:
-        num_epochs: passes over the images.
-        batch_size: images a step, over all devices.
-        seed: of weights, noise and order.
-        steps_per_call: steps that one call to the device does; 0 lets the backend decide.
-        log_every: steps between two lines of metrics.
-        save_every_s: seconds between two checkpoints.
-    """
-
-    num_epochs: int = 200
-    batch_size: int = 16
-    seed: int = 0
-    steps_per_call: int = 0
-    log_every: int = 100
-    save_every_s: float = 60.0
-
-    def __post_init__(self) -> None:
-        for name in ("num_epochs", "batch_size", "log_every"):
-            if getattr(self, name) < 1:
-                raise UserError(f"training.{name} is {getattr(self, name)}, but must be at least 1")
-        if self.steps_per_call < 0 or not 0 <= self.save_every_s < math.inf:
-            raise UserError(
-                "training.steps_per_call and save_every_s must not be negative, and finite"
-            )
-        if not 0 <= self.seed < SEEDS:
-            raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The length of a run in steps."""
-
-    num_images: int
-    batch_size: int
-    num_epochs: int
-    steps_per_call: int
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Batches that cover all images, the last one filled up."""
-        return -(-self.num_images // self.batch_size)
-
-    @property
-    def num_steps(self) -> int:
-        """Steps of the whole run."""
-        return self.num_epochs * self.steps_per_epoch
-
-    def call_at(self, step: int) -> tuple[int, int, int]:
-        """Return epoch, first batch and number of steps of the call that begins at a step."""
-        epoch, batch = divmod(step, self.steps_per_epoch)
-        portion = self.steps_per_call - batch % self.steps_per_call
-        return epoch, batch, min(portion, self.steps_per_epoch - batch)
-
-
-def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
-    """Return the plan of a run on the present backend."""
-    chosen = CALL_STEPS.get(jax.default_backend(), CALL_STEPS_ACCELERATOR)
-    return Plan(
-        num_images=num_images,
-        batch_size=config.batch_size,
-        num_epochs=config.num_epochs,
-        steps_per_call=config.steps_per_call or chosen,
-    )
 
 
 def run(
     state: TrainState,
     *,
+    first_step: int,
     advance: Callable[..., tuple[TrainState, Losses]],
-    feed: Callable[[int, int, int], tuple[Array, Array, int]],
+    feed: Feed,
     plan: Plan,
     hooks: Sequence[Hook],
 ) -> TrainState:
-    """Train from the state's step to the end of the plan.
+    """Train from a step to the end of the plan.
 
     Args:
         state: where to begin; its arrays are donated.
-        advance: what `step.make_advance` returned.
-        feed: gives images, order and first batch of a call (`feed.make_feed`).
+        first_step: the number of updates that the state has seen.
+        advance: takes a state, what the feed gives, and `num_steps`; returns the next state and the
+            losses averaged over those steps (`step.make_advance`, bound to a member).
+        feed: gives examples, order and first batch of a call (`feed.make_feed`).
         plan: how far to go.
         hooks: called in order after every call, with the step reached, the state and the losses
-            averaged over the call's steps (on the device); one that raises ends the run.
+            (on the device); one that raises ends the run.
 
     Returns:
         The last state.
     """
-    step = int(state.step)
+    step = first_step
     while step < plan.num_steps:
         epoch, batch, num_steps = plan.call_at(step)
-        images, order, first = feed(epoch, batch, num_steps)
-        state, losses = advance(state, images, order, jnp.int32(first), num_steps=num_steps)
+        state, losses = advance(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
         step += num_steps
         for hook in hooks:
             hook(step, state, losses)

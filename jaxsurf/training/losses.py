@@ -1,7 +1,7 @@
 """The losses of a run: averaged over intervals, watched, written down."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.training.journal import Journal
-from jaxsurf.training.optimizer import Schedule
 from jaxsurf.training.step import Losses, TrainState
 
 # Losses of the open interval: number of steps, and their means.
@@ -46,7 +45,7 @@ class LossLog:
         steps_per_epoch: int,
         last_step: int,
         every: int,
-        schedule: Schedule,
+        schedule: Callable[[int], float],
         pending: Pending,
         elapsed_s: float,
     ) -> None:
@@ -108,7 +107,7 @@ class LossLog:
             {
                 "epoch": step / self.steps_per_epoch,
                 **means,
-                "learning_rate": float(np.asarray(self.schedule(step))),
+                "learning_rate": self.schedule(step),
                 "elapsed_s": self.elapsed_s,
                 "interval_s": now - self._line_began,
             },

@@ -8,10 +8,12 @@ many epochs (torch's StepLR).
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import optax
+from jaxtyping import Array, ArrayLike, Float
 
 from jaxsurf.errors import UserError
 
@@ -60,33 +62,53 @@ class OptimizerConfig:
             raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")
 
 
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Rates:
+    """What an optimizer takes as numbers, so that one compiled program serves several."""
+
+    learning_rate: Float[Array, ""]
+    weight_decay: Float[Array, ""]
+
+
+def make_rates(config: OptimizerConfig) -> Rates:
+    """Return the numbers of a configuration."""
+    return Rates(jnp.float32(config.learning_rate), jnp.float32(config.weight_decay))
+
+
 def make_schedule(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int) -> Schedule:
-    """Return the learning rate as a function of the step."""
+    """Return the share of the highest learning rate as a function of the step."""
     num_steps = num_epochs * steps_per_epoch
     if config.name == "reference":
         return optax.exponential_decay(
-            config.learning_rate,
+            1.0,
             transition_steps=config.step_epochs * steps_per_epoch,
             decay_rate=0.1,
             staircase=True,
         )
     return optax.warmup_cosine_decay_schedule(
         init_value=0.0,
-        peak_value=config.learning_rate,
+        peak_value=1.0,
         warmup_steps=max(1, round(config.warmup_share * num_steps)),
         decay_steps=max(2, num_steps),
     )
 
 
-def make_optimizer(config: OptimizerConfig, schedule: Schedule) -> Optimizer:
-    """Return the gradient transformation of that name."""
+def make_optimizer(config: OptimizerConfig, schedule: Schedule, rates: Rates) -> Optimizer:
+    """Return the gradient transformation of that name; its state does not depend on `rates`."""
+
+    def learning_rate(step: ArrayLike) -> Array:
+        return rates.learning_rate * jnp.asarray(schedule(step))
+
     if config.name == "reference":
         return optax.chain(
-            optax.add_decayed_weights(config.weight_decay),
+            optax.add_decayed_weights(rates.weight_decay),
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
-            optax.scale_by_learning_rate(schedule),
+            optax.scale_by_learning_rate(learning_rate),
         )
-    adamw = optax.adamw(schedule, b2=config.b2, weight_decay=config.weight_decay, mask=_kernels)
+    adamw = optax.adamw(
+        learning_rate, b2=config.b2, weight_decay=cast(Any, rates.weight_decay), mask=_kernels
+    )
     if not config.clip_norm:
         return adamw
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)

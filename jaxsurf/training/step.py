@@ -5,7 +5,7 @@ Randomness and data order are pure functions of the seed: the noise of a step co
 stream. A state plus the configuration is therefore all that a resumed run needs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,17 +13,19 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key
 
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training import corruption, objective
-from jaxsurf.training.corruption import CorruptionConfig
-from jaxsurf.training.objective import ObjectiveConfig
-from jaxsurf.training.optimizer import Optimizer
+from jaxsurf.training.corruption import Noise
+from jaxsurf.training.examples import Examples
+from jaxsurf.training.objective import Extract
+from jaxsurf.training.optimizer import Optimizer, Rates
 from jaxsurf.training.sharding import Shardings
 
 Losses = dict[str, Float[Array, ""]]
+Update = Callable[..., tuple["TrainState", Losses]]
 
 
 @jax.tree_util.register_dataclass
@@ -34,14 +36,32 @@ class TrainState:
     Attributes:
         params: the trained weights.
         constants: the model's arrays that are not trained.
-        moments: the optimizer's state.
+        opt_state: the optimizer's state.
         step: number of updates done.
     """
 
     params: nnx.State
     constants: nnx.State
-    moments: Any
+    opt_state: Any
     step: Int[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Member:
+    """What one run has of its own, as numbers: runs that differ in nothing else share a program.
+
+    Attributes:
+        rates: of the optimizer.
+        noise: of the corruption.
+        weights: of the objective's terms.
+        noise_key: stream of the noise.
+    """
+
+    rates: Rates
+    noise: Noise
+    weights: dict[str, Float[Array, ""]]
+    noise_key: Key[Array, ""]
 
 
 @dataclass(frozen=True)
@@ -85,67 +105,97 @@ def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
 
 def make_update(
     graphdef: nnx.GraphDef[Autoencoder],
-    optimizer: Optimizer,
+    make_optimizer: Callable[[Rates], Optimizer],
     *,
-    corruption_config: CorruptionConfig,
-    objective_config: ObjectiveConfig,
-    noise_key: Key[Array, ""],
-) -> Callable[[TrainState, UInt8[Array, "batch height width channel"]], tuple[TrainState, Losses]]:
-    """Return the pure function that does one update with one batch."""
+    layers: Mapping[str, float],
+) -> Update:
+    """Return the pure function that does one update with one batch.
 
-    def loss_of(
-        params: nnx.State, constants: nnx.State, noisy: Array, clean: Array
-    ) -> tuple[Float[Array, ""], Losses]:
-        model = nnx.merge(graphdef, params, constants)
-        values, terms = objective.total(model(noisy), clean, config=objective_config)
-        loss = jnp.mean(values)
-        return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
+    It takes the state, the member, what extracts perceptual features (None without that term), and
+    the batch; it returns the next state and the losses.
 
-    def update(state: TrainState, batch: Array) -> tuple[TrainState, Losses]:
-        clean = pixels.to_float(batch)
-        key = jax.random.fold_in(noise_key, state.step)
-        noisy = corruption.corrupt(key, clean, config=corruption_config)
-        gradient, losses = jax.grad(loss_of, has_aux=True)(
-            state.params, state.constants, noisy, clean
-        )
-        change, moments = optimizer.update(gradient, state.moments, state.params)
+    Args:
+        graphdef: the model's structure.
+        make_optimizer: gives the optimizer of some rates.
+        layers: of the perceptual term, with their weights.
+    """
+
+    def update(
+        state: TrainState, member: Member, extract: Extract | None, batch: Examples
+    ) -> tuple[TrainState, Losses]:
+        clean = pixels.to_float(batch.images)
+        key = jax.random.fold_in(member.noise_key, state.step)
+        noisy = corruption.corrupt(key, clean, member.noise)
+
+        def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
+            model = nnx.merge(graphdef, params, state.constants)
+            values, terms = objective.total(
+                model(noisy),
+                clean,
+                weights=member.weights,
+                layers=layers,
+                extract=extract,
+                features=batch.features,
+            )
+            loss = jnp.mean(values)
+            return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
+
+        gradient, losses = jax.grad(loss_of, has_aux=True)(state.params)
+        optimizer = make_optimizer(member.rates)
+        change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(jnp.add, state.params, change)
-        return TrainState(params, state.constants, moments, state.step + 1), losses
+        return TrainState(params, state.constants, opt_state, state.step + 1), losses
 
     return update
 
 
-def make_advance(
-    update: Callable[[TrainState, Array], tuple[TrainState, Losses]],
-    *,
-    batch_size: int,
-    shardings: Shardings,
+def make_steps(
+    update: Update, *, batch_size: int, place: Callable[[Examples], Examples] = lambda batch: batch
 ) -> Callable[..., tuple[TrainState, Losses]]:
-    """Return the jitted function that does several updates in one call.
+    """Return the pure function that does several updates.
 
-    It takes the state (donated), all images on the device, an epoch's order, the number of the
-    first batch within that epoch, and the static `num_steps`; it returns the new state and the
+    It takes the state, the member, the extractor, all examples on the device, an epoch's order, the
+    number of the first batch within that epoch, and `num_steps`; it returns the new state and the
     losses averaged over those steps.
+
+    Args:
+        update: what `make_update` returned.
+        batch_size: examples a step.
+        place: says where a batch lives.
     """
 
-    def one(state: TrainState, images: Array, order: Array, batch: Array) -> tuple:
-        numbers = jax.lax.dynamic_slice_in_dim(order, batch * batch_size, batch_size)
-        chosen = jax.lax.with_sharding_constraint(images[numbers], shardings.batch)
-        return update(state, chosen)
-
-    def advance(
-        state: TrainState, images: Array, order: Array, first: Array, *, num_steps: int
+    def steps(
+        state: TrainState,
+        member: Member,
+        extract: Extract | None,
+        examples: Examples,
+        order: Int[Array, "slot"],
+        first: Int[Array, ""],
+        *,
+        num_steps: int,
     ) -> tuple[TrainState, Losses]:
+        def one(state: TrainState, batch: Array) -> tuple[TrainState, Losses]:
+            numbers = jax.lax.dynamic_slice_in_dim(order, batch * batch_size, batch_size)
+            return update(state, member, extract, place(examples.take(numbers)))
+
         if num_steps == 1:  # a convolution inside lax.scan is about twice as slow on CPUs
-            return one(state, images, order, first)
-        state, losses = jax.lax.scan(
-            lambda carry, batch: one(carry, images, order, batch),
-            state,
-            first + jnp.arange(num_steps),
-        )
+            return one(state, first)
+        state, losses = jax.lax.scan(one, state, first + jnp.arange(num_steps))
         return state, jax.tree.map(jnp.mean, losses)
 
+    return steps
+
+
+def make_advance(
+    update: Update, *, batch_size: int, shardings: Shardings
+) -> Callable[..., tuple[TrainState, Losses]]:
+    """Return `make_steps`' function, jitted: batches split over devices, the state donated."""
+    steps = make_steps(
+        update,
+        batch_size=batch_size,
+        place=lambda batch: jax.lax.with_sharding_constraint(batch, shardings.batch),
+    )
     whole = shardings.replicated
     return jax.jit(
-        advance, static_argnames="num_steps", donate_argnums=0, out_shardings=(whole, whole)
+        steps, static_argnames="num_steps", donate_argnums=0, out_shardings=(whole, whole)
     )

@@ -11,8 +11,7 @@ import pytest
 from flax import nnx
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import train, trained
+from jaxsurf.pipeline import collapse, train, trained
 from jaxsurf.training import hooks
 from jaxsurf.training.hooks import Interrupted
 
@@ -253,13 +252,11 @@ def test_images_that_cannot_be_trained_on_leave_no_working_directory(
     assert not (tmp_path / "run").exists()
 
 
-def test_mean_image_mse_is_the_variance(monkeypatch):
-    monkeypatch.setattr(train, "VARIANCE_CHUNK", 3)
+def test_error_of_the_mean_image_is_the_variance(monkeypatch):
+    monkeypatch.setattr(collapse, "VARIANCE_CHUNK", 3)
     images = np.random.default_rng(0).integers(0, 256, (7, 5, 2, 3), dtype=np.uint8)
     expected = (images / 255).var(axis=0).mean()
-    assert train.mean_image_mse(ImageSet(images, name="noise")) == pytest.approx(
-        expected, rel=1e-12
-    )
+    assert collapse.variance(images) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_run_without_checkpoint_is_refused(root):

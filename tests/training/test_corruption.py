@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.training.corruption import CorruptionConfig, corrupt
+from jaxsurf.training.corruption import CorruptionConfig, corrupt, make_noise
 
 IMAGES = jax.random.uniform(jax.random.key(7), (11, 32, 32, 3))
 
 
 def noisy(**settings):
-    return corrupt(jax.random.key(1), IMAGES, config=CorruptionConfig(**settings))
+    return corrupt(jax.random.key(1), IMAGES, make_noise(CorruptionConfig(**settings)))
 
 
 def test_normal_has_half_its_strength_on_the_unit_range():
@@ -35,7 +35,7 @@ def test_none_leaves_images_alone():
 
 def test_another_key_gives_other_noise():
     config = CorruptionConfig(kind="normal")
-    other = corrupt(jax.random.key(2), IMAGES, config=config)
+    other = corrupt(jax.random.key(2), IMAGES, make_noise(config))
     assert (np.asarray(other) != np.asarray(noisy(kind="normal"))).mean() > 0.99
 
 
@@ -53,8 +53,19 @@ def test_white_share_above_one_is_refused():
 
 
 def test_jitted_equals_eager():
-    config = CorruptionConfig(kind="normal")
-    jitted = jax.jit(lambda key, images: corrupt(key, images, config=config))
+    noise = make_noise(CorruptionConfig(kind="normal"))
     np.testing.assert_allclose(
-        jitted(jax.random.key(1), IMAGES), jnp.asarray(noisy(kind="normal")), rtol=1e-5, atol=1e-6
+        jax.jit(corrupt)(jax.random.key(1), IMAGES, noise),
+        jnp.asarray(noisy(kind="normal")),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("kind", ["normal", "white", "none"])
+def test_program_for_several_kinds_gives_each_kinds_own_noise(kind):
+    config = CorruptionConfig(kind=kind, strength=0.3)
+    several = make_noise(config, kinds=("white", "none", "normal"))
+    np.testing.assert_array_equal(
+        corrupt(jax.random.key(1), IMAGES, several), noisy(kind=kind, strength=0.3)
     )

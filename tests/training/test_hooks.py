@@ -7,7 +7,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.training import hooks
 from jaxsurf.training import losses as losses_module
 from jaxsurf.training.journal import Journal
-from jaxsurf.training.loop import Plan, TrainingConfig, make_plan
+from jaxsurf.training.plan import Plan, TrainingConfig, make_plan
 
 
 @pytest.fixture

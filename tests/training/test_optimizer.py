@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from jaxsurf.errors import UserError
-from jaxsurf.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from jaxsurf.training.optimizer import (
+    OptimizerConfig,
+    make_optimizer,
+    make_rates,
+    make_schedule,
+)
 
 STEPS_PER_EPOCH = 3
 
@@ -24,14 +29,14 @@ def test_reference_equals_torchs_adam_with_l2_and_step_decay_for_20_steps():
 
     config = OptimizerConfig(name="reference", learning_rate=1e-2, weight_decay=0.3, step_epochs=2)
     schedule = make_schedule(config, num_epochs=9, steps_per_epoch=STEPS_PER_EPOCH)
-    optimizer = make_optimizer(config, schedule)
+    optimizer = make_optimizer(config, schedule, make_rates(config))
     params = jnp.asarray(start)
-    moments = optimizer.init(params)
+    opt_state = optimizer.init(params)
     for gradient in gradients:
         weight.grad = torch.from_numpy(gradient.copy())
         theirs.step()
         decay.step()
-        change, moments = optimizer.update(jnp.asarray(gradient), moments, params)
+        change, opt_state = optimizer.update(jnp.asarray(gradient), opt_state, params)
         params = optax.apply_updates(params, change)
         np.testing.assert_allclose(params, weight.detach().numpy(), rtol=1e-5, atol=1e-6)
     assert np.abs(np.asarray(params) - start).max() > 0.01
@@ -39,7 +44,7 @@ def test_reference_equals_torchs_adam_with_l2_and_step_decay_for_20_steps():
 
 def test_adamw_decays_kernels_but_not_biases():
     config = OptimizerConfig(name="adamw", learning_rate=0.1, weight_decay=0.5, warmup_share=0.0)
-    optimizer = make_optimizer(config, lambda step: 0.1)
+    optimizer = make_optimizer(config, lambda step: 1.0, make_rates(config))
     params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
     zero = jax.tree.map(jnp.zeros_like, params)
     change, _ = optimizer.update(zero, optimizer.init(params), params)
@@ -52,21 +57,21 @@ def test_adamw_warms_up_then_falls_to_zero():
     schedule = make_schedule(config, num_epochs=10, steps_per_epoch=10)
     rates = [float(schedule(step)) for step in (0, 5, 10, 55, 100)]
     assert rates[0] == 0.0
-    assert rates[1] == pytest.approx(5e-4)
-    assert rates[2] == pytest.approx(1e-3)
-    assert rates[3] == pytest.approx(5e-4, rel=1e-5)
-    assert rates[4] == pytest.approx(0.0, abs=1e-9)
+    assert rates[1] == pytest.approx(0.5)
+    assert rates[2] == pytest.approx(1.0)
+    assert rates[3] == pytest.approx(0.5, rel=1e-5)
+    assert rates[4] == pytest.approx(0.0, abs=1e-6)
 
 
 @pytest.mark.parametrize(("clip_norm", "share"), [(0.0, 1.0), (5.0, 0.5), (20.0, 1.0)])
 def test_gradients_are_shortened_only_where_that_is_asked_for(clip_norm, share):
     config = OptimizerConfig(learning_rate=1e-3, weight_decay=0.0, clip_norm=clip_norm)
-    optimizer = make_optimizer(config, lambda step: 1e-3)
+    optimizer = make_optimizer(config, lambda step: 1.0, make_rates(config))
     weights = {"kernel": jnp.zeros(2)}
-    _, moments = optimizer.update(
+    _, opt_state = optimizer.update(
         {"kernel": jnp.array([6.0, 8.0])}, optimizer.init(weights), weights
     )
-    first_moment = optax.tree.get(moments, "mu")["kernel"]
+    first_moment = optax.tree.get(opt_state, "mu")["kernel"]
     np.testing.assert_allclose(first_moment, 0.1 * share * np.array([6.0, 8.0]), rtol=1e-6)
 
 

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import feed, loop, sharding, step
-from jaxsurf.training.corruption import CorruptionConfig
-from jaxsurf.training.objective import ObjectiveConfig
-from jaxsurf.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from jaxsurf.training import feed, loop, optimizer, sharding, step
+from jaxsurf.training.corruption import CorruptionConfig, make_noise
+from jaxsurf.training.examples import Examples
+from jaxsurf.training.optimizer import OptimizerConfig
+from jaxsurf.training.plan import Plan
+from jaxsurf.training.step import Member
 
 BATCH, NUM_IMAGES = 8, 24
 IMAGES = np.zeros((NUM_IMAGES, 32, 32, 3), np.uint8)
@@ -25,19 +27,29 @@ def build(num_devices=1, name="smooth", corruption=None):
         ModelConfig(name=name, channels=8), mean_image=mean, key=streams.weights
     )
     config = OptimizerConfig(learning_rate=1e-3)
-    optimizer = make_optimizer(config, make_schedule(config, num_epochs=40, steps_per_epoch=3))
-    shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
-    update = step.make_update(
-        step.split_model(model)[0],
-        optimizer,
-        corruption_config=corruption or CorruptionConfig(),
-        objective_config=ObjectiveConfig(),
+    schedule = optimizer.make_schedule(config, num_epochs=40, steps_per_epoch=3)
+
+    def make_optimizer(rates):
+        return optimizer.make_optimizer(config, schedule, rates)
+
+    member = Member(
+        rates=optimizer.make_rates(config),
+        noise=make_noise(corruption or CorruptionConfig()),
+        weights={"mse": jnp.float32(1)},
         noise_key=streams.noise,
     )
-    state = jax.device_put(step.init_state(model, optimizer), shardings.replicated)
-    images = jax.device_put(IMAGES, shardings.replicated)
+    shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
+    update = step.make_update(step.split_model(model)[0], make_optimizer, layers={})
+    state = step.init_state(model, make_optimizer(member.rates))
     advance = step.make_advance(update, batch_size=BATCH, shardings=shardings)
-    return state, images, advance
+    state, member, examples = jax.device_put(
+        (state, member, Examples(IMAGES)), shardings.replicated
+    )
+
+    def bound(state, *portion, num_steps):
+        return advance(state, member, None, *portion, num_steps=num_steps)
+
+    return state, examples, bound
 
 
 def order(epoch=0, num_slots=NUM_IMAGES):
@@ -46,10 +58,10 @@ def order(epoch=0, num_slots=NUM_IMAGES):
     )
 
 
-def train(state, images, advance, *, calls):
+def train(state, examples, advance, *, calls):
     losses = []
     for first, num_steps in calls:
-        state, loss = advance(state, images, order(), jnp.int32(first), num_steps=num_steps)
+        state, loss = advance(state, examples, order(), jnp.int32(first), num_steps=num_steps)
         losses.append(float(loss["loss"]))
     return state, losses
 
@@ -71,9 +83,9 @@ def test_update_lowers_the_loss():
 
 
 def test_state_counts_its_updates_and_constants_stay():
-    state, images, advance = build()
+    state, examples, advance = build()
     before = [np.asarray(value) for value in jax.tree.leaves(state.constants)]
-    state, _ = train(state, images, advance, calls=[(0, 1), (1, 2)])
+    state, _ = train(state, examples, advance, calls=[(0, 1), (1, 2)])
     assert int(state.step) == 3
     for old, new in zip(before, jax.tree.leaves(state.constants), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -100,11 +112,11 @@ def test_four_devices_equal_one():
 
 def test_noise_is_fresh_at_every_step():
     def loss_at(number, kind):
-        state, images, advance = build(corruption=CorruptionConfig(kind=kind, strength=0.5))
+        state, examples, advance = build(corruption=CorruptionConfig(kind=kind, strength=0.5))
         # A new model answers with the mean image, whatever it is shown.
-        state, _ = train(state, images, advance, calls=[(0, 1), (1, 1), (2, 1)] * 3)
+        state, _ = train(state, examples, advance, calls=[(0, 1), (1, 1), (2, 1)] * 3)
         state = dataclasses.replace(state, step=jnp.asarray(number, jnp.int32))
-        return train(state, images, advance, calls=[(0, 1)])[1][0]
+        return train(state, examples, advance, calls=[(0, 1)])[1][0]
 
     # The same weights and images: only the noise can make a difference.
     assert loss_at(40, "none") == loss_at(41, "none")
@@ -119,17 +131,19 @@ def test_batch_must_not_be_split_unevenly():
 
 
 def test_images_sent_for_each_call_train_as_those_on_the_device_do():
-    plan = loop.Plan(num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2)
+    plan = Plan(num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2)
     results = []
     for room_bytes in (IMAGES.nbytes, IMAGES.nbytes - 1):
         state, _, advance = build()
-        images = feed.make_feed(
-            IMAGES,
-            order_key=step.make_streams(3).order,
+        fed = feed.make_feed(
+            Examples(IMAGES),
+            order_of=feed.make_orders(step.make_streams(3).order, plan),
             plan=plan,
             shardings=sharding.make_shardings(BATCH, num_devices=1),
             room_bytes=room_bytes,
         )
-        results.append(loop.run(state, advance=advance, feed=images, plan=plan, hooks=[]))
+        results.append(
+            loop.run(state, first_step=0, advance=advance, feed=fed, plan=plan, hooks=[])
+        )
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,24 @@
+"""Six runs in about a minute: two noises of three strengths, on 32 x 32 images.
+
+python launch/sweep.py --config=configs/tiny_grid.py --workdir=runs/tiny_grid
+"""
+
+from ml_collections import ConfigDict
+
+from jaxsurf.pipeline import options
+
+
+def get_config() -> ConfigDict:
+    """Return the grid."""
+    return options.make_grid(
+        {
+            "data.side": 32,
+            "data.stride": 2,
+            "model.channels": 8,
+            "training.num_epochs": 5,
+        },
+        axes={
+            "corruption.strength": (0.1, 0.2, 0.5),
+            "corruption.kind": ("normal", "white"),
+        },
+    )

@@ -1,0 +1,101 @@
+"""How the run of a sweep's member ended, kept in its folder: what has an outcome is done."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.pipeline import collapse
+from jaxsurf.pipeline.collapse import Collapsed
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.training import journal
+from jaxsurf.training.objective import TERMS
+from jaxsurf.workdir import WorkDir, read_json, write_json
+
+FILE = "outcome.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of a run.
+
+    Attributes:
+        state: `finished`, `collapsed` or `diverged`.
+        message: what went wrong.
+        losses: mean of each over the last epoch; none where the run diverged.
+        mse: of the clean images' reconstructions, on [0, 1]; None where the run diverged.
+        training_s: wall-clock time; that of the whole group where members were trained together.
+        together: how many members shared that time.
+    """
+
+    state: str
+    message: str = ""
+    losses: dict[str, float] = dataclasses.field(default_factory=dict)
+    mse: float | None = None
+    training_s: float = 0.0
+    together: int = 1
+
+    @property
+    def good(self) -> bool:
+        """Whether the run ended with a model that has learnt something."""
+        return self.state == "finished"
+
+    @property
+    def psnr_db(self) -> float | None:
+        """Of the reconstructions; None where there are none, or none that err."""
+        return metrics.psnr_of_mse(self.mse) if self.mse else None
+
+
+def judge(
+    workdir: WorkDir,
+    config: RunConfig,
+    images: ImageSet,
+    model: Autoencoder,
+    *,
+    together: int = 1,
+) -> Outcome:
+    """Say how a run that reached its end ended, and write it down."""
+    last = journal.read(workdir.metrics)[-1]
+    state, message = "finished", ""
+    try:
+        collapse.check(model, images, config.objective)
+    except Collapsed as error:
+        state, message = "collapsed", str(error)
+    return write(
+        workdir,
+        Outcome(
+            state=state,
+            message=message,
+            losses={name: last[name] for name in ("loss", *TERMS) if name in last},
+            mse=float(reconstruction.mse(model, images.images).mean()),
+            training_s=last["elapsed_s"],
+            together=together,
+        ),
+    )
+
+
+def write(workdir: WorkDir, outcome: Outcome) -> Outcome:
+    """Write an outcome down, and return it."""
+    write_json(workdir.root / FILE, dataclasses.asdict(outcome))
+    return outcome
+
+
+def read(workdir: WorkDir) -> Outcome | None:
+    """Return how a run ended; None if it has not.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = workdir.root / FILE
+    if not path.exists():
+        return None
+    saved: dict[str, Any] = read_json(path, cure="remove it: the run is judged again")
+    try:
+        return Outcome(**saved)
+    except TypeError as error:
+        raise UserError(
+            f"{path} is damaged ({error})", cure="remove it: the run is judged again"
+        ) from error

@@ -1,0 +1,171 @@
+"""A group of runs trained as one program; in the end each has a working directory of its own.
+
+While it trains, the group is one state with one checkpoint; every member's metrics go to its own
+folder. A member that diverges is marked and carried along: the others do not notice.
+"""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from jaxsurf.errors import UserError
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.pipeline import assembly, outcome, train
+from jaxsurf.pipeline.assembly import Parts
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.outcome import Outcome
+from jaxsurf.training import features, feed, hooks, loop, sharding, sweep
+from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.training.journal import Journal
+from jaxsurf.training.step import Losses, TrainState
+from jaxsurf.training.sweep import GroupLog
+from jaxsurf.workdir import WorkDir
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Runs that share a program, and where each of them lies."""
+
+    parts: Sequence[Parts]
+    workdirs: Sequence[WorkDir]
+
+    @property
+    def first(self) -> Parts:
+        """Where what all share is taken from."""
+        return self.parts[0]
+
+
+def train_together(
+    configs: Sequence[RunConfig],
+    folders: Sequence[Path],
+    images: ImageSet,
+    *,
+    checkpoints: Path,
+    shown: bool = True,
+) -> list[Outcome]:
+    """Train runs that differ in nothing but `grid.NUMBERS` and agree on the perceptual term.
+
+    Args:
+        configs: of the runs.
+        folders: their working directories.
+        images: of all of them.
+        checkpoints: where the group as a whole is saved while it trains.
+        shown: draw a progress bar.
+
+    Returns:
+        How each run ended, as it is written down in its folder.
+
+    Raises:
+        UserError: the images don't suit, or a folder can't be written.
+        Interrupted: a signal asked to stop; the group is saved.
+    """
+    parts = [assembly.assemble(config, images) for config in configs]
+    group = _Group(parts, [WorkDir(folder).check_writable() for folder in folders])
+    for workdir, config in zip(group.workdirs, configs, strict=True):
+        train.write_config(workdir, config, images)
+    with contextlib.closing(Checkpoints(checkpoints)) as saved:
+        states, failed = _fit(group, saved, shown=shown)
+    return [
+        _finish(group, number, state, failed.get(number, ""))
+        for number, state in enumerate(sweep.unstack(states, len(parts)))
+    ]
+
+
+def _fit(
+    group: _Group, checkpoints: Checkpoints, *, shown: bool
+) -> tuple[TrainState, dict[int, str]]:
+    """Train from the newest checkpoint, or from the start; return states and what failed."""
+    plan, config = group.first.plan, group.first.config
+    mesh = sweep.make_mesh(len(group.parts))
+    states = sweep.stack([part.state for part in group.parts], mesh)
+    saved: dict[str, Any] = {"pending": [[] for _ in group.parts], "elapsed_s": 0.0}
+    if checkpoints.newest_step is not None:
+        restored = checkpoints.restore(states)
+        states, saved = restored.state, restored.run
+    first = int(states.step[0])
+    with contextlib.ExitStack() as files:
+        log = _make_log(group, files, first_step=first, saved=saved)
+        saver = hooks.Saver(checkpoints, log, every_s=config.training.save_every_s)
+        bar = files.enter_context(
+            contextlib.closing(hooks.ProgressBar(plan, log, step=first, shown=shown))
+        )
+        stop = files.enter_context(hooks.StopSignal(saver))
+        if first < plan.num_steps:
+            advance, fed = _program(group, mesh)
+            states = loop.run(
+                states,
+                first_step=first,
+                advance=advance,
+                feed=fed,
+                plan=plan,
+                hooks=[log, saver, bar, stop],
+            )
+            saver.save(plan.num_steps, states)
+    return states, log.failed
+
+
+def _program(group: _Group, mesh: Mesh) -> tuple[Callable[..., Any], feed.Feed]:
+    """Return what advances all states, bound to their members, and what feeds it."""
+    config, plan = group.first.config, group.first.plan
+    shardings = sharding.Shardings(mesh)
+    extract = jax.device_put(features.make_extractor(config.objective), shardings.replicated)
+    kinds = sorted({part.config.corruption.kind for part in group.parts})
+    terms = sorted({term for part in group.parts for term in part.config.objective.weights})
+    members = sweep.stack([p.make_member(kinds=kinds, terms=terms) for p in group.parts], mesh)
+    keys = sweep.stack([part.streams.order for part in group.parts], mesh)
+    jitted = sweep.make_advance(
+        group.first.make_update(), batch_size=config.training.batch_size, mesh=mesh
+    )
+
+    def advance(states: TrainState, *portion: object, num_steps: int) -> tuple[TrainState, Losses]:
+        return jitted(states, members, extract, *portion, num_steps=num_steps)
+
+    examples = assembly.make_examples(config, group.first.images, extract)
+    if examples.nbytes > feed.device_room_bytes():
+        raise UserError(
+            f"{len(group.first.images)} images do not fit the device, where members trained "
+            "together need them",
+            cure="train in turn: --mode=in_turn",
+        )
+    fed = feed.make_feed(
+        examples,
+        order_of=feed.make_orders(keys, plan),
+        plan=plan,
+        shardings=shardings,
+    )
+    return advance, fed
+
+
+def _make_log(
+    group: _Group, files: contextlib.ExitStack, *, first_step: int, saved: dict[str, Any]
+) -> GroupLog:
+    """Return what writes every member's losses down, each to its own folder."""
+    # What stands in the place of a member's open losses is what it failed of.
+    failed = {n: text for n, text in enumerate(saved["pending"]) if isinstance(text, str)}
+    logs = []
+    for number, (part, workdir) in enumerate(zip(group.parts, group.workdirs, strict=True)):
+        journal = files.enter_context(
+            contextlib.closing(Journal(workdir.metrics, resume_step=first_step))
+        )
+        mine = {
+            "pending": [] if number in failed else saved["pending"][number],
+            "elapsed_s": saved["elapsed_s"],
+        }
+        logs.append(train.make_log(part, journal, first_step=first_step, saved=mine))
+    return GroupLog(logs, failed=failed)
+
+
+def _finish(group: _Group, number: int, state: TrainState, failure: str) -> Outcome:
+    """Give a member its own checkpoint, and say how it ended."""
+    parts, workdir = group.parts[number], group.workdirs[number]
+    if failure:
+        return outcome.write(workdir, Outcome(state="diverged", message=failure))
+    with contextlib.closing(Checkpoints(workdir.checkpoints)) as own:
+        own.save(int(state.step), state, {"pending": [], "elapsed_s": 0.0})
+    model = assembly.with_weights(parts.graphdef, state)
+    return outcome.judge(workdir, parts.config, parts.images, model, together=len(group.parts))

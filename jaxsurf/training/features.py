@@ -1,0 +1,109 @@
+"""Perceptual features: the network that extracts them, and those of clean images kept.
+
+Clean images never change, so their features are computed once and kept on the device, as long as
+they fit into what the configuration allows; otherwise every step computes them anew.
+"""
+
+import logging
+import math
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, UInt8
+
+from jaxsurf.images import batches, pixels
+from jaxsurf.models.vgg import source
+from jaxsurf.models.vgg.network import VGG16
+from jaxsurf.training.examples import Features
+from jaxsurf.training.objective import ObjectiveConfig
+
+# Images whose features are computed at once: some 100 MB of maps at 64 x 64.
+BATCH = 32
+MIB = 2**20
+
+_log = logging.getLogger(__name__)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A frozen network as an argument of compiled functions, not as constants within them.
+
+    Attributes:
+        state: its weights.
+        graphdef: its structure.
+    """
+
+    state: nnx.State
+    graphdef: nnx.GraphDef[VGG16] = field(metadata={"static": True})
+
+    def __call__(self, images: Float[Array, "batch height width 3"]) -> Features:
+        """Return the features of images with values in [0, 1], by layer."""
+        return nnx.merge(self.graphdef, self.state)(images)
+
+
+def make_extractor(config: ObjectiveConfig) -> Extractor | None:
+    """Return the network of a configuration; None if it has no perceptual term.
+
+    Raises:
+        UserError: the weights can't be had, or don't go with the layers.
+    """
+    if not config.perceptual:
+        return None
+    weights = source.find(config.vgg, tuple(config.layers), unprepared=config.preparation == "none")
+    graphdef, state = nnx.split(VGG16(weights, tuple(config.layers), dtype=_dtype(config)))
+    return Extractor(state, graphdef)
+
+
+def _dtype(config: ObjectiveConfig) -> jnp.dtype:
+    """Return what the network computes in."""
+    chosen = config.precision
+    if chosen == "auto":
+        chosen = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    return jnp.dtype(chosen)
+
+
+def keep(
+    extract: Extractor | None,
+    images: UInt8[np.ndarray, "image height width 3"],
+    *,
+    limit_bytes: float,
+) -> dict[str, Float[np.ndarray, "image height width feature"]]:
+    """Return the features of all images, on the host; none if they would not fit.
+
+    They are kept in the precision that they were computed in, so nothing is lost.
+
+    Args:
+        extract: the network; None keeps nothing.
+        images: the clean ones.
+        limit_bytes: what all features together may take.
+    """
+    if extract is None:
+        return {}
+    dtype = nnx.merge(extract.graphdef, extract.state).dtype
+    like = jax.eval_shape(extract, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))
+    values = sum(math.prod(maps.shape) for maps in like.values())
+    needed = len(images) * values * jnp.dtype(dtype).itemsize
+    if needed > limit_bytes:
+        _log.info(
+            "features of %d images need %d MiB, more than the %d MiB allowed "
+            "(config.objective.feature_cache_mib): each step computes them anew",
+            *(len(images), needed // MIB, int(limit_bytes // MIB)),
+        )
+        return {}
+    _log.info("keeping the features of %d images: %d MiB", len(images), needed // MIB)
+    kept = {name: np.empty((len(images), *maps.shape[1:]), dtype) for name, maps in like.items()}
+    for start in range(0, len(images), BATCH):
+        some = slice(start, start + BATCH)
+        part = batches.mapped(lambda few: _features(extract, few), images[some], size=BATCH)
+        for name, maps in part.items():
+            kept[name][some] = maps
+    return kept
+
+
+@jax.jit
+def _features(extract: Extractor, images: UInt8[Array, "batch height width 3"]) -> Features:
+    return extract(pixels.to_float(images))

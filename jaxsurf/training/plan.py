@@ -1,0 +1,87 @@
+"""How long and in what portions a run trains.
+
+Where a call to the device begins and ends depends on the step alone, never on logging or saving: a
+resumed run makes the same calls as one that was never stopped, and so the same numbers.
+"""
+
+import math
+from dataclasses import dataclass
+
+import jax
+
+from jaxsurf.errors import UserError
+
+# On accelerators a call should last much longer than its dispatch; XLA's CPU convolutions are
+# about twice as slow inside lax.scan.
+CALL_STEPS = {"cpu": 1}
+CALL_STEPS_ACCELERATOR = 100
+SEEDS = 2**32
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long and in what portions to train.
+
+    Attributes:
+        num_epochs: passes over the images.
+        batch_size: images a step, over all devices.
+        seed: of weights, noise and order.
+        steps_per_call: steps that one call to the device does; 0 lets the backend decide.
+        log_every: steps between two lines of metrics.
+        save_every_s: seconds between two checkpoints.
+    """
+
+    num_epochs: int = 200
+    batch_size: int = 16
+    seed: int = 0
+    steps_per_call: int = 0
+    log_every: int = 100
+    save_every_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "batch_size", "log_every"):
+            if getattr(self, name) < 1:
+                raise UserError(f"training.{name} is {getattr(self, name)}, but must be at least 1")
+        if self.steps_per_call < 0 or not 0 <= self.save_every_s < math.inf:
+            raise UserError(
+                "training.steps_per_call and save_every_s must not be negative, and finite"
+            )
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The length of a run in steps."""
+
+    num_images: int
+    batch_size: int
+    num_epochs: int
+    steps_per_call: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that cover all images, the last one filled up."""
+        return -(-self.num_images // self.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.num_epochs * self.steps_per_epoch
+
+    def call_at(self, step: int) -> tuple[int, int, int]:
+        """Return epoch, first batch and number of steps of the call that begins at a step."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        portion = self.steps_per_call - batch % self.steps_per_call
+        return epoch, batch, min(portion, self.steps_per_epoch - batch)
+
+
+def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
+    """Return the plan of a run on the present backend."""
+    chosen = CALL_STEPS.get(jax.default_backend(), CALL_STEPS_ACCELERATOR)
+    return Plan(
+        num_images=num_images,
+        batch_size=config.batch_size,
+        num_epochs=config.num_epochs,
+        steps_per_call=config.steps_per_call or chosen,
+    )
