@@ -105,3 +105,22 @@ def test_shipped_weights_equal_torch_given_the_same_numbers(torch_relus):
     inputs = prepare(jnp.asarray(IMAGES), OXFORD)
     mine = VGG16(shipped, ["relu3_3"])(jnp.asarray(IMAGES))["relu3_3"]
     close(mine, torch_relus(state, inputs)["relu3_3"])
+
+
+def test_shipped_weights_give_the_stored_features_of_three_images():
+    """Stored values: PyTorch in float64, from the authors' numbers and preparation, over 58."""
+    y, x = np.mgrid[:32, :32]
+    ramp = np.stack([x / 31, y / 31, (x + y) / 62], axis=-1)
+    checks = np.where(((x // 4 + y // 4) % 2 == 0)[..., None], [1.0, 0.5, 0.0], [0.0, 0.25, 1.0])
+    disc = np.where((np.hypot(x - 15.5, y - 15.5) < 9)[..., None], 0.9, [0.2, 0.1, 0.4])
+    images = jnp.asarray(np.stack([ramp, checks, disc]), jnp.float32)
+    features = np.asarray(VGG16(weights.shipped(), ["relu3_3"])(images)["relu3_3"])
+    means = features.mean(axis=(1, 2, 3))
+    np.testing.assert_allclose(means, [5.927682, 7.34548, 6.178187], rtol=1e-5)
+    stored = {
+        0: ([29, 122, 87, 98], [52.88652, 47.42925, 46.36794, 40.71489]),
+        1: ([128, 32, 5, 21], [172.1742, 142.3022, 117.7889, 107.0517]),
+        2: ([245, 218, 95, 222], [128.655, 114.7016, 112.1976, 100.3412]),
+    }
+    for number, (channels, values) in stored.items():
+        np.testing.assert_allclose(features[number, 3, 4, channels], values, rtol=1e-4)

@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import pdist, squareform
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import connecting, graph
+
+
+@pytest.mark.parametrize(("points", "dims"), [(2, 1), (37, 2), (211, 3), (101, 5)])
+def test_smallest_radius_is_the_longest_edge_of_the_euclidean_tree(points, dims):
+    codes = np.random.default_rng(points).normal(size=(points, dims))
+    expected = minimum_spanning_tree(squareform(pdist(codes))).data.max()
+    assert connecting.smallest_radius(codes) == pytest.approx(expected, rel=1e-12)
+
+
+def test_smallest_radius_connects_and_a_smaller_one_does_not():
+    codes = np.random.default_rng(1).normal(size=(97, 2))
+    radius = connecting.smallest_radius(codes)
+    assert graph.radius_graph(codes, radius=radius).components.max() == 0
+    assert graph.radius_graph(codes, radius=radius * (1 - 1e-9)).components.max() == 1
+
+
+def test_coincident_points_are_joined_by_a_radius_of_their_own():
+    codes = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 4.0]])
+    assert connecting.smallest_radius(codes) == 5.0
+    assert connecting.smallest_radius(codes[:3]) == 0.0
+
+
+def test_two_clusters_far_apart_are_bridged_by_their_gap():
+    codes = np.array([[0.0], [1.0], [2.0], [3.0], [100.0], [101.0], [102.0]])
+    assert connecting.smallest_radius(codes) == 97.0
+
+
+def test_one_point_is_refused():
+    with pytest.raises(UserError, match="one point has no neighbours"):
+        connecting.smallest_radius(np.zeros((1, 2)))
