@@ -9,25 +9,9 @@ epochs, batch 16, learning rate 1e-2 falling tenfold every 150 epochs, L2 weight
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline import experiments, options
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return options.make_config(
-        {
-            "model.name": "reference",
-            "model.channels": 64,
-            "corruption.kind": "normal",
-            "corruption.strength": 0.2,
-            "objective.mse": 4.0,
-            "optimizer.name": "reference",
-            "optimizer.learning_rate": 1e-2,
-            "optimizer.weight_decay": 1e-5,
-            "optimizer.step_epochs": 150,
-            "training.num_epochs": 600,
-            "training.batch_size": 16,
-            "training.seed": 42,
-            "graph.weight": "latent",
-        }
-    )
+    return options.make_config(experiments.REFERENCE)

@@ -10,27 +10,9 @@ Interpolation in Latent Space", and its authors' score table.
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline import experiments, options
 
 
 def get_config() -> ConfigDict:
     """Return the grid."""
-    return options.make_grid(
-        {
-            "model.name": "reference",
-            "optimizer.name": "reference",
-            "optimizer.learning_rate": 1e-2,
-            "optimizer.weight_decay": 1e-5,
-            "optimizer.step_epochs": 75,
-            "training.num_epochs": 300,
-            "training.seed": 42,
-            "graph.weight": "latent",
-        },
-        axes={
-            "training.batch_size": (4, 8, 16),
-            "objective.mse,objective.perceptual": ((4.0, 0.0), (2.8, 0.3), (0.0, 1.0)),
-            "model.channels": (64, 128, 256),
-            "corruption.strength": (0.1, 0.2, 0.5),
-            "corruption.kind": ("normal", "white"),
-        },
-    )
+    return options.make_grid(experiments.GRID_BASE, axes=experiments.GRID_AXES)

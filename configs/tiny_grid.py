@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
             "data.side": 32,
             "data.stride": 2,
             "model.channels": 8,
-            "training.num_epochs": 5,
+            "training.num_epochs": 30,
         },
         axes={
             "corruption.strength": (0.1, 0.2, 0.5),

@@ -80,8 +80,8 @@ def score(
 
     Returns:
         By metric, one value a pair: `interpolation_mse` (mean over frames, as in the report),
-        `interpolation_mse_worst` (worst frame), the `step_*` figures of `metrics.Smoothness`, and
-        `path_length` if there are paths.
+        `interpolation_mse_worst` (worst frame), the `step_*` figures of `metrics.Smoothness`,
+        `num_frames`, and `path_length` if there are paths.
 
     Raises:
         UserError: frames and images differ in size.
@@ -96,6 +96,7 @@ def score(
         "step_largest": np.array([step.largest for step in steps]),
         "step_jump": np.array([step.jump for step in steps]),
         "step_unevenness": np.array([step.unevenness for step in steps]),
+        "num_frames": np.array([float(len(some)) for some in frames]),
     }
     if paths is not None:
         scores["path_length"] = np.array([path.length for path in paths])

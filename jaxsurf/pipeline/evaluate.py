@@ -98,6 +98,24 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
     Raises:
         UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
     """
+    summary, rows = measure(run, config)
+    write_json(run.workdir.evaluation, summary)
+    write_text(run.workdir.evaluation.with_suffix(".csv"), _table(rows))
+    return Evaluation(summary)
+
+
+def measure(
+    run: TrainedRun, config: EvaluateConfig
+) -> tuple[dict[str, Any], list[dict[str, str | int | float]]]:
+    """Return what `evaluate` writes down: the summary, and a row for each pair and method.
+
+    Args:
+        run: as in `evaluate`.
+        config: as in `evaluate`.
+
+    Raises:
+        UserError: as `evaluate` does.
+    """
     chosen = many.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
@@ -117,9 +135,7 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
     )
     summary |= {"graph": built.facts(), "checkpoint": run.step}
     summary |= {"data": {"name": run.images.name, "fingerprint": run.images.fingerprint}}
-    write_json(run.workdir.evaluation, summary)
-    write_text(run.workdir.evaluation.with_suffix(".csv"), _table(many.rows(scores, chosen)))
-    return Evaluation(summary)
+    return summary, many.rows(scores, chosen)
 
 
 def _score_block(

@@ -1,0 +1,1 @@
+"""Every experiment of the report in one command: trained, animated, measured, judged."""
