@@ -81,6 +81,7 @@ ROOMS = {
         "compare",
         "complaints",
         "options",
+        "benchmark",
         "command",
     ],
 }

@@ -100,16 +100,25 @@ def _as_tuple(value: object) -> tuple[object, ...]:
 
 def define_workdir(default: str | None = None) -> Callable[[], Path]:
     """Define `--workdir`, which has to be given if there is no default; return what reads it."""
-    holder = flags.DEFINE_string("workdir", default, "Folder of the run: all files go there.")
-    if default is None:
-        flags.mark_flag_as_required("workdir")
+    return _define_folder("workdir", default, "Folder of the run: all files go there.")
 
-    def workdir() -> Path:
+
+def define_out() -> Callable[[], Path]:
+    """Define `--out`, which has to be given; return what reads it."""
+    return _define_folder("out", None, "Folder that the files go to.")
+
+
+def _define_folder(name: str, default: str | None, text: str) -> Callable[[], Path]:
+    holder = flags.DEFINE_string(name, default, text)
+    if default is None:
+        flags.mark_flag_as_required(name)
+
+    def folder() -> Path:
         if not holder.value:
-            raise UserError("--workdir is empty", cure="name a folder; `.` is the current one")
+            raise UserError(f"--{name} is empty", cure="name a folder; `.` is the current one")
         return Path(holder.value)
 
-    return workdir
+    return folder
 
 
 def define_methods() -> Callable[[], tuple[str, ...]]:

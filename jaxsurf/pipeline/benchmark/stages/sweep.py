@@ -1,0 +1,229 @@
+"""Many trainings as one program, beside the same one after another.
+
+Small grids have both sides; an epoch of every member is timed, without logs and checkpoints. In
+turn, all members share one compiled program for each kind of noise, so neither side compiles while
+it is timed. The report's grid, for accelerators, is timed together alone: some epochs of each group
+on all images. Its last row multiplies them to the whole grid, compilation left out.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+
+from jaxsurf.pipeline import assembly, configuration, experiments, options
+from jaxsurf.pipeline.assembly import Parts
+from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
+from jaxsurf.pipeline.grid import Axis, Grid, GridMember
+from jaxsurf.training import features, feed, loop, sharding, step, sweep
+from jaxsurf.training.feed import Feed
+from jaxsurf.training.plan import Plan
+from jaxsurf.training.step import TrainState
+
+# Three noise strengths, two kinds, three learning rates.
+AXES: Mapping[str, Sequence[object]] = {
+    "corruption.strength": (0.1, 0.2, 0.5),
+    "corruption.kind": ("normal", "white"),
+    "optimizer.learning_rate": (5e-4, 1e-3, 2e-3),
+}
+REFERENCE: Mapping[str, object] = {
+    "model.name": "reference",
+    "model.channels": 64,
+    "training.batch_size": 8,
+}
+SMALL: Mapping[str, object] = {
+    "model.name": "smooth",
+    "model.channels": 8,
+    "data.side": 32,
+    "training.batch_size": 8,
+}
+# Of the report's grid.
+MEASURED_EPOCHS = 10
+
+
+def make_grid(base: Mapping[str, object], axes: Mapping[str, Sequence[object]]) -> Grid:
+    """Return the grid of settings by dotted name.
+
+    Args:
+        base: what all members share.
+        axes: values by name; names that change together have commas between, and tuples of values.
+    """
+    nested = options.make_grid(base, axes).to_dict()
+    steps = nested.pop("grid")
+    return Grid(nested, tuple(Axis(names, values) for names, values in steps))
+
+
+def make_contest(base: Mapping[str, object], axes: Mapping[str, Sequence[object]]) -> Contest:
+    """Return the contest of a grid that is one group: together and in turn, an epoch each.
+
+    Args:
+        base: as in `make_grid`.
+        axes: as in `make_grid`.
+    """
+    (group,) = make_grid(base, axes).groups()
+    parts = _assemble(group)
+    return Contest(ours=_together(parts), make_peer=lambda: _in_turn(parts))
+
+
+def make_group(number: int) -> Contest:
+    """Return the training of a group of the report's grid, without peer.
+
+    Args:
+        number: of the group.
+    """
+    parts = _assemble(make_report_grid().groups()[number])
+    return Contest(ours=_together(parts), rounds=1, calls=MEASURED_EPOCHS)
+
+
+def make_report_grid() -> Grid:
+    """Return the report's grid."""
+    return make_grid(experiments.GRID_BASE, experiments.GRID_AXES)
+
+
+def _assemble(group: Sequence[GridMember]) -> list[Parts]:
+    images = configuration.open_data(group[0].config.data)
+    return [_on_host(assembly.assemble(member.config, images)) for member in group]
+
+
+def _on_host(part: Parts) -> Parts:
+    """Return parts whose state leaves the device to the states that are trained."""
+    return dataclasses.replace(part, state=jax.device_get(part.state))
+
+
+class _Training:
+    """Goes on for an epoch each time it is called."""
+
+    def __init__(
+        self, state: TrainState, *, advance: Callable[..., Any], fed: Feed, plan: Plan
+    ) -> None:
+        self.state = state
+        self.advance = advance
+        self.fed = fed
+        self.plan = dataclasses.replace(plan, num_epochs=0)
+
+    def __call__(self) -> None:
+        first = self.plan.num_steps
+        self.plan = dataclasses.replace(self.plan, num_epochs=self.plan.num_epochs + 1)
+        self.state = loop.run(
+            self.state,
+            first_step=first,
+            advance=self.advance,
+            feed=self.fed,
+            plan=self.plan,
+            hooks=(),
+        )
+        jax.block_until_ready(self.state)
+
+
+def _together(parts: Sequence[Parts]) -> Work:
+    """Return the training of all as one program."""
+    first, mesh = parts[0], sweep.make_mesh(len(parts))
+    shardings = sharding.Shardings(mesh)
+    extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
+    kinds = sorted({part.config.corruption.kind for part in parts})
+    terms = sorted({term for part in parts for term in part.config.objective.weights})
+    members = sweep.stack([part.make_member(kinds=kinds, terms=terms) for part in parts], mesh)
+    jitted = sweep.make_advance(
+        first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
+    )
+    return _Training(
+        sweep.stack([part.state for part in parts], mesh),
+        advance=lambda states, *portion, num_steps: jitted(
+            states, members, extract, *portion, num_steps=num_steps
+        ),
+        fed=feed.make_feed(
+            assembly.make_examples(first.config, first.images, extract),
+            order_of=feed.make_orders(
+                sweep.stack([part.streams.order for part in parts], mesh), first.plan
+            ),
+            plan=first.plan,
+            shardings=shardings,
+        ),
+        plan=first.plan,
+    )
+
+
+def _in_turn(parts: Sequence[Parts]) -> Work:
+    """Return the trainings of each alone."""
+    first = parts[0]
+    batch_size = first.config.training.batch_size
+    shardings = sharding.make_shardings(batch_size)
+    jitted = step.make_advance(first.make_update(), batch_size=batch_size, shardings=shardings)
+    trainings = [_alone(part, jitted, shardings) for part in parts]
+
+    def epoch() -> None:
+        for training in trainings:
+            training()
+
+    return epoch
+
+
+def _alone(part: Parts, jitted: Callable[..., Any], shardings: sharding.Shardings) -> _Training:
+    extract = features.make_extractor(part.config.objective)
+    member, extract = jax.device_put((part.make_member(), extract), shardings.replicated)
+    return _Training(
+        jax.device_put(part.state, shardings.replicated),
+        advance=lambda state, *portion, num_steps: jitted(
+            state, member, extract, *portion, num_steps=num_steps
+        ),
+        fed=feed.make_feed(
+            assembly.make_examples(part.config, part.images, extract),
+            order_of=feed.make_orders(part.streams.order, part.plan),
+            plan=part.plan,
+            shardings=shardings,
+        ),
+        plan=part.plan,
+    )
+
+
+def _small_case(base: Mapping[str, object], *, stride: int, where: Where) -> Case:
+    """Return the case of 18 members on the arm's slice of 40 x 40 images, thinned."""
+    side = base.get("data.side", 64)
+    return Case(
+        stage="sweep",
+        size=f"18 members, `{base['model.name']}`, C = {base['model.channels']}, batch "
+        f"{base['training.batch_size']}, MSE: an epoch of {(40 // stride) ** 2:,} images of "
+        f"{side} x {side}",
+        prepare=partial(make_contest, {**base, "data.stride": stride}, AXES),
+        peer="in turn",
+        where=where,
+    )
+
+
+def _report_cases() -> list[Case | Total]:
+    """Return a case for each group of the report's grid, and one for the whole of it."""
+    grid = make_report_grid()
+    groups = [_group_case(number, group) for number, group in enumerate(grid.groups())]
+    members = grid.members()
+    num_epochs = members[0].config.training.num_epochs
+    whole = Total(
+        stage="sweep",
+        size=f"report's grid, all {len(members)} members: {num_epochs} epochs of 1,600 images",
+        parts=[case.size for case in groups],
+        times=num_epochs / MEASURED_EPOCHS,
+        where="accelerator",
+    )
+    return [*groups, whole]
+
+
+def _group_case(number: int, group: Sequence[GridMember]) -> Case:
+    config = group[0].config
+    loss = "with perceptual loss" if config.objective.perceptual else "MSE"
+    return Case(
+        stage="sweep",
+        size=f"report's grid, {len(group)} members, C = {config.model.channels}, batch "
+        f"{config.training.batch_size}, {loss}: {MEASURED_EPOCHS} epochs of 1,600 images",
+        prepare=partial(make_group, number),
+        where="accelerator",
+    )
+
+
+CASES = [
+    _small_case(REFERENCE, stride=10, where="cpu"),
+    _small_case(SMALL, stride=4, where="cpu"),
+    _small_case(REFERENCE, stride=1, where="accelerator"),
+    _small_case(SMALL, stride=1, where="accelerator"),
+    *_report_cases(),
+]

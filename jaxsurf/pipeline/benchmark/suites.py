@@ -1,0 +1,135 @@
+"""Suites of rows -> `benchmarks.json` and `benchmarks.md`, written anew after every row.
+
+The same call again goes on: rows that the folder has already, of this machine and this very code,
+are kept, those of other suites too. A file of another machine or code is replaced.
+"""
+
+import importlib
+import logging
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxsurf.errors import UserError
+from jaxsurf.pipeline.benchmark import process, rows, stages
+from jaxsurf.pipeline.benchmark.cases import Case, Total
+from jaxsurf.pipeline.benchmark.rows import Row
+from jaxsurf.workdir import read_json
+
+# Name -> module; a new suite is a new module in `stages/`.
+SUITES = {
+    found.name: f"{stages.__name__}.{found.name}" for found in pkgutil.iter_modules(stages.__path__)
+}
+ALL = "all"
+
+_log = logging.getLogger(__name__)
+Key = tuple[str, str]
+
+
+def names() -> tuple[str, ...]:
+    """Return what `run` takes."""
+    return (*SUITES, ALL)
+
+
+def run(suite: str, out: Path) -> str:
+    """Measure the rows of a suite, each in a process of its own.
+
+    Args:
+        suite: one of `names()`.
+        out: folder of the two files.
+
+    Returns:
+        The table, in Markdown. A row that failed says so there.
+
+    Raises:
+        UserError: there is no such suite, or the files can't be written.
+    """
+    if suite not in names():
+        raise UserError(f"--suite is {suite!r}", cure=f"choose one of {', '.join(names())}")
+    chosen = [SUITES[suite]] if suite != ALL else list(SUITES.values())
+    listed = [
+        (module, number, case)
+        for module in chosen
+        for number, case in enumerate(importlib.import_module(module).CASES)
+    ]
+    machine = process.facts()
+    left_out = [f"{case.stage}: {case.size}" for *_, case in listed if not _suits(case, machine)]
+    found = _kept(out, machine)
+    # Before the first row: a folder that can't be written is no use after an hour either.
+    text = rows.write(out, machine, list(found.values()), left_out)
+    for module, number, case in listed:
+        if _suits(case, machine):
+            found[_key(case)] = _row(module, number, case, found)
+            text = rows.write(out, machine, list(found.values()), left_out)
+    return text
+
+
+def _row(module: str, number: int, case: Case | Total, found: dict[Key, Row]) -> Row:
+    """Return a row: the one that is there, or extrapolated from those, or measured."""
+    if isinstance(case, Total):
+        return _extrapolated(case, found)
+    kept = found.get(_key(case))
+    if kept is not None and _complete(kept, case):
+        _log.info("%s: %s: measured before", case.stage, case.size)
+        return kept
+    _log.info("%s: %s", case.stage, case.size)
+    row, said = process.measure(module, number, case)
+    _log.info("%s", row)
+    if said:
+        _log.warning("%s", said.rstrip())
+    return row
+
+
+def _extrapolated(total: Total, found: dict[Key, Row]) -> Row:
+    """Return a row that is computed from others."""
+    parts = [found.get((total.stage, size)) for size in total.parts]
+    times = [part.ours_s for part in parts if part is not None and part.ours_s is not None]
+    if len(times) < len(parts):
+        missing = len(parts) - len(times)
+        error = f"{missing} of the {len(parts)} rows that it is made of have no time"
+        return Row(stage=total.stage, size=total.size, extrapolated=True, error=error)
+    peaks = [part.peak_mib for part in parts if part is not None and part.peak_mib is not None]
+    return Row(
+        stage=total.stage,
+        size=total.size,
+        ours_s=total.times * sum(times),
+        peak_mib=max(peaks, default=None),
+        extrapolated=True,
+    )
+
+
+def _suits(case: Case | Total, machine: dict[str, Any]) -> bool:
+    kind = "cpu" if machine["accelerator"] is None else "accelerator"
+    return case.where in ("anywhere", kind)
+
+
+def _key(case: Case | Total) -> Key:
+    return case.stage, case.size
+
+
+def _complete(row: Row, case: Case) -> bool:
+    """Return whether measuring a row again would add nothing to it."""
+    if row.error or row.peer != case.peer:
+        return False
+    return row.peer_s is not None or not process.has_peer(case)
+
+
+def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
+    """Return the rows that a folder has of this machine and code.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = out / rows.JSON
+    if not path.exists():
+        return {}
+    saved = read_json(path)
+    if saved.get("machine") != machine:
+        _log.info("%s is of another machine or of other code: measured anew", path)
+        return {}
+    try:
+        found: Sequence[Row] = [rows.from_content(content) for content in saved["rows"]]
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error})", cure="remove it") from error
+    return {(row.stage, row.size): row for row in found}

@@ -1,0 +1,24 @@
+"""Time stages of the road, each beside what one could use instead.
+
+    python launch/benchmark.py --suite=decode --out=runs/benchmarks
+
+The table is printed, and after every row written to benchmarks.json and benchmarks.md. The same
+command again measures what is missing there.
+"""
+
+from absl import flags
+
+from jaxsurf.pipeline import command, options
+from jaxsurf.pipeline.benchmark import suites
+
+_SUITE = flags.DEFINE_enum("suite", suites.ALL, suites.names(), "Which rows to measure.")
+_OUT = options.define_out()
+
+
+def main() -> object:
+    """Measure."""
+    return suites.run(_SUITE.value, _OUT())
+
+
+if __name__ == "__main__":
+    command.run(main)
