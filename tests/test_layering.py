@@ -62,6 +62,7 @@ ROOMS = {
     "viewing": ["markup", "canvas", "latent_axes", "figures", "clusters", "grids", "report"],
     "pipeline": [
         "configuration",
+        "experiments",
         "assembly",
         "trained",
         "resumption",
@@ -79,6 +80,7 @@ ROOMS = {
         "quickstart",
         "comparison",
         "compare",
+        "reproduce",
         "complaints",
         "options",
         "benchmark",

@@ -11,16 +11,17 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.evaluation import metrics
-from jaxsurf.frames.decode import CHUNK, Frames
+from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.models.interface import inference_batch
 
 
 def reconstruct(model: Autoencoder, images: Frames) -> Frames:
     """Return the reconstruction of each image, rounded to uint8."""
     graphdef, state = nnx.split(model)
     run = functools.partial(_reconstruct, graphdef, state)
-    return batches.mapped(run, images, size=CHUNK, bucketed=True)
+    return batches.mapped(run, images, size=inference_batch(model), bucketed=True)
 
 
 def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:

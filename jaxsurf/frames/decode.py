@@ -1,4 +1,4 @@
-"""Latent points -> uint8 frames, through one jitted, vmapped decoder.
+"""Latent points -> uint8 frames, through one jitted decoder, many at a time.
 
 Points come as rows of latent codes, frames go out as uint8 NHWC on the host. Points are decoded in
 chunks, so memory stays bounded whatever their number, and the last chunk is padded to a power of
@@ -20,23 +20,20 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
 from jaxsurf.manifold.path import LatentPath
 from jaxsurf.models.autoencoder import Autoencoder
-
-# Faster on two CPU cores than 32 or 128. The reference decoder needs about 2.5 MB of activations
-# for a 64 x 64 frame: some 160 MB a chunk.
-CHUNK = 64
+from jaxsurf.models.interface import inference_batch
 
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
 
 def decode_points(
-    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, chunk: int = CHUNK
+    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, chunk: int = 0
 ) -> Frames:
     """Decode latent points, in order.
 
     Args:
         model: the autoencoder whose `decode` is used.
         points: one latent code a frame.
-        chunk: how many points are decoded at once; a power of two.
+        chunk: how many points are decoded at once, a power of two; 0 takes what suits the model.
 
     Returns:
         One uint8 frame a point.
@@ -52,20 +49,21 @@ def decode_points(
         )
     graphdef, state = nnx.split(model)
     run = functools.partial(_decode_bucket, graphdef, state)
-    frames, finite = batches.mapped(run, points, size=chunk, bucketed=True)
+    size = chunk or inference_batch(model)
+    frames, finite = batches.mapped(run, points, size=size, bucketed=True)
     _check_finite(points, finite)
     return frames
 
 
 def decode_paths(
-    model: Autoencoder, paths: Sequence[LatentPath], *, chunk: int = CHUNK
+    model: Autoencoder, paths: Sequence[LatentPath], *, chunk: int = 0
 ) -> list[Frames]:
     """Decode several paths as one batch.
 
     Args:
         model: the autoencoder whose `decode` is used.
         paths: any number of paths in one latent space.
-        chunk: how many points are decoded at once; a power of two.
+        chunk: how many points are decoded at once, a power of two; 0 takes what suits the model.
 
     Returns:
         The frames of each path, in the order of `paths`.
@@ -91,9 +89,11 @@ def _decode_bucket(
 def _images(
     graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
 ) -> Float[Array, "frame height width channel"]:
-    """Return decoded images, as float; the decoder itself sees one code at a time."""
+    """Return decoded images, as float."""
     model = nnx.merge(graphdef, state)
     with jax.default_matmul_precision("highest"):
+        if jax.default_backend() == "cpu":  # where vmapped convolutions take twice as long
+            return model.decode(codes)
         return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
 
 

@@ -21,13 +21,13 @@ from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.models.interface import inference_batch
 from jaxsurf.pipeline import assembly, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import WorkDir, fingerprint, read_json
 
 PUT_BACK = "put back what was written by training, or train in another --workdir"
-ENCODE_BATCH = 100  # images encoded at once; divides the report's 1,600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,9 @@ def encode_all(run: TrainedRun) -> Latents:
     """
     if run.workdir.latents.exists():
         return encode.load_latents(run.workdir.latents, stamp=run.stamp)
-    latents = encode.encode_images(run.model, run.images.images, batch_size=ENCODE_BATCH)
+    latents = encode.encode_images(
+        run.model, run.images.images, batch_size=inference_batch(run.model)
+    )
     encode.save_latents(run.workdir.latents, latents, stamp=run.stamp)
     return latents
 

@@ -37,7 +37,10 @@ def one_by_one(model, points):
     return np.concatenate([np.asarray(model.decode(jnp.asarray(p[None]))) for p in points])
 
 
-def test_vmapped_decode_equals_a_loop(model):
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_vmapped_and_batched_decode_equal_a_loop(model, backend, monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    jax.clear_caches()
     points = points_of(11)
     graphdef, state = nnx.split(model)
     images = jax.jit(decode._images, static_argnums=0)(graphdef, state, jnp.asarray(points))

@@ -58,7 +58,7 @@ class Scale:
         axes = experiments.GRID_AXES
         if self.name == "small":
             base |= {"training.num_epochs": SMALL_GRID_EPOCHS, "training.batch_size": SMALL_BATCH}
-            base |= _falling(model, base, SMALL_GRID_EPOCHS)
+            base |= _falling(model, experiments.GRID_BASE, SMALL_GRID_EPOCHS)
             axes = {axis: axes[axis] for axis in SMALL_GRID_AXES}
         elif model == "smooth":
             axes = {axis: axes[axis] for axis in SMALL_GRID_AXES}
