@@ -7,6 +7,7 @@ members which differ in nothing else share one program.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -99,6 +100,17 @@ def assemble(config: RunConfig, images: ImageSet) -> Parts:
         streams=streams,
         schedule=schedule,
     )
+
+
+def check(config: RunConfig, images: ImageSet) -> None:
+    """Refuse what `assemble` would, without making anything.
+
+    Raises:
+        UserError: the images do not suit the model.
+    """
+    mean = np.zeros(images.images.shape[1:], np.float32)
+    key = jax.random.key(config.training.seed)
+    nnx.eval_shape(lambda: make_autoencoder(config.model, mean_image=mean, key=key))
 
 
 def make_examples(config: RunConfig, images: ImageSet, extract: Extractor | None) -> Examples:

@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.workdir import fingerprint
 
 # What members of one program may differ in: these are arguments of the update.
 NUMBERS = (
@@ -24,6 +26,10 @@ NUMBERS = (
     "objective.perceptual",
     "training.seed",
 )
+# Of what does not count when a run resumes, the one that says which images are trained on.
+PATH = "data.path"
+# File systems allow 255 bytes; names are ASCII, and a fingerprint may follow.
+MOST_CHARACTERS = 200
 # Settings whose change would make losses incomparable: features of different families differ.
 FAMILY = ("objective.vgg", "objective.preparation", "objective.layers")
 
@@ -46,6 +52,12 @@ class Axis:
             raise UserError(
                 f"the grid has an axis over {', '.join(unknown) or 'nothing'}",
                 cure="name settings, such as training.batch_size",
+            )
+        idle = [name for name in self.names if not _counts(name)]
+        if idle:
+            raise UserError(
+                f"the grid has an axis over {idle[0]}, but training does not depend on it",
+                cure="set it for all runs",
             )
         family = [name for name in self.names if name.startswith(FAMILY)]
         if family:
@@ -80,14 +92,19 @@ class GridMember:
     @property
     def program(self) -> str:
         """What members that can be trained together have in common."""
-        shared = {
-            name: value
-            for name, value in configuration.decisive(self.config).items()
-            if name not in NUMBERS
-        }
+        shared = {name: value for name, value in self._settings() if name not in NUMBERS}
         # A network for features is too dear to be run for members that ignore it.
         shared["perceptual"] = bool(self.config.objective.perceptual)
         return json.dumps(shared, sort_keys=True)
+
+    @property
+    def identity(self) -> str:
+        """What two runs have in common whose results are the same."""
+        return json.dumps(dict(self._settings()), sort_keys=True)
+
+    def _settings(self) -> list[tuple[str, Any]]:
+        """Return the settings that the result depends on, its images' place among them."""
+        return [*configuration.decisive(self.config).items(), (PATH, self.config.data.path)]
 
 
 @dataclass(frozen=True)
@@ -102,6 +119,16 @@ class Grid:
     base: Mapping[str, Any]
     axes: tuple[Axis, ...]
 
+    def __post_init__(self) -> None:
+        if not self.axes:
+            raise UserError("the grid has no axis", cure="name a setting and its values")
+        names = Counter(name for axis in self.axes for name in axis.names)
+        twice = [name for name, count in names.items() if count > 1]
+        if twice:
+            raise UserError(
+                f"the grid has several axes over {twice[0]}", cure="give its values in one place"
+            )
+
     def members(self) -> list[GridMember]:
         """Return every combination.
 
@@ -109,10 +136,14 @@ class Grid:
             UserError: a value is wrong, or two members are the same.
         """
         made = [self._member(steps) for steps in itertools.product(*(a.values for a in self.axes))]
-        names = [member.name for member in made]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise UserError(f"the grid holds {twice or 'one run'} twice", cure="name values once")
+        known: dict[str, GridMember] = {}
+        for member, key in ((each, key) for each in made for key in (each.identity, each.name)):
+            other = known.setdefault(key, member)
+            if other is not member:
+                same = "" if other.name == member.name else f", once as {other.name}"
+                raise UserError(
+                    f"the grid holds {member.name} twice{same}", cure="name values once"
+                )
         return made
 
     def groups(self) -> list[list[GridMember]]:
@@ -131,7 +162,7 @@ class Grid:
         nested = {section: dict(settings) for section, settings in self.base.items()}
         for name, value in values.items():
             section, _, setting = name.partition(".")
-            nested[section][setting] = value
+            nested.setdefault(section, {})[setting] = value
         config = configuration.from_dict(nested)
         return GridMember(_name(values), config, values)
 
@@ -143,7 +174,13 @@ def every_epoch(config: RunConfig, *, num_images: int) -> RunConfig:
     return dataclasses.replace(config, training=training)
 
 
+def _counts(name: str) -> bool:
+    """Return whether the result of a run depends on a setting."""
+    return name == PATH or not name.startswith(configuration.FREE_TO_CHANGE)
+
+
 def _name(values: Mapping[str, Any]) -> str:
-    """Return values as the name of a folder."""
-    parts = [f"{name.partition('.')[2]}_{value}" for name, value in values.items()]
-    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "_", part) for part in parts)
+    """Return values as the name of a folder; one that can't be kept whole ends in a fingerprint."""
+    whole = "-".join(f"{name.partition('.')[2]}_{value}" for name, value in values.items())
+    name = re.sub(r"[^A-Za-z0-9_.+-]+", "_", whole)[:MOST_CHARACTERS]
+    return name if name == whole else f"{name}-{fingerprint(whole)}"

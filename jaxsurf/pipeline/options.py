@@ -72,6 +72,13 @@ def define_grid() -> Callable[[], Grid]:
                 "the file of --config holds no grid", cure="take configs/tiny_grid.py for example"
             )
         axes = tuple(Axis(names, values) for names, values in nested.pop("grid"))
+        changed = config_flags.get_override_values(flags.FLAGS["config"])
+        idle = [name for axis in axes for name in axis.names if name in changed]
+        if idle:
+            raise UserError(
+                f"--config.{idle[0]} has no effect: the grid has an axis over it",
+                cure="change the values in the file of --config",
+            )
         return Grid(nested, axes)
 
     return grid

@@ -12,7 +12,6 @@ from jaxsurf.pipeline import collapse
 from jaxsurf.pipeline.collapse import Collapsed
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import journal
-from jaxsurf.training.objective import TERMS
 from jaxsurf.workdir import WorkDir, read_json, write_json
 
 FILE = "outcome.json"
@@ -27,7 +26,8 @@ class Outcome:
         message: what went wrong.
         losses: mean of each over the last epoch; none where the run diverged.
         mse: of the clean images' reconstructions, on [0, 1]; None where the run diverged.
-        training_s: wall-clock time; that of the whole group where members were trained together.
+        training_s: wall-clock time; that of the whole group where members were trained together;
+            None where the run diverged.
         together: how many members shared that time.
     """
 
@@ -35,7 +35,7 @@ class Outcome:
     message: str = ""
     losses: dict[str, float] = dataclasses.field(default_factory=dict)
     mse: float | None = None
-    training_s: float = 0.0
+    training_s: float | None = None
     together: int = 1
 
     @property
@@ -57,8 +57,18 @@ def judge(
     *,
     together: int = 1,
 ) -> Outcome:
-    """Say how a run that reached its end ended, and write it down."""
-    last = journal.read(workdir.metrics)[-1]
+    """Say how a run that reached its end ended, and write it down.
+
+    Raises:
+        UserError: its metrics are gone.
+    """
+    lines = journal.read(workdir.metrics)
+    if not lines:
+        raise UserError(
+            f"{workdir.metrics} is missing or empty, so nobody knows what the losses were",
+            cure=f"put it back, or remove {workdir.root}: the run is trained again",
+        )
+    last = lines[-1]
     state, message = "finished", ""
     try:
         collapse.check(model, images, config.objective)
@@ -69,7 +79,7 @@ def judge(
         Outcome(
             state=state,
             message=message,
-            losses={name: last[name] for name in ("loss", *TERMS) if name in last},
+            losses={name: last[name] for name in config.objective.losses},
             mse=float(reconstruction.mse(model, images.images).mean()),
             training_s=last["elapsed_s"],
             together=together,

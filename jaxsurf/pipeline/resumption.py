@@ -14,13 +14,13 @@ from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.workdir import WorkDir
 
 
-def check_settings(workdir: WorkDir, config: RunConfig, *, extend: bool) -> None:
+def check_settings(workdir: WorkDir, config: RunConfig, *, extend: bool | None) -> None:
     """Refuse settings other than those that began the run, those of its data apart.
 
     Args:
         workdir: where the run was begun, if it was.
         config: the settings to go on with.
-        extend: allow more epochs.
+        extend: allow more epochs; None where nobody could have asked for that.
 
     Raises:
         UserError: a setting differs, and the message names both values; or there are checkpoints
@@ -39,7 +39,7 @@ def check_settings(workdir: WorkDir, config: RunConfig, *, extend: bool) -> None
         del changed["training.num_epochs"]
     changed = {name: both for name, both in changed.items() if not name.startswith("data.")}
     if changed:
-        raise _begun_otherwise(workdir, changed)
+        raise _begun_otherwise(workdir, changed, extensible=extend is not None)
 
 
 def check_images(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
@@ -60,12 +60,14 @@ def check_images(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
     trained.check_data(images, saved, workdir)
 
 
-def _begun_otherwise(workdir: WorkDir, changed: dict[str, tuple[Any, Any]]) -> UserError:
+def _begun_otherwise(
+    workdir: WorkDir, changed: dict[str, tuple[Any, Any]], *, extensible: bool = False
+) -> UserError:
     """Return the error of settings that differ from those that began the run."""
     name, (before, now) = next(iter(changed.items()))
     more = f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else ""
     cure = "use that value again, or a new --workdir"
-    if name == "training.num_epochs" and now > before:
+    if name == "training.num_epochs" and now > before and extensible:
         cure += "; for more epochs add --extend"
     return UserError(
         f"{workdir.root} was begun with {name} = {before!r}, not {now!r}{more}", cure=cure

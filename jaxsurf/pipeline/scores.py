@@ -1,4 +1,4 @@
-"""The table of a sweep: the report's columns, and ours after them; the best members in Markdown.
+"""The table of a sweep: the report's columns, and ours after them; its best; its picture.
 
 `target_loss` is the objective's mean over the last epoch. `MSE_weight` and the loss are on the
 report's pixel range [-1, 1], on which squared errors are four times ours.
@@ -6,13 +6,15 @@ report's pixel range [-1, 1], on which squared errors are four times ours.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsurf.pipeline.grid import GridMember
+from jaxsurf.pipeline.grid import Axis, GridMember
 from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.training.objective import ObjectiveConfig
+from jaxsurf.viewing.grids import GridPlot
 
 REPORTS_COLUMNS = (
     "learning rate",
@@ -32,6 +34,8 @@ REPORTS_COLUMNS = (
 # Squared differences on [-1, 1], in units of those on [0, 1].
 SYMMETRIC = 4
 NUM_BEST = 10
+# Of a value below the picture; and what is shown of one that is longer.
+MOST_CHARACTERS, TAIL = 24, 16
 BEST_HEADER = "| member | loss | PSNR dB | seconds |\n|---|---|---|---|"
 
 Result = tuple[GridMember, Outcome]
@@ -64,6 +68,36 @@ def best(results: Sequence[Result]) -> str:
         told = f"\n\n{len(failed)} of {len(mine)} failed: {', '.join(failed)}" if failed else ""
         parts.append("\n".join([f"Objective {weights}:\n", BEST_HEADER, *lines]) + told)
     return "\n\n".join(parts)
+
+
+def plot(results: Sequence[Result], axes: Sequence[Axis]) -> GridPlot:
+    """Return the loss of each member against each axis."""
+    names = [name for axis in axes for name in axis.names]
+    bare = {name: name.partition(".")[2] for name in names}
+    count = Counter(bare.values())
+    # A setting's section is told only where another has one of the same name.
+    label = {name: bare[name] if count[bare[name]] == 1 else name for name in names}
+    values = [member.values for member, _ in results]
+    return GridPlot(
+        title=f"{len(results)} runs",
+        axes={
+            ", ".join(label[name] for name in axis.names): _shown(
+                [", ".join(str(of_member[name]) for name in axis.names) for of_member in values]
+            )
+            for axis in axes
+        },
+        losses=[outcome.losses.get("loss") for _, outcome in results],
+        failed=[not outcome.good for _, outcome in results],
+    )
+
+
+def _shown(texts: Sequence[str]) -> list[str]:
+    """Return texts that fit below the picture: long ones, such as paths, are cut and numbered."""
+    number = {text: place for place, text in enumerate(dict.fromkeys(texts), start=1)}
+    return [
+        text if len(text) <= MOST_CHARACTERS else f"{number[text]}: ...{text[-TAIL:]}"
+        for text in texts
+    ]
 
 
 def _weights(member: GridMember) -> str:
@@ -111,7 +145,7 @@ def _row(member: GridMember, outcome: Outcome) -> dict[str, Any]:
         # Errors of different features don't compare, so each family has a column of its own.
         f"perceptual_{_family(objective)}": outcome.losses.get("perceptual", ""),
         "psnr_db": "" if outcome.psnr_db is None else outcome.psnr_db,
-        "training_s": outcome.training_s,
+        "training_s": "" if outcome.training_s is None else outcome.training_s,
         "together": outcome.together,
         "message": outcome.message,
     }

@@ -5,6 +5,7 @@ folder. A member that diverges is marked and carried along: the others do not no
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.training import features, feed, hooks, loop, sharding, sweep
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
+from jaxsurf.training.losses import Diverged
 from jaxsurf.training.step import Losses, TrainState
 from jaxsurf.training.sweep import GroupLog
 from jaxsurf.workdir import WorkDir
@@ -61,26 +63,50 @@ def train_together(
         How each run ended, as it is written down in its folder.
 
     Raises:
-        UserError: the images don't suit, or a folder can't be written.
+        UserError: the images don't suit, a folder can't be written, or a device is too small.
         Interrupted: a signal asked to stop; the group is saved.
     """
-    parts = [assembly.assemble(config, images) for config in configs]
-    group = _Group(parts, [WorkDir(folder).check_writable() for folder in folders])
-    for workdir, config in zip(group.workdirs, configs, strict=True):
+    workdirs = [WorkDir(folder).check_writable() for folder in folders]
+    group = _Group([_on_host(assembly.assemble(config, images)) for config in configs], workdirs)
+    for workdir, config in zip(workdirs, configs, strict=True):
         train.write_config(workdir, config, images)
     with contextlib.closing(Checkpoints(checkpoints)) as saved:
-        states, failed = _fit(group, saved, shown=shown)
+        try:
+            states, failed = _fit(group, saved, shown=shown)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise _too_many(group, f"{len(configs)} members don't fit the devices") from error
     return [
-        _finish(group, number, state, failed.get(number, ""))
-        for number, state in enumerate(sweep.unstack(states, len(parts)))
+        _diverged(group, number, failed[number])
+        if number in failed
+        else _finish(group, number, states[number])
+        for number in range(len(configs))
     ]
+
+
+def _on_host(parts: Parts) -> Parts:
+    """Return parts whose state leaves the device to the states that are trained."""
+    return dataclasses.replace(parts, state=jax.device_get(parts.state))
+
+
+def _too_many(group: _Group, reason: str) -> UserError:
+    """Return the error of a group that there is no room for."""
+    return UserError(
+        f"the group of {group.workdirs[0].root.name} can't be trained together: {reason}",
+        cure="train in turn: --mode=in_turn",
+    )
 
 
 def _fit(
     group: _Group, checkpoints: Checkpoints, *, shown: bool
-) -> tuple[TrainState, dict[int, str]]:
-    """Train from the newest checkpoint, or from the start; return states and what failed."""
-    plan, config = group.first.plan, group.first.config
+) -> tuple[list[TrainState], dict[int, str]]:
+    """Train from the newest checkpoint, or from the start, to the end.
+
+    Returns:
+        The last states, none if every member diverged, and what members have failed of, by number.
+    """
+    plan = group.first.plan
     mesh = sweep.make_mesh(len(group.parts))
     states = sweep.stack([part.state for part in group.parts], mesh)
     saved: dict[str, Any] = {"pending": [[] for _ in group.parts], "elapsed_s": 0.0}
@@ -90,23 +116,40 @@ def _fit(
     first = int(states.step[0])
     with contextlib.ExitStack() as files:
         log = _make_log(group, files, first_step=first, saved=saved)
-        saver = hooks.Saver(checkpoints, log, every_s=config.training.save_every_s)
-        bar = files.enter_context(
-            contextlib.closing(hooks.ProgressBar(plan, log, step=first, shown=shown))
-        )
-        stop = files.enter_context(hooks.StopSignal(saver))
         if first < plan.num_steps:
-            advance, fed = _program(group, mesh)
-            states = loop.run(
-                states,
-                first_step=first,
-                advance=advance,
-                feed=fed,
-                plan=plan,
-                hooks=[log, saver, bar, stop],
-            )
-            saver.save(plan.num_steps, states)
-    return states, log.failed
+            bar = hooks.ProgressBar(plan, log, step=first, shown=shown)
+            files.enter_context(contextlib.closing(bar))
+            try:
+                states = _advance(group, mesh, states, log, checkpoints, bar)
+            except Diverged:  # all of them
+                return [], log.failed
+    return sweep.unstack(states, len(group.parts)), log.failed
+
+
+def _advance(
+    group: _Group,
+    mesh: Mesh,
+    states: TrainState,
+    log: GroupLog,
+    checkpoints: Checkpoints,
+    bar: hooks.ProgressBar,
+) -> TrainState:
+    """Train to the end, and save; a signal stops it."""
+    plan, config = group.first.plan, group.first.config
+    saver = hooks.Saver(checkpoints, log, every_s=config.training.save_every_s)
+    advance, fed = _program(group, mesh)
+    with hooks.StopSignal(saver) as stop:
+        states = loop.run(
+            states,
+            first_step=int(states.step[0]),
+            advance=advance,
+            feed=fed,
+            plan=plan,
+            hooks=[log, saver, bar, stop],
+        )
+        saver.save(plan.num_steps, states)
+        stop(plan.num_steps, states, {})  # for a signal that came while the last step was awaited
+    return states
 
 
 def _program(group: _Group, mesh: Mesh) -> tuple[Callable[..., Any], feed.Feed]:
@@ -127,11 +170,7 @@ def _program(group: _Group, mesh: Mesh) -> tuple[Callable[..., Any], feed.Feed]:
 
     examples = assembly.make_examples(config, group.first.images, extract)
     if examples.nbytes > feed.device_room_bytes():
-        raise UserError(
-            f"{len(group.first.images)} images do not fit the device, where members trained "
-            "together need them",
-            cure="train in turn: --mode=in_turn",
-        )
+        raise _too_many(group, f"{len(group.first.images)} images don't fit a device")
     fed = feed.make_feed(
         examples,
         order_of=feed.make_orders(keys, plan),
@@ -157,14 +196,19 @@ def _make_log(
             "elapsed_s": saved["elapsed_s"],
         }
         logs.append(train.make_log(part, journal, first_step=first_step, saved=mine))
-    return GroupLog(logs, failed=failed)
+    terms = [part.config.objective.losses for part in group.parts]
+    return GroupLog(logs, terms=terms, failed=failed)
 
 
-def _finish(group: _Group, number: int, state: TrainState, failure: str) -> Outcome:
+def _diverged(group: _Group, number: int, failure: str) -> Outcome:
+    """Mark a member as diverged."""
+    ended = Outcome(state="diverged", message=failure, together=len(group.parts))
+    return outcome.write(group.workdirs[number], ended)
+
+
+def _finish(group: _Group, number: int, state: TrainState) -> Outcome:
     """Give a member its own checkpoint, and say how it ended."""
     parts, workdir = group.parts[number], group.workdirs[number]
-    if failure:
-        return outcome.write(workdir, Outcome(state="diverged", message=failure))
     with contextlib.closing(Checkpoints(workdir.checkpoints)) as own:
         own.save(int(state.step), state, {"pending": [], "elapsed_s": 0.0})
     model = assembly.with_weights(parts.graphdef, state)

@@ -87,7 +87,7 @@ def train_on(
     """
     workdir = WorkDir(root).check_writable()
     resumption.check_settings(workdir, config, extend=extend)
-    _check_images(images)
+    check_images(images)
     resumption.check_images(workdir, config, images)
     # Nothing is written before all that may be wrong has been looked at.
     setup = _set_up(config, images, workdir)
@@ -103,8 +103,12 @@ def train_on(
     )
 
 
-def _check_images(images: ImageSet) -> None:
-    """Refuse images between which there is nothing to interpolate."""
+def check_images(images: ImageSet) -> None:
+    """Refuse images between which there is nothing to interpolate.
+
+    Raises:
+        UserError: they are all equal, or there is but one.
+    """
     if not any((image != images.images[0]).any() for image in images.images):
         raise UserError(
             f"{images.name} holds {len(images)} image{'s that are all equal' * (len(images) > 1)}",

@@ -120,7 +120,7 @@ def _to_floats(losses: Losses | dict[str, float]) -> dict[str, float]:
 
 
 def _check_finite(losses: dict[str, float], step: int | None) -> None:
-    bad = [name for name, value in losses.items() if not np.isfinite(value)]
+    bad = sorted(name for name, value in losses.items() if not np.isfinite(value))
     if bad:
         when = "" if step is None else f" by step {step}"
         raise Diverged(

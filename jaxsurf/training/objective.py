@@ -85,6 +85,11 @@ class ObjectiveConfig:
         """The weights that are not 0, by term."""
         return {name: getattr(self, name) for name in TERMS if getattr(self, name)}
 
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of the losses of a step: the sum and its terms, `mse` always among them."""
+        return ("loss", *(name for name in TERMS if name == "mse" or name in self.weights))
+
 
 def _check_layers(layers: Mapping[str, float]) -> None:
     """Refuse layers that VGG16 does not have, and weights that are no weights."""

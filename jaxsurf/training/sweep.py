@@ -5,16 +5,18 @@ they differ in what `step.Member` holds, in their weights and in their data orde
 works on members of its own, so nothing travels between devices.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxsurf.training import step
+from jaxsurf.training.examples import AnyArray
 from jaxsurf.training.losses import Diverged, LossLog, Pending
 from jaxsurf.training.step import Losses, TrainState, Update
 
@@ -40,8 +42,13 @@ def stack(trees: Sequence[Tree], mesh: Mesh) -> Tree:
     """
     missing = -len(trees) % mesh.size
     filled = [*trees, *[trees[-1]] * missing]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *filled)
-    return jax.device_put(stacked, NamedSharding(mesh, STACKED))
+    return jax.device_put(jax.tree.map(_stacked, *filled), NamedSharding(mesh, STACKED))
+
+
+def _stacked(*leaves: AnyArray) -> AnyArray:
+    """Return leaves as one; what is on the host stays there: one device may not hold it all."""
+    on_host = all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves)
+    return np.stack(leaves) if on_host else jnp.stack(leaves)
 
 
 def unstack(tree: Tree, number: int) -> list[Tree]:
@@ -82,11 +89,19 @@ class GroupLog:
 
     Args:
         logs: one a member.
+        terms: names of each member's losses; the program may compute more, for others.
         failed: what members had failed of when the group was saved, by number.
     """
 
-    def __init__(self, logs: Sequence[LossLog], *, failed: dict[int, str]) -> None:
+    def __init__(
+        self,
+        logs: Sequence[LossLog],
+        *,
+        terms: Sequence[Collection[str]],
+        failed: dict[int, str],
+    ) -> None:
         self.logs = logs
+        self.terms = terms
         self.failed = failed
 
     @property
@@ -101,10 +116,16 @@ class GroupLog:
         return alive[0].latest if alive else {}
 
     def __call__(self, at: int, states: TrainState, losses: Losses) -> None:
-        """Take one call's losses."""
+        """Take one call's losses.
+
+        Raises:
+            Diverged: no member is left.
+        """
         for number, log in enumerate(self.logs):
-            mine = {name: values[number] for name, values in losses.items()}
+            mine = {name: losses[name][number] for name in self.terms[number]}
             self._guarded(number, partial(log, at, states, mine))
+        if len(self.failed) == len(self.logs):
+            raise Diverged(f"all {len(self.logs)} members diverged")
 
     def flush(self) -> list[Pending | str]:
         """Return the losses of each member's open interval, or what it has failed of."""
