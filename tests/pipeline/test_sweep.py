@@ -240,7 +240,9 @@ def test_a_group_stopped_by_a_signal_goes_on_bitwise(grid_of, pristine, tmp_path
             run(grid_of(), tmp_path, "together")
     assert stopped.value.signal == signal.SIGTERM
     assert not (tmp_path / "all_scores.csv").exists()
-    run(grid_of(), tmp_path, "together")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 13, crash)  # what was done is not done again
+        run(grid_of(), tmp_path, "together")
     assert_same_sweep(tmp_path, pristine("together"))
 
 
@@ -418,16 +420,35 @@ def test_another_grid_in_the_same_folder_is_refused(grid_of, root, axis, complai
     assert not changed_files(root, before)
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_other_images_are_refused(grid_of, root, squares, mode):
-    (root / "members" / WHITE / "outcome.json").unlink()
+@pytest.mark.parametrize("finished", [True, False])
+def test_other_images_are_refused(grid_of, root, squares, finished):
+    if not finished:
+        (root / "members" / WHITE / "outcome.json").unlink()
     before = squares.read_bytes()
     write_images(squares, first=1)
     try:
         with pytest.raises(UserError, match=r"images of squares\.npz have changed"):
-            run(grid_of(), root, mode)
+            run(grid_of(), root, "auto")
     finally:
         squares.write_bytes(before)
+
+
+@pytest.mark.slow
+def test_a_group_does_not_go_on_with_other_images(grid_of, tmp_path, monkeypatch):
+    images = write_images(tmp_path / "squares.npz")
+    grid = grid_of(data__source=str(images))
+    with monkeypatch.context() as patch:
+        stop_at(patch, 13, terminate)
+        with pytest.raises(Interrupted):
+            run(grid, tmp_path / "sweep", "together")
+    moved = grid_of(data__source=str(images.rename(tmp_path / "moved.npz")))
+    write_images(images, first=1)
+    with pytest.raises(UserError, match=r"images of squares\.npz have changed"):
+        run(grid, tmp_path / "sweep", "together")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 13, crash)
+        run(moved, tmp_path / "sweep", "together")  # the same images in another place
+    assert {member: row["state"] for member, row in rows(tmp_path / "sweep").items()} == STATES
 
 
 @pytest.mark.parametrize(
