@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline import experiments, options
 
 VARIANTS = ("2d", "3d", "camera_height", "background_color")
 
@@ -21,13 +21,12 @@ def get_config(variant: str = "2d") -> ConfigDict:
     """Return the settings of a variant."""
     if variant not in VARIANTS:
         raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
-    third = (variant,) if variant in DEFAULT_FIXED else ()
-    fixed = {name: value for name, value in DEFAULT_FIXED.items() if name not in third}
-    return options.make_config(
-        {
-            "data.source": "mpi3d_toy",
-            "data.fixed": ",".join(f"{name}={value}" for name, value in fixed.items()),
-            "data.free": ",".join((*third, *DEFAULT_FREE)),
-            "model.latent_dim": 2 if variant == "2d" else 3,
-        }
-    )
+    changes: experiments.Settings = {"data.source": "mpi3d_toy"}
+    if variant in DEFAULT_FIXED:
+        return options.make_config(changes | experiments.third_factor(variant))
+    slice_ = {
+        "data.fixed": ",".join(f"{name}={value}" for name, value in DEFAULT_FIXED.items()),
+        "data.free": ",".join(DEFAULT_FREE),
+        "model.latent_dim": 2 if variant == "2d" else 3,
+    }
+    return options.make_config(changes | slice_)

@@ -12,7 +12,7 @@ from typing import cast, get_args
 from absl import flags
 
 from jaxsurf.pipeline import command, options
-from jaxsurf.pipeline.reproduce import road, scale
+from jaxsurf.pipeline.reproduce import reproduction, scale
 
 _WORKDIR = options.define_workdir()
 _SCALE = flags.DEFINE_enum("scale", "small", get_args(scale.Name), "How large.")
@@ -22,7 +22,7 @@ _MPI3D = flags.DEFINE_string("mpi3d", "", "MPI3D-toy's own .npz file, instead of
 def main() -> object:
     """Reproduce."""
     asked = scale.Scale(name=cast(scale.Name, _SCALE.value), mpi3d=_MPI3D.value or "")
-    return road.reproduce(asked, _WORKDIR())
+    return reproduction.reproduce(asked, _WORKDIR())
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import corruption, features, feed, optimizer, plan, step
 from jaxsurf.training.examples import Examples
-from jaxsurf.training.features import MIB, Extractor
+from jaxsurf.training.features import Extractor
 from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
 from jaxsurf.training.plan import Plan
 from jaxsurf.training.step import Member, Streams, TrainState, Update
@@ -115,9 +115,13 @@ def check(config: RunConfig, images: ImageSet) -> None:
 
 def make_examples(config: RunConfig, images: ImageSet, extract: Extractor | None) -> Examples:
     """Return a run's examples, on the host, with their features where these fit."""
-    room = feed.device_room_bytes() - images.images.nbytes
-    limit = min(config.objective.feature_cache_mib * MIB, room)
-    return Examples(images.images, features.keep(extract, images.images, limit_bytes=limit))
+    kept = features.keep(
+        extract,
+        images.images,
+        allowed_mib=config.objective.feature_cache_mib,
+        room_bytes=feed.device_room_bytes() - images.images.nbytes,
+    )
+    return Examples(images.images, kept)
 
 
 def with_weights(graphdef: nnx.GraphDef[Autoencoder], state: TrainState) -> Autoencoder:

@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 
 class Collapsed(UserError):  # noqa: N818  (it says what happened)
-    """The trained model is no better than the mean image."""
+    """The trained model has learnt next to nothing."""
 
 
 def variance(images: Frames) -> float:

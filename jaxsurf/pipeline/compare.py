@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
-from jaxsurf.pipeline import comparison, evaluate, train, trained
+from jaxsurf.pipeline import comparison, configuration, evaluate, train, trained
 from jaxsurf.pipeline.collapse import Collapsed
 from jaxsurf.pipeline.comparison import OURS, REFERENCE, Row
 from jaxsurf.pipeline.configuration import RunConfig
@@ -25,8 +25,6 @@ from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.training import journal
 from jaxsurf.workdir import WorkDir, write_text
 
-# The learning rate of the report's recipe falls this often during a run.
-FALLS = 4
 # Epochs whose time is taken: the first one pays for compilation.
 PROBE_EPOCHS = 2
 
@@ -77,14 +75,7 @@ class Member:
 
     def lasting(self, epochs: int) -> "Member":
         """Return the same run with so many epochs; the learning rate falls at the same shares."""
-        config = dataclasses.replace(
-            self.config,
-            training=dataclasses.replace(self.config.training, num_epochs=epochs),
-            optimizer=dataclasses.replace(
-                self.config.optimizer, step_epochs=max(1, epochs // FALLS)
-            ),
-        )
-        return dataclasses.replace(self, config=config)
+        return dataclasses.replace(self, config=configuration.lasting(self.config, epochs))
 
 
 def compare(config: CompareConfig, root: Path) -> str:

@@ -21,7 +21,13 @@ from jaxsurf.training.optimizer import OptimizerConfig
 from jaxsurf.training.plan import TrainingConfig
 
 # What may change when a run resumes, since it changes no result of training.
-FREE_TO_CHANGE = ("training.log_every", "training.save_every_s", "graph.", "data.path")
+FREE_TO_CHANGE = (
+    "training.log_every",
+    "training.save_every_s",
+    "graph.",
+    "data.path",
+    "objective.feature_cache_mib",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +116,34 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
             name: _section(sections[name].type, part, prefix=f"config.{name}")
             for name, part in values.items()
         }
+    )
+
+
+def from_dotted(settings: Mapping[str, Any]) -> RunConfig:
+    """Return the configuration of settings by dotted name; what is left out has its default.
+
+    Raises:
+        UserError: as `from_dict` does.
+    """
+    return from_dict(nested(settings))
+
+
+def nested(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return settings by dotted name as sections."""
+    sections: dict[str, dict[str, Any]] = {}
+    for name, value in settings.items():
+        section, _, setting = name.partition(".")
+        sections.setdefault(section, {})[setting] = value
+    return sections
+
+
+def lasting(config: RunConfig, epochs: int) -> RunConfig:
+    """Return the same run with so many epochs; the learning rate falls at the same shares."""
+    falls = config.training.num_epochs / config.optimizer.step_epochs
+    return dataclasses.replace(
+        config,
+        training=dataclasses.replace(config.training, num_epochs=epochs),
+        optimizer=dataclasses.replace(config.optimizer, step_epochs=max(1, round(epochs / falls))),
     )
 
 

@@ -51,7 +51,11 @@ SHORT: Mapping[str, object] = {
 GRID_BASE: Mapping[str, object] = {**REFERENCE, **SHORT}
 GRID_AXES: Mapping[str, tuple[object, ...]] = {
     "training.batch_size": (4, 8, 16),
-    "objective.mse,objective.perceptual": ((4.0, 0.0), (2.8, 0.3), (0.0, 1.0)),
+    "objective.mse,objective.perceptual": (
+        (SYMMETRIC, 0.0),
+        (0.7 * SYMMETRIC, 0.3),
+        (0.0, 1.0),
+    ),
     "model.channels": (64, 128, 256),
     "corruption.strength": (0.1, 0.2, 0.5),
     "corruption.kind": ("normal", "white"),
@@ -77,12 +81,23 @@ class Experiment:
     shared: Mapping[str, object]
     recipe: Mapping[str, object]
 
+    @property
+    def perceptual(self) -> bool:
+        """Whether features are compared, which takes many times as long as pixels alone."""
+        return bool(self.shared.get("objective.perceptual"))
+
+    @property
+    def three_factors(self) -> bool:
+        """Whether three factors vary: three times as many images."""
+        return "data.free" in self.shared
+
 
 def _losses(a: float, b: float) -> Settings:
     return {"objective.mse": SYMMETRIC * a, "objective.perceptual": b}
 
 
-def _third_factor(name: str) -> Settings:
+def third_factor(name: str) -> Settings:
+    """Return the settings with one more factor free, besides the two axes."""
     fixed = ",".join(f"{key}={value}" for key, value in DEFAULT_FIXED.items() if key != name)
     free = ",".join((name, *DEFAULT_FREE))
     return {"data.fixed": fixed, "data.free": free, "model.latent_dim": 3}
@@ -100,7 +115,9 @@ EXPERIMENTS: Mapping[str, Experiment] = {
         about="0.7 MSE + 0.3 perceptual", shared=_losses(0.7, 0.3), recipe=LONG
     ),
     "combined_30_70": Experiment(
-        about="0.3 MSE + 0.7 perceptual", shared=_losses(0.3, 0.7), recipe=SHORT
+        about="0.3 MSE + 0.7 perceptual",
+        shared=_losses(0.3, 0.7),
+        recipe={**SHORT, "corruption.strength": 0.1},
     ),
     "combined_99_1": Experiment(
         about="0.99 MSE + 0.01 perceptual, ours", shared=_losses(0.99, 0.01), recipe=LONG
@@ -110,12 +127,12 @@ EXPERIMENTS: Mapping[str, Experiment] = {
     ),
     "camera_height": Experiment(
         about="camera height as third factor",
-        shared=_third_factor("camera_height"),
+        shared=third_factor("camera_height"),
         recipe={**BATCH_8, **WHITE},
     ),
     "background_color": Experiment(
         about="background colour as third factor",
-        shared=_third_factor("background_color"),
+        shared=third_factor("background_color"),
         recipe={**BATCH_8, **WHITE},
     ),
 } | {

@@ -5,7 +5,7 @@ import itertools
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,26 @@ class Axis:
                 f"{wrong[0] if wrong else 'no values'}",
                 cure="give tuples with a value for each name, at least one",
             )
+
+
+def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> "Grid":
+    """Return the grid of settings by dotted name.
+
+    Args:
+        base: what all members share.
+        axes: values by name; names that change together have commas between, and tuples of values.
+
+    Raises:
+        UserError: an axis is over no setting, or has no such values.
+    """
+    made = (
+        Axis(
+            tuple(names.split(",")),
+            tuple(value if isinstance(value, tuple) else (value,) for value in values),
+        )
+        for names, values in axes.items()
+    )
+    return Grid(configuration.nested(base), tuple(made))
 
 
 @dataclass(frozen=True)

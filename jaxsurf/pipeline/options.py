@@ -12,6 +12,7 @@ from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.manifold.graph import GraphConfig, Kind
 from jaxsurf.manifold.weighting import Weight
 from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline import grid as grids
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.grid import Axis, Grid
 
@@ -94,15 +95,9 @@ def make_grid(changes: Mapping[str, object], axes: Mapping[str, Sequence[object]
     """
     config = make_config(changes)
     with config.unlocked():
-        config.grid = tuple(
-            (tuple(names.split(",")), tuple(_as_tuple(value) for value in values))
-            for names, values in axes.items()
-        )
+        made = grids.make_grid({}, axes).axes
+        config.grid = tuple((axis.names, axis.values) for axis in made)
     return config.lock()
-
-
-def _as_tuple(value: object) -> tuple[object, ...]:
-    return value if isinstance(value, tuple) else (value,)
 
 
 def define_workdir(default: str | None = None) -> Callable[[], Path]:
@@ -201,7 +196,7 @@ def _nested(config: ConfigDict | None) -> dict[str, Any]:
     if config is None:
         raise UserError(
             "--config is missing, or get_config() in its file returns nothing",
-            cure="for example --config=configs/arm.py",
+            cure="for example --config=configs/arm.py, or configs/tiny_grid.py for a sweep",
         )
     if not isinstance(config, ConfigDict):
         raise UserError(

@@ -8,10 +8,11 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.pipeline import collapse
+from jaxsurf.pipeline import collapse, grid, train
 from jaxsurf.pipeline.collapse import Collapsed
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import journal
+from jaxsurf.training.losses import Diverged
 from jaxsurf.workdir import WorkDir, read_json, write_json
 
 FILE = "outcome.json"
@@ -47,6 +48,29 @@ class Outcome:
     def psnr_db(self) -> float | None:
         """Of the reconstructions; None where there are none, or none that err."""
         return metrics.psnr_of_mse(self.mse) if self.mse else None
+
+
+def train_and_judge(
+    images: ImageSet, config: RunConfig, workdir: WorkDir, *, shown: bool
+) -> Outcome:
+    """Train a run, or go on training it, and write down how it ended.
+
+    Args:
+        images: those that `config.data` names.
+        config: of the run; it logs once an epoch, so that the last line is the last epoch's mean.
+        workdir: of the run.
+        shown: draw a progress bar.
+
+    Raises:
+        UserError: as `train` does, but for a model that collapsed or diverged.
+        Interrupted: as `train` does.
+    """
+    config = grid.every_epoch(config, num_images=len(images))
+    try:
+        run = train.train_on(images, config, workdir.root, shown=shown)
+    except Diverged as error:
+        return write(workdir, Outcome(state="diverged", message=str(error)))
+    return judge(workdir, config, images, run.model)
 
 
 def judge(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.grid import Axis, GridMember
 from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.training.objective import ObjectiveConfig
@@ -31,11 +32,7 @@ REPORTS_COLUMNS = (
     "IMAGES_PATH",
     "target_loss",
 )
-# Squared differences on [-1, 1], in units of those on [0, 1].
-SYMMETRIC = 4
 NUM_BEST = 10
-# Of a value below the picture; and what is shown of one that is longer.
-MOST_CHARACTERS, TAIL = 24, 16
 BEST_HEADER = "| member | loss | PSNR dB | seconds |\n|---|---|---|---|"
 
 Result = tuple[GridMember, Outcome]
@@ -71,7 +68,7 @@ def best(results: Sequence[Result]) -> str:
 
 
 def plot(results: Sequence[Result], axes: Sequence[Axis]) -> GridPlot:
-    """Return the loss of each member against each axis."""
+    """Return the loss of each member against each axis, a series for each weighting of the terms."""
     names = [name for axis in axes for name in axis.names]
     bare = {name: name.partition(".")[2] for name in names}
     count = Counter(bare.values())
@@ -81,23 +78,15 @@ def plot(results: Sequence[Result], axes: Sequence[Axis]) -> GridPlot:
     return GridPlot(
         title=f"{len(results)} runs",
         axes={
-            ", ".join(label[name] for name in axis.names): _shown(
-                [", ".join(str(of_member[name]) for name in axis.names) for of_member in values]
-            )
+            ", ".join(label[name] for name in axis.names): [
+                ", ".join(str(of_member[name]) for name in axis.names) for of_member in values
+            ]
             for axis in axes
         },
         losses=[outcome.losses.get("loss") for _, outcome in results],
         failed=[not outcome.good for _, outcome in results],
+        series=[_weights(member) for member, _ in results],
     )
-
-
-def _shown(texts: Sequence[str]) -> list[str]:
-    """Return texts that fit below the picture: long ones, such as paths, are cut and numbered."""
-    number = {text: place for place, text in enumerate(dict.fromkeys(texts), start=1)}
-    return [
-        text if len(text) <= MOST_CHARACTERS else f"{number[text]}: ...{text[-TAIL:]}"
-        for text in texts
-    ]
 
 
 def _weights(member: GridMember) -> str:

@@ -30,7 +30,6 @@ from jaxsurf.pipeline.configuration import DataConfig
 from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.training import features
-from jaxsurf.training.losses import Diverged
 from jaxsurf.viewing import grids
 from jaxsurf.workdir import WorkDir, fingerprint, read_json, write_json, write_text
 
@@ -198,14 +197,9 @@ def _as_one(group: Sequence[GridMember], folder: Path, plan: _Sweep) -> dict[str
 
 def _alone(member: GridMember, plan: _Sweep) -> Outcome:
     """Train a member by itself."""
-    workdir, images = plan.workdir(member), plan.images(member.config.data)
-    config = grid.every_epoch(member.config, num_images=len(images))
     _log.info("%s", member.name)
-    try:
-        run = train.train_on(images, config, workdir.root, shown=plan.shown)
-    except Diverged as error:
-        return outcome.write(workdir, Outcome(state="diverged", message=str(error)))
-    return outcome.judge(workdir, config, images, run.model)
+    images = plan.images(member.config.data)
+    return outcome.train_and_judge(images, member.config, plan.workdir(member), shown=plan.shown)
 
 
 def _write(results: Sequence[scores.Result], asked: Grid, root: Path) -> None:

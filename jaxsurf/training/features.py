@@ -70,7 +70,8 @@ def keep(
     extract: Extractor | None,
     images: UInt8[np.ndarray, "image height width 3"],
     *,
-    limit_bytes: float,
+    allowed_mib: int,
+    room_bytes: float,
 ) -> dict[str, Float[np.ndarray, "image height width feature"]]:
     """Return the features of all images, on the host; none if they would not fit.
 
@@ -79,22 +80,26 @@ def keep(
     Args:
         extract: the network; None keeps nothing.
         images: the clean ones.
-        limit_bytes: what all features together may take.
+        allowed_mib: what all features together may take, by the configuration.
+        room_bytes: what they may take beside the images on the device.
     """
     if extract is None:
         return {}
+    limit_bytes, limit = min(
+        (allowed_mib * MIB, "config.objective.feature_cache_mib allows"),
+        (max(0, room_bytes), "the device has room for"),
+    )
     dtype = nnx.merge(extract.graphdef, extract.state).dtype
     like = jax.eval_shape(extract, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))
     values = sum(math.prod(maps.shape) for maps in like.values())
     needed = len(images) * values * jnp.dtype(dtype).itemsize
     if needed > limit_bytes:
         _log.info(
-            "features of %d images need %d MiB, more than the %d MiB allowed "
-            "(config.objective.feature_cache_mib): each step computes them anew",
-            *(len(images), needed // MIB, int(limit_bytes // MIB)),
+            "features of %d images need %.1f MiB, but %s %.1f: each step computes them anew",
+            *(len(images), needed / MIB, limit, limit_bytes / MIB),
         )
         return {}
-    _log.info("keeping the features of %d images: %d MiB", len(images), needed // MIB)
+    _log.info("keeping the features of %d images: %.1f MiB", len(images), needed / MIB)
     kept = {name: np.empty((len(images), *maps.shape[1:]), dtype) for name, maps in like.items()}
     for start in range(0, len(images), BATCH):
         some = slice(start, start + BATCH)

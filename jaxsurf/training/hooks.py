@@ -58,7 +58,7 @@ class Saver:
             self.save(step, state)
 
     def save(self, step: int, state: TrainState) -> None:
-        """Save now; a state whose losses are not finite is refused, not saved."""
+        """Save now; the log refuses a run whose losses are not finite, so it is not saved."""
         pending = self.log.flush()
         if self.show is not None:
             self.show(step, state)

@@ -77,7 +77,8 @@ class ObjectiveConfig:
         _check_choice("precision", self.precision, PRECISIONS)
         if self.feature_cache_mib < 0:
             raise UserError(
-                f"objective.feature_cache_mib is {self.feature_cache_mib}, but must be at least 0"
+                f"objective.feature_cache_mib is {self.feature_cache_mib}",
+                cure="give 0 or more; 0 keeps none",
             )
 
     @property

@@ -113,7 +113,8 @@ def test_members_differ_in_latent_size_and_seed_alone(tmp_path):
 
 
 def test_learning_rate_falls_at_the_same_shares_of_a_longer_run(tmp_path):
-    member = compare.Member("reference", RunConfig(), tmp_path)
+    settings = {"training.num_epochs": 600, "optimizer.step_epochs": 150}
+    member = compare.Member("reference", configuration.from_dotted(settings), tmp_path)
     lasting = [member.lasting(epochs).config for epochs in (1, 10, 600)]
     assert [config.training.num_epochs for config in lasting] == [1, 10, 600]
     assert [config.optimizer.step_epochs for config in lasting] == [1, 2, 150]

@@ -5,13 +5,13 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration, experiments
-from jaxsurf.pipeline.reproduce.scale import Scale, nested
+from jaxsurf.pipeline.reproduce.scale import Scale
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def config_of(name, model="reference"):
-    return configuration.from_dict(nested(experiments.settings(name, model)))
+    return configuration.from_dotted(experiments.settings(name, model))
 
 
 def get_config(file, *arguments):

@@ -9,9 +9,18 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import sources
 from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.outcome import Outcome
-from jaxsurf.pipeline.reproduce import claims, cures, material, page, road, runs, scale
+from jaxsurf.pipeline.reproduce import (
+    claims,
+    cures,
+    page,
+    pictures,
+    reproduction,
+    rules,
+    runs,
+    scale,
+)
 from jaxsurf.pipeline.reproduce.claims import Evidence
-from jaxsurf.pipeline.reproduce.cures import Cured
+from jaxsurf.pipeline.reproduce.cures import WayScore
 from jaxsurf.pipeline.reproduce.measures import Measures
 from jaxsurf.pipeline.reproduce.scale import Scale
 
@@ -22,7 +31,6 @@ def made(mse=1e-3, **changes):
     """A run's figures: about as they come out."""
     surfing = {"interpolation_mse": 8.0, "path_length": 3.0, "step_unevenness": 0.4}
     usual = {
-        "step": 7,
         "loss": 4e-3,
         "mse": mse,
         "sharpness": 0.9,
@@ -37,21 +45,21 @@ def made(mse=1e-3, **changes):
 
 
 def test_blur_is_less_sharpness_than_the_images():
-    assert claims._blurred(made(sharpness=0.9)).holds
-    assert not claims._blurred(made(sharpness=1.0)).holds
+    assert rules.blurred(made(sharpness=0.9)).holds
+    assert not rules.blurred(made(sharpness=1.0)).holds
 
 
 @pytest.mark.parametrize(("ks", "holds"), [((4, 3), True), ((3, 4), False), ((5, 3), False)])
 def test_connecting_k_is_compared_exactly(ks, holds):
-    verdict = claims._connecting(made(k=ks[0]), made(k=ks[1]))
+    verdict = rules.connecting(made(k=ks[0]), made(k=ks[1]))
     assert verdict.holds is holds
     assert verdict.text == f"k = {ks[0]} and {ks[1]}"
 
 
 def test_surfing_has_to_score_lower():
-    assert claims._surfing(made()).holds
-    assert not claims._surfing(made(ratio=1.01)).holds
-    assert claims._surfing(made()).text == "8.00 against 10.00: 0.80, better in 70%"
+    assert rules.surfing(made()).holds
+    assert not rules.surfing(made(ratio=1.01)).holds
+    assert rules.surfing(made()).text == "8.00 against 10.00: 0.80, better in 70%"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +72,7 @@ def test_surfing_has_to_score_lower():
     ],
 )
 def test_fill_is_lost_where_colours_err_but_edges_do_not(perceptual, holds):
-    assert claims._lost_fill(made(), made(**perceptual)).holds is holds
+    assert rules.lost_fill(made(), made(**perceptual)).holds is holds
 
 
 @pytest.mark.parametrize(
@@ -76,46 +84,60 @@ def test_fill_is_lost_where_colours_err_but_edges_do_not(perceptual, holds):
     ],
 )
 def test_together_is_better_where_it_is_sharper_and_keeps_the_fill(combined, holds):
-    verdict = claims._better_together(made(), made(colour_error=2.0), made(**combined))
+    verdict = rules.better_together(made(), made(colour_error=2.0), made(**combined))
     assert verdict.holds is holds
 
 
 def test_three_dimensions_have_to_gain_a_fifth():
-    assert claims._smaller_error(made(1e-3), made(0.7e-3)).holds
-    assert not claims._smaller_error(made(1e-3), made(0.9e-3)).holds
-    assert claims._smaller_error(made(1e-3), made(0.7e-3)).text.startswith("30% smaller")
+    assert rules.smaller_error(made(1e-3), made(0.7e-3)).holds
+    assert not rules.smaller_error(made(1e-3), made(0.9e-3)).holds
+    assert rules.smaller_error(made(1e-3), made(0.7e-3)).text.startswith("30% smaller")
 
 
 def test_jerks_are_uneven_steps_of_a_path_that_scores_lower():
-    assert claims._jerky(made()).holds
-    assert not claims._jerky(made(surfing={"step_unevenness": 0.1})).holds
-    assert not claims._jerky(made(ratio=1.2)).holds
-    assert claims._long_way(made(surfing={"path_length": 4.0})).holds
-    assert not claims._long_way(made(surfing={"path_length": 2.1})).holds
+    assert rules.near_the_data(made(ratio=0.97)).holds
+    assert not rules.near_the_data(made(ratio=0.85)).holds
+    assert rules.jerky(made()).holds
+    assert not rules.jerky(made(surfing={"step_unevenness": 0.1})).holds
+    assert not rules.jerky(made(ratio=1.2)).holds
+    assert rules.long_way(made(surfing={"path_length": 4.0})).holds
+    assert not rules.long_way(made(surfing={"path_length": 2.1})).holds
 
 
 def test_clusters_are_neighbours_of_one_value():
-    assert claims._clusters(made(same_value=0.99)).holds
-    assert not claims._clusters(made(same_value=0.6)).holds
+    assert rules.clusters(made(same_value=0.99)).holds
+    assert not rules.clusters(made(same_value=0.6)).holds
 
 
-def cured(way, **changes):
+def way(**changes):
+    """One way to interpolate, about as the report's."""
     usual = {"num_frames": 30.0, "detour": 2.0, "interpolation_mse": 8.0, "worst": 20.0}
-    return Cured(way=way, **(usual | {"jump": 3.0, "unevenness": 0.5} | changes))
+    return WayScore(**(usual | {"jump": 3.0, "unevenness": 0.5} | changes))
 
 
 @pytest.mark.parametrize(
-    ("changes", "holds"),
+    ("changes", "by_radius", "by_others"),
     [
-        ({"detour": 1.2, "unevenness": 0.3}, True),
-        ({"detour": 1.2, "unevenness": 0.6}, False),
-        ({"detour": 1.2, "unevenness": 0.3, "interpolation_mse": 12.0}, False),
+        ({"detour": 1.2, "unevenness": 0.3}, True, True),
+        ({"detour": 2.5, "unevenness": 0.3}, False, True),
+        ({"detour": 1.2, "unevenness": 0.6}, False, False),
+        ({"detour": 1.2, "unevenness": 0.3, "interpolation_mse": 12.0}, False, False),
     ],
 )
-def test_a_radius_cures_where_it_is_shorter_smoother_and_no_less_faithful(changes, holds):
-    ways = [cured(cures.REPORTS), cured(claims.RADIUS, **changes)]
-    assert claims._radius(ways).holds is holds
-    assert claims._radius([]).holds is None
+def test_a_cure_is_smoother_and_no_less_faithful_and_a_radius_shorter_too(
+    changes, by_radius, by_others
+):
+    after = way(**changes)
+    ways = {
+        cures.REPORTS: way(),
+        cures.RADIUS: after,
+        cures.IMAGES: after,
+        cures.CONSTANT_SPEED: after,
+    }
+    assert rules.radius(ways).holds is by_radius
+    assert rules.image_weights(ways).holds is by_others
+    assert rules.constant_speed(ways).holds is by_others
+    assert rules.radius({}).holds is None
 
 
 def grid_of(**psnr_db):
@@ -131,57 +153,90 @@ def grid_of(**psnr_db):
 
 
 def test_the_best_noise_is_that_of_the_best_reconstructions():
-    assert claims._noises(grid_of(normal_1=29, normal_2=30, white_2=28)).holds
-    assert not claims._noises(grid_of(normal_1=31, normal_2=30, white_2=28)).holds
-    assert claims._noises(grid_of(normal_1=31, normal_2=30)).text == (
+    assert rules.best_noise(grid_of(normal_1=29, normal_2=30, white_2=28)).holds
+    assert not rules.best_noise(grid_of(normal_1=31, normal_2=30, white_2=28)).holds
+    assert rules.best_noise(grid_of(normal_1=31, normal_2=30)).text == (
         "0.1 normal: 31.0 dB, 0.2 normal: 30.0 dB"
     )
-    assert claims._noises([]).holds is None
+    assert rules.best_noise([]).holds is None
 
 
-def all_runs(**measures):
+def evidence_of(**measures):
     """Runs of every experiment; those without figures collapsed."""
-    return {
+    done = {
         (name, model): SimpleNamespace(
             name=name,
             model=model,
+            about=experiment.about,
             config=Scale().config(name, model),
-            measures=measures.get(name),
             outcome=Outcome(state="finished" if name in measures else "collapsed", training_s=1.0),
         )
-        for name in experiments.EXPERIMENTS
+        for name, experiment in experiments.EXPERIMENTS.items()
         for model in experiments.MODELS
         if not name.startswith("noise_")
     }
+    found = {key: measures[key[0]] for key in done if key[0] in measures}
+    return Evidence(runs=done, measures=found, ways={}, grids={})
 
 
 def test_page_has_a_row_for_every_claim_and_says_what_failed():
-    evidence = Evidence(runs=all_runs(mse_2d=made(), mse_3d=made(0.6e-3)), cures={}, grids={})
+    evidence = evidence_of(mse_2d=made(), mse_3d=made(0.6e-3))
     judged = claims.judge_all(evidence)
-    text = page.write_page(Scale(), judged, evidence, {}, [])
+    text = page.markdown(Scale(), judged, evidence, {}, [])
     rows = [line for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
-    assert len(rows) == len(judged) == 15
-    columns = {line.count(" | ") for line in rows}
-    assert len(columns) == 1, "every row has every column"
+    assert len(rows) == len(judged) == 18
+    assert len({line.count(" | ") for line in rows}) == 1, "every row has every column"
     failed = next(line for line in rows if "keeps the edges" in line)
     assert "perceptual_2d collapsed" in failed
     assert "**not measured**" in failed
     gained = next(line for line in rows if "about 30 %" in line)
     assert "40% smaller" in gained
     assert "**holds**" in gained
-    assert "400 of 1,600 poses, 32 x 32 pixels, 40 of 600 epochs" in gained
+    assert "The poses do not fit a plane" in gained
+    assert (
+        "mse_2d reference: every 2. value of the axes, 32 x 32 pixels, 40 of 600 epochs" in gained
+    )
+    noises = next(line for line in rows if "six noises" in line)
+    assert f"grid reference: {smaller}, 10 of 300 epochs" in noises
+
+
+def test_why_tells_what_explains_each_outcome_and_nothing_where_there_is_none():
+    claim = claims.RUN_CLAIMS[0]
+
+    def why(*holds):
+        verdicts = {str(n): rules.Verdict("", each) for n, each in enumerate(holds)}
+        return claims.Judged(claim, verdicts).why
+
+    assert why(True, True) == claim.holding
+    assert why(False, None) == claim.failing
+    assert why(True, False) == f"{claim.holding} Where not: {claim.failing}"
+    assert why(None, None) == ""
+
+
+@pytest.mark.parametrize(
+    ("other", "words"),
+    [
+        (Scale(name="full"), "begun with --scale=small, not full"),
+        (Scale(mpi3d="some.npz"), "begun with --mpi3d=False, not True"),
+    ],
+)
+def test_another_reproduction_in_the_same_folder_is_refused(other, words, tmp_path):
+    runs.check_scale(Scale(), tmp_path)
+    runs.check_scale(Scale(), tmp_path)
+    with pytest.raises(UserError, match=words):
+        runs.check_scale(other, tmp_path)
 
 
 def test_example_pair_is_the_reports_where_its_images_are():
     whole = sources.open_images("arm", side=32)
-    assert material.example_pair(whole) == (801, 968)
+    assert pictures.example_pair(whole) == (801, 968)
     thinned = sources.open_images("arm", side=32, stride=2)
-    assert material.example_pair(thinned) == (200, 244)
+    assert pictures.example_pair(thinned) == (200, 244)
 
 
 def test_missing_mpi3d_file_is_refused_before_anything_is_written(tmp_path):
     with pytest.raises(UserError, match=r"there is no nowhere\.npz; name MPI3D-toy's"):
-        road.reproduce(Scale(mpi3d="nowhere.npz"), tmp_path / "out")
+        reproduction.reproduce(Scale(mpi3d="nowhere.npz"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -196,17 +251,17 @@ def tiny(monkeypatch, cache_home):
 
 @pytest.mark.slow
 def test_whole_road_writes_every_animation_and_figure_and_resumes(tiny, tmp_path, monkeypatch):
-    result = road.reproduce(Scale(), tmp_path, shown=False)
+    result = reproduction.reproduce(Scale(), tmp_path, shown=False)
     text = result.path.read_text()
     animations = {path.name for path in tmp_path.glob("animations/*/*.gif")}
     good = {run.parent.name for run in tmp_path.glob("runs/*/measures.json")}
-    for name, pattern in material.ANIMATED.items():
+    for name, pattern in pictures.ANIMATED.items():
         if {f"{model}-{name}" for model in experiments.MODELS} & good:
             assert {pattern.format(method) for method in ("linear", "surfing")} <= animations
     assert good, "some run has to learn something in three epochs"
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (tmp_path / link).exists(), link
     # Nothing is trained or measured a second time.
-    monkeypatch.setattr(runs.train, "train_on", None)
+    monkeypatch.setattr(runs.outcome, "train_and_judge", None)
     monkeypatch.setattr(cures.evaluate, "measure", None)
-    assert road.reproduce(Scale(), tmp_path, shown=False).path.read_text() == text
+    assert reproduction.reproduce(Scale(), tmp_path, shown=False).path.read_text() == text

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 
 from jaxsurf.training import features
-from jaxsurf.training.features import MIB
 from jaxsurf.training.objective import ObjectiveConfig
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (37, 16, 12, 3), dtype=np.uint8)
 # relu3_3 of 16 x 12 images: 4 x 3 x 256 float32 values an image.
 NEEDED = len(IMAGES) * 4 * 3 * 256 * 4
+PLENTY = {"allowed_mib": 9, "room_bytes": 1e9}
 
 
 @pytest.fixture(scope="module")
@@ -20,28 +20,39 @@ def extract():
 
 def test_without_the_term_there_is_no_network_and_nothing_kept():
     assert features.make_extractor(ObjectiveConfig()) is None
-    assert features.keep(None, IMAGES, limit_bytes=1e9) == {}
+    assert features.keep(None, IMAGES, **PLENTY) == {}
 
 
 def test_kept_features_are_those_of_each_image_in_order(extract):
-    kept = features.keep(extract, IMAGES, limit_bytes=NEEDED)
+    kept = features.keep(extract, IMAGES, allowed_mib=9, room_bytes=NEEDED)
     expected = extract(jnp.asarray(IMAGES, jnp.float32) / 255)["relu3_3"]
     assert kept["relu3_3"].nbytes == NEEDED
     scale = float(jnp.abs(expected).max())
     np.testing.assert_allclose(kept["relu3_3"], expected, rtol=1e-4, atol=1e-5 * scale)
 
 
-def test_features_beyond_the_limit_are_not_kept_and_the_log_says_so(extract, caplog):
+@pytest.mark.parametrize(
+    ("allowed_mib", "room_bytes", "limit"),
+    [
+        (0, 1e9, r"config.objective.feature_cache_mib allows 0.0"),
+        (9, NEEDED - 1, "the device has room for 0.4"),
+        (9, -5, "the device has room for 0.0"),
+    ],
+)
+def test_features_beyond_a_limit_are_not_kept_and_the_log_says_which(
+    extract, caplog, allowed_mib, room_bytes, limit
+):
     with caplog.at_level(logging.INFO, logger="jaxsurf"):
-        assert features.keep(extract, IMAGES, limit_bytes=NEEDED - 1) == {}
-    assert "features of 37 images need 0 MiB, more than the 0 MiB allowed" in caplog.text
-    assert "feature_cache_mib" in caplog.text
+        kept = features.keep(extract, IMAGES, allowed_mib=allowed_mib, room_bytes=room_bytes)
+    assert kept == {}
+    assert f"features of 37 images need 0.4 MiB, but {limit}" in caplog.text
+    assert "each step computes them anew" in caplog.text
 
 
 def test_half_precision_is_kept_in_half_the_bytes_and_loses_nothing():
     config = ObjectiveConfig(perceptual=1.0, precision="bfloat16")
     half = features.make_extractor(config)
-    kept = features.keep(half, IMAGES, limit_bytes=MIB)["relu3_3"]
+    kept = features.keep(half, IMAGES, **PLENTY)["relu3_3"]
     assert kept.dtype == jnp.bfloat16
     assert kept.nbytes == NEEDED // 2
     computed = half(jnp.asarray(IMAGES, jnp.float32) / 255)["relu3_3"]
@@ -52,5 +63,5 @@ def test_half_precision_is_kept_in_half_the_bytes_and_loses_nothing():
 
 
 def test_automatic_precision_is_full_on_cpus(extract):
-    kept = features.keep(extract, IMAGES[:3], limit_bytes=MIB)
+    kept = features.keep(extract, IMAGES[:3], **PLENTY)
     assert kept["relu3_3"].dtype == np.float32

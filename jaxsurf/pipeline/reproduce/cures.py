@@ -7,6 +7,7 @@ speed. All on the same random pairs; a cure moves more evenly, and is no less fa
 
 import dataclasses
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxsurf.frames.animate import Timing
@@ -14,24 +15,30 @@ from jaxsurf.manifold import connecting
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import evaluate, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig
-from jaxsurf.pipeline.reproduce.measures import means
+from jaxsurf.pipeline.reproduce.measures import REMOVE, means
 from jaxsurf.pipeline.reproduce.runs import Run
 from jaxsurf.workdir import read_json, write_json
 
 FILE = "cures.json"
-# The straight way, and the report's; the rest are cures.
-LINEAR, REPORTS = "straight latent line", "k-NN graph, latent lengths (the report's)"
+STRAIGHT = "straight latent line"
+REPORTS = "k-NN graph, latent lengths (the report's)"
+CONSTANT_SPEED = "k-NN graph, latent lengths, constant speed"
+RADIUS = "all within the smallest connecting radius (suggested)"
+RADIUS_CONSTANT = "all within that radius, constant speed"
+DENSITY = "k-NN graph, density weights"
+IMAGES = "k-NN graph, image differences"
+IMAGES_CUBED = "k-NN graph, image differences cubed"
+IMAGES_CONSTANT = "k-NN graph, image differences, constant speed"
 FRAMES = 55  # as in the report's `2d_linear.gif`
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cured:
+class WayScore:
     """One way to interpolate, as means over pairs.
 
     Attributes:
-        way: what it is.
         num_frames: of an animation.
         detour: length of the latent path in units of the straight line's.
         interpolation_mse: distance to the nearest image, on 0-255 squared.
@@ -40,7 +47,6 @@ class Cured:
         unevenness: coefficient of variation of the steps.
     """
 
-    way: str
     num_frames: float
     detour: float
     interpolation_mse: float
@@ -49,56 +55,61 @@ class Cured:
     unevenness: float
 
 
-def compare(run: Run) -> list[Cured]:
-    """Return every way's figures, from the run's folder or measured now."""
-    path = run.opened.workdir.root / FILE
+Ways = Mapping[str, WayScore]
+
+
+def compare(run: Run, *, num_pairs: int) -> Ways:
+    """Return every way's scores, from the run's folder or measured now.
+
+    Args:
+        run: trained well.
+        num_pairs: random pairs.
+
+    Raises:
+        UserError: as `evaluate` does.
+    """
+    path = run.workdir.root / FILE
+    made_of = f"{run.opened.stamp}, {num_pairs} pairs"
     if path.exists():
-        saved = read_json(path, cure="remove it: it is made again")
-        if saved.get("step") == run.opened.step:
-            return [Cured(**each) for each in saved["ways"]]
-    ways = _measured(run)
-    write_json(path, {"step": run.opened.step, "ways": [dataclasses.asdict(way) for way in ways]})
+        saved = read_json(path, cure=REMOVE)
+        if saved.get("made_of") == made_of:
+            return {name: WayScore(**score) for name, score in saved["ways"].items()}
+    ways = _measured(run, num_pairs=num_pairs)
+    scores = {name: dataclasses.asdict(score) for name, score in ways.items()}
+    write_json(path, {"made_of": made_of, "ways": scores})
     return ways
 
 
-def _measured(run: Run) -> list[Cured]:
-    codes = trained.encode_all(run.opened).codes
-    radius = connecting.smallest_radius(codes)
+def _measured(run: Run, *, num_pairs: int) -> Ways:
+    radius = connecting.smallest_radius(trained.encode_all(run.opened).codes)
     latent = GraphConfig(weight="latent")
-    at_constant_speed = Timing(frames=FRAMES)
-    ways = {
-        REPORTS: (latent, Timing()),
-        "the same at constant speed": (latent, at_constant_speed),
-        "all within the smallest connecting radius": (
-            GraphConfig(kind="radius", radius=radius, weight="latent"),
-            Timing(),
-        ),
-        "the same at constant speed ": (
-            GraphConfig(kind="radius", radius=radius, weight="latent"),
-            at_constant_speed,
-        ),
-        "k-NN graph, density weights": (GraphConfig(weight="density"), Timing()),
-        "k-NN graph, image differences": (GraphConfig(weight="image"), Timing()),
-        "k-NN graph, image differences cubed": (GraphConfig(weight="image-density"), Timing()),
-        "the same at constant speed  ": (GraphConfig(weight="image-density"), at_constant_speed),
-    }
-    found: list[Cured] = []
-    for way, (graph, timing) in ways.items():
-        _log.info("%s, %s: %s", run.name, run.model, way)
+    within = GraphConfig(kind="radius", radius=radius, weight="latent")
+    images = GraphConfig(weight="image")
+    an_edge, steady = Timing(), Timing(frames=FRAMES)
+    found: dict[str, WayScore] = {}
+    for name, graph, timing in (
+        (REPORTS, latent, an_edge),
+        (CONSTANT_SPEED, latent, steady),
+        (RADIUS, within, an_edge),
+        (RADIUS_CONSTANT, within, steady),
+        (DENSITY, GraphConfig(weight="density"), an_edge),
+        (IMAGES, images, an_edge),
+        (IMAGES_CUBED, GraphConfig(weight="image-density"), an_edge),
+        (IMAGES_CONSTANT, images, steady),
+    ):
+        _log.info("%s, %s: %s", run.name, run.model, name)
         config = EvaluateConfig(
-            num_pairs=run.scale.num_pairs, methods=("linear", "surfing"), graph=graph, timing=timing
+            num_pairs=num_pairs, methods=("linear", "surfing"), graph=graph, timing=timing
         )
         scores = means(evaluate.measure(run.opened, config)[0])
         straight = scores["linear"]["path_length"]
-        if not found:
-            found.append(_cured(LINEAR, scores["linear"], straight))
-        found.append(_cured(way, scores["surfing"], straight))
+        found.setdefault(STRAIGHT, _score(scores["linear"], straight))
+        found[name] = _score(scores["surfing"], straight)
     return found
 
 
-def _cured(way: str, score: dict[str, float], straight: float) -> Cured:
-    return Cured(
-        way=way.strip(),
+def _score(score: dict[str, float], straight: float) -> WayScore:
+    return WayScore(
         num_frames=score["num_frames"],
         detour=score["path_length"] / straight,
         interpolation_mse=score[evaluate.METRIC],

@@ -1,4 +1,4 @@
-"""What is measured of one trained run, kept beside it: `measures.json` has it once and for all."""
+"""What is measured of a trained run, kept beside it: `measures.json` has it once and for all."""
 
 import dataclasses
 import logging
@@ -10,13 +10,14 @@ import numpy as np
 from jaxsurf.evaluation import appearance, metrics, reconstruction
 from jaxsurf.images import pixels
 from jaxsurf.manifold import knn
-from jaxsurf.pipeline import evaluate, trained
+from jaxsurf.pipeline import evaluate, experiments, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig
+from jaxsurf.pipeline.reproduce.runs import Key, Run, Runs
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.training import journal
 from jaxsurf.workdir import read_json, write_json
 
 FILE = "measures.json"
+REMOVE = "remove it: it is made again"
 # Latent neighbours that are asked whether they share the third factor's value.
 NEIGHBOURS = 5
 
@@ -28,19 +29,17 @@ class Measures:
     """One run in numbers.
 
     Attributes:
-        step: of the checkpoint that was measured.
-        loss: the objective's mean over the last log interval.
+        loss: the objective's mean over the last epoch.
         mse: of clean reconstructions, on [0, 1].
         sharpness: of the reconstructions, in units of the images' own.
         colour_error: of local mean colours, on 0-255.
         k: the smallest that connects.
-        scores: what `evaluation.json` says of each method: means by metric.
+        scores: the mean over pairs of each metric, by method.
         ratio: surfing's interpolation_mse over linear's.
         win_rate: share of pairs on which surfing's is smaller.
-        same_value: share of latent neighbours with the same value of the first free factor.
+        same_value: share of latent neighbours with the same value of the third factor.
     """
 
-    step: int
     loss: float
     mse: float
     sharpness: float
@@ -57,30 +56,43 @@ class Measures:
         return metrics.psnr_of_mse(self.mse)
 
 
-def measure(run: TrainedRun, *, num_pairs: int) -> Measures:
-    """Return the measures of a run, from its folder or made now.
+def measure_all(runs: Runs, *, num_pairs: int) -> dict[Key, Measures]:
+    """Return the measures of all runs that did not fail.
 
     Args:
-        run: trained.
+        runs: of the reproduction.
         num_pairs: random pairs to score interpolations on.
 
     Raises:
         UserError: as `evaluate` does.
     """
+    good = {key: run for key, run in runs.items() if run.outcome.good}
+    return {key: _remembered(run, num_pairs=num_pairs) for key, run in good.items()}
+
+
+def _remembered(run: Run, *, num_pairs: int) -> Measures:
+    """Return a run's measures from its folder, or made now."""
     path = run.workdir.root / FILE
+    made_of = f"{run.opened.stamp}, {num_pairs} pairs"
     if path.exists():
-        saved = read_json(path, cure="remove it: it is made again")
-        if saved.get("step") == run.step and saved.keys() == _NAMES:
-            return Measures(**saved)
-    _log.info("measuring %s", run.workdir.root)
-    images = run.images.images
-    outputs = reconstruction.reconstruct(run.model, images)
+        saved = read_json(path, cure=REMOVE)
+        if saved.get("made_of") == made_of and saved.get("measures", {}).keys() == _NAMES:
+            return Measures(**saved["measures"])
+    _log.info("measuring %s with %s", run.name, run.model)
+    measures = _measured(run, num_pairs=num_pairs)
+    write_json(path, {"made_of": made_of, "measures": dataclasses.asdict(measures)})
+    return measures
+
+
+def _measured(run: Run, *, num_pairs: int) -> Measures:
+    images = run.opened.images.images
+    outputs = reconstruction.reconstruct(run.opened.model, images)
     sharp = appearance.sharpness(outputs) / appearance.sharpness(images)
-    content, _ = evaluate.measure(run, EvaluateConfig(num_pairs=num_pairs))
+    content, _ = evaluate.measure(run.opened, EvaluateConfig(num_pairs=num_pairs))
     versus = content["versus"]["surfing"][evaluate.METRIC]
-    made = Measures(
-        step=run.step,
-        loss=journal.read(run.workdir.metrics)[-1]["loss"],
+    third = experiments.EXPERIMENTS[run.name].three_factors
+    return Measures(
+        loss=run.outcome.losses["loss"],
         mse=float(metrics.mse(outputs / pixels.PEAK, images / pixels.PEAK).mean()),
         sharpness=float(sharp.mean()),
         colour_error=float(appearance.colour_error(outputs, images).mean()),
@@ -88,10 +100,8 @@ def measure(run: TrainedRun, *, num_pairs: int) -> Measures:
         scores=means(content),
         ratio=versus["ratio"],
         win_rate=versus["win_rate"],
-        same_value=_same_value(run),
+        same_value=_same_value(run.opened, run.name) if third else None,
     )
-    write_json(path, dataclasses.asdict(made))
-    return made
 
 
 def means(content: dict[str, Any]) -> dict[str, dict[str, float]]:
@@ -102,12 +112,10 @@ def means(content: dict[str, Any]) -> dict[str, dict[str, float]]:
     }
 
 
-def _same_value(run: TrainedRun) -> float | None:
-    """Return how many latent neighbours share a value of the first free factor."""
-    free = run.config.data.free
-    if not free or run.images.factors is None:
-        return None
-    values = run.images.factors[:, run.images.factor_names.index(free[0])]
+def _same_value(run: TrainedRun, factor: str) -> float:
+    """Return how many latent neighbours share a factor's value."""
+    assert run.images.factors is not None, "a slice by factors has factors"
+    values = run.images.factors[:, run.images.factor_names.index(factor)]
     near = knn.nearest(trained.encode_all(run).codes, k=NEIGHBOURS)
     return float(np.mean(values[near.indices] == values[:, None]))
 

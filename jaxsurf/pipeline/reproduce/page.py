@@ -4,13 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from jaxsurf.pipeline import experiments, scores
-from jaxsurf.pipeline.reproduce.claims import Claim, Evidence, Verdict
-from jaxsurf.pipeline.reproduce.cures import Cured
-from jaxsurf.pipeline.reproduce.material import ANIMATED, METHODS, Animated
-from jaxsurf.pipeline.reproduce.runs import Run
+from jaxsurf.pipeline.evaluate import METRIC
+from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
+from jaxsurf.pipeline.reproduce.cures import Ways
+from jaxsurf.pipeline.reproduce.measures import Measures
+from jaxsurf.pipeline.reproduce.pictures import ANIMATED, METHODS, Animated
+from jaxsurf.pipeline.reproduce.rules import Verdict
+from jaxsurf.pipeline.reproduce.runs import Key, Run
 from jaxsurf.pipeline.reproduce.scale import Scale
 
-# Final training losses on [-1, 1], of the score table; None where it has no such run.
+# Final training losses on [-1, 1], of the runs that the score table has.
 PUBLISHED_LOSS: Mapping[str, float] = {
     "mse_2d": 0.0022,
     "perceptual_2d": 0.391211,
@@ -31,40 +34,40 @@ PUBLISHED_ANIMATION: Mapping[tuple[str, str], tuple[int, float | None]] = {
 HOLDS = {True: "holds", False: "does not hold", None: "not measured"}
 
 
-def write_page(
+def markdown(
     scale: Scale,
-    claims: Sequence[Claim],
+    judged: Sequence[Judged],
     evidence: Evidence,
-    animated: Mapping[tuple[str, str], Animated],
-    figures: Sequence[Path],
+    animated: Mapping[Key, Animated],
+    pictures: Sequence[Path],
 ) -> str:
-    """Return the page, in Markdown.
+    """Return the page.
 
     Args:
         scale: of the reproduction.
-        claims: judged.
+        judged: its claims.
         evidence: what they were judged by.
         animated: example pairs, by experiment and model.
-        figures: relative paths of the pictures to show.
+        pictures: their paths, relative to the page.
     """
     parts = [
         "# Reproduction",
         _introduction(scale),
         "## Claims",
-        _claims(scale, claims, evidence),
+        _claims(scale, judged, evidence),
         "## Every run",
         _runs(evidence),
         "## Animations",
         _animations(animated),
         "## The open question: surfing with the combined loss",
-        *(_cures(model, ways) for model, ways in evidence.cures.items()),
+        *(_ways(model, ways) for model, ways in evidence.ways.items()),
         "## Grid search",
         *(
             f"### {model}\n\n{scores.best(results)}\n\nAll members: `grid-{model}/all_scores.csv`"
             for model, results in evidence.grids.items()
         ),
         "## Pictures",
-        *(f"![{path.stem}]({path.as_posix()})" for path in figures),
+        *(f"![{path.stem}]({path.as_posix()})" for path in pictures),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -73,7 +76,7 @@ def _introduction(scale: Scale) -> str:
     source = "MPI3D-toy" if scale.mpi3d else "the built-in robot arm, drawn after MPI3D-toy"
     size = {
         "full": "at the report's size",
-        "small": "on 400 of the report's 1,600 poses, at 32 x 32 pixels, for fewer epochs",
+        "small": "on fewer and smaller images, for fewer epochs, as each row says",
     }[scale.name]
     return (
         'The experiments of Yadlin & Botchan, "Data Interpolation in Latent Space", run again on '
@@ -83,26 +86,39 @@ def _introduction(scale: Scale) -> str:
         "computed without the overflow of the published numbers; `wrapped` has it. Losses (a, b) "
         "weigh MSE on [-1, 1] and features of VGG16's Oxford weights at relu3_3, divided by 58; "
         "the report's code fed torchvision's weights without preparation and multiplied by b "
-        "twice, so perceptual losses compare in kind, not in size."
+        "twice, so perceptual losses compare in kind, not in size. Published losses of MSE alone "
+        "are of the small object; here, as in the report's text, it is the large one."
     )
 
 
-def _claims(scale: Scale, claims: Sequence[Claim], evidence: Evidence) -> str:
+def _claims(scale: Scale, judged: Sequence[Judged], evidence: Evidence) -> str:
     models = " | ".join(experiments.MODELS)
     lines = [
         f"| | the report says | {models} | holds? | why | reduced to |",
         "|---|---|---|---|---|---|---|",
     ]
-    for number, claim in enumerate(claims, 1):
-        verdicts = claim.verdicts
-        cells = [verdicts[model].text or "not measured" for model in experiments.MODELS]
-        run = evidence.runs[claim.runs[-1], "reference"]
-        reduced = scale.reduction(run.config, Scale(name="full").config(run.name, "reference"))
+    for number, each in enumerate(judged, 1):
+        cells = [each.verdicts[model].text or "no run" for model in experiments.MODELS]
+        reduced = "; ".join(_reductions(scale, each, evidence))
         lines.append(
-            f"| {number} | {claim.says} | {' | '.join(cells)} | {_verdict(verdicts)} "
-            f"| {claim.why}. | {reduced} |"
+            f"| {number} | {each.claim.says} | {' | '.join(cells)} | {_verdict(each.verdicts)} "
+            f"| {each.why} | {reduced} |"
         )
     return "\n".join(lines)
+
+
+def _reductions(scale: Scale, judged: Judged, evidence: Evidence) -> list[str]:
+    """Return in what the runs behind a claim are less than at full scale; equal ones once."""
+    full = Scale(name="full", mpi3d=scale.mpi3d)
+    told: dict[str, list[str]] = {}
+    for model in experiments.MODELS:
+        for name in judged.claim.names:
+            here, there = evidence.runs[name, model].config, full.config(name, model)
+            told.setdefault(scale.reduction(here, there), []).append(f"{name} {model}")
+        if not judged.claim.names:
+            here, there = (each.grid(model).members()[0].config for each in (scale, full))
+            told.setdefault(scale.reduction(here, there), []).append(f"grid {model}")
+    return [f"{', '.join(names)}: {reduced}" for reduced, names in told.items() if reduced]
 
 
 def _verdict(verdicts: Mapping[str, Verdict]) -> str:
@@ -117,25 +133,23 @@ def _runs(evidence: Evidence) -> str:
         "| experiment | model | epochs | training s | loss | published | PSNR dB | sharpness "
         "| colour error | k | linear | surfing | ratio | win rate |",
         "|" + "---|" * 14,
-        *(_run(run) for run in evidence.runs.values()),
+        *(_run(run, evidence.measures.get(key)) for key, run in evidence.runs.items()),
     ]
     return "\n".join(lines)
 
 
-def _run(run: Run) -> str:
+def _run(run: Run, found: Measures | None) -> str:
     """Return a run's line; one that failed has no figures but says so."""
-    about = experiments.EXPERIMENTS[run.name].about
     published = PUBLISHED_LOSS.get(run.name) if run.model == "reference" else None
     seconds = run.outcome.training_s
     cells = [
-        *(about, run.model, str(run.config.training.num_epochs)),
+        *(run.about, run.model, str(run.config.training.num_epochs)),
         "" if seconds is None else f"{seconds:.0f}",
     ]
-    found = run.measures
     if found is None:
         cells += [run.outcome.state, _number(published), *[""] * 8]
     else:
-        linear, surfing = (found.scores[name]["interpolation_mse"] for name in METHODS)
+        linear, surfing = (found.scores[name][METRIC] for name in METHODS)
         cells += [
             *(f"{found.loss:.4g}", _number(published), f"{found.psnr_db:.1f}"),
             *(f"{found.sharpness:.2f}", f"{found.colour_error:.2f}", str(found.k)),
@@ -144,7 +158,7 @@ def _run(run: Run) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _animations(animated: Mapping[tuple[str, str], Animated]) -> str:
+def _animations(animated: Mapping[Key, Animated]) -> str:
     lines = [
         "| animation | model | images | frames | published | interpolation_mse | wrapped "
         "| published |",
@@ -158,22 +172,22 @@ def _animations(animated: Mapping[tuple[str, str], Animated]) -> str:
             lines.append(
                 f"| [{file}](animations/{model}/{file}) | {model} | {shown.pair[0]} to "
                 f"{shown.pair[1]} | {facts['num_frames']} | {frames} "
-                f"| {facts['interpolation_mse']:.2f} | {facts['interpolation_mse_wrapped']:.2f} "
+                f"| {facts[METRIC]:.2f} | {facts[f'{METRIC}_wrapped']:.2f} "
                 f"| {_number(wrapped)} |"
             )
     return "\n".join(lines)
 
 
-def _cures(model: str, ways: Sequence[Cured]) -> str:
+def _ways(model: str, ways: Ways) -> str:
     lines = [
-        f"### {model}, 0.7 MSE + 0.3 perceptual\n",
+        f"### {model}, {experiments.EXPERIMENTS[COMBINED].about}\n",
         "| way | frames | length / straight | interpolation_mse | worst frame "
         "| largest / mean step | unevenness |",
         "|" + "---|" * 7,
     ]
-    for way in ways:
+    for name, way in ways.items():
         lines.append(
-            f"| {way.way} | {way.num_frames:.0f} | {way.detour:.2f} | {way.interpolation_mse:.2f} "
+            f"| {name} | {way.num_frames:.0f} | {way.detour:.2f} | {way.interpolation_mse:.2f} "
             f"| {way.worst:.1f} | {way.jump:.2f} | {way.unevenness:.2f} |"
         )
     return "\n".join(lines)

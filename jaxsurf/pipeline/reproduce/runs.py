@@ -1,59 +1,56 @@
 """The trained runs of a reproduction: each in a folder of its own, trained once."""
 
+import dataclasses
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import configuration, experiments, outcome, resumption, train, trained
+from jaxsurf.pipeline import configuration, experiments, outcome, resumption, trained
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.outcome import Outcome
-from jaxsurf.pipeline.reproduce import measures
-from jaxsurf.pipeline.reproduce.measures import Measures
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.training.losses import Diverged
-from jaxsurf.workdir import WorkDir
+from jaxsurf.workdir import WorkDir, read_json, write_json
+
+FILE = "reproduction.json"
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """One experiment with one model.
+    """One experiment with one model, trained.
 
     Attributes:
         name: of the experiment.
         model: whose recipe.
         config: of the run.
-        folder: its working directory.
-        scale: of the reproduction.
+        workdir: where it lies.
         outcome: how its training ended.
     """
 
     name: str
     model: str
     config: RunConfig
-    folder: Path
-    scale: Scale
+    workdir: WorkDir
     outcome: Outcome
+
+    @property
+    def about(self) -> str:
+        """What the experiment is, in a few words."""
+        return experiments.EXPERIMENTS[self.name].about
 
     @cached_property
     def opened(self) -> TrainedRun:
-        """The run with its weights."""
-        return trained.open_run(self.folder)
-
-    @cached_property
-    def measures(self) -> Measures | None:
-        """What was measured; None where training collapsed or diverged."""
-        if not self.outcome.good:
-            return None
-        return measures.measure(self.opened, num_pairs=self.scale.num_pairs)
+        """The run with its weights; opened once, since several stages need it."""
+        return trained.open_run(self.workdir.root)
 
 
-Runs = dict[tuple[str, str], Run]
+Key = tuple[str, str]
+Runs = dict[Key, Run]
 
 
 def train_all(scale: Scale, root: Path, *, shown: bool) -> Runs:
@@ -66,40 +63,51 @@ def train_all(scale: Scale, root: Path, *, shown: bool) -> Runs:
 
     Returns:
         The runs by experiment and model; one that collapsed or diverged is among them.
+
+    Raises:
+        UserError: the folder holds another reproduction, or other images than now.
     """
-    asked = list(_asked(scale))
+    check_scale(scale, root)
+    asked = {
+        (name, model): scale.config(name, model)
+        for name in experiments.EXPERIMENTS
+        if not name.startswith("noise_")
+        for model in experiments.MODELS
+    }
     opened: dict[str, ImageSet] = {}
     runs: Runs = {}
-    for number, (name, model, config) in enumerate(asked):
-        folder = root / "runs" / f"{model}-{name}"
-        _log.info("%d of %d: %s with %s", number + 1, len(asked), name, model)
+    for number, ((name, model), config) in enumerate(asked.items()):
+        workdir = WorkDir(root / "runs" / f"{model}-{name}")
         data = str(config.data)
-        if outcome.read(WorkDir(folder)) is None and data not in opened:
+        if data not in opened:
             opened[data] = configuration.open_data(config.data)
-        ended = _end(config, folder, opened.get(data), shown=shown)
+        resumption.check_settings(workdir, config, extend=None)
+        resumption.check_images(workdir, config, opened[data])
+        ended = outcome.read(workdir)
+        if ended is None:
+            _log.info("%d of %d: %s with %s", number + 1, len(asked), name, model)
+            ended = outcome.train_and_judge(opened[data], config, workdir, shown=shown)
         runs[name, model] = Run(
-            name=name, model=model, config=config, folder=folder, scale=scale, outcome=ended
+            name=name, model=model, config=config, workdir=workdir, outcome=ended
         )
     return runs
 
 
-def _asked(scale: Scale) -> Iterator[tuple[str, str, RunConfig]]:
-    for name in experiments.EXPERIMENTS:
-        if not name.startswith("noise_"):
-            for model in experiments.MODELS:
-                yield name, model, scale.config(name, model)
+def check_scale(scale: Scale, root: Path) -> None:
+    """Refuse a folder in which a reproduction of another scale or source was begun; else note it.
 
-
-def _end(config: RunConfig, folder: Path, images: ImageSet | None, *, shown: bool) -> Outcome:
-    """Return how a run ended; train it, or go on training it, if it has not."""
-    workdir = WorkDir(folder)
-    resumption.check_settings(workdir, config, extend=False)
-    ended = outcome.read(workdir)
-    if ended is not None or images is None:
-        assert ended is not None, "images are opened for every run that has not ended"
-        return ended
-    try:
-        run = train.train_on(images, config, folder, shown=shown)
-    except Diverged as error:
-        return outcome.write(workdir, Outcome(state="diverged", message=str(error)))
-    return outcome.judge(workdir, config, images, run.model)
+    Raises:
+        UserError: there is one.
+    """
+    path, asked = WorkDir(root).check_writable().root / FILE, dataclasses.asdict(scale)
+    # The file may have been moved: its images are compared apart.
+    asked["mpi3d"] = bool(scale.mpi3d)
+    begun = read_json(path, cure="remove it if nothing else is there") if path.exists() else asked
+    for name, flag in (("name", "--scale"), ("mpi3d", "--mpi3d")):
+        if begun.get(name) != asked[name]:
+            raise UserError(
+                f"{root} holds a reproduction begun with {flag}={begun.get(name)}, not "
+                f"{asked[name]}",
+                cure="use that again, or a new --workdir",
+            )
+    write_json(path, asked)

@@ -1,17 +1,19 @@
 """How large a reproduction is: as the report's, or smaller so that a laptop ends it.
 
-`small` thins both axes to every second value (400 images), shrinks images to 32 x 32, and trains
+`small` keeps every second value of both axes (400 images), shrinks images to 32 x 32, and trains
 for fewer epochs. The learning rate falls at the same shares of the run as in the report.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import configuration, experiments
+from jaxsurf.pipeline import configuration, experiments, grid
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.grid import Axis, Grid
+from jaxsurf.pipeline.experiments import Experiment
+from jaxsurf.pipeline.grid import Grid
 
 Name = Literal["small", "full"]
 
@@ -19,11 +21,28 @@ SMALL_DATA: Mapping[str, object] = {"data.side": 32, "data.stride": 2}
 SMALL_EPOCHS, SMALL_BATCH = 40, 16
 # A batch of 8 for 20 epochs makes as many steps, with half the images through VGG16.
 SMALL_PERCEPTUAL_EPOCHS, SMALL_PERCEPTUAL_BATCH = 20, 8
-SMALL_GRID_EPOCHS = 15
-# The grid of `small`: its noises alone.
-SMALL_GRID_AXES = ("corruption.strength", "corruption.kind")
+# Ours is set beside MSE alone, so it is trained on as many images.
+AS_LONG_AS_MSE = ("combined_99_1",)
+# Three times as many images an epoch.
+SMALL_THIRD_FACTOR_EPOCHS = 16
+# The rate of the report's long runs would not get far in a three-hundredth of their epochs.
+SMALL_LONG_RATE = 3e-3
+# Six runs a model, in half the steps of the others.
+SMALL_GRID_EPOCHS, SMALL_GRID_BATCH = 10, 8
+# The grid of `small`, and of our model: noises alone.
+NOISE_AXES = ("corruption.strength", "corruption.kind")
 # Our model's epochs at full scale where a perceptual term slows learning down; else its default.
 FULL_PERCEPTUAL_EPOCHS = 600
+# As many as an evaluation has by default, and half of them.
+NUM_PAIRS: Mapping[Name, int] = {"small": 50, "full": 100}
+# Settings by which a run can be less than the report's, and how that is told.
+TOLD = {
+    "data.stride": "every {0}. value of the axes",
+    "data.side": "{0} x {0} pixels",
+    "training.num_epochs": "{0} of {1} epochs",
+    "training.batch_size": "batches of {0} for {1}",
+    "optimizer.learning_rate": "learning rate {0:g} for {1:g}",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,83 +52,77 @@ class Scale:
     Attributes:
         name: `small` or `full`.
         mpi3d: MPI3D-toy's file; empty means the arm.
-        num_pairs: random pairs that interpolations are scored on.
     """
 
     name: Name = "small"
     mpi3d: str = ""
 
     def __post_init__(self) -> None:
-        if self.name not in ("small", "full"):
+        if self.name not in get_args(Name):
             raise UserError(f"--scale is {self.name!r}", cure="choose 'small' or 'full'")
 
     @property
     def num_pairs(self) -> int:
         """Random pairs that interpolations are scored on."""
-        return 50 if self.name == "small" else 100
+        return NUM_PAIRS[self.name]
 
     def config(self, name: str, model: str) -> RunConfig:
         """Return the configuration of an experiment."""
-        return configuration.from_dict(nested(self._settings(name, model)))
+        made = configuration.from_dotted(experiments.settings(name, model) | self._shared())
+        experiment = experiments.EXPERIMENTS[name]
+        if self.name == "small":
+            return _shortened(made, name, experiment)
+        if model == "smooth" and experiment.perceptual:
+            return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS)
+        return made
 
     def grid(self, model: str) -> Grid:
         """Return the grid search of a model."""
-        base = dict(experiments.GRID_BASE) if model == "reference" else {"objective.mse": 4.0}
+        base: experiments.Settings = {"objective.mse": experiments.SYMMETRIC}
+        if model == "reference":
+            base |= experiments.GRID_BASE
         axes = experiments.GRID_AXES
         if self.name == "small":
-            base |= {"training.num_epochs": SMALL_GRID_EPOCHS, "training.batch_size": SMALL_BATCH}
-            base |= _falling(model, experiments.GRID_BASE, SMALL_GRID_EPOCHS)
-            axes = {axis: axes[axis] for axis in SMALL_GRID_AXES}
-        elif model == "smooth":
-            axes = {axis: axes[axis] for axis in SMALL_GRID_AXES}
-        base |= {"graph.weight": "latent"}
-        made = tuple(
-            Axis(
-                tuple(names.split(",")), tuple(v if isinstance(v, tuple) else (v,) for v in values)
-            )
-            for names, values in axes.items()
-        )
-        return Grid(nested(base | self._data()), made)
+            made = configuration.from_dotted(base)
+            base |= {
+                "optimizer.step_epochs": configuration.lasting(
+                    made, SMALL_GRID_EPOCHS
+                ).optimizer.step_epochs,
+                "training.num_epochs": SMALL_GRID_EPOCHS,
+                "training.batch_size": SMALL_GRID_BATCH,
+            }
+        if self.name == "small" or model != "reference":
+            axes = {name: axes[name] for name in NOISE_AXES}
+        return grid.make_grid(base | self._shared(), axes)
 
-    def reduction(self, config: RunConfig, reference: RunConfig) -> str:
-        """Return in what a run is less than the report's, in a few words; empty for `full`."""
-        if self.name == "full":
-            return ""
-        return (
-            f"400 of 1,600 poses, 32 x 32 pixels, {config.training.num_epochs} of "
-            f"{reference.training.num_epochs} epochs"
+    def reduction(self, config: RunConfig, full: RunConfig) -> str:
+        """Return in what a run is less than at full scale, in a few words; empty if in nothing."""
+        here, there = (configuration.decisive(each) for each in (config, full))
+        return ", ".join(
+            told.format(here[name], there[name])
+            for name, told in TOLD.items()
+            if here[name] != there[name]
         )
 
-    def _settings(self, name: str, model: str) -> experiments.Settings:
-        made = experiments.settings(name, model)
-        perceptual = bool(made.get("objective.perceptual"))
-        if self.name == "small":
-            epochs = SMALL_PERCEPTUAL_EPOCHS if perceptual else SMALL_EPOCHS
-            batch = SMALL_PERCEPTUAL_BATCH if perceptual else SMALL_BATCH
-            made |= {"training.num_epochs": epochs, "training.batch_size": batch}
-            made |= _falling(model, experiments.settings(name, model), epochs)
-        elif model == "smooth" and perceptual:
-            made |= {"training.num_epochs": FULL_PERCEPTUAL_EPOCHS}
-        # The report's own graph, whichever the model; others are compared apart.
-        return made | self._data() | {"graph.weight": "latent"}
-
-    def _data(self) -> experiments.Settings:
-        made = dict(SMALL_DATA) if self.name == "small" else {}
+    def _shared(self) -> experiments.Settings:
+        """Return the images, and the report's own graph: others are compared apart."""
+        made: experiments.Settings = {"graph.weight": "latent"}
+        made |= SMALL_DATA if self.name == "small" else {}
         return made | ({"data.source": "mpi3d_toy", "data.path": self.mpi3d} if self.mpi3d else {})
 
 
-def _falling(model: str, made: Mapping[str, object], epochs: int) -> experiments.Settings:
-    """Return after how many epochs the learning rate falls, if a run lasts so many."""
-    if model != "reference":
-        return {}
-    falls = int(str(made["training.num_epochs"])) // int(str(made["optimizer.step_epochs"]))
-    return {"optimizer.step_epochs": max(1, epochs // falls)}
-
-
-def nested(dotted: Mapping[str, object]) -> dict[str, dict[str, object]]:
-    """Return settings by dotted name as sections."""
-    sections: dict[str, dict[str, object]] = {}
-    for name, value in dotted.items():
-        section, _, setting = name.partition(".")
-        sections.setdefault(section, {})[setting] = value
-    return sections
+def _shortened(config: RunConfig, name: str, experiment: Experiment) -> RunConfig:
+    """Return an experiment's run as `small` has it."""
+    epochs, batch = SMALL_EPOCHS, SMALL_BATCH
+    if experiment.three_factors:
+        epochs = SMALL_THIRD_FACTOR_EPOCHS
+    elif experiment.perceptual and name not in AS_LONG_AS_MSE:
+        epochs, batch = SMALL_PERCEPTUAL_EPOCHS, SMALL_PERCEPTUAL_BATCH
+    shorter = configuration.lasting(config, epochs)
+    shorter = dataclasses.replace(
+        shorter, training=dataclasses.replace(shorter.training, batch_size=batch)
+    )
+    if config.model.name != "reference" or experiment.recipe is not experiments.LONG:
+        return shorter
+    faster = dataclasses.replace(shorter.optimizer, learning_rate=SMALL_LONG_RATE)
+    return dataclasses.replace(shorter, optimizer=faster)

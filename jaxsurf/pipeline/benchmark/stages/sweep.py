@@ -13,10 +13,10 @@ from typing import Any
 
 import jax
 
-from jaxsurf.pipeline import assembly, configuration, experiments, options
+from jaxsurf.pipeline import assembly, configuration, experiments, grid
 from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
-from jaxsurf.pipeline.grid import Axis, Grid, GridMember
+from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.training import features, feed, loop, sharding, step, sweep
 from jaxsurf.training.feed import Feed
 from jaxsurf.training.plan import Plan
@@ -43,18 +43,6 @@ SMALL: Mapping[str, object] = {
 MEASURED_EPOCHS = 10
 
 
-def make_grid(base: Mapping[str, object], axes: Mapping[str, Sequence[object]]) -> Grid:
-    """Return the grid of settings by dotted name.
-
-    Args:
-        base: what all members share.
-        axes: values by name; names that change together have commas between, and tuples of values.
-    """
-    nested = options.make_grid(base, axes).to_dict()
-    steps = nested.pop("grid")
-    return Grid(nested, tuple(Axis(names, values) for names, values in steps))
-
-
 def make_contest(base: Mapping[str, object], axes: Mapping[str, Sequence[object]]) -> Contest:
     """Return the contest of a grid that is one group: together and in turn, an epoch each.
 
@@ -62,7 +50,7 @@ def make_contest(base: Mapping[str, object], axes: Mapping[str, Sequence[object]
         base: as in `make_grid`.
         axes: as in `make_grid`.
     """
-    (group,) = make_grid(base, axes).groups()
+    (group,) = grid.make_grid(base, axes).groups()
     parts = _assemble(group)
     return Contest(ours=_together(parts), make_peer=lambda: _in_turn(parts))
 
@@ -79,7 +67,7 @@ def make_group(number: int) -> Contest:
 
 def make_report_grid() -> Grid:
     """Return the report's grid."""
-    return make_grid(experiments.GRID_BASE, experiments.GRID_AXES)
+    return grid.make_grid(experiments.GRID_BASE, experiments.GRID_AXES)
 
 
 def _assemble(group: Sequence[GridMember]) -> list[Parts]:

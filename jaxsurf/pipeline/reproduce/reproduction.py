@@ -1,4 +1,4 @@
-"""The whole reproduction: train, search, animate, draw, judge, and write one page."""
+"""The whole reproduction: train, search, measure, animate, draw, judge, and write one page."""
 
 import logging
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from pathlib import Path
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import experiments, sweep
-from jaxsurf.pipeline.reproduce import claims, cures, material, page, runs
-from jaxsurf.pipeline.reproduce.claims import Evidence
-from jaxsurf.pipeline.reproduce.material import Animated
-from jaxsurf.pipeline.reproduce.runs import Runs
+from jaxsurf.pipeline.reproduce import claims, cures, measures, page, pictures, runs
+from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
+from jaxsurf.pipeline.reproduce.pictures import Animated
+from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.workdir import write_text
 
@@ -23,12 +23,12 @@ class Reproduction:
     """Where the page is, and how many claims hold."""
 
     path: Path
-    judged: list[claims.Claim]
+    judged: list[Judged]
 
     def __str__(self) -> str:
         told = [f"{self.path}:"]
         for model in experiments.MODELS:
-            verdicts = [claim.verdicts[model].holds for claim in self.judged]
+            verdicts = [each.verdicts[model].holds for each in self.judged]
             told.append(
                 f"  {model:10} {verdicts.count(True)} claims hold, {verdicts.count(False)} do not, "
                 f"{verdicts.count(None)} not measured"
@@ -53,45 +53,45 @@ def reproduce(scale: Scale, root: Path, *, shown: bool = True) -> Reproduction:
         UserError: bad data, an unwritable folder, or one that holds another reproduction.
         Interrupted: a signal asked to stop; what was trained is saved.
     """
-    _check_path(scale)
-    trained = runs.train_all(scale, root, shown=shown)
-    grids = {
-        model: sweep.sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
-        for model in experiments.MODELS
-    }
-    animated = _animate(trained, root)
-    compared = {
-        model: cures.compare(trained["combined_70_30", model])
-        for model in experiments.MODELS
-        if trained["combined_70_30", model].outcome.good
-    }
-    evidence = Evidence(runs=trained, cures=compared, grids=grids)
-    judged = claims.judge_all(evidence)
-    text = page.write_page(scale, judged, evidence, animated, _pictures(root))
-    write_text(root / PAGE, text)
-    return Reproduction(root / PAGE, judged)
-
-
-def _check_path(scale: Scale) -> None:
     if scale.mpi3d and not Path(scale.mpi3d).exists():
         raise UserError(
             f"there is no {scale.mpi3d}", cure="name MPI3D-toy's .npz file with --mpi3d"
         )
+    done = runs.train_all(scale, root, shown=shown)
+    grids = {
+        model: sweep.sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
+        for model in experiments.MODELS
+    }
+    evidence = Evidence(
+        runs=done,
+        measures=measures.measure_all(done, num_pairs=scale.num_pairs),
+        ways={
+            model: cures.compare(done[COMBINED, model], num_pairs=scale.num_pairs)
+            for model in experiments.MODELS
+            if done[COMBINED, model].outcome.good
+        },
+        grids=grids,
+    )
+    animated = _draw(done, root)
+    judged = claims.judge_all(evidence)
+    text = page.markdown(scale, judged, evidence, animated, _pictures(root))
+    write_text(root / PAGE, text)
+    return Reproduction(root / PAGE, judged)
 
 
-def _animate(trained: Runs, root: Path) -> dict[tuple[str, str], Animated]:
-    """Make the six animations and all figures, with both models."""
+def _draw(done: Runs, root: Path) -> dict[Key, Animated]:
+    """Make the six animations and all pictures, with both models."""
     made = {}
     for model in experiments.MODELS:
-        for name in material.ANIMATED:
-            run = trained[name, model]
+        for name in pictures.ANIMATED:
+            run = done[name, model]
             if run.outcome.good:
                 _log.info("animating %s with %s", name, model)
-                made[name, model] = material.animate(run, root)
-        material.show_reconstructions(trained, model, root)
-        for factor in material.THIRD_FACTORS:
-            if trained[factor, model].outcome.good:
-                material.show_clusters(trained[factor, model], root)
+                made[name, model] = pictures.animate(run, root)
+        pictures.show_reconstructions(done, model, root)
+        for factor in pictures.THIRD_FACTORS:
+            if done[factor, model].outcome.good:
+                pictures.show_clusters(done[factor, model], root)
     return made
 
 

@@ -1,4 +1,4 @@
-"""The report's animations under its own names, and its figures."""
+"""The report's animations under its own names, and its pictures."""
 
 import logging
 import shutil
@@ -12,7 +12,7 @@ from scipy.spatial.distance import pdist, squareform
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import experiments, surf, trained
+from jaxsurf.pipeline import surf, trained
 from jaxsurf.pipeline.reproduce.runs import Run, Runs
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.viewing import clusters, figures
@@ -54,10 +54,12 @@ def animate(run: Run, root: Path) -> Animated:
         The pair and its scores.
     """
     opened = run.opened
-    codes = trained.encode_all(opened).codes
+    latents = trained.encode_all(opened)
+    codes = latents.codes
+    # The report's choice: its example in 2-D, the two latents farthest apart in 3-D.
     pair = _farthest(codes) if run.config.model.latent_dim > 2 else example_pair(opened.images)
     folder = opened.workdir.surf(str(pair[0]), str(pair[1]))
-    if not (folder / "path.json").exists():
+    if not _current(folder / "path.json", run):
         surf.surf(opened, SurfConfig(source=str(pair[0]), target=str(pair[1]), methods=METHODS))
     for method in METHODS:
         name = ANIMATED[run.name].format(method)
@@ -65,13 +67,23 @@ def animate(run: Run, root: Path) -> Animated:
     place = root / "figures" / run.model
     _copy(folder / "latent.png", place / f"{run.name}_path.png")
     _copy(folder / "strip.png", place / f"{run.name}_strip.png")
-    built = trained.connect(opened, trained.encode_all(opened), opened.config.graph)
-    title = f"{experiments.EXPERIMENTS[run.name].about}, {run.model}"
+    built = trained.connect(opened, latents, opened.config.graph)
+    title = f"{run.about}, {run.model}"
     plain = LatentPlot(codes=codes, title=f"Latent codes: {title}")
     figures.latent_figure(_made(place / f"{run.name}_latents.png"), plain)
     joined = LatentPlot(codes=codes, title=f"{built.description}: {title}", edges=built.edges()[0])
     figures.latent_figure(_made(place / f"{run.name}_graph.png"), joined)
     return Animated(pair, read_json(folder / "path.json"))
+
+
+def _current(path: Path, run: Run) -> bool:
+    """Return whether an animation is there that was made with the run as it is."""
+    if not path.exists():
+        return False
+    saved = read_json(path, cure="remove its folder: it is made again")
+    return saved.get("checkpoint") == run.opened.step and set(saved.get("methods", ())) == set(
+        METHODS
+    )
 
 
 def example_pair(images: ImageSet) -> tuple[int, int]:
@@ -97,10 +109,7 @@ def show_reconstructions(runs: Runs, model: str, root: Path) -> None:
     images = shown[0].opened.images.images
     chosen = images[np.linspace(0, len(images) - 1, NUM_SHOWN).round().astype(int)]
     rows = {"original": chosen} | {
-        experiments.EXPERIMENTS[run.name].about: reconstruction.reconstruct(
-            run.opened.model, chosen
-        )
-        for run in shown
+        run.about: reconstruction.reconstruct(run.opened.model, chosen) for run in shown
     }
     path = _made(root / "figures" / model / "reconstructions.png")
     media.write_png(path, media.strip(rows, num_shown=NUM_SHOWN, scale=3))
