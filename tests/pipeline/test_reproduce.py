@@ -193,9 +193,8 @@ def test_page_has_a_row_for_every_claim_and_says_what_failed():
     assert "40% smaller" in gained
     assert "**holds**" in gained
     assert "The poses do not fit a plane" in gained
-    assert (
-        "mse_2d reference: every 2. value of the axes, 32 x 32 pixels, 40 of 600 epochs" in gained
-    )
+    smaller = "1 in 2 values of each axis, 32 x 32 pixels"
+    assert f"mse_2d reference: {smaller}, 40 of 600 epochs, batches of 16 for 8" in gained
     noises = next(line for line in rows if "six noises" in line)
     assert f"grid reference: {smaller}, 10 of 300 epochs" in noises
 

@@ -37,7 +37,7 @@ FULL_PERCEPTUAL_EPOCHS = 600
 NUM_PAIRS: Mapping[Name, int] = {"small": 50, "full": 100}
 # Settings by which a run can be less than the report's, and how that is told.
 TOLD = {
-    "data.stride": "every {0}. value of the axes",
+    "data.stride": "1 in {0} values of each axis",
     "data.side": "{0} x {0} pixels",
     "training.num_epochs": "{0} of {1} epochs",
     "training.batch_size": "batches of {0} for {1}",
