@@ -64,6 +64,7 @@ ROOMS = {
         "configuration",
         "experiments",
         "assembly",
+        "program",
         "trained",
         "resumption",
         "collapse",

@@ -4,6 +4,7 @@ A member's own numbers (rates, noise, weights of terms, keys) are arguments of t
 members which differ in nothing else share one program.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -49,6 +50,10 @@ class Parts:
     def learning_rate(self, at: int) -> float:
         """Return the learning rate of a step."""
         return self.config.optimizer.learning_rate * float(np.asarray(self.schedule(at)))
+
+    def on_host(self) -> "Parts":
+        """Return the same parts, whose state leaves the device to the states that are trained."""
+        return dataclasses.replace(self, state=jax.device_get(self.state))
 
     def make_optimizer(self, rates: Rates) -> Optimizer:
         """Return the optimizer with some rates."""

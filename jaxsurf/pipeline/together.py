@@ -5,26 +5,25 @@ folder. A member that diverges is marked and carried along: the others do not no
 """
 
 import contextlib
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
-from jax.sharding import Mesh
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import assembly, outcome, train
+from jaxsurf.pipeline import assembly, outcome, program, train
 from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.outcome import Outcome
-from jaxsurf.training import features, feed, hooks, loop, sharding, sweep
+from jaxsurf.pipeline.program import Program
+from jaxsurf.training import hooks, loop, sweep
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.losses import Diverged
-from jaxsurf.training.step import Losses, TrainState
+from jaxsurf.training.step import TrainState
 from jaxsurf.training.sweep import GroupLog
 from jaxsurf.workdir import WorkDir
 
@@ -35,11 +34,6 @@ class _Group:
 
     parts: Sequence[Parts]
     workdirs: Sequence[WorkDir]
-
-    @property
-    def first(self) -> Parts:
-        """Where what all share is taken from."""
-        return self.parts[0]
 
 
 def train_together(
@@ -67,7 +61,7 @@ def train_together(
         Interrupted: a signal asked to stop; the group is saved.
     """
     workdirs = [WorkDir(folder).check_writable() for folder in folders]
-    group = _Group([_on_host(assembly.assemble(config, images)) for config in configs], workdirs)
+    group = _Group([assembly.assemble(config, images).on_host() for config in configs], workdirs)
     for workdir, config in zip(workdirs, configs, strict=True):
         train.write_config(workdir, config, images)
     with contextlib.closing(Checkpoints(checkpoints)) as saved:
@@ -76,26 +70,17 @@ def train_together(
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise _too_many(group, f"{len(configs)} members don't fit the devices") from error
+            raise UserError(
+                f"{len(configs)} members trained together, {folders[0].name} the first, don't fit "
+                "the devices",
+                cure="train in turn: --mode=in_turn",
+            ) from error
     return [
         _diverged(group, number, failed[number])
         if number in failed
         else _finish(group, number, states[number])
         for number in range(len(configs))
     ]
-
-
-def _on_host(parts: Parts) -> Parts:
-    """Return parts whose state leaves the device to the states that are trained."""
-    return dataclasses.replace(parts, state=jax.device_get(parts.state))
-
-
-def _too_many(group: _Group, reason: str) -> UserError:
-    """Return the error of a group that there is no room for."""
-    return UserError(
-        f"the group of {group.workdirs[0].root.name} can't be trained together: {reason}",
-        cure="train in turn: --mode=in_turn",
-    )
 
 
 def _fit(
@@ -106,43 +91,43 @@ def _fit(
     Returns:
         The last states, none if every member diverged, and what members have failed of, by number.
     """
-    plan = group.first.plan
-    mesh = sweep.make_mesh(len(group.parts))
-    states = sweep.stack([part.state for part in group.parts], mesh)
+    made = program.together(group.parts)
+    plan, states = made.plan, made.state
     saved: dict[str, Any] = {"pending": [[] for _ in group.parts], "elapsed_s": 0.0}
     if checkpoints.newest_step is not None:
         restored = checkpoints.restore(states)
         states, saved = restored.state, restored.run
     first = int(states.step[0])
+    every_s = group.parts[0].config.training.save_every_s
     with contextlib.ExitStack() as files:
         log = _make_log(group, files, first_step=first, saved=saved)
         if first < plan.num_steps:
             bar = hooks.ProgressBar(plan, log, step=first, shown=shown)
             files.enter_context(contextlib.closing(bar))
             try:
-                states = _advance(group, mesh, states, log, checkpoints, bar)
+                states = _advance(made, states, log, checkpoints, bar, every_s=every_s)
             except Diverged:  # all of them
                 return [], log.failed
     return sweep.unstack(states, len(group.parts)), log.failed
 
 
 def _advance(
-    group: _Group,
-    mesh: Mesh,
+    made: Program,
     states: TrainState,
     log: GroupLog,
     checkpoints: Checkpoints,
     bar: hooks.ProgressBar,
+    *,
+    every_s: float,
 ) -> TrainState:
     """Train to the end, and save; a signal stops it."""
-    plan, config = group.first.plan, group.first.config
-    saver = hooks.Saver(checkpoints, log, every_s=config.training.save_every_s)
-    advance, fed = _program(group, mesh)
+    plan, fed = made.plan, made.make_feed()
+    saver = hooks.Saver(checkpoints, log, every_s=every_s)
     with hooks.StopSignal(saver) as stop:
         states = loop.run(
             states,
             first_step=int(states.step[0]),
-            advance=advance,
+            advance=made.advance,
             feed=fed,
             plan=plan,
             hooks=[log, saver, bar, stop],
@@ -150,34 +135,6 @@ def _advance(
         saver.save(plan.num_steps, states)
         stop(plan.num_steps, states, {})  # for a signal that came while the last step was awaited
     return states
-
-
-def _program(group: _Group, mesh: Mesh) -> tuple[Callable[..., Any], feed.Feed]:
-    """Return what advances all states, bound to their members, and what feeds it."""
-    config, plan = group.first.config, group.first.plan
-    shardings = sharding.Shardings(mesh)
-    extract = jax.device_put(features.make_extractor(config.objective), shardings.replicated)
-    kinds = sorted({part.config.corruption.kind for part in group.parts})
-    terms = sorted({term for part in group.parts for term in part.config.objective.weights})
-    members = sweep.stack([p.make_member(kinds=kinds, terms=terms) for p in group.parts], mesh)
-    keys = sweep.stack([part.streams.order for part in group.parts], mesh)
-    jitted = sweep.make_advance(
-        group.first.make_update(), batch_size=config.training.batch_size, mesh=mesh
-    )
-
-    def advance(states: TrainState, *portion: object, num_steps: int) -> tuple[TrainState, Losses]:
-        return jitted(states, members, extract, *portion, num_steps=num_steps)
-
-    examples = assembly.make_examples(config, group.first.images, extract)
-    if examples.nbytes > feed.device_room_bytes():
-        raise _too_many(group, f"{len(group.first.images)} images don't fit a device")
-    fed = feed.make_feed(
-        examples,
-        order_of=feed.make_orders(keys, plan),
-        plan=plan,
-        shardings=shardings,
-    )
-    return advance, fed
 
 
 def _make_log(

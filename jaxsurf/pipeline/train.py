@@ -1,25 +1,30 @@
 """Images in, a trained model in a working directory out."""
 
 import contextlib
-import dataclasses
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import assembly, collapse, configuration, resumption, trained
+from jaxsurf.pipeline import (
+    assembly,
+    collapse,
+    configuration,
+    program,
+    resumption,
+    trained,
+)
 from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.program import Program
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.training import features, feed, hooks, loop, sharding, step
+from jaxsurf.training import hooks, loop
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.losses import LossLog
@@ -29,16 +34,6 @@ from jaxsurf.workdir import WorkDir, write_json
 NUM_EXAMPLES = 8
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Setup:
-    """A run and what its loop needs."""
-
-    parts: Parts
-    workdir: WorkDir
-    advance: Callable
-    make_feed: Callable[[], feed.Feed]
 
 
 def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True) -> TrainedRun:
@@ -90,15 +85,16 @@ def train_on(
     check_images(images)
     resumption.check_images(workdir, config, images)
     # Nothing is written before all that may be wrong has been looked at.
-    setup = _set_up(config, images, workdir)
+    parts = assembly.assemble(config, images)
+    made = program.alone(parts)
     write_config(workdir, config, images)
     with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
-        state = _fit(setup, checkpoints, shown=shown)
+        state = _fit(parts, made, workdir, checkpoints, shown=shown)
     return TrainedRun(
         workdir=workdir,
         config=config,
         images=images,
-        model=assembly.with_weights(setup.parts.graphdef, state),
+        model=assembly.with_weights(parts.graphdef, state),
         step=int(state.step),
     )
 
@@ -134,33 +130,11 @@ def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
     )
 
 
-def _set_up(config: RunConfig, images: ImageSet, workdir: WorkDir) -> _Setup:
-    """Put together what the loop needs."""
-    parts = assembly.assemble(config, images)
-    batch_size = config.training.batch_size
-    shardings = sharding.make_shardings(batch_size)
-    advance = step.make_advance(parts.make_update(), batch_size=batch_size, shardings=shardings)
-    extract = features.make_extractor(config.objective)
-    member, extract = jax.device_put((parts.make_member(), extract), shardings.replicated)
-    return _Setup(
-        parts=dataclasses.replace(parts, state=jax.device_put(parts.state, shardings.replicated)),
-        workdir=workdir,
-        advance=lambda state, *portion, num_steps: advance(
-            state, member, extract, *portion, num_steps=num_steps
-        ),
-        make_feed=lambda: feed.make_feed(
-            assembly.make_examples(config, images, extract),
-            order_of=feed.make_orders(parts.streams.order, parts.plan),
-            plan=parts.plan,
-            shardings=shardings,
-        ),
-    )
-
-
-def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
+def _fit(
+    parts: Parts, made: Program, workdir: WorkDir, checkpoints: Checkpoints, *, shown: bool
+) -> TrainState:
     """Run the loop from the newest checkpoint, or from the start, to the end."""
-    parts = setup.parts
-    state, saved = parts.state, {"pending": [], "elapsed_s": 0.0}
+    state, saved = made.state, {"pending": [], "elapsed_s": 0.0}
     if checkpoints.newest_step is not None:
         restored = checkpoints.restore(state)
         state, saved = restored.state, restored.run
@@ -168,9 +142,9 @@ def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
     if first == parts.plan.num_steps:
         _log.info("training is finished already")
         return state
-    fed = setup.make_feed()
-    journal = Journal(setup.workdir.metrics, resume_step=first)
-    _forget_caches(setup.workdir)
+    fed = made.make_feed()
+    journal = Journal(workdir.metrics, resume_step=first)
+    _forget_caches(workdir)
     log = make_log(parts, journal, first_step=first, saved=saved)
     every_s = parts.config.training.save_every_s
     saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(parts, journal))
@@ -180,7 +154,7 @@ def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
             state = loop.run(
                 state,
                 first_step=first,
-                advance=setup.advance,
+                advance=made.advance,
                 feed=fed,
                 plan=parts.plan,
                 hooks=[log, saver, bar, stop],
@@ -188,7 +162,7 @@ def _fit(setup: _Setup, checkpoints: Checkpoints, *, shown: bool) -> TrainState:
         saver.save(parts.plan.num_steps, state)
     finally:
         # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
-        _forget_caches(setup.workdir)
+        _forget_caches(workdir)
         bar.close()
         journal.close()
     return state

@@ -505,7 +505,7 @@ def test_a_group_that_does_not_fit_a_device_can_go_on_in_turn(grid_of, tmp_path,
             run(grid, tmp_path, "together")
     with monkeypatch.context() as patch:
         patch.setattr(feed, "device_room_bytes", lambda: 10_000.0)
-        with pytest.raises(UserError, match="14 images don't fit a device; train in turn: --mode="):
+        with pytest.raises(UserError, match="14 images don't fit a device, where members trained together"):
             run(grid, tmp_path, "together")
     run(grid, tmp_path, "in_turn")
     assert {row["together"] for row in rows(tmp_path).values()} == {"1"}

@@ -7,20 +7,17 @@ on all images. Its last row multiplies them to the whole grid, compilation left 
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 
-from jaxsurf.pipeline import assembly, configuration, experiments, grid
+from jaxsurf.pipeline import assembly, configuration, experiments, grid, program
 from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
 from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.training import features, feed, loop, sharding, step, sweep
-from jaxsurf.training.feed import Feed
-from jaxsurf.training.plan import Plan
-from jaxsurf.training.step import TrainState
+from jaxsurf.pipeline.program import Program
+from jaxsurf.training import loop
 
 # Three noise strengths, two kinds, three learning rates.
 AXES: Mapping[str, Sequence[object]] = {
@@ -47,8 +44,8 @@ def make_contest(base: Mapping[str, object], axes: Mapping[str, Sequence[object]
     """Return the contest of a grid that is one group: together and in turn, an epoch each.
 
     Args:
-        base: as in `make_grid`.
-        axes: as in `make_grid`.
+        base: as in `grid.make_grid`.
+        axes: as in `grid.make_grid`.
     """
     (group,) = grid.make_grid(base, axes).groups()
     parts = _assemble(group)
@@ -72,24 +69,17 @@ def make_report_grid() -> Grid:
 
 def _assemble(group: Sequence[GridMember]) -> list[Parts]:
     images = configuration.open_data(group[0].config.data)
-    return [_on_host(assembly.assemble(member.config, images)) for member in group]
-
-
-def _on_host(part: Parts) -> Parts:
-    """Return parts whose state leaves the device to the states that are trained."""
-    return dataclasses.replace(part, state=jax.device_get(part.state))
+    return [assembly.assemble(member.config, images).on_host() for member in group]
 
 
 class _Training:
     """Goes on for an epoch each time it is called."""
 
-    def __init__(
-        self, state: TrainState, *, advance: Callable[..., Any], fed: Feed, plan: Plan
-    ) -> None:
-        self.state = state
-        self.advance = advance
-        self.fed = fed
-        self.plan = dataclasses.replace(plan, num_epochs=0)
+    def __init__(self, made: Program) -> None:
+        self.state = made.state
+        self.advance = made.advance
+        self.fed = made.make_feed()
+        self.plan = dataclasses.replace(made.plan, num_epochs=0)
 
     def __call__(self) -> None:
         first = self.plan.num_steps
@@ -107,63 +97,19 @@ class _Training:
 
 def _together(parts: Sequence[Parts]) -> Work:
     """Return the training of all as one program."""
-    first, mesh = parts[0], sweep.make_mesh(len(parts))
-    shardings = sharding.Shardings(mesh)
-    extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
-    kinds = sorted({part.config.corruption.kind for part in parts})
-    terms = sorted({term for part in parts for term in part.config.objective.weights})
-    members = sweep.stack([part.make_member(kinds=kinds, terms=terms) for part in parts], mesh)
-    jitted = sweep.make_advance(
-        first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
-    )
-    return _Training(
-        sweep.stack([part.state for part in parts], mesh),
-        advance=lambda states, *portion, num_steps: jitted(
-            states, members, extract, *portion, num_steps=num_steps
-        ),
-        fed=feed.make_feed(
-            assembly.make_examples(first.config, first.images, extract),
-            order_of=feed.make_orders(
-                sweep.stack([part.streams.order for part in parts], mesh), first.plan
-            ),
-            plan=first.plan,
-            shardings=shardings,
-        ),
-        plan=first.plan,
-    )
+    return _Training(program.together(parts))
 
 
 def _in_turn(parts: Sequence[Parts]) -> Work:
-    """Return the trainings of each alone."""
-    first = parts[0]
-    batch_size = first.config.training.batch_size
-    shardings = sharding.make_shardings(batch_size)
-    jitted = step.make_advance(first.make_update(), batch_size=batch_size, shardings=shardings)
-    trainings = [_alone(part, jitted, shardings) for part in parts]
+    """Return the trainings of each alone, which share what is compiled."""
+    advance = program.make_advance(parts[0])
+    trainings = [_Training(program.alone(part, advance)) for part in parts]
 
     def epoch() -> None:
         for training in trainings:
             training()
 
     return epoch
-
-
-def _alone(part: Parts, jitted: Callable[..., Any], shardings: sharding.Shardings) -> _Training:
-    extract = features.make_extractor(part.config.objective)
-    member, extract = jax.device_put((part.make_member(), extract), shardings.replicated)
-    return _Training(
-        jax.device_put(part.state, shardings.replicated),
-        advance=lambda state, *portion, num_steps: jitted(
-            state, member, extract, *portion, num_steps=num_steps
-        ),
-        fed=feed.make_feed(
-            assembly.make_examples(part.config, part.images, extract),
-            order_of=feed.make_orders(part.streams.order, part.plan),
-            plan=part.plan,
-            shardings=shardings,
-        ),
-        plan=part.plan,
-    )
 
 
 def _small_case(base: Mapping[str, object], *, stride: int, where: Where) -> Case:
@@ -182,9 +128,9 @@ def _small_case(base: Mapping[str, object], *, stride: int, where: Where) -> Cas
 
 def _report_cases() -> list[Case | Total]:
     """Return a case for each group of the report's grid, and one for the whole of it."""
-    grid = make_report_grid()
-    groups = [_group_case(number, group) for number, group in enumerate(grid.groups())]
-    members = grid.members()
+    asked = make_report_grid()
+    groups = [_group_case(number, group) for number, group in enumerate(asked.groups())]
+    members = asked.members()
     num_epochs = members[0].config.training.num_epochs
     whole = Total(
         stage="sweep",
