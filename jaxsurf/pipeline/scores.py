@@ -68,7 +68,7 @@ def best(results: Sequence[Result]) -> str:
 
 
 def plot(results: Sequence[Result], axes: Sequence[Axis]) -> GridPlot:
-    """Return the loss of each member against each axis, a series for each weighting of the terms."""
+    """Return the loss of each member against each axis; a series is one weighting of the terms."""
     names = [name for axis in axes for name in axis.names]
     bare = {name: name.partition(".")[2] for name in names}
     count = Counter(bare.values())

@@ -1,7 +1,8 @@
 """A search over many settings at once: the loss of each member against each setting.
 
 A member is one run of the search. Every panel shows every member, at its value of one setting; what
-differs between values of one setting is seen over all values of the others.
+differs between values of one setting is seen over all values of the others. Members whose losses
+do not compare are of different series: each has its colour, and medians of its own.
 """
 
 import math
@@ -11,24 +12,34 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from jaxsurf.errors import UserError
 from jaxsurf.viewing import canvas
+from jaxsurf.viewing.clusters import CHARACTER_WIDTH, MARK_WIDTH
 
 MOST_COLUMNS = 4
 # Pixels; wide enough for five values of six characters.
 ROW_HEIGHT = 300
 POINT, MEDIAN, FAILURE = canvas.COLOURS[1], canvas.COLOURS[4], canvas.COLOURS[0]
+# Of several series; no failure's colour. What all have in common is grey in the legend.
+SERIES, COMMON = canvas.COLOURS[1:], "0.4"
 # Members of one value stand side by side over this share of the way to the next.
 SPREAD = 0.6
 # The upper share of a panel is kept for members that failed, who have no loss worth a height.
 FAILURE_BAND = 0.15
-# Longer labels of values, taken together, run into each other when they stand upright.
+# Shares of that band, from its top: numbers hang clear of the frame, crosses have the room between
+# them and the losses.
+NUMBERS_DEPTH, CROSSES_DEPTH = 0.1, 0.72
+# The narrowest panel, a fourth of 1200 pixels, is about as wide: labels that are longer taken
+# together would run into each other if not slanted, and a longer one is cut, to end in its tail.
 MOST_CHARACTERS = 24
+TAIL = MOST_CHARACTERS - len("999: ...")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +52,7 @@ class GridPlot:
         losses: of each member; None where there is none.
         failed: which members collapsed or diverged. One without a finite loss has failed too.
         loss_name: what the loss is.
+        series: of each member, the name of those with which its loss compares; empty: all do.
 
     Raises:
         UserError: there is no setting or no member, or the lengths do not agree.
@@ -51,6 +63,7 @@ class GridPlot:
     losses: Sequence[float | None]
     failed: Sequence[bool]
     loss_name: str = "loss"
+    series: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if not self.axes or not self.losses:
@@ -59,7 +72,10 @@ class GridPlot:
                 cure="give at least one of each",
             )
         numbers = {name: len(values) for name, values in self.axes.items()}
-        for name, number in (numbers | {"failed": len(self.failed)}).items():
+        numbers["failed"] = len(self.failed)
+        if self.series:
+            numbers["series"] = len(self.series)
+        for name, number in numbers.items():
             if number != len(self.losses):
                 raise UserError(
                     f"{name} has {number} values, but there are {len(self.losses)} losses"
@@ -69,8 +85,9 @@ class GridPlot:
 def axes_figure(path: Path, plot: GridPlot, *, width: int = 1200, height: int = 0) -> None:
     """Draw the loss against each setting of a search, one panel a setting.
 
-    Dots are members; the line joins the medians, value by value, of those that did not fail; each
-    cross at the top is a member that failed, and the numbers above say how many of how many.
+    Dots are members; a line joins the medians, value by value, of those of a series that did not
+    fail; each cross at the top is a member that failed, of whichever series, and the numbers above
+    say how many of how many.
 
     Args:
         path: the PNG to write.
@@ -84,19 +101,19 @@ def axes_figure(path: Path, plot: GridPlot, *, width: int = 1200, height: int = 
     rows = -(-len(plot.axes) // MOST_COLUMNS)
     columns = -(-len(plot.axes) // rows)
     figure = canvas.make_figure(width, height or rows * ROW_HEIGHT)
-    figure.suptitle(canvas.plain(plot.title))
+    _draw_head(figure, plot, width=width)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     losses, failed = _drawn(plot)
     for number, panel in enumerate(panels.flat):
         if number >= len(plot.axes):
             panel.set_axis_off()
     for (name, values), panel in zip(plot.axes.items(), panels.flat, strict=False):
-        _draw_panel(panel, values, losses, failed)
+        _draw_panel(panel, values, plot)
         panel.set_xlabel(canvas.plain(name))
     for panel in panels[:, 0]:
         panel.set_ylabel(canvas.plain(plot.loss_name))
     _scale(panels[0, 0], losses[~failed])
-    _draw_key(figure, any_failed=bool(failed.any()))
+    _draw_key(figure, plot, any_failed=bool(failed.any()))
     canvas.save(figure, path)
 
 
@@ -112,12 +129,12 @@ def in_order(values: Sequence[str]) -> list[str]:
 def medians(
     places: Int[np.ndarray, "member"],
     losses: Float[np.ndarray, "member"],
-    failed: Bool[np.ndarray, "member"],
+    counted: Bool[np.ndarray, "member"],
 ) -> Float[np.ndarray, "value"]:
-    """Return the median loss at each place of those that did not fail; NaN where all did."""
+    """Return the median loss at each place of the members that count; NaN where none does."""
     return np.array(
         [
-            np.median(here) if len(here := losses[(places == place) & ~failed]) else np.nan
+            np.median(here) if len(here := losses[(places == place) & counted]) else np.nan
             for place in range(places.max() + 1)
         ]
     )
@@ -129,31 +146,49 @@ def _drawn(plot: GridPlot) -> tuple[Float[np.ndarray, "member"], Bool[np.ndarray
     return losses, np.array(plot.failed, bool) | ~np.isfinite(losses)
 
 
-def _draw_panel(
-    panel: Axes,
-    values: Sequence[str],
-    losses: Float[np.ndarray, "member"],
-    failed: Bool[np.ndarray, "member"],
-) -> None:
+def _colours(plot: GridPlot) -> dict[str, tuple[str, str]]:
+    """Return the colours of each series' dots and line, in the order in which they come."""
+    found = list(dict.fromkeys(plot.series)) or [""]
+    if len(found) == 1:
+        return {found[0]: (POINT, MEDIAN)}
+    # Viridis ends in a yellow that is hardly seen on white.
+    many = map(to_hex, colormaps["viridis"](np.linspace(0, 0.9, len(found))))
+    colours = SERIES if len(found) <= len(SERIES) else many
+    return {name: (colour, colour) for name, colour in zip(found, colours, strict=False)}
+
+
+def _draw_panel(panel: Axes, values: Sequence[str], plot: GridPlot) -> None:
     """Draw all members against one setting."""
     order = in_order(values)
     places = np.array([order.index(value) for value in values])
-    panel.scatter(
-        _spread(places[~failed]), losses[~failed], s=14, color=POINT, alpha=0.45, linewidths=0
-    )
-    middle = medians(places, losses, failed)
-    panel.plot(range(len(order)), middle, color=MEDIAN, marker="o", markersize=4)
+    losses, failed = _drawn(plot)
+    across = np.full(len(places), np.nan)
+    across[~failed] = _spread(places[~failed])
+    for name, (point, line) in _colours(plot).items():
+        counted = ~failed & (np.array(plot.series or [name] * len(losses)) == name)
+        panel.scatter(across[counted], losses[counted], s=14, color=point, alpha=0.45, linewidths=0)
+        middle = medians(places, losses, counted)
+        panel.plot(range(len(order)), middle, color=line, marker="o", markersize=4)
     _draw_failures(panel, places, failed)
     panel.set_xlim(-0.5, len(order) - 0.5)
-    slanted = sum(map(len, order)) > MOST_CHARACTERS
+    labels = _fitting(order)
+    slanted = sum(map(len, labels)) > MOST_CHARACTERS
     panel.set_xticks(
         range(len(order)),
-        [canvas.plain(value) for value in order],
+        [canvas.plain(label) for label in labels],
         rotation=30 if slanted else 0,
         ha="right" if slanted else "center",
         rotation_mode="anchor",
     )
     panel.grid(axis="y", alpha=0.3)
+
+
+def _fitting(labels: Sequence[str]) -> list[str]:
+    """Return labels that fit below a panel: long ones, such as paths, are cut and numbered."""
+    return [
+        label if len(label) <= MOST_CHARACTERS else f"{number}: ...{label[-TAIL:]}"
+        for number, label in enumerate(labels, start=1)
+    ]
 
 
 def _spread(places: Int[np.ndarray, "some"]) -> Float[np.ndarray, "some"]:
@@ -185,7 +220,7 @@ def _draw_failures(
     )
     panel.scatter(
         _spread(places[failed]),
-        np.full(failed.sum(), 1 - 0.72 * FAILURE_BAND),
+        np.full(failed.sum(), 1 - CROSSES_DEPTH * FAILURE_BAND),
         s=16,
         marker="x",
         color=FAILURE,
@@ -196,7 +231,7 @@ def _draw_failures(
         here = places == place
         panel.text(
             place,
-            1 - 0.1 * FAILURE_BAND,
+            1 - NUMBERS_DEPTH * FAILURE_BAND,
             f"{failed[here].sum()}/{here.sum()}",
             transform=heights,
             ha="center",
@@ -206,11 +241,33 @@ def _draw_failures(
         )
 
 
-def _draw_key(figure: Figure, *, any_failed: bool) -> None:
+def _draw_head(figure: Figure, plot: GridPlot, *, width: int) -> None:
+    """Write the title and, of several series, which has which colour."""
+    colours = _colours(plot)
+    if len(colours) == 1:
+        figure.suptitle(canvas.plain(plot.title))
+        return
+    columns = width // (MARK_WIDTH + CHARACTER_WIDTH * max(map(len, colours)))
+    figure.legend(
+        handles=[
+            Line2D([], [], label=canvas.plain(name), color=line, marker="o", markersize=4)
+            for name, (_, line) in colours.items()
+        ],
+        title=canvas.plain(plot.title),
+        title_fontsize="large",
+        loc="outside upper center",
+        frameon=False,
+        ncols=max(1, columns),
+    )
+
+
+def _draw_key(figure: Figure, plot: GridPlot, *, any_failed: bool) -> None:
     """Say below all panels what the marks are."""
+    first, *more = _colours(plot).values()
+    point, median = (COMMON, COMMON) if more else first
     marks = {
-        "a run": {"marker": "o", "color": POINT, "alpha": 0.45, "linestyle": "", "markersize": 4},
-        "median of those that did not fail": {"marker": "o", "color": MEDIAN, "markersize": 4},
+        "a run": {"marker": "o", "color": point, "alpha": 0.45, "linestyle": "", "markersize": 4},
+        "median of those that did not fail": {"marker": "o", "color": median, "markersize": 4},
     }
     if any_failed:
         failure = {"marker": "x", "color": FAILURE, "linestyle": "", "markersize": 4}

@@ -165,8 +165,8 @@ def test_the_picture_shows_every_axis_and_names_it_briefly():
     assert plot.title == "2 runs"
 
 
-def test_long_values_are_cut_below_the_picture_and_stay_apart():
-    sources = [f"/very/long/path/of/{folder}/images.npz" for folder in "ab"]
-    axis = Axis(("data.source",), tuple((source,) for source in sources))
-    plot = scores.plot(results(GOOD, GOOD, axis=axis), (axis,))
-    assert plot.axes == {"source": ["1: .../of/a/images.npz", "2: .../of/b/images.npz"]}
+def test_members_of_one_weighting_are_a_series():
+    members = Grid(BASE, (WEIGHTS,)).members()
+    plot = scores.plot(list(zip(members, (GOOD, GOOD), strict=True)), (WEIGHTS,))
+    extra = " + 0.125 l1 + 0.25 bce"
+    assert plot.series == [f"4 mse{extra}", f"2.8 mse{extra} + 0.3 perceptual"]

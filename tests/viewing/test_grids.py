@@ -88,7 +88,7 @@ def test_medians_leave_failures_out():
     places = np.array([0, 1, 0, 1, 0, 2, 2, 0])
     losses = np.array([1.0, 7.0, 3.0, 9.0, 100.0, 5.0, np.nan, 2.0])
     failed = np.array([0, 0, 0, 0, 1, 1, 1, 0], bool)
-    np.testing.assert_array_equal(grids.medians(places, losses, failed), [2.0, 8.0, np.nan])
+    np.testing.assert_array_equal(grids.medians(places, losses, ~failed), [2.0, 8.0, np.nan])
 
 
 def test_the_line_of_medians_follows_them(tmp_path):
@@ -135,3 +135,35 @@ def test_odd_searches_are_drawn(changes, tmp_path):
 def test_lengths_that_differ_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
         plot_of(**changes)
+
+
+def test_series_have_colours_and_medians_of_their_own(tmp_path):
+    series = ["pixels", "features"] * 6
+    losses = [(1.0 if name == "features" else 1e-3) * (1 + i) for i, name in enumerate(series)]
+    plot = plot_of(losses=losses, failed=[False] * 12, series=series)
+    picture = drawn(tmp_path / "a.png", plot)
+    for colour in grids.SERIES[:2]:
+        assert pixels_of(picture, colour) > 100
+    one = drawn(tmp_path / "b.png", plot_of(losses=losses, failed=[False] * 12))
+    assert pixels_of(one, grids.SERIES[1]) == 0
+
+
+def test_more_series_than_colours_are_told_apart(tmp_path):
+    plot = plot_of(series=[f"weights {i}" for i in range(12)], failed=[False] * 12)
+    colours = [line for _, line in grids._colours(plot).values()]
+    assert len(set(colours)) == 12
+    drawn(tmp_path / "a.png", plot)
+
+
+def test_series_of_another_length_are_refused():
+    with pytest.raises(UserError, match="series has 2 values, but there are 12 losses"):
+        plot_of(series=["one", "two"])
+
+
+def test_long_labels_are_cut_and_stay_apart():
+    paths = [f"/very/long/path/of/{folder}/images.npz" for folder in "ab"]
+    assert grids._fitting([*paths, "short"]) == [
+        "1: .../of/a/images.npz",
+        "2: .../of/b/images.npz",
+        "short",
+    ]
