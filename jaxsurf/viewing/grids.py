@@ -26,9 +26,13 @@ from jaxsurf.viewing.clusters import CHARACTER_WIDTH, MARK_WIDTH
 MOST_COLUMNS = 4
 # Pixels; wide enough for five values of six characters.
 ROW_HEIGHT = 300
+# Pixels of a line of series' names: 10 points and the space between lines.
+NAMES_HEIGHT = 22
 POINT, MEDIAN, FAILURE = canvas.COLOURS[1], canvas.COLOURS[4], canvas.COLOURS[0]
 # Of several series; no failure's colour. What all have in common is grey in the legend.
 SERIES, COMMON = canvas.COLOURS[1:], "0.4"
+# Dots that lie on each other are seen as such.
+FAINT = 0.45
 # Members of one value stand side by side over this share of the way to the next.
 SPREAD = 0.6
 # The upper share of a panel is kept for members that failed, who have no loss worth a height.
@@ -37,9 +41,13 @@ FAILURE_BAND = 0.15
 # them and the losses.
 NUMBERS_DEPTH, CROSSES_DEPTH = 0.1, 0.72
 # The narrowest panel, a fourth of 1200 pixels, is about as wide: labels that are longer taken
-# together would run into each other if not slanted, and a longer one is cut, to end in its tail.
+# together would run into each other if not slanted; one that is longer is cut down to its tail.
 MOST_CHARACTERS = 24
 TAIL = MOST_CHARACTERS - len("999: ...")
+
+Losses = Float[np.ndarray, "member"]
+Flags = Bool[np.ndarray, "member"]
+Places = Int[np.ndarray, "member"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +80,7 @@ class GridPlot:
                 cure="give at least one of each",
             )
         numbers = {name: len(values) for name, values in self.axes.items()}
-        numbers["failed"] = len(self.failed)
-        if self.series:
-            numbers["series"] = len(self.series)
+        numbers |= {"failed": len(self.failed), "series": len(self.series or self.losses)}
         for name, number in numbers.items():
             if number != len(self.losses):
                 raise UserError(
@@ -93,20 +99,22 @@ def axes_figure(path: Path, plot: GridPlot, *, width: int = 1200, height: int = 
         path: the PNG to write.
         plot: what to draw.
         width: of the picture, in pixels.
-        height: of the picture, in pixels; 0 means `ROW_HEIGHT` a row of panels.
+        height: of the picture, in pixels; 0 means `ROW_HEIGHT` a row of panels, and
+            `NAMES_HEIGHT` a line of series' names.
 
     Raises:
         UserError: the file can't be written.
     """
     rows = -(-len(plot.axes) // MOST_COLUMNS)
     columns = -(-len(plot.axes) // rows)
-    figure = canvas.make_figure(width, height or rows * ROW_HEIGHT)
-    _draw_head(figure, plot, width=width)
+    names, across = _names(plot, width)
+    lines = -(-len(names) // across)
+    figure = canvas.make_figure(width, height or rows * ROW_HEIGHT + lines * NAMES_HEIGHT)
+    _draw_head(figure, plot.title, names, across)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     losses, failed = _drawn(plot)
-    for number, panel in enumerate(panels.flat):
-        if number >= len(plot.axes):
-            panel.set_axis_off()
+    for panel in panels.flat[len(plot.axes) :]:
+        panel.set_axis_off()
     for (name, values), panel in zip(plot.axes.items(), panels.flat, strict=False):
         _draw_panel(panel, values, plot)
         panel.set_xlabel(canvas.plain(name))
@@ -126,11 +134,7 @@ def in_order(values: Sequence[str]) -> list[str]:
         return found
 
 
-def medians(
-    places: Int[np.ndarray, "member"],
-    losses: Float[np.ndarray, "member"],
-    counted: Bool[np.ndarray, "member"],
-) -> Float[np.ndarray, "value"]:
+def medians(places: Places, losses: Losses, counted: Flags) -> Float[np.ndarray, "value"]:
     """Return the median loss at each place of the members that count; NaN where none does."""
     return np.array(
         [
@@ -140,7 +144,7 @@ def medians(
     )
 
 
-def _drawn(plot: GridPlot) -> tuple[Float[np.ndarray, "member"], Bool[np.ndarray, "member"]]:
+def _drawn(plot: GridPlot) -> tuple[Losses, Flags]:
     """Return each member's loss, and whether it is drawn as failed."""
     losses = np.array([math.nan if loss is None else loss for loss in plot.losses], np.float64)
     return losses, np.array(plot.failed, bool) | ~np.isfinite(losses)
@@ -166,7 +170,9 @@ def _draw_panel(panel: Axes, values: Sequence[str], plot: GridPlot) -> None:
     across[~failed] = _spread(places[~failed])
     for name, (point, line) in _colours(plot).items():
         counted = ~failed & (np.array(plot.series or [name] * len(losses)) == name)
-        panel.scatter(across[counted], losses[counted], s=14, color=point, alpha=0.45, linewidths=0)
+        panel.scatter(
+            across[counted], losses[counted], s=14, color=point, alpha=FAINT, linewidths=0
+        )
         middle = medians(places, losses, counted)
         panel.plot(range(len(order)), middle, color=line, marker="o", markersize=4)
     _draw_failures(panel, places, failed)
@@ -205,11 +211,7 @@ def _spread(places: Int[np.ndarray, "some"]) -> Float[np.ndarray, "some"]:
     return across
 
 
-def _draw_failures(
-    panel: Axes,
-    places: Int[np.ndarray, "member"],
-    failed: Bool[np.ndarray, "member"],
-) -> None:
+def _draw_failures(panel: Axes, places: Places, failed: Flags) -> None:
     """Draw a cross for each member that failed, and their number at each value."""
     if not failed.any():
         return
@@ -218,65 +220,53 @@ def _draw_failures(
     panel.add_patch(
         Rectangle(corner, 1, FAILURE_BAND, transform=whole, color=FAILURE, alpha=0.08, linewidth=0)
     )
-    panel.scatter(
-        _spread(places[failed]),
-        np.full(failed.sum(), 1 - CROSSES_DEPTH * FAILURE_BAND),
-        s=16,
-        marker="x",
-        color=FAILURE,
-        linewidths=1,
-        transform=heights,
-    )
+    up = np.full(failed.sum(), 1 - CROSSES_DEPTH * FAILURE_BAND)
+    cross = {"marker": "x", "s": 16, "linewidths": 1, "color": FAILURE}
+    panel.scatter(_spread(places[failed]), up, transform=heights, **cross)
+    style = {"ha": "center", "va": "top", "fontsize": 8, "color": FAILURE}
     for place in np.unique(places[failed]):
         here = places == place
-        panel.text(
-            place,
-            1 - NUMBERS_DEPTH * FAILURE_BAND,
-            f"{failed[here].sum()}/{here.sum()}",
-            transform=heights,
-            ha="center",
-            va="top",
-            fontsize=8,
-            color=FAILURE,
-        )
+        numbers = f"{failed[here].sum()}/{here.sum()}"
+        panel.text(place, 1 - NUMBERS_DEPTH * FAILURE_BAND, numbers, transform=heights, **style)
 
 
-def _draw_head(figure: Figure, plot: GridPlot, *, width: int) -> None:
-    """Write the title and, of several series, which has which colour."""
+def _names(plot: GridPlot, width: int) -> tuple[list[Line2D], int]:
+    """Return what names each of several series in a legend, and how many fit side by side."""
     colours = _colours(plot)
     if len(colours) == 1:
-        figure.suptitle(canvas.plain(plot.title))
-        return
-    columns = width // (MARK_WIDTH + CHARACTER_WIDTH * max(map(len, colours)))
-    figure.legend(
-        handles=[
-            Line2D([], [], label=canvas.plain(name), color=line, marker="o", markersize=4)
-            for name, (_, line) in colours.items()
-        ],
-        title=canvas.plain(plot.title),
-        title_fontsize="large",
-        loc="outside upper center",
-        frameon=False,
-        ncols=max(1, columns),
-    )
+        return [], 1
+    across = width // (MARK_WIDTH + CHARACTER_WIDTH * max(map(len, colours)))
+    return [_mark(name, line) for name, (_, line) in colours.items()], max(1, across)
+
+
+def _draw_head(figure: Figure, title: str, names: Sequence[Line2D], across: int) -> None:
+    """Write the title and, below it, the names of the series."""
+    style = {"loc": "outside upper center", "frameon": False, "title_fontsize": "large"}
+    if names:
+        figure.legend(handles=names, ncols=across, title=canvas.plain(title), **style)
+    else:
+        figure.suptitle(canvas.plain(title))
 
 
 def _draw_key(figure: Figure, plot: GridPlot, *, any_failed: bool) -> None:
     """Say below all panels what the marks are."""
     first, *more = _colours(plot).values()
     point, median = (COMMON, COMMON) if more else first
-    marks = {
-        "a run": {"marker": "o", "color": point, "alpha": 0.45, "linestyle": "", "markersize": 4},
-        "median of those that did not fail": {"marker": "o", "color": median, "markersize": 4},
-    }
+    run = _mark("a run", point, line="")
+    run.set_alpha(FAINT)
+    handles = [run, _mark("median of those that did not fail", median)]
     if any_failed:
-        failure = {"marker": "x", "color": FAILURE, "linestyle": "", "markersize": 4}
-        marks["failed, and how many of how many"] = failure
-    handles = [Line2D([], [], label=label, **style) for label, style in marks.items()]
+        handles.append(_mark("failed, and how many of how many", FAILURE, marker="x", line=""))
     figure.legend(handles=handles, loc="outside lower center", frameon=False, ncols=len(handles))
 
 
-def _scale(panel: Axes, losses: Float[np.ndarray, "member"]) -> None:
+def _mark(text: str, colour: str, *, marker: str = "o", line: str = "-") -> Line2D:
+    """Return a mark of a legend."""
+    style = {"marker": marker, "markersize": 4, "linestyle": line}
+    return Line2D([], [], label=canvas.plain(text), color=colour, **style)
+
+
+def _scale(panel: Axes, losses: Float[np.ndarray, "some"]) -> None:
     """Fit the common height to the losses: logarithmic where all allow it, the top kept free."""
     if not len(losses):
         panel.set_yticks([])

@@ -170,3 +170,4 @@ def test_members_of_one_weighting_are_a_series():
     plot = scores.plot(list(zip(members, (GOOD, GOOD), strict=True)), (WEIGHTS,))
     extra = " + 0.125 l1 + 0.25 bce"
     assert plot.series == [f"4 mse{extra}", f"2.8 mse{extra} + 0.3 perceptual"]
+    assert plot.axes == {"mse, perceptual": ["4.0, 0.0", "2.8, 0.3"]}

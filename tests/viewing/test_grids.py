@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxsurf.errors import UserError
@@ -146,6 +147,36 @@ def test_series_have_colours_and_medians_of_their_own(tmp_path):
         assert pixels_of(picture, colour) > 100
     one = drawn(tmp_path / "b.png", plot_of(losses=losses, failed=[False] * 12))
     assert pixels_of(one, grids.SERIES[1]) == 0
+
+
+def test_a_line_joins_the_medians_of_its_own_series():
+    panel = Figure().subplots()
+    losses = [1.0, 100.0, 3.0, 300.0, 2.0, 200.0, 5.0, None]
+    plot = plot_of(
+        axes={"x": ["8"] * 2 + ["16"] * 6},
+        losses=losses,
+        failed=[False] * 4 + [True] + [False] * 3,
+        series=["low", "high"] * 4,
+    )
+    grids._draw_panel(panel, plot.axes["x"], plot)
+    low, high = panel.lines
+    np.testing.assert_array_equal(low.get_ydata(), [1.0, 4.0])
+    np.testing.assert_array_equal(high.get_ydata(), [100.0, 250.0])
+    dots = [sorted(np.asarray(marks.get_offsets())[:, 1]) for marks in panel.collections[:2]]
+    assert dots == [[1.0, 3.0, 5.0], [100.0, 200.0, 300.0]]
+
+
+def test_one_series_looks_as_none(tmp_path):
+    none = drawn(tmp_path / "a.png", plot_of())
+    one = drawn(tmp_path / "b.png", plot_of(series=["pixels"] * 12))
+    np.testing.assert_array_equal(one, none)
+
+
+@pytest.mark.parametrize(("number", "lines"), [(2, 1), (3, 2), (5, 3)])
+def test_names_of_series_have_lines_as_they_need(number, lines, tmp_path):
+    series = [f"{i % number} times a weighting of many, many terms" for i in range(12)]
+    picture = drawn(tmp_path / "a.png", plot_of(series=series))
+    assert picture.shape == (grids.ROW_HEIGHT + lines * grids.NAMES_HEIGHT, 1200, 3)
 
 
 def test_more_series_than_colours_are_told_apart(tmp_path):
