@@ -77,24 +77,30 @@ def decode_paths(
     return np.split(frames, np.cumsum([len(path.points) for path in paths])[:-1])
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _decode_bucket(
-    graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
-) -> tuple[UInt8[Array, "frame height width channel"], Bool[Array, "frame"]]:
-    """Return the frames of one bucket, and whether each was finite before rounding."""
-    images = _images(graphdef, state, codes)
-    return pixels.to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
-
-
-def _images(
+def images_of(
     graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
 ) -> Float[Array, "frame height width channel"]:
-    """Return decoded images, as float."""
+    """Return decoded images, as float: for use inside jitted functions.
+
+    Args:
+        graphdef: of the autoencoder, as `nnx.split` gives it.
+        state: its weights.
+        codes: one latent code an image.
+    """
     model = nnx.merge(graphdef, state)
     with jax.default_matmul_precision("highest"):
         if jax.default_backend() == "cpu":  # where vmapped convolutions take twice as long
             return model.decode(codes)
         return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decode_bucket(
+    graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
+) -> tuple[UInt8[Array, "frame height width channel"], Bool[Array, "frame"]]:
+    """Return the frames of one bucket, and whether each was finite before rounding."""
+    images = images_of(graphdef, state, codes)
+    return pixels.to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
 
 
 def _check_finite(

@@ -14,7 +14,9 @@ from scipy.spatial import KDTree
 # A k-d tree prunes well up to about this many dimensions; beyond it, it visits nearly every point.
 MAX_TREE_DIMENSIONS = 8
 # KDTree and we round differently, by a few units in the last place per dimension.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+# Squares of smaller values are 0 in float64, or nearly.
+_SMALLEST = 1e-150
 # Columns whose smallest distance stands for all of them when blocks are compared.
 _BLOCK = 64
 # Distances in memory at once.
@@ -42,9 +44,35 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(codes: Codes) -> Engine:
-    """Return the engine that suits the number of dimensions."""
-    return Tree(codes) if codes.shape[1] <= MAX_TREE_DIMENSIONS else Tiles(codes)
+def make_engine(codes: Codes, *, in_order: bool = False) -> Engine:
+    """Return the engine that suits the number of dimensions.
+
+    Args:
+        codes: the points.
+        in_order: whether they lie in memory as in space already, as `spatial_order` puts them.
+    """
+    if codes.shape[1] > MAX_TREE_DIMENSIONS:
+        return Tiles(codes)
+    return Tree(codes, in_order=in_order)
+
+
+class Scan:
+    """Every distance, one query after another: slow for many, but nothing has to be prepared."""
+
+    def __init__(self, codes: Codes) -> None:
+        self._codes = codes
+
+    def find(self, queries: Queries, *, count: int) -> Found:
+        """See `Engine.find`."""
+        size = len(self._codes)
+        if count >= size:
+            return _everything(len(queries), size)
+        indices, bounds = np.empty((len(queries), count), dtype=np.int64), np.empty(len(queries))
+        for row, query in enumerate(queries):
+            distances = np.sqrt(np.square(self._codes - query).sum(axis=1))
+            order = np.argpartition(distances, count)
+            indices[row], bounds[row] = order[:count], distances[order[count]]
+        return indices, bounds * (1 - ROUNDING)
 
 
 class Tree:
@@ -54,8 +82,8 @@ class Tree:
     successive queries. Worth a factor of 2 to 5 from a hundred thousand points up.
     """
 
-    def __init__(self, codes: Codes) -> None:
-        self._order = spatial_order(codes)
+    def __init__(self, codes: Codes, *, in_order: bool = False) -> None:
+        self._order = np.arange(len(codes)) if in_order else spatial_order(codes)
         self._tree = KDTree(codes[self._order])
 
     def find(self, queries: Queries, *, count: int) -> Found:
@@ -64,7 +92,18 @@ class Tree:
         shape = (len(queries), count)
         farthest = distances.reshape(shape)[:, -1]
         bound = np.full(len(queries), np.inf) if count >= self._tree.n else farthest
-        return self._order[rows.reshape(shape)], bound * (1 - _ROUNDING)
+        return self._order[rows.reshape(shape)], bound * (1 - ROUNDING)
+
+    def reach(self, queries: Queries, *, limit: float) -> Float[np.ndarray, "query"]:
+        """Return how far the nearest point is, up to `ROUNDING`; infinity beyond the limit.
+
+        Args:
+            queries: where to look from.
+            limit: a distance; the smaller it is, the quicker the answer.
+        """
+        # SciPy leaves out what is as far as the limit itself, and squares it.
+        wider = max(limit * (1 + ROUNDING), _SMALLEST)
+        return self._tree.query(queries, distance_upper_bound=wider, workers=-1)[0]
 
 
 class Tiles:
@@ -90,8 +129,7 @@ class Tiles:
     def find(self, queries: Queries, *, count: int) -> Found:
         """See `Engine.find`."""
         if count >= self._size:
-            everything = np.broadcast_to(np.arange(self._size), (len(queries), self._size))
-            return everything, np.full(len(queries), np.inf)
+            return _everything(len(queries), self._size)
         rows = max(1, _TILE // self._columns.shape[1])
         tiles = [
             self._find_tile(queries[start : start + rows] - self._centre, count)
@@ -108,6 +146,12 @@ class Tiles:
         # Each sum has `latent + 1` terms, each off by a few eps of at most this size.
         error = 4 * (len(self._columns) + 1) * np.finfo(np.float64).eps * (squares + self._largest)
         return nearest, np.sqrt(np.maximum(last + squares - error, 0.0))
+
+
+def _everything(num_queries: int, size: int) -> Found:
+    """Return all of so many points as the candidates of each query."""
+    indices = np.broadcast_to(np.arange(size), (num_queries, size))
+    return indices, np.full(num_queries, np.inf)
 
 
 def _smallest(

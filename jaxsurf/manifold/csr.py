@@ -8,7 +8,7 @@ zeros: whatever asks SciPy about structure hands it ones for weights.
 """
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse
@@ -16,7 +16,12 @@ from jaxtyping import Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold.weighting import Weight
+from jaxsurf.manifold import edge_lists
+from jaxsurf.manifold.weighting import Given, Weight
+
+
+def _no_edges() -> Int[np.ndarray, "bridge 2"]:
+    return np.empty((0, 2), dtype=np.int64)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -30,8 +35,12 @@ class LatentGraph:
     """The k of a k-NN graph; 0 for any other graph."""
     description: str = ""
     """How the graph was made, in words."""
-    weight: Weight = "latent"
-    """What the weights are (see `jaxsurf.manifold.weighting`); further nodes are joined alike."""
+    weight: Weight | Given = "given"
+    """What the weights are (see `jaxsurf.manifold.weighting`); further nodes are joined alike. It
+    is `latent` only where each weight is the Euclidean length of the edge between the codes of its
+    ends, so that no path is shorter than the straight line; of `given` ones nothing is known."""
+    bridges: Int[np.ndarray, "bridge 2"] = field(default_factory=_no_edges)
+    """The edges that a repair added, lower end first (see `jaxsurf.manifold.connectivity`)."""
 
     @property
     def num_nodes(self) -> int:
@@ -70,7 +79,15 @@ class LatentGraph:
             "weight": self.weight,
             "nodes": self.num_nodes,
             "edges": self.num_edges,
+            "components": int(self.components.max(initial=-1)) + 1,
+            "bridges": len(self.bridges),
         }
+
+    def bridges_along(self, nodes: Int[np.ndarray, "step"]) -> Int[np.ndarray, "bridge 2"]:
+        """Return the edges of a walk that a repair added, in the order and direction it takes."""
+        walk, digits = np.asarray(nodes, dtype=np.int64), [self.num_nodes, 1]
+        steps = np.stack([walk[:-1], walk[1:]], axis=1)
+        return steps[np.isin(np.sort(steps, axis=1) @ digits, self.bridges @ digits)]
 
     def weights_along(self, nodes: Int[np.ndarray, "step"]) -> Float[np.ndarray, "edge"]:
         """Return the weights of the edges that a walk takes.
@@ -101,7 +118,7 @@ def from_edges(
     num_nodes: int,
     k: int = 0,
     description: str = "",
-    weight: Weight = "latent",
+    weight: Weight | Given = "given",
 ) -> LatentGraph:
     """Return the graph of these edges.
 
@@ -118,19 +135,14 @@ def from_edges(
             not finite.
     """
     ends, weights = np.asarray(ends, dtype=np.int64), np.asarray(weights, dtype=np.float64)
-    _check_edges(ends, weights, num_nodes)
-    lower, upper = ends.min(axis=1), ends.max(axis=1)
-    first = np.unique(lower * num_nodes + upper, return_index=True)[1]
-    lower, upper, weights = lower[first], upper[first], weights[first]
-    matrix = scipy.sparse.coo_array(
-        (np.tile(weights, 2), (np.append(lower, upper), np.append(upper, lower))),
-        shape=(num_nodes, num_nodes),
-    ).tocsr()
-    matrix.sort_indices()
+    check_weights(ends, weights)
+    _check_ends(ends, num_nodes)
+    once = edge_lists.once(ends, num_nodes=num_nodes)
+    indptr, indices, edges = edge_lists.mirrored(once.lower, once.upper, num_nodes)
     return LatentGraph(
-        indptr=matrix.indptr.astype(np.int64),
-        indices=matrix.indices.astype(np.int64),
-        weights=matrix.data,
+        indptr=indptr,
+        indices=indices,
+        weights=weights[once.first][edges],
         k=k,
         description=description,
         weight=weight,
@@ -157,29 +169,37 @@ def check(graph: LatentGraph, *, origin: str) -> LatentGraph:
         and bool(((indices >= 0) & (indices < graph.num_nodes)).all())
     )
     if whole:
-        again = from_edges(*graph.edges(), num_nodes=graph.num_nodes)
-        whole = all(
-            np.array_equal(getattr(graph, name), getattr(again, name))
-            for name in ("indptr", "indices", "weights")
+        ends, weights = graph.edges()
+        again = from_edges(ends, weights, num_nodes=graph.num_nodes)
+        digits = [graph.num_nodes, 1]
+        whole = (
+            all(
+                np.array_equal(getattr(graph, name), getattr(again, name))
+                for name in ("indptr", "indices", "weights")
+            )
+            and graph.bridges.shape == (len(graph.bridges), 2)
+            and bool(np.isin(graph.bridges @ digits, ends @ digits).all())
         )
     if not whole:
         raise UserError(f"{origin} is not a symmetric graph", cure="remove it and make it again")
     return graph
 
 
-def _check_edges(ends: np.ndarray, weights: np.ndarray, num_nodes: int) -> None:
+def check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "edge"]) -> None:
+    """Refuse weights that are none.
+
+    Args:
+        ends: the nodes that each edge joins.
+        weights: what each edge is said to weigh.
+
+    Raises:
+        UserError: there is not one of them an edge, or one is negative or not finite.
+    """
     if ends.ndim != 2 or ends.shape[1] != 2 or weights.shape != ends.shape[:1]:
         raise UserError(
             f"edges of shape {ends.shape} with weights of shape {weights.shape}",
             cure="give two ends and one weight an edge",
         )
-    if ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
-        raise UserError(
-            f"edges join nodes {ends.min()} to {ends.max()}, but nodes are 0 to {num_nodes - 1}"
-        )
-    loops = np.flatnonzero(ends[:, 0] == ends[:, 1])
-    if loops.size:
-        raise UserError(f"edge {loops[0]} joins node {ends[loops[0], 0]} to itself")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:
         raise UserError(
@@ -187,3 +207,13 @@ def _check_edges(ends: np.ndarray, weights: np.ndarray, num_nodes: int) -> None:
             f"{ends[bad[0]].tolist()}: {weights[bad[0]]}",
             cure="weights are lengths: finite, 0 or more",
         )
+
+
+def _check_ends(ends: np.ndarray, num_nodes: int) -> None:
+    if ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
+        raise UserError(
+            f"edges join nodes {ends.min()} to {ends.max()}, but nodes are 0 to {num_nodes - 1}"
+        )
+    loops = np.flatnonzero(ends[:, 0] == ends[:, 1])
+    if loops.size:
+        raise UserError(f"edge {loops[0]} joins node {ends[loops[0], 0]} to itself")

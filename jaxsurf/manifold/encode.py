@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
-from jaxsurf.manifold import cache
+from jaxsurf.manifold import cache, knn
 from jaxsurf.models.autoencoder import Autoencoder
 
 
@@ -26,6 +26,11 @@ class Latents:
     """The latent codes of a set of images, in the order of the images."""
 
     codes: Float[np.ndarray, "point latent"]
+
+    @functools.cached_property
+    def index(self) -> knn.Index:
+        """What their neighbours are looked for with, made once."""
+        return knn.Index(self.codes)
 
 
 def encode_images(

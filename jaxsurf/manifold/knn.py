@@ -1,29 +1,23 @@
 """Latent codes -> nearest neighbours, exactly.
 
-Codes are any finite real array, one row a point; distances are Euclidean, in float64, computed as
-the square root of the sum of squared differences, never by a shortcut. A point is never its own
-neighbour, though a coincident one may be. Neighbours stand in order of distance; at equal
-distance the lowest index comes first, also where equals are cut off by `k`. The same codes give
-the same neighbours on every machine.
+Codes and distances are those of `jaxsurf.manifold.euclid`. A point is never its own neighbour,
+though a coincident one may be. Neighbours stand in order of distance; at equal distance the lowest
+index comes first, also where equals are cut off by `k`. The same codes give the same neighbours on
+every machine.
 """
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Real
-from scipy.spatial import KDTree
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates
+from jaxsurf.manifold import candidates, euclid, ranking
+from jaxsurf.manifold.ranking import Searched
 
-# Candidates asked for beyond k: the point itself, and one to see that the last is not tied.
-_MARGIN = 2
-# Values (candidates x latent) in memory at once while candidates are ranked.
-_CHUNK = 2_000_000
-# A graph of more edges than this is a mistake in the radius, and would not fit in memory.
-MAX_PAIRS = 50_000_000
-# Squares of larger values do not fit in float64.
-_MAX_VALUE = 1e150
+# Queries up to which looking at all points is quicker than making an engine.
+_FEW = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,16 +28,108 @@ class Neighbours:
     distances: Float[np.ndarray, "point neighbour"]
 
 
-@dataclass(frozen=True, eq=False)
-class Pairs:
-    """Pairs of points and their distance; in each pair the lower index comes first."""
+class Index:
+    """One set of codes, ready to be asked for neighbours again and again.
 
-    ends: Int[np.ndarray, "pair 2"]
-    distances: Float[np.ndarray, "pair"]
+    What takes long is done when it is first needed, and kept: the engine, and the neighbours of
+    all points, of which fewer may be asked for later. A few queries are answered without an
+    engine: making one takes as long as looking at all points some fifty times.
+    """
+
+    def __init__(self, codes: Real[np.ndarray, "point latent"]) -> None:
+        """Take a set of codes.
+
+        Args:
+            codes: at least one point.
+
+        Raises:
+            UserError: the codes are not a finite array of this shape.
+        """
+        self.codes: Float[np.ndarray, "point latent"] = euclid.check(codes)
+        self._found: Neighbours | None = None
+        self._made: Searched | None = None
+
+    @functools.cached_property
+    def lowest(self) -> Int[np.ndarray, "point"]:
+        """The lowest index among the points that coincide with each, its own among them."""
+        order, starts = self._coincident
+        lowest = np.empty_like(order)
+        lowest[order] = np.repeat(order[starts], np.diff(np.append(starts, len(order))))
+        return lowest
+
+    def nearest(self, *, k: int) -> Neighbours:
+        """Return the `k` nearest other points of every point.
+
+        Args:
+            k: from 1 to the number of points less one.
+
+        Raises:
+            UserError: `k` is out of range.
+        """
+        number = len(self.codes)
+        if number < 2:
+            raise UserError("one point has no neighbours", cure="give at least two latent codes")
+        _check_k(k, number - 1, f"{number} points have {number - 1} neighbours each")
+        if self._found is None or self._found.indices.shape[1] < k:
+            own = np.arange(number)
+            self._found = Neighbours(
+                *ranking.nearest(self._searched(k + 1), self.codes, k, own=own)
+            )
+        return Neighbours(self._found.indices[:, :k], self._found.distances[:, :k])
+
+    def nearest_to(self, queries: Real[np.ndarray, "query latent"], *, k: int) -> Neighbours:
+        """Return the `k` points nearest to each query; a point that coincides with it counts.
+
+        Args:
+            queries: where neighbours are looked for from, such as ends outside the data set.
+            k: from 1 to the number of points.
+
+        Raises:
+            UserError: `k` is out of range, the queries are not a finite array of this shape, or
+                they have other dimensions than the codes.
+        """
+        queries, number = euclid.check(queries, origin="queries"), len(self.codes)
+        if self.codes.shape[1] != queries.shape[1]:
+            raise UserError(
+                f"queries have {queries.shape[1]} dimensions, but latent codes "
+                f"{self.codes.shape[1]}",
+                cure="encode both with the same model",
+            )
+        _check_k(k, number, f"there are {number} points")
+        if self._made is None and len(queries) <= _FEW:
+            searched = Searched(k, self.codes, np.arange(number), candidates.Scan(self.codes))
+        else:
+            searched = self._searched(k)
+        own = np.full(len(queries), -1)
+        return Neighbours(*ranking.nearest(searched, queries, k, own=own))
+
+    @functools.cached_property
+    def _coincident(self) -> tuple[Int[np.ndarray, "point"], Int[np.ndarray, "group"]]:
+        """All points, coincident ones together and in order; where each group of them starts."""
+        order = np.lexsort(self.codes.T)  # stable
+        fresh = (self.codes[order[1:]] != self.codes[order[:-1]]).any(axis=1)
+        return order, np.flatnonzero(np.append(True, fresh))
+
+    def _searched(self, most: int) -> Searched:
+        """Return the points that a ranking to `most` may reach, and an engine over them.
+
+        A point with `most` coincident ones of lower index is never reached, and without such
+        points ties stay few.
+        """
+        if self._made is None or self._made.most < most:
+            order, starts = self._coincident
+            sizes = np.diff(np.append(starts, len(order)))
+            place = np.arange(len(order)) - np.repeat(starts, sizes)
+            kept = np.sort(order[place < most])
+            # Where none is left out, none ever will be.
+            most = len(order) if len(kept) == len(order) else most
+            codes = self.codes[kept]
+            self._made = Searched(most, codes, kept, candidates.make_engine(codes))
+        return self._made
 
 
 def nearest(codes: Real[np.ndarray, "point latent"], *, k: int) -> Neighbours:
-    """Return the `k` nearest other points of every point.
+    """Return the `k` nearest other points of every point: `Index.nearest`, asked once.
 
     Args:
         codes: at least two points.
@@ -52,157 +138,34 @@ def nearest(codes: Real[np.ndarray, "point latent"], *, k: int) -> Neighbours:
     Raises:
         UserError: `k` is out of range, or the codes are not a finite array of this shape.
     """
-    codes = check(codes)
-    if len(codes) < 2:
-        raise UserError("one point has no neighbours", cure="give at least two latent codes")
-    _check_k(k, len(codes) - 1, f"{len(codes)} points have {len(codes) - 1} neighbours each")
-    kept = _lowest_duplicates(codes, k + 1)
-    return _search(codes[kept], codes, k, ids=kept, own=np.arange(len(codes)))
+    return Index(codes).nearest(k=k)
 
 
 def nearest_to(
     codes: Real[np.ndarray, "point latent"], queries: Real[np.ndarray, "query latent"], *, k: int
 ) -> Neighbours:
-    """Return the `k` points nearest to each query; a point that coincides with it counts.
+    """Return the `k` points nearest to each query: `Index.nearest_to`, asked once.
 
     Args:
         codes: where neighbours are looked for.
-        queries: where they are looked for from, such as ends that are not in the data set.
+        queries: where they are looked for from.
         k: from 1 to the number of points.
 
     Raises:
-        UserError: `k` is out of range, an array is not finite or not of this shape, or the
-            numbers of dimensions differ.
+        UserError: see `Index.nearest_to`.
     """
-    codes, queries = check(codes), check(queries, origin="queries")
-    if codes.shape[1] != queries.shape[1]:
-        raise UserError(
-            f"queries have {queries.shape[1]} dimensions, but latent codes {codes.shape[1]}",
-            cure="encode both with the same model",
-        )
-    _check_k(k, len(codes), f"there are {len(codes)} points")
-    kept = _lowest_duplicates(codes, k)
-    return _search(codes[kept], queries, k, ids=kept, own=np.full(len(queries), -1))
+    return Index(codes).nearest_to(queries, k=k)
 
 
-def within(codes: Real[np.ndarray, "point latent"], *, radius: float) -> Pairs:
-    """Return all pairs of points at most `radius` apart, in order of their indices.
-
-    Args:
-        codes: at least one point.
-        radius: in latent units; 0 gives the coincident points.
+def index_of(codes: Real[np.ndarray, "point latent"] | Index) -> Index:
+    """Return the index of codes; an index is its own.
 
     Raises:
-        UserError: the radius is negative, not finite, or gives more than `MAX_PAIRS` pairs, or
-            the codes are not a finite array of this shape.
+        UserError: the codes are not a finite array of this shape.
     """
-    codes = check(codes)
-    if not (np.isfinite(radius) and radius >= 0):
-        raise UserError(f"radius is {radius}", cure="use a finite number of 0 or more")
-    tree = KDTree(codes)
-    # A little wider than asked, since KDTree rounds differently; exact distances decide below.
-    reach = radius * (1 + 1e-12)
-    pairs = (int(tree.count_neighbors(tree, reach)) - len(codes)) // 2
-    if pairs > MAX_PAIRS:
-        raise UserError(
-            f"radius {radius} joins {pairs:,} pairs of {len(codes):,} points, more than the "
-            f"{MAX_PAIRS:,} allowed",
-            cure="choose a smaller radius",
-        )
-    ends = np.sort(tree.query_pairs(reach, output_type="ndarray").astype(np.int64), axis=1)
-    ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
-    distances = between(codes[ends[:, 0]], codes[ends[:, 1]])
-    return Pairs(ends[distances <= radius], distances[distances <= radius])
-
-
-def between(
-    first: Float[np.ndarray, "*#shape latent"], second: Float[np.ndarray, "*#shape latent"]
-) -> Float[np.ndarray, "..."]:
-    """Return Euclidean distances between corresponding points; the one formula used here.
-
-    Leading axes are broadcast against each other.
-    """
-    return np.sqrt(np.square(first - second).sum(axis=-1))
-
-
-def check(
-    codes: Real[np.ndarray, "point latent"], *, origin: str = "latent codes"
-) -> Float[np.ndarray, "point latent"]:
-    """Return codes as float64 if distances between them can be computed.
-
-    Args:
-        codes: the array to look at.
-        origin: what it is, in the plural, for the message.
-
-    Raises:
-        UserError: the array is not real, not two-dimensional, empty, not finite, or too large.
-    """
-    if codes.ndim != 2 or not codes.size:
-        raise UserError(
-            f"{origin} have shape {codes.shape}, not (point, latent)",
-            cure="give one row a point, with at least one point and one dimension",
-        )
-    if codes.dtype.kind not in "fiu":
-        raise UserError(f"{origin} are of type {codes.dtype}", cure="give real numbers")
-    codes = np.ascontiguousarray(codes, dtype=np.float64)
-    bad = np.flatnonzero(~(np.abs(codes) <= _MAX_VALUE).all(axis=1))
-    if bad.size:
-        raise UserError(
-            f"{bad.size} of {len(codes)} {origin} are not finite (or beyond {_MAX_VALUE:g}), the "
-            f"first in row {bad[0]}",
-            cure="look at where they come from: a diverged model gives such codes",
-        )
-    return codes
+    return codes if isinstance(codes, Index) else Index(codes)
 
 
 def _check_k(k: int, most: int, reason: str) -> None:
     if not 1 <= k <= most:
         raise UserError(f"k is {k}, but {reason}", cure=f"use a k from 1 to {most}")
-
-
-def _lowest_duplicates(codes: np.ndarray, most: int) -> Int[np.ndarray, "kept"]:
-    """Return the points without those that have `most` coincident points of lower index.
-
-    No ranking to `most` ever reaches them, and without them ties stay few.
-    """
-    order = np.lexsort(codes.T)  # stable: coincident points stay in the order of their indices
-    fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
-    starts = np.flatnonzero(fresh)
-    place = np.arange(len(codes)) - np.repeat(starts, np.diff(np.append(starts, len(codes))))
-    return np.sort(order[place < most])
-
-
-def _search(
-    points: np.ndarray, queries: np.ndarray, k: int, *, ids: np.ndarray, own: np.ndarray
-) -> Neighbours:
-    """Rank candidates exactly; ask for twice as many wherever the ranking is not yet final."""
-    engine = candidates.make_engine(points)
-    indices = np.empty((len(queries), k), dtype=np.int64)
-    distances = np.empty((len(queries), k))
-    pending, count = candidates.spatial_order(queries), k + _MARGIN
-    while len(pending):
-        count = min(count, len(points))
-        rows = max(1, _CHUNK // (count * points.shape[1]))
-        unsure = []
-        for chunk in np.split(pending, range(rows, len(pending), rows)):
-            found, bound = engine.find(queries[chunk], count=count)
-            indices[chunk], distances[chunk] = _rank(
-                points[found], ids[found], queries[chunk], own[chunk], k
-            )
-            unsure.append(chunk[~(distances[chunk, -1] < bound)])
-        pending, count = np.concatenate(unsure), 2 * count
-    return Neighbours(indices, distances)
-
-
-def _rank(
-    found: Float[np.ndarray, "query candidate latent"],
-    ids: Int[np.ndarray, "query candidate"],
-    queries: Float[np.ndarray, "query latent"],
-    own: Int[np.ndarray, "query"],
-    k: int,
-) -> tuple[Int[np.ndarray, "query k"], Float[np.ndarray, "query k"]]:
-    """Return the k candidates that come first by exact distance, then by index."""
-    distances = between(found, queries[:, None])
-    distances[ids == own[:, None]] = np.inf
-    order = np.lexsort((ids, distances))[:, :k]
-    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(distances, order, axis=1)

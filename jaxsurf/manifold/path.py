@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import knn
+from jaxsurf.manifold import euclid
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class LatentPath:
 
 def piece_lengths(points: Float[np.ndarray, "corner latent"]) -> Float[np.ndarray, "piece"]:
     """Return the distances between successive points."""
-    return knn.between(points[1:], points[:-1])
+    return euclid.between(points[1:], points[:-1])
 
 
 def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int) -> LatentPath:
@@ -50,7 +50,7 @@ def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int)
             f"points_per_edge is {points_per_edge}, but both ends of an edge are counted",
             cure="use 2 or more",
         )
-    corners = knn.check(np.asarray(points), origin="path points")
+    corners = euclid.check(np.asarray(points), origin="path points")
     places = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
     piece, step = np.divmod(places, points_per_edge - 1)
     return LatentPath(_between(corners, piece, step / (points_per_edge - 1)))
@@ -71,7 +71,7 @@ def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) ->
     """
     if frames < 2:
         raise UserError(f"frames is {frames}, but both ends are counted", cure="use 2 or more")
-    corners = knn.check(np.asarray(points), origin="path points")
+    corners = euclid.check(np.asarray(points), origin="path points")
     lengths = piece_lengths(corners)
     # Pieces of no length have no inside, and would be divided by below.
     corners = np.concatenate([corners[:1], corners[1:][lengths > 0], corners[-1:]])

@@ -16,7 +16,7 @@ from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
-from jaxsurf.manifold import search
+from jaxsurf.manifold import connectivity, search
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import LatentPath
@@ -69,6 +69,8 @@ class Evaluation:
             f"reconstruction {psnr_db:.1f} dB; {self.content['graph']['description']}",
             f"interpolation_mse over {self.content['num_pairs']} random pairs, smaller is better:",
         ]
+        if bridged := self.content["bridged_pairs"]:
+            lines.insert(1, f"{bridged} of the pairs surf over gaps in the graph, by its bridges")
         for method, scores in self.content["methods"].items():
             score = scores["interpolation_mse"]
             versus = self.content["versus"].get(method, {}).get("interpolation_mse")
@@ -119,6 +121,8 @@ def measure(
     chosen = many.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
+    for source, target in chosen:
+        connectivity.check_joined(built, source, target)
     paths = search.shortest_paths(built, [(int(a), int(b)) for a, b in chosen])
     blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]
     parts = [_score_block(run, config, latents, paths[each], chosen[each]) for each in blocks]
@@ -133,7 +137,8 @@ def measure(
         reconstruction={"mse": mean, "psnr_db": metrics.psnr_of_mse(mean) if mean else None},
         seed=config.seed,
     )
-    summary |= {"graph": built.facts(), "checkpoint": run.step}
+    bridged = sum(len(built.bridges_along(path.nodes)) > 0 for path in paths)
+    summary |= {"graph": built.facts(), "bridged_pairs": bridged, "checkpoint": run.step}
     summary |= {"data": {"name": run.images.name, "fingerprint": run.images.fingerprint}}
     return summary, many.rows(scores, chosen)
 

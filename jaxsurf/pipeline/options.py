@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
-from jaxsurf.manifold.graph import GraphConfig, Kind
+from jaxsurf.manifold.graph import OWNERS, GraphConfig, Kind
 from jaxsurf.manifold.weighting import Weight
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline import grid as grids
@@ -133,7 +133,10 @@ def define_methods() -> Callable[[], tuple[str, ...]]:
 def define_end(name: str) -> Callable[[], str]:
     """Define `--source` or `--target`; return what reads it."""
     holder = flags.DEFINE_string(
-        name, None, "Image number, or image file that need not be in the set.", required=True
+        name,
+        None,
+        "Image number, image file that need not be in the set, or latent code (code:0.1,-2).",
+        required=True,
     )
     return lambda: str(holder.value)
 
@@ -172,21 +175,26 @@ def define_timing() -> Callable[[], Timing]:
 def define_graph() -> Callable[[], GraphConfig | None]:
     """Define `--graph` and what belongs to it; return what reads them, None for the run's own."""
     kind = flags.DEFINE_enum("graph", None, get_args(Kind), "Graph to search.")
-    k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn.")
+    k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn or mutual.")
     radius = flags.DEFINE_float("radius", None, "Largest latent distance, for --graph=radius.")
     weight = flags.DEFINE_enum("weight", None, get_args(Weight), "What an edge costs.")
+    tree = flags.DEFINE_bool("spanning_tree", None, "Add the Euclidean minimum spanning tree.")
+    repair = flags.DEFINE_bool("repair", None, "Bridge gaps between the graph's components.")
 
     def graph() -> GraphConfig | None:
-        given = {"k": k.value, "radius": radius.value}
-        given = {name: value for name, value in given.items() if value is not None}
-        for wanted, flag in (("knn", "k"), ("radius", "radius")):
-            if kind.value == wanted and flag not in given:
-                raise UserError(f"--graph={wanted} needs --{flag} too", cure=f"add --{flag}=...")
-        if kind.value is None and not given and weight.value is None:
+        holders = (k, radius, weight, tree, repair)
+        given: dict[str, Any] = {
+            holder.name: holder.value for holder in holders if holder.value is not None
+        }
+        for flag, owners in OWNERS.items():
+            if kind.value in owners and flag not in given:
+                raise UserError(
+                    f"--graph={kind.value} needs --{flag} too", cure=f"add --{flag}=..."
+                )
+        if kind.value is None and not given:
             return None
-        implied: Kind = "knn" if "k" in given else "radius" if given else "smallest"
-        given |= {"weight": weight.value} if weight.value else {}
-        return GraphConfig(kind=cast(Kind, kind.value) if kind.value else implied, **given)
+        implied: Kind = "knn" if "k" in given else "radius" if "radius" in given else "smallest"
+        return GraphConfig(kind=cast(Kind, kind.value or implied), **given)
 
     return graph
 

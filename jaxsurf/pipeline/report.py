@@ -157,7 +157,8 @@ def _pair(run: TrainedRun, path: Path) -> Pair:
         return Pair(
             label=f"{source} to {target}",
             about=f"{saved['graph']['description']}; the graph path visits "
-            f"{len(saved['nodes']):,} images and is {float(saved['length']):.3g} long.",
+            f"{len(saved['nodes']):,} images and is {float(saved['length']):.3g} long."
+            + _crossed(saved),
             stale=_stale(run, saved),
             animations=[
                 _animated(folder, method, facts) for method, facts in saved["methods"].items()
@@ -168,6 +169,16 @@ def _pair(run: TrainedRun, path: Path) -> Pair:
     except MALFORMED as error:
         cure = f"remove the folder {folder}, or animate the pair again"
         raise _damaged(path, error, cure=cure) from error
+
+
+def _crossed(saved: dict[str, Any]) -> str:
+    """Return a sentence on the gaps that a graph path crosses; none if it crosses none."""
+    # What was animated before graphs were repaired says nothing of it.
+    bridges = saved.get("bridges", [])
+    if not bridges:
+        return ""
+    places = ", ".join(f"{int(tail)} to {int(head)}" for tail, head in bridges)
+    return f" It crosses gaps in the graph, bridged from {places}."
 
 
 def _animated(folder: Path, method: str, facts: dict[str, Any]) -> Animated:

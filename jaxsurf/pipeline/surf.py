@@ -10,7 +10,7 @@ import numpy as np
 from jaxsurf.evaluation import metrics
 from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
-from jaxsurf.manifold import search
+from jaxsurf.manifold import connectivity, search
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import NodePath
@@ -27,7 +27,8 @@ class SurfConfig:
     """What to animate.
 
     Attributes:
-        source: an image number, or the path of an image file outside the set.
+        source: an image number, the path of an image file outside the set, or a latent code such
+            as `code:0.1,-2`.
         target: the same.
         methods: which interpolations.
         timing: how many frames.
@@ -58,6 +59,9 @@ class SurfResult:
             f"{self.folder}: {len(self.description['nodes'])} images on the way,"
             f" {self.description['graph']['description']}"
         ]
+        if bridges := self.description["bridges"]:
+            crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
+            lines.append(f"  the way crosses gaps in the graph, bridged from {crossed}")
         for method, scores in self.description["methods"].items():
             lines.append(
                 f"  {method:8} {scores['num_frames']} frames, interpolation_mse"
@@ -84,6 +88,7 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
     joined = ends.join(run, latents, built, pair)
+    connectivity.check_joined(joined.graph, *joined.nodes)
     path = search.shortest_path(joined.graph, *joined.nodes)
     route = Route(codes=joined.codes[path.nodes], images=np.stack([end.image for end in pair]))
     made = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)[0]
@@ -97,10 +102,11 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
 
 def _graph_label(config: GraphConfig) -> str:
     """Return the part of a folder's name that tells graphs apart."""
-    size = {"knn": f"{config.k}", "radius": f"{config.radius}"}.get(config.kind, "")
+    size = f"{config.k or config.radius or ''}"
+    added = ("_tree" if config.spanning_tree else "") + ("_repaired" if config.repair else "")
     weight = "" if config.weight == GraphConfig().weight else f"_{config.weight}"
     # A hyphen parts the ends from one another and from the graph.
-    return f"{config.kind}{size}{weight}".replace("-", "_")
+    return f"{config.kind}{size}{added}{weight}".replace("-", "_")
 
 
 def _describe(
@@ -127,6 +133,7 @@ def _describe(
                 "label": end.label,
                 "image": end.number,
                 "file": end.file,
+                "code": None if end.code is None else end.code.tolist(),
                 "fingerprint": fingerprint(end.image),
                 "node": int(path.nodes[place]),
             }
@@ -135,6 +142,7 @@ def _describe(
         "nodes": path.nodes.tolist(),
         "length": float(piece_lengths(joined.codes[path.nodes]).sum()),
         "edge_weights": joined.graph.weights_along(path.nodes).tolist(),
+        "bridges": joined.graph.bridges_along(path.nodes).tolist(),
         "graph": joined.graph.facts(),
         "methods": methods,
         "checkpoint": run.step,

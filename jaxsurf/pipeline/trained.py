@@ -4,7 +4,6 @@ Its latents and its graph are kept beside it.
 """
 
 import contextlib
-import functools
 import json
 import platform
 from collections.abc import Mapping
@@ -14,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import differences
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.saved import load_graph, save_graph
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.models.interface import inference_batch
 from jaxsurf.pipeline import assembly, configuration
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.distances import make_distance
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import WorkDir, fingerprint, read_json
 
@@ -147,12 +147,12 @@ def connect(run: TrainedRun, latents: Latents, config: GraphConfig) -> LatentGra
     Raises:
         UserError: the cache is stale or damaged, or there is no such graph.
     """
-    distance = functools.partial(differences.rms, run.images.images)
+    distance = make_distance(config.weight, run.model, latents.codes, run.images.images)
     if config != run.config.graph:
-        return graph.build(latents.codes, config, distance)
+        return graph.build(latents.index, config, distance)
     stamp = f"{run.stamp}, {config}"
     if run.workdir.graph.exists():
-        return graph.load_graph(run.workdir.graph, stamp=stamp)
-    built = graph.build(latents.codes, config, distance)
-    graph.save_graph(run.workdir.graph, built, stamp=stamp)
+        return load_graph(run.workdir.graph, stamp=stamp)
+    built = graph.build(latents.index, config, distance)
+    save_graph(run.workdir.graph, built, stamp=stamp)
     return built

@@ -4,7 +4,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import connecting, graph
+from jaxsurf.manifold import connecting, graph, knn
 
 
 @pytest.mark.parametrize(("points", "dims"), [(2, 1), (37, 2), (211, 3), (101, 5)])
@@ -25,6 +25,20 @@ def test_coincident_points_are_joined_by_a_radius_of_their_own():
     codes = np.array([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [3.0, 4.0]])
     assert connecting.smallest_radius(codes) == 5.0
     assert connecting.smallest_radius(codes[:3]) == 0.0
+
+
+def test_an_outlier_sets_the_radius_without_all_pairs_being_looked_at(monkeypatch):
+    monkeypatch.setattr("jaxsurf.manifold.within.MAX_PAIRS", 0)
+    codes = np.append(np.random.default_rng(0).normal(size=(997, 2)), [[1e6, 0]], axis=0)
+    expected = np.linalg.norm(codes[:-1] - codes[-1], axis=1).min()
+    assert connecting.smallest_radius(codes) == pytest.approx(expected)
+
+
+def test_the_smallest_k_is_found_among_many():
+    codes = np.repeat([[0.0], [1.0]], 40, axis=0)
+    assert connecting.smallest_k(knn.nearest(codes, k=79)) == 40
+    assert connecting.smallest_k(knn.nearest(codes, k=40)) == 40
+    assert connecting.smallest_k(knn.nearest(codes, k=39)) == 0
 
 
 def test_two_clusters_far_apart_are_bridged_by_their_gap():

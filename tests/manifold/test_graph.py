@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import cache, csr, graph, knn, search
+from jaxsurf.manifold import csr, graph, knn, search, spanning, within
 
 POINTS = hnp.arrays(
     np.float64,
@@ -27,6 +27,20 @@ def naive_knn_graph(codes, k):
     for i, row in enumerate(distances):
         for j in np.argsort(row, kind="stable")[:k]:
             made.add_edge(i, int(j), weight=float(row[j]))
+    return made
+
+
+def naive_mutual_graph(codes, k):
+    """An edge only where both ends list each other."""
+    distances = np.sqrt(((codes[:, None] - codes[None]) ** 2).sum(-1))
+    np.fill_diagonal(distances, np.inf)
+    nearest = [set(np.argsort(row, kind="stable")[:k].tolist()) for row in distances]
+    made = nx.Graph()
+    made.add_nodes_from(range(len(codes)))
+    for i in range(len(codes)):
+        made.add_edges_from(
+            (i, j, {"weight": distances[i, j]}) for j in nearest[i] if i in nearest[j]
+        )
     return made
 
 
@@ -52,6 +66,15 @@ def test_knn_graph_joins_what_the_naive_one_joins(k):
     ours = graph.knn_graph(knn.nearest(codes, k=7), k=k)
     assert_same(ours, naive_knn_graph(codes, k))
     assert ours.k == k
+
+
+@properties
+@given(POINTS, st.data())
+def test_mutual_graph_joins_only_those_that_list_each_other(codes, data):
+    k = data.draw(st.integers(1, len(codes) - 1))
+    made = graph.build(codes, graph.GraphConfig(kind="mutual", k=k, weight="latent"))
+    assert_same(made, naive_mutual_graph(codes, k))
+    assert (made.k, made.weight) == (k, "latent")
 
 
 def test_radius_graph_joins_all_pairs_within():
@@ -84,19 +107,36 @@ def test_smallest_k_connects_and_one_less_does_not(codes):
 
 def test_smallest_k_takes_one_neighbour_query_where_the_first_suffices(monkeypatch):
     calls = []
-    nearest = knn.nearest
-    monkeypatch.setattr(knn, "nearest", lambda codes, *, k: calls.append(k) or nearest(codes, k=k))
+    nearest = knn.Index.nearest
+    monkeypatch.setattr(
+        knn.Index, "nearest", lambda index, *, k: calls.append(k) or nearest(index, k=k)
+    )
     codes = np.random.default_rng(4).normal(size=(97, 2))
     assert 1 < graph.smallest_connecting(codes).k <= 8
     assert calls == [8]
 
 
+def configurations(most):
+    """Every kind of graph over points that have at most so many neighbours, plain or added to."""
+    numbers = {"k": st.integers(1, most)}
+    kinds = [
+        st.fixed_dictionaries({"kind": st.sampled_from(["knn", "mutual"])} | numbers),
+        st.fixed_dictionaries({"kind": st.just("radius"), "radius": st.floats(0.5, 9)}),
+        st.just({"kind": "smallest"}),
+        st.just({"kind": "smallest-radius"}),
+    ]
+    plain = st.one_of(*kinds)
+    repaired = st.one_of(*kinds[:2]).map(lambda config: config | {"repair": True})
+    with_tree = plain.map(lambda config: config | {"spanning_tree": True})
+    return st.one_of(plain, repaired, with_tree).map(
+        lambda config: graph.GraphConfig(weight="latent", **config)
+    )
+
+
 @properties
 @given(POINTS, st.data())
 def test_rows_are_symmetric_sorted_and_without_loops(codes, data):
-    made = graph.knn_graph(
-        knn.nearest(codes, k=len(codes) - 1), k=data.draw(st.integers(1, len(codes) - 1))
-    )
+    made = graph.build(codes, data.draw(configurations(len(codes) - 1)))
     dense = np.full((made.num_nodes, made.num_nodes), np.nan)
     dense[made.rows, made.indices] = made.weights
     np.testing.assert_array_equal(dense, dense.T)
@@ -105,6 +145,98 @@ def test_rows_are_symmetric_sorted_and_without_loops(codes, data):
         (np.diff(made.indices[start:stop]) > 0).all()
         for start, stop in zip(made.indptr, made.indptr[1:], strict=False)
     )
+
+
+@properties
+@given(POINTS, st.data())
+def test_edges_weigh_the_distance_of_their_ends_in_every_graph(codes, data):
+    ends, weights = graph.build(codes, data.draw(configurations(len(codes) - 1))).edges()
+    apart = codes[ends[:, 0]] - codes[ends[:, 1]]
+    np.testing.assert_allclose(weights, np.linalg.norm(apart, axis=1), rtol=1e-12)
+
+
+@properties
+@given(POINTS, st.data())
+def test_what_should_connect_does(codes, data):
+    config = data.draw(configurations(len(codes) - 1))
+    made = graph.build(codes, config)
+    connected = config.repair or config.spanning_tree or "smallest" in config.kind
+    assert not connected or set(made.components) == {0}
+    theirs = nx.Graph(made.edges()[0].tolist())
+    theirs.add_nodes_from(range(len(codes)))
+    assert nx.number_connected_components(theirs) == made.facts()["components"]
+
+
+@properties
+@given(st.integers(0, 2**32 - 1), st.integers(2, 17), st.data())
+def test_permuted_points_give_the_permuted_graph_of_every_kind(seed, points, data):
+    rng = np.random.default_rng(seed)
+    codes, order = rng.normal(size=(points, 2)), rng.permutation(points)
+    config = data.draw(configurations(points - 1))
+    straight, shuffled = graph.build(codes, config), graph.build(codes[order], config)
+    ends, weights = shuffled.edges()
+    back = csr.from_edges(order[ends], weights, num_nodes=points)
+    np.testing.assert_array_equal(back.indptr, straight.indptr)
+    np.testing.assert_array_equal(back.indices, straight.indices)
+    np.testing.assert_array_equal(back.weights, straight.weights)
+    bridges = np.sort(order[shuffled.bridges], axis=1).tolist()
+    assert sorted(bridges) == sorted(straight.bridges.tolist())
+
+
+@properties
+@given(POINTS)
+def test_the_smallest_radius_connects_and_less_does_not(codes):
+    made = graph.build(codes, graph.GraphConfig(kind="smallest-radius", weight="latent"))
+    longest = made.weights.max()
+    apart = within.pairs(codes, radius=longest).distances
+    assert made.num_edges == len(apart)
+    shorter = apart[apart < longest]
+    if shorter.size:
+        less = graph.radius_graph(codes, radius=shorter.max())
+        assert set(less.components) != {0}
+
+
+@properties
+@given(POINTS, st.data())
+def test_a_spanning_tree_only_adds_its_edges(codes, data):
+    k = data.draw(st.integers(1, len(codes) - 1))
+    config = {"kind": "mutual", "k": k, "weight": "latent"}
+    plain, more = (
+        {tuple(edge) for edge in graph.build(codes, made).edges()[0].tolist()}
+        for made in (
+            graph.GraphConfig(**config),
+            graph.GraphConfig(**config, spanning_tree=True),
+        )
+    )
+    assert more == plain | {tuple(edge) for edge in spanning.tree(codes).ends.tolist()}
+
+
+def test_points_on_a_line_are_passed_in_their_order():
+    codes = np.array([[3.0, 6], [0, 0], [-1, -2], [7, 14]])
+    for config in ({}, {"kind": "smallest-radius"}, {"kind": "mutual", "k": 1, "repair": True}):
+        made = graph.build(codes, graph.GraphConfig(weight="density", **config))
+        walk = search.shortest_path(made, 2, 3)
+        assert walk.nodes.tolist() == [2, 1, 0, 3]
+        assert walk.length == pytest.approx((1 + 27 + 64) * 5**1.5)
+
+
+@pytest.mark.parametrize("kind", [{}, {"kind": "smallest-radius"}, {"kind": "knn", "k": 2}])
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([[0.0, 1], [1, np.nan], [2, 3], [np.inf, 0]], "2 of 4 latent codes .* first in row 1"),
+        ([[0.0, 1]], "one point has no neighbours"),
+    ],
+)
+def test_codes_that_make_no_graph_are_refused(kind, codes, message):
+    with pytest.raises(UserError, match=message):
+        graph.build(np.array(codes), graph.GraphConfig(**kind))
+
+
+@pytest.mark.parametrize("kind", ["knn", "mutual"])
+def test_as_many_neighbours_as_points_are_refused(kind):
+    with pytest.raises(UserError, match="k is 3, but 3 points have 2 neighbours each"):
+        graph.build(np.eye(3), graph.GraphConfig(kind=kind, k=3))
 
 
 def test_edges_between_coincident_points_have_weight_zero_and_connect():
@@ -135,10 +267,37 @@ def test_isolated_points_are_components_of_their_own():
     assert made.components.tolist() == [0, 1, 2, 0, 1, 1, 3]
 
 
-def test_two_points_make_one_edge():
-    ends, weights = graph.smallest_connecting(np.array([[0.0, 0], [3, 4]])).edges()
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"kind": "smallest-radius"},
+        {"kind": "mutual", "k": 1},
+        {"kind": "radius", "radius": 1, "repair": True},
+        {"kind": "radius", "radius": 1, "spanning_tree": True},
+    ],
+)
+def test_two_points_make_one_edge(config):
+    codes = np.array([[0.0, 0], [3, 4]])
+    ends, weights = graph.build(codes, graph.GraphConfig(weight="latent", **config)).edges()
     assert ends.tolist() == [[0, 1]]
     assert weights.tolist() == [5]
+
+
+@properties
+@given(st.integers(2, 9), st.data())
+def test_the_first_of_an_edge_that_comes_again_counts(nodes, data):
+    number = st.integers(0, nodes - 1)
+    pair = st.tuples(number, number).filter(lambda ends: ends[0] != ends[1])
+    ends = data.draw(st.lists(pair, max_size=40))
+    weights = np.random.default_rng(len(ends)).random(len(ends)).round(1)
+    expected = {}
+    for edge, weight in zip(ends, weights.tolist(), strict=True):
+        expected.setdefault((min(edge), max(edge)), weight)
+    made = csr.from_edges(np.reshape(ends, (-1, 2)).astype(int), weights, num_nodes=nodes)
+    assert dict(zip(map(tuple, made.edges()[0].tolist()), made.edges()[1], strict=True)) == expected
+    assert made.edges()[0].tolist() == [list(edge) for edge in sorted(expected)]
+    csr.check(made, origin="the graph")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +305,22 @@ def test_two_points_make_one_edge():
     [
         ({}, "k-NN graph with k = 2, the smallest that connects"),
         ({"kind": "knn", "k": 3}, "k-NN graph with k = 3"),
+        ({"kind": "mutual", "k": 3}, "mutual k-NN graph with k = 3"),
         ({"kind": "radius", "radius": 2.5}, "radius graph with radius = 2.5"),
+        ({"kind": "smallest-radius"}, "radius graph with radius = 4, the smallest that connects"),
+        (
+            {"kind": "knn", "k": 1, "spanning_tree": True},
+            "k-NN graph with k = 1, and the Euclidean minimum spanning tree",
+        ),
+        (
+            {"kind": "knn", "k": 1, "repair": True},
+            "k-NN graph with k = 1, its 3 components joined by 2 bridges",
+        ),
+        (
+            {"kind": "radius", "radius": 3.5, "repair": True},
+            "radius graph with radius = 3.5, its 2 components joined by a bridge",
+        ),
+        ({"kind": "radius", "radius": 9, "repair": True}, "radius graph with radius = 9"),
     ],
 )
 def test_build_follows_the_configuration(config, description):
@@ -158,13 +332,27 @@ def test_build_follows_the_configuration(config, description):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"kind": "mutual"}, "graph.kind=mutual is unknown or not built yet; use one of: smallest"),
-        ({"weight": "pullback"}, "graph.weight=pullback is unknown or not built yet"),
-        ({"kind": "knn"}, "graph.k is 0"),
+        ({"kind": "tree"}, "graph.kind=tree is unknown or not built yet; use one of: smallest"),
+        ({"weight": "given"}, "graph.weight=given is unknown or not built yet; use one of: latent"),
+        ({"kind": "knn"}, "graph.k is 0; give 1 or more with graph.kind=knn"),
+        ({"kind": "mutual"}, "graph.k is 0; give 1 or more with graph.kind=mutual"),
         ({"kind": "knn", "k": -2}, "graph.k is -2"),
         ({"kind": "radius"}, "graph.radius is 0.0"),
         ({"kind": "radius", "radius": float("nan")}, "graph.radius is nan"),
-        ({"k": 3}, "graph.k has no meaning with graph.kind=smallest"),
+        ({"k": 3}, "graph.k has no meaning with graph.kind=smallest; .* graph.kind=knn or mutual"),
+        (
+            {"kind": "smallest-radius", "radius": 1.0},
+            "graph.radius has no meaning with graph.kind=smallest-radius; .* graph.kind=radius",
+        ),
+        ({"repair": True}, "graph.repair has no meaning with graph.kind=smallest"),
+        (
+            {"kind": "smallest-radius", "repair": True},
+            "graph.repair has no meaning with graph.kind=smallest-radius",
+        ),
+        (
+            {"kind": "knn", "k": 3, "repair": True, "spanning_tree": True},
+            "graph.repair has no meaning with graph.spanning_tree; leave it out",
+        ),
         ({"kind": "knn", "k": 3, "radius": 1.0}, "graph.radius has no meaning with graph.kind=knn"),
     ],
 )
@@ -196,65 +384,6 @@ def test_from_edges_refuses(ends, weights, message):
         csr.from_edges(ends, weights, num_nodes=3)
 
 
-def test_a_saved_graph_comes_back_under_its_stamp_only(tmp_path):
-    made = graph.smallest_connecting(np.repeat(np.arange(5.0), 2)[:, None])
-    graph.save_graph(tmp_path / "graph.npz", made, stamp="step 3 of abc")
-    again = graph.load_graph(tmp_path / "graph.npz", stamp="step 3 of abc")
-    for name in ("indptr", "indices", "weights"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
-    assert (again.k, again.description) == (made.k, made.description)
-    with pytest.raises(cache.StaleCache, match="made from step 3 of abc, but step 4 of abc"):
-        graph.load_graph(tmp_path / "graph.npz", stamp="step 4 of abc")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"indices": np.array([1, 2, 1, 1])},  # 1 -> 2, but not back
-        {"indices": np.array([1, 0, 2, 9])},
-        {"indptr": np.array([0, 1, 3])},
-        {"weights": np.array([1.0, 1, 2, 3])},
-        {"weights": np.array([1.0, 1, -2, -2])},
-    ],
-)
-def test_a_damaged_graph_is_refused(tmp_path, damage):
-    good = {
-        "indptr": np.array([0, 1, 3, 4]),
-        "indices": np.array([1, 0, 2, 1]),
-        "weights": np.array([1.0, 1, 2, 2]),
-    }
-    path = tmp_path / "graph.npz"
-    cache.save(path, stamp="a", **good, k=1, description="", weight="latent")
-    assert graph.load_graph(path, stamp="a").num_edges == 2
-    cache.save(path, stamp="a", **(good | damage), k=1, description="", weight="latent")
-    with pytest.raises(UserError):
-        graph.load_graph(path, stamp="a")
-
-
-def test_a_cache_of_something_else_is_refused(tmp_path):
-    cache.save(tmp_path / "x.npz", stamp="a", codes=np.zeros(3))
-    with pytest.raises(
-        UserError, match="holds no indptr, indices, weights, k, description, weight"
-    ):
-        graph.load_graph(tmp_path / "x.npz", stamp="a")
-
-
-def test_attached_points_are_joined_to_their_nearest_and_nothing_else_changes():
-    codes = np.random.default_rng(4).normal(size=(31, 3))
-    added = np.random.default_rng(5).normal(size=(2, 3))
-    before = graph.smallest_connecting(codes)
-    after = graph.attach(before, codes, added, k=4)
-    pairs, weights = after.edges()
-    old = (pairs < 31).all(axis=1)
-    np.testing.assert_array_equal(pairs[old], before.edges()[0])
-    np.testing.assert_array_equal(weights[old], before.edges()[1])
-    for number, point in enumerate(added, start=31):
-        distances = np.linalg.norm(codes - point, axis=1)
-        mine = pairs[:, 1] == number
-        assert set(pairs[mine, 0]) == set(np.argsort(distances)[:4])
-        np.testing.assert_allclose(np.sort(weights[mine]), np.sort(distances)[:4], rtol=1e-6)
-
-
 def test_density_weights_take_many_short_steps_over_one_long_one():
     # Five points bent about a corner, and the same graph: all within reach of one another.
     codes = np.array([[0.0, 0], [1, 0.4], [2, 0.5], [3, 0.4], [4, 0]])
@@ -266,13 +395,3 @@ def test_density_weights_take_many_short_steps_over_one_long_one():
     assert (plain.weight, dense.weight) == ("latent", "density")
     assert search.shortest_path(plain, 0, 4).nodes.tolist() == [0, 4]
     assert search.shortest_path(dense, 0, 4).nodes.tolist() == [0, 1, 2, 3, 4]
-
-
-def test_attached_points_are_weighed_as_the_graph_is(tmp_path):
-    codes = np.random.default_rng(6).normal(size=(20, 2))
-    built = graph.build(codes, graph.GraphConfig(weight="density"))
-    graph.save_graph(tmp_path / "graph.npz", built, stamp="a")
-    built = graph.load_graph(tmp_path / "graph.npz", stamp="a")
-    joined = graph.attach(built, codes, codes[:1] + 0.01, k=1)
-    assert joined.weight == "density"
-    np.testing.assert_allclose(joined.weights[-1], (2 * 0.01**2) ** 1.5, rtol=1e-6)

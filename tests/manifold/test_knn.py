@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates, knn
+from jaxsurf.manifold import candidates, euclid, knn, ranking
 
 
 def brute_force(codes, queries, k, *, own):
@@ -48,17 +48,17 @@ def test_nearest_equals_brute_force(layout, dimensions, k):
 def test_nearest_equals_brute_force_when_many_points_make_blocks_and_chunks(
     dimensions, monkeypatch
 ):
-    monkeypatch.setattr(knn, "_CHUNK", 7_001)
+    monkeypatch.setattr(ranking, "_CHUNK", 7_001)
     monkeypatch.setattr(candidates, "_TILE", 100_003)
     codes = np.random.default_rng(5).normal(size=(1999, dimensions)).astype(np.float32)
     assert_exact(knn.nearest(codes, k=5), brute_force(codes, codes, 5, own=True))
 
 
-@pytest.mark.parametrize("engine", [candidates.Tree, candidates.Tiles])
+@pytest.mark.parametrize("engine", [candidates.Scan, candidates.Tree, candidates.Tiles])
 def test_no_point_left_out_is_nearer_than_the_bound(engine):
     codes = np.random.default_rng(0).normal(size=(1201, 5)) + 1e5
     found, bound = engine(codes).find(codes[:13], count=4)
-    distances = knn.between(codes[None], codes[:13, None])
+    distances = euclid.between(codes[None], codes[:13, None])
     np.put_along_axis(distances, found, np.inf, axis=1)
     assert (distances.min(axis=1) >= bound).all()
     assert (bound > 0).all()
@@ -99,40 +99,53 @@ def test_no_point_is_its_own_neighbour_where_all_coincide(dimensions):
     assert found.tolist() == [[1, 2], [0, 2], [0, 1], [0, 1], [0, 1]]
 
 
+def test_an_index_asked_for_fewer_answers_from_what_it_knows(monkeypatch):
+    codes = np.repeat(np.random.default_rng(2).normal(size=(23, 2)), 3, axis=0)
+    index = knn.Index(codes)
+    index.nearest(k=11)
+    monkeypatch.setattr(ranking, "nearest", None)
+    for k in (11, 4, 1):
+        assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
+
+
+def test_an_index_asked_in_any_order_answers_as_one_asked_once():
+    rng = np.random.default_rng(2)
+    codes = np.repeat(rng.normal(size=(7, 2)), 13, axis=0)
+    queries = np.concatenate([rng.normal(size=(40, 2)), codes[:40]])
+    index = knn.Index(codes)
+    for k in (2, 30, 5, 90):
+        assert_exact(index.nearest_to(queries, k=k), brute_force(codes, queries, k, own=False))
+        assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
+
+
+def test_an_index_makes_its_engine_once(monkeypatch):
+    made = []
+    engine = candidates.make_engine
+    monkeypatch.setattr(
+        candidates, "make_engine", lambda codes: made.append(len(codes)) or engine(codes)
+    )
+    index = knn.Index(np.random.default_rng(2).normal(size=(67, 2)))
+    index.nearest_to(np.zeros((3, 2)), k=2)  # so few that none is worth it
+    assert made == []
+    index.nearest(k=3)
+    index.nearest(k=9)
+    index.nearest_to(np.zeros((50, 2)), k=12)
+    assert made == [67]
+
+
+@pytest.mark.parametrize("dimensions", [2, 16])
+@pytest.mark.parametrize("queries", [1, 33])
+def test_few_queries_and_many_are_answered_alike(dimensions, queries):
+    codes = np.round(np.random.default_rng(3).normal(size=(83, dimensions)))
+    asked = codes[:queries] + 0.5
+    assert_exact(knn.nearest_to(codes, asked, k=9), brute_force(codes, asked, 9, own=False))
+
+
 def test_permuted_points_give_permuted_neighbours():
     rng = np.random.default_rng(2)
     codes, order = rng.normal(size=(101, 3)), rng.permutation(101)
     straight, shuffled = knn.nearest(codes, k=5), knn.nearest(codes[order], k=5)
     np.testing.assert_array_equal(order[shuffled.indices], straight.indices[order])
-
-
-@pytest.mark.parametrize("dimensions", [2, 11])
-def test_within_gives_all_pairs_up_to_and_including_the_radius(dimensions):
-    codes = np.round(np.random.default_rng(3).normal(size=(61, dimensions)) * 2)
-    distances = knn.between(codes[:, None], codes[None])
-    expected = np.argwhere(np.triu(distances <= 5, k=1))
-    pairs = knn.within(codes, radius=5)
-    assert (distances == 5).any()
-    np.testing.assert_array_equal(pairs.ends, expected)
-    np.testing.assert_array_equal(pairs.distances, distances[tuple(expected.T)])
-
-
-def test_within_radius_zero_gives_coincident_points():
-    codes = np.array([[1.0], [2.0], [1.0]])
-    assert knn.within(codes, radius=0).ends.tolist() == [[0, 2]]
-
-
-def test_within_without_pairs_is_empty():
-    pairs = knn.within(np.array([[0.0], [2.0]]), radius=1)
-    assert pairs.ends.shape == (0, 2)
-    assert pairs.distances.shape == (0,)
-
-
-def test_within_refuses_a_radius_of_too_many_pairs(monkeypatch):
-    monkeypatch.setattr(knn, "MAX_PAIRS", 5)
-    knn.within(np.ones((3, 2)), radius=1)
-    with pytest.raises(UserError, match=r"joins 6 pairs of 4 points.*smaller radius"):
-        knn.within(np.ones((4, 2)), radius=1)
 
 
 @pytest.mark.parametrize(
@@ -158,9 +171,3 @@ def test_nearest_to_refuses_other_dimensions_and_too_large_k():
         knn.nearest_to(np.zeros((2, 2)), np.zeros((1, 3)), k=1)
     with pytest.raises(UserError, match="k is 3, but there are 2 points"):
         knn.nearest_to(np.zeros((2, 2)), np.zeros((1, 2)), k=3)
-
-
-@pytest.mark.parametrize("radius", [-1.0, np.nan, np.inf])
-def test_within_refuses_a_radius_that_is_no_length(radius):
-    with pytest.raises(UserError, match="radius is"):
-        knn.within(np.zeros((2, 2)), radius=radius)

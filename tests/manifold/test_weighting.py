@@ -1,7 +1,6 @@
 """What edges weigh by images: against NumPy, in paths, for attached nodes, in the cache."""
 
 import functools
-from typing import get_args
 
 import networkx as nx
 import numpy as np
@@ -11,7 +10,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import differences
 from jaxsurf.manifold import csr, graph, search
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.manifold.weighting import Weight
+from jaxsurf.manifold.outside import attach
+from jaxsurf.manifold.saved import load_graph, save_graph
 
 POWERS = {"image": 1, "image-density": 3}
 of_images = pytest.mark.parametrize("weight", POWERS)
@@ -70,7 +70,7 @@ def test_image_weights_lead_another_way():
     config = {"kind": "radius", "radius": 1.5}
     by = {
         weight: graph.build(codes, GraphConfig(weight=weight, **config), distance_in(images))
-        for weight in get_args(Weight)
+        for weight in ("latent", "density", *POWERS)
     }
     ways = {weight: search.shortest_path(g, 0, 2).nodes.tolist() for weight, g in by.items()}
     assert ways == {
@@ -102,7 +102,7 @@ def test_where_all_images_are_equal_paths_have_length_zero():
     assert set(made.components) == {0}
     path = search.shortest_path(made, 0, 22)
     assert (path.nodes[0], path.nodes[-1], path.length) == (0, 22, 0.0)
-    joined = graph.attach(made, codes, codes[:1] + 1e-3, k=2, distance=distance)
+    joined = attach(made, codes, codes[:1] + 1e-3, k=2, distance=distance)
     assert search.shortest_path(joined, 23, 22).length == 0.0
 
 
@@ -112,7 +112,7 @@ def test_attached_nodes_are_weighed_as_the_graphs_own(weight):
     codes, added = rng.normal(size=(31, 3)), rng.normal(size=(2, 3))
     images = images_of(33)
     before = graph.build(codes, GraphConfig(weight=weight), distance_in(images[:31]))
-    after = graph.attach(before, codes, added, k=4, distance=distance_in(images))
+    after = attach(before, codes, added, k=4, distance=distance_in(images))
     ends, weights = after.edges()
     assert (ends == 31).sum() == (ends == 32).sum() == 4
     np.testing.assert_allclose(weights, naive(images, ends, POWERS[weight]), rtol=1e-12)
@@ -125,10 +125,34 @@ def test_weights_of_images_are_refused_without_a_distance(weight, monkeypatch):
     built = graph.build(codes, GraphConfig(weight=weight), distance_in(images_of(11)))
     message = f"graph.weight={weight} needs the images .*; pass `distance` too, or use"
     with pytest.raises(UserError, match=message):
-        graph.attach(built, codes, codes[:1], k=1)
-    monkeypatch.setattr(graph.knn, "nearest", None)  # refused before neighbours are searched for
+        attach(built, codes, codes[:1], k=1)
+    monkeypatch.setattr(
+        graph.knn.Index, "nearest", None
+    )  # refused before neighbours are searched for
     with pytest.raises(UserError, match=message):
         graph.build(codes, GraphConfig(weight=weight))
+
+
+@pytest.mark.parametrize("weight", ["decoded", "pullback"])
+def test_weights_by_the_decoder_are_what_it_says(weight):
+    codes = np.random.default_rng(4).normal(size=(11, 2))
+    config = GraphConfig(weight=weight)
+    with pytest.raises(UserError, match=f"graph.weight={weight} needs the decoder, but only"):
+        graph.build(codes, config)
+    made = graph.build(codes, config, lambda ends: ends.sum(axis=1) / 8)
+    ends, weights = made.edges()
+    np.testing.assert_array_equal(weights, ends.sum(axis=1) / 8)
+    assert made.weight == weight
+
+
+def test_only_latent_weights_claim_to_be_euclidean():
+    codes = np.random.default_rng(4).normal(size=(37, 3))
+    made = graph.build(codes, GraphConfig(weight="latent"))
+    ends, weights = made.edges()
+    apart = codes[ends[:, 0]] - codes[ends[:, 1]]
+    np.testing.assert_allclose(weights, np.linalg.norm(apart, axis=1), rtol=1e-12)
+    assert csr.from_edges(ends, weights / 2, num_nodes=37).weight == "given"
+    assert csr.LatentGraph(indptr=np.zeros(1), indices=ends, weights=weights).weight == "given"
 
 
 @pytest.mark.parametrize(
@@ -149,10 +173,10 @@ def test_distances_that_are_none_are_refused(distance, message):
 def test_a_cached_graph_keeps_what_it_weighs(tmp_path, weight):
     codes, images = np.random.default_rng(6).normal(size=(19, 2)), images_of(20)
     built = graph.build(codes, GraphConfig(weight=weight), distance_in(images))
-    graph.save_graph(tmp_path / "graph.npz", built, stamp="a")
-    again = graph.load_graph(tmp_path / "graph.npz", stamp="a")
+    save_graph(tmp_path / "graph.npz", built, stamp="a")
+    again = load_graph(tmp_path / "graph.npz", stamp="a")
     assert (again.weight, again.facts()) == (weight, built.facts())
     np.testing.assert_array_equal(again.weights, built.weights)
-    joined = graph.attach(again, codes, codes[:1] + 0.01, k=1, distance=distance_in(images))
+    joined = attach(again, codes, codes[:1] + 0.01, k=1, distance=distance_in(images))
     expected = naive(images, np.array([[0, 19]]), POWERS[weight])
     np.testing.assert_allclose(joined.edges()[1][joined.edges()[0][:, 1] == 19], expected)

@@ -78,7 +78,7 @@ FLAGS = cases(
         "enum",
         "surf",
         ["--workdir=W", *ENDS, "--graph=tree"],
-        "must be one of smallest, knn, radius",
+        "must be one of smallest, knn, mutual, radius, smallest-radius",
     ),
     (
         "no file",
@@ -222,8 +222,12 @@ RUNS = cases(
     ("--points_per_edge=1", "1 points per edge leave out an end"),
     ("--frames=5 --points_per_edge=3", "--frames and --points_per_edge exclude each other"),
     ("--graph=knn", "--graph=knn needs --k too"),
+    ("--graph=mutual", "--graph=mutual needs --k too"),
     ("--graph=radius", "--graph=radius needs --radius too"),
+    ("--repair", "graph.repair has no meaning with graph.kind=smallest; leave it out"),
+    ("--source=code:1", "code:1 has 1 numbers, but latent codes have 2; give 2 numbers"),
     ("--graph=radius --radius=1e-9", "no path joins 3 and 31"),
+    ("--graph=mutual --k=1", "points; use graph.repair (--repair), which bridges the gaps"),
     ("--k=40", "k is 40, but 40 points have 39 neighbours each; use a k from 1 to 39"),
     fast=("--source=40", "--method=magic", "--frames=1", "--graph=knn"),
 )
@@ -296,6 +300,8 @@ def test_help_shows_the_scripts_own_flags(launch):
     flags = ("workdir", "source", "target", "method", "frames", "points_per_edge", "graph", "k")
     for flag in flags:
         assert f"--{flag}:" in outcome.out or f"--{flag}," in outcome.out, flag
+    assert "--[no]spanning_tree:" in outcome.out
+    assert "--[no]repair:" in outcome.out
 
 
 @pytest.mark.slow

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
+from jaxsurf.manifold import spanning
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import report, train, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
@@ -64,7 +66,7 @@ def test_path_json_says_everything(run):
     saved = json.loads((result.folder / "path.json").read_text())
     assert saved == result.description
     assert saved.keys() == {
-        *("ends", "nodes", "length", "edge_weights", "graph"),
+        *("ends", "nodes", "length", "edge_weights", "bridges", "graph"),
         *("methods", "checkpoint", "data", "versions", "seed"),
     }
     assert [end["image"] for end in saved["ends"]] == [3, 31]
@@ -241,6 +243,130 @@ def test_image_weights_are_differences_of_images_from_inside_and_outside(
     assert not run.workdir.graph.exists()
 
 
+@pytest.mark.parametrize(("weight", "pieces"), [("decoded", 1), ("pullback", lengths.PIECES)])
+def test_weights_by_the_decoder_are_lengths_between_decoded_images(run, tmp_path, weight, pieces):
+    file = arm_picture(tmp_path / "between.png", axis=10.5)
+    config = GraphConfig(weight=weight)
+    saved = surf_pair(run, source=file, graph=config).description
+    assert (saved["nodes"][0], saved["graph"]["weight"]) == (NUM_IMAGES, weight)
+    points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
+    expected = []
+    for tail, head in itertools.pairwise(points):
+        shares = np.linspace(0, 1, pieces + 1)[:, None]
+        images = decode.decode_points(run.model, (1 - shares) * tail + shares * head)
+        expected.append(sum(apart(*both) for both in itertools.pairwise(images)))
+    assert saved["edge_weights"] == pytest.approx(expected, abs=0.5 * pieces)  # frames are rounded
+    again = evaluate(run, EvaluateConfig(num_pairs=3, graph=config)).content
+    assert again["graph"]["weight"] == weight
+
+
+def test_a_graph_in_pieces_is_bridged_on_request_and_everything_says_so(run):
+    radius = float(np.sort(spanning.tree(trained.encode_all(run).index).distances)[-3])
+    config = GraphConfig(kind="radius", radius=radius, repair=True)
+    result = surf_pair(run, graph=config)
+    saved = result.description
+    assert saved["graph"]["bridges"] == 2
+    assert saved["graph"]["components"] == 1
+    assert saved["graph"]["description"].endswith("its 3 components joined by 2 bridges")
+    assert result.folder.name == f"3-31-radius{radius}_repaired"
+    built = trained.connect(run, trained.encode_all(run), config)
+    tail, head = built.bridges[0].tolist()
+    across = surf_pair(run, tail, head, graph=config)
+    assert across.description["bridges"] == [[tail, head]]
+    words = f"crosses gaps in the graph, bridged from {tail} to {head}"
+    assert words in str(across)
+    assert words in report.write(run).read_text()
+    evaluation = evaluate(run, EvaluateConfig(num_pairs=30, graph=config))
+    assert 0 < evaluation.content["bridged_pairs"] < 30
+    assert "of the pairs surf over gaps in the graph" in str(evaluation)
+
+
+def test_a_path_without_bridges_says_nothing_of_them(run):
+    result = surf_pair(run)
+    assert result.description["bridges"] == []
+    assert "bridged" not in str(result)
+    assert "bridged" not in report.write(run).read_text()
+    evaluation = evaluate(run, EvaluateConfig(num_pairs=3))
+    assert evaluation.content["bridged_pairs"] == 0
+    assert "gaps" not in str(evaluation)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (GraphConfig(kind="mutual", k=6, spanning_tree=True), "3-31-mutual6_tree"),
+        (GraphConfig(kind="smallest-radius", weight="latent"), "3-31-smallest_radius_latent"),
+    ],
+)
+def test_every_kind_of_graph_goes_the_road(run, config, name):
+    result = surf_pair(run, graph=config)
+    assert result.folder.name == name
+    assert result.description["graph"]["components"] == 1
+
+
+def code_of(run, number):
+    """An image's latent code as a person would type it."""
+    return "code:" + ",".join(f"{value:.7g}" for value in trained.encode_all(run).codes[number])
+
+
+def test_an_end_may_be_a_latent_code(run):
+    text = code_of(run, 3)
+    result = surf_pair(run, source=text, target="code:0.25,-0.5")
+    source, target = result.description["ends"]
+    assert (source["label"], source["image"], source["file"]) == (text, None, None)
+    assert target["code"] == [0.25, -0.5]
+    assert (source["node"], target["node"]) == (NUM_IMAGES, NUM_IMAGES + 1)
+    assert source["code"] == pytest.approx(trained.encode_all(run).codes[3].tolist(), rel=1e-6)
+    assert result.description["length"] > 0
+    first = iio.imread(result.folder / "pixel.gif", index=0).astype(int)
+    decoded = decode.decode_points(run.model, np.array([source["code"]]))[0]
+    assert np.abs(first - decoded).mean() < 2  # up to the palette
+    assert result.folder.name.count("code_") == 2
+
+
+@pytest.mark.parametrize("weight", ["latent", "image", "pullback"])
+def test_codes_images_and_numbers_are_ends_of_one_graph(run, tmp_path, weight):
+    file = arm_picture(tmp_path / "between.png", axis=10.5)
+    config = GraphConfig(weight=weight)
+    saved = surf_pair(run, source=file, target=code_of(run, 31), graph=config).description
+    assert [end["node"] for end in saved["ends"]] == [NUM_IMAGES, NUM_IMAGES + 1]
+    assert [end["code"] is None for end in saved["ends"]] == [True, False]
+    assert saved["graph"]["nodes"] == NUM_IMAGES + 2
+    assert np.isfinite(saved["edge_weights"]).all()
+
+
+def test_one_latent_code_written_twice_stands_still(run):
+    result = surf_pair(run, source="code:0.5,1", target="code:5e-1,1.0")
+    assert len(result.description["nodes"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("code:", "code: is no latent code; give 2 numbers with commas between: code:0.1,0.1"),
+        ("code:1,a", "code:1,a is no latent code"),
+        ("code:1", "code:1 has 1 numbers, but latent codes have 2"),
+        ("code:1,2,3", "has 3 numbers, but latent codes have 2"),
+        ("code:1,nan", "code:1,nan is not finite"),
+        ("code:1,inf", "is not finite"),
+        ("code:1,1e39", "is not finite in float32"),
+    ],
+)
+def test_a_latent_code_that_is_none_is_refused(run, text, message):
+    with pytest.raises(UserError, match=message):
+        surf_pair(run, source=text)
+
+
+def test_ends_from_outside_join_without_another_graph_or_index(run, tmp_path, monkeypatch):
+    surf_pair(run)
+    monkeypatch.setattr(trained.graph, "build", None)
+    monkeypatch.setattr("jaxsurf.manifold.csr.from_edges", None)
+    monkeypatch.setattr("jaxsurf.manifold.saved.csr.check", lambda graph, *, origin: graph)
+    monkeypatch.setattr("jaxsurf.manifold.candidates.make_engine", None)
+    file = arm_picture(tmp_path / "between.png", axis=10.5)
+    assert surf_pair(run, source=file, target="code:0.5,1").folder.exists()
+
+
 def test_a_runs_own_graph_may_be_weighed_by_images_and_is_cached_so(root):
     path = root / "config.json"
     saved = json.loads(path.read_text())
@@ -306,9 +432,10 @@ def test_damaged_caches_are_refused(run, cut):
 
 def test_a_graph_that_does_not_connect_the_ends_is_refused(run):
     pieces = GraphConfig(kind="radius", radius=1e-9)
-    with pytest.raises(UserError, match=r"no path joins 3 and 31.*larger k or radius"):
+    message = r"no path joins 3 and 31.* of 1 and 1 nodes; it has 40 components.*--repair.*larger k"
+    with pytest.raises(UserError, match=message):
         surf_pair(run, graph=pieces)
-    with pytest.raises(UserError, match="no path joins"):
+    with pytest.raises(UserError, match=r"no path joins .* it has 40 components"):
         evaluate(run, EvaluateConfig(num_pairs=3, graph=pieces))
     assert not (run.workdir.root / "surf").exists()
     assert not run.workdir.evaluation.exists()
