@@ -69,7 +69,16 @@ ROOMS = {
     ],
     "frames": ["decode", "lengths", "animate", "media"],
     "evaluation": ["metrics", "appearance", "reconstruction", "pairs"],
-    "viewing": ["markup", "canvas", "latent_axes", "figures", "clusters", "grids", "report"],
+    "viewing": [
+        "markup",
+        "canvas",
+        "latent_axes",
+        "figures",
+        "clusters",
+        "placing",
+        "grids",
+        "report",
+    ],
     "pipeline": [
         "configuration",
         "experiments",

@@ -20,7 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from jaxsurf.errors import UserError
-from jaxsurf.viewing import canvas
+from jaxsurf.viewing import canvas, placing
 from jaxsurf.viewing.clusters import CHARACTER_WIDTH, MARK_WIDTH
 
 MOST_COLUMNS = 4
@@ -33,18 +33,11 @@ POINT, MEDIAN, FAILURE = canvas.COLOURS[1], canvas.COLOURS[4], canvas.COLOURS[0]
 SERIES, COMMON = canvas.COLOURS[1:], "0.4"
 # Dots that lie on each other are seen as such.
 FAINT = 0.45
-# Members of one value stand side by side over this share of the way to the next.
-SPREAD = 0.6
 # The upper share of a panel is kept for members that failed, who have no loss worth a height.
 FAILURE_BAND = 0.15
 # Shares of that band, from its top: numbers hang clear of the frame, crosses have the room between
 # them and the losses.
 NUMBERS_DEPTH, CROSSES_DEPTH = 0.1, 0.72
-# The narrowest panel, a fourth of 1200 pixels, is about as wide: labels that are longer taken
-# together would run into each other if not slanted; one that is longer is cut down to its tail.
-MOST_CHARACTERS = 24
-TAIL = MOST_CHARACTERS - len("999: ...")
-
 Losses = Float[np.ndarray, "member"]
 Flags = Bool[np.ndarray, "member"]
 Places = Int[np.ndarray, "member"]
@@ -125,15 +118,6 @@ def axes_figure(path: Path, plot: GridPlot, *, width: int = 1200, height: int = 
     canvas.save(figure, path)
 
 
-def in_order(values: Sequence[str]) -> list[str]:
-    """Return each value once: numbers by size, others in the order in which they come."""
-    found = list(dict.fromkeys(values))
-    try:
-        return sorted(found, key=float)
-    except ValueError:
-        return found
-
-
 def medians(places: Places, losses: Losses, counted: Flags) -> Float[np.ndarray, "value"]:
     """Return the median loss at each place of the members that count; NaN where none does."""
     return np.array(
@@ -163,11 +147,11 @@ def _colours(plot: GridPlot) -> dict[str, tuple[str, str]]:
 
 def _draw_panel(panel: Axes, values: Sequence[str], plot: GridPlot) -> None:
     """Draw all members against one setting."""
-    order = in_order(values)
+    order = placing.in_order(values)
     places = np.array([order.index(value) for value in values])
     losses, failed = _drawn(plot)
     across = np.full(len(places), np.nan)
-    across[~failed] = _spread(places[~failed])
+    across[~failed] = placing.spread(places[~failed])
     for name, (point, line) in _colours(plot).items():
         counted = ~failed & (np.array(plot.series or [name] * len(losses)) == name)
         panel.scatter(
@@ -177,8 +161,8 @@ def _draw_panel(panel: Axes, values: Sequence[str], plot: GridPlot) -> None:
         panel.plot(range(len(order)), middle, color=line, marker="o", markersize=4)
     _draw_failures(panel, places, failed)
     panel.set_xlim(-0.5, len(order) - 0.5)
-    labels = _fitting(order)
-    slanted = sum(map(len, labels)) > MOST_CHARACTERS
+    labels = placing.fitting(order)
+    slanted = sum(map(len, labels)) > placing.MOST_CHARACTERS
     panel.set_xticks(
         range(len(order)),
         [canvas.plain(label) for label in labels],
@@ -187,28 +171,6 @@ def _draw_panel(panel: Axes, values: Sequence[str], plot: GridPlot) -> None:
         rotation_mode="anchor",
     )
     panel.grid(axis="y", alpha=0.3)
-
-
-def _fitting(labels: Sequence[str]) -> list[str]:
-    """Return labels that fit below a panel: long ones, such as paths, are cut and numbered."""
-    return [
-        label if len(label) <= MOST_CHARACTERS else f"{number}: ...{label[-TAIL:]}"
-        for number, label in enumerate(labels, start=1)
-    ]
-
-
-def _spread(places: Int[np.ndarray, "some"]) -> Float[np.ndarray, "some"]:
-    """Return where members of each place stand beside it, so that none hides another.
-
-    They are mixed: a search's own order would show the other settings as slants.
-    """
-    random = np.random.default_rng(0)
-    across = places.astype(np.float64)
-    for place in np.unique(places):
-        (here,) = np.nonzero(places == place)
-        steps = (np.arange(len(here)) + 0.5) / len(here) - 0.5
-        across[here] += SPREAD * random.permutation(steps)
-    return across
 
 
 def _draw_failures(panel: Axes, places: Places, failed: Flags) -> None:
@@ -222,7 +184,7 @@ def _draw_failures(panel: Axes, places: Places, failed: Flags) -> None:
     )
     up = np.full(failed.sum(), 1 - CROSSES_DEPTH * FAILURE_BAND)
     cross = {"marker": "x", "s": 16, "linewidths": 1, "color": FAILURE}
-    panel.scatter(_spread(places[failed]), up, transform=heights, **cross)
+    panel.scatter(placing.spread(places[failed]), up, transform=heights, **cross)
     style = {"ha": "center", "va": "top", "fontsize": 8, "color": FAILURE}
     for place in np.unique(places[failed]):
         here = places == place

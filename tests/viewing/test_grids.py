@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jaxsurf.errors import UserError
-from jaxsurf.viewing import grids
+from jaxsurf.viewing import grids, placing
 from jaxsurf.viewing.grids import GridPlot
 
 SETTINGS = {"batch size": ["16", "32", "64"], "noise": ["normal", "white"], "channels": ["8", "16"]}
@@ -79,9 +79,9 @@ def test_the_loss_of_a_failure_changes_nothing(tmp_path):
 
 def test_every_member_is_a_dot_of_its_own():
     places = np.repeat([0, 1, 2], [7, 1, 29])
-    across = grids._spread(places)
+    across = placing.spread(places)
     assert len(np.unique(across.round(6))) == len(places)
-    assert np.all(np.abs(across - places) < grids.SPREAD / 2)
+    assert np.all(np.abs(across - places) < placing.SPREAD / 2)
     np.testing.assert_allclose(across[7], 1)
 
 
@@ -103,8 +103,8 @@ def test_the_line_of_medians_follows_them(tmp_path):
 
 
 def test_numbers_come_by_size_and_names_as_they_come():
-    assert grids.in_order(["64", "8", "1e-3", "8", "16"]) == ["1e-3", "8", "16", "64"]
-    assert grids.in_order(["white", "none", "white", "3"]) == ["white", "none", "3"]
+    assert placing.in_order(["64", "8", "1e-3", "8", "16"]) == ["1e-3", "8", "16", "64"]
+    assert placing.in_order(["white", "none", "white", "3"]) == ["white", "none", "3"]
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_series_of_another_length_are_refused():
 
 def test_long_labels_are_cut_and_stay_apart():
     paths = [f"/very/long/path/of/{folder}/images.npz" for folder in "ab"]
-    assert grids._fitting([*paths, "short"]) == [
+    assert placing.fitting([*paths, "short"]) == [
         "1: .../of/a/images.npz",
         "2: .../of/b/images.npz",
         "short",
