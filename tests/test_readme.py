@@ -28,7 +28,9 @@ def test_defaults_in_the_settings_table_are_the_real_ones():
             re.findall(r"`(\w+)\.(\w+)`", names), defaults.split(", "), strict=False
         ):
             real = values[name[0]][name[1]]
-            if isinstance(real, (int, float)):
+            if isinstance(real, bool):
+                assert said == str(real), name
+            elif isinstance(real, (int, float)):
                 assert float(said) == real, name
             elif isinstance(real, str) and said.startswith("`"):
                 assert said.strip("`") == real, name
