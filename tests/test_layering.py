@@ -48,6 +48,7 @@ ROOMS = {
     "manifold": [
         "cache",
         "euclid",
+        "compilation",
         "candidates",
         "ranking",
         "knn",
@@ -111,6 +112,7 @@ ROOMS = {
 # Third-party libraries that may change under us have one owner.
 OWNERS = {
     "igraph": {"manifold/search"},
+    "numba": {"manifold/compilation"},
     "orbax": {"training/checkpoint"},
     "optax": {"training/optimizer"},
     "h5py": {"models/vgg"},
