@@ -152,17 +152,15 @@ def smoothness(frames: Frames) -> Smoothness:
 
 
 def _smallest_over_images(
-    smallest: Callable[[np.ndarray, Array], Array], frames: Frames, images: Images
+    smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
 ) -> Values:
     """Return the smallest sum over each frame's values that any image gives, per value."""
     _check_sizes(frames, images)
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
 
     def over_some(first: int) -> Float[np.ndarray, "frame"]:
-        some = jnp.asarray(flat_images[first : first + IMAGE_CHUNK])
-        sums = batches.mapped(
-            lambda chunk: smallest(chunk, some), flat_frames, size=FRAME_CHUNK, bucketed=True
-        )
+        some = flat_images[first : first + IMAGE_CHUNK]
+        sums = batches.mapped(smallest, flat_frames, shared=[some], size=FRAME_CHUNK, bucketed=True)
         return np.asarray(sums, np.float64)
 
     best = functools.reduce(np.minimum, map(over_some, range(0, len(images), IMAGE_CHUNK)))
@@ -171,7 +169,7 @@ def _smallest_over_images(
 
 @jax.jit
 def _smallest_squares(
-    frames: UInt8[Array, "frame value"], images: UInt8[Array, "image value"]
+    images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
 ) -> Float[Array, "frame"]:
     """Return the smallest squared distance of each frame to any image.
 
@@ -211,15 +209,20 @@ def _squared_distances(
 
 @jax.jit
 def _smallest_wrapped(
-    frames: UInt8[Array, "frame value"], images: UInt8[Array, "image value"]
+    images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
 ) -> UInt32[Array, "frame"]:
     """Return the smallest sum of wrapped squares of each frame over all images."""
 
-    def of_frame(frame: UInt8[Array, "value"]) -> UInt32[Array, ""]:
-        difference = frame[None, :] - images
-        return jnp.sum(difference * difference, axis=1, dtype=jnp.uint32).min()
+    def with_image(
+        least: UInt32[Array, "frame"], image: UInt8[Array, "value"]
+    ) -> tuple[UInt32[Array, "frame"], None]:
+        difference = frames - image[None, :]
+        sums = jnp.sum(difference * difference, axis=1, dtype=jnp.uint32)
+        return jnp.minimum(least, sums), None
 
-    return jax.lax.map(of_frame, frames)
+    # Not over frames, which several devices share.
+    largest = jnp.full(len(frames), jnp.iinfo(jnp.uint32).max)
+    return jax.lax.scan(with_image, largest, images)[0]
 
 
 def _check_sizes(frames: Frames, images: Images) -> None:

@@ -20,8 +20,9 @@ from jaxsurf.models.interface import inference_batch
 def reconstruct(model: Autoencoder, images: Frames) -> Frames:
     """Return the reconstruction of each image, rounded to uint8."""
     graphdef, state = nnx.split(model)
-    run = functools.partial(_reconstruct, graphdef, state)
-    return batches.mapped(run, images, size=inference_batch(model), bucketed=True)
+    run = functools.partial(_reconstruct, graphdef)
+    size = inference_batch(model)
+    return batches.mapped(run, images, shared=[state], size=size, bucketed=True)
 
 
 def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:

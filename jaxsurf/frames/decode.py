@@ -33,7 +33,8 @@ def decode_points(
     Args:
         model: the autoencoder whose `decode` is used.
         points: one latent code a frame.
-        chunk: how many points are decoded at once, a power of two; 0 takes what suits the model.
+        chunk: how many points a device decodes at once, a power of two; 0 takes what suits the
+            model.
 
     Returns:
         One uint8 frame a point.
@@ -48,9 +49,9 @@ def decode_points(
             cure="give one latent code a row, at least one",
         )
     graphdef, state = nnx.split(model)
-    run = functools.partial(_decode_bucket, graphdef, state)
+    run = functools.partial(_decode_bucket, graphdef)
     size = chunk or inference_batch(model)
-    frames, finite = batches.mapped(run, points, size=size, bucketed=True)
+    frames, finite = batches.mapped(run, points, shared=[state], size=size, bucketed=True)
     _check_finite(points, finite)
     return frames
 
@@ -63,7 +64,8 @@ def decode_paths(
     Args:
         model: the autoencoder whose `decode` is used.
         paths: any number of paths in one latent space.
-        chunk: how many points are decoded at once, a power of two; 0 takes what suits the model.
+        chunk: how many points a device decodes at once, a power of two; 0 takes what suits the
+            model.
 
     Returns:
         The frames of each path, in the order of `paths`.

@@ -1,14 +1,17 @@
-"""Many rows through a function on the device, a batch at a time.
+"""Many rows through a function on the devices, a batch at a time.
 
-A row is whatever the first axis counts: an image, a latent code. The last batch is filled up with
-copies of its last row, so that a jitted function is compiled once or a few times, whatever the
-number of rows. At most two results lie on the device at any time, whatever their number.
+A row is whatever the first axis counts: an image, a latent code. A batch is split over the devices
+of this process. The last batch is filled up with copies of its last row, so that a jitted function
+is compiled once or a few times, whatever the number of rows. At most two results lie on the devices
+at any time, whatever their number.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree, Shaped
 
 # Fewer rows are filled up to this: one program less is worth more than seven spare rows.
@@ -18,17 +21,25 @@ Rows = Shaped[np.ndarray, "row *rest"]
 
 
 def mapped(
-    run: Callable[[Rows], PyTree[Array]], rows: Rows, *, size: int, bucketed: bool = False
+    run: Callable[..., PyTree[Array]],
+    rows: Rows,
+    *,
+    shared: Sequence[PyTree] = (),
+    size: int,
+    bucketed: bool = False,
 ) -> PyTree[np.ndarray]:
     """Return what a function gives for each row, on the host.
 
     Args:
-        run: maps a batch to an array, or to a tuple of arrays, with one row for each of its own.
-            It should return before the device is done, as jitted functions do.
+        run: takes `shared`, then a batch; maps it to an array, or to a tuple of arrays, with one
+            row for each of its own. It should return before the devices are done, as jitted
+            functions do.
         rows: at least one.
-        size: rows in a batch.
+        shared: what all batches need, such as weights: whole on every device.
+        size: rows that a device is given at once.
         bucketed: whether the last batch is filled up to the next power of two only (at least
-            `SMALLEST_BUCKET`, at most `size`), which is less work and a few programs more.
+            `SMALLEST_BUCKET` over all devices, at most `size` on each), which is less work and a
+            few programs more.
 
     Returns:
         As `run` does, as numpy arrays with one row for each of `rows`, in their order.
@@ -38,18 +49,26 @@ def mapped(
     """
     if not len(rows) or size < 1:
         raise ValueError(f"{len(rows)} rows in batches of {size}: both must be at least 1")
-    parts = (rows[start : start + size] for start in range(0, len(rows), size))
-    launched = (
-        run(_filled(part, _bucket(len(part), size) if bucketed else size)) for part in parts
-    )
+    devices = jax.local_devices()
+    mesh = jax.make_mesh((len(devices),), ("row",), axis_types=(AxisType.Auto,), devices=devices)
+    shared = jax.device_put(tuple(shared), NamedSharding(mesh, P()))
+
+    def launch(some: Rows) -> PyTree[Array]:
+        each = -(-len(some) // mesh.size)
+        filled = _filled(some, mesh.size * (_bucket(each, size, mesh.size) if bucketed else size))
+        return run(*shared, jax.device_put(filled, NamedSharding(mesh, P("row"))))
+
+    step = mesh.size * size
+    launched = (launch(rows[start : start + step]) for start in range(0, len(rows), step))
     return jax.tree.map(
         lambda *results: np.concatenate(results)[: len(rows)], *_fetched_one_late(launched)
     )
 
 
-def _bucket(number: int, largest: int) -> int:
-    """Return the power of two that a number of rows is filled up to, at most `largest`."""
-    return min(largest, max(SMALLEST_BUCKET, 1 << (number - 1).bit_length()))
+def _bucket(number: int, largest: int, num_devices: int) -> int:
+    """Return the power of two that a device's rows are filled up to, at most `largest`."""
+    least = -(-SMALLEST_BUCKET // num_devices)
+    return min(largest, max(least, 1 << (number - 1).bit_length()))
 
 
 def _filled(rows: Rows, size: int) -> Rows:

@@ -41,7 +41,7 @@ def encode_images(
     Args:
         model: its `encode` is used, as it is now.
         images: at least one.
-        batch_size: images on the device at once.
+        batch_size: images on each device at once.
 
     Returns:
         float32 codes, all finite.
@@ -54,8 +54,9 @@ def encode_images(
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}", cure="use 1 or more")
     graphdef, state = nnx.split(model)
-    run = functools.partial(_encode, graphdef, state)
-    latents = Latents(batches.mapped(run, images, size=min(batch_size, len(images))))
+    run = functools.partial(_encode, graphdef)
+    size = min(batch_size, -(-len(images) // jax.local_device_count()))
+    latents = Latents(batches.mapped(run, images, shared=[state], size=size))
     _check_finite(latents)
     _check_not_collapsed(latents, images)
     return latents

@@ -103,7 +103,7 @@ def keep(
     kept = {name: np.empty((len(images), *maps.shape[1:]), dtype) for name, maps in like.items()}
     for start in range(0, len(images), BATCH):
         some = slice(start, start + BATCH)
-        part = batches.mapped(lambda few: _features(extract, few), images[some], size=BATCH)
+        part = batches.mapped(_features, images[some], shared=[extract], size=BATCH)
         for name, maps in part.items():
             kept[name][some] = maps
     return kept

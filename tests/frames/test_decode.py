@@ -75,7 +75,8 @@ def test_different_lengths_share_few_programs(model):
     decode._decode_bucket.clear_cache()
     for num_points in range(1, 70):
         decode.decode_points(model, points_of(num_points), chunk=16)
-    assert decode._decode_bucket._cache_size() == 2
+    # 2, 4, 8 or 16 points on each of four devices.
+    assert decode._decode_bucket._cache_size() == 4
 
 
 def test_a_frame_that_is_not_finite_is_an_error(model):

@@ -14,6 +14,12 @@ def rows(number):
     return np.arange(number * 3.0).reshape(number, 3).astype(np.float32)
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+    alone = jax.devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: alone)
+
+
 @pytest.mark.parametrize("bucketed", [False, True])
 @pytest.mark.parametrize("number", [1, 8, 16, 17, 37])
 def test_rows_come_back_in_their_order_without_the_padding(number, bucketed):
@@ -41,7 +47,7 @@ def test_rows_come_back_in_their_order_without_the_padding(number, bucketed):
         (1, 5, True, [5]),
     ],
 )
-def test_the_last_batch_is_filled_with_its_last_row(number, size, bucketed, sizes):
+def test_the_last_batch_is_filled_with_its_last_row(one_device, number, size, bucketed, sizes):
     seen = []
     batches.mapped(
         lambda some: seen.append(some) or jnp.asarray(some),
@@ -55,7 +61,35 @@ def test_the_last_batch_is_filled_with_its_last_row(number, size, bucketed, size
     assert (together[number:] == rows(number)[-1]).all()
 
 
-def test_at_most_two_results_are_kept_on_the_device():
+@pytest.mark.parametrize(
+    ("number", "size", "bucketed", "sizes"),
+    [
+        (37, 16, False, [64]),
+        (37, 5, False, [20, 20]),
+        (37, 16, True, [64]),
+        (9, 16, True, [16]),
+        (5, 16, True, [8]),
+        (37, 5, True, [20, 20]),
+        (29, 5, True, [20, 16]),
+    ],
+)
+def test_a_batch_is_split_evenly_over_the_devices(number, size, bucketed, sizes):
+    seen = []
+
+    def run(weight, some):
+        assert len(weight.sharding.device_set) == len(some.sharding.device_set) == 4
+        assert weight.sharding.is_fully_replicated
+        assert {len(shard.data) for shard in some.addressable_shards} == {len(some) // 4}
+        seen.append(len(some))
+        return weight * some
+
+    weight = np.float32(3)
+    results = batches.mapped(run, rows(number), shared=[weight], size=size, bucketed=bucketed)
+    np.testing.assert_array_equal(results, 3 * rows(number))
+    assert seen == sizes
+
+
+def test_at_most_two_results_are_kept_on_the_device(one_device):
     alive = []
 
     def run(some):

@@ -73,8 +73,8 @@ def render_batch(
         if number < 1:
             raise UserError(f"{name} is {number}, but must be at least 1")
     floors = _draw_floors(side=side, samples=samples)
-    draw = functools.partial(_draw_chunk, floors=floors, side=side, samples=samples)
-    return batches.mapped(draw, rows, size=CHUNK)
+    draw = functools.partial(_draw_chunk, side=side, samples=samples)
+    return batches.mapped(draw, rows, shared=[floors], size=CHUNK)
 
 
 @functools.partial(jax.jit, static_argnames=("side", "samples"))
@@ -86,7 +86,7 @@ def _draw_floors(*, side: int, samples: int) -> Float[Array, "camera background 
 
 
 @functools.partial(jax.jit, static_argnames=("side", "samples"))
-def _draw_chunk(rows: Array, floors: Array, *, side: int, samples: int) -> UInt8[Array, "i h w c"]:
+def _draw_chunk(floors: Array, rows: Array, *, side: int, samples: int) -> UInt8[Array, "i h w c"]:
     def draw(row: Float[Array, "7"]) -> UInt8[Array, "h w c"]:
         index = jnp.round(row).astype(jnp.int32)
         return pixels.to_uint8(_draw_robot(floors[index[3], index[4]], row, side, samples))
