@@ -35,6 +35,8 @@ ROOMS = {
         "features",
         "optimizer",
         "sharding",
+        "lifeline",
+        "hosts",
         "checkpoint",
         "journal",
         "plan",

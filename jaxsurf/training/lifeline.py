@@ -1,0 +1,171 @@
+"""A line between the processes of a run, which breaks as soon as one of them ends.
+
+Collective operations wait for ever for a process that is gone, and JAX itself notices after minutes
+of silence. A connection tells at once: the system closes it, however its process ends. Every
+process holds one to process 0, which passes on what it hears.
+"""
+
+import contextlib
+import logging
+import secrets
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable
+
+_log = logging.getLogger(__name__)
+
+_TOKEN_BYTES = 16
+_GREETING = struct.Struct(f"<{_TOKEN_BYTES}sI")
+# What is sent before an orderly end; anything else is the name of who was lost.
+_FAREWELL = b"\0"
+_CONNECT_S = 10.0
+_MESSAGE_BYTES = 256
+
+Lost = Callable[[str], None]
+
+
+class Hub:
+    """The end of the line at process 0.
+
+    Args:
+        lost: called in a thread of its own with the name of a process that has ended.
+    """
+
+    def __init__(self, lost: Lost) -> None:
+        self._lost = lost
+        self._token = secrets.token_bytes(_TOKEN_BYTES)
+        self._server = socket.create_server(("", 0))
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._server, selectors.EVENT_READ)
+        self._names: dict[socket.socket, str] = {}
+        self._open = True
+        self._thread = threading.Thread(target=self._watch, name="lifeline", daemon=True)
+        self._thread.start()
+
+    @property
+    def address(self) -> str:
+        """What the other processes are told: host, port and token."""
+        return f"{socket.gethostname()} {self._server.getsockname()[1]} {self._token.hex()}"
+
+    def close(self, *, orderly: bool) -> None:
+        """Let go of the line.
+
+        Args:
+            orderly: whether this process comes to its end as it should.
+        """
+        self._open = False
+        self._thread.join()
+        if orderly:
+            self._tell(_FAREWELL)
+        for connection in self._names:
+            _hang_up(connection)
+        self._server.close()
+        self._selector.close()
+
+    def _watch(self) -> None:
+        while self._open:
+            for key, _ in self._selector.select(timeout=0.2):
+                if key.fileobj is self._server:
+                    self._greet()
+                else:
+                    self._hear(key.fileobj)  # pyright: ignore[reportArgumentType]
+
+    def _greet(self) -> None:
+        """Take a process up; whoever doesn't know the token is sent away."""
+        connection, _ = self._server.accept()
+        try:
+            connection.settimeout(_CONNECT_S)
+            token, number = _GREETING.unpack(_receive(connection, _GREETING.size))
+        except (OSError, struct.error):
+            connection.close()
+            return
+        if not secrets.compare_digest(token, self._token):
+            connection.close()
+            return
+        self._names[connection] = f"process {number}"
+        self._selector.register(connection, selectors.EVENT_READ)
+
+    def _hear(self, connection: socket.socket) -> None:
+        """Let a process go; if it did not say farewell, all others are told."""
+        said = _heard(connection)
+        self._selector.unregister(connection)
+        name = self._names.pop(connection)
+        connection.close()
+        if said != _FAREWELL:
+            self._tell(name.encode())
+            self._lost(name)
+
+    def _tell(self, message: bytes) -> None:
+        for connection in self._names:
+            with contextlib.suppress(OSError):  # it is gone too
+                connection.sendall(message)
+
+
+class Spoke:
+    """The end of the line at any other process.
+
+    Args:
+        number: of the process.
+        address: what the hub tells.
+        host: where process 0 is, if that is known; else the host that the hub tells.
+        lost: called in a thread of its own with the name of a process that has ended.
+    """
+
+    def __init__(self, number: int, address: str, lost: Lost, *, host: str = "") -> None:
+        name, port, token = address.split()
+        self._lost = lost
+        self._open = True
+        self._connection: socket.socket | None = None
+        try:
+            self._connection = socket.create_connection((host or name, int(port)), _CONNECT_S)
+            self._connection.sendall(_GREETING.pack(bytes.fromhex(token), number))
+            self._connection.settimeout(None)
+        except OSError as error:
+            _log.warning(
+                "process %d has no line to process 0 (%s): that another process has ended will "
+                "be noticed late",
+                *(number, error.strerror or error),
+            )
+            return
+        threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
+
+    def close(self, *, orderly: bool) -> None:
+        """Let go of the line; see `Hub.close`."""
+        self._open = False
+        if self._connection is None:
+            return
+        if orderly:
+            with contextlib.suppress(OSError):  # process 0 went first
+                self._connection.sendall(_FAREWELL)
+        _hang_up(self._connection)
+
+    def _watch(self) -> None:
+        assert self._connection is not None
+        said = _heard(self._connection)
+        if self._open and said != _FAREWELL:
+            self._lost(said.decode(errors="replace") or "process 0")
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Close a connection, also where a thread is listening to it."""
+    with contextlib.suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
+
+
+def _heard(connection: socket.socket) -> bytes:
+    """Return what comes next; nothing where the other end is gone."""
+    try:
+        return connection.recv(_MESSAGE_BYTES)
+    except OSError:
+        return b""
+
+
+def _receive(connection: socket.socket, size: int) -> bytes:
+    """Return so many bytes, or fewer where no more come."""
+    data = b""
+    while len(data) < size and (part := connection.recv(size - len(data))):
+        data += part
+    return data

@@ -1,0 +1,59 @@
+"""One of two processes, for test_hosts.py: python several.py PROCESS PORT SCENE."""
+
+import os
+import sys
+
+import jax
+
+from jaxsurf.errors import UserError
+from jaxsurf.training import hosts
+
+CALLS = 40
+
+
+def agree(process):
+    agreement = hosts.Agreement()
+    heard = [agreement(call * (process + 1) % 7) for call in range(CALLS)]
+    given = [max(call % 7, call * 2 % 7) for call in range(CALLS)]
+    assert heard == [0, *given[:-1]], heard
+    sys.stdout.write(f"{jax.device_count()} devices, process {jax.process_index()} done\n")
+
+
+def differ(process):
+    hosts.check_agreement({"settings": {"rate": 0.5}, "data": "cafe"})
+    hosts.check_agreement({"settings": {"rate": 0.5}, "data": f"cafe{process}"})
+
+
+def be_killed(process):
+    agreement = hosts.Agreement()
+    for call in range(100_000):
+        agreement(0)
+        if process == 1 and call == CALLS:
+            os.kill(os.getpid(), 9)
+
+
+def fail(process):
+    agreement = hosts.Agreement()
+    for call in range(100_000):
+        agreement(0)
+        if process == 0 and call == CALLS:
+            raise UserError("no space", cure="free some")
+
+
+def main(process, port, scene):
+    jax.config.update("jax_num_cpu_devices", 2)
+    cluster = hosts.Cluster(
+        coordinator=f"localhost:{port}", num_processes=2, process_id=process, join_s=30
+    )
+    try:
+        with hosts.joined(cluster):
+            scene(process)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.flush()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    _, process, port, name = sys.argv
+    main(int(process), int(port), globals()[name])

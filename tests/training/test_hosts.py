@@ -1,0 +1,164 @@
+"""Several processes as one run, on the loopback."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.training import hosts, lifeline
+from jaxsurf.training.hosts import Cluster
+
+ONE_OF_TWO = Path(__file__).with_name("several.py")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def play(scene):
+    """Return status, output and errors of both processes."""
+    port = free_port()
+    both = [
+        subprocess.Popen(
+            [sys.executable, ONE_OF_TWO, str(process), str(port), scene],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        )
+        for process in (0, 1)
+    ]
+    said = [one.communicate(timeout=120) for one in both]
+    return [(one.returncode, *texts) for one, texts in zip(both, said, strict=True)]
+
+
+def test_all_hear_the_largest_number_of_the_call_before():
+    for process, (status, out, err) in enumerate(play("agree")):
+        assert status == 0, err
+        assert f"4 devices, process {process} done" in out
+
+
+def test_processes_that_differ_are_refused_with_both_values():
+    for status, _, err in play("differ"):
+        assert status == 1
+        assert "error: data is cafe0 in process 0, but cafe1 in process 1; start all" in err
+
+
+def test_the_others_end_at_once_with_a_clear_line_when_one_is_killed():
+    began = time.monotonic()
+    (status, _, err), (killed, _, _) = play("be_killed")
+    assert killed == -9
+    assert status == hosts.PEER_LOST
+    assert "error: process 1 of 2 ended; start all of them again" in err
+    assert time.monotonic() - began < hosts._HEARTBEAT_S
+
+
+def test_the_others_end_when_one_fails_alone():
+    (failed, _, reason), (status, _, err) = play("fail")
+    assert failed == 1
+    assert "error: no space; free some" in reason
+    assert status == hosts.PEER_LOST
+    assert "error: process 0 of 2 ended" in err
+
+
+def test_one_process_needs_no_others():
+    with hosts.joined(None):
+        assert hosts.writes()
+        hosts.check_agreement({"seed": 1})
+        agreement = hosts.Agreement()
+        assert [agreement(3), agreement(0)] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("told", "complaint"),
+    [
+        ({"coordinator": "here:1"}, "some are missing"),
+        ({"num_processes": 2, "process_id": 0}, "some are missing"),
+        ({"coordinator": "here", "num_processes": 2, "process_id": 0}, "here has no port"),
+        (
+            {"coordinator": "here:1", "num_processes": 2, "process_id": 2},
+            "is 2, but there are 2 processes",
+        ),
+    ],
+)
+def test_what_says_no_cluster_is_refused(told, complaint):
+    with pytest.raises(UserError, match=complaint):
+        Cluster(**told)
+
+
+class Ends:
+    """A hub and spokes in one process; what they hear of is collected."""
+
+    def __init__(self, number):
+        self.lost = {process: [] for process in range(number + 1)}
+        self.hub = lifeline.Hub(self.lost[0].append)
+        address = self.hub.address
+        self.spokes = {
+            process: lifeline.Spoke(process, address, self.lost[process].append, host="localhost")
+            for process in range(1, number + 1)
+        }
+        wait_for(lambda: len(self.hub._names) == number)
+
+    def close(self):
+        for end in (*self.spokes.values(), self.hub):
+            end.close(orderly=True)
+
+
+def wait_for(condition):
+    until = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_broken_spoke_is_told_to_all():
+    ends = Ends(3)
+    ends.spokes[2].close(orderly=False)
+    wait_for(lambda: all(ends.lost[process] for process in (0, 1, 3)))
+    assert ends.lost == {0: ["process 2"], 1: ["process 2"], 2: [], 3: ["process 2"]}
+    ends.close()
+
+
+def test_a_broken_hub_is_heard_of_by_all():
+    ends = Ends(2)
+    ends.hub.close(orderly=False)
+    wait_for(lambda: ends.lost[1] and ends.lost[2])
+    assert ends.lost == {0: [], 1: ["process 0"], 2: ["process 0"]}
+    ends.close()
+
+
+def test_an_orderly_end_alarms_nobody():
+    ends = Ends(2)
+    ends.spokes[1].close(orderly=True)
+    wait_for(lambda: len(ends.hub._names) == 1)
+    ends.hub.close(orderly=True)
+    ends.spokes[2].close(orderly=True)
+    time.sleep(0.3)
+    assert not any(ends.lost.values())
+
+
+def test_whoever_does_not_know_the_token_is_sent_away():
+    ends = Ends(1)
+    name, port, token = ends.hub.address.split()
+    heard = []
+    address = f"{name} {port} {'0' * len(token)}"
+    stranger = lifeline.Spoke(7, address, heard.append, host="localhost")
+    wait_for(lambda: heard)
+    assert list(ends.hub._names.values()) == ["process 1"]
+    stranger.close(orderly=False)
+    ends.close()
+    assert not any(ends.lost.values())
+
+
+def test_a_line_that_cannot_be_drawn_is_said(caplog):
+    caplog.set_level("WARNING", logger="jaxsurf")
+    spoke = lifeline.Spoke(1, f"nowhere {free_port()} {'0' * 32}", [].append, host="localhost")
+    spoke.close(orderly=True)
+    assert "process 1 has no line to process 0 (Connection refused)" in caplog.text
