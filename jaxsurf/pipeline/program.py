@@ -54,7 +54,7 @@ def alone(parts: Parts, advance: Advance | None = None) -> Program:
     jitted = advance or make_advance(parts)
     shardings = sharding.make_shardings(parts.config.training.batch_size)
     extract = features.make_extractor(parts.config.objective)
-    state, member, extract = jax.device_put(
+    state, member, extract = sharding.put(
         (parts.state, parts.make_member(), extract), shardings.replicated
     )
     return Program(

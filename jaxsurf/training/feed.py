@@ -1,19 +1,20 @@
 """What a call trains on: examples on the device, or a portion sent to it for each call.
 
 A call takes examples, an order and the number of its first batch in that order. Where the whole set
-fits the device it is put there once; where not, the host gathers the call's own examples, whose
-order is then 0, 1, 2, ... Both give the same numbers.
+fits the device it is put there once; where not, the host gathers the call's own batches, and there
+is no order: a process gathers the examples of its own devices alone. Both give the same numbers.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from jaxsurf.training.examples import Examples
+from jaxsurf.training import sharding
+from jaxsurf.training.examples import AnyArray, Examples
 from jaxsurf.training.plan import Plan
 from jaxsurf.training.sharding import Shardings
 from jaxsurf.training.step import epoch_order
@@ -22,7 +23,7 @@ from jaxsurf.training.step import epoch_order
 EXAMPLES_SHARE = 0.5
 
 Order = Int[Array, "*members slot"]
-Portion = tuple[Examples, Order, Int[Array, ""]]
+Portion = tuple[Examples, Order | None, Int[AnyArray, ""]]
 Feed = Callable[[int, int, int], Portion]
 OrderOf = Callable[[int], Order]
 
@@ -48,14 +49,25 @@ def make_feed(
     """
     room = device_room_bytes() if room_bytes is None else room_bytes
     if examples.nbytes <= room:
-        on_device = jax.device_put(examples, shardings.replicated)
-        return lambda epoch, batch, num_steps: (on_device, order_of(epoch), jnp.int32(batch))
+        on_device = sharding.put(examples, shardings.replicated)
+
+        @lru_cache(maxsize=1)
+        def placed(epoch: int) -> Order:
+            return sharding.put(order_of(epoch), shardings.replicated)
+
+        return lambda epoch, batch, num_steps: (on_device, placed(epoch), np.int32(batch))
 
     def gathered(epoch: int, batch: int, num_steps: int) -> Portion:
-        size = plan.batch_size
-        slots = np.asarray(order_of(epoch))[batch * size : (batch + num_steps) * size]
-        portion = jax.device_put(examples.take(slots), shardings.replicated)
-        return portion, jnp.arange(len(slots)), jnp.int32(0)
+        slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
+
+        def gather(values: AnyArray) -> Array:
+            return sharding.assemble(
+                (*slots.shape, *values.shape[1:]),
+                shardings.batches,
+                lambda index: np.asarray(values[slots[index[:2]]]),
+            )
+
+        return jax.tree.map(gather, examples), None, np.int32(0)
 
     return gathered
 

@@ -1,11 +1,24 @@
-"""The device mesh and the only two shardings: `batch` and `replicated`."""
+"""The device mesh, the shardings `batch` and `replicated`, and how arrays get there.
+
+The mesh is over the devices of all processes. What is put on it lies whole on the host of each
+process, and each puts the parts that its own devices hold.
+"""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Array
+
+from jaxsurf.errors import UserError
+
+Tree = TypeVar("Tree")
 
 _log = logging.getLogger(__name__)
 
@@ -22,6 +35,11 @@ class Shardings:
         return NamedSharding(self.mesh, P("data"))
 
     @property
+    def batches(self) -> NamedSharding:
+        """As `batch`, of several batches: the first axis counts them."""
+        return NamedSharding(self.mesh, P(None, "data"))
+
+    @property
     def replicated(self) -> NamedSharding:
         """Every device holds the whole array."""
         return NamedSharding(self.mesh, P())
@@ -33,9 +51,18 @@ def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardi
     Args:
         batch_size: images a step, over all devices.
         num_devices: use at most so many; None means all there are.
+
+    Raises:
+        UserError: several processes have devices, and the batch does not divide among all of them.
     """
     devices = jax.devices()[:num_devices]
     used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if used < len(devices) and jax.process_count() > 1:
+        raise UserError(
+            f"batches of {batch_size} images do not split evenly over the {len(devices)} devices "
+            f"of {jax.process_count()} processes",
+            cure=f"set config.training.batch_size to a multiple of {len(devices)}",
+        )
     if used < len(devices):
         _log.warning(
             "using %d of %d devices: batches of %d images don't split evenly over more",
@@ -43,3 +70,41 @@ def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardi
         )
     mesh = jax.make_mesh((used,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:used])
     return Shardings(mesh)
+
+
+def put(tree: Tree, where: NamedSharding) -> Tree:
+    """Return a tree of arrays and keys on the devices of all processes.
+
+    Args:
+        tree: the same in every process.
+        where: its sharding.
+    """
+    if jax.process_count() == 1:
+        return jax.device_put(tree, where)
+    return jax.tree.map(lambda leaf: _put(leaf, where), tree)
+
+
+def assemble(
+    shape: tuple[int, ...], where: NamedSharding, part: Callable[[tuple[slice, ...]], np.ndarray]
+) -> Array:
+    """Return an array of which every process makes the parts for its own devices alone.
+
+    Args:
+        shape: of the whole.
+        where: its sharding.
+        part: gives what some slices of the whole hold.
+    """
+    return jax.make_array_from_callback(shape, where, part)
+
+
+def on_host(tree: Tree) -> Tree:
+    """Return a replicated tree as arrays that belong to no other process."""
+    return jax.tree.map(np.asarray, tree)
+
+
+def _put(leaf: Array | np.ndarray, where: NamedSharding) -> Array:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(leaf), where)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return assemble(host.shape, where, lambda index: host[index])

@@ -156,7 +156,8 @@ def make_steps(
 
     It takes the state, the member, the extractor, all examples on the device, an epoch's order, the
     number of the first batch within that epoch, and `num_steps`; it returns the new state and the
-    losses averaged over those steps.
+    losses averaged over those steps. Without an order the examples are the batches themselves, one
+    for each step.
 
     Args:
         update: what `make_update` returned.
@@ -169,18 +170,22 @@ def make_steps(
         member: Member,
         extract: Extract | None,
         examples: Examples,
-        order: Int[Array, "slot"],
+        order: Int[Array, "slot"] | None,
         first: Int[Array, ""],
         *,
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
-        def one(state: TrainState, batch: Array) -> tuple[TrainState, Losses]:
+        def chosen(batch: Array) -> Examples:
             numbers = jax.lax.dynamic_slice_in_dim(order, batch * batch_size, batch_size)
-            return update(state, member, extract, place(examples.take(numbers)))
+            return examples.take(numbers)
 
+        def one(state: TrainState, batch: Any) -> tuple[TrainState, Losses]:  # noqa: ANN401
+            return update(state, member, extract, place(batch if order is None else chosen(batch)))
+
+        batches = examples if order is None else first + jnp.arange(num_steps)
         if num_steps == 1:  # a convolution inside lax.scan is about twice as slow on CPUs
-            return one(state, first)
-        state, losses = jax.lax.scan(one, state, first + jnp.arange(num_steps))
+            return one(state, jax.tree.map(lambda values: values[0], batches))
+        state, losses = jax.lax.scan(one, state, batches)
         return state, jax.tree.map(jnp.mean, losses)
 
     return steps
