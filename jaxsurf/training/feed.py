@@ -23,7 +23,7 @@ from jaxsurf.training.step import epoch_order
 EXAMPLES_SHARE = 0.5
 
 Order = Int[Array, "*members slot"]
-Portion = tuple[Examples, Order | None, Int[AnyArray, ""]]
+Portion = tuple[Examples, Order | None, np.int32]
 Feed = Callable[[int, int, int], Portion]
 OrderOf = Callable[[int], Order]
 

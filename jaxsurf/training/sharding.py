@@ -7,7 +7,7 @@ process, and each puts the parts that its own devices hold.
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -85,14 +85,14 @@ def put(tree: Tree, where: NamedSharding) -> Tree:
 
 
 def assemble(
-    shape: tuple[int, ...], where: NamedSharding, part: Callable[[tuple[slice, ...]], np.ndarray]
+    shape: tuple[int, ...], where: NamedSharding, part: Callable[[Any], np.ndarray]
 ) -> Array:
     """Return an array of which every process makes the parts for its own devices alone.
 
     Args:
         shape: of the whole.
         where: its sharding.
-        part: gives what some slices of the whole hold.
+        part: gives what the whole holds at some slices, one an axis.
     """
     return jax.make_array_from_callback(shape, where, part)
 

@@ -175,12 +175,11 @@ def make_steps(
         *,
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
-        def chosen(batch: Array) -> Examples:
-            numbers = jax.lax.dynamic_slice_in_dim(order, batch * batch_size, batch_size)
-            return examples.take(numbers)
-
         def one(state: TrainState, batch: Any) -> tuple[TrainState, Losses]:  # noqa: ANN401
-            return update(state, member, extract, place(batch if order is None else chosen(batch)))
+            if order is not None:
+                numbers = jax.lax.dynamic_slice_in_dim(order, batch * batch_size, batch_size)
+                batch = examples.take(numbers)
+            return update(state, member, extract, place(batch))
 
         batches = examples if order is None else first + jnp.arange(num_steps)
         if num_steps == 1:  # a convolution inside lax.scan is about twice as slow on CPUs
