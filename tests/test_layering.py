@@ -67,6 +67,9 @@ ROOMS = {
         "connectivity",
         "graph",
         "outside",
+        "node_path",
+        "plain",
+        "visiting",
         "search",
         "path",
     ],
@@ -113,7 +116,7 @@ ROOMS = {
 }
 # Third-party libraries that may change under us have one owner.
 OWNERS = {
-    "igraph": {"manifold/search"},
+    "igraph": {"manifold/plain"},
     "numba": {"manifold/compilation"},
     "orbax": {"training/checkpoint"},
     "optax": {"training/optimizer"},
