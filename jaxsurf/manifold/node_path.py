@@ -6,7 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Int
 
-Engine = Literal["igraph", "dijkstra", "bidirectional", "astar", "landmarks"]
+Compiled = Literal["dijkstra", "bidirectional", "astar", "landmarks"]
+Engine = Literal["igraph", Compiled]
 
 
 @dataclass(frozen=True, eq=False)
