@@ -67,6 +67,7 @@ ROOMS = {
         "connectivity",
         "graph",
         "outside",
+        "ends",
         "node_path",
         "plain",
         "numbering",

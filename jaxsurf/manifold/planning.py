@@ -1,9 +1,9 @@
 """Which search for which pairs: exact in any case, and quicker the more is asked.
 
-Landmarks take as long as some dozens of far pairs, and make pairs about ten times as fast. So they
-are made, component by component, when the searches so far and those in hand cost as much: who asks
-little never waits for them, and who asks much takes about twice as long as need be, at most. Costs
-are counted in nodes reached, so that the choice does not depend on the clock.
+Landmarks take as long to make as some dozens of far pairs, and make most pairs about ten times as
+fast. So they are made, component by component, when the searches so far and those in hand cost
+more: who asks little never waits for them, and who asks much does not take much longer than need
+be. Costs are counted in nodes reached, so that the choice does not depend on the clock.
 """
 
 from collections import defaultdict
@@ -23,6 +23,9 @@ from jaxsurf.manifold.node_path import Compiled, NodePath
 
 # Pairs by which the cost of all others is told.
 _TRIED = 16
+# Landmarks count for so many times the nodes that are reached to make them: searches with them are
+# not for nothing, and pairs keep all cores busy, which making landmarks does not.
+_PAY = 2
 # From so many targets of one source on, a single search for all of them is cheaper: how many times
 # the nodes that a pair reaches (the median on a cube and on a Swiss roll) go into all nodes.
 _TOGETHER: dict[Compiled, int] = {"bidirectional": 8, "astar": 32, "landmarks": 100}
@@ -119,7 +122,7 @@ def _searched(
     node = errands[0].source
     number, num_nodes = mine.component(node)
     method: Compiled = "bidirectional"
-    if mine.has_landmarks(node) or mine.spent[number] + ahead >= NUM_LANDMARKS * num_nodes:
+    if mine.has_landmarks(node) or mine.spent[number] + ahead >= _PAY * NUM_LANDMARKS * num_nodes:
         mine.make_landmarks(node)
         method = "landmarks"
     elif codes is not None and mine.is_straight(codes):

@@ -18,6 +18,7 @@ Compiled searches run on all cores. Beside the graph they take 32 bytes a node a
 for `bidirectional`), 12 an entry, and 64 a node for landmarks.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -27,7 +28,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import plain, relaxation, visiting
+from jaxsurf.manifold import ends, plain, relaxation, visiting
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.node_path import Engine, NodePath
 
@@ -40,6 +41,9 @@ LengthMethod = Literal["auto", "igraph", "dijkstra", "relaxation"]
 # nodes in all.
 _FEW_NODES = 20_000
 _FEW_VISITS = 2_000_000
+# Paths between a thousand anchors don't all fit in memory; between so many of them and all others
+# they do.
+_SOURCES_AT_ONCE = 16
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -54,7 +58,7 @@ class Visit:
         length: the sum of the weights of its edges, in float64.
         order: which of the given anchors each stop is, counted from 0.
         places: where in `nodes` each stop stands.
-        method: how the legs were searched for.
+        method: how the legs were searched for; several names if in several ways.
         proven: whether no other order is shorter; None where the order was given.
     """
 
@@ -62,7 +66,7 @@ class Visit:
     length: float
     order: tuple[int, ...]
     places: tuple[int, ...]
-    method: Engine
+    method: str
     proven: bool | None
 
 
@@ -114,19 +118,19 @@ def shortest_paths(
     """
     _check_known("method", method, Method)
     for source, target in pairs:
-        _check_joined(graph, {"source": source, "target": target})
+        ends.check_joined(graph, {"source": source, "target": target})
     if codes is not None and codes.shape[:1] != (graph.num_nodes,):
         raise UserError(
             f"{len(codes)} codes for {graph.num_nodes} nodes", cure="give one code a node"
         )
-    ends = [(int(source), int(target)) for source, target in pairs]
+    wanted = [(int(source), int(target)) for source, target in pairs]
     if method == "igraph" or (method == "auto" and _is_small(graph, len(pairs))):
-        return plain.paths(graph, ends)
+        return plain.paths(graph, wanted)
     from jaxsurf.manifold import planning  # where it is needed, see `jaxsurf.manifold.compilation`
 
     if method == "astar":
         planning.check_straight(graph, codes)
-    return planning.paths(graph, ends, method=None if method == "auto" else method, codes=codes)
+    return planning.paths(graph, wanted, method=None if method == "auto" else method, codes=codes)
 
 
 def through(
@@ -157,19 +161,15 @@ def through(
     _check_known("order", order, Order)
     if not len(anchors):
         raise UserError("no anchors were given", cure="give at least one node to pass")
-    _check_joined(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
-    nodes = [int(node) for node in anchors]
-    stops, proven = np.arange(len(nodes)), None
+    ends.check_joined(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
+    stops, proven = list(range(len(anchors))), None
     if order == "best":
-        stops, proven = visiting.best_order(
-            _pairwise(graph, nodes, codes=codes, method=method), loop=loop
-        )
-    stops = np.append(stops, stops[:1] if loop else stops[:0])
-    ends = [nodes[stop] for stop in stops]
-    legs = shortest_paths(
-        graph, list(zip(ends, ends[1:] or ends, strict=False)), codes=codes, method=method
-    )
-    return _joined(legs, stops, proven)
+        lengths = _pairwise(graph, anchors, codes=codes, method=method)
+        stops, proven = visiting.best_order(lengths, loop=loop)
+    stops += stops[:1] if loop else []
+    # One stop alone is a leg to itself.
+    legs = [(anchors[a], anchors[b]) for a, b in zip(stops, stops[1:] or stops, strict=False)]
+    return _joined(shortest_paths(graph, legs, codes=codes, method=method), stops, proven)
 
 
 def distances(
@@ -193,7 +193,7 @@ def distances(
     """
     _check_known("method", method, LengthMethod)
     for place, source in enumerate(sources):
-        _check_node(graph, f"source {place}", source)
+        ends.check_node(graph, f"source {place}", source)
     starts = np.asarray(sources, dtype=np.int64)
     if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
         return plain.lengths(graph, starts)
@@ -213,23 +213,29 @@ def _pairwise(
     graph: LatentGraph, nodes: Sequence[int], *, codes: Codes | None, method: Method
 ) -> Float[np.ndarray, "anchor anchor"]:
     """Return the lengths of shortest paths between all anchors."""
-    lower, upper = np.triu_indices(len(nodes), 1)
-    pairs = [(nodes[a], nodes[b]) for a, b in zip(lower, upper, strict=True)]
     lengths = np.zeros((len(nodes), len(nodes)))
-    found = shortest_paths(graph, pairs, codes=codes, method=method)
-    lengths[lower, upper] = [path.length for path in found]
-    return lengths + lengths.T
+    for start in range(0, len(nodes), _SOURCES_AT_ONCE):
+        places = [
+            (a, b)
+            for a in range(start, min(start + _SOURCES_AT_ONCE, len(nodes)))
+            for b in range(a + 1, len(nodes))
+        ]
+        pairs = [(nodes[a], nodes[b]) for a, b in places]
+        found = shortest_paths(graph, pairs, codes=codes, method=method)
+        for (a, b), path in zip(places, found, strict=True):
+            lengths[a, b] = lengths[b, a] = path.length
+    return lengths
 
 
-def _joined(legs: Sequence[NodePath], stops: Int[np.ndarray, "stop"], proven: bool | None) -> Visit:
+def _joined(legs: Sequence[NodePath], stops: Sequence[int], proven: bool | None) -> Visit:
     """Return legs one behind the other, each starting where the one before it ends."""
-    places = np.append(0, np.cumsum([len(leg.nodes) - 1 for leg in legs]))
+    places = [0, *itertools.accumulate(len(leg.nodes) - 1 for leg in legs)]
     return Visit(
         nodes=np.concatenate([legs[0].nodes[:1], *(leg.nodes[1:] for leg in legs)]),
         length=sum(leg.length for leg in legs),
-        order=tuple(stops.tolist()),
-        places=tuple(places[: len(stops)].tolist()),
-        method=legs[0].method,
+        order=tuple(stops),
+        places=tuple(places[: len(stops)]),
+        method=", ".join(dict.fromkeys(leg.method for leg in legs)),
         proven=proven,
     )
 
@@ -239,30 +245,4 @@ def _check_known(name: str, value: str, known: object) -> None:
         raise UserError(
             f"search {name} {value!r} is not known",
             cure=f"use one of: {', '.join(get_args(known))}",
-        )
-
-
-def _check_joined(graph: LatentGraph, ends: dict[str, int]) -> None:
-    """Refuse ends that are no nodes or can't be reached from the first; keys say what they are."""
-    for name, node in ends.items():
-        _check_node(graph, name, node)
-    components = graph.components
-    (first, here), *others = ends.items()
-    for name, there in others:
-        if components[here] != components[there]:
-            sizes = np.bincount(components)
-            raise UserError(
-                f"no path joins {here} ({first}) and {there} ({name}): they lie in different "
-                f"components of the graph, of {sizes[components[here]]} and "
-                f"{sizes[components[there]]} nodes",
-                cure="use a larger k or radius, or graph.kind=smallest, which always connects",
-            )
-
-
-def _check_node(graph: LatentGraph, name: str, node: int) -> None:
-    whole = np.asarray(node).ndim == 0 and np.asarray(node).dtype.kind in "iu"
-    if not (whole and 0 <= node < graph.num_nodes):
-        raise UserError(
-            f"{name} is {node}, but the graph has {graph.num_nodes} nodes",
-            cure=f"use a number from 0 to {graph.num_nodes - 1}",
         )

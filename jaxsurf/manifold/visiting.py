@@ -16,9 +16,7 @@ _LONGEST_RUN = 3
 _LEAST_GAIN = 1e-12
 
 
-def best_order(
-    lengths: Float[np.ndarray, "place place"], *, loop: bool
-) -> tuple[Int[np.ndarray, "place"], bool]:
+def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tuple[list[int], bool]:
     """Return a short order that begins with place 0, and whether none is shorter.
 
     Up to `MOST_PROVEN` places it is the best one (Held & Karp 1962). Above, it starts with the
@@ -32,8 +30,8 @@ def best_order(
     back = lengths[:, 0] if loop else np.zeros(len(lengths))
     to_end = np.block([[lengths, back[:, None]], [back[None], np.zeros((1, 1))]])
     if len(lengths) <= MOST_PROVEN:
-        return _exact(lengths, back), True
-    return _bettered(_nearest_first(lengths), to_end), False
+        return _exact(lengths, back).tolist(), True
+    return _bettered(_nearest_first(lengths), to_end).tolist(), False
 
 
 def _exact(

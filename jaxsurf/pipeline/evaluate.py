@@ -123,7 +123,8 @@ def measure(
     built = trained.connect(run, latents, config.graph or run.config.graph)
     for source, target in chosen:
         connectivity.check_joined(built, source, target)
-    paths = search.shortest_paths(built, [(int(a), int(b)) for a, b in chosen])
+    pairs = [(int(source), int(target)) for source, target in chosen]
+    paths = search.shortest_paths(built, pairs, codes=latents.codes)
     blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]
     parts = [_score_block(run, config, latents, paths[each], chosen[each]) for each in blocks]
     scores = {

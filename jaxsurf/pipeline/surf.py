@@ -89,7 +89,7 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     built = trained.connect(run, latents, config.graph or run.config.graph)
     joined = ends.join(run, latents, built, pair)
     connectivity.check_joined(joined.graph, *joined.nodes)
-    path = search.shortest_path(joined.graph, *joined.nodes)
+    path = search.shortest_path(joined.graph, *joined.nodes, codes=joined.codes)
     route = Route(codes=joined.codes[path.nodes], images=np.stack([end.image for end in pair]))
     made = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)[0]
     description = _describe(run, config, pair, joined, path, made)
@@ -144,6 +144,7 @@ def _describe(
         "edge_weights": joined.graph.weights_along(path.nodes).tolist(),
         "bridges": joined.graph.bridges_along(path.nodes).tolist(),
         "graph": joined.graph.facts(),
+        "search": path.method,
         "methods": methods,
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},

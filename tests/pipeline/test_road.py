@@ -66,7 +66,7 @@ def test_path_json_says_everything(run):
     saved = json.loads((result.folder / "path.json").read_text())
     assert saved == result.description
     assert saved.keys() == {
-        *("ends", "nodes", "length", "edge_weights", "bridges", "graph"),
+        *("ends", "nodes", "length", "edge_weights", "bridges", "graph", "search"),
         *("methods", "checkpoint", "data", "versions", "seed"),
     }
     assert [end["image"] for end in saved["ends"]] == [3, 31]
