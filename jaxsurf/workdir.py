@@ -101,6 +101,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())  # else a machine that fails may leave the name without content
         temporary.replace(path)
     except OSError as error:
         raise UserError(

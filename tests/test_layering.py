@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxsurf"
 
 ROOMS = {
-    "": ["errors", "workdir"],
+    "": ["errors", "workdir", "lock", "stopping"],
     "images": [
         "pixels",
         "differences",
@@ -37,6 +37,9 @@ ROOMS = {
         "sharding",
         "lifeline",
         "hosts",
+        "keeping",
+        "seal",
+        "shelf",
         "checkpoint",
         "journal",
         "plan",

@@ -5,6 +5,7 @@ members which differ in nothing else share one program.
 """
 
 import dataclasses
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from flax import nnx
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import corruption, features, feed, optimizer, plan, step
 from jaxsurf.training.examples import Examples
@@ -23,6 +25,7 @@ from jaxsurf.training.features import Extractor
 from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
 from jaxsurf.training.plan import Plan
 from jaxsurf.training.step import Member, Streams, TrainState, Update
+from jaxsurf.workdir import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,17 @@ class Parts:
     state: TrainState
     streams: Streams
     schedule: Schedule
+
+    @property
+    def identity(self) -> str:
+        """What checkpoints of the run are told by: its settings but for its length, its images."""
+        settings = configuration.decisive(self.config)
+        told = {
+            name: value
+            for name, value in settings.items()
+            if not name.startswith(("data.", "training.num_epochs"))
+        }
+        return fingerprint(json.dumps(told, sort_keys=True), self.images.fingerprint)
 
     def learning_rate(self, at: int) -> float:
         """Return the learning rate of a step."""

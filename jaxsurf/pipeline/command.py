@@ -1,25 +1,26 @@
 """Flags -> typed config -> call; a user's error becomes its line and an exit status.
 
 Exit status: 0 all went well; 1 a user's error; 2 flags or a configuration file that can't be read;
-128 + n when signal n asked to stop.
+128 + n when signal n asked to stop: 143 for SIGTERM, 130 for SIGINT. Then what was done is saved,
+and the same command goes on from there (`jaxsurf.stopping`).
 """
 
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 import jax
 from absl import app, flags
 from absl import logging as absl_logging
 
+from jaxsurf import stopping
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache
 from jaxsurf.pipeline import complaints, configuration, options
+from jaxsurf.stopping import Stopped
 from jaxsurf.training.hooks import Interrupted
 
 USER_ERROR, USAGE_ERROR = 1, 2
@@ -80,9 +81,9 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     """Return the exit status of `main`, having written what there is to say."""
     del argv
-    signal.signal(signal.SIGTERM, _terminate)  # training has its own way to stop
     try:
-        result = main()
+        with stopping.watched():
+            result = main()
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return USER_ERROR
@@ -94,22 +95,13 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
         return USER_ERROR
     except Interrupted as error:
         sys.stderr.write(f"{error}; the state is saved: the same command goes on from there\n")
-        return 128 + error.signal
-    except KeyboardInterrupt as error:
-        sys.stderr.write("stopped; what was finished is kept\n")
-        return 128 + (signal.SIGTERM if isinstance(error, _Terminated) else signal.SIGINT)
+        return stopping.exit_status(error.signal)
+    except Stopped as error:
+        sys.stderr.write(f"{error}; what was finished is kept\n")
+        return stopping.exit_status(error.signal)
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0
-
-
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM, as an exception: what is half done is tidied up on the way out."""
-
-
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:
-    del number, frame
-    raise _Terminated
 
 
 def _leave(line: str) -> NoReturn:

@@ -24,6 +24,7 @@ from jaxsurf.training.plan import TrainingConfig
 FREE_TO_CHANGE = (
     "training.log_every",
     "training.save_every_s",
+    "training.keep_",
     "graph.",
     "data.path",
     "objective.feature_cache_mib",

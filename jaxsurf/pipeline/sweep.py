@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 import jax
 
+from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import (
@@ -101,17 +102,25 @@ def sweep(asked: Grid, root: Path, *, mode: Mode = "auto", shown: bool = True) -
         raise UserError(f"--mode is {mode!r}", cure=f"choose one of {get_args(Mode)}")
     in_turn = mode == "in_turn" or (mode == "auto" and jax.default_backend() in IN_TURN_BACKENDS)
     plan = _Sweep(root, not in_turn, shown)
+    _check(asked.groups(), plan)
+    with lock.held(root):
+        results = _run(asked, plan)
+        _write(results, asked, root)
+    return SweepResult(results, root)
+
+
+def _run(asked: Grid, plan: _Sweep) -> list[scores.Result]:
+    """Train all that is not done yet."""
     members, groups = asked.members(), asked.groups()
-    _check(groups, plan)
-    write_json(root / "grid.json", {"members": [member.name for member in members]})
+    names = [member.name for member in members]
+    _check_grid(names, plan.root)  # another sweep may have begun there meanwhile
+    write_json(plan.root / "grid.json", {"members": names})
     found: dict[str, Outcome] = {}
     for number, group in enumerate(groups):
         _log.info("group %d of %d: %d members", number + 1, len(groups), len(group))
         found |= _run_group(group, plan)
-    shutil.rmtree(root / "groups", ignore_errors=True)
-    results = [(member, found[member.name]) for member in members]
-    _write(results, asked, root)
-    return SweepResult(results, root)
+    shutil.rmtree(plan.root / "groups", ignore_errors=True)
+    return [(member, found[member.name]) for member in members]
 
 
 def _check(groups: Sequence[Sequence[GridMember]], plan: _Sweep) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 
+from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import assembly, outcome, program, train
@@ -22,10 +23,11 @@ from jaxsurf.pipeline.program import Program
 from jaxsurf.training import hooks, loop, sweep
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
+from jaxsurf.training.keeping import Keep
 from jaxsurf.training.losses import Diverged
 from jaxsurf.training.step import TrainState
 from jaxsurf.training.sweep import GroupLog
-from jaxsurf.workdir import WorkDir
+from jaxsurf.workdir import WorkDir, fingerprint
 
 
 @dataclass(frozen=True)
@@ -62,9 +64,13 @@ def train_together(
     """
     workdirs = [WorkDir(folder).check_writable() for folder in folders]
     group = _Group([assembly.assemble(config, images).on_host() for config in configs], workdirs)
-    for workdir, config in zip(workdirs, configs, strict=True):
-        train.write_config(workdir, config, images)
-    with contextlib.closing(Checkpoints(checkpoints)) as saved:
+    identity = fingerprint(*(part.identity for part in group.parts))
+    with contextlib.ExitStack() as stack:
+        for workdir, config in zip(workdirs, configs, strict=True):
+            stack.enter_context(lock.held(workdir.root))
+            train.write_config(workdir, config, images)
+        saved = Checkpoints(checkpoints, of=identity, keep=Keep(best=0))
+        stack.enter_context(contextlib.closing(saved))
         try:
             states, failed = _fit(group, saved, shown=shown)
         except jax.errors.JaxRuntimeError as error:
@@ -75,12 +81,12 @@ def train_together(
                 "the devices",
                 cure="train in turn: --mode=in_turn",
             ) from error
-    return [
-        _diverged(group, number, failed[number])
-        if number in failed
-        else _finish(group, number, states[number])
-        for number in range(len(configs))
-    ]
+        return [
+            _diverged(group, number, failed[number])
+            if number in failed
+            else _finish(group, number, states[number])
+            for number in range(len(configs))
+        ]
 
 
 def _fit(
@@ -133,6 +139,7 @@ def _advance(
             hooks=[log, saver, bar, stop],
         )
         saver.save(plan.num_steps, states)
+        saver.finish(plan.num_steps, states)
         stop(plan.num_steps, states, {})  # for a signal that came while the last step was awaited
     return states
 
@@ -166,7 +173,7 @@ def _diverged(group: _Group, number: int, failure: str) -> Outcome:
 def _finish(group: _Group, number: int, state: TrainState) -> Outcome:
     """Give a member its own checkpoint, and say how it ended."""
     parts, workdir = group.parts[number], group.workdirs[number]
-    with contextlib.closing(Checkpoints(workdir.checkpoints)) as own:
+    with contextlib.closing(Checkpoints(workdir.checkpoints, of=parts.identity)) as own:
         own.save(int(state.step), state, {"pending": [], "elapsed_s": 0.0})
     model = assembly.with_weights(parts.graphdef, state)
     return outcome.judge(workdir, parts.config, parts.images, model, together=len(group.parts))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
@@ -87,9 +88,15 @@ def train_on(
     # Nothing is written before all that may be wrong has been looked at.
     parts = assembly.assemble(config, images)
     made = program.alone(parts)
-    write_config(workdir, config, images)
-    with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
-        state = _fit(parts, made, workdir, checkpoints, shown=shown)
+    with lock.held(workdir.root):
+        # Another run may have begun there meanwhile.
+        resumption.check_settings(workdir, config, extend=extend)
+        resumption.check_images(workdir, config, images)
+        write_config(workdir, config, images)
+        with contextlib.closing(
+            Checkpoints(workdir.checkpoints, of=parts.identity, keep=config.training.keep)
+        ) as checkpoints:
+            state = _fit(parts, made, workdir, checkpoints, shown=shown)
     return TrainedRun(
         workdir=workdir,
         config=config,
@@ -159,7 +166,9 @@ def _fit(
                 plan=parts.plan,
                 hooks=[log, saver, bar, stop],
             )
-        saver.save(parts.plan.num_steps, state)
+            saver.save(parts.plan.num_steps, state)
+            saver.finish(parts.plan.num_steps, state)
+            stop(parts.plan.num_steps, state, {})  # for a signal that came meanwhile
     finally:
         # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
         _forget_caches(workdir)

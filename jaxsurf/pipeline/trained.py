@@ -115,7 +115,7 @@ def open_run(root: Path) -> TrainedRun:
     images = configuration.open_data(config.data)
     check_data(images, saved, workdir)
     parts = assembly.assemble(config, images)
-    with contextlib.closing(Checkpoints(workdir.checkpoints)) as checkpoints:
+    with contextlib.closing(Checkpoints(workdir.checkpoints, of=parts.identity)) as checkpoints:
         restored = checkpoints.restore(parts.state)
     return TrainedRun(
         workdir=workdir,

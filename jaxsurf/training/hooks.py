@@ -1,4 +1,8 @@
-"""What happens between the calls of the loop beside logging: save, stop, show progress."""
+"""What happens between the calls of the loop beside logging: save, stop, show progress.
+
+What is written down comes first, then the checkpoint, then pictures: so the lines up to a finished
+checkpoint are always there, and whatever follows it is made again.
+"""
 
 import signal
 import time
@@ -8,6 +12,7 @@ from typing import Any, Self
 
 from tqdm import tqdm
 
+from jaxsurf import stopping
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.losses import LossLog
 from jaxsurf.training.plan import Plan
@@ -52,24 +57,41 @@ class Saver:
         self._saved = time.monotonic()
 
     def __call__(self, step: int, state: TrainState, losses: Losses) -> None:
-        """Save if it is time."""
+        """Save if it is time.
+
+        Raises:
+            UserError: the last checkpoint could not be written.
+        """
         del losses
+        self.checkpoints.check()
         if time.monotonic() - self._saved >= self.every_s:
             self.save(step, state)
 
     def save(self, step: int, state: TrainState) -> None:
-        """Save now; the log refuses a run whose losses are not finite, so it is not saved."""
-        pending = self.log.flush()
+        """Save now, and show examples."""
+        self._save(step, state)
         if self.show is not None:
             self.show(step, state)
-        self.checkpoints.save(step, state, {"pending": pending, "elapsed_s": self.log.elapsed_s})
         self._saved = time.monotonic()
+
+    def finish(self, step: int, state: TrainState) -> None:
+        """Save now, without examples, and return when it is done."""
+        with stopping.unhurried():
+            self._save(step, state)
+            self.checkpoints.wait()
+
+    def _save(self, step: int, state: TrainState) -> None:
+        """Save; the log refuses a run whose losses are not finite, so it is not saved."""
+        with stopping.unhurried():
+            run = {"pending": self.log.flush(), "elapsed_s": self.log.elapsed_s}
+            self.checkpoints.save(step, state, run, loss=self.log.latest.get("loss"))
 
 
 class StopSignal:
     """Turns SIGTERM and SIGINT into a saved state and an orderly end.
 
     A context manager: inside it the signals only set a flag, which is looked at after every call.
+    A second SIGINT raises.
 
     Args:
         saver: saves before the end.
@@ -91,7 +113,9 @@ class StopSignal:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         del frame
-        self._received = number
+        if self._received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._received = self._received or number
 
     def __call__(self, step: int, state: TrainState, losses: Losses) -> None:
         """End the run if a signal came.
@@ -101,8 +125,7 @@ class StopSignal:
         """
         del losses
         if self._received:
-            self.saver.save(step, state)
-            self.saver.checkpoints.wait()
+            self.saver.finish(step, state)
             raise Interrupted(self._received)
 
 

@@ -54,7 +54,6 @@ class LossLog:
         self.last_step = last_step
         self.every = every
         self.schedule = schedule
-        self.latest: dict[str, float] = {}
         self._step = first_step
         self._window: list[tuple[int, Any]] = [(count, losses) for count, losses in pending]
         self._closed: tuple[int, list[tuple[int, Any]]] | None = None
@@ -65,6 +64,11 @@ class LossLog:
     def elapsed_s(self) -> float:
         """Seconds that the run has taken, those before a resume included."""
         return time.monotonic() - self._started
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The figures of the last line, one from before a resume included."""
+        return self.journal.latest
 
     def __call__(self, step: int, state: TrainState, losses: Losses) -> None:
         """Take one call's losses; write the interval before the last one down."""
@@ -78,12 +82,14 @@ class LossLog:
             self._window = []
 
     def flush(self) -> Pending:
-        """Write closed intervals down and return the losses of the open one.
+        """Write closed intervals down, to stay, and return the losses of the open one.
 
         Raises:
             Diverged: a loss is not finite.
+            UserError: the lines can't be written.
         """
         self._write_closed()
+        self.journal.sync()
         self._window = [(count, _to_floats(losses)) for count, losses in self._window]
         for _, losses in self._window:
             _check_finite(losses, None)
@@ -100,7 +106,6 @@ class LossLog:
             for name in rows[0]
         }
         _check_finite(means, step)
-        self.latest = means
         now = time.monotonic()
         self.journal.write(
             step,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import jax
 
 from jaxsurf.errors import UserError
+from jaxsurf.training.keeping import Keep
 
 # On accelerators a call should last much longer than its dispatch; XLA's CPU convolutions are
 # about twice as slow inside lax.scan.
@@ -29,6 +30,9 @@ class TrainingConfig:
         steps_per_call: steps that one call to the device does; 0 lets the backend decide.
         log_every: steps between two lines of metrics.
         save_every_s: seconds between two checkpoints.
+        keep_last: how many of the newest checkpoints stay.
+        keep_best: how many of those with the lowest loss, as it was last written down, stay.
+        keep_every: each so-many-th checkpoint stays; 0 keeps none for that reason.
     """
 
     num_epochs: int = 200
@@ -37,6 +41,9 @@ class TrainingConfig:
     steps_per_call: int = 0
     log_every: int = 100
     save_every_s: float = 60.0
+    keep_last: int = 2
+    keep_best: int = 1
+    keep_every: int = 0
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "log_every"):
@@ -48,6 +55,12 @@ class TrainingConfig:
             )
         if not 0 <= self.seed < SEEDS:
             raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
+        _ = self.keep  # which checks its numbers
+
+    @property
+    def keep(self) -> Keep:
+        """How many checkpoints stay."""
+        return Keep(last=self.keep_last, best=self.keep_best, every=self.keep_every)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -103,7 +103,8 @@ def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
     assert go_on(config_of(), root).step == 200
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert {path for path in before | after if before.get(path) != after.get(path)} <= {
-        root / "config.json"
+        root / "config.json",
+        root / ".lock",
     }
     assert {root / "latents.npz", root / "graph.npz"} <= after.keys()
 
