@@ -3,6 +3,12 @@
     python launch/train.py --config=configs/arm.py --workdir=runs/arm
 
 The same command again resumes. `--config.section.name=value` changes a setting.
+
+Several processes, on one host or many, train as one when each is started with the same command over
+the same files, and which of them it is; on Slurm and Cloud TPU `--distributed` alone will do:
+
+    python launch/train.py --config=configs/arm.py --workdir=/shared/runs/arm --distributed \
+        --coordinator=HOST:PORT --num_processes=2 --process_id=0
 """
 
 from absl import flags
@@ -11,12 +17,13 @@ from jaxsurf.pipeline import command, options, train
 
 _CONFIG = options.define_config()
 _WORKDIR = options.define_workdir()
+_CLUSTER = options.define_cluster()
 _EXTEND = flags.DEFINE_bool("extend", False, "Allow more epochs than the run was begun with.")
 
 
 def main() -> object:
     """Train."""
-    return train.train(_CONFIG(), _WORKDIR(), extend=_EXTEND.value)
+    return train.train(_CONFIG(), _WORKDIR(), extend=_EXTEND.value, cluster=_CLUSTER())
 
 
 if __name__ == "__main__":

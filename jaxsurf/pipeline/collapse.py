@@ -15,6 +15,7 @@ from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.training.hosts import Alike
 from jaxsurf.training.objective import ObjectiveConfig
 
 # A model that explains less of the variance of the images than this has learnt next to nothing.
@@ -25,7 +26,7 @@ VARIANCE_CHUNK = 256
 _log = logging.getLogger(__name__)
 
 
-class Collapsed(UserError):  # noqa: N818  (it says what happened)
+class Collapsed(UserError, Alike):  # noqa: N818  (it says what happened)
     """The trained model has learnt next to nothing."""
 
 

@@ -1,13 +1,15 @@
 """Flags -> typed config -> call; a user's error becomes its line and an exit status.
 
 Exit status: 0 all went well; 1 a user's error; 2 flags or a configuration file that can't be read;
-128 + n when signal n asked to stop: 143 for SIGTERM, 130 for SIGINT. Then what was done is saved,
-and the same command goes on from there (`jaxsurf.stopping`).
+75 when another process of the same run ended before its time; 128 + n when signal n asked to stop:
+143 for SIGTERM, 130 for SIGINT. Then what was done is saved, and the same command goes on from
+there (`jaxsurf.stopping`).
 """
 
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -30,7 +32,7 @@ def run(main: Callable[[], object]) -> None:
     """Parse flags, call `main`, write what it returns to standard output, and exit."""
     _prepare()
     _fill_in(sys.argv)
-    app.run(lambda argv: sys.exit(_status(main, argv)), flags_parser=_parse)
+    app.run(lambda argv: _end(main, argv), flags_parser=_parse)
 
 
 def _prepare() -> None:
@@ -102,6 +104,22 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     if result is not None:
         sys.stdout.write(f"{result}\n")
     return 0
+
+
+def _end(main: Callable[[], object], argv: Sequence[str]) -> NoReturn:
+    """Call `main` and exit; where other processes of a run still go on, not waiting for them."""
+    try:
+        status = _status(main, argv)
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        status = 1
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _leave(line: str) -> NoReturn:

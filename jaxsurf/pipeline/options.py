@@ -15,6 +15,7 @@ from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline import grid as grids
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.grid import Axis, Grid
+from jaxsurf.training.hosts import Cluster
 
 # Flags that name a file of settings, and which of `configs/` is read where one isn't given.
 config_defaults: dict[str, str] = {}
@@ -121,6 +122,36 @@ def _define_folder(name: str, default: str | None, text: str) -> Callable[[], Pa
         return Path(holder.value)
 
     return folder
+
+
+def define_cluster() -> Callable[[], Cluster | None]:
+    """Define `--distributed` and what belongs to it; return what reads them, None without it."""
+    wanted = flags.DEFINE_bool(
+        "distributed", False, "Be one of several processes that train together."
+    )
+    coordinator = flags.DEFINE_string(
+        "coordinator", "", "HOST:PORT of process 0; where it is missing, the cluster tells."
+    )
+    number = flags.DEFINE_integer("num_processes", 0, "Number of processes.")
+    process = flags.DEFINE_integer("process_id", -1, "Which of them this is, from 0.")
+
+    def cluster() -> Cluster | None:
+        told = Cluster(
+            coordinator=coordinator.value or "",
+            num_processes=number.value or 0,
+            process_id=-1 if process.value is None else process.value,
+        )
+        if wanted.value:
+            return told
+        if told != Cluster():
+            raise UserError(
+                "--coordinator, --num_processes and --process_id mean nothing without "
+                "--distributed",
+                cure="add --distributed",
+            )
+        return None
+
+    return cluster
 
 
 def define_methods() -> Callable[[], tuple[str, ...]]:

@@ -53,9 +53,9 @@ def alone(parts: Parts, advance: Advance | None = None) -> Program:
     """
     jitted = advance or make_advance(parts)
     shardings = sharding.make_shardings(parts.config.training.batch_size)
-    extract = features.make_extractor(parts.config.objective)
+    own_extract = features.make_extractor(parts.config.objective)
     state, member, extract = sharding.put(
-        (parts.state, parts.make_member(), extract), shardings.replicated
+        (parts.state, parts.make_member(), own_extract), shardings.replicated
     )
     return Program(
         state=state,
@@ -64,7 +64,7 @@ def alone(parts: Parts, advance: Advance | None = None) -> Program:
             state, member, extract, *portion, num_steps=num_steps
         ),
         make_feed=lambda: feed.make_feed(
-            assembly.make_examples(parts.config, parts.images, extract),
+            assembly.make_examples(parts.config, parts.images, own_extract),
             order_of=feed.make_orders(parts.streams.order, parts.plan),
             plan=parts.plan,
             shardings=shardings,

@@ -25,9 +25,10 @@ from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.program import Program
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.training import hooks, loop
+from jaxsurf.training import hooks, hosts, loop, sharding
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.journal import Journal
+from jaxsurf.training.hosts import Cluster
+from jaxsurf.training.journal import Journal, Silent
 from jaxsurf.training.losses import LossLog
 from jaxsurf.training.step import TrainState
 from jaxsurf.workdir import WorkDir, write_json
@@ -37,28 +38,40 @@ NUM_EXAMPLES = 8
 _log = logging.getLogger(__name__)
 
 
-def train(config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True) -> TrainedRun:
+def train(
+    config: RunConfig,
+    root: Path,
+    *,
+    extend: bool = False,
+    shown: bool = True,
+    cluster: Cluster | None = None,
+) -> TrainedRun:
     """Train a model, or go on where an earlier run of the same command stopped.
 
     Args:
         config: everything that the result depends on.
-        root: the working directory.
+        root: the working directory; all processes need to see the same.
         extend: allow more epochs than the earlier run was planned for.
         shown: draw a progress bar.
+        cluster: where the other processes of the run are; None where there are none.
 
     Returns:
         The trained run.
 
     Raises:
-        UserError: bad data, an unwritable or foreign working directory, divergence.
+        UserError: bad data, an unwritable or foreign working directory, divergence, processes
+            that differ.
         Collapsed: training ended, and was saved, but the model is no better than the mean image.
         Interrupted: a signal asked to stop; the state is saved.
     """
-    # Before images are opened, which may take long.
-    resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)
-    images = configuration.open_data(config.data)
-    run = train_on(images, config, root, extend=extend, shown=shown)
-    collapse.check(run.model, images, config.objective)
+    with hosts.joined(cluster):
+        hosts.check_agreement(_agreed(config) | trained.versions())
+        # Before images are opened, which may take long.
+        resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)
+        images = configuration.open_data(config.data)
+        hosts.check_agreement({"the fingerprint of the images": images.fingerprint})
+        run = train_on(images, config, root, extend=extend, shown=shown)
+        collapse.check(run.model, images, config.objective)
     return run
 
 
@@ -88,11 +101,12 @@ def train_on(
     # Nothing is written before all that may be wrong has been looked at.
     parts = assembly.assemble(config, images)
     made = program.alone(parts)
-    with lock.held(workdir.root):
+    with lock.held(workdir.root) if hosts.writes() else contextlib.nullcontext():
         # Another run may have begun there meanwhile.
         resumption.check_settings(workdir, config, extend=extend)
         resumption.check_images(workdir, config, images)
-        write_config(workdir, config, images)
+        if hosts.writes():
+            write_config(workdir, config, images)
         with contextlib.closing(
             Checkpoints(workdir.checkpoints, of=parts.identity, keep=config.training.keep)
         ) as checkpoints:
@@ -101,9 +115,15 @@ def train_on(
         workdir=workdir,
         config=config,
         images=images,
-        model=assembly.with_weights(parts.graphdef, state),
+        model=assembly.with_weights(parts.graphdef, sharding.own(state)),
         step=int(state.step),
     )
+
+
+def _agreed(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that all processes must have; files may lie in different places."""
+    settings = configuration.flat(configuration.to_dict(config))
+    return {f"config.{name}": value for name, value in settings.items() if name != "data.path"}
 
 
 def check_images(images: ImageSet) -> None:
@@ -146,16 +166,18 @@ def _fit(
         restored = checkpoints.restore(state)
         state, saved = restored.state, restored.run
     first = int(state.step)
+    hosts.check_agreement({"the step of the newest checkpoint": first})
     if first == parts.plan.num_steps:
         _log.info("training is finished already")
         return state
     fed = made.make_feed()
-    journal = Journal(workdir.metrics, resume_step=first)
+    journal = (Journal if hosts.writes() else Silent)(workdir.metrics, resume_step=first)
     _forget_caches(workdir)
     log = make_log(parts, journal, first_step=first, saved=saved)
     every_s = parts.config.training.save_every_s
-    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=_examples(parts, journal))
-    bar = hooks.ProgressBar(parts.plan, log, step=first, shown=shown)
+    show = _examples(parts, journal) if hosts.writes() else None
+    saver = hooks.Saver(checkpoints, log, every_s=every_s, show=show)
+    bar = hooks.ProgressBar(parts.plan, log, step=first, shown=shown and hosts.writes())
     try:
         with hooks.StopSignal(saver) as stop:
             state = loop.run(
@@ -177,7 +199,9 @@ def _fit(
     return state
 
 
-def make_log(parts: Parts, journal: Journal, *, first_step: int, saved: dict[str, Any]) -> LossLog:
+def make_log(
+    parts: Parts, journal: Journal | Silent, *, first_step: int, saved: dict[str, Any]
+) -> LossLog:
     """Return what writes a run's losses down.
 
     Args:
@@ -197,13 +221,13 @@ def make_log(parts: Parts, journal: Journal, *, first_step: int, saved: dict[str
     )
 
 
-def _examples(parts: Parts, journal: Journal) -> Callable[[int, TrainState], None]:
+def _examples(parts: Parts, journal: Journal | Silent) -> Callable[[int, TrainState], None]:
     """Return what shows originals above their reconstructions, evenly chosen."""
     images = parts.images.images
     originals = images[np.linspace(0, len(images) - 1, NUM_EXAMPLES).round().astype(int)]
 
     def show(at: int, state: TrainState) -> None:
-        model = assembly.with_weights(parts.graphdef, state)
+        model = assembly.with_weights(parts.graphdef, sharding.own(state))
         rows = {
             "original": originals,
             "reconstruction": reconstruction.reconstruct(model, originals),
@@ -215,5 +239,5 @@ def _examples(parts: Parts, journal: Journal) -> Callable[[int, TrainState], Non
 
 def _forget_caches(workdir: WorkDir) -> None:
     """Remove what was made with older weights: training is what makes it stale."""
-    for path in (workdir.latents, workdir.graph):
+    for path in (workdir.latents, workdir.graph) if hosts.writes() else ():
         path.unlink(missing_ok=True)

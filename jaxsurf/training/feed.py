@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from jaxsurf.training import sharding
+from jaxsurf.training import hosts, sharding
 from jaxsurf.training.examples import AnyArray, Examples
 from jaxsurf.training.plan import Plan
 from jaxsurf.training.sharding import Shardings
@@ -73,9 +73,12 @@ def make_feed(
 
 
 def device_room_bytes() -> float:
-    """Return how many bytes examples may take; on CPUs they are in the host's memory anyway."""
-    stats = jax.devices()[0].memory_stats() or {}
-    return EXAMPLES_SHARE * stats.get("bytes_limit", float("inf"))
+    """Return how many bytes examples may take; on CPUs they are in the host's memory anyway.
+
+    It is the same in all processes, which have to do the same.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return hosts.least(EXAMPLES_SHARE * stats.get("bytes_limit", float("inf")))
 
 
 def make_orders(order_key: Key[Array, "*members"], plan: Plan) -> OrderOf:

@@ -14,13 +14,14 @@ from tqdm import tqdm
 
 from jaxsurf import stopping
 from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.training.hosts import Agreement, Alike
 from jaxsurf.training.losses import LossLog
 from jaxsurf.training.plan import Plan
 from jaxsurf.training.step import Losses, TrainState
 from jaxsurf.training.sweep import GroupLog
 
 
-class Interrupted(Exception):  # noqa: N818  (it says what happened)
+class Interrupted(Alike):
     """The run was asked to stop, and has saved its state.
 
     Attributes:
@@ -33,7 +34,7 @@ class Interrupted(Exception):  # noqa: N818  (it says what happened)
 
 
 class Saver:
-    """Saves the state every so many seconds, and when the run stops.
+    """Saves the state every so many seconds, and when the run stops: all processes at one step.
 
     Args:
         checkpoints: where to.
@@ -55,6 +56,7 @@ class Saver:
         self.every_s = every_s
         self.show = show
         self._saved = time.monotonic()
+        self._agree = Agreement()
 
     def __call__(self, step: int, state: TrainState, losses: Losses) -> None:
         """Save if it is time.
@@ -64,7 +66,7 @@ class Saver:
         """
         del losses
         self.checkpoints.check()
-        if time.monotonic() - self._saved >= self.every_s:
+        if self._agree(time.monotonic() - self._saved >= self.every_s):
             self.save(step, state)
 
     def save(self, step: int, state: TrainState) -> None:
@@ -91,7 +93,7 @@ class StopSignal:
     """Turns SIGTERM and SIGINT into a saved state and an orderly end.
 
     A context manager: inside it the signals only set a flag, which is looked at after every call.
-    A second SIGINT raises.
+    Of several processes one is enough to stop them all. A second SIGINT raises.
 
     Args:
         saver: saves before the end.
@@ -100,6 +102,7 @@ class StopSignal:
     def __init__(self, saver: Saver) -> None:
         self.saver = saver
         self._received = 0
+        self._agree = Agreement()
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -124,9 +127,9 @@ class StopSignal:
             Interrupted: it did; the state is saved.
         """
         del losses
-        if self._received:
+        if received := self._agree(self._received):
             self.saver.finish(step, state)
-            raise Interrupted(self._received)
+            raise Interrupted(received)
 
 
 class ProgressBar:

@@ -105,6 +105,23 @@ def writes() -> bool:
     return jax.process_index() == 0
 
 
+def least(number: float) -> float:
+    """Return the smallest of the numbers that all processes give."""
+    if jax.process_count() == 1:
+        return number
+    return min(float(text) for text in _gathered(str(number)))
+
+
+def wait_for_all(where: str) -> None:
+    """Return when all processes have come to the same point.
+
+    Args:
+        where: its name.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
 def check_agreement(facts: Mapping[str, Any]) -> None:
     """Refuse processes that would not do the same.
 
@@ -142,7 +159,7 @@ class Agreement:
     def __call__(self, number: int) -> int:
         """Return the largest number of the call before; 0 at the first."""
         if jax.process_count() == 1:
-            return number
+            return int(number)
         before, self._before = self._before, self._launch(number)
         return 0 if before is None else int(before)
 

@@ -95,6 +95,35 @@ class Journal:
         self._events.append(length + next(sums) + content + next(sums))
 
 
+class Silent:
+    """What stands for the journal in processes that don't write one.
+
+    Args:
+        path: the .jsonl file.
+        resume_step: lines of later steps don't count.
+
+    Attributes:
+        latest: as in `Journal`.
+    """
+
+    def __init__(self, path: Path, *, resume_step: int) -> None:
+        kept = [line for line in read(path) if line["step"] <= resume_step]
+        self.latest: dict[str, float] = kept[-1] if kept else {}
+
+    def write(self, step: int, values: dict[str, float]) -> None:
+        """Take note of the figures."""
+        self.latest = {"step": step, **values}
+
+    def show(self, step: int, picture: UInt8[np.ndarray, "height width 3"], *, name: str) -> None:
+        """Do nothing."""
+
+    def sync(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class _Appended:
     """A file that is added to, without a buffer that a crash could lose."""
 

@@ -8,14 +8,15 @@ import jax
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.training.journal import Journal
+from jaxsurf.training.hosts import Alike
+from jaxsurf.training.journal import Journal, Silent
 from jaxsurf.training.step import Losses, TrainState
 
 # Losses of the open interval: number of steps, and their means.
 Pending = Sequence[tuple[int, dict[str, float]]]
 
 
-class Diverged(UserError):  # noqa: N818  (it says what happened)
+class Diverged(UserError, Alike):  # noqa: N818  (it says what happened)
     """The loss is not a finite number."""
 
 
@@ -39,7 +40,7 @@ class LossLog:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: Journal | Silent,
         *,
         first_step: int,
         steps_per_epoch: int,

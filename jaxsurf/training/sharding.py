@@ -97,9 +97,9 @@ def assemble(
     return jax.make_array_from_callback(shape, where, part)
 
 
-def on_host(tree: Tree) -> Tree:
-    """Return a replicated tree as arrays that belong to no other process."""
-    return jax.tree.map(np.asarray, tree)
+def own(tree: Tree) -> Tree:
+    """Return a replicated tree as arrays that this process can compute with alone."""
+    return tree if jax.process_count() == 1 else jax.tree.map(np.asarray, tree)
 
 
 def _put(leaf: Array | np.ndarray, where: NamedSharding) -> Array:

@@ -81,16 +81,20 @@ class Shelf:
             _log.warning("checkpoint %s can't be used: %s", self.path(step), flaw)
         self.unusable[step] = flaw
 
-    def set_aside(self) -> None:
-        """Rename what can't be used."""
-        for step in self.unusable:
+    def set_aside(self, *, rename: bool = True) -> None:
+        """Rename what can't be used, and forget it.
+
+        Args:
+            rename: False where another process does so.
+        """
+        for step in self.unusable if rename else ():
             path = self.path(step)
             names = (f"{step}.{ASIDE}{number or ''}" for number in itertools.count())
             free = next(name for name in names if not (self.folder / name).exists())
             if path.exists():
                 path.rename(self.folder / free)
                 _log.warning("checkpoint %s is kept as %s", path, free)
-            self.notes.pop(step, None)
+        self.notes = {s: note for s, note in self.notes.items() if s not in self.unusable}
         self.unusable = {}
 
     def _read_note(self, step: int) -> Note | None:
