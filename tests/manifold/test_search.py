@@ -357,9 +357,19 @@ def test_each_component_has_landmarks_of_its_own():
     check_paths(made, pairs, found)
     fresh = graph.radius_graph(codes, radius=5.0)
     search.shortest_path(fresh, 3, 3, method="landmarks")
+    assert 0.5 <= finder.of(fresh)._marks.max() <= 1  # their rounding is a share of 1
     have = [finder.of(fresh).has_landmarks(node) for node in range(fresh.num_nodes)]
     assert have == (fresh.components == fresh.components[3]).tolist()
     check_paths(fresh, pairs, search.shortest_paths(fresh, pairs, codes=codes))
+
+
+@pytest.mark.parametrize("dimensions", [2, 8, 37])
+def test_rounding_never_makes_an_edge_shorter_than_its_straight_line(dimensions):
+    """Sums of many squares depend on the order in which they are added up."""
+    codes = 1e3 + np.random.default_rng(7).normal(size=(301, dimensions))
+    made = graph.knn_graph(knn.nearest(codes, k=9), k=9)
+    pairs = joined_pairs(made)[:: 301 * 31]
+    check_paths(made, pairs, search.shortest_paths(made, pairs, codes=codes, method="astar"))
 
 
 def test_landmarks_bound_lengths_and_save_work():
