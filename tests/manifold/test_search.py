@@ -1,5 +1,6 @@
 """Shortest paths against SciPy, networkx and graphs whose answer is known, by every method."""
 
+import dataclasses
 import gc
 import subprocess
 import sys
@@ -311,6 +312,8 @@ def test_auto_says_what_it_used_and_takes_straight_lines_only_where_they_hold():
     assert search.shortest_path(latent, 3, 300, codes=ROLL).method == "astar"
     assert search.shortest_path(latent, 3, 300).method == "bidirectional"
     assert search.shortest_path(dense, 3, 300, codes=ROLL).method == "bidirectional"
+    unsaid = dataclasses.replace(latent, weight="given")
+    assert search.shortest_path(unsaid, 3, 300, codes=ROLL).method == "bidirectional"
     # A promise that is not kept, or codes of another graph.
     short = csr.from_edges([[0, 1], [1, 2]], [1.0, 1.0 - 1e-6], num_nodes=3, weight="latent")
     codes = np.arange(3.0)[:, None]
@@ -355,6 +358,7 @@ def test_each_component_has_landmarks_of_its_own():
     pairs = [pair for pair in joined_pairs(made) if sum(pair) % 7 == 0]
     found = search.shortest_paths(made, pairs, method="landmarks")
     check_paths(made, pairs, found)
+    assert np.isfinite(list(finder.of(made)._units.values())).all()
     fresh = graph.radius_graph(codes, radius=5.0)
     search.shortest_path(fresh, 3, 3, method="landmarks")
     assert 0.5 <= finder.of(fresh)._marks.max() <= 1  # their rounding is a share of 1
@@ -382,6 +386,8 @@ def test_landmarks_bound_lengths_and_save_work():
     assert reached["landmarks"] < reached["bidirectional"] / 3
     assert reached["landmarks"] < reached["astar"] / 3
     assert reached["astar"] < made.num_nodes
+    near = int(made.indices[made.indptr[3]])
+    assert mine.find(3, [near, near], method="dijkstra").reached < 99
 
 
 def test_an_unreachable_target_is_refused_with_sizes_and_cure():
