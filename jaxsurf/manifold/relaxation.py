@@ -34,6 +34,11 @@ class _Table(NamedTuple):
     """The node of each further row."""
 
 
+def is_quicker() -> bool:
+    """Return whether JAX computes on a device that this is made for."""
+    return jax.default_backend() != "cpu"
+
+
 def lengths(
     graph: LatentGraph, sources: Int[np.ndarray, "source"]
 ) -> Float[np.ndarray, "source node"]:

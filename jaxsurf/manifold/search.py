@@ -23,12 +23,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-import jax
 import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import ends, plain, relaxation, visiting
+from jaxsurf.manifold import ends, plain, visiting
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.node_path import Engine, NodePath
 
@@ -126,7 +125,8 @@ def shortest_paths(
     wanted = [(int(source), int(target)) for source, target in pairs]
     if method == "igraph" or (method == "auto" and _is_small(graph, len(pairs))):
         return plain.paths(graph, wanted)
-    from jaxsurf.manifold import planning  # where it is needed, see `jaxsurf.manifold.compilation`
+    # Where it is needed, see `jaxsurf.manifold.compilation`.
+    from jaxsurf.manifold import planning
 
     if method == "astar":
         planning.check_straight(graph, codes)
@@ -197,10 +197,11 @@ def distances(
     starts = np.asarray(sources, dtype=np.int64)
     if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
         return plain.lengths(graph, starts)
-    if method == "relaxation" or (method == "auto" and jax.default_backend() != "cpu"):
-        return relaxation.lengths(graph, starts)
-    from jaxsurf.manifold import finder
+    # Where they are needed: the compiler and JAX take longer to load than a small graph to search.
+    from jaxsurf.manifold import finder, relaxation
 
+    if method == "relaxation" or (method == "auto" and relaxation.is_quicker()):
+        return relaxation.lengths(graph, starts)
     return finder.of(graph).lengths(starts)
 
 

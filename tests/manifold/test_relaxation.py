@@ -87,6 +87,16 @@ def test_sources_are_relaxed_in_batches_that_fit(pieces, monkeypatch):
     np.testing.assert_array_equal(parts, whole)
 
 
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_auto_relaxes_on_accelerators_alone(pieces, accelerator, monkeypatch):
+    calls = []
+    monkeypatch.setattr(search, "_FEW_NODES", 0)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if accelerator else "cpu")
+    monkeypatch.setattr(relaxation, "lengths", lambda *_: calls.append("relaxation"))
+    search.distances(pieces, [0])
+    assert calls == ["relaxation"] * accelerator
+
+
 def test_relaxation_leaves_jax_as_it_was(pieces):
     search.distances(pieces, [0], method="relaxation")
     assert jax.numpy.ones(1).dtype == np.float32
