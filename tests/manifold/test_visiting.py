@@ -65,6 +65,21 @@ def test_many_places_are_in_a_good_order_that_is_not_called_proven(loop, monkeyp
 
 
 @either_way
+@pytest.mark.parametrize("seed", range(4))
+def test_neither_a_turn_nor_a_move_of_up_to_three_shortens_the_order(loop, seed):
+    lengths = distances_between(np.random.default_rng(seed).random((23, 2)))
+    order, _ = visiting.best_order(lengths, loop=loop)
+    length = way_length(lengths, order, loop=loop)
+    for start, stop in itertools.combinations(range(1, 24), 2):
+        run, rest = order[start:stop], order[:start] + order[stop:]
+        others = [order[:start] + run[::-1] + order[stop:]]
+        if len(run) <= 3:
+            gaps = range(1, len(rest) + 1)
+            others += [rest[:g] + piece + rest[g:] for g in gaps for piece in (run, run[::-1])]
+        assert min(way_length(lengths, o, loop=loop) for o in others) >= length - 1e-9
+
+
+@either_way
 def test_places_on_a_circle_are_visited_around_it(loop):
     places = np.random.default_rng(1).permutation(37)
     angle = 2 * np.pi * places / 37
