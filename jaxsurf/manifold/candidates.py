@@ -44,18 +44,6 @@ class Engine(Protocol):
         ...
 
 
-def make_engine(codes: Codes, *, in_order: bool = False) -> Engine:
-    """Return the engine that suits the number of dimensions.
-
-    Args:
-        codes: the points.
-        in_order: whether they lie in memory as in space already, as `spatial_order` puts them.
-    """
-    if codes.shape[1] > MAX_TREE_DIMENSIONS:
-        return Tiles(codes)
-    return Tree(codes, in_order=in_order)
-
-
 class Scan:
     """Every distance, one query after another: slow for many, but nothing has to be prepared."""
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold import candidates, euclid, ranking
-from jaxsurf.manifold.ranking import Searched
+from jaxsurf.manifold import candidates, euclid, exact
+from jaxsurf.manifold.ranking import Search
 
 # Points of a flock: more spare more looks, but are wider.
 _FLOCK = 64
@@ -52,9 +52,7 @@ def nearest(
             some, others = flocks.of(side == here), order[side[order] != here]
             if not some.points.size or not others.size:
                 continue
-            among = Searched(
-                1, codes[others], others, candidates.make_engine(codes[others], in_order=True)
-            )
+            among = exact.make_search(codes[others], others, in_order=True)
             look = _Look(codes, labels, best, among)
             _take_nearer(heads, least, look, look.promising(some))
     none = asking[heads[asking] < 0]
@@ -133,14 +131,14 @@ class _Look:
     codes: Float[np.ndarray, "point latent"]
     labels: Int[np.ndarray, "point"]
     best: Float[np.ndarray, "component"]
-    among: Searched
+    among: Search
 
     def promising(self, flocks: _Flocks) -> Int[np.ndarray, "promising"]:
         """Return the points from which the way is no longer than the best one out."""
         away = self._away(flocks.leaders, flocks.widths)
         near = away <= (self.best[self.labels[flocks.leaders]] + flocks.widths) * _SPARE
         points = flocks.where(near).points
-        if not isinstance(self.among.engine, candidates.Tree):
+        if not self.among.prunes:
             return points
         away = self._away(points, np.zeros(len(points)))
         return points[away <= self.best[self.labels[points]] * _SPARE]
@@ -150,7 +148,7 @@ class _Look:
     ) -> tuple[Int[np.ndarray, "asking"], Float[np.ndarray, "asking"]]:
         """Return the nearest point to each and its distance."""
         own = np.full(len(asking), -1)
-        found, away = ranking.nearest(self.among, self.codes[asking], 1, own=own)
+        found, away = self.among.nearest(self.codes[asking], 1, own=own)
         np.minimum.at(self.best, self.labels[asking], away[:, 0])
         return found[:, 0], away[:, 0]
 
@@ -158,14 +156,13 @@ class _Look:
         self, asking: Int[np.ndarray, "asking"], beyond: Float[np.ndarray, "asking"]
     ) -> Float[np.ndarray, "asking"]:
         """Return how far it is to the nearest, or infinity if beyond the best way by too much."""
-        engine = self.among.engine
-        if not isinstance(engine, candidates.Tree):
+        if not self.among.prunes:
             return self.exactly(asking)[1]
         away = np.empty(len(asking))
         order = np.lexsort((asking, self.best[self.labels[asking]] + beyond))
         for some in np.split(order, range(_PORTION, len(order), _PORTION)):
             labels = self.labels[asking[some]]
             limit = (self.best[labels] + beyond[some]).max(initial=0.0)
-            away[some] = engine.reach(self.codes[asking[some]], limit=limit)
+            away[some] = self.among.reach(self.codes[asking[some]], limit=limit)
             np.minimum.at(self.best, labels, away[some] * _SPARE)
         return away

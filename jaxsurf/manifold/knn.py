@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates, euclid, ranking
-from jaxsurf.manifold.ranking import Searched
+from jaxsurf.manifold import candidates, euclid, exact
+from jaxsurf.manifold.ranking import Ranking, Search
 
 # Queries up to which looking at all points is quicker than making an engine.
 _FEW = 32
@@ -47,7 +47,8 @@ class Index:
         """
         self.codes: Float[np.ndarray, "point latent"] = euclid.check(codes)
         self._found: Neighbours | None = None
-        self._made: Searched | None = None
+        # A search that is right for all k up to a number.
+        self._made: tuple[int, Search] | None = None
 
     @functools.cached_property
     def lowest(self) -> Int[np.ndarray, "point"]:
@@ -72,9 +73,7 @@ class Index:
         _check_k(k, number - 1, f"{number} points have {number - 1} neighbours each")
         if self._found is None or self._found.indices.shape[1] < k:
             own = np.arange(number)
-            self._found = Neighbours(
-                *ranking.nearest(self._searched(k + 1), self.codes, k, own=own)
-            )
+            self._found = Neighbours(*self._search(k + 1).nearest(self.codes, k, own=own))
         return Neighbours(self._found.indices[:, :k], self._found.distances[:, :k])
 
     def nearest_to(self, queries: Real[np.ndarray, "query latent"], *, k: int) -> Neighbours:
@@ -97,11 +96,10 @@ class Index:
             )
         _check_k(k, number, f"there are {number} points")
         if self._made is None and len(queries) <= _FEW:
-            searched = Searched(k, self.codes, np.arange(number), candidates.Scan(self.codes))
+            search = Ranking(self.codes, np.arange(number), [candidates.Scan(self.codes)])
         else:
-            searched = self._searched(k)
-        own = np.full(len(queries), -1)
-        return Neighbours(*ranking.nearest(searched, queries, k, own=own))
+            search = self._search(k)
+        return Neighbours(*search.nearest(queries, k, own=np.full(len(queries), -1)))
 
     @functools.cached_property
     def _coincident(self) -> tuple[Int[np.ndarray, "point"], Int[np.ndarray, "group"]]:
@@ -110,22 +108,24 @@ class Index:
         fresh = (self.codes[order[1:]] != self.codes[order[:-1]]).any(axis=1)
         return order, np.flatnonzero(np.append(True, fresh))
 
-    def _searched(self, most: int) -> Searched:
-        """Return the points that a ranking to `most` may reach, and an engine over them.
+    def _search(self, most: int) -> Search:
+        """Return a search that is right for all k up to `most`.
 
-        A point with `most` coincident ones of lower index is never reached, and without such
-        points ties stay few.
+        Where coincident points would cost time, it is among those that can be reached: a point
+        with `most` coincident ones of lower index can't, and without such points ties stay few.
         """
-        if self._made is None or self._made.most < most:
+        if self._made is None:
+            search = exact.compiled(self.codes)
+            self._made = (len(self.codes), search) if search else None
+        if self._made is None or self._made[0] < most:
             order, starts = self._coincident
             sizes = np.diff(np.append(starts, len(order)))
             place = np.arange(len(order)) - np.repeat(starts, sizes)
             kept = np.sort(order[place < most])
             # Where none is left out, none ever will be.
             most = len(order) if len(kept) == len(order) else most
-            codes = self.codes[kept]
-            self._made = Searched(most, codes, kept, candidates.make_engine(codes))
-        return self._made
+            self._made = most, exact.make_search(self.codes[kept], kept)
+        return self._made[1]
 
 
 def nearest(codes: Real[np.ndarray, "point latent"], *, k: int) -> Neighbours:
