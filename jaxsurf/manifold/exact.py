@@ -4,7 +4,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.manifold import candidates
-from jaxsurf.manifold.candidates import MAX_TREE_DIMENSIONS, Scan, Tiles, Tree
+from jaxsurf.manifold.candidates import MAX_TREE_DIMENSIONS, Tiles, Tree
 from jaxsurf.manifold.kd_tree import KdTree
 from jaxsurf.manifold.ranking import Ranking, Search
 

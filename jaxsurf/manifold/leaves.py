@@ -15,27 +15,46 @@ There is machine code of its own for each number of dimensions, which is the len
 import math
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from jaxsurf.manifold.compilation import inlined, kernel
 
-# Points of a leaf at most: as many float64 as one or two vector registers hold.
-WIDTH = 8
+# Points of a leaf at most: as many float64 as two to four vector registers hold.
+WIDTH = 16
 # A number that no point has.
 NOBODY = np.iinfo(np.int32).max
-# Numbers whose square roots round to one and the same differ by less than a share of this ...
+# A number and the rounded square of its rounded root differ by less than a share of this ...
 _ROUNDING = 1e-15
 # ... or, where squares nearly vanish, by less than this.
 _TINY = 1e-322
 
+_Axes = tuple[float, ...]
+_Points = Float[np.ndarray, "point latent"]
+_Rows = Int[np.ndarray, "point"]
+_Boxes = Float[np.ndarray, "node latent 2"]
+_Box = Float[np.ndarray, "latent 2"]
+_Query = Float[np.ndarray, "latent"]
+_Lengths = Float[np.ndarray, "k"]
+_Who = Int[np.ndarray, "k"]
+
 
 @inlined
-def _start(node, level, size):
+def _level(node: int) -> int:
+    """Return how many levels below the root a node is."""
+    level = 0
+    while node >> level > 1:
+        level += 1
+    return level
+
+
+@inlined
+def _start(node: int, level: int, size: int) -> int:
     """Return where the stretch of a node begins."""
     return ((node - (1 << level)) * size) >> level
 
 
 @inlined
-def _enclose(points, low, high, box, axes):
+def _enclose(points: _Points, low: int, high: int, box: _Box, axes: _Axes) -> None:
     """Write the box of a stretch."""
     box[:, 0], box[:, 1] = np.inf, -np.inf
     for row in range(low, high):
@@ -45,46 +64,54 @@ def _enclose(points, low, high, box, axes):
 
 
 @inlined
-def _swap(points, rows, one, other, axes):
+def _swap(points: _Points, rows: _Rows, one: int, other: int, axes: _Axes) -> None:
     for axis in range(len(axes)):
         points[one, axis], points[other, axis] = points[other, axis], points[one, axis]
     rows[one], rows[other] = rows[other], rows[one]
 
 
 @inlined
-def _halve(points, rows, low, high, middle, axis, axes):
+def _part(
+    points: _Points, rows: _Rows, low: int, high: int, axis: int, pivot: float, axes: _Axes
+) -> tuple[int, int]:
+    """Part what is up to a pivot from what is from it on; return where either ends."""
+    up, down = low, high
+    while up <= down:
+        while points[up, axis] < pivot:
+            up += 1
+        while points[down, axis] > pivot:
+            down -= 1
+        if up <= down:
+            _swap(points, rows, up, down, axes)
+            up, down = up + 1, down - 1
+    return down, up
+
+
+@inlined
+def _halve(
+    points: _Points, rows: _Rows, low: int, high: int, middle: int, axis: int, axes: _Axes
+) -> None:
     """Put what is smallest along an axis before the middle of a stretch: Hoare's selection.
 
     Pivots are drawn, since points along a curve are in an order that fixed places do badly with.
     """
-    low, high, drawn = low, high - 1, 1
+    high, drawn = high - 1, 1
     while high > low:
-        drawn = (drawn * 1103515245 + 12345) & 0x7FFFFFFF
+        drawn = drawn * 16807 % 0x7FFFFFFF
         pivot = points[low + drawn % (high - low + 1), axis]
-        up, down = low, high
-        while up <= down:
-            while points[up, axis] < pivot:
-                up += 1
-            while points[down, axis] > pivot:
-                down -= 1
-            if up <= down:
-                _swap(points, rows, up, down, axes)
-                up, down = up + 1, down - 1
-        if down < middle < up:
-            return
-        low, high = (low, down) if middle <= down else (up, high)
-
-
-@inlined
-def _level(node):
-    level = 0
-    while node >> level > 1:
-        level += 1
-    return level
+        down, up = _part(points, rows, low, high, axis, pivot, axes)
+        if middle <= down:
+            high = down
+        elif middle >= up:
+            low = up
+        else:
+            break
 
 
 @kernel
-def divide(points, rows, boxes, root, levels, axes):
+def divide(
+    points: _Points, rows: _Rows, boxes: _Boxes, root: int, levels: int, axes: _Axes
+) -> None:
     """Put the points of a node in tree order, so many levels down, and note the boxes.
 
     Args:
@@ -109,7 +136,13 @@ def divide(points, rows, boxes, root, levels, axes):
 
 
 @kernel
-def lay_out(points, ids, blocks, numbers, axes):
+def lay_out(
+    points: _Points,
+    ids: _Rows,
+    blocks: Float[np.ndarray, "leaf latent width"],
+    numbers: Int[np.ndarray, "leaf width"],
+    axes: _Axes,
+) -> None:
     """Copy points in tree order, and their numbers, into the blocks of the leaves."""
     size, leaves = len(points), len(blocks)
     depth = _level(leaves)
@@ -124,7 +157,7 @@ def lay_out(points, ids, blocks, numbers, axes):
 
 
 @inlined
-def _outside(box, query, axes):
+def _outside(box: _Box, query: _Query, axes: _Axes) -> float:
     """Return the square of the distance to a box."""
     total = 0.0
     for axis in range(len(axes)):
@@ -134,7 +167,9 @@ def _outside(box, query, axes):
 
 
 @inlined
-def _measure(block, query, squares, axes):
+def _measure(
+    block: Float[np.ndarray, "latent width"], query: _Query, squares: _Lengths, axes: _Axes
+) -> None:
     """Write the squares of the distances to all points of a leaf."""
     for place in range(WIDTH):
         total = 0.0
@@ -145,12 +180,19 @@ def _measure(block, query, squares, axes):
 
 
 @inlined
-def _before(length, number, other_length, other_number):
+def _limits(length: float) -> tuple[float, float]:
+    """Return between which squares those lie whose roots round to a length."""
+    square = length * length
+    return square * (1 - _ROUNDING) - _TINY, square * (1 + _ROUNDING) + _TINY
+
+
+@inlined
+def _before(length: float, number: int, other_length: float, other_number: int) -> bool:
     return length < other_length or (length == other_length and number < other_number)
 
 
 @inlined
-def _insert(lengths, who, length, number):
+def _insert(lengths: _Lengths, who: _Who, length: float, number: int) -> None:
     """Put a point among the nearest, which are in order; the last of them is lost."""
     place = len(who) - 1
     while place > 0 and _before(length, number, lengths[place - 1], who[place - 1]):
@@ -159,8 +201,17 @@ def _insert(lengths, who, length, number):
     lengths[place], who[place] = length, number
 
 
+# In one piece, since as several functions it takes half as long again.
 @kernel
-def search(tree, queries, rows, own, limit, found, axes):
+def search(  # noqa: C901
+    tree: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray],
+    queries: Float[np.ndarray, "query latent"],
+    rows: Int[np.ndarray, "some"],
+    own: Int[np.ndarray, "query"],
+    limit: float,
+    found: tuple[np.ndarray, np.ndarray],
+    axes: _Axes,
+) -> int:
     """Write the nearest points of some queries, in order of distance, then of number.
 
     Args:
@@ -177,8 +228,7 @@ def search(tree, queries, rows, own, limit, found, axes):
         How many leaves were looked into.
     """
     blocks, numbers, boxes, least = tree
-    indices, distances = found
-    leaves, last, visits = len(blocks), indices.shape[1] - 1, 0
+    leaves, last, visits = len(blocks), found[0].shape[1] - 1, 0
     lengths, who = np.empty(last + 1), np.empty(last + 1, np.int32)
     query, squares = np.empty(len(axes)), np.empty(WIDTH)
     # What is yet to be looked into: at most one node a level.
@@ -187,32 +237,35 @@ def search(tree, queries, rows, own, limit, found, axes):
         for axis in range(len(axes)):
             query[axis] = queries[row, axis]
         lengths[:], who[:] = limit, NOBODY
-        within = limit * limit * (1 + _ROUNDING) + _TINY
+        tied, within = _limits(limit)
         nodes[0], aways[0], waiting = 1, _outside(boxes[1], query, axes), 1
         while waiting > 0:
             waiting -= 1
             node, away = nodes[waiting], aways[waiting]
-            if away > within or (math.sqrt(away) == lengths[last] and least[node] > who[last]):
-                continue
             while node < leaves and away <= within:
-                node = 2 * node
-                away, other = _outside(boxes[node], query, axes), _outside(boxes[node + 1], query, axes)
-                far = node + 1
-                if other < away:
-                    node, far, away, other = far, node, other, away
-                nodes[waiting], aways[waiting] = far, other
+                if away >= tied and least[node] > who[last] and math.sqrt(away) == lengths[last]:
+                    away = np.inf
+                    break
+                node, beside = 2 * node, 2 * node + 1
+                away, other = (
+                    _outside(boxes[node], query, axes),
+                    _outside(boxes[beside], query, axes),
+                )
+                if other < away or (other == away and least[beside] < least[node]):
+                    node, beside, away, other = beside, node, other, away
+                nodes[waiting], aways[waiting] = beside, other
                 waiting += other <= within
             if away > within:
                 continue
-            leaf = node - leaves
             visits += 1
+            leaf = node - leaves
             _measure(blocks[leaf], query, squares, axes)
             for place in range(WIDTH):
                 if squares[place] <= within:
                     length, number = math.sqrt(squares[place]), numbers[leaf, place]
                     if number != own[row] and _before(length, number, lengths[last], who[last]):
                         _insert(lengths, who, length, number)
-                        within = lengths[last] * lengths[last] * (1 + _ROUNDING) + _TINY
+                        tied, within = _limits(lengths[last])
         for place in range(last + 1):
-            indices[row, place], distances[row, place] = who[place], lengths[place]
+            found[0][row, place], found[1][row, place] = who[place], lengths[place]
     return visits
