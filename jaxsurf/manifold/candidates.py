@@ -17,10 +17,6 @@ MAX_TREE_DIMENSIONS = 8
 ROUNDING = 1e-12
 # Squares of smaller values are 0 in float64, or nearly.
 _SMALLEST = 1e-150
-# Columns whose smallest distance stands for all of them when blocks are compared.
-_BLOCK = 64
-# Distances in memory at once.
-_TILE = 8_000_000
 
 Codes = Float[np.ndarray, "point latent"]
 Queries = Float[np.ndarray, "query latent"]
@@ -54,7 +50,7 @@ class Scan:
         """See `Engine.find`."""
         size = len(self._codes)
         if count >= size:
-            return _everything(len(queries), size)
+            return everything(len(queries), size)
         indices, bounds = np.empty((len(queries), count), dtype=np.int64), np.empty(len(queries))
         for row, query in enumerate(queries):
             distances = np.sqrt(np.square(self._codes - query).sum(axis=1))
@@ -94,72 +90,10 @@ class Tree:
         return self._tree.query(queries, distance_upper_bound=wider, workers=-1)[0]
 
 
-class Tiles:
-    """Every distance, a tile of queries at a time, by one matrix product.
-
-    |q - p|^2 - |q|^2 = |p|^2 - 2 q.p = (-2 q, 1).(p, |p|^2) cancels catastrophically far from the
-    origin, so the points are centred first, and the bound allows for what rounding is left.
-    """
-
-    def __init__(self, codes: Codes) -> None:
-        self._size, dimensions = codes.shape
-        self._centre = codes.mean(axis=0)
-        centred = codes - self._centre
-        squares = np.square(centred).sum(axis=1)
-        self._largest = squares.max()
-        # Filled up to whole blocks with columns that are infinitely far away.
-        width = -(-self._size // _BLOCK) * _BLOCK
-        self._columns = np.zeros((dimensions + 1, width))
-        self._columns[:-1, : self._size] = centred.T
-        self._columns[-1] = np.inf
-        self._columns[-1, : self._size] = squares
-
-    def find(self, queries: Queries, *, count: int) -> Found:
-        """See `Engine.find`."""
-        if count >= self._size:
-            return _everything(len(queries), self._size)
-        rows = max(1, _TILE // self._columns.shape[1])
-        tiles = [
-            self._find_tile(queries[start : start + rows] - self._centre, count)
-            for start in range(0, len(queries), rows)
-        ]
-        indices, bounds = zip(*tiles, strict=True)
-        return np.concatenate(indices), np.concatenate(bounds)
-
-    def _find_tile(self, queries: Queries, count: int) -> Found:
-        """Return the `count` smallest of each row, and the smallest of the others as the bound."""
-        squares = np.square(queries).sum(axis=1)
-        rows = np.concatenate([-2 * queries, np.ones((len(queries), 1))], axis=1)
-        nearest, last = _smallest(rows @ self._columns, count)
-        # Each sum has `latent + 1` terms, each off by a few eps of at most this size.
-        error = 4 * (len(self._columns) + 1) * np.finfo(np.float64).eps * (squares + self._largest)
-        return nearest, np.sqrt(np.maximum(last + squares - error, 0.0))
-
-
-def _everything(num_queries: int, size: int) -> Found:
+def everything(num_queries: int, size: int) -> Found:
     """Return all of so many points as the candidates of each query."""
     indices = np.broadcast_to(np.arange(size), (num_queries, size))
     return indices, np.full(num_queries, np.inf)
-
-
-def _smallest(
-    values: Float[np.ndarray, "query column"], count: int
-) -> tuple[Int[np.ndarray, "query count"], Float[np.ndarray, "query"]]:
-    """Return the columns of the `count` smallest values of each row, and the next value.
-
-    A block whose smallest value is not among the `count + 1` smallest of all blocks holds none of
-    the `count + 1` smallest values: one quick pass leaves few blocks to look into.
-    """
-    blocks = values.reshape(len(values), _BLOCK, -1)
-    columns = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-    if 2 * (count + 1) < blocks.shape[2]:
-        best = np.argpartition(blocks.min(axis=1), count, axis=1)[:, None, : count + 1]
-        values = np.take_along_axis(blocks, best, axis=2).reshape(len(values), -1)
-        columns = best + blocks.shape[2] * np.arange(_BLOCK)[:, None]
-        columns = columns.reshape(len(values), -1)
-    order = np.argpartition(values, count, axis=1)[:, : count + 1]
-    last = np.take_along_axis(values, order[:, -1:], axis=1)[:, 0]
-    return np.take_along_axis(columns, order[:, :-1], axis=1), last
 
 
 def spatial_order(codes: Codes) -> Int[np.ndarray, "point"]:

@@ -1,6 +1,6 @@
 """A compiled k-d tree over many points: what is nearest is found and ranked in one go.
 
-See `jaxsurf.manifold.leaves` for its layout, and why it is exact.
+See `jaxsurf.manifold.halving` for its layout and `jaxsurf.manifold.leaves` for why it is exact.
 """
 
 import numpy as np
@@ -32,18 +32,19 @@ class KdTree:
             codes: the points, fewer than int32 has numbers.
             ids: their numbers, by which ties are settled, each fit for int32; from 0 if None.
         """
-        from jaxsurf.manifold import leaves
+        from jaxsurf.manifold import halving, leaves
 
-        self._leaves, self._codes, self._axes = leaves, codes, (0.0,) * codes.shape[1]
+        self._leaves, self._halving = leaves, halving
+        self._codes, self._axes = codes, (0.0,) * codes.shape[1]
         size, depth = len(codes), 0
         while (size - 1) >> depth >= leaves.WIDTH:
             depth += 1
         points, self._rows = codes.copy(), np.arange(size, dtype=np.int32)
         boxes = self._divided(points, self._rows, depth)
-        numbers = np.empty((1 << depth, leaves.WIDTH), dtype=np.int32)
-        blocks = np.empty((1 << depth, codes.shape[1], leaves.WIDTH))
+        numbers = np.full((1 << depth, leaves.WIDTH), leaves.NOBODY, dtype=np.int32)
+        blocks = np.full((1 << depth, codes.shape[1], leaves.WIDTH), np.inf)
         ids = self._rows if ids is None else ids[self._rows].astype(np.int32)
-        leaves.lay_out(points, ids, blocks, numbers, self._axes)
+        halving.lay_out(points, ids, blocks, numbers, self._axes)
         self._tree = (blocks, numbers, boxes, _least(numbers.min(axis=1)))
 
     def nearest(
@@ -96,7 +97,7 @@ class KdTree:
         for level in range(alone + 1):
             levels = 1 if level < alone else depth + 1
             in_threads(
-                lambda root, levels=levels: self._leaves.divide(
+                lambda root, levels=levels: self._halving.divide(
                     points, rows, boxes, root, levels, self._axes
                 ),
                 range(1 << level, 2 << level),

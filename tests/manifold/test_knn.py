@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates, euclid, exact, knn, ranking
+from jaxsurf.manifold import candidates, euclid, exact, knn, ranking, tiles
 
 
 def brute_force(codes, queries, k, *, own):
@@ -51,12 +51,12 @@ def test_nearest_equals_brute_force_when_many_points_make_blocks_and_chunks(
     dimensions, monkeypatch
 ):
     monkeypatch.setattr(ranking, "_CHUNK", 7_001)
-    monkeypatch.setattr(candidates, "_TILE", 100_003)
+    monkeypatch.setattr(tiles, "_TILE", 100_003)
     codes = np.random.default_rng(5).normal(size=(1999, dimensions)).astype(np.float32)
     assert_exact(knn.nearest(codes, k=5), brute_force(codes, codes, 5, own=True))
 
 
-@pytest.mark.parametrize("engine", [candidates.Scan, candidates.Tree, candidates.Tiles])
+@pytest.mark.parametrize("engine", [candidates.Scan, candidates.Tree, tiles.Tiles])
 def test_no_point_left_out_is_nearer_than_the_bound(engine):
     codes = np.random.default_rng(0).normal(size=(1201, 5)) + 1e5
     found, bound = engine(codes).find(codes[:13], count=4)
