@@ -19,8 +19,8 @@ from jaxsurf.manifold.compilation import in_threads, num_cores
 _BLOCK = 64
 # Values in memory at once.
 _TILE = 8_000_000
-# Rows and columns of a tile that stays in the cache while it is looked through.
-_ROWS, _COLUMNS = 512, 4096
+# Stretches of rows that each thread takes in turn, so that all end at about the same time.
+_TURNS = 4
 
 Smallest = tuple[Int[np.ndarray, "query count"], Float[np.ndarray, "query"]]
 
@@ -129,30 +129,37 @@ class Doubles:
 
 
 class Singles:
-    """A `Table` in float32: multiplied by NumPy, looked through by a kernel in threads."""
+    """A `Table` in float32, multiplied and looked through by a kernel in threads."""
 
     dtype = np.float32
-    rows = _ROWS
+    rows = 8192
 
     def __init__(self, columns: Float[np.ndarray, "term point"]) -> None:
-        columns = columns.astype(np.float32)
-        starts = range(0, columns.shape[1], _COLUMNS)
-        self._strips = [np.ascontiguousarray(columns[:, at : at + _COLUMNS]) for at in starts]
+        from jaxsurf.manifold import smallest
+
+        self._kernel, width = smallest, smallest.WIDTH
+        terms, number = len(columns) - 1, columns.shape[1]
+        blocks = -(-number // width)
+        self._terms = -(-terms // smallest.TERMS) * smallest.TERMS
+        filled = np.zeros((self._terms + 1, blocks * width), np.float32)
+        filled[-1] = np.inf
+        filled[:terms, :number], filled[-1, :number] = columns[:-1], columns[-1]
+        filled = filled.reshape(self._terms + 1, blocks, width).swapaxes(0, 1)
+        self._blocks = np.ascontiguousarray(filled[:, :-1])
+        self._squares = np.ascontiguousarray(filled[:, -1])
 
     def smallest(self, factor: Float[np.ndarray, "query term"], count: int) -> Smallest:
         """See `Table.smallest`."""
-        from jaxsurf.manifold import smallest
-
-        factor = factor.astype(np.float32)
-        values = np.full((len(factor), count + 1), np.inf, np.float32)
-        columns = np.zeros((len(factor), count + 1), np.int64)
-        some = np.array_split(np.arange(len(factor)), num_cores())
-        for place, strip in enumerate(self._strips):
-            tile = factor @ strip
-            in_threads(
-                lambda rows, tile=tile, first=place * _COLUMNS: smallest.take(
-                    tile, rows, first, values, columns
-                ),
-                some,
-            )
+        number, terms = factor.shape
+        filled = np.zeros((number, self._terms), np.float32)
+        filled[:, : terms - 1] = factor[:, :-1]
+        shares = factor[:, -1].astype(np.float32)
+        values = np.full((number, count + 1), np.inf, np.float32)
+        columns = np.tile(np.arange(count + 1), (number, 1))
+        in_threads(
+            lambda rows: self._kernel.take(
+                self._blocks, self._squares, filled, shares, rows, values, columns
+            ),
+            np.array_split(np.arange(number), _TURNS * num_cores()),
+        )
         return columns[:, :-1], values[:, -1].astype(np.float64)
