@@ -16,7 +16,7 @@ MAX_TREE_DIMENSIONS = 8
 # KDTree and we round differently, by a few units in the last place per dimension.
 ROUNDING = 1e-12
 # Squares of smaller values are 0 in float64, or nearly.
-_SMALLEST = 1e-150
+SMALLEST = 1e-150
 
 Codes = Float[np.ndarray, "point latent"]
 Queries = Float[np.ndarray, "query latent"]
@@ -86,7 +86,7 @@ class Tree:
             limit: a distance; the smaller it is, the quicker the answer.
         """
         # SciPy leaves out what is as far as the limit itself, and squares it.
-        wider = max(limit * (1 + ROUNDING), _SMALLEST)
+        wider = max(limit * (1 + ROUNDING), SMALLEST)
         return self._tree.query(queries, distance_upper_bound=wider, workers=-1)[0]
 
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold.candidates import Codes, Found, Queries, everything
+from jaxsurf.manifold.candidates import SMALLEST, Codes, Found, Queries, everything
 from jaxsurf.manifold.compilation import in_threads, num_cores
 
 # Columns whose smallest value stands for all of them when blocks are compared.
@@ -92,7 +92,9 @@ class Tiles:
         precision = np.finfo(self._table.dtype)
         size = squares + share**2 * self._largest
         error = 4 * (factor.shape[1] + 1) * (precision.eps * size + precision.tiny)
-        return nearest, scale * np.sqrt(np.maximum(last + squares - error, 0.0))
+        bound = scale * np.sqrt(np.maximum(last + squares - error, 0.0))
+        # Whoever ranks does not scale, and where squares nearly vanish rounds as coarsely as this.
+        return nearest, np.where(bound < SMALLEST, 0.0, bound)
 
 
 class Doubles:

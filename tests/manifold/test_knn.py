@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates, euclid, exact, knn, ranking, tiles
+from jaxsurf.manifold import candidates, device_table, euclid, exact, knn, ranking, tiles
 
 
 def brute_force(codes, queries, k, *, own):
@@ -56,7 +56,16 @@ def test_nearest_equals_brute_force_when_many_points_make_blocks_and_chunks(
     assert_exact(knn.nearest(codes, k=5), brute_force(codes, codes, 5, own=True))
 
 
-@pytest.mark.parametrize("engine", [candidates.Scan, candidates.Tree, tiles.Tiles])
+ENGINES = {
+    "scan": candidates.Scan,
+    "tree": candidates.Tree,
+    "doubles": tiles.Tiles,
+    "singles": lambda codes: tiles.Tiles(codes, tiles.Singles),
+    "devices": lambda codes: tiles.Tiles(codes, device_table.DeviceTable),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES.values(), ids=ENGINES)
 def test_no_point_left_out_is_nearer_than_the_bound(engine):
     codes = np.random.default_rng(0).normal(size=(1201, 5)) + 1e5
     found, bound = engine(codes).find(codes[:13], count=4)
