@@ -64,6 +64,7 @@ ROOMS = {
         "device_table",
         "exact",
         "knn",
+        "approximate",
         "encode",
         "within",
         "weighting",
@@ -75,6 +76,7 @@ ROOMS = {
         "spanning",
         "connecting",
         "connectivity",
+        "graph_config",
         "graph",
         "outside",
         "ends",
@@ -133,6 +135,7 @@ ROOMS = {
 # Third-party libraries that may change under us have one owner.
 OWNERS = {
     "igraph": {"manifold/plain"},
+    "faiss": {"manifold/approximate"},
     "numba": {"manifold/compilation"},
     "orbax": {"training/checkpoint"},
     "optax": {"training/optimizer"},

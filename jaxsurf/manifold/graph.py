@@ -17,8 +17,7 @@ Which points are joined follows from the distances between their codes alone. Wh
 is another matter, see `jaxsurf.manifold.weighting`.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Real
@@ -26,6 +25,7 @@ from jaxtyping import Real
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import (
     altering,
+    approximate,
     connecting,
     connectivity,
     csr,
@@ -36,57 +36,11 @@ from jaxsurf.manifold import (
     within,
 )
 from jaxsurf.manifold.csr import LatentGraph
-from jaxsurf.manifold.weighting import Distance, Weight
-
-Kind = Literal["smallest", "knn", "mutual", "radius", "smallest-radius"]
-# The kinds that a number belongs to, and those that connect all points in any case.
-OWNERS: dict[str, tuple[Kind, ...]] = {"k": ("knn", "mutual"), "radius": ("radius",)}
-_CONNECTED: tuple[Kind, ...] = ("smallest", "smallest-radius")
+from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.weighting import Distance
 
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class GraphConfig:
-    """Which graph to build."""
-
-    kind: Kind = "smallest"
-    k: int = 0
-    """Neighbours a point; for `knn` and `mutual` only."""
-    radius: float = 0.0
-    """Largest distance of joined points, in latent units; for `radius` only."""
-    weight: Weight = "density"
-    """What an edge costs, see `jaxsurf.manifold.weighting`."""
-    spanning_tree: bool = False
-    """Whether the Euclidean minimum spanning tree is added."""
-    repair: bool = False
-    """Whether components are joined by the shortest bridges between them."""
-
-    def __post_init__(self) -> None:
-        _check_known("kind", self.kind, get_args(Kind))
-        _check_known("weight", self.weight, get_args(Weight))
-        for name, owners in OWNERS.items():
-            if getattr(self, name) and self.kind not in owners:
-                raise UserError(
-                    f"graph.{name} has no meaning with graph.kind={self.kind}",
-                    cure=f"leave it out, or set graph.kind={' or '.join(owners)}",
-                )
-        if self.kind in OWNERS["k"] and self.k < 1:
-            raise UserError(
-                f"graph.k is {self.k}", cure=f"give 1 or more with graph.kind={self.kind}"
-            )
-        if self.kind == "radius" and not (np.isfinite(self.radius) and self.radius > 0):
-            raise UserError(
-                f"graph.radius is {self.radius}",
-                cure="give a finite number above 0 with graph.kind=radius",
-            )
-        if self.repair and (self.spanning_tree or self.kind in _CONNECTED):
-            raise UserError(
-                "graph.repair has no meaning with "
-                + ("graph.spanning_tree" if self.spanning_tree else f"graph.kind={self.kind}"),
-                cure="leave it out: that graph is connected",
-            )
 
 
 def build(
@@ -110,7 +64,13 @@ def build(
     # Before the search for neighbours, which may take long.
     weighting.check(config.weight, distance)
     index = knn.index_of(codes)
-    built = _of_kind(index, config)
+    if config.search == "approximate":
+        near = approximate.Approximate(index.codes)
+        built = _of_kind(near, config)
+        told = f"{built.description}, of approximate neighbours with a recall of {near.recall:.3f}"
+        built = replace(built, description=told)
+    else:
+        built = _of_kind(index, config)
     if config.spanning_tree:
         tree = spanning.tree(index)
         built = replace(
@@ -239,11 +199,3 @@ def _listed(neighbours: knn.Neighbours, k: int) -> tuple[np.ndarray, np.ndarray]
         )
     ends = np.stack([np.repeat(np.arange(points), k), neighbours.indices[:, :k].ravel()], axis=1)
     return ends, neighbours.distances[:, :k].ravel()
-
-
-def _check_known(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(
-            f"graph.{name}={value} is unknown or not built yet",
-            cure=f"use one of: {', '.join(known)}",
-        )

@@ -18,7 +18,7 @@ from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
 from jaxsurf.manifold import connectivity, search
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import LatentPath
 from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline import trained

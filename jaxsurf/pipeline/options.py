@@ -9,7 +9,7 @@ from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
-from jaxsurf.manifold.graph import OWNERS, GraphConfig, Kind
+from jaxsurf.manifold.graph_config import OWNERS, GraphConfig, Kind
 from jaxsurf.manifold.weighting import Weight
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline import grid as grids

@@ -11,7 +11,7 @@ from jaxsurf.evaluation import metrics
 from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.manifold import connectivity, search
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline import ends, trained
@@ -105,8 +105,9 @@ def _graph_label(config: GraphConfig) -> str:
     size = f"{config.k or config.radius or ''}"
     added = ("_tree" if config.spanning_tree else "") + ("_repaired" if config.repair else "")
     weight = "" if config.weight == GraphConfig().weight else f"_{config.weight}"
+    search = "" if config.search == GraphConfig().search else f"_{config.search}"
     # A hyphen parts the ends from one another and from the graph.
-    return f"{config.kind}{size}{added}{weight}".replace("-", "_")
+    return f"{config.kind}{size}{added}{search}{weight}".replace("-", "_")
 
 
 def _describe(

@@ -17,7 +17,7 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.saved import load_graph, save_graph
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.models.interface import inference_batch

@@ -9,7 +9,7 @@ from scipy.spatial.distance import cdist
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import connectivity, csr, graph, search
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 
 POINTS = hnp.arrays(
     np.float64,

@@ -9,7 +9,7 @@ import pytest
 from jaxsurf.errors import UserError
 from jaxsurf.images import differences
 from jaxsurf.manifold import csr, graph, search
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.outside import attach
 from jaxsurf.manifold.saved import load_graph, save_graph
 

@@ -14,7 +14,7 @@ from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
 from jaxsurf.manifold import spanning
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import report, train, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.surf import SurfConfig, surf
@@ -295,6 +295,7 @@ def test_a_path_without_bridges_says_nothing_of_them(run):
     ("config", "name"),
     [
         (GraphConfig(kind="mutual", k=6, spanning_tree=True), "3-31-mutual6_tree"),
+        (GraphConfig(kind="knn", k=6, search="approximate"), "3-31-knn6_approximate"),
         (GraphConfig(kind="smallest-radius", weight="latent"), "3-31-smallest_radius_latent"),
     ],
 )

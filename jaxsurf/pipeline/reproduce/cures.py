@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from jaxsurf.frames.animate import Timing
 from jaxsurf.manifold import connecting
-from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import evaluate, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce.measures import REMOVE, means
