@@ -21,13 +21,12 @@ Ranked = tuple[Int[np.ndarray, "query k"], Float[np.ndarray, "query k"]]
 
 
 class Search(Protocol):
-    """Finds the nearest among the points that it was made with, exactly.
+    """Finds the nearest among the points that it was made with, exactly."""
 
-    Attributes:
-        prunes: whether `reach` is the quicker, the smaller the limit is.
-    """
-
-    prunes: bool
+    @property
+    def prunes(self) -> bool:
+        """Whether `reach` is the quicker, the smaller the limit is."""
+        ...
 
     def nearest(
         self,
