@@ -79,15 +79,29 @@ class WorkDir:
         Raises:
             UserError: they cannot.
         """
-        try:
-            with tempfile.TemporaryDirectory(dir=_existing(self.root), prefix=".jaxsurf-"):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"cannot write to the working directory {self.root}: {error.strerror}",
-                cure="choose another with --workdir",
-            ) from error
+        check_writable(self.root, kind="the working directory", flag="--workdir")
         return self
+
+
+def check_writable(folder: Path, *, kind: str, flag: str) -> None:
+    """Prove that files can be written to a folder, without leaving anything behind.
+
+    Args:
+        folder: need not be there yet.
+        kind: what it is, for the message.
+        flag: what names it, for the message.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        with tempfile.TemporaryDirectory(dir=_existing(folder), prefix=".jaxsurf-"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {kind} {folder}: {error.strerror}",
+            cure=f"choose another with {flag}",
+        ) from error
 
 
 @contextlib.contextmanager

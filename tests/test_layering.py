@@ -52,7 +52,10 @@ ROOMS = {
     ],
     "manifold": [
         "cache",
+        "pickled",
+        "array_file",
         "euclid",
+        "principal",
         "compilation",
         "halving",
         "leaves",
@@ -71,6 +74,7 @@ ROOMS = {
         "edge_lists",
         "csr",
         "altering",
+        "trimming",
         "saved",
         "foreign",
         "spanning",
@@ -98,6 +102,7 @@ ROOMS = {
         "canvas",
         "latent_axes",
         "figures",
+        "routes",
         "clusters",
         "placing",
         "grids",
@@ -128,6 +133,7 @@ ROOMS = {
         "reproduce",
         "complaints",
         "options",
+        "paths",
         "benchmark",
         "command",
     ],
@@ -144,10 +150,11 @@ OWNERS = {
     "tensorboardX": {"training/journal"},
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
     "matplotlib": {
-        f"viewing/{module}" for module in ("canvas", "latent_axes", "figures", "clusters", "grids")
+        f"viewing/{module}"
+        for module in ("canvas", "latent_axes", "figures", "routes", "clusters", "grids")
     },
     "imageio": {"frames/media"},
-    "absl": {"pipeline/command", "pipeline/options"},
+    "absl": {"pipeline/command", "pipeline/options", "pipeline/paths"},
     "ml_collections": {"pipeline/options"},
 }
 

@@ -13,6 +13,39 @@ from scipy.sparse import csgraph
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import knn, spanning
 
+# Neighbours in all, beyond which they and their graph would take more than 4 GB.
+MOST_NEIGHBOURS = 1 << 26
+
+
+def neighbours(index: knn.Index, *, first_k: int) -> tuple[knn.Neighbours, int]:
+    """Return neighbours of all points, and the smallest k of theirs that connects all points.
+
+    One neighbour query does, unless its k was too small to connect; then it is made again with
+    twice as many.
+
+    Args:
+        index: at least two points.
+        first_k: neighbours asked for at first; changes the time, not the result.
+
+    Raises:
+        UserError: the points are too few, or so many neighbours don't connect them that more would
+            not fit in memory.
+    """
+    number, asked = len(index.codes), first_k
+    while True:
+        found = index.nearest(k=max(1, min(asked, number - 1)))
+        k = smallest_k(found)
+        if k:
+            return found, k
+        if number * 2 * asked > max(MOST_NEIGHBOURS, number * first_k):
+            raise UserError(
+                f"{asked} neighbours of each of {number:,} points don't connect them, and more "
+                "would not fit in memory",
+                cure="use graph.kind=knn with a smaller k and graph.repair (--graph=knn --k=10 "
+                "--repair), which bridges the gaps",
+            )
+        asked *= 2
+
 
 def smallest_k(neighbours: knn.Neighbours) -> int:
     """Return the smallest k that connects all points, or 0 if these neighbours do not."""

@@ -53,13 +53,16 @@ def of(graph: LatentGraph) -> Connectivity:
     )
 
 
-def check_joined(graph: LatentGraph, source: int, target: int) -> None:
+def check_joined(
+    graph: LatentGraph, source: int, target: int, *, names: tuple[str, str] | None = None
+) -> None:
     """Refuse ends that no path joins.
 
     Args:
         graph: where a path is looked for.
         source: a node.
         target: a node.
+        names: what to call them in the message; None for their numbers.
 
     Raises:
         UserError: they lie in different components.
@@ -68,8 +71,9 @@ def check_joined(graph: LatentGraph, source: int, target: int) -> None:
     here, there = components[source], components[target]
     if here != there:
         sizes = np.bincount(components)
+        first, last = names or (str(source), str(target))
         raise UserError(
-            f"no path joins {source} and {target}: they lie in different components of the graph, "
+            f"no path joins {first} and {last}: they lie in different components of the graph, "
             f"of {sizes[here]} and {sizes[there]} nodes; it has {of(graph)}",
             cure="use graph.repair (--repair), which bridges the gaps, a larger k or radius, or "
             "graph.kind=smallest, which always connects",

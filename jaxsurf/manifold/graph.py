@@ -17,6 +17,7 @@ Which points are joined follows from the distances between their codes alone. Wh
 is another matter, see `jaxsurf.manifold.weighting`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -47,6 +48,8 @@ def build(
     codes: Real[np.ndarray, "point latent"] | knn.Index,
     config: GraphConfig,
     distance: Distance | None = None,
+    *,
+    trim: Callable[[LatentGraph], LatentGraph] | None = None,
 ) -> LatentGraph:
     """Return the graph that a configuration asks for; its `k` and `description` say what it is.
 
@@ -56,6 +59,8 @@ def build(
         distance: from the ends of edges, as rows of `codes`, to a distance between their images,
             or between what their codes are decoded to, whichever the weight is of; not used where
             it is of neither.
+        trim: what to do with the graph while its edges weigh their lengths, before a spanning tree
+            or a repair is added, such as to leave out long edges.
 
     Raises:
         UserError: the codes are not finite or too few, `config.k` is too large, or `distance` is
@@ -71,6 +76,7 @@ def build(
         built = replace(built, description=told)
     else:
         built = _of_kind(index, config)
+    built = trim(built) if trim else built
     if config.spanning_tree:
         tree = spanning.tree(index)
         built = replace(
@@ -153,24 +159,14 @@ def smallest_connecting(
 ) -> LatentGraph:
     """Return the k-NN graph of the smallest k that connects all points; the graph holds its k.
 
-    One neighbour query does, unless its k was too small to connect; then it is made again with
-    twice as many.
-
     Args:
         codes: at least two points, or the index of these.
         first_k: neighbours asked for at first; changes the time, not the result.
 
     Raises:
-        UserError: the codes are not finite or too few.
+        UserError: see `connecting.neighbours`.
     """
-    index = knn.index_of(codes)
-    most, asked = len(index.codes) - 1, first_k
-    while True:
-        neighbours = index.nearest(k=max(1, min(asked, most)))
-        k = connecting.smallest_k(neighbours)
-        if k:
-            break
-        asked *= 2
+    neighbours, k = connecting.neighbours(knn.index_of(codes), first_k=first_k)
     graph = knn_graph(neighbours, k=k)
     return replace(graph, description=f"{graph.description}, the smallest that connects")
 

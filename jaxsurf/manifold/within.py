@@ -1,4 +1,4 @@
-"""Latent codes -> all pairs at most a radius apart, exactly.
+"""Latent codes -> all pairs at most a radius apart, and how many are that near; exactly.
 
 Distances are those of `jaxsurf.manifold.euclid`; a pair as far apart as the radius is within it.
 """
@@ -14,6 +14,8 @@ from jaxsurf.manifold import euclid
 
 # A graph of more edges than this is a mistake in the radius, and would not fit in memory.
 MAX_PAIRS = 50_000_000
+# Numbers that a count looks at together.
+_PORTION = 1 << 22
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,3 +54,25 @@ def pairs(codes: Real[np.ndarray, "point latent"], *, radius: float) -> Pairs:
     ends = ends[np.lexsort((ends[:, 1], ends[:, 0]))]
     distances = euclid.between(codes[ends[:, 0]], codes[ends[:, 1]])
     return Pairs(ends[distances <= radius], distances[distances <= radius])
+
+
+def counts(
+    codes: Real[np.ndarray, "point latent"],
+    queries: Real[np.ndarray, "query latent"],
+    *,
+    radius: float,
+) -> Int[np.ndarray, "query"]:
+    """Return how many of the codes lie at most `radius` from each query.
+
+    Args:
+        codes: at least one point.
+        queries: where to look from: a few, since each looks at all codes.
+        radius: in latent units.
+    """
+    found = np.zeros(len(queries), dtype=np.int64)
+    several = max(1, _PORTION // codes[:1].size)
+    for start in range(0, len(codes), several):
+        some = np.asarray(codes[start : start + several], np.float64)
+        for place, query in enumerate(queries):
+            found[place] += np.count_nonzero(euclid.between(some, query) <= radius)
+    return found

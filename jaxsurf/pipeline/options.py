@@ -189,26 +189,37 @@ def define_numbers(name: str, default: Sequence[int], text: str) -> Callable[[],
 
 def define_timing() -> Callable[[], Timing]:
     """Define `--frames` and `--points_per_edge`; return what reads them."""
-    frames = flags.DEFINE_integer("frames", None, "Exact number of frames, at constant speed.")
-    per_edge = flags.DEFINE_integer(
-        "points_per_edge", None, "Frames on each edge of the graph path, both ends counted [3]."
-    )
+    speed = define_speed("Frames on each edge of the graph path, both ends counted [3].")
+    return lambda: Timing(**speed())
 
-    def timing() -> Timing:
+
+def define_speed(per_edge_text: str) -> Callable[[], dict[str, int]]:
+    """Define `--frames` and `--points_per_edge`; return what reads the one that was given."""
+    frames = flags.DEFINE_integer("frames", None, "Exact number of frames, at constant speed.")
+    per_edge = flags.DEFINE_integer("points_per_edge", None, per_edge_text)
+
+    def speed() -> dict[str, int]:
         if frames.value is not None and per_edge.value is not None:
             raise UserError("--frames and --points_per_edge exclude each other", cure="drop one")
-        given = {} if per_edge.value is None else {"points_per_edge": per_edge.value}
-        return Timing(frames=frames.value, **given)
+        holders = (frames, per_edge)
+        return {holder.name: holder.value for holder in holders if holder.value is not None}
 
-    return timing
+    return speed
 
 
-def define_graph() -> Callable[[], GraphConfig | None]:
-    """Define `--graph` and what belongs to it; return what reads them, None for the run's own."""
+def define_graph(
+    *, weights: Sequence[Weight] = get_args(Weight), default: Weight | None = None
+) -> Callable[[], GraphConfig | None]:
+    """Define `--graph` and what belongs to it; return what reads them, None if none is given.
+
+    Args:
+        weights: what `--weight` takes.
+        default: its value where others of these flags are given, instead of the usual one.
+    """
     kind = flags.DEFINE_enum("graph", None, get_args(Kind), "Graph to search.")
     k = flags.DEFINE_integer("k", None, "Neighbours of each point, for --graph=knn or mutual.")
     radius = flags.DEFINE_float("radius", None, "Largest latent distance, for --graph=radius.")
-    weight = flags.DEFINE_enum("weight", None, get_args(Weight), "What an edge costs.")
+    weight = flags.DEFINE_enum("weight", None, weights, "What an edge costs.")
     tree = flags.DEFINE_bool("spanning_tree", None, "Add the Euclidean minimum spanning tree.")
     repair = flags.DEFINE_bool("repair", None, "Bridge gaps between the graph's components.")
 
@@ -225,6 +236,8 @@ def define_graph() -> Callable[[], GraphConfig | None]:
         if kind.value is None and not given:
             return None
         implied: Kind = "knn" if "k" in given else "radius" if "radius" in given else "smallest"
+        if default:
+            given.setdefault("weight", default)
         return GraphConfig(kind=cast(Kind, kind.value or implied), **given)
 
     return graph

@@ -1,7 +1,7 @@
 """Axes for latent codes of any size, and what is shown on them.
 
 Codes of two and three dimensions are shown as they are; of more, their first three principal
-components; of one, against zero.
+components (or fewer, where asked for); of one, against zero.
 """
 
 from dataclasses import dataclass
@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d import Axes3D
 
+from jaxsurf.manifold import principal
 from jaxsurf.viewing import canvas
 
 Codes = Float[np.ndarray, "point latent"]
@@ -36,19 +37,22 @@ class Projection:
         return (np.asarray(codes, np.float64) - self.mean) @ self.axes
 
 
-def make_projection(codes: Codes) -> Projection:
-    """Return how codes are shown."""
+def make_projection(codes: Codes, *, most: int = 3) -> Projection:
+    """Return how codes are shown.
+
+    Args:
+        codes: all of them.
+        most: dimensions that are shown at most.
+    """
     size = codes.shape[1]
     mean = np.zeros(size)
     if size == 1:
         return Projection(mean, np.array([[1.0, 0.0]]), ("latent 1", ""))
-    if size <= 3:
+    if size <= most:
         return Projection(mean, np.eye(size), tuple(f"latent {i + 1}" for i in range(size)))
-    mean = codes.mean(axis=0, dtype=np.float64)
-    variances, directions = np.linalg.eigh(np.cov(codes - mean, rowvar=False))
-    shares = variances[::-1] / max(variances.sum(), np.finfo(float).tiny)
-    labels = tuple(f"PC {i + 1} of {size} ({shares[i]:.0%} of variance)" for i in range(3))
-    return Projection(mean, directions[:, ::-1][:, :3], labels)
+    found = principal.of(codes)
+    labels = tuple(f"PC {i + 1} of {size} ({found.shares[i]:.0%} of variance)" for i in range(most))
+    return Projection(found.mean, found.directions[:, :most], labels)
 
 
 def add_axes(figure: Figure, project: Projection, title: str) -> Axes:

@@ -1,0 +1,1 @@
+"""Paths through latent codes of any origin: no model, no images."""

@@ -1,0 +1,61 @@
+"""The folder that everything about a way goes to: what is in it, and whether it may be replaced."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxsurf.errors import UserError
+from jaxsurf.pipeline.paths.way import Way
+from jaxsurf.workdir import check_writable
+
+JSON, LENGTHS, STEPS, PICTURE = "path.json", "lengths.csv", "steps.csv", "latent.png"
+_CODES = r"codes\.(npy|txt)|nodes\.txt|pc\d+(\.npy|\.txt|_nodes\.txt)"
+
+
+def check(folder: Path) -> None:
+    """Refuse a folder that can't be written, or whose files would be lost when it is replaced.
+
+    Raises:
+        UserError: it is one of these.
+    """
+    cure = "choose another with --out"
+    try:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file", cure=cure)
+        others = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+    except OSError as error:
+        raise UserError(f"cannot look into {folder}: {error.strerror}", cure=cure) from error
+    others = [name for name in others if not _ours(name)]
+    if others:
+        raise UserError(
+            f"{folder} holds other files, such as {others[0]}, which would be lost",
+            cure="choose a new or empty folder with --out",
+        )
+    if folder.resolve() in (place := Path.cwd(), *place.parents):
+        raise UserError(f"{folder} is where you are", cure="choose a folder inside with --out")
+    check_writable(folder.parent, kind="the folder", flag="--out")
+
+
+def write_codes(fresh: Path, ways: Sequence[Way]) -> dict[str, list[str]]:
+    """Write the points of ways as NumPy's and as text, and the rows that they lead along.
+
+    Returns:
+        The names of the files, by way.
+    """
+    names: dict[str, list[str]] = {}
+    for way in ways:
+        stem = way.name if way.name.startswith("pc") else "codes"
+        np.save(fresh / f"{stem}.npy", way.points)
+        np.savetxt(fresh / f"{stem}.txt", way.points)
+        names[way.name] = [f"{stem}.npy", f"{stem}.txt"]
+        if way.nodes is not None:
+            listed = "nodes.txt" if stem == "codes" else f"{stem}_nodes.txt"
+            np.savetxt(fresh / listed, way.nodes, fmt="%d")
+            names[way.name].append(listed)
+    return names
+
+
+def _ours(name: str) -> bool:
+    return name in (JSON, LENGTHS, STEPS, PICTURE) or bool(re.fullmatch(_CODES, name))
