@@ -10,6 +10,7 @@ Nothing that is read can run code.
 """
 
 import re
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -111,7 +112,10 @@ def _numpy(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
     try:
         if path.suffix.lower() == ".npy":
             return np.lib.format.open_memmap(path, mode="r")
-        with np.load(path, allow_pickle=False) as archive:
+        if not zipfile.is_zipfile(path):
+            raise zipfile.BadZipFile("it is no zip archive")
+        # Opened here, since numpy leaves a damaged file open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return archive[_member(path, part, archive.files)]
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
@@ -140,11 +144,10 @@ def _table(path: Path) -> Shaped[np.ndarray, "row column"]:
         with path.open(encoding="utf-8") as file:
             lines = (line.partition("#")[0].strip() for line in file)
             skipped, first = next(((at, line) for at, line in enumerate(lines) if line), (0, ""))
-        if not first:
-            raise UserError(f"{path} is empty", cure="give a row a line")
         delimiter = next((sign for sign in ",;" if sign in first), None)
         head = skipped + (not all(_is_number(word) for word in first.split(delimiter)))
-        return np.loadtxt(path, delimiter=delimiter, skiprows=head, ndmin=2, encoding="utf-8")
+        with warnings.catch_warnings(action="ignore"):  # of no rows
+            found = np.loadtxt(path, delimiter=delimiter, skiprows=head, ndmin=2, encoding="utf-8")
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -152,6 +155,9 @@ def _table(path: Path) -> Shaped[np.ndarray, "row column"]:
         raise UserError(
             f"{path} is no table of numbers ({reason})", cure="give as many numbers in every line"
         ) from error
+    if not found.size:
+        raise UserError(f"{path} holds no numbers", cure="give a row a line")
+    return found
 
 
 def _is_number(word: str) -> bool:

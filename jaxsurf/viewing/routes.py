@@ -25,8 +25,8 @@ MOST_DOTS = 20_000
 _CELLS = 160
 # More names than these would fill the picture; the others are drawn all the same.
 _MOST_NAMES = 14
-# Of lines, in points.
-_THINNEST, _WIDEST = 1.6, 7.0
+# Of lines, in points; the widest is that of many.
+_THINNEST, _WIDEST = 1.6, 9.0
 # Where names stand beside their stops, in points: those that follow each other may lie close.
 _OFFSETS = ((8, 8), (8, -16))
 
@@ -88,15 +88,16 @@ def route_figure(path: Path, plot: RoutePlot, *, width: int = 1100, height: int 
     if plot.edges is not None and len(shown) <= MOST_DOTS:
         lines = list(shown[plot.edges])
         axes.add_collection(LineCollection(lines, colors="0.85", linewidths=0.5, zorder=1))
+    # Where legs run over one another, the earlier are the wider, so that all are seen.
+    widths = np.linspace(min(_WIDEST, _THINNEST * len(plot.legs)), _THINNEST, len(plot.legs))
     for number, leg in enumerate(plot.legs):
-        # Where legs run over one another, the earlier are the wider, so that all are seen.
-        wide = min(_WIDEST, _THINNEST * (len(plot.legs) - number))
-        _draw_leg(axes, project(leg.points), leg, number, wide)
+        _draw_leg(axes, project(leg.points), leg, number, widths[number])
     for marks in plot.marks or ():
         axes.scatter(*project(marks).T, s=18, color="black", edgecolors="white", zorder=11)
     _draw_stops(axes, [(name, project(code[None])[0]) for name, code in plot.stops])
     finish_axes(axes, project.labels)
-    figure.legend(loc="outside right upper", frameon=False, fontsize="small")
+    if plot.legs:
+        figure.legend(loc="outside right upper", frameon=False, fontsize="small")
     canvas.save(figure, path)
 
 
@@ -105,7 +106,7 @@ def _draw_crowd(axes: Axes, shown: Float[np.ndarray, "point 2"]) -> None:
     if len(shown) > MOST_DOTS and np.ptp(shown, axis=0).all():
         cells = axes.hexbin(*shown.T, gridsize=_CELLS, bins="log", mincnt=1, cmap="Greys", zorder=0)
         # A cell of one code is seen, and the fullest one is no darker than the lines.
-        cells.set_clim(0.5, float(cells.get_array().max()) ** 2)
+        cells.set_clim(0.5, (cells.get_clim()[1] or 1.0) ** 2)
         return
     some = shown[:: -(-len(shown) // MOST_DOTS)]
     axes.scatter(*some.T, s=dot_size(len(some)), color="0.6", linewidths=0, zorder=2)

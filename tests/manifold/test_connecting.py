@@ -49,3 +49,14 @@ def test_two_clusters_far_apart_are_bridged_by_their_gap():
 def test_one_point_is_refused():
     with pytest.raises(UserError, match="one point has no neighbours"):
         connecting.smallest_radius(np.zeros((1, 2)))
+
+
+def test_too_many_neighbours_are_refused_before_they_fill_the_memory(monkeypatch):
+    random = np.random.default_rng(5)
+    codes = np.concatenate([random.normal(size=(53, 2)), random.normal(size=(53, 2)) + 1000])
+    neighbours, k = connecting.neighbours(knn.Index(codes), first_k=8)
+    assert k == 53
+    assert neighbours.indices.shape[1] >= 53
+    monkeypatch.setattr(connecting, "MOST_NEIGHBOURS", 106 * 40)
+    with pytest.raises(UserError, match=r"32 neighbours of each of 106 points don't connect them"):
+        connecting.neighbours(knn.Index(codes), first_k=8)

@@ -49,6 +49,8 @@ def test_ends_that_no_path_joins_are_refused_with_sizes_and_cure():
     )
     with pytest.raises(UserError, match=message):
         connectivity.check_joined(made, 0, 4)
+    with pytest.raises(UserError, match="no path joins row 10 and here: they lie"):
+        connectivity.check_joined(made, 0, 4, names=("row 10", "here"))
 
 
 def test_a_repair_bridges_gaps_where_they_are_narrowest_and_paths_tell():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import cdist
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import euclid, within
@@ -40,3 +41,13 @@ def test_within_refuses_a_radius_of_too_many_pairs(monkeypatch):
 def test_within_refuses_a_radius_that_is_no_length(radius):
     with pytest.raises(UserError, match="radius is"):
         within.pairs(np.zeros((2, 2)), radius=radius)
+
+
+def test_counts_are_those_of_all_distances(monkeypatch):
+    random = np.random.default_rng(3)
+    codes, queries = random.normal(size=(101, 3)), random.normal(size=(7, 3))
+    expected = (cdist(queries, codes) <= 1.3).sum(axis=1)
+    assert 0 < expected.min() < expected.max() < 101
+    assert within.counts(codes, queries, radius=1.3).tolist() == expected.tolist()
+    monkeypatch.setattr(within, "_PORTION", 10)
+    assert within.counts(codes, queries, radius=1.3).tolist() == expected.tolist()

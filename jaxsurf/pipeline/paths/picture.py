@@ -9,7 +9,7 @@ from jaxsurf.pipeline.paths.way import Way
 from jaxsurf.viewing.routes import MOST_DOTS, Leg, RoutePlot
 
 # Stops that the title names.
-_NAMED = 6
+_NAMED = 8
 
 
 def of(
