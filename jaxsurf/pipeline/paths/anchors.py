@@ -93,7 +93,8 @@ def check_visit(anchors: Sequence[Anchor], *, loop: bool, best: bool) -> None:
 def _parted(text: str) -> Iterator[str]:
     """Yield numbers that stand with white space between; anything else as it is."""
     words = text.split()
-    yield from words if all(re.fullmatch(_WHOLE, word) for word in words) else [text.strip()]
+    whole = words and all(re.fullmatch(_WHOLE, word) for word in words)
+    yield from words if whole else [text.strip()]
 
 
 def _of_row(row: int, source: Source) -> Anchor:
