@@ -188,11 +188,12 @@ def test_lines_may_be_spaced_by_percentiles_bounded_by_values_and_pass_an_anchor
 
 
 def test_snapped_points_are_the_nearest_codes(found, tmp_path):
-    found(3, 256, method="linear", points_per_edge=9)
+    found(3, 256, method="linear", points_per_edge=60)
     plain = written(tmp_path, "codes.npy")
-    told = found(3, 256, method="linear", points_per_edge=9, snap=True)
+    told = found(3, 256, method="linear", points_per_edge=60, snap=True)
     nearest = cdist(plain, CODES).argmin(axis=1)
     expected = [row for at, row in enumerate(nearest) if not at or row != nearest[at - 1]]
+    assert len(expected) < 60
     assert written(tmp_path, "nodes.txt").tolist() == expected
     assert told["methods"]["linear"]["rows"] == expected
     np.testing.assert_array_equal(written(tmp_path, "codes.npy"), CODES[expected])
@@ -257,6 +258,7 @@ def test_rows_keep_their_numbers_whatever_is_left_out(found, tmp_path):
         told = found(first, last, sample=Sample(index_file=str(tmp_path / name)))
         assert told["length"] == pytest.approx(shortest(CODES[kept], places), rel=1e-6)
         assert set(told["nodes"]) <= set(index.tolist())
+        assert told["methods"]["surfing"]["rows"] == told["nodes"]
         assert (told["data"]["rows"], told["data"]["rows_used"]) == (307, 211)
 
 
