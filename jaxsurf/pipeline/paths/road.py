@@ -133,6 +133,7 @@ def _describe(config: PathsConfig, found: _Found) -> dict[str, Any]:
         "bridges": way.facts.get("bridges", []),
         "graph": None if graph is None else graph.facts(),
         "search": way.facts.get("search"),
+        "order_proven": way.facts.get("order_proven"),
         "legs": [leg.describe() for each in found.ways for leg in each.legs],
         "methods": {
             each.name: _method(each, around)

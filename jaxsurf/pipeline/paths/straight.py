@@ -21,12 +21,12 @@ def linear(anchors: Sequence[Anchor], config: PathsConfig) -> Way:
         config: in which order, how many points.
     """
     codes = np.stack([anchor.code for anchor in anchors])
-    order, proven = np.arange(len(codes)), None
+    order, proven = list(range(len(codes))), None
     if config.order == "best":
         apart = euclid.between(codes[:, None], codes[None])
         order, proven = visiting.best_order(apart, loop=config.loop)
-    order = np.append(order, order[:1] if config.loop else order[:0])
-    corners, labels = codes[order], [anchors[int(stop)].label for stop in order]
+    order = order + order[:1] * config.loop
+    corners, labels = codes[order], [anchors[stop].label for stop in order]
     points, at_corner = timed(
         corners, frames=config.frames, points_per_edge=config.points_per_edge or LINEAR_POINTS
     )
@@ -37,7 +37,7 @@ def linear(anchors: Sequence[Anchor], config: PathsConfig) -> Way:
         points=points,
         rows=np.full(len(points), NONE),
         stops={step: label for step, label in stopped if step != NONE},
-        facts={"search": {"method": None, "order_proven": proven}, "order": order.tolist()},
+        facts={"order_proven": proven, "order": order},
     )
 
 

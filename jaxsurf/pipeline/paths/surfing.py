@@ -75,7 +75,8 @@ def _way(
         facts={
             "edge_weights": weights.tolist(),
             "bridges": rows[built.bridges_along(visit.nodes)].tolist(),
-            "search": {"method": visit.method, "order_proven": visit.proven},
+            "search": visit.method,
+            "order_proven": visit.proven,
             "order": list(visit.order),
             "places": list(visit.places),
         },
