@@ -1,6 +1,17 @@
 """Four CPU devices, strict numerics and a warm compilation cache for every test."""
 
+import os
 from pathlib import Path
+
+# Four devices share two cores with whatever else runs: XLA would abort where one has waited for the
+# others for forty seconds.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_cpu_collective_timeout_seconds=600",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+    ]
+).strip()
 
 import jax
 
