@@ -22,6 +22,9 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 
+# File systems take 255 bytes a name; a label and the name of a temporary folder are longer by this.
+LONGEST_NAME = 150
+
 
 @dataclass(frozen=True)
 class WorkDir:
@@ -69,9 +72,12 @@ class WorkDir:
         """One page that shows all of it."""
         return self.root / "report.html"
 
-    def surf(self, source: str, target: str, graph: str = "") -> Path:
-        """Folder of one animated pair."""
-        return self.root / "surf" / "-".join(filter(None, [source, target, graph]))
+    def surf(self, *stops: str, label: str = "") -> Path:
+        """Folder of one animation: past some stops, over a graph that a label tells from others."""
+        name = "-".join(stops)
+        if len(name) > LONGEST_NAME:
+            name = f"{stops[0]}-{stops[-1]}-{len(stops)}_stops_{fingerprint(name)[:8]}"
+        return self.root / "surf" / "-".join(filter(None, [name, label]))
 
     def check_writable(self) -> "WorkDir":
         """Prove that files can be written there, without leaving anything behind.

@@ -1,15 +1,16 @@
-"""Animate the way from one image to another with a trained model.
+"""Animate the way from one image to another, or past several, with a trained model.
 
     python launch/surf.py --workdir=runs/arm --source=801 --target=968
 
-An end is an image number, or an image file that need not be in the set.
+    python launch/surf.py --workdir=runs/arm --anchors=801,968,3,122 --loop --order=best
+
+A stop is an image number, an image file that need not be in the set, or a latent code.
 """
 
 from jaxsurf.pipeline import command, options, surf, trained
 
 _WORKDIR = options.define_workdir()
-_SOURCE = options.define_end("source")
-_TARGET = options.define_end("target")
+_STOPS = options.define_stops()
 _METHODS = options.define_methods()
 _TIMING = options.define_timing()
 _GRAPH = options.define_graph()
@@ -18,8 +19,7 @@ _GRAPH = options.define_graph()
 def main() -> object:
     """Animate."""
     config = surf.SurfConfig(
-        source=_SOURCE(),
-        target=_TARGET(),
+        **_STOPS(),
         methods=_METHODS(),
         timing=_TIMING(),
         graph=_GRAPH(),

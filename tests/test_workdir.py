@@ -116,7 +116,7 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
 def test_a_surf_folder_tells_ends_and_graphs_apart():
     run = WorkDir(Path("run"))
     assert run.surf("3", "31") == Path("run/surf/3-31")
-    assert run.surf("3", "31", "knn9") == Path("run/surf/3-31-knn9")
+    assert run.surf("3", "31", label="knn9") == Path("run/surf/3-31-knn9")
 
 
 def test_fingerprints_tell_dtype_shape_content_and_order_apart():

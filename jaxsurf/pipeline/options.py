@@ -10,6 +10,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.manifold.graph_config import OWNERS, GraphConfig, Kind
+from jaxsurf.manifold.search import Order
 from jaxsurf.manifold.weighting import Weight
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline import grid as grids
@@ -161,15 +162,31 @@ def define_methods() -> Callable[[], tuple[str, ...]]:
     return lambda: tuple(holder.value or ())
 
 
-def define_end(name: str) -> Callable[[], str]:
-    """Define `--source` or `--target`; return what reads it."""
-    holder = flags.DEFINE_string(
-        name,
-        None,
-        "Image number, image file that need not be in the set, or latent code (code:0.1,-2).",
-        required=True,
+def define_stops() -> Callable[[], dict[str, Any]]:
+    """Define `--source` and `--target`, `--anchors` and its own; return what reads them by name."""
+    end = "Image number, image file that need not be in the set, or latent code (code:0.1,-2)."
+    source = flags.DEFINE_string("source", "", end)
+    target = flags.DEFINE_string("target", "", end)
+    anchors = flags.DEFINE_string(
+        "anchors", "", "Instead of both, two or more of the same; semicolons part latent codes."
     )
-    return lambda: str(holder.value)
+    loop = flags.DEFINE_bool("loop", False, "Go back from the last anchor to the first.")
+    order = flags.DEFINE_enum(
+        "order", "given", get_args(Order), "Of the anchors; best: the shortest from the first."
+    )
+
+    def stops() -> dict[str, Any]:
+        text = anchors.value or ""
+        parted = [part.strip() for part in text.split(";" if ";" in text else ",")]
+        return {
+            "source": source.value or "",
+            "target": target.value or "",
+            "anchors": tuple(filter(None, parted)),
+            "loop": bool(loop.value),
+            "order": order.value,
+        }
+
+    return stops
 
 
 def define_numbers(name: str, default: Sequence[int], text: str) -> Callable[[], tuple[int, ...]]:

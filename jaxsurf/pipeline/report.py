@@ -153,9 +153,9 @@ def _pair(run: TrainedRun, path: Path) -> Pair:
     """
     saved, folder = read_json(path), path.parent
     try:
-        source, target = (str(end["label"]) for end in saved["ends"])
+        stops = [str(end["label"]) for end in saved["ends"]]
         return Pair(
-            label=f"{source} to {target}",
+            label=" to ".join(stops),
             about=f"{saved['graph']['description']}; the graph path visits "
             f"{len(saved['nodes']):,} images and is {float(saved['length']):.3g} long."
             + _crossed(saved),

@@ -1,4 +1,4 @@
-"""Two images in, their animations out: pixel, linear, surfing, side by side."""
+"""Two or more images in, their animations out: pixel, linear, surfing, side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
 from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.manifold import connectivity, search
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
-from jaxsurf.manifold.search import NodePath
+from jaxsurf.manifold.search import Visit
 from jaxsurf.pipeline import ends, trained
 from jaxsurf.pipeline.ends import End, Joined
 from jaxsurf.pipeline.trained import TrainedRun
@@ -30,14 +31,20 @@ class SurfConfig:
         source: an image number, the path of an image file outside the set, or a latent code such
             as `code:0.1,-2`.
         target: the same.
+        anchors: instead of both, two or more of the same to pass.
+        loop: whether the way goes back from the last anchor to the first.
+        order: of the anchors: `given`, or `best`, the shortest that starts at the first of them.
         methods: which interpolations.
         timing: how many frames.
         graph: another graph than the run's own.
         frame_ms: how long a frame is shown.
     """
 
-    source: str
-    target: str
+    source: str = ""
+    target: str = ""
+    anchors: tuple[str, ...] = ()
+    loop: bool = False
+    order: search.Order = "given"
     methods: tuple[str, ...] = animate.METHODS
     timing: Timing = field(default_factory=Timing)
     graph: GraphConfig | None = None
@@ -45,6 +52,20 @@ class SurfConfig:
 
     def __post_init__(self) -> None:
         animate.check_methods(self.methods)
+        if bool(self.anchors) == bool(self.source and self.target):
+            raise UserError(
+                "nothing says what to animate"
+                if not self.anchors
+                else "there are two answers to what to animate: source and target, and anchors",
+                cure="give --source and --target, or --anchors",
+            )
+        if len(self.stops) < 2:
+            raise UserError("one anchor is no way", cure="give two or more: --anchors=3,17,256")
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """What to pass, source and target included."""
+        return self.anchors or (self.source, self.target)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +92,11 @@ class SurfResult:
 
 
 def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
-    """Animate a pair and write everything about it into the working directory.
+    """Animate a way and write everything about it into the working directory.
 
     Args:
         run: a trained run.
-        config: which pair, and how.
+        config: past which stops, and how.
 
     Returns:
         The folder, and what its `path.json` says.
@@ -84,19 +105,27 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
         UserError: an end is out of range or unreadable, the ends are not connected, a method is
             not known, or the folder can't be written.
     """
-    pair = [ends.open_end(run, text) for text in (config.source, config.target)]
+    given = [ends.open_end(run, text) for text in config.stops]
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
-    joined = ends.join(run, latents, built, pair)
-    connectivity.check_joined(joined.graph, *joined.nodes)
-    path = search.shortest_path(joined.graph, *joined.nodes, codes=joined.codes)
-    route = Route(codes=joined.codes[path.nodes], images=np.stack([end.image for end in pair]))
+    joined = ends.join(run, latents, built, given)
+    for node in joined.nodes[1:]:
+        connectivity.check_joined(joined.graph, joined.nodes[0], node)
+    way = search.through(
+        joined.graph, joined.nodes, loop=config.loop, order=config.order, codes=joined.codes
+    )
+    stops = [given[place] for place in way.order]
+    route = Route(
+        codes=joined.codes[way.nodes],
+        images=np.stack([stop.image for stop in stops]),
+        anchors=way.places,
+    )
     made = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)[0]
-    description = _describe(run, config, pair, joined, path, made)
+    description = _describe(run, config, stops, joined, way, made)
     asked = config.graph or run.config.graph
     label = "" if asked == run.config.graph else _graph_label(asked)
-    folder = run.workdir.surf(pair[0].key, pair[1].key, label)
-    _write(folder, config, made, description, _plot(run, joined, path, made, pair))
+    folder = run.workdir.surf(*(stop.key for stop in stops), label=label)
+    _write(folder, config, made, description, _plot(run, joined, way, made, stops))
     return SurfResult(folder=folder, description=description)
 
 
@@ -113,9 +142,9 @@ def _graph_label(config: GraphConfig) -> str:
 def _describe(
     run: TrainedRun,
     config: SurfConfig,
-    pair: Sequence[End],
+    stops: Sequence[End],
     joined: Joined,
-    path: NodePath,
+    way: Visit,
     made: dict[str, Animation],
 ) -> dict[str, Any]:
     """Return the content of `path.json`."""
@@ -131,21 +160,24 @@ def _describe(
     return {
         "ends": [
             {
-                "label": end.label,
-                "image": end.number,
-                "file": end.file,
-                "code": None if end.code is None else end.code.tolist(),
-                "fingerprint": fingerprint(end.image),
-                "node": int(path.nodes[place]),
+                "label": stop.label,
+                "image": stop.number,
+                "file": stop.file,
+                "code": None if stop.code is None else stop.code.tolist(),
+                "fingerprint": fingerprint(stop.image),
+                "node": int(way.nodes[place]),
+                "place": place,
             }
-            for end, place in zip(pair, (0, -1), strict=True)
+            for stop, place in zip(stops, way.places, strict=True)
         ],
-        "nodes": path.nodes.tolist(),
-        "length": float(piece_lengths(joined.codes[path.nodes]).sum()),
-        "edge_weights": joined.graph.weights_along(path.nodes).tolist(),
-        "bridges": joined.graph.bridges_along(path.nodes).tolist(),
+        "loop": config.loop,
+        "order": config.order,
+        "nodes": way.nodes.tolist(),
+        "length": float(piece_lengths(joined.codes[way.nodes]).sum()),
+        "edge_weights": joined.graph.weights_along(way.nodes).tolist(),
+        "bridges": joined.graph.bridges_along(way.nodes).tolist(),
         "graph": joined.graph.facts(),
-        "search": path.method,
+        "search": way.method,
         "methods": methods,
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
@@ -157,25 +189,33 @@ def _describe(
 def _plot(
     run: TrainedRun,
     joined: Joined,
-    path: NodePath,
+    way: Visit,
     made: dict[str, Animation],
-    pair: Sequence[End],
+    stops: Sequence[End],
 ) -> LatentPlot:
     """Return the latent space with the graph and the paths on it."""
     name, factor = _varying_factor(run, len(joined.codes))
-    source, target = (end.key for end in pair)
+    keys = [stop.key for stop in stops]
     return LatentPlot(
         codes=joined.codes,
-        title=f"{run.images.name}: {source} to {target}, {joined.graph.description}",
+        title=f"{run.images.name}: {' to '.join(keys)}, {joined.graph.description}",
         edges=joined.graph.edges()[0],
         factor=factor,
         factor_name=name,
         paths={m: a.path.points for m, a in made.items() if a.path is not None},
         ends={
-            f"source {source}": joined.codes[path.nodes[0]],
-            f"target {target}": joined.codes[path.nodes[-1]],
+            name: joined.codes[way.nodes[place]]
+            for name, place in zip(_names(keys), way.places, strict=True)
         },
     )
+
+
+def _names(keys: Sequence[str]) -> list[str]:
+    """Return what stops are called in the plot; one that comes again bears all its numbers."""
+    if len(keys) == 2:
+        return [f"source {keys[0]}", f"target {keys[1]}"]
+    numbers = {key: [str(n) for n, same in enumerate(keys, 1) if same == key] for key in keys}
+    return [f"{', '.join(numbers[key])}: {key}" for key in keys]
 
 
 def _varying_factor(run: TrainedRun, num_codes: int) -> tuple[str, np.ndarray | None]:

@@ -40,7 +40,7 @@ def cases(*rows, fast):
 
 
 FLAGS = cases(
-    ("no flags", "surf", [], "--workdir, --source, --target are missing; see --help"),
+    ("no flags", "surf", [], "--workdir is missing; see --help"),
     ("unknown flag", "train", [TINY, "--wrkdir=W"], "no flag --wrkdir; did you mean --workdir?"),
     ("no value", "train", [TINY, "--workdir"], "--workdir has no value"),
     ("argument", "train", [TINY, "--workdir=W", "surplus"], "unexpected argument 'surplus'"),
@@ -233,6 +233,25 @@ RUNS = cases(
 )
 
 
+STOPS = cases(
+    ("", "nothing says what to animate; give --source and --target, or --anchors"),
+    ("--source=3", "nothing says what to animate; give --source and --target, or --anchors"),
+    ("--source=3 --target=5 --anchors=1,2", "there are two answers to what to animate: source"),
+    ("--anchors=7", "one anchor is no way; give two or more: --anchors=3,17,256"),
+    ("--anchors=7,40", "image 40 is out of range; choose 0 to 39"),
+    ("--anchors=code:1,2", "code:1 has 1 numbers, but latent codes have 2"),
+    ("--anchors=3,31,7 --graph=radius --radius=1e-9", "no path joins 3 and 31"),
+    fast=("", "--anchors=7"),
+)
+
+
+@pytest.mark.parametrize(("flags", "complaint"), STOPS)
+def test_stops_that_are_none_are_refused(launch, root, flags, complaint):
+    outcome = launch("surf", f"--workdir={root}", *flags.split())
+    assert_one_line(outcome, 1, complaint)
+    assert not (root / "surf").exists()
+
+
 @pytest.mark.parametrize(("flags", "complaint"), RUNS)
 def test_a_wrong_surf_leaves_nothing(launch, root, flags, complaint):
     outcome = launch("surf", f"--workdir={root}", *ENDS, *flags.split())
@@ -348,7 +367,7 @@ def test_a_plain_interpreter_ends_the_same_way(cache_home):
     done = subprocess.run(
         [sys.executable, "launch/surf.py"], capture_output=True, text=True, check=False
     )
-    assert done.stderr == "error: --workdir, --source, --target are missing; see --help\n"
+    assert done.stderr == "error: --workdir is missing; see --help\n"
     assert done.returncode == 2
 
 

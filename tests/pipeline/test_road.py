@@ -61,13 +61,65 @@ def test_a_run_leaves_the_files_of_the_working_directory(run):
     assert {"python", "jax", "jaxsurf"} <= saved["versions"].keys()
 
 
+def test_a_way_past_several_anchors_and_back(run):
+    anchors = ("3", "31", "code:0,0.25", "12")
+    result = surf(run, SurfConfig(anchors=anchors, loop=True))
+    said = result.description
+    assert [end["image"] for end in said["ends"]] == [3, 31, None, 12, 3]
+    places = [end["place"] for end in said["ends"]]
+    assert places == sorted(places)
+    assert places[0] == 0
+    assert places[-1] == len(said["nodes"]) - 1
+    assert [said["nodes"][place] for place in places] == [3, 31, 40, 12, 3]
+    legs = [
+        surf(run, SurfConfig(source=source, target=target)).description
+        for source, target in itertools.pairwise((*anchors, anchors[0]))
+    ]
+    # The code joins the graph in each of them anew, as node 40.
+    assert said["nodes"] == [3, *(node for leg in legs for node in leg["nodes"][1:])]
+    assert said["length"] == pytest.approx(sum(leg["length"] for leg in legs), rel=1e-6)
+    for method in METHODS:
+        frames = said["methods"][method]["num_frames"]
+        assert frames == 2 * (len(said["nodes"]) - 1) + 1
+    assert names(result.folder) == SURF_FILES
+    assert result.folder.name.startswith("3-31-code_")
+    linear = np.asarray(said["methods"]["linear"]["points"])
+    codes = trained.encode_all(run).codes
+    for place, code in zip(
+        places, [codes[3], codes[31], [0, 0.25], codes[12], codes[3]], strict=True
+    ):
+        np.testing.assert_allclose(linear[2 * place], code, rtol=1e-5, atol=1e-6)
+
+
+def test_the_best_order_is_no_longer_than_the_given_one(run):
+    anchors = ("3", "31", "12", "25", "7")
+    given, best = (
+        surf(run, SurfConfig(anchors=anchors, order=order)).description
+        for order in ("given", "best")
+    )
+    assert [end["image"] for end in given["ends"]] == [3, 31, 12, 25, 7]
+    images = [end["image"] for end in best["ends"]]
+    assert images[0] == 3
+    assert sorted(images) == [3, 7, 12, 25, 31]
+    assert sum(best["edge_weights"]) < sum(given["edge_weights"])
+    page = report.write(run).read_text()
+    assert "3 to 31 to 12 to 25 to 7" in page
+    assert " to ".join(map(str, images)) in page
+
+
+def test_many_stops_have_a_folder_whose_name_is_short_enough(run):
+    anchors = tuple(str(number % 40) for number in range(3, 120))
+    result = surf(run, SurfConfig(anchors=anchors, methods=("pixel",)))
+    assert result.folder.name.startswith("3-39-117_stops_")
+
+
 def test_path_json_says_everything(run):
     result = surf_pair(run)
     saved = json.loads((result.folder / "path.json").read_text())
     assert saved == result.description
     assert saved.keys() == {
-        *("ends", "nodes", "length", "edge_weights", "bridges", "graph", "search"),
-        *("methods", "checkpoint", "data", "versions", "seed"),
+        *("ends", "loop", "order", "nodes", "length", "edge_weights", "bridges", "graph"),
+        *("search", "methods", "checkpoint", "data", "versions", "seed"),
     }
     assert [end["image"] for end in saved["ends"]] == [3, 31]
     assert (saved["nodes"][0], saved["nodes"][-1]) == (3, 31)
