@@ -2,8 +2,9 @@
 
     python -m jaxsurf.pipeline.benchmark.process jaxsurf.pipeline.benchmark.stages.decode 0
 
-measures the first row of a suite and ends with a line of JSON on standard output. No compiled
-program comes from an earlier process: compiling takes memory, and would be in some peaks only.
+measures the first case of a module and ends with a line of JSON on standard output, a list of rows.
+No compiled program comes from an earlier process: compiling takes memory, and would be in some
+peaks only.
 """
 
 import dataclasses
@@ -20,7 +21,9 @@ from typing import Any
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.benchmark import timing
 from jaxsurf.pipeline.benchmark.cases import Case
+from jaxsurf.pipeline.benchmark.figures import Figure
 from jaxsurf.pipeline.benchmark.rows import Row
+from jaxsurf.pipeline.benchmark.timing import Measured
 
 PACKAGE = "jaxsurf.pipeline.benchmark"
 
@@ -37,20 +40,20 @@ def facts() -> dict[str, Any]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure(module: str, number: int, case: Case) -> tuple[Row, str]:
-    """Return a measured row, and where it failed all that its process said.
+def measure(module: str, number: int, case: Case) -> tuple[list[Row], str]:
+    """Return the rows of a case, and where it failed all that its process said.
 
     Args:
-        module: the suite's, dotted.
-        number: of the row in the module's `CASES`.
-        case: the same row.
+        module: the one that lists the case, dotted.
+        number: of the case in the module's `CASES`.
+        case: the same case.
     """
     done = _run(f"{PACKAGE}.process", module, str(number))
     if done.returncode:
-        row = dataclasses.replace(_empty(case), error=_ending(done))
+        found = _failed(case, _ending(done))
     else:
-        row = Row(**json.loads(done.stdout.splitlines()[-1]))
-    return row, done.stderr if row.error else ""
+        found = [Row(**row) for row in json.loads(done.stdout.splitlines()[-1])]
+    return found, done.stderr if any(row.error for row in found) else ""
 
 
 def has_peer(case: Case) -> bool:
@@ -79,25 +82,40 @@ def _ending(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1].strip() if lines else f"ended with status {done.returncode}"
 
 
-def _empty(case: Case) -> Row:
-    return Row(stage=case.stage, size=case.size, peer=case.peer)
+def _failed(case: Case, error: str) -> list[Row]:
+    sizes = case.sizes()
+    return [Row(stage=case.stage, size=size, peer=case.peer, error=error) for size in sizes]
 
 
-def _measured(case: Case) -> Row:
-    """Return a row, measured in this process."""
-    row = _empty(case)
+def _measured(case: Case) -> list[Row]:
+    """Return the rows of a case, measured in this process."""
     try:
         found = timing.measure(case.prepare(), with_peer=has_peer(case))
     except UserError as error:
-        return dataclasses.replace(row, error=str(error))
+        return _failed(case, str(error))
     # One row's defect is no reason to lose the others.
     except Exception as error:  # noqa: BLE001
         traceback.print_exc()
-        return dataclasses.replace(row, error=timing.in_one_line(error))
-    return dataclasses.replace(row, **dataclasses.asdict(found))
+        return _failed(case, timing.in_one_line(error))
+    sizes = zip(case.figures, case.sizes(), strict=True)
+    return [_row(case, figure, size, found) for figure, size in sizes]
+
+
+def _row(case: Case, figure: Figure, size: str, found: Measured) -> Row:
+    ours, peer = figure.of(found.ours, found.peer)
+    return Row(
+        stage=case.stage,
+        size=size,
+        ours_s=ours,
+        peer=case.peer,
+        peer_s=peer,
+        peak_mib=found.peak_mib,
+        extrapolated=found.peer is not None and found.peer.partial,
+        error=found.error,
+    )
 
 
 if __name__ == "__main__":
-    _, suite, position = sys.argv
-    measured = _measured(importlib.import_module(suite).CASES[int(position)])
-    sys.stdout.write(json.dumps(dataclasses.asdict(measured)) + "\n")
+    _, module_name, position = sys.argv
+    measured = _measured(importlib.import_module(module_name).CASES[int(position)])
+    sys.stdout.write(json.dumps([dataclasses.asdict(row) for row in measured]) + "\n")

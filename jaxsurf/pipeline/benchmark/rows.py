@@ -13,6 +13,7 @@ from typing import Any
 
 from jaxsurf.workdir import write_json, write_text
 
+Key = tuple[str, str, str]
 JSON, MARKDOWN = "benchmarks.json", "benchmarks.md"
 HEADER = (
     "| stage | size | ours, s | peer | peer, s | peer / ours | peak of ours, MiB |\n"
@@ -20,7 +21,8 @@ HEADER = (
 )
 LEGEND = (
     "Least times of up to three rounds, ours and the peer alternating, both compiled beforehand."
-    " An empty cell was not measured: there is no peer, or its package is not installed. Memory is"
+    " Extrapolated from a part of the work where all of it would have taken the peer too long; of"
+    " pairs of ends, the same ones are compared. An empty cell was not measured: there is no peer, or its package is not installed. Memory is"
     " the accelerator's where it does the work, else that of the whole process, interpreter"
     " included."
 )
@@ -37,7 +39,8 @@ class Row:
         peer: what ours is compared with; empty for nothing.
         peer_s: its time.
         peak_mib: the most memory that ours took.
-        extrapolated: whether the times were computed from those of other rows.
+        extrapolated: whether a time was computed from others: ours from those of other rows, or the
+            peer's from a part of its work.
         error: what went wrong; empty where nothing did.
     """
 
@@ -62,13 +65,20 @@ class Row:
         names = ("stage", "size", "ours_s", "peer", "peer_s", "ratio", "peak_mib", "extrapolated")
         return {name: content[name] for name in (*names, *(["error"] if self.error else []))}
 
+    @property
+    def key(self) -> Key:
+        """What no other row has all of: stage, size and peer."""
+        return self.stage, self.size, self.peer
+
     def __str__(self) -> str:
         ours, peers = _figure(self.ours_s), _figure(self.peer_s)
         if self.error and not ours:
             ours = f"failed: {self.error}"
         elif self.error:
             peers = f"failed: {self.error}"
-        if self.extrapolated and self.ours_s is not None:
+        if self.extrapolated and self.peer_s is not None:
+            peers += " (extrapolated)"
+        elif self.extrapolated and self.ours_s is not None:
             ours += " (extrapolated)"
         cells = (
             *(self.stage, self.size, ours, self.peer, peers),

@@ -5,26 +5,34 @@ are kept, those of other suites too. A file of another machine or code is replac
 """
 
 import importlib
+import itertools
 import logging
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline.benchmark import process, rows, stages
+from jaxsurf.pipeline.benchmark import inputs, process, rows, stages
 from jaxsurf.pipeline.benchmark.cases import Case, Total
-from jaxsurf.pipeline.benchmark.rows import Row
+from jaxsurf.pipeline.benchmark.rows import Key, Row
 from jaxsurf.workdir import read_json
 
-# Name -> module; a new suite is a new module in `stages/`.
+def _modules(name: str, *, packed: bool) -> tuple[str, ...]:
+    """Return the modules of a suite; where it is a package, those that this names, in its order."""
+    if not packed:
+        return (name,)
+    return tuple(f"{name}.{module}" for module in importlib.import_module(name).MODULES)
+
+
+# Name -> modules; a new suite is a new module in `stages/`.
 SUITES = {
-    found.name: f"{stages.__name__}.{found.name}" for found in pkgutil.iter_modules(stages.__path__)
+    found.name: _modules(f"{stages.__name__}.{found.name}", packed=found.ispkg)
+    for found in pkgutil.iter_modules(stages.__path__)
 }
 ALL = "all"
 
 _log = logging.getLogger(__name__)
-Key = tuple[str, str]
 
 
 def names() -> tuple[str, ...]:
@@ -50,7 +58,7 @@ def run(suite: str, out: Path) -> str:
     chosen = [SUITES[suite]] if suite != ALL else list(SUITES.values())
     listed = [
         (module, number, case)
-        for module in chosen
+        for module in itertools.chain(*chosen)
         for number, case in enumerate(importlib.import_module(module).CASES)
     ]
     machine = process.facts()
@@ -58,32 +66,36 @@ def run(suite: str, out: Path) -> str:
     found = _kept(out, machine)
     # Before the first row: a folder that can't be written is no use after an hour either.
     text = rows.write(out, machine, list(found.values()), left_out)
-    for module, number, case in listed:
-        if _suits(case, machine):
-            found[_key(case)] = _row(module, number, case, found)
-            text = rows.write(out, machine, list(found.values()), left_out)
+    with inputs.shared(out):
+        for module, number, case in listed:
+            if _suits(case, machine):
+                found |= {row.key: row for row in _rows(module, number, case, found)}
+                text = rows.write(out, machine, list(found.values()), left_out)
     return text
 
 
-def _row(module: str, number: int, case: Case | Total, found: dict[Key, Row]) -> Row:
-    """Return a row: the one that is there, or extrapolated from those, or measured."""
+def _rows(module: str, number: int, case: Case | Total, found: Mapping[Key, Row]) -> list[Row]:
+    """Return the rows of a case: those that are there, or extrapolated from those, or measured."""
     if isinstance(case, Total):
-        return _extrapolated(case, found)
-    kept = found.get(_key(case))
-    if kept is not None and _complete(kept, case):
-        _log.info("%s: %s: measured before", case.stage, case.size)
-        return kept
-    _log.info("%s: %s", case.stage, case.size)
-    row, said = process.measure(module, number, case)
-    _log.info("%s", row)
+        return [_extrapolated(case, found)]
+    kept = [found.get((case.stage, size, case.peer)) for size in case.sizes()]
+    complete = [row for row in kept if row is not None and _complete(row, case)]
+    name = f"{case.stage}: {case.size}" + (case.peer and f", beside {case.peer}")
+    if len(complete) == len(kept):
+        _log.info("%s: measured before", name)
+        return complete
+    _log.info("%s", name)
+    measured, said = process.measure(module, number, case)
+    for row in measured:
+        _log.info("%s", row)
     if said:
         _log.warning("%s", said.rstrip())
-    return row
+    return measured
 
 
-def _extrapolated(total: Total, found: dict[Key, Row]) -> Row:
+def _extrapolated(total: Total, found: Mapping[Key, Row]) -> Row:
     """Return a row that is computed from others."""
-    parts = [found.get((total.stage, size)) for size in total.parts]
+    parts = [found.get((total.stage, size, "")) for size in total.parts]
     times = [part.ours_s for part in parts if part is not None and part.ours_s is not None]
     if len(times) < len(parts):
         missing = len(parts) - len(times)
@@ -104,13 +116,9 @@ def _suits(case: Case | Total, machine: dict[str, Any]) -> bool:
     return case.where in ("anywhere", kind)
 
 
-def _key(case: Case | Total) -> Key:
-    return case.stage, case.size
-
-
 def _complete(row: Row, case: Case) -> bool:
     """Return whether measuring a row again would add nothing to it."""
-    if row.error or row.peer != case.peer:
+    if row.error:
         return False
     return row.peer_s is not None or not process.has_peer(case)
 
@@ -132,4 +140,4 @@ def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
         found: Sequence[Row] = [rows.from_content(content) for content in saved["rows"]]
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is damaged ({error})", cure="remove it") from error
-    return {(row.stage, row.size): row for row in found}
+    return {row.key: row for row in found}

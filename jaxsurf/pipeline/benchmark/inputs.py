@@ -1,0 +1,136 @@
+"""What the rows of the graph suite start from: clouds of points, their neighbours, graphs on them.
+
+Clouds are drawn with fixed seeds: the same for every row and on every machine. While a run shares
+a folder, neighbours and graphs are made by the first who asks for them, in a process of its own, so
+that making them is in nobody's memory; the others read them. Only inputs are shared, never results.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxsurf.manifold import altering, graph, knn, weighting
+from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.knn import Neighbours
+from jaxsurf.workdir import replacing
+
+# Of each point, wherever neighbours are asked for.
+K = 10
+# Names the folder to the processes of a run.
+_FOLDER = "JAXSURF_BENCHMARK_INPUTS"
+Weight = Literal["latent", "density"]
+Shape = Literal["cube", "roll"]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Points that are drawn at random, evenly over a shape.
+
+    Attributes:
+        shape: `cube`, of as many dimensions as it says; or `roll`, a Swiss roll in three.
+        number: of points.
+        dimensions: of the space.
+    """
+
+    shape: Shape
+    number: int
+    dimensions: int
+
+    def __str__(self) -> str:
+        of = {"cube": "", "roll": ", Swiss roll"}[self.shape]
+        return f"{self.number:,} x {self.dimensions}{of}"
+
+    def points(self) -> Float[np.ndarray, "point latent"]:
+        """Return the points."""
+        drawn = np.random.default_rng(0).random((self.number, self.dimensions))
+        return drawn if self.shape == "cube" else _rolled(drawn[:, 0], drawn[:, 1])
+
+
+@contextlib.contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Share inputs among the processes that are started meanwhile.
+
+    Args:
+        folder: where they are kept as long, out of sight.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".inputs-") as name:
+        os.environ[_FOLDER] = name
+        try:
+            yield
+        finally:
+            del os.environ[_FOLDER]
+
+
+def neighbours(cloud: Cloud) -> Neighbours:
+    """Return the `K` nearest neighbours of each point."""
+    return Neighbours(**_arrays("neighbours", cloud))
+
+
+def connected(cloud: Cloud, *, weight: Weight = "latent") -> LatentGraph:
+    """Return the symmetric k-NN graph of a cloud."""
+    return LatentGraph(**_arrays("graph", cloud, weight), k=K, weight=weight)  # pyright: ignore[reportArgumentType]
+
+
+def pairs(given: LatentGraph, number: int) -> Int[np.ndarray, "pair 2"]:
+    """Return random pairs of different nodes, all in the largest component.
+
+    Args:
+        given: the graph.
+        number: of pairs.
+    """
+    largest = np.bincount(given.components).argmax()
+    nodes = np.flatnonzero(given.components == largest)
+    rng = np.random.default_rng(1)
+    return np.stack([rng.choice(nodes, 2, replace=False) for _ in range(number)])
+
+
+def _rolled(
+    along: Float[np.ndarray, "point"], across: Float[np.ndarray, "point"]
+) -> Float[np.ndarray, "point 3"]:
+    """Return points of a Swiss roll of one and a half turns, evenly by area."""
+    # Of the spiral r = t, the length up to t is nearly t^2 / 2.
+    first, last = 1.5 * np.pi, 4.5 * np.pi
+    turn = np.sqrt(first**2 + (last**2 - first**2) * along)
+    return np.stack([turn * np.cos(turn), 21 * across, turn * np.sin(turn)], axis=1)
+
+
+def _arrays(kind: str, cloud: Cloud, weight: Weight = "latent") -> dict[str, np.ndarray]:
+    """Return arrays that describe an input: read, where a folder is shared, or made."""
+    folder = os.environ.get(_FOLDER)
+    if folder is None:
+        return _made(kind, cloud, weight)
+    words = [kind, *map(str, astuple(cloud)), weight]
+    path = Path(folder) / f"{'-'.join(words)}.npz"
+    if not path.exists():
+        command = [sys.executable, "-m", "jaxsurf.pipeline.benchmark.inputs", str(path), *words]
+        subprocess.run(command, check=True)
+    with np.load(path) as arrays:
+        return dict(arrays)
+
+
+def _made(kind: str, cloud: Cloud, weight: Weight) -> dict[str, np.ndarray]:
+    if kind == "neighbours":
+        found = knn.nearest(cloud.points(), k=K)
+        return {"indices": found.indices, "distances": found.distances}
+    made = graph.knn_graph(neighbours(cloud), k=K)
+    if weight != "latent":
+        ends, lengths = made.edges()
+        weights = weighting.weigh(ends, lengths, weight=weight, distance=None)
+        made = altering.reweighed(made, weights, weight=weight)
+    return {"indptr": made.indptr, "indices": made.indices, "weights": made.weights}
+
+
+if __name__ == "__main__":
+    _, place, what, shape, count, size, weighed = sys.argv
+    asked = Cloud(cast(Shape, shape), int(count), int(size))
+    with replacing(Path(place)) as temporary:
+        np.savez(temporary, **_made(what, asked, cast(Weight, weighed)))  # pyright: ignore[reportArgumentType]
