@@ -138,7 +138,7 @@ ROOMS = {
         "command",
     ],
 }
-# Third-party libraries that may change under us have one owner.
+# Third-party libraries that may change under us have one owner; benchmarks call them as peers.
 OWNERS = {
     "igraph": {"manifold/plain"},
     "faiss": {"manifold/approximate"},

@@ -20,10 +20,12 @@ class Parts:
     Attributes:
         parts: at least one; each is timed by itself.
         first: what has to be done before them, once, and is timed as well.
+        number: how many parts there are in all, where `parts` are only some of them.
     """
 
     parts: Sequence[Work]
     first: Work | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,10 @@ import jax
 from jaxsurf.workdir import fingerprint
 
 # Ours, and what rows may compare with.
-PACKAGES = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "igraph", "torch")
+PACKAGES = (
+    *("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba", "igraph", "torch"),
+    *("scikit-learn", "faiss-cpu", "pykdtree", "networkx", "rustworkx", "networkit"),
+)
 
 
 def facts() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jaxsurf.pipeline.benchmark.cases import Case, Total
 from jaxsurf.pipeline.benchmark.rows import Key, Row
 from jaxsurf.workdir import read_json
 
+
 def _modules(name: str, *, packed: bool) -> tuple[str, ...]:
     """Return the modules of a suite; where it is a package, those that this names, in its order."""
     if not packed:

@@ -76,7 +76,8 @@ class _Side:
     def times(self) -> Times:
         """The least times."""
         first = min(self.first_s, default=0.0)
-        return Times(first=first, parts=self.parts_s, number=len(self.parts))
+        number = max(len(self.parts), self.work.number)
+        return Times(first=first, parts=self.parts_s, number=number)
 
     def warm_up(self, parts: Sequence[Work]) -> None:
         """Do what is done once and some parts, so that all is compiled and loaded."""

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.frames import decode
+from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
 from jaxsurf.pipeline.benchmark.cases import Case, Contest
@@ -35,7 +36,19 @@ def make_contest(config: ModelConfig, *, frames: int = FRAMES, side: int = SIDE)
     return Contest(
         ours=lambda: decode.decode_points(model, points),
         make_peer=lambda: partial(_one_by_one, _make_single(model), points),
+        agree=lambda ours, theirs: check_alike(ours[0], theirs[0]),
     )
+
+
+def check_alike(ours: Frames, theirs: Frames) -> None:
+    """Refuse frames that differ by more than what rounding explains.
+
+    Raises:
+        ValueError: they do.
+    """
+    apart = int(np.abs(ours.astype(np.int16) - theirs).max())
+    if apart > 1:
+        raise ValueError(f"frames differ by up to {apart} grey levels")
 
 
 def _make_single(

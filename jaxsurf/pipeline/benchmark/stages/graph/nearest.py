@@ -14,13 +14,17 @@ from jaxtyping import Float
 from jaxsurf.manifold import knn
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K
-from jaxsurf.pipeline.benchmark.stages.graph.clouds import ALL, LARGE
+from jaxsurf.pipeline.benchmark.stages.graph.clouds import ALL
 
 Points = Float[np.ndarray, "point latent"]
 # From points to what answers queries.
 Found = tuple[Float[np.ndarray, "query neighbour"], Any]
 MakeIndex = Callable[[Points], Callable[[Points], Found]]
 
+# For each of the peers, so that the suite ends in time.
+LIMIT_S = 12
+# Queries in a portion, unless there are fewer.
+LEAST = 1024
 # Beyond that, more portions would only cost the threads' starts.
 PORTIONS = 16
 # Distances to all points: one portion of the largest cloud takes seconds.
@@ -40,8 +44,7 @@ def make_contest(cloud: Cloud, make_index: MakeIndex, portions: int, precision: 
     return Contest(
         ours=lambda: knn.nearest(points, k=K),
         make_peer=lambda: _in_portions(points, make_index, portions),
-        rounds=1 if cloud in LARGE else 3,
-        limit_s=20,
+        limit_s=LIMIT_S,
         agree=partial(_agree, precision=precision),
     )
 
@@ -55,7 +58,7 @@ def _in_portions(points: Points, make_index: MakeIndex, portions: int) -> Parts:
     def ask(queries: Points) -> Found:
         return made[0](queries)
 
-    split = np.array_split(points, min(portions, len(points)))
+    split = np.array_split(points, min(portions, 1 + len(points) // LEAST))
     return Parts(first=make, parts=[partial(ask, queries) for queries in split])
 
 

@@ -1,0 +1,97 @@
+"""The whole road after encoding: 1,600 codes in, 55 frames out, beside the report's way.
+
+Both begin with the bare codes and end with uint8 frames: neighbours, the graph of the smallest k
+that connects, a shortest path, three points an edge, decoding. Weights of the model are random.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from jaxsurf.frames import decode
+from jaxsurf.frames.decode import Frames
+from jaxsurf.manifold import graph, search
+from jaxsurf.manifold import path as paths
+from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
+from jaxsurf.pipeline.benchmark import former
+from jaxsurf.pipeline.benchmark.cases import Case, Contest
+from jaxsurf.pipeline.benchmark.stages.decode import check_alike
+from jaxsurf.pipeline.benchmark.stages.graph import clouds
+
+FRAMES, POINTS_PER_EDGE, SIDE = 55, 3, 64
+MODELS = (ModelConfig(name="smooth"), ModelConfig(name="reference", channels=64))
+# The report's edges weigh their lengths.
+GRAPH = GraphConfig(kind="smallest", weight="latent")
+
+Codes = Float[np.ndarray, "point latent"]
+# Nodes on the way, and what is seen there.
+Seen = tuple[Sequence[int], Frames]
+
+
+def make_contest(config: ModelConfig, make_builder: former.MakeBuilder) -> Contest:
+    """Return the contest of a model.
+
+    Args:
+        config: of the model.
+        make_builder: how the report's graphs are built.
+    """
+    codes = clouds.SMALL[0].points()
+    grey = np.full((SIDE, SIDE, 3), 0.5, np.float32)
+    model = make_autoencoder(config, mean_image=grey, key=jax.random.key(0))
+    ends = find_ends(codes)
+    return Contest(
+        ours=lambda: surf(model, codes, *ends),
+        make_peer=lambda: partial(surf_formerly, make_builder, model, codes, *ends),
+        rounds=5,
+        agree=_agree,
+    )
+
+
+def find_ends(codes: Codes) -> tuple[int, int]:
+    """Return the first node, and the first to which the way has as many frames as it should."""
+    built = graph.build(codes, GRAPH)
+    nodes = 1 + (FRAMES - 1) // (POINTS_PER_EDGE - 1)
+    every = search.shortest_paths(built, [(0, target) for target in range(len(codes))])
+    return 0, next(int(path.nodes[-1]) for path in every if len(path.nodes) == nodes)
+
+
+def surf(model: Autoencoder, codes: Codes, source: int, target: int) -> Seen:
+    """Return nodes and frames, as jaxsurf finds them."""
+    found = search.shortest_path(graph.build(codes, GRAPH), source, target)
+    way = paths.per_edge(codes[found.nodes], points_per_edge=POINTS_PER_EDGE)
+    return found.nodes.tolist(), decode.decode_points(model, way.points)
+
+
+def surf_formerly(
+    make_builder: former.MakeBuilder, model: Autoencoder, codes: Codes, source: int, target: int
+) -> Seen:
+    """Return nodes and frames, as the report found them."""
+    built, _ = former.smallest_connected(make_builder(codes))
+    nodes = former.shortest_path(built, source, target)
+    points = former.between(codes, nodes, points_per_edge=POINTS_PER_EDGE)
+    return nodes, former.decode(model, points)
+
+
+def _agree(ours: Sequence[Seen], theirs: Sequence[Seen]) -> None:
+    (mine, frames), (its, formerly) = ours[0], theirs[0]
+    if mine != its:
+        raise ValueError(f"the way is {mine}, but by the peer {its}")
+    check_alike(frames, formerly)
+
+
+CASES = [
+    Case(
+        stage="road",
+        size=f"1,600 codes to {FRAMES} frames of {SIDE} x {SIDE}, `{config.name}`, "
+        f"C = {config.channels}",
+        prepare=partial(make_contest, config, make_builder),
+        peer=f"the report's way, {how}",
+        needs=("networkx",),
+    )
+    for config in MODELS
+    for how, make_builder in (("with NumPy", former.with_numpy), ("in Python", former.in_python))
+]
