@@ -140,7 +140,7 @@ ROOMS = {
 }
 # Third-party libraries that may change under us have one owner; benchmarks call them as peers.
 OWNERS = {
-    "igraph": {"manifold/plain"},
+    "igraph": {"manifold/plain", "pipeline/benchmark"},
     "faiss": {"manifold/approximate"},
     "numba": {"manifold/compilation"},
     "orbax": {"training/checkpoint"},

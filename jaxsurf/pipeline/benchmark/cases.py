@@ -88,7 +88,7 @@ class Total:
     Attributes:
         stage: of the road.
         size: as in `Case`.
-        parts: sizes of the rows that are added up, which have no peer.
+        parts: sizes of the rows that are added up.
         times: what their sum is multiplied with.
         where: as in `Case`.
     """

@@ -96,7 +96,8 @@ def _rows(module: str, number: int, case: Case | Total, found: Mapping[Key, Row]
 
 def _extrapolated(total: Total, found: Mapping[Key, Row]) -> Row:
     """Return a row that is computed from others."""
-    parts = [found.get((total.stage, size, "")) for size in total.parts]
+    sizes = {(row.stage, row.size): row for row in found.values()}
+    parts = [sizes.get((total.stage, size)) for size in total.parts]
     times = [part.ours_s for part in parts if part is not None and part.ours_s is not None]
     if len(times) < len(parts):
         missing = len(parts) - len(times)
@@ -124,6 +125,16 @@ def _complete(row: Row, case: Case) -> bool:
     return row.peer_s is not None or not process.has_peer(case)
 
 
+def _same(saved: Any, machine: Mapping[str, Any]) -> bool:  # noqa: ANN401 - whatever a file holds
+    """Return whether a file is of this machine; packages may have been installed since."""
+    if not isinstance(saved, dict) or not isinstance(saved.get("versions"), dict):
+        return False
+    versions = machine["versions"].items()
+    return saved | {"versions": machine["versions"]} == machine and (
+        saved["versions"].items() <= versions
+    )
+
+
 def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
     """Return the rows that a folder has of this machine and code.
 
@@ -134,7 +145,7 @@ def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
     if not path.exists():
         return {}
     saved = read_json(path)
-    if saved.get("machine") != machine:
+    if not _same(saved.get("machine"), machine):
         _log.info("%s is of another machine or of other code: measured anew", path)
         return {}
     try:
