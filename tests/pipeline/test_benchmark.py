@@ -188,7 +188,7 @@ def test_rows_of_another_machine_are_replaced_and_those_of_other_suites_kept(
     rows.write(tmp_path, FACTS, [other], [])
     suites.run("nap", tmp_path)
     assert "5" in saved(tmp_path)
-    # A package that has been installed since changes none of the others' rows, another version does.
+    # A package that came since changes nothing of what was measured; another version does.
     more = {"versions": FACTS["versions"] | {"faiss-cpu": "1"}}
     monkeypatch.setattr(process, "facts", lambda: FACTS | more)
     suites.run("nap", tmp_path)
@@ -290,6 +290,7 @@ def test_a_tiny_decoding_is_measured(name):
     contest = decode.make_contest(ModelConfig(name=name, channels=8), frames=11, side=32)
     ours = contest.ours()
     assert ours.shape == (11, 32, 32, 3)
+    assert abs(ours[1:].astype(int) - ours[:-1]).max() > 1
     assert abs(ours.astype(int) - contest.make_peer()()).max() <= 1
     found = timing.measure(contest)
     assert found.error == ""

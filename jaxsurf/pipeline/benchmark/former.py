@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
 from scipy.spatial import distance_matrix
@@ -86,7 +87,7 @@ def decode(
     model: Autoencoder, points: Sequence[Float[np.ndarray, "latent"]]
 ) -> UInt8[np.ndarray, "frame height width channel"]:
     """Return the frames of some points, decoded one by one."""
-    singles = (model.decode(point[None].astype(np.float32))[0] for point in points)
+    singles = (model.decode(jnp.asarray(point[None], jnp.float32))[0] for point in points)
     return np.stack([np.asarray(pixels.to_uint8(single)) for single in singles])
 
 

@@ -23,8 +23,8 @@ LEGEND = (
     "Least times of up to three rounds, ours and the peer alternating, both compiled beforehand."
     " Extrapolated from a part of the work where all of it would have taken the peer too long; of"
     " pairs of ends, the same ones are compared. An empty cell was not measured: there is no peer,"
-    " or its package is not installed. Memory is the accelerator's where it does the work, else that"
-    " of the whole process, interpreter included."
+    " or its package is not installed. Memory is the accelerator's where it does the work, else"
+    " that of the whole process, interpreter included."
 )
 
 

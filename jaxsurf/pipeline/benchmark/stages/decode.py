@@ -30,14 +30,27 @@ def make_contest(config: ModelConfig, *, frames: int = FRAMES, side: int = SIDE)
         frames: points to decode.
         side: height and width of a frame, in pixels.
     """
-    grey = np.full((side, side, 3), 0.5, np.float32)
-    model = make_autoencoder(config, mean_image=grey, key=jax.random.key(0))
+    model = make_model(config, side=side)
     points = np.random.default_rng(0).normal(size=(frames, config.latent_dim)).astype(np.float32)
     return Contest(
         ours=lambda: decode.decode_points(model, points),
         make_peer=lambda: partial(_one_by_one, _make_single(model), points),
         agree=lambda ours, theirs: check_alike(ours[0], theirs[0]),
     )
+
+
+def make_model(config: ModelConfig, *, side: int = SIDE) -> Autoencoder:
+    """Return a model with random weights, none of which are zero, so that frames differ.
+
+    Args:
+        config: of the model.
+        side: height and width of a frame, in pixels.
+    """
+    grey = np.full((side, side, 3), 0.5, np.float32)
+    model = make_autoencoder(config, mean_image=grey, key=jax.random.key(0))
+    weights = nnx.state(model, nnx.Param)
+    nnx.update(model, jax.tree.map(lambda values: values + 0.01, weights))
+    return model
 
 
 def check_alike(ours: Frames, theirs: Frames) -> None:

@@ -77,7 +77,7 @@ def _scikit_learn(points: Points) -> Callable[[Points], Found]:
 
 
 def _scipy(points: Points) -> Callable[[Points], Found]:
-    from scipy.spatial import cKDTree
+    from scipy.spatial import cKDTree  # pyright: ignore[reportAttributeAccessIssue]
 
     tree = cKDTree(points)
     return lambda queries: tree.query(queries, k=K + 1, workers=-1)

@@ -7,7 +7,6 @@ that connects, a shortest path, three points an edge, decoding. Weights of the m
 from collections.abc import Sequence
 from functools import partial
 
-import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -16,10 +15,10 @@ from jaxsurf.frames.decode import Frames
 from jaxsurf.manifold import graph, search
 from jaxsurf.manifold import path as paths
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
+from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
 from jaxsurf.pipeline.benchmark import former
 from jaxsurf.pipeline.benchmark.cases import Case, Contest
-from jaxsurf.pipeline.benchmark.stages.decode import check_alike
+from jaxsurf.pipeline.benchmark.stages.decode import check_alike, make_model
 from jaxsurf.pipeline.benchmark.stages.graph import clouds
 
 FRAMES, POINTS_PER_EDGE, SIDE = 55, 3, 64
@@ -40,8 +39,7 @@ def make_contest(config: ModelConfig, make_builder: former.MakeBuilder) -> Conte
         make_builder: how the report's graphs are built.
     """
     codes = clouds.SMALL[0].points()
-    grey = np.full((SIDE, SIDE, 3), 0.5, np.float32)
-    model = make_autoencoder(config, mean_image=grey, key=jax.random.key(0))
+    model = make_model(config, side=SIDE)
     ends = find_ends(codes)
     return Contest(
         ours=lambda: surf(model, codes, *ends),

@@ -4,21 +4,19 @@ A searcher is made of a graph and answers pairs of ends with the nodes on the wa
 counted. What it makes of the graph beforehand isn't timed, for ours neither.
 """
 
-import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxsurf.manifold import euclid
 from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.pipeline.benchmark.stages.graph import cryodrgn
 
 Codes = Float[np.ndarray, "node latent"]
 Searcher = Callable[[int, int], Sequence[int]]
-# A node's neighbours, each with the length of the edge to it.
-Adjacency = Sequence[Sequence[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -122,42 +120,15 @@ def _for_networkit(graph: LatentGraph) -> object:
 
 
 def _in_python(graph: LatentGraph, codes: Codes) -> Searcher:
+    """Return cryoDRGN's search on our graph; on its own, most pairs have no path."""
     del codes
     steps = list(zip(graph.indices.tolist(), graph.weights.tolist(), strict=True))
     bounds = graph.indptr.tolist()
     neighbours = [steps[start:stop] for start, stop in itertools.pairwise(bounds)]
-    return lambda source, target: heap_search(neighbours, source, target)
+    return lambda source, target: cryodrgn.shortest_path(neighbours, source, target)
 
 
-def heap_search(neighbours: Adjacency, source: int, target: int) -> list[int]:
-    """Return a shortest path, by Dijkstra's algorithm in pure Python; an empty list for none.
-
-    So does `graph_traversal` of cryoDRGN (Zhong et al., "CryoDRGN: reconstruction of heterogeneous
-    cryo-EM structures using neural networks", 2021).
-
-    Args:
-        neighbours: of each node, which may be joined one way only.
-        source: the first node.
-        target: the last node.
-    """
-    best, before, done = {source: 0.0}, {source: source}, set()
-    queue = [(0.0, source)]
-    while queue:
-        length, node = heapq.heappop(queue)
-        if node == target:
-            return _traced(before, source, target)
-        if node in done:
-            continue
-        done.add(node)
-        for other, step in neighbours[node]:
-            reached = length + step
-            if other not in best or reached < best[other]:
-                best[other], before[other] = reached, node
-                heapq.heappush(queue, (reached, other))
-    return []
-
-
-def _traced(before: dict[int, int] | np.ndarray, source: int, target: int) -> list[int]:
+def _traced(before: Int[np.ndarray, "node"], source: int, target: int) -> list[int]:
     """Return the nodes on the way, from the node that each was reached from."""
     nodes = [target]
     while nodes[-1] != source:
