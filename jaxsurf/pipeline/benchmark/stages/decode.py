@@ -40,7 +40,7 @@ def make_contest(config: ModelConfig, *, frames: int = FRAMES, side: int = SIDE)
 
 
 def make_model(config: ModelConfig, *, side: int = SIDE) -> Autoencoder:
-    """Return a model with random weights, none of which are zero, so that frames differ.
+    """Return a model with random weights, also where models begin with zeros: so frames differ.
 
     Args:
         config: of the model.
@@ -48,8 +48,12 @@ def make_model(config: ModelConfig, *, side: int = SIDE) -> Autoencoder:
     """
     grey = np.full((side, side, 3), 0.5, np.float32)
     model = make_autoencoder(config, mean_image=grey, key=jax.random.key(0))
-    weights = nnx.state(model, nnx.Param)
-    nnx.update(model, jax.tree.map(lambda values: values + 0.01, weights))
+    rng = np.random.default_rng(0)
+
+    def shaken(values: Array) -> Array:
+        return values + 0.05 * rng.normal(size=values.shape).astype(np.float32)
+
+    nnx.update(model, jax.tree.map(shaken, nnx.state(model, nnx.Param)))
     return model
 
 
