@@ -69,9 +69,8 @@ _ALL = (
     *(searchers.NETWORKX, searchers.CRYODRGN),
 )
 _LISTED: Sequence[tuple[Sequence[Cloud], Sequence[Peer]]] = (
-    (clouds.SMALL, _ALL),
-    (clouds.MIDDLE, _ALL),
-    ([clouds.ROLL, *clouds.WIDE], _SOME),
+    ([clouds.SMALL[1], clouds.MIDDLE[1]], _ALL),
+    ([clouds.SMALL[0], clouds.MIDDLE[0], clouds.ROLL, *clouds.WIDE], _SOME),
     ([*clouds.LARGE, clouds.LARGE_ROLL], [searchers.IGRAPH]),
 )
 CASES = [
