@@ -22,7 +22,9 @@ Found = tuple[Float[np.ndarray, "query neighbour"], Any]
 MakeIndex = Callable[[Points], Callable[[Points], Found]]
 
 # For each of the peers, so that the suite ends in time.
-LIMIT_S = 12
+LIMIT_S = 8
+# Points that are enough to load whatever all of them need.
+WARM = 100_000
 # Queries in a portion, unless there are fewer.
 LEAST = 1024
 # Beyond that, more portions would only cost the threads' starts.
@@ -45,6 +47,7 @@ def make_contest(cloud: Cloud, make_index: MakeIndex, portions: int, precision: 
         ours=lambda: knn.nearest(points, k=K),
         make_peer=lambda: _in_portions(points, make_index, portions),
         limit_s=LIMIT_S,
+        warm=lambda: knn.nearest(points[:WARM], k=K),
         agree=partial(_agree, precision=precision),
     )
 

@@ -45,6 +45,7 @@ def make_contest(config: ModelConfig, make_builder: former.MakeBuilder) -> Conte
         ours=lambda: surf(model, codes, *ends),
         make_peer=lambda: partial(surf_formerly, make_builder, model, codes, *ends),
         rounds=5,
+        limit_s=15,
         agree=_agree,
     )
 
