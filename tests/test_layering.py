@@ -141,7 +141,7 @@ ROOMS = {
 # Third-party libraries that may change under us have one owner; benchmarks call them as peers.
 OWNERS = {
     "igraph": {"manifold/plain", "pipeline/benchmark"},
-    "faiss": {"manifold/approximate"},
+    "faiss": {"manifold/approximate", "pipeline/benchmark"},
     "numba": {"manifold/compilation"},
     "orbax": {"training/checkpoint"},
     "optax": {"training/optimizer"},
