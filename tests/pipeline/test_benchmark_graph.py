@@ -314,6 +314,7 @@ def test_pairs_lie_in_the_largest_component():
 def test_shared_inputs_are_made_once_and_removed(tmp_path, monkeypatch):
     alone = inputs.connected(SQUARE, weight="density")
     assert alone.weight == "density"
+    np.testing.assert_allclose(alone.weights, inputs.connected(SQUARE).weights ** 3)
     assert not list(tmp_path.iterdir())
     with inputs.shared(tmp_path):
         made = inputs.connected(SQUARE, weight="density")

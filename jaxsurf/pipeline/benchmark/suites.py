@@ -129,10 +129,9 @@ def _same(saved: Any, machine: Mapping[str, Any]) -> bool:  # noqa: ANN401 - wha
     """Return whether a file is of this machine; packages may have been installed since."""
     if not isinstance(saved, dict) or not isinstance(saved.get("versions"), dict):
         return False
-    versions = machine["versions"].items()
-    return saved | {"versions": machine["versions"]} == machine and (
-        saved["versions"].items() <= versions
-    )
+    now = machine["versions"]
+    same = all(now.get(name) == version for name, version in saved["versions"].items())
+    return same and saved | {"versions": now} == machine
 
 
 def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
