@@ -56,7 +56,7 @@ class Launcher:
             },
         )
 
-    def start(self, script, *flags, folder=ROOT):
+    def start(self, script, *flags, folder=ROOT, **more):
         """Start a command and return its process number."""
         request = {
             "script": str(ROOT / "launch" / f"{script}.py"),
@@ -64,6 +64,7 @@ class Launcher:
             "folder": str(folder),
             "out": str(self.scratch / "out"),
             "err": str(self.scratch / "err"),
+            **more,
         }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
@@ -74,8 +75,8 @@ class Launcher:
         status = int(self.process.stdout.readline())
         return Outcome(status, *((self.scratch / name).read_text() for name in ("out", "err")))
 
-    def __call__(self, script, *flags, folder=ROOT):
-        self.start(script, *flags, folder=folder)
+    def __call__(self, script, *flags, folder=ROOT, **more):
+        self.start(script, *flags, folder=folder, **more)
         return self.finish()
 
     def close(self):

@@ -6,11 +6,17 @@ It imports the libraries that the scripts import, once. For each line on standar
 of `script`, `flags`, `folder`, `out` and `err` (files for the two outputs), it forks; the child
 becomes the script, so flags, signals and exit are its own. The answer is a line with the process
 number, and when the process ended, a line with its status (negative: the signal that ended it).
+
+Two more are optional: `cache`, a folder for compiled programs, and `kill`: with `pattern` and
+`number`, the process is killed just before the n-th change of a file that the pattern matches, such
+as `os.rename .*/config.json`.
 """
 
 import json
 import os
+import re
 import runpy
+import signal
 import sys
 import traceback
 import warnings
@@ -42,11 +48,38 @@ IMPORTED = (
 )
 
 
-def become(script, flags, folder, out, err):
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
+
+
+def kill_at(pattern, number):
+    """Have the process killed where the interpreter is about to change files."""
+    seen = 0
+
+    def look(event, arguments):
+        nonlocal seen
+        if event not in CHANGES or (event == "open" and not arguments[2] & WRITES):
+            return
+        paths = [
+            os.fsdecode(each) for each in arguments if isinstance(each, str | bytes | os.PathLike)
+        ]
+        if re.match(pattern, " ".join([event, *paths])):
+            seen += 1
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(look)
+
+
+def become(script, flags, folder, out, err, cache=None, kill=None):
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
+    if cache:
+        jax.config.update("jax_compilation_cache_dir", cache)
+    if kill:
+        kill_at(**kill)
     sys.argv = [script, *flags]
     sys.path[0] = str(Path(script).parent)
     try:
