@@ -7,9 +7,9 @@ of `script`, `flags`, `folder`, `out` and `err` (files for the two outputs), it 
 becomes the script, so flags, signals and exit are its own. The answer is a line with the process
 number, and when the process ended, a line with its status (negative: the signal that ended it).
 
-Two more are optional: `cache`, a folder for compiled programs, and `kill`: with `pattern` and
-`number`, the process is killed just before the n-th change of a file that the pattern matches, such
-as `os.rename .*/config.json`.
+Two more are optional: `cache`, a folder for compiled programs, and `kill`: with `pattern`, `number`
+and `by`, the process gets a signal just before the n-th change of a file that the pattern matches,
+such as `os.rename .*/config.json`.
 """
 
 import json
@@ -52,8 +52,8 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
 
-def kill_at(pattern, number):
-    """Have the process killed where the interpreter is about to change files."""
+def kill_at(pattern, number=1, by=signal.SIGKILL):
+    """Have the process get a signal where the interpreter is about to change files."""
     seen = 0
 
     def look(event, arguments):
@@ -66,7 +66,7 @@ def kill_at(pattern, number):
         if re.match(pattern, " ".join([event, *paths])):
             seen += 1
             if seen == number:
-                os.kill(os.getpid(), signal.SIGKILL)
+                os.kill(os.getpid(), by)
 
     sys.addaudithook(look)
 
