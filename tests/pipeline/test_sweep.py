@@ -3,9 +3,9 @@
 import csv
 import json
 import os
+import random
 import shutil
 import signal
-import time
 
 import jax
 import numpy as np
@@ -596,23 +596,25 @@ def test_the_command_trains_the_grid_with_settings_changed_for_all(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
-def test_a_killed_command_resumes(launch, grid_file, tmp_path, mode):
-    command = ("sweep", f"--config={grid_file}", f"--workdir={tmp_path}", f"--mode={mode}")
-    saving = (*command, "--config.training.save_every_s=0.1")
-    process = launch.start(*saving)
-    wait_for(lambda: any(tmp_path.rglob("checkpoints/*/commit_success.txt")))
-    os.kill(process, signal.SIGKILL)
-    assert launch.finish().status == -signal.SIGKILL
-    assert launch(*command).status == 0
-    found = rows(tmp_path)
+def test_a_command_killed_again_and_again_equals_one_that_was_not(
+    launch, grid_file, tmp_path, mode
+):
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    command = ("sweep", f"--config={grid_file}", f"--mode={mode}")
+    # A program that was being kept when its writer was killed stays half a one.
+    cache = str(tmp_path / "compiled")
+    assert launch(*command, f"--workdir={straight}", cache=cache).status == 0
+    often = (f"--workdir={killed}", "--config.training.save_every_s=0.05")
+    moments = random.Random(7)
+    for _ in range(6):
+        # Any change of a file, of which a start makes some forty and a checkpoint some twenty.
+        kill = {"pattern": rf"\S+ {killed}.*", "number": moments.randrange(1, 120)}
+        outcome = launch(*command, *often, cache=cache, kill=kill)
+        assert outcome.status == -signal.SIGKILL, outcome.err
+    assert launch(*command, f"--workdir={killed}", cache=cache).status == 0
+    found = rows(killed)
     assert [row["state"] for row in found.values()] == ["finished", "diverged"] * 2
+    assert_same_sweep(killed, straight, {member: row["state"] for member, row in found.items()})
     for member, row in found.items():
-        steps = [line["step"] for line in lines(tmp_path, member)]
+        steps = [line["step"] for line in lines(killed, member)]
         assert steps == ([*range(3, 151, 3)] if row["state"] == "finished" else [])
-
-
-def wait_for(condition):
-    until = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.01)
