@@ -28,9 +28,15 @@ LONGEST_NAME = 150
 
 @dataclass(frozen=True)
 class WorkDir:
-    """The names of everything that a run leaves behind."""
+    """The names of everything that a run leaves behind.
+
+    Attributes:
+        root: the folder.
+        step: of the checkpoint that caches are made with; None is the last.
+    """
 
     root: Path
+    step: int | None = None
 
     @property
     def config(self) -> Path:
@@ -55,12 +61,21 @@ class WorkDir:
     @property
     def latents(self) -> Path:
         """Cached latent codes."""
-        return self.root / "latents.npz"
+        return self.root / f"latents{self._of_step}.npz"
 
     @property
     def graph(self) -> Path:
         """Cached neighbours and graph."""
-        return self.root / "graph.npz"
+        return self.root / f"graph{self._of_step}.npz"
+
+    @property
+    def _of_step(self) -> str:
+        return "" if self.step is None else f"-{self.step}"
+
+    @property
+    def caches(self) -> list[Path]:
+        """All caches that there are, those of chosen checkpoints among them."""
+        return [path for name in ("latents", "graph") for path in self.root.glob(f"{name}*.npz")]
 
     @property
     def evaluation(self) -> Path:

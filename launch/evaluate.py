@@ -8,6 +8,7 @@ from absl import flags
 from jaxsurf.pipeline import command, evaluate, options, trained
 
 _WORKDIR = options.define_workdir()
+_CHECKPOINT = options.define_checkpoint()
 _NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "How many random pairs.")
 _METHODS = options.define_methods()
 _TIMING = options.define_timing()
@@ -24,7 +25,7 @@ def main() -> object:
         graph=_GRAPH(),
         seed=_SEED.value,
     )
-    return evaluate.evaluate(trained.open_run(_WORKDIR()), config)
+    return evaluate.evaluate(trained.open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
 
 
 if __name__ == "__main__":

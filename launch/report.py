@@ -6,11 +6,12 @@ python launch/report.py --workdir=runs/arm
 from jaxsurf.pipeline import command, options, report, trained
 
 _WORKDIR = options.define_workdir()
+_CHECKPOINT = options.define_checkpoint()
 
 
 def main() -> object:
     """Write the report."""
-    return report.write(trained.open_run(_WORKDIR()))
+    return report.write(trained.open_run(_WORKDIR(), checkpoint=_CHECKPOINT()))
 
 
 if __name__ == "__main__":

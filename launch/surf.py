@@ -10,6 +10,7 @@ A stop is an image number, an image file that need not be in the set, or a laten
 from jaxsurf.pipeline import command, options, surf, trained
 
 _WORKDIR = options.define_workdir()
+_CHECKPOINT = options.define_checkpoint()
 _STOPS = options.define_stops()
 _METHODS = options.define_methods()
 _TIMING = options.define_timing()
@@ -24,7 +25,7 @@ def main() -> object:
         timing=_TIMING(),
         graph=_GRAPH(),
     )
-    return surf.surf(trained.open_run(_WORKDIR()), config)
+    return surf.surf(trained.open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
 
 
 if __name__ == "__main__":

@@ -162,6 +162,14 @@ def define_methods() -> Callable[[], tuple[str, ...]]:
     return lambda: tuple(holder.value or ())
 
 
+def define_checkpoint() -> Callable[[], str]:
+    """Define `--checkpoint`; return what reads it."""
+    holder = flags.DEFINE_string(
+        "checkpoint", "last", "Which weights: last, best (the lowest loss), or a step's."
+    )
+    return lambda: str(holder.value)
+
+
 def define_stops() -> Callable[[], dict[str, Any]]:
     """Define `--source` and `--target`, `--anchors` and its own; return what reads them by name."""
     end = "Image number, image file that need not be in the set, or latent code (code:0.1,-2)."

@@ -239,5 +239,5 @@ def _examples(parts: Parts, journal: Journal | Silent) -> Callable[[int, TrainSt
 
 def _forget_caches(workdir: WorkDir) -> None:
     """Remove what was made with older weights: training is what makes it stale."""
-    for path in (workdir.latents, workdir.graph) if hosts.writes() else ():
+    for path in workdir.caches if hosts.writes() else ():
         path.unlink(missing_ok=True)

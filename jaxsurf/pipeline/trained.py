@@ -27,6 +27,7 @@ from jaxsurf.pipeline.distances import make_distance
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import WorkDir, fingerprint, read_json
 
+LAST, BEST = "last", "best"
 PUT_BACK = "put back what was written by training, or train in another --workdir"
 
 
@@ -104,11 +105,16 @@ def check_data(images: ImageSet, saved: dict[str, Any], workdir: WorkDir) -> Non
         )
 
 
-def open_run(root: Path) -> TrainedRun:
-    """Return the run of a working directory, with its newest weights.
+def open_run(root: Path, *, checkpoint: str = LAST) -> TrainedRun:
+    """Return the run of a working directory.
+
+    Args:
+        root: the working directory.
+        checkpoint: `last`, `best` (the lowest loss of those that were kept), or a step.
 
     Raises:
-        UserError: nothing was trained there, or its images or files have changed.
+        UserError: nothing was trained there, there is no such checkpoint, or images or files have
+            changed.
     """
     workdir = WorkDir(root)
     config, saved = read_config(workdir)
@@ -116,9 +122,10 @@ def open_run(root: Path) -> TrainedRun:
     check_data(images, saved, workdir)
     parts = assembly.assemble(config, images)
     with contextlib.closing(Checkpoints(workdir.checkpoints, of=parts.identity)) as checkpoints:
-        restored = checkpoints.restore(parts.state)
+        step = _choose(checkpoints, checkpoint)
+        restored = checkpoints.restore(parts.state, step=step)
     return TrainedRun(
-        workdir=workdir,
+        workdir=WorkDir(root, step=step),
         config=config,
         images=images,
         model=assembly.with_weights(parts.graphdef, restored.state),
@@ -126,8 +133,26 @@ def open_run(root: Path) -> TrainedRun:
     )
 
 
+def _choose(checkpoints: Checkpoints, asked: str) -> int | None:
+    """Return the step that was asked for; None for the last."""
+    if asked == LAST:
+        return None
+    if asked == BEST:
+        if checkpoints.best_step is None:
+            raise UserError(
+                "no checkpoint is the best: none was saved after a loss was written down",
+                cure="leave out --checkpoint",
+            )
+        return checkpoints.best_step
+    if not asked.isdecimal():
+        raise UserError(
+            f"--checkpoint is {asked!r}", cure=f"give {LAST}, {BEST}, or a folder of checkpoints/"
+        )
+    return int(asked)
+
+
 def encode_all(run: TrainedRun) -> Latents:
-    """Return the codes of all images; kept in `latents.npz`.
+    """Return the codes of all images; kept in `latents.npz`, or `latents-STEP.npz`.
 
     Raises:
         UserError: the cache is stale or damaged, or the model's codes are unusable.

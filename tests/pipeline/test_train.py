@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import collapse, train, trained
 from jaxsurf.training import hooks
@@ -312,3 +313,35 @@ def test_settings_of_another_version_are_refused(config_of, run, tmp_path):
 def test_settings_out_of_range_are_refused(config_of, wrong, words):
     with pytest.raises(UserError, match=words):
         config_of(**wrong)
+
+
+def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tmp_path):
+    config = config_of(training__save_every_s=0.0, training__keep_last=3, training__num_epochs=12)
+    go_on(config, tmp_path)
+    losses = {line["step"]: line["loss"] for line in lines(tmp_path)}
+    opened = {name: trained.open_run(tmp_path, checkpoint=name) for name in ("last", "best", "59")}
+    kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
+    assert kept[-3:] == [58, 59, 60]
+    assert opened["last"].step == 60
+    assert opened["59"].step == 59
+    # A checkpoint's loss is the last line's before it; of equal ones, the later is the better.
+    loss_of = {step: losses[max(at for at in losses if at <= step)] for step in kept}
+    assert opened["best"].step == max(kept, key=lambda step: (-loss_of[step], step))
+    codes = {name: trained.encode_all(run).codes for name, run in opened.items()}
+    assert (codes["last"] != codes["59"]).any()
+    assert (tmp_path / "latents-59.npz").exists()
+    assert (tmp_path / "latents.npz").exists()
+    for wrong, words in (
+        ("17", r"no checkpoint 17; choose one of .*59, 60"),
+        ("x", "is 'x'; give"),
+    ):
+        with pytest.raises(UserError, match=words):
+            trained.open_run(tmp_path, checkpoint=wrong)
+    go_on(config_of(training__num_epochs=13), tmp_path, extend=True)
+    assert not list(tmp_path.glob("latents*.npz"))
+
+
+def test_a_run_beside_another_in_the_same_folder_is_refused(config_of, tmp_path):
+    with lock.held(tmp_path), pytest.raises(UserError, match="is in use by process"):
+        go_on(config_of(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
