@@ -221,7 +221,8 @@ def test_a_finished_sweep_does_nothing_again(grid_of, root):
     (root / "all_scores.csv").unlink()
     before = times(root)
     run(grid_of(), root, "auto")
-    assert changed_files(root, before) == {"grid.json", "all_scores.csv", "best.md", "losses.png"}
+    written = {"grid.json", "all_scores.csv", "best.md", "losses.png"}
+    assert changed_files(root, before) == {".lock", *written}
 
 
 @pytest.mark.slow
