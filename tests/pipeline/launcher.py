@@ -7,14 +7,16 @@ of `script`, `flags`, `folder`, `out` and `err` (files for the two outputs), it 
 becomes the script, so flags, signals and exit are its own. The answer is a line with the process
 number, and when the process ended, a line with its status (negative: the signal that ended it).
 
-Two more are optional: `cache`, a folder for compiled programs, and `kill`: with `pattern`, `number`
-and `by`, the process gets a signal just before the n-th change of a file that the pattern matches,
-such as `os.rename .*/config.json`.
+Three more are optional: `cache`, a folder for compiled programs; `most`, the size in bytes that no
+file may exceed, as on a full disk; and `kill`: with `pattern`, `number` and `by`, the process gets
+a signal just before the n-th change of a file that the pattern matches, such as `os.rename
+.*/config.json`.
 """
 
 import json
 import os
 import re
+import resource
 import runpy
 import signal
 import sys
@@ -71,13 +73,15 @@ def kill_at(pattern, number=1, by=signal.SIGKILL):
     sys.addaudithook(look)
 
 
-def become(script, flags, folder, out, err, cache=None, kill=None):
+def become(script, flags, folder, out, err, cache=None, most=None, kill=None):
     for path, number in ((out, 1), (err, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(folder)
     if cache:
         jax.config.update("jax_compilation_cache_dir", cache)
+    if most:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, resource.RLIM_INFINITY))
     if kill:
         kill_at(**kill)
     sys.argv = [script, *flags]

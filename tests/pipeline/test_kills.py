@@ -156,3 +156,21 @@ def test_half_a_last_line_and_a_clock_put_back_change_nothing(train, launch, str
     assert launch.finish().status == 0
     assert_equal_runs(tmp_path, straight)
     assert len(list(tmp_path.glob("events.*"))) == 2
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, launch, straight, tmp_path):
+    train(tmp_path, OFTEN, kill={"pattern": r"shutil.rmtree .*/checkpoints/\d+$", "number": 1})
+    assert launch.finish().status == -signal.SIGKILL
+    before = newest(tmp_path)
+    largest = max(path.stat().st_size for path in (tmp_path / "checkpoints").rglob("*"))
+    train(tmp_path, OFTEN, most=largest // 2)
+    outcome = launch.finish()
+    assert outcome.status == 1
+    said = outcome.err.splitlines()[-1]
+    assert said.startswith(f"error: cannot save a checkpoint in {tmp_path}/checkpoints: File too l")
+    assert said.endswith("older checkpoints are intact, so the same command resumes")
+    assert "Traceback" not in outcome.err
+    assert newest(tmp_path) == before
+    train(tmp_path, SELDOM)
+    assert launch.finish().status == 0
+    assert_equal_runs(tmp_path, straight)
