@@ -27,7 +27,7 @@ ROOMS = {
         "tfds_set",
         "sources",
     ],
-    "models": ["interface", "vgg", "reference", "smooth", "autoencoder"],
+    "models": ["interface", "vgg", "products", "reference", "smooth", "autoencoder"],
     "training": [
         "corruption",
         "examples",

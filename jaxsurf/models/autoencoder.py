@@ -40,7 +40,9 @@ class ModelConfig:
             raise UserError(f"model.channels is {self.channels}, but must be a multiple of 4")
 
 
-def make_autoencoder(config: ModelConfig, *, mean_image: np.ndarray, key: jax.Array) -> Autoencoder:
+def make_autoencoder(
+    config: ModelConfig, *, mean_image: np.ndarray, key: jax.Array, as_products: bool | None = None
+) -> Autoencoder:
     """Return a new model with random weights.
 
     Args:
@@ -48,6 +50,8 @@ def make_autoencoder(config: ModelConfig, *, mean_image: np.ndarray, key: jax.Ar
         mean_image: [height, width, channel], float in [0, 1]; `smooth` adds it to its output, the
             others take its shape alone.
         key: where the weights come from.
+        as_products: how `reference` computes its layers, which changes nothing but time and
+            rounding; None chooses what is fast on this backend: products on CPUs.
 
     Raises:
         UserError: images of that shape do not suit the model.
@@ -55,5 +59,8 @@ def make_autoencoder(config: ModelConfig, *, mean_image: np.ndarray, key: jax.Ar
     rngs = nnx.Rngs(params=key)
     size = {"latent_dim": config.latent_dim, "channels": config.channels}
     if config.name == "reference":
-        return ReferenceAutoencoder(image_shape=mean_image.shape, **size, rngs=rngs)
+        products = jax.default_backend() == "cpu" if as_products is None else as_products
+        return ReferenceAutoencoder(
+            image_shape=mean_image.shape, **size, as_products=products, rngs=rngs
+        )
     return SmoothAutoencoder(mean_image=mean_image, **size, rngs=rngs)

@@ -6,13 +6,16 @@ rescales inside itself. Weights start as PyTorch's do: uniform within 1 / sqrt(f
 """
 
 import math
+from typing import cast
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsurf.models import products
 from jaxsurf.models.interface import Autoencoder, check_side
+from jaxsurf.models.products import Maps
 
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
@@ -80,7 +83,12 @@ def _linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
 
 
 class ReferenceAutoencoder(Autoencoder):
-    """Three strided convolutions in, three transposed convolutions out."""
+    """Three strided convolutions in, three transposed convolutions out.
+
+    Attributes:
+        as_products: compute layers as slices and matrix products (`products`), not as convolutions;
+            the numbers are the same, up to rounding.
+    """
 
     # A decoded frame has 2.5 MB of activations: 64 at once take four times as long a frame as 4.
     cpu_batch = 4
@@ -91,9 +99,11 @@ class ReferenceAutoencoder(Autoencoder):
         image_shape: tuple[int, int, int],
         latent_dim: int,
         channels: int,
+        as_products: bool,
         rngs: nnx.Rngs,
     ) -> None:
         height, width, depth = image_shape
+        self.as_products = as_products
         side = check_side(height, width, least=32)
         self.base = side // 4
         last = (side // 8 - 4) // 2 + 1  # 3 at a side of 64
@@ -110,13 +120,9 @@ class ReferenceAutoencoder(Autoencoder):
         self, images: Float[Array, "batch height width channel"]
     ) -> Float[Array, "batch latent"]:
         """Return the latent codes of images."""
-        hidden = nnx.relu(self.conv1(images * 2 - 1))
-        hidden = nnx.max_pool(hidden, (2, 2), strides=(2, 2))
-        hidden = nnx.relu(self.conv2(hidden))
-        hidden = nnx.max_pool(hidden, (2, 2), strides=(1, 1))
-        hidden = nnx.relu(self.conv3(hidden))
+        features = self._features_by_products if self.as_products else self._features
         # Channels first, as PyTorch flattens: weights carry over unchanged.
-        hidden = hidden.transpose(0, 3, 1, 2)
+        hidden = features(images * 2 - 1).transpose(0, 3, 1, 2)
         return self.to_code(hidden.reshape(hidden.shape[0], -1))
 
     def decode(
@@ -125,6 +131,37 @@ class ReferenceAutoencoder(Autoencoder):
         """Return the images of latent codes."""
         hidden = self.from_code(codes)
         hidden = hidden.reshape(-1, CODE_CHANNELS, self.base, self.base).transpose(0, 2, 3, 1)
-        hidden = nnx.relu(self.up1(hidden))
-        hidden = nnx.relu(self.up2(hidden))
-        return (jnp.tanh(self.up3(hidden)) + 1) / 2
+        enlarge = self._enlarged_by_products if self.as_products else self._enlarged
+        return (jnp.tanh(enlarge(hidden)) + 1) / 2
+
+    def _features(self, images: Maps) -> Maps:
+        hidden = nnx.relu(self.conv1(images))
+        hidden = nnx.max_pool(hidden, (2, 2), strides=(2, 2))
+        hidden = nnx.relu(self.conv2(hidden))
+        hidden = nnx.max_pool(hidden, (2, 2), strides=(1, 1))
+        return nnx.relu(self.conv3(hidden))
+
+    def _features_by_products(self, images: Maps) -> Maps:
+        # Biases are added and ReLU is taken after pooling, where fewer values are left.
+        kernels, biases = _weights(self.conv1, self.conv2, self.conv3)
+        hidden = products.convolve_and_pool(images, kernels[0], padding=1)
+        hidden = nnx.relu(hidden + biases[0])
+        hidden = products.pool(products.convolve(hidden, kernels[1], padding=1))
+        hidden = nnx.relu(hidden + biases[1])
+        return nnx.relu(products.convolve(hidden, kernels[2], padding=0) + biases[2])
+
+    def _enlarged(self, maps: Maps) -> Maps:
+        return self.up3(nnx.relu(self.up2(nnx.relu(self.up1(maps)))))
+
+    def _enlarged_by_products(self, maps: Maps) -> Maps:
+        kernels, biases = _weights(self.up1, self.up2, self.up3)
+        hidden = nnx.relu(products.enlarge(maps, kernels[0]) + biases[0])
+        corners = products.enlarged_corners(hidden, kernels[1])
+        corners = [nnx.relu(corner + biases[1]) for corner in corners]
+        return products.finish(corners, kernels[2]) + biases[2]
+
+
+def _weights(*layers: nnx.Conv | TransposedConv) -> tuple[list[Array], list[Array]]:
+    """Return kernels and biases, these ready to be added to maps."""
+    kernels = [layer.kernel[...] for layer in layers]
+    return kernels, [cast(nnx.Param, layer.bias)[...][None, None, None] for layer in layers]
