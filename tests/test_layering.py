@@ -109,6 +109,7 @@ ROOMS = {
         "report",
     ],
     "pipeline": [
+        "heap",
         "configuration",
         "experiments",
         "assembly",
@@ -148,6 +149,7 @@ OWNERS = {
     "h5py": {"models/vgg"},
     "safetensors": {"models/vgg"},
     "tensorboardX": {"training/journal"},
+    "torch": {"pipeline/benchmark"},
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
     "matplotlib": {
         f"viewing/{module}"

@@ -21,7 +21,7 @@ from absl import logging as absl_logging
 from jaxsurf import stopping
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache
-from jaxsurf.pipeline import complaints, configuration, options
+from jaxsurf.pipeline import complaints, configuration, heap, options
 from jaxsurf.stopping import Stopped
 from jaxsurf.training.hooks import Interrupted
 
@@ -37,6 +37,7 @@ def run(main: Callable[[], object]) -> None:
 
 def _prepare() -> None:
     """Quiet the libraries, let jaxsurf speak, keep compiled programs from one run to the next."""
+    heap.keep_freed()
     absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
     speaker = logging.getLogger("jaxsurf")
     handler = logging.StreamHandler(sys.stderr)
