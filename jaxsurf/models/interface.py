@@ -2,7 +2,9 @@
 
 Images are NHWC, float32 with black 0 and white 1; a model that works on another range rescales
 inside itself, and its outputs may leave [0, 1] a little. Codes are unbounded float32 vectors. A
-model holds weights and constants: no state, no randomness, the same output at training and test.
+model holds weights and constants: no state, no randomness, the same output at training and test. It
+computes in the precision of the weights that it is given, but for codes, which always are float32:
+bfloat16 has three digits, too few to say where on a latent line an image is.
 """
 
 from typing import ClassVar

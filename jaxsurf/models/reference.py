@@ -44,8 +44,6 @@ def _conv(inputs: int, outputs: int, *, padding: int, rngs: nnx.Rngs) -> nnx.Con
 class TransposedConv(nnx.Module):
     """PyTorch's `ConvTranspose2d(inputs, outputs, size, stride, padding=crop)`.
 
-    Zeros are put between the inputs, and a plain convolution does the rest: XLA's CPU backend runs
-    the gradient of a strided transposed convolution about four times as slowly (BUILD_NOTES.md).
     The kernel is [height, width, outputs, inputs], PyTorch's with its axes moved.
     """
 
@@ -62,14 +60,13 @@ class TransposedConv(nnx.Module):
         self, images: Float[Array, "batch height width inputs"]
     ) -> Float[Array, "batch large_height large_width outputs"]:
         """Return the enlarged feature maps."""
-        gap = max(0, self.margin), max(0, self.margin), self.stride - 1
-        spread = jax.lax.pad(images, 0.0, [(0, 0, 0), gap, gap, (0, 0, 0)])
-        trim = min(0, self.margin)
+        margin = (self.margin, self.margin)
         enlarged = jax.lax.conv_general_dilated(
-            spread,
+            images,
             self.kernel[...][::-1, ::-1],
             window_strides=(1, 1),
-            padding=[(trim, trim), (trim, trim)],
+            padding=[margin, margin],
+            lhs_dilation=(self.stride, self.stride),
             dimension_numbers=("NHWC", "HWOI", "NHWC"),
         )
         return enlarged + self.bias[...][None, None, None]
@@ -122,14 +119,14 @@ class ReferenceAutoencoder(Autoencoder):
         """Return the latent codes of images."""
         features = self._features_by_products if self.as_products else self._features
         # Channels first, as PyTorch flattens: weights carry over unchanged.
-        hidden = features(images * 2 - 1).transpose(0, 3, 1, 2)
-        return self.to_code(hidden.reshape(hidden.shape[0], -1))
+        hidden = features((images * 2 - 1).astype(self.conv1.kernel.dtype)).transpose(0, 3, 1, 2)
+        return self.to_code(hidden.reshape(hidden.shape[0], -1).astype(jnp.float32))
 
     def decode(
         self, codes: Float[Array, "batch latent"]
     ) -> Float[Array, "batch height width channel"]:
         """Return the images of latent codes."""
-        hidden = self.from_code(codes)
+        hidden = self.from_code(codes).astype(self.up1.kernel.dtype)
         hidden = hidden.reshape(-1, CODE_CHANNELS, self.base, self.base).transpose(0, 2, 3, 1)
         enlarge = self._enlarged_by_products if self.as_products else self._enlarged
         return (jnp.tanh(enlarge(hidden)) + 1) / 2

@@ -60,11 +60,12 @@ class SmoothEncoder(nnx.Module):
     ) -> Float[Array, "batch latent"]:
         """Return the codes of centred images."""
         patches = _space_to_depth(images, 4)
-        hidden = jnp.concatenate([patches, _coordinates(*patches.shape[:2])], axis=-1)
+        places = _coordinates(*patches.shape[:2])
+        hidden = jnp.concatenate([patches, places], axis=-1).astype(self.conv1.kernel.dtype)
         for conv in (self.conv1, self.conv2, self.conv3):
             hidden = nnx.gelu(conv(hidden))
         hidden = nnx.gelu(self.dense(hidden.reshape(hidden.shape[0], -1)))
-        return self.to_code(hidden)
+        return self.to_code(hidden.astype(jnp.float32))
 
 
 class SmoothDecoder(nnx.Module):
@@ -93,9 +94,9 @@ class SmoothDecoder(nnx.Module):
         self, codes: Float[Array, "batch latent"]
     ) -> Float[Array, "batch height width channel"]:
         """Return what codes add to the mean image."""
-        waves = codes @ self.frequencies[...]
+        waves = codes @ self.frequencies[...].astype(jnp.float32)
         hidden = jnp.concatenate([codes, jnp.sin(waves), jnp.cos(waves)], axis=-1)
-        hidden = nnx.gelu(self.dense1(hidden))
+        hidden = nnx.gelu(self.dense1(hidden.astype(self.dense1.kernel.dtype)))
         hidden = nnx.gelu(self.dense2(hidden))
         hidden = nnx.gelu(self.to_map(hidden))
         hidden = hidden.reshape(-1, self.base, self.base, self.conv1.in_features)

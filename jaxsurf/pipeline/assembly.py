@@ -76,7 +76,10 @@ class Parts:
     def make_update(self) -> Update:
         """Return the update of this run, and of all that share its program."""
         return step.make_update(
-            self.graphdef, self.make_optimizer, layers=self.config.objective.layers
+            self.graphdef,
+            self.make_optimizer,
+            layers=self.config.objective.layers,
+            precision=self.config.training.precision,
         )
 
     def make_member(self, *, kinds: Sequence[str] = (), terms: Sequence[str] = ()) -> Member:

@@ -17,6 +17,7 @@ from jaxsurf.training.keeping import Keep
 CALL_STEPS = {"cpu": 1}
 CALL_STEPS_ACCELERATOR = 100
 SEEDS = 2**32
+PRECISIONS = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,8 @@ class TrainingConfig:
         num_epochs: passes over the images.
         batch_size: images a step, over all devices.
         seed: of weights, noise and order.
+        precision: what the model is computed in during training, `float32` or `bfloat16`; weights,
+            optimizer, losses and latent codes are float32 in any case.
         steps_per_call: steps that one call to the device does; 0 lets the backend decide.
         log_every: steps between two lines of metrics.
         save_every_s: seconds between two checkpoints.
@@ -38,6 +41,7 @@ class TrainingConfig:
     num_epochs: int = 200
     batch_size: int = 16
     seed: int = 0
+    precision: str = "float32"
     steps_per_call: int = 0
     log_every: int = 100
     save_every_s: float = 60.0
@@ -52,6 +56,10 @@ class TrainingConfig:
         if self.steps_per_call < 0 or not 0 <= self.save_every_s < math.inf:
             raise UserError(
                 "training.steps_per_call and save_every_s must not be negative, and finite"
+            )
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"training.precision is {self.precision!r}", cure=f"choose one of {PRECISIONS}"
             )
         if not 0 <= self.seed < SEEDS:
             raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")

@@ -108,6 +108,7 @@ def make_update(
     make_optimizer: Callable[[Rates], Optimizer],
     *,
     layers: Mapping[str, float],
+    precision: str = "float32",
 ) -> Update:
     """Return the pure function that does one update with one batch.
 
@@ -118,6 +119,7 @@ def make_update(
         graphdef: the model's structure.
         make_optimizer: gives the optimizer of some rates.
         layers: of the perceptual term, with their weights.
+        precision: of the weights that the model is given; those that are trained stay float32.
     """
 
     def update(
@@ -128,9 +130,10 @@ def make_update(
         noisy = corruption.corrupt(key, clean, member.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
-            model = nnx.merge(graphdef, params, state.constants)
+            low = jax.tree.map(lambda values: values.astype(precision), params)
+            model = nnx.merge(graphdef, low, state.constants)
             values, terms = objective.total(
-                model(noisy),
+                model(noisy).astype(jnp.float32),
                 clean,
                 weights=member.weights,
                 layers=layers,
