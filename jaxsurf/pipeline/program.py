@@ -37,22 +37,30 @@ class Program:
     make_feed: Callable[[], Feed]
 
 
-def make_advance(parts: Parts) -> Advance:
-    """Return the jitted update of a run, and of all whose program is the same (`step.Member`)."""
+def make_advance(parts: Parts, *, num_devices: int | None = None) -> Advance:
+    """Return the jitted update of a run, and of all whose program is the same (`step.Member`).
+
+    Args:
+        parts: of the run.
+        num_devices: use at most so many; None means all there are.
+    """
     batch_size = parts.config.training.batch_size
-    shardings = sharding.make_shardings(batch_size)
+    shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
     return step.make_advance(parts.make_update(), batch_size=batch_size, shardings=shardings)
 
 
-def alone(parts: Parts, advance: Advance | None = None) -> Program:
+def alone(
+    parts: Parts, advance: Advance | None = None, *, num_devices: int | None = None
+) -> Program:
     """Return the program of one run.
 
     Args:
         parts: of the run.
         advance: what `make_advance` returned for a run of the same program; None makes it.
+        num_devices: use at most so many; None means all there are.
     """
-    jitted = advance or make_advance(parts)
-    shardings = sharding.make_shardings(parts.config.training.batch_size)
+    jitted = advance or make_advance(parts, num_devices=num_devices)
+    shardings = sharding.make_shardings(parts.config.training.batch_size, num_devices=num_devices)
     own_extract = features.make_extractor(parts.config.objective)
     state, member, extract = sharding.put(
         (parts.state, parts.make_member(), own_extract), shardings.replicated

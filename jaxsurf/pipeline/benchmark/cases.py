@@ -20,12 +20,13 @@ class Parts:
     Attributes:
         parts: at least one; each is timed by itself.
         first: what has to be done before them, once, and is timed as well.
-        number: how many parts there are in all, where `parts` are only some of them.
+        number: how many parts there are in all, where `parts` are only some of them; the last may
+            be a fraction of one.
     """
 
     parts: Sequence[Work]
     first: Work | None = None
-    number: int = 0
+    number: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,8 @@ class Contest:
             after the part that exceeds it; no further round is begun that would.
         warm: what is done before ours is timed, where that is less than the whole of it.
         agree: compares what the parts of both returned, those that the peer has done.
+        least_s: what a part of ours would take if the chip did its most all the time; None where
+            that isn't known.
     """
 
     ours: Work | Parts
@@ -51,6 +54,7 @@ class Contest:
     limit_s: float = 60.0
     warm: Work | None = None
     agree: Agree | None = None
+    least_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

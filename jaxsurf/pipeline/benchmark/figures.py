@@ -21,12 +21,12 @@ class Times:
 
     first: float = 0.0
     parts: Sequence[float]
-    number: int
+    number: float
 
     @property
     def partial(self) -> bool:
-        """Whether some parts were not done."""
-        return len(self.parts) < self.number
+        """Whether other than all parts were done."""
+        return len(self.parts) != self.number
 
     @property
     def whole(self) -> float:

@@ -111,7 +111,8 @@ def _row(case: Case, figure: Figure, size: str, found: Measured) -> Row:
         peer=case.peer,
         peer_s=peer,
         peak_mib=found.peak_mib,
-        extrapolated=found.peer is not None and found.peer.partial,
+        extrapolated=found.ours.partial or (found.peer is not None and found.peer.partial),
+        share=found.share,
         error=found.error,
     )
 

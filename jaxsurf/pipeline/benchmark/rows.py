@@ -41,6 +41,7 @@ class Row:
         peak_mib: the most memory that ours took.
         extrapolated: whether a time was computed from others: ours from those of other rows, or the
             peer's from a part of its work.
+        share: of the operations that the chip could have done in our time at most.
         error: what went wrong; empty where nothing did.
     """
 
@@ -51,6 +52,7 @@ class Row:
     peer_s: float | None = None
     peak_mib: float | None = None
     extrapolated: bool = False
+    share: float | None = None
     error: str = ""
 
     @property
@@ -63,7 +65,8 @@ class Row:
         """The row as `benchmarks.json` has it."""
         content = dataclasses.asdict(self) | {"ratio": self.ratio}
         names = ("stage", "size", "ours_s", "peer", "peer_s", "ratio", "peak_mib", "extrapolated")
-        return {name: content[name] for name in (*names, *(["error"] if self.error else []))}
+        further = [name for name in ("share", "error") if content[name]]
+        return {name: content[name] for name in (*names, *further)}
 
     @property
     def key(self) -> Key:
@@ -80,6 +83,8 @@ class Row:
             peers += " (extrapolated)"
         elif self.extrapolated and self.ours_s is not None:
             ours += " (extrapolated)"
+        if self.share is not None:
+            ours += f" ({100 * self.share:.2g} % of the chip's peak)"
         cells = (
             *(self.stage, self.size, ours, self.peer, peers),
             *(_figure(self.ratio), _figure(self.peak_mib)),

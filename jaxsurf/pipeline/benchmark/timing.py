@@ -23,12 +23,14 @@ class Measured:
         ours: our times.
         peer: the peer's; None where there is none, or where it failed.
         peak_mib: the most memory that was taken before the peer came into being.
+        share: of what the chip could do in our time at most; None where that isn't known.
         error: what the peer failed of.
     """
 
     ours: Times
     peer: Times | None
     peak_mib: float | None
+    share: float | None = None
     error: str = ""
 
 
@@ -58,7 +60,8 @@ def measure(contest: Contest, *, with_peer: bool = True) -> Measured:
         ours.play()
         peer.play()
     theirs = None if peer.played is None else peer.played.times
-    return Measured(ours=ours.times, peer=theirs, peak_mib=peak, error=peer.error)
+    share = contest.least_s / min(ours.parts_s) if contest.least_s else None
+    return Measured(ours=ours.times, peer=theirs, peak_mib=peak, share=share, error=peer.error)
 
 
 class _Side:
@@ -76,8 +79,9 @@ class _Side:
     def times(self) -> Times:
         """The least times."""
         first = min(self.first_s, default=0.0)
-        number = max(len(self.parts), self.work.number)
-        return Times(first=first, parts=self.parts_s, number=number)
+        return Times(
+            first=first, parts=self.parts_s, number=self.work.number or len(self.parts)
+        )
 
     def warm_up(self, parts: Sequence[Work]) -> None:
         """Do what is done once and some parts, so that all is compiled and loaded."""
