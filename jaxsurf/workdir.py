@@ -59,6 +59,11 @@ class WorkDir:
         return self.root / "metrics.jsonl"
 
     @property
+    def profile(self) -> Path:
+        """Traces of some steps, for TensorBoard."""
+        return self.root / "profile"
+
+    @property
     def latents(self) -> Path:
         """Cached latent codes."""
         return self.root / f"latents{self._of_step}.npz"

@@ -49,6 +49,7 @@ ROOMS = {
         "losses",
         "sweep",
         "hooks",
+        "profiling",
     ],
     "manifold": [
         "cache",

@@ -30,6 +30,7 @@ from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hosts import Cluster
 from jaxsurf.training.journal import Journal, Silent
 from jaxsurf.training.losses import LossLog
+from jaxsurf.training.profiling import Profile
 from jaxsurf.training.step import TrainState
 from jaxsurf.workdir import WorkDir, write_json
 
@@ -45,6 +46,7 @@ def train(
     extend: bool = False,
     shown: bool = True,
     cluster: Cluster | None = None,
+    profile: int = 0,
 ) -> TrainedRun:
     """Train a model, or go on where an earlier run of the same command stopped.
 
@@ -54,6 +56,7 @@ def train(
         extend: allow more epochs than the earlier run was planned for.
         shown: draw a progress bar.
         cluster: where the other processes of the run are; None where there are none.
+        profile: write a trace of so many steps into the working directory.
 
     Returns:
         The trained run.
@@ -70,13 +73,19 @@ def train(
         resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)
         images = configuration.open_data(config.data)
         hosts.check_agreement({"the fingerprint of the images": images.fingerprint})
-        run = train_on(images, config, root, extend=extend, shown=shown)
+        run = train_on(images, config, root, extend=extend, shown=shown, profile=profile)
         collapse.check(run.model, images, config.objective)
     return run
 
 
 def train_on(
-    images: ImageSet, config: RunConfig, root: Path, *, extend: bool = False, shown: bool = True
+    images: ImageSet,
+    config: RunConfig,
+    root: Path,
+    *,
+    extend: bool = False,
+    shown: bool = True,
+    profile: int = 0,
 ) -> TrainedRun:
     """Train as `train` does, on images that are open already; a collapsed model is not refused.
 
@@ -86,6 +95,7 @@ def train_on(
         root: as in `train`.
         extend: as in `train`.
         shown: as in `train`.
+        profile: as in `train`.
 
     Returns:
         The trained run.
@@ -110,7 +120,8 @@ def train_on(
         with contextlib.closing(
             Checkpoints(workdir.checkpoints, of=parts.identity, keep=config.training.keep)
         ) as checkpoints:
-            state = _fit(parts, made, workdir, checkpoints, shown=shown)
+            profiled = Profile(str(workdir.profile), profile if hosts.writes() else 0)
+            state = _fit(parts, made, workdir, checkpoints, profiled, shown=shown)
     return TrainedRun(
         workdir=workdir,
         config=config,
@@ -158,7 +169,13 @@ def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
 
 
 def _fit(
-    parts: Parts, made: Program, workdir: WorkDir, checkpoints: Checkpoints, *, shown: bool
+    parts: Parts,
+    made: Program,
+    workdir: WorkDir,
+    checkpoints: Checkpoints,
+    profile: Profile,
+    *,
+    shown: bool,
 ) -> TrainState:
     """Run the loop from the newest checkpoint, or from the start, to the end."""
     state, saved = made.state, {"pending": [], "elapsed_s": 0.0}
@@ -186,7 +203,7 @@ def _fit(
                 advance=made.advance,
                 feed=fed,
                 plan=parts.plan,
-                hooks=[log, saver, bar, stop],
+                hooks=[profile, log, saver, bar, stop],
             )
             saver.save(parts.plan.num_steps, state)
             saver.finish(parts.plan.num_steps, state)
@@ -195,6 +212,7 @@ def _fit(
         # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
         _forget_caches(workdir)
         bar.close()
+        profile.close()
         journal.close()
     return state
 

@@ -3,9 +3,12 @@
 A call takes examples, an order and the number of its first batch in that order. Where the whole set
 fits the device it is put there once; where not, the host gathers the call's own batches, and there
 is no order: a process gathers the examples of its own devices alone. Both give the same numbers.
+While the devices work on one portion, the host gathers and sends the next. Nothing is sent to them
+but in so many words, so that a transfer guard can prove that nothing else is.
 """
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
 
 import jax
@@ -23,7 +26,8 @@ from jaxsurf.training.step import epoch_order
 EXAMPLES_SHARE = 0.5
 
 Order = Int[Array, "*members slot"]
-Portion = tuple[Examples, Order | None, np.int32]
+Portion = tuple[Examples, Order | None, Int[Array, ""]]
+Call = tuple[int, int, int]
 Feed = Callable[[int, int, int], Portion]
 OrderOf = Callable[[int], Order]
 
@@ -48,6 +52,10 @@ def make_feed(
         room_bytes: what they may take on a device; None asks the device.
     """
     room = device_room_bytes() if room_bytes is None else room_bytes
+
+    def number(value: int) -> Int[Array, ""]:
+        return sharding.put(np.asarray(value, np.int32), shardings.replicated)
+
     if examples.nbytes <= room:
         on_device = sharding.put(examples, shardings.replicated)
 
@@ -55,7 +63,7 @@ def make_feed(
         def placed(epoch: int) -> Order:
             return sharding.put(order_of(epoch), shardings.replicated)
 
-        return lambda epoch, batch, num_steps: (on_device, placed(epoch), np.int32(batch))
+        return lambda epoch, batch, num_steps: (on_device, placed(epoch), number(batch))
 
     def gathered(epoch: int, batch: int, num_steps: int) -> Portion:
         slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
@@ -67,9 +75,40 @@ def make_feed(
                 lambda index: np.asarray(values[slots[index[:2]]]),
             )
 
-        return jax.tree.map(gather, examples), None, np.int32(0)
+        return jax.tree.map(gather, examples), None, number(0)
 
-    return gathered
+    return Ahead(gathered, plan)
+
+
+class Ahead:
+    """A feed that makes the portion of the call after this one in a thread of its own.
+
+    Args:
+        gather: makes a portion.
+        plan: tells which call comes next.
+    """
+
+    def __init__(self, gather: Feed, plan: Plan) -> None:
+        self.gather = gather
+        self.plan = plan
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._next: tuple[Call, Future[Portion]] | None = None
+
+    def __call__(self, epoch: int, batch: int, num_steps: int) -> Portion:
+        """Return the portion of a call, and begin with the next."""
+        call = (epoch, batch, num_steps)
+        # Always by that thread: `gather` need not be able to run twice at once.
+        made = self._next[1] if self._next and self._next[0] == call else self._begin(call)
+        portion = made.result()
+        step = epoch * self.plan.steps_per_epoch + batch + num_steps
+        self._next = None
+        if step < self.plan.num_steps:
+            following = self.plan.call_at(step)
+            self._next = following, self._begin(following)
+        return portion
+
+    def _begin(self, call: Call) -> Future[Portion]:
+        return self._thread.submit(self.gather, *call)
 
 
 def device_room_bytes() -> float:
@@ -95,7 +134,7 @@ def make_orders(order_key: Key[Array, "*members"], plan: Plan) -> OrderOf:
     def order_of(epoch: int) -> Order:
         if epoch not in latest:
             latest.clear()
-            ordered = partial(epoch_order, epoch=jnp.int32(epoch), **size)
+            ordered = partial(epoch_order, epoch=jax.device_put(np.int32(epoch)), **size)
             latest[epoch] = jax.vmap(ordered)(order_key) if order_key.ndim else ordered(order_key)
         return latest[epoch]
 
