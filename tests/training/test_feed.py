@@ -91,5 +91,9 @@ def test_nothing_travels_in_the_loop_that_is_not_sent_on_purpose(room_bytes):
         return advance(state, *portion), {}
 
     fed = make(room_bytes, plan)
-    with jax.transfer_guard("disallow"):
+    before = jax.config.jax_transfer_guard
+    jax.config.update("jax_transfer_guard", "disallow")  # in the feed's thread too
+    try:
         loop.run(state, first_step=0, advance=bound, feed=fed, plan=plan, hooks=[])
+    finally:
+        jax.config.update("jax_transfer_guard", before)

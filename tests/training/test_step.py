@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.training import feed, loop, optimizer, sharding, step
@@ -20,7 +21,7 @@ for number, image in enumerate(IMAGES):
     image[top : top + 8, left : left + 7, number % 3] = 255
 
 
-def build(num_devices=1, name="smooth", corruption=None):
+def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
     streams = step.make_streams(3)
     mean = IMAGES.mean(axis=0) / 255
     model = make_autoencoder(
@@ -39,7 +40,8 @@ def build(num_devices=1, name="smooth", corruption=None):
         noise_key=streams.noise,
     )
     shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
-    update = step.make_update(step.split_model(model)[0], make_optimizer, layers={})
+    graphdef = step.split_model(model)[0]
+    update = step.make_update(graphdef, make_optimizer, layers={}, precision=precision)
     state = step.init_state(model, make_optimizer(member.rates))
     advance = step.make_advance(update, batch_size=BATCH, shardings=shardings)
     state, member, examples = jax.device_put(
@@ -147,3 +149,47 @@ def test_images_sent_for_each_call_train_as_those_on_the_device_do():
         )
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["smooth", "reference"])
+def test_bfloat16_trains_like_float32_and_keeps_the_weights_float32(name):
+    full, losses = train(*build(name=name), calls=[(0, 1), (1, 1), (2, 1)] * 4)
+    low, low_losses = train(
+        *build(name=name, precision="bfloat16"), calls=[(0, 1), (1, 1), (2, 1)] * 4
+    )
+    np.testing.assert_allclose(low_losses, losses, rtol=0.03)
+    assert low_losses != losses
+    for a, b in zip(jax.tree.leaves(full), jax.tree.leaves(low), strict=True):
+        assert a.dtype == b.dtype
+        assert b.dtype in (jnp.float32, jnp.int32)
+    # Adam's first updates are some 1e-3 each: far less than bfloat16 can add to a weight of 1.
+    moved = [
+        np.abs(np.asarray(a) - np.asarray(b)).max()
+        for a, b in zip(jax.tree.leaves(full.params), jax.tree.leaves(low.params), strict=True)
+    ]
+    assert max(moved) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "as_products"), [("smooth", None), ("reference", True), ("reference", False)]
+)
+def test_all_but_the_codes_is_computed_in_the_precision_of_the_weights(name, as_products):
+    model = make_autoencoder(
+        ModelConfig(name=name, channels=8),
+        mean_image=np.zeros((32, 32, 3)),
+        key=jax.random.key(0),
+        as_products=as_products,
+    )
+    graphdef, params, constants = step.split_model(model)
+    low = jax.tree.map(lambda values: values.astype(jnp.bfloat16), params)
+    images = jnp.zeros((5, 32, 32, 3))
+    program = jax.jit(lambda low: nnx.merge(graphdef, low, constants)(images)).lower(low).as_text()
+    heavy = [
+        line.rsplit("->", 1)[1]
+        for line in program.splitlines()
+        if "stablehlo.dot_general" in line or "stablehlo.convolution" in line
+    ]
+    assert len(heavy) >= 8
+    # To the code, and from it or to its Fourier features.
+    assert ["xf32>" in each for each in heavy].count(True) == 2
+    assert nnx.merge(graphdef, low, constants).encode(images).dtype == jnp.float32

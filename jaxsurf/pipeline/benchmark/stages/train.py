@@ -18,6 +18,7 @@ from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.benchmark import cases, peaks
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
 from jaxsurf.pipeline.program import Program
+from jaxsurf.training.step import Losses
 
 Settings = Mapping[str, object]
 
@@ -44,6 +45,9 @@ class Training:
     Args:
         made: of the run.
         num_steps: of a call of this object.
+
+    Attributes:
+        losses: of the last call to the device.
     """
 
     def __init__(self, made: Program, *, num_steps: int) -> None:
@@ -52,6 +56,7 @@ class Training:
         self.state = made.state
         self.fed = made.make_feed()
         self.step = 0
+        self.losses: Losses = {}
 
     def __call__(self) -> None:
         """Do the steps, and wait for them."""
@@ -60,7 +65,7 @@ class Training:
             epoch, batch, planned = self.made.plan.call_at(self.step)
             taken = min(planned, end - self.step)
             portion = self.fed(epoch, batch, taken)
-            self.state, _ = self.made.advance(self.state, *portion, num_steps=taken)
+            self.state, self.losses = self.made.advance(self.state, *portion, num_steps=taken)
             self.step += taken
         jax.block_until_ready(self.state)
 
@@ -89,7 +94,8 @@ def make_contest(
     if len(jax.devices()) < num_devices:
         raise UserError(f"not measured: {len(jax.devices())} of {num_devices} devices are there")
     config = configuration.from_dotted(settings)
-    parts = assembly.assemble(config, configuration.open_data(config.data))
+    # The peer is made when the state that ours began with is gone.
+    parts = assembly.assemble(config, configuration.open_data(config.data)).on_host()
     steps = num_epochs * parts.plan.steps_per_epoch or _reasonable(parts)
     training = Training(program.alone(parts, num_devices=num_devices), num_steps=steps)
     number = max(1, num_epochs) * len(parts.images) / (steps * parts.plan.batch_size)
