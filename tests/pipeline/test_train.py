@@ -98,6 +98,22 @@ def test_stopping_at_the_very_last_step_loses_nothing(config_of, pristine, tmp_p
     assert_same_result(tmp_path, pristine)
 
 
+@pytest.mark.slow
+def test_a_profile_is_written_and_changes_no_number(config_of, pristine, tmp_path):
+    go_on(config_of(), tmp_path, profile=5)
+    (trace,) = tmp_path.glob("profile/plugins/profile/*/*.xplane.pb")
+    assert trace.stat().st_size > 1000
+    assert_same_result(tmp_path, pristine)
+
+
+@pytest.mark.slow
+def test_a_profile_is_asked_for_by_a_flag(launch, config_file, tmp_path):
+    flags = [f"--config={config_file}", f"--workdir={tmp_path}", "--config.training.num_epochs=2"]
+    assert "must be at least 0" in launch("train", *flags, "--profile=-1").err
+    assert launch("train", *flags, "--profile=5").status == 0
+    assert len(list(tmp_path.glob("profile/plugins/profile/*/*.xplane.pb"))) == 1
+
+
 def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
     trained.connect(run, trained.encode_all(run), run.config.graph)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}

@@ -89,7 +89,7 @@ def test_a_compiled_loop_compiles_its_losses(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda work: asked.append(work) or work)
     config = configuration.from_dotted(TINY)
     parts = assembly.assemble(config, configuration.open_data(config.data))
-    assert TorchTraining(parts, num_steps=1, mode="compile")() > 0
+    assert TorchTraining(parts, num_steps=1, compiled=True)() > 0
     assert len(asked) == 1
 
 

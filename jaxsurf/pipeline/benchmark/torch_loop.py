@@ -2,12 +2,12 @@
 
 The images lie on the device; every step takes the next ones of a shuffled epoch, spoils them, and
 lets PyTorch's fused optimizer do an update. Losses are added up on the device: nothing waits for
-them. Three modes: `eager`; `compile`, model and losses through `torch.compile`; `graphs`, whole
-steps, recorded once as a CUDA graph and played again.
+them. Model and losses may go through `torch.compile`, and whole steps may be recorded once as a
+CUDA graph and played again.
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,6 @@ from jaxsurf.training import corruption, features
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.objective import ObjectiveConfig
 
-Mode = Literal["eager", "compile", "graphs"]
 Update = Callable[[Tensor], Tensor]
 WARM_UP = 3  # updates before one is recorded: libraries choose and allocate meanwhile
 
@@ -34,13 +33,16 @@ class TorchTraining:
     Args:
         parts: of the run.
         num_steps: of a call.
-        mode: how PyTorch does them.
+        compiled: let `torch.compile` compile model and losses.
+        recorded: play a CUDA graph of a step.
 
     Attributes:
         model: as it is trained.
     """
 
-    def __init__(self, parts: Parts, *, num_steps: int, mode: Mode = "eager") -> None:
+    def __init__(
+        self, parts: Parts, *, num_steps: int, compiled: bool = False, recorded: bool = False
+    ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("high")  # as XLA does: full on CPUs, TF32 on GPUs
         torch.backends.cudnn.allow_tf32 = True
@@ -51,10 +53,10 @@ class TorchTraining:
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
         ours = assembly.with_weights(parts.graphdef, parts.state)
         self.model = make_twin(ours).to(self.device)
-        optimizer = _make_optimizer(self.model, parts, capturable=mode == "graphs")
+        optimizer = _make_optimizer(self.model, parts, capturable=recorded)
         self.schedule = _make_schedule(optimizer, parts)
-        update = _make_update(self.model, optimizer, parts, self.images, compiled=mode == "compile")
-        self.update = _recorded(update, self._next_batch()) if mode == "graphs" else update
+        update = _make_update(self.model, optimizer, parts, self.images, compiled=compiled)
+        self.update = _recorded(update, self._next_batch()) if recorded else update
 
     def __call__(self) -> float:
         """Do the steps, and return the mean loss once they are done."""

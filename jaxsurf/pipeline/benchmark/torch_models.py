@@ -137,7 +137,8 @@ class FeatureTwin(torch.nn.Module):
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the features of images, by layer."""
         ordered = images.flip(1) if self.preparation.bgr else images
-        maps = (self.preparation.peak * ordered - cast(Tensor, self.mean)) / self.deviation
+        mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
+        maps = (self.preparation.peak * ordered - mean) / deviation
         found = {}
         for name, convolution in self.layers.items():
             if name.endswith("conv1") and name != layers.CONVOLUTIONS[0]:
@@ -172,8 +173,8 @@ def _conv(
     kernel = kernel if inputs is None else kernel[:, :, inputs]
     if outputs is not None:
         kernel, bias = kernel[..., outputs], bias[outputs]
-    stride = ours.strides if isinstance(ours.strides, int) else ours.strides[0]
-    made = torch.nn.Conv2d(*kernel.shape[2:], 3, stride=stride, padding=padding)
+    stride = ours.strides[0] if isinstance(ours.strides, tuple) else cast(int, ours.strides)
+    made = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride=stride, padding=padding)
     return _loaded(made, kernel.transpose(3, 2, 0, 1), bias)
 
 

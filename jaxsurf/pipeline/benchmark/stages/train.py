@@ -73,7 +73,8 @@ class Training:
         """Return the floating-point operations of a step, as XLA counts them."""
         single = jax.jit(partial(self.made.advance, num_steps=1))
         portion = self.fed(*self.made.plan.call_at(0)[:2], 1)
-        return single.lower(self.state, *portion).cost_analysis()["flops"]
+        counted = single.lower(self.state, *portion).cost_analysis() or {}
+        return counted["flops"]
 
 
 def make_contest(
@@ -120,7 +121,9 @@ def _make_peer(parts: Parts, num_steps: int, mode: str, number: float) -> cases.
     # Whoever lists the rows needs no PyTorch.
     from jaxsurf.pipeline.benchmark.torch_loop import TorchTraining
 
-    training = TorchTraining(parts, num_steps=num_steps, mode=mode)
+    training = TorchTraining(
+        parts, num_steps=num_steps, compiled=mode == "compile", recorded=mode == "graphs"
+    )
     return cases.Parts(parts=[training], number=number)
 
 
