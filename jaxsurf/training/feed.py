@@ -10,6 +10,7 @@ but in so many words, so that a transfer guard can prove that nothing else is.
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache, partial
+from typing import cast
 
 import jax
 import numpy as np
@@ -53,7 +54,7 @@ def make_feed(
     room = device_room_bytes() if room_bytes is None else room_bytes
 
     def number(value: int) -> Int[Array, ""]:
-        return sharding.put(np.asarray(value, np.int32), shardings.replicated)
+        return cast(Array, sharding.put(np.asarray(value, np.int32), shardings.replicated))
 
     if examples.nbytes <= room:
         on_device = sharding.put(examples, shardings.replicated)
