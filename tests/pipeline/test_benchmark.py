@@ -254,8 +254,8 @@ def test_less_work_is_multiplied_and_told_as_is_the_share_of_the_peak():
         least_s=0.005,
     )
     found = timing.measure(contest)
-    assert 1.0 <= found.ours_s
-    assert 1.0 <= found.peer_s
+    assert found.ours_s >= 1.0
+    assert found.peer_s >= 1.0
     assert found.extrapolated
     assert found.share == pytest.approx(50 * 0.005 / found.ours_s)
     row = Row(stage="nap", size="1", ours_s=2.0, extrapolated=True, share=0.123)
