@@ -7,8 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from functools import partial
 import time
+from functools import partial
 
 import pytest
 

@@ -79,9 +79,7 @@ class _Side:
     def times(self) -> Times:
         """The least times."""
         first = min(self.first_s, default=0.0)
-        return Times(
-            first=first, parts=self.parts_s, number=self.work.number or len(self.parts)
-        )
+        return Times(first=first, parts=self.parts_s, number=self.work.number or len(self.parts))
 
     def warm_up(self, parts: Sequence[Work]) -> None:
         """Do what is done once and some parts, so that all is compiled and loaded."""
