@@ -16,7 +16,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.benchmark import machine, memory, process, rows, suites, timing
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total
+from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts, Total
 from jaxsurf.pipeline.benchmark.rows import Row
 from jaxsurf.pipeline.benchmark.stages import decode, sweep
 
@@ -246,18 +246,17 @@ def test_both_are_compiled_first_and_then_alternate():
 
 
 def test_less_work_is_multiplied_and_told_as_is_the_share_of_the_peak():
-    contest = Contest(
-        ours=lambda: time.sleep(0.02),
-        make_peer=lambda: lambda: time.sleep(0.02),
-        rounds=2,
-        times=50.0,
-        least_s=0.005,
-    )
-    found = timing.measure(contest)
-    assert found.ours_s >= 1.0
-    assert found.peer_s >= 1.0
+    def nap():
+        time.sleep(0.02)
+
+    some = Parts(parts=[nap], number=49.5)
+    contest = Contest(ours=some, make_peer=lambda: some, rounds=2, least_s=0.005)
+    case = Case(stage="nap", size="2", prepare=lambda: contest, peer="sloth")
+    (found,) = process._measured(case)
+    assert found.ours_s >= 0.99
+    assert found.peer_s >= 0.99
     assert found.extrapolated
-    assert found.share == pytest.approx(50 * 0.005 / found.ours_s)
+    assert found.share == pytest.approx(49.5 * 0.005 / found.ours_s)
     row = Row(stage="nap", size="1", ours_s=2.0, extrapolated=True, share=0.123)
     assert row.content["share"] == 0.123
     assert "2.00 (extrapolated) (12 % of the chip's peak)" in str(row)
