@@ -77,11 +77,11 @@ def test_loops_go_through_the_same_losses(changes):
     config = configuration.from_dotted(settings)
     parts = assembly.assemble(config, configuration.open_data(config.data))
     contest = train.make_contest(settings)
-    contest.ours.num_steps = 1
+    contest.ours.parts[0].num_steps = 1
     theirs = TorchTraining(parts, num_steps=1)
     for _ in range(5):
-        contest.ours()
-        assert theirs() == pytest.approx(float(contest.ours.losses["loss"]), rel=2e-4)
+        contest.ours.parts[0]()
+        assert theirs() == pytest.approx(float(contest.ours.parts[0].losses["loss"]), rel=2e-4)
 
 
 def test_a_compiled_loop_compiles_its_losses(monkeypatch):
@@ -97,21 +97,21 @@ def test_an_epoch_is_computed_from_some_steps(monkeypatch):
     settings = TINY | {"training.batch_size": 4}
     monkeypatch.setattr(train, "CPU_IMAGES", 8)
     contest = train.make_contest(settings, mode="eager")
-    assert contest.times == 2.0  # 8 of 16 images
+    assert contest.ours.number == 2.0  # 8 of 16 images
     found = timing.measure(contest)
     assert found.error == ""
     assert found.extrapolated
     assert found.ours_s > 0
     assert found.peer_s > 0
     assert found.share is None
-    assert int(contest.ours.state.step) == 4 * 2
+    assert int(contest.ours.parts[0].state.step) == 4 * 2
 
 
 def test_whole_epochs_are_not_extrapolated():
     contest = train.make_contest(TINY, num_epochs=3)
-    assert contest.times == 1
+    assert contest.ours.number == 1
     assert contest.make_peer is None
-    assert contest.ours.num_steps == 3
+    assert contest.ours.parts[0].num_steps == 3
 
 
 def test_share_of_the_peak_is_that_of_the_products(monkeypatch):
@@ -146,7 +146,7 @@ def test_peaks_are_found_by_name(monkeypatch, kind, precision, expected):
 def test_devices_that_there_are_not_are_named():
     with pytest.raises(UserError, match="not measured: 4 of 5 devices"):
         train.make_contest(TINY, num_devices=5)
-    assert train.make_contest(TINY, num_devices=4).ours.made.plan.batch_size == 16
+    assert train.make_contest(TINY, num_devices=4).ours.parts[0].made.plan.batch_size == 16
 
 
 def test_rows_cover_models_batches_losses_and_peers():
