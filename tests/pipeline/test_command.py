@@ -396,7 +396,7 @@ def test_sigterm_outside_training_leaves_nothing_half_written(tmp_path, capsys):
         assert command._status(killed_while_writing, []) == 143
     finally:
         signal.signal(signal.SIGTERM, before)
-    assert capsys.readouterr().err == "stopped; what was finished is kept\n"
+    assert capsys.readouterr().err == "stopped by SIGTERM; what was finished is kept\n"
     assert list(tmp_path.iterdir()) == []
 
 
