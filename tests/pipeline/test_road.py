@@ -42,6 +42,7 @@ def test_a_run_leaves_the_files_of_the_working_directory(run):
     surf_pair(run)
     evaluate(run, EvaluateConfig(num_pairs=5))
     expected = {
+        ".lock",
         "config.json",
         "checkpoints",
         "metrics.jsonl",
