@@ -8,8 +8,8 @@ from pathlib import Path
 os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
-        "--xla_cpu_collective_timeout_seconds=600",
-        "--xla_cpu_collective_call_terminate_timeout_seconds=600",
+        "--xla_cpu_collective_timeout_seconds=120",
+        "--xla_cpu_collective_call_terminate_timeout_seconds=120",
     ]
 ).strip()
 

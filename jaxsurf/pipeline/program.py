@@ -65,12 +65,15 @@ def alone(
     state, member, extract = sharding.put(
         (parts.state, parts.make_member(), own_extract), shardings.replicated
     )
+
+    def advance_member(state: TrainState, *portion: Any, num_steps: int) -> Any:  # noqa: ANN401
+        given = jitted(state, member, extract, *portion, num_steps=num_steps)
+        return sharding.in_step(given, shardings.mesh)
+
     return Program(
         state=state,
         plan=parts.plan,
-        advance=lambda state, *portion, num_steps: jitted(
-            state, member, extract, *portion, num_steps=num_steps
-        ),
+        advance=advance_member,
         make_feed=lambda: feed.make_feed(
             assembly.make_examples(parts.config, parts.images, own_extract),
             order_of=feed.make_orders(parts.streams.order, parts.plan),
@@ -108,11 +111,13 @@ def together(parts: Sequence[Parts]) -> Program:
         order_of = feed.make_orders(keys, first.plan)
         return feed.make_feed(examples, order_of=order_of, plan=first.plan, shardings=shardings)
 
+    def advance_members(states: TrainState, *portion: Any, num_steps: int) -> Any:  # noqa: ANN401
+        given = jitted(states, members, extract, *portion, num_steps=num_steps)
+        return sharding.in_step(given, mesh)
+
     return Program(
         state=sweep.stack([part.state for part in parts], mesh),
         plan=first.plan,
-        advance=lambda states, *portion, num_steps: jitted(
-            states, members, extract, *portion, num_steps=num_steps
-        ),
+        advance=advance_members,
         make_feed=make_feed,
     )

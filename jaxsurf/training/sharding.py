@@ -98,6 +98,19 @@ def assemble(
         return jax.make_array_from_callback(shape, where, part)
 
 
+def in_step(tree: Tree, mesh: Mesh) -> Tree:
+    """Return what a call has given, at once or, on several CPU devices, when it is computed.
+
+    XLA's threads for such devices may all wait for calls that none is left to compute.
+
+    Args:
+        tree: of arrays on the mesh.
+        mesh: where the call runs.
+    """
+    several_cpus = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+    return jax.block_until_ready(tree) if several_cpus else tree
+
+
 def own(tree: Tree) -> Tree:
     """Return a replicated tree as arrays that this process can compute with alone."""
     return tree if jax.process_count() == 1 else jax.tree.map(np.asarray, tree)
