@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsurf import mapped
 from jaxsurf.errors import UserError
 
 # File systems take 255 bytes a name; a label and the name of a temporary folder are longer by this.
@@ -260,7 +261,8 @@ def fingerprint(*parts: np.ndarray | str) -> str:
             digest.update(part.encode())
         else:
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-            digest.update(np.ascontiguousarray(part).data)
+            for rows in mapped.portions(np.atleast_1d(part)):
+                digest.update(np.ascontiguousarray(rows).data)
         digest.update(b"\0")
     return digest.hexdigest()[:16]
 

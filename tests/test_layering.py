@@ -11,19 +11,21 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxsurf"
 
 ROOMS = {
-    "": ["errors", "workdir", "lock", "stopping"],
+    "": ["errors", "mapped", "workdir", "lock", "stopping"],
     "images": [
         "pixels",
         "differences",
         "batches",
         "factors",
-        "image_set",
+        "stored",
         "cache",
+        "image_set",
         "arm",
         "mpi3d",
         "picture",
         "files",
         "prepared",
+        "mpi3d_set",
         "tfds_set",
         "sources",
     ],

@@ -1,4 +1,8 @@
-"""A user's own images: a folder of pictures, or a numpy file."""
+"""A user's own images: a folder of pictures, or a numpy file.
+
+Arrays of a `.npy` file, and those that an `.npz` file holds uncompressed, are mapped rather than
+loaded where they are large (`jaxsurf.mapped`).
+"""
 
 import re
 import zipfile
@@ -9,8 +13,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Real, Shaped, UInt8
 
+from jaxsurf import mapped
 from jaxsurf.errors import UserError
-from jaxsurf.images import picture, pixels
+from jaxsurf.images import cache, picture, pixels, stored
 from jaxsurf.images.image_set import ImageSet
 
 PICTURES = (".png", ".jpg", ".jpeg")
@@ -18,12 +23,15 @@ ARRAYS = (".npz", ".npy")
 FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
 
 
-def open_path(path: Path, *, side: int | None = None) -> ImageSet:
+def open_path(
+    path: Path, *, side: int | None = None, cache_dir: str | Path | None = None
+) -> ImageSet:
     """Return the images of a folder or file.
 
     Args:
         path: a folder of PNG and JPEG files, or an .npz, .npy, PNG or JPEG file.
         side: height and width to fit all images to, in pixels; None keeps their own.
+        cache_dir: where a large array goes that has to be converted; None means the user's cache.
 
     Raises:
         UserError: nothing is there, or it is not one of these, or its content is not good.
@@ -34,7 +42,7 @@ def open_path(path: Path, *, side: int | None = None) -> ImageSet:
     if not path.exists():
         raise UserError(f"there is no {path}", cure="give a folder or file that exists")
     if suffix in ARRAYS:
-        return _open_array(path, side)
+        return _open_array(path, side, cache_dir)
     if suffix in PICTURES:
         image = picture.open_image(path, side=side)[None]
         return ImageSet(image, name=path.name, image_names=(path.name,))
@@ -88,11 +96,17 @@ def _size(image: picture.Pixels) -> str:
     return f"{image.shape[1]} x {image.shape[0]}"
 
 
-def _open_array(path: Path, side: int | None) -> ImageSet:
+def _open_array(path: Path, side: int | None, cache_dir: str | Path | None) -> ImageSet:
     """Return the images, and where it has them the factors, of a numpy file."""
     arrays = _read(path)
-    rows = _to_pixels(_pick(arrays, path), origin=str(path))
-    images = picture.resize(pixels.check(rows, origin=str(path)), side)
+
+    def convert(rows: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "image height width 3"]:
+        found = pixels.check(_to_pixels(rows, origin=str(path)), origin=str(path))
+        return picture.resize(found, side)
+
+    images = cache.converted(
+        _pick(arrays, path), convert, how=f"RGB, side {side}", folder=cache_dir
+    )
     if "factors" not in arrays:
         return ImageSet(images, name=path.name)
     factors, names = _factors(arrays, path)
@@ -132,10 +146,14 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
     try:
         # Opened here, since numpy leaves a damaged .npz file open.
         with path.open("rb") as file:
+            large = path.stat().st_size > mapped.LARGE_BYTES
+            if large and file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+                return {"images": _map(path)}
+            file.seek(0)
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"images": loaded}
-            arrays = {name: loaded[name] for name in loaded.files}
+            arrays = {name: _array(path, loaded, name) for name in loaded.files}
             for name, array in arrays.items():
                 if not isinstance(array, np.ndarray):
                     raise ValueError(f"its member {name} is no array")
@@ -151,6 +169,22 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
             f"{path} cannot be read as plain arrays ({reason})",
             cure="save it with np.savez or np.save, without objects",
         ) from error
+
+
+def _array(
+    path: Path, loaded: np.lib.npyio.NpzFile, name: str
+) -> Shaped[np.ndarray, "..."]:
+    """Return an array of an .npz file, mapped if it is large and can be."""
+    found = stored.open_member(path, name, least_bytes=mapped.LARGE_BYTES)
+    return loaded[name] if found is None else found
+
+
+def _map(path: Path) -> Shaped[np.ndarray, "..."]:
+    """Return the array of a large .npy file; one in Fortran order is loaded."""
+    found = np.lib.format.open_memmap(path, mode="r")
+    if not found.flags.c_contiguous:
+        return np.array(found)
+    return mapped.open_array(path, start=found.offset, shape=found.shape, dtype=found.dtype)
 
 
 def _pick(arrays: Mapping[str, Shaped[np.ndarray, "..."]], path: Path) -> Shaped[np.ndarray, "..."]:

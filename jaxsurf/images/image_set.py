@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Real, UInt8
 
-from jaxsurf import workdir
+from jaxsurf import mapped, workdir
 from jaxsurf.errors import UserError
+from jaxsurf.images import cache, pixels
 from jaxsurf.images import factors as factor_grid
-from jaxsurf.images import pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class ImageSet:
     """Images in a fixed order, which nobody can write to.
 
     Args:
-        images: the pixels.
+        images: the pixels, in memory or mapped from a file (`jaxsurf.mapped`).
         name: what a person would call the set; error messages and reports say it.
         factors: the factor values of each image, where they are known.
         factor_names: one name a column of `factors`.
@@ -56,11 +56,22 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of pixels (or their recipe), factors and order; other names don't count."""
+        """Fingerprint of pixels (or their recipe), factors and order; other names don't count.
+
+        That of a file is kept in the cache: reading a large one takes minutes.
+        """
         content = self.recipe or self.images
-        if self.factors is None:
-            return workdir.fingerprint(content)
-        return workdir.fingerprint(content, self.factors, *self.factor_names)
+        others = () if self.factors is None else (self.factors, *self.factor_names)
+        origin = "" if self.recipe else mapped.identity(self.images)
+        if not origin:
+            return workdir.fingerprint(content, *others)
+        made_of = workdir.fingerprint(origin, *others)
+        kept = cache.remembered(
+            lambda: np.array(workdir.fingerprint(content, *others)),
+            name=f"fingerprint-{made_of}",
+            made_of=made_of,
+        )
+        return str(kept)
 
     def select(
         self,
@@ -107,9 +118,14 @@ class ImageSet:
         return self._subset(kept)
 
     def _subset(self, kept: Bool[np.ndarray, " image"]) -> "ImageSet":
-        """Return the images marked in `kept`."""
+        """Return the images marked in `kept`; those in a row stay where they are."""
+        numbers = np.flatnonzero(kept)
+        first, last = numbers[0], numbers[-1]
+        in_a_row = last - first + 1 == len(numbers)
         return ImageSet(
-            images=self.images[kept],
+            images=self.images[first : last + 1]
+            if in_a_row
+            else mapped.take(self.images, numbers),
             name=self.name,
             factors=None if self.factors is None else self.factors[kept],
             factor_names=self.factor_names,

@@ -7,6 +7,7 @@ network. tensorflow-datasets is imported when it is first needed, since that tak
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from jaxtyping import Int, UInt8
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
 
+# Images that are decoded at once, each an object of its own until they are put together.
+BLOCK = 1024
 INFO_FILE = "dataset_info.json"
 FORMAT = "array_record"
 
@@ -56,17 +59,46 @@ def read_rows(
     Raises:
         UserError: an example is not where its number says.
     """
-    builder = load(folder)
-    source = builder.as_data_source("train")
+    return np.concatenate(list(row_blocks(folder, indices)))
+
+
+def row_blocks(
+    folder: Path, indices: Int[np.ndarray, " image"]
+) -> Iterator[UInt8[np.ndarray, "some height width 3"]]:
+    """Yield what `read_rows` returns, a few images at a time.
+
+    Raises:
+        UserError: as `read_rows` does.
+    """
+    source = load(folder).as_data_source("train")
     if len(source) <= indices.max():
         raise UserError(f"{folder} holds {len(source)} images, too few", cure="prepare it again")
-    examples = source.__getitems__(indices.tolist())
-    for index, example in zip(indices, examples, strict=True):
-        if example["index"] != index:
-            raise UserError(
-                f"{folder} has image {example['index']} in place {index}", cure="prepare it again"
-            )
-    return np.stack([example["image"] for example in examples])
+    for start in range(0, len(indices), BLOCK):
+        some = indices[start : start + BLOCK]
+        examples = source.__getitems__(some.tolist())
+        for index, example in zip(some, examples, strict=True):
+            if example["index"] != index:
+                raise UserError(
+                    f"{folder} has image {example['index']} in place {index}",
+                    cure="prepare it again",
+                )
+        yield np.stack([example["image"] for example in examples])
+
+
+def image_shape(folder: Path) -> tuple[int, ...]:
+    """Return height, width and channels of a set that jaxsurf's own builder prepared.
+
+    Raises:
+        UserError: as `load` does.
+    """
+    return tuple(load(folder).info.features["image"].shape)
+
+
+def identity(folder: Path) -> str:
+    """Return what tells a prepared folder from what it was before: its files, sizes and times."""
+    files = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
+    told = [f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in files]
+    return "\n".join([str(folder.resolve()), *told])
 
 
 def _versions(folder: Path, version: str) -> list[Path]:

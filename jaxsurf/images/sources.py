@@ -9,6 +9,9 @@
 Where a source has factors, `fixed` and `free` pick a slice of it; both empty mean the source's own
 default slice: for the arm and MPI3D 1,600 images, for the others everything. `stride` thins it: of
 each free factor that takes at least 4 * stride values, it keeps every stride-th.
+
+Images of a gibibyte and more are not loaded: those of MPI3D, `.npz` and `.npy` files are mapped
+(`jaxsurf.mapped`), where they lie if that can be, else after they were unpacked into the cache.
 """
 
 import dataclasses
@@ -17,16 +20,10 @@ from pathlib import Path
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
-from jaxsurf.images import arm, cache, files, picture, prepared, tfds_set
+from jaxsurf.images import arm, cache, files, mpi3d_set, picture, tfds_set
 from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, check_names
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.images.mpi3d import archive
 
-MPI3D_NAMES = {
-    "mpi3d_toy": "MPI3D-toy",
-    "mpi3d_realistic": "MPI3D-realistic",
-    "mpi3d_real": "MPI3D-real",
-}
 # The renderer's own default, and the side of MPI3D's images.
 ARM_SIDE = 64
 # What a configuration may call its own files when it gives their place as path.
@@ -56,7 +53,8 @@ def open_images(
         stride: keeps every stride-th value of each free factor, as `factors.thinned` does; the
             images of the arm and of MPI3D left out are neither drawn nor held in memory.
         side: height and width of the images, in pixels; None keeps those of the source.
-        cache_dir: where images that took long to make are kept; None means the user's cache.
+        cache_dir: where images that took long to make are kept, and those too many for memory
+            unpacked; None means the user's cache.
 
     Raises:
         UserError: the source is unknown, cannot be opened, or has no such slice.
@@ -64,11 +62,13 @@ def open_images(
     held = dict(fixed or {})
     if source == "arm":
         return _open_arm(path, held, free, stride, ARM_SIDE if side is None else side, cache_dir)
-    if source in MPI3D_NAMES:
-        return _resized(_open_mpi3d(source, path, held, free, stride, cache_dir), side)
+    if source in mpi3d_set.NAMES:
+        wanted = MPI3D.indices(*_slice(held, free), stride=stride)
+        images = mpi3d_set.open_mpi3d(source, path, wanted, cache_dir=cache_dir)
+        return _resized(images, side, cache_dir)
     if source.startswith("tfds:"):
         return tfds_set.open_tfds(source, path, fixed=held, free=free, stride=stride, side=side)
-    images = files.open_path(_own_path(source, path), side=side)
+    images = files.open_path(_own_path(source, path), side=side, cache_dir=cache_dir)
     return _sliced(images, held, free, stride)
 
 
@@ -111,57 +111,17 @@ def _open_arm(
     )
 
 
-def _open_mpi3d(
-    name: str,
-    path: str | Path,
-    fixed: Fixed,
-    free: Sequence[str],
-    stride: int,
-    cache_dir: str | Path | None,
-) -> ImageSet:
-    """Read a slice of MPI3D, from its own file or from what our TFDS builder prepared."""
-    indices = MPI3D.indices(*_slice(fixed, free), stride=stride)
-    place = Path(path) if path else prepared.default_folder()
-    if path and not place.exists():
-        raise UserError(f"there is no {place}", cure="give the .npz file, or a folder that exists")
-    file = place / f"{name}.npz" if place.is_dir() else place
-    if file.is_file():
-        whole = archive.inspect(file, num_images=len(MPI3D))
-        images = cache.remembered(
-            lambda: whole.read(indices),
-            name=f"{name}-{workdir.fingerprint(indices, str(file.resolve()))}",
-            made_of=whole.identity,
-            folder=cache_dir,
-        )
-    else:
-        images = prepared.read_rows(_prepared_mpi3d(name, place), indices)
-    return ImageSet(
-        images,
-        name=MPI3D_NAMES[name],
-        factors=MPI3D.factors(indices),
-        factor_names=MPI3D.names,
-    )
-
-
-def _prepared_mpi3d(name: str, root: Path) -> Path:
-    """Return the folder that our builder prepared.
-
-    Raises:
-        UserError: there is none; it names both ways to one.
-    """
-    folder = prepared.find(root, f"mpi3d/{name}")
-    if folder is None:
-        raise UserError(
-            f"{name} is neither prepared in {root} nor there as {name}.npz",
-            cure=f"download {archive.url(name)} (older links are dead) and give the file as path, "
-            "or prepare it with the TFDS builder in jaxsurf/images/mpi3d",
-        )
-    return folder
-
-
-def _resized(images: ImageSet, side: int | None) -> ImageSet:
+def _resized(images: ImageSet, side: int | None, cache_dir: str | Path | None) -> ImageSet:
     """Return the same set with its images fitted to a square."""
-    return dataclasses.replace(images, images=picture.resize(images.images, side))
+    if side is None:
+        return images
+    fitted = cache.converted(
+        images.images,
+        lambda some: picture.resize(some, side),
+        how=f"fitted to {side}",
+        folder=cache_dir,
+    )
+    return dataclasses.replace(images, images=fitted)
 
 
 def _own_path(source: str, path: str | Path) -> Path:
@@ -175,7 +135,7 @@ def _own_path(source: str, path: str | Path) -> Path:
     if path or not Path(source).exists():
         raise UserError(
             f"there is no source and no file called {source!r}",
-            cure=f"choose from arm, {', '.join(MPI3D_NAMES)}, tfds:NAME, "
+            cure=f"choose from arm, {', '.join(mpi3d_set.NAMES)}, tfds:NAME, "
             "or the path of a folder, .npz or .npy file",
         )
     return Path(source)

@@ -287,7 +287,8 @@ def test_prepared_set_opens_by_its_own_name(tmp_path, monkeypatch):
     builder, config = small_builder(tmp_path)
     builder.download_and_prepare(download_config=config)
     (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
-    monkeypatch.setattr("jaxsurf.images.sources.MPI3D", SMALL)
+    for module in ("sources", "mpi3d_set"):
+        monkeypatch.setattr(f"jaxsurf.images.{module}.MPI3D", SMALL)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     images = open_images("mpi3d_toy", fixed={"tint": "blue"}, free=["turn"])
     assert read_number(images.images).tolist() == list(range(14, 21))

@@ -2,12 +2,11 @@
 
 An archive is an .npz file, that is a zip file with one member `images.npy`: uint8, one square RGB
 image for every combination of the seven factors, in C order. Stored (uncompressed) members are
-read where the wanted images lie; deflated ones are decompressed from the front, and left as soon
-as the last wanted image has been seen.
+read, or mapped, where the wanted images lie; deflated ones are decompressed from the front, and
+left as soon as the last wanted image has been seen.
 """
 
 import contextlib
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -18,15 +17,13 @@ from typing import IO
 import numpy as np
 from jaxtyping import Int, UInt8
 
+from jaxsurf import mapped
 from jaxsurf.errors import UserError
+from jaxsurf.images import stored
+from jaxsurf.images.stored import ARRAY, ENCRYPTED
 
-ARRAY = "images"
 # Large enough that the calls cost nothing, small enough to be nothing beside the images wanted.
 BLOCK_BYTES = 4 << 20
-# A local file header of a zip file: 30 bytes, the lengths of name and extra field in the last four
-# (APPNOTE.TXT 4.3.7).
-LOCAL_HEADER = struct.Struct("<26xHH")
-ENCRYPTED = 0x1
 
 # Not the older bucket `disentanglement_dataset`, whose links are dead.
 BUCKET = "https://storage.googleapis.com/mpi3d_disentanglement_dataset"
@@ -69,13 +66,38 @@ class Archive:
             UserError: the file is damaged.
         """
         wanted = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        done = 0
+        for some in self.read_blocks(indices):
+            wanted[done : done + len(some)] = some
+            done += len(some)
+        return wanted
+
+    def read_blocks(
+        self, indices: Int[np.ndarray, " wanted"]
+    ) -> Iterator[UInt8[np.ndarray, "some height width 3"]]:
+        """Yield the images of the given numbers, which ascend, a few megabytes at a time.
+
+        Raises:
+            UserError: the file is damaged.
+        """
         with self._stream() as stream:
             for start, stop in self._spans():
                 first, last = np.searchsorted(indices, (start, stop))
                 if first < last:
-                    block = self._block(stream, start, stop)
-                    wanted[first:last] = block[indices[first:last] - start]
-        return wanted
+                    yield self._block(stream, start, stop)[indices[first:last] - start]
+
+    def map(self, first: int, number: int) -> np.memmap:
+        """Return images in a row where they lie in the file, which holds them stored.
+
+        Args:
+            first: number of the first of them.
+            number: how many.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        start = self.start + first * self._image_bytes
+        return mapped.open_array(self.path, start=start, shape=(number, *self.shape[1:]))
 
     def blocks(self) -> Iterator[UInt8[np.ndarray, "block height width 3"]]:
         """Yield all images in order, a few megabytes at a time.
@@ -145,8 +167,9 @@ def inspect(path: Path, *, num_images: int) -> Archive:
                 f"but {member.file_size} are there",
                 cure=DOWNLOAD_AGAIN,
             )
-        stored = member.compress_type == zipfile.ZIP_STORED
-        return Archive(path, shape, start + (_data_offset(path, member) if stored else 0), stored)
+        as_it_is = member.compress_type == zipfile.ZIP_STORED
+        start += stored.data_offset(path, member) if as_it_is else 0
+        return Archive(path, shape, start, as_it_is)
     except zipfile.BadZipFile as error:
         raise _not_a_zip(path) from error
     except (OSError, EOFError, zlib.error) as error:
@@ -195,14 +218,6 @@ def _read_header(path: Path, stream: IO[bytes], num_images: int) -> tuple[int, .
             cure="give MPI3D's own .npz file",
         )
     return shape
-
-
-def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
-    """Return where a stored member's data begins in the file."""
-    with path.open("rb") as file:
-        file.seek(member.header_offset)
-        header = file.read(LOCAL_HEADER.size)
-    return member.header_offset + LOCAL_HEADER.size + sum(LOCAL_HEADER.unpack(header))
 
 
 def _not_a_zip(path: Path) -> UserError:

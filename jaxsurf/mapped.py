@@ -1,0 +1,131 @@
+"""Arrays that are mapped from a file rather than loaded, and so may be larger than memory.
+
+A mapped array is an `np.memmap`, and reads as any other array does. Whoever goes through all of one
+does so in portions: what was read is let go again, so that the process stays small. An array that
+is in memory passes through the same functions as it is.
+"""
+
+import mmap
+import os
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int, Shaped
+
+from jaxsurf.errors import UserError
+
+Rows = Shaped[np.ndarray, "row *rest"]
+
+# Arrays of more bytes are mapped; smaller ones are loaded, which is quicker from then on and leaves
+# the file alone. A gibibyte is little beside any machine's memory.
+LARGE_BYTES = 1 << 30
+# Large enough that the calls cost nothing, small enough to be nothing beside the array.
+PORTION_BYTES = 16 << 20
+
+# What each map was opened of, as it was then.
+_origins: weakref.WeakKeyDictionary[mmap.mmap, str] = weakref.WeakKeyDictionary()
+
+
+def open_array(
+    path: Path, *, start: int, shape: tuple[int, ...], dtype: np.dtype | type = np.uint8
+) -> np.memmap:
+    """Return an array in C order where it lies in a file, to be read only.
+
+    Args:
+        path: the file.
+        start: where the first value begins, in bytes.
+        shape: of the array.
+        dtype: of the array.
+
+    Raises:
+        UserError: the file cannot be read, or is too short.
+    """
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            array = np.memmap(file, dtype, mode="r", offset=start, shape=shape)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot map {path}: {reason}", cure="copy or download it again") from error
+    _origins[_map_of(array)] = f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    return array
+
+
+def is_mapped(array: object) -> bool:
+    """Tell arrays that lie in a file from those in memory."""
+    return isinstance(array, np.memmap)
+
+
+def identity(array: Rows) -> str:
+    """Return what tells an array's content without reading it: file, size, time, place in it.
+
+    Empty for an array in memory, and for one that `open_array` did not open.
+    """
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        return ""
+    root = _root(array)
+    origin = _origins.get(_map_of(root), "")
+    start = root.offset + array.ctypes.data - root.ctypes.data
+    return origin and f"{origin}: {array.dtype.str}{array.shape} at {start}"
+
+
+def portions(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
+    """Yield all rows in order, some megabytes at a time, without a copy.
+
+    Args:
+        array: mapped or in memory.
+        rows: how many at a time; 0 means as many as `PORTION_BYTES` hold.
+    """
+    step = rows or _rows_in_a_portion(array)
+    for start in range(0, len(array), step):
+        # Not a memmap any more: what is made of it is in memory.
+        yield array[start : start + step].view(np.ndarray)
+        _let_go(array)
+
+
+def take(array: Rows, numbers: Int[np.ndarray, " some"]) -> Shaped[np.ndarray, "some *rest"]:
+    """Return rows by number, in any order; a mapped array is read from its front to its end.
+
+    Rows in order lie nearer to one another, and a page that two of them share is read once.
+    """
+    if not is_mapped(array):
+        return array[numbers]
+    order = np.argsort(numbers, kind="stable")
+    taken = np.empty((len(numbers), *array.shape[1:]), array.dtype)
+    step = _rows_in_a_portion(array)
+    for start in range(0, len(order), step):
+        some = order[start : start + step]
+        taken[some] = array[numbers[some]]
+        _let_go(array)
+    return taken
+
+
+def _rows_in_a_portion(array: Rows) -> int:
+    return max(1, PORTION_BYTES // max(1, array.itemsize * int(np.prod(array.shape[1:]))))
+
+
+def _root(array: np.memmap) -> np.memmap:
+    """Return the array that was opened, which this one is a view of."""
+    while isinstance(array.base, np.memmap):
+        array = array.base
+    return array
+
+
+def _map_of(root: np.memmap) -> Any:  # noqa: ANN401  (numpy does not say what a base is)
+    return root.base
+
+
+def _let_go(array: Rows) -> None:
+    """Take what was read of a mapped array out of this process; the system may still have it.
+
+    Otherwise the whole array would count as this process's memory once it has been read.
+    """
+    if not isinstance(array, np.memmap):
+        return
+    root = _root(array)
+    # Of a map that may be written to, changes would be lost.
+    if root.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        _map_of(root).madvise(mmap.MADV_DONTNEED)
