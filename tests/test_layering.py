@@ -15,6 +15,7 @@ ROOMS = {
     "images": [
         "pixels",
         "differences",
+        "summary",
         "batches",
         "factors",
         "stored",
@@ -99,7 +100,7 @@ ROOMS = {
         "path",
     ],
     "frames": ["decode", "lengths", "animate", "media"],
-    "evaluation": ["metrics", "appearance", "reconstruction", "pairs"],
+    "evaluation": ["sampling", "metrics", "appearance", "reconstruction", "pairs"],
     "viewing": [
         "markup",
         "canvas",

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
+from jaxsurf import mapped
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels
@@ -158,12 +159,12 @@ def _smallest_over_images(
     _check_sizes(frames, images)
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
 
-    def over_some(first: int) -> Float[np.ndarray, "frame"]:
-        some = flat_images[first : first + IMAGE_CHUNK]
+    def over_some(some: UInt8[np.ndarray, "some value"]) -> Float[np.ndarray, "frame"]:
         sums = batches.mapped(smallest, flat_frames, shared=[some], size=FRAME_CHUNK, bucketed=True)
         return np.asarray(sums, np.float64)
 
-    best = functools.reduce(np.minimum, map(over_some, range(0, len(images), IMAGE_CHUNK)))
+    chunks = mapped.portions(flat_images, rows=IMAGE_CHUNK)
+    best = functools.reduce(np.minimum, map(over_some, chunks))
     return best / flat_frames.shape[1]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from jaxsurf.evaluation import metrics
+from jaxsurf.evaluation import metrics, sampling
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder
@@ -34,6 +34,11 @@ def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:
             for output, image in zip(outputs, images, strict=True)
         ]
     )
+
+
+def mean_mse(model: Autoencoder, images: Frames) -> float:
+    """Return the mean of `mse` over a set: over all images, or those that stand for them."""
+    return float(mse(model, sampling.of(images)).mean())
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -14,6 +14,8 @@ from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree, Shaped
 
+from jaxsurf.mapped import portions
+
 # Fewer rows are filled up to this: one program less is worth more than seven spare rows.
 SMALLEST_BUCKET = 8
 
@@ -59,7 +61,7 @@ def mapped(
         return run(*shared, jax.device_put(filled, NamedSharding(mesh, P("row"))))
 
     step = mesh.size * size
-    launched = (launch(rows[start : start + step]) for start in range(0, len(rows), step))
+    launched = (launch(some) for some in portions(rows, rows=step))
     return jax.tree.map(
         lambda *results: np.concatenate(results)[: len(rows)], *_fetched_one_late(launched)
     )

@@ -9,6 +9,7 @@ neither the order of adding nor the size of a portion.
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from jaxsurf import mapped
 from jaxsurf.errors import UserError
 from jaxsurf.images import pixels
 
@@ -44,7 +45,7 @@ def rms(
     squares = np.empty(len(pairs))
     for start in range(0, len(pairs), rows):
         some = pairs[start : start + rows]
-        both = images[some].reshape(len(some), 2, num_values)
+        both = mapped.take(images, some.ravel()).reshape(len(some), 2, num_values)
         # uint8 would wrap around.
         difference = np.subtract(both[:, 0], both[:, 1], dtype=np.float64)
         squares[start : start + rows] = np.vecdot(difference, difference)

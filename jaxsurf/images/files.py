@@ -171,9 +171,7 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
         ) from error
 
 
-def _array(
-    path: Path, loaded: np.lib.npyio.NpzFile, name: str
-) -> Shaped[np.ndarray, "..."]:
+def _array(path: Path, loaded: np.lib.npyio.NpzFile, name: str) -> Shaped[np.ndarray, "..."]:
     """Return an array of an .npz file, mapped if it is large and can be."""
     found = stored.open_member(path, name, least_bytes=mapped.LARGE_BYTES)
     return loaded[name] if found is None else found

@@ -123,9 +123,7 @@ class ImageSet:
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)
         return ImageSet(
-            images=self.images[first : last + 1]
-            if in_a_row
-            else mapped.take(self.images, numbers),
+            images=self.images[first : last + 1] if in_a_row else mapped.take(self.images, numbers),
             name=self.name,
             factors=None if self.factors is None else self.factors[kept],
             factor_names=self.factor_names,

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsurf.images import pixels
+from jaxsurf.images import summary
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import configuration
@@ -107,7 +107,7 @@ def assemble(config: RunConfig, images: ImageSet) -> Parts:
     streams = step.make_streams(config.training.seed)
     planned = plan.make_plan(config.training, num_images=len(images))
     model = make_autoencoder(
-        config.model, mean_image=images.images.mean(axis=0) / pixels.PEAK, key=streams.weights
+        config.model, mean_image=summary.mean(images.images), key=streams.weights
     )
     schedule = optimizer.make_schedule(
         config.optimizer, num_epochs=planned.num_epochs, steps_per_epoch=planned.steps_per_epoch

@@ -2,17 +2,15 @@
 
 A model that was trained to reproduce pixels is judged by its error, beside that of answering with
 the mean image. Features can be matched in other colours: a model trained on them as well is judged
-by how much its outputs differ from one another, beside how much the images do.
+by how much its outputs differ from one another, beside how much the images do. Of very many images
+a sample is looked at (`jaxsurf.evaluation.sampling`).
 """
 
 import logging
 
-import numpy as np
-
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import reconstruction
-from jaxsurf.frames.decode import Frames
-from jaxsurf.images import pixels
+from jaxsurf.evaluation import reconstruction, sampling
+from jaxsurf.images import summary
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training.hosts import Alike
@@ -20,8 +18,6 @@ from jaxsurf.training.objective import ObjectiveConfig
 
 # A model that explains less of the variance of the images than this has learnt next to nothing.
 LEAST_SHARE = 0.1
-# Images whose pixels are summed at once: 16 bytes a value for as many, not for a million.
-VARIANCE_CHUNK = 256
 
 _log = logging.getLogger(__name__)
 
@@ -30,33 +26,21 @@ class Collapsed(UserError, Alike):  # noqa: N818  (it says what happened)
     """The trained model has learnt next to nothing."""
 
 
-def variance(images: Frames) -> float:
-    """Return the error, on [0, 1], of answering every image with the mean image."""
-    total = np.zeros(images.shape[1:], np.uint64)
-    squares = np.zeros_like(total)
-    for start in range(0, len(images), VARIANCE_CHUNK):
-        chunk = images[start : start + VARIANCE_CHUNK].astype(np.uint64)
-        total += chunk.sum(axis=0)
-        squares += np.square(chunk).sum(axis=0)
-    # In whole numbers, so that the difference of squares loses nothing.
-    variances = (len(images) * squares - np.square(total)) / len(images) ** 2
-    return float(variances.mean()) / pixels.PEAK**2
-
-
 def check(model: Autoencoder, images: ImageSet, objective: ObjectiveConfig) -> None:
     """Refuse a model that has learnt next to nothing.
 
     Raises:
         Collapsed: its error is hardly below the mean image's, or its outputs are nearly all equal.
     """
-    baseline = variance(images.images)
+    shown = sampling.of(images.images)
+    baseline = summary.variance(shown)
     if objective.perceptual:
-        varied = variance(reconstruction.reconstruct(model, images.images))
+        varied = summary.variance(reconstruction.reconstruct(model, shown))
         _log.info("variance of reconstructions %.3g, of the images %.3g", varied, baseline)
         fault = f"its outputs vary by {varied:.2e}, the images by {baseline:.2e}"
         learnt = varied > LEAST_SHARE * baseline
     else:
-        error = float(reconstruction.mse(model, images.images).mean())
+        error = float(reconstruction.mse(model, shown).mean())
         _log.info("reconstruction mse %.3g, of the mean image %.3g", error, baseline)
         fault = f"its error {error:.2e} is no better than the mean image's {baseline:.2e}"
         learnt = error < (1 - LEAST_SHARE) * baseline

@@ -165,7 +165,7 @@ def _row(member: Member, asked: CompareConfig) -> Row:
         if not collapsed:
             raise
         _log.warning("%s has no scores: %s", folder.name, error)
-        mean = float(reconstruction.mse(run.model, run.images.images).mean())
+        mean = reconstruction.mean_mse(run.model, run.images.images)
         return Row(**shared, psnr_db=metrics.psnr_of_mse(mean))
     _log.info("%s", result)
     return Row(**shared, **comparison.scores(result.content))

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.evaluation import metrics, reconstruction, sampling
 from jaxsurf.evaluation import pairs as many
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route, Timing
@@ -66,7 +66,8 @@ class Evaluation:
     def __str__(self) -> str:
         psnr_db = metrics.psnr_of_mse(self.content["reconstruction"]["mse"])
         lines = [
-            f"reconstruction {psnr_db:.1f} dB; {self.content['graph']['description']}",
+            f"reconstruction {psnr_db:.1f} dB{self._sampled}; "
+            + self.content["graph"]["description"],
             f"interpolation_mse over {self.content['num_pairs']} random pairs, smaller is better:",
         ]
         if bridged := self.content["bridged_pairs"]:
@@ -84,6 +85,12 @@ class Evaluation:
                 + beside
             )
         return "\n".join(lines)
+
+    @property
+    def _sampled(self) -> str:
+        """That not all images were reconstructed, where that is so."""
+        looked_at, whole = (self.content[part]["num_images"] for part in ("reconstruction", "data"))
+        return f" ({looked_at:,} of {whole:,} images)" if looked_at < whole else ""
 
 
 def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
@@ -131,16 +138,24 @@ def measure(
         method: {name: np.concatenate([part[method][name] for part in parts]) for name in values}
         for method, values in parts[0].items()
     }
-    mean = float(reconstruction.mse(run.model, run.images.images).mean())
+    mean = reconstruction.mean_mse(run.model, run.images.images)
     summary = many.summarise(
         scores,
         # JSON has no infinity, which is what a perfect reconstruction has.
-        reconstruction={"mse": mean, "psnr_db": metrics.psnr_of_mse(mean) if mean else None},
+        reconstruction={
+            "mse": mean,
+            "psnr_db": metrics.psnr_of_mse(mean) if mean else None,
+            "num_images": len(sampling.chosen(len(run.images))),
+        },
         seed=config.seed,
     )
     bridged = sum(len(built.bridges_along(path.nodes)) > 0 for path in paths)
     summary |= {"graph": built.facts(), "bridged_pairs": bridged, "checkpoint": run.step}
-    summary |= {"data": {"name": run.images.name, "fingerprint": run.images.fingerprint}}
+    summary["data"] = {
+        "name": run.images.name,
+        "fingerprint": run.images.fingerprint,
+        "num_images": len(run.images),
+    }
     return summary, many.rows(scores, chosen)
 
 

@@ -104,7 +104,7 @@ def judge(
             state=state,
             message=message,
             losses={name: last[name] for name in config.objective.losses},
-            mse=float(reconstruction.mse(model, images.images).mean()),
+            mse=reconstruction.mean_mse(model, images.images),
             training_s=last["elapsed_s"],
             together=together,
         ),

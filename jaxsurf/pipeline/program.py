@@ -102,7 +102,7 @@ def together(parts: Sequence[Parts]) -> Program:
 
     def make_feed() -> Feed:
         examples = assembly.make_examples(first.config, first.images, extract)
-        if examples.nbytes > feed.device_room_bytes():
+        if examples.nbytes > feed.room_for(examples):
             raise UserError(
                 f"{len(first.images)} images don't fit a device, where members trained together "
                 "need them",

@@ -188,7 +188,7 @@ def _animated(folder: Path, method: str, facts: dict[str, Any]) -> Animated:
         num_frames=int(facts["num_frames"]),
         length=_number(facts["length"]),
         interpolation_mse=float(facts[METRIC]),
-        interpolation_mse_wrapped=float(facts[f"{METRIC}_wrapped"]),
+        interpolation_mse_wrapped=_number(facts[f"{METRIC}_wrapped"]),
     )
 
 

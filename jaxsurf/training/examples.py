@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8
 
+from jaxsurf import mapped
+
 # On the device, or still on the host.
 AnyArray = Array | np.ndarray
 Features = Mapping[str, Float[AnyArray, "image height width feature"]]
@@ -24,6 +26,11 @@ class Examples:
 
     images: UInt8[AnyArray, "image height width channel"]
     features: Features = field(default_factory=dict)
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the images are in a file, not in memory."""
+        return mapped.is_mapped(self.images)
 
     @property
     def nbytes(self) -> int:

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int, Key
 
+from jaxsurf import mapped
 from jaxsurf.training import hosts, sharding
 from jaxsurf.training.examples import AnyArray, Examples
 from jaxsurf.training.plan import Plan
@@ -49,9 +50,9 @@ def make_feed(
         order_of: gives the data order of an epoch (`make_orders`).
         plan: of the run.
         shardings: where the examples go: whole, on every device.
-        room_bytes: what they may take on a device; None asks the device.
+        room_bytes: what they may take on a device; None means `room_for` them.
     """
-    room = device_room_bytes() if room_bytes is None else room_bytes
+    room = room_for(examples) if room_bytes is None else room_bytes
 
     def number(value: int) -> Int[Array, ""]:
         return cast(Array, sharding.put(np.asarray(value, np.int32), shardings.replicated))
@@ -72,7 +73,7 @@ def make_feed(
             return sharding.assemble(
                 (*slots.shape, *values.shape[1:]),
                 shardings.batches,
-                lambda index: np.asarray(values[slots[index[:2]]]),
+                lambda index: mapped.take(np.asanyarray(values), slots[index[:2]]),
             )
 
         return jax.tree.map(gather, examples), None, number(0)
@@ -109,6 +110,15 @@ class Ahead:
 
     def _begin(self, call: Call) -> Future[Portion]:
         return self._thread.submit(self.gather, *call)
+
+
+def room_for(examples: Examples) -> float:
+    """Return how many bytes examples may take; what is mapped is not loaded for CPUs.
+
+    It is the same in all processes, which have to do the same.
+    """
+    streamed = examples.is_mapped and jax.default_backend() == "cpu"
+    return min(device_room_bytes(), hosts.least(0.0 if streamed else float("inf")))
 
 
 def device_room_bytes() -> float:

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
+from jaxsurf import mapped
 from jaxsurf.errors import UserError
 
 Tree = TypeVar("Tree")
@@ -76,11 +77,9 @@ def put(tree: Tree, where: NamedSharding) -> Tree:
     """Return a tree of arrays and keys on the devices of all processes.
 
     Args:
-        tree: the same in every process.
+        tree: the same in every process. A mapped array is never in the host's memory as a whole.
         where: its sharding.
     """
-    if jax.process_count() == 1:
-        return jax.device_put(tree, where)
     return jax.tree.map(lambda leaf: _put(leaf, where), tree)
 
 
@@ -117,8 +116,27 @@ def own(tree: Tree) -> Tree:
 
 
 def _put(leaf: Array | np.ndarray, where: NamedSharding) -> Array:
+    if isinstance(leaf, np.memmap):
+        return _put_in_portions(leaf, where)
+    if jax.process_count() == 1:
+        return jax.device_put(leaf, where)
     if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         data = _put(jax.random.key_data(leaf), where)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
     host = np.asarray(leaf)
     return assemble(host.shape, where, lambda index: host[index])
+
+
+def _put_in_portions(rows: np.memmap, where: NamedSharding) -> Array:
+    """Return a mapped array on the devices, where it is put together."""
+    write = jax.jit(_written, donate_argnums=0, out_shardings=where)
+    whole = jnp.zeros(rows.shape, rows.dtype, device=where)
+    start = 0
+    for some in mapped.portions(rows):
+        whole = write(whole, _put(some, NamedSharding(where.mesh, P())), np.int32(start))
+        start += len(some)
+    return whole
+
+
+def _written(whole: Array, some: Array, start: Int[Array, ""]) -> Array:
+    return jax.lax.dynamic_update_slice_in_dim(whole, some, start, axis=0)

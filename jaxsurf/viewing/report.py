@@ -69,7 +69,7 @@ class Animated:
     num_frames: int
     length: float | None
     interpolation_mse: float
-    interpolation_mse_wrapped: float
+    interpolation_mse_wrapped: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,12 +214,17 @@ def _pair_table(pair: Pair) -> str:
     head = ["method", "frames", "latent length", "interpolation_mse", WRAPPED_LABEL]
     rows = [
         f"<tr>{row_name(each.method)}{cell(f'{each.num_frames:,}')}"
-        f"{cell('' if each.length is None else number(each.length))}"
+        f"{cell(_known(each.length))}"
         f"{cell(number(each.interpolation_mse))}"
-        f"{cell(number(each.interpolation_mse_wrapped), aside=True)}</tr>"
+        f"{cell(_known(each.interpolation_mse_wrapped), aside=True)}</tr>"
         for each in pair.animations
     ]
     return markup.table(f"Animations of {pair.label}", head, rows)
+
+
+def _known(value: float | None) -> str:
+    """Return a number, nothing for None."""
+    return "" if value is None else number(value)
 
 
 def _training(page: Page) -> str:

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxsurf import lock
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import collapse, train, trained
+from jaxsurf.pipeline import train, trained
 from jaxsurf.training import hooks
 from jaxsurf.training.hooks import Interrupted
 
@@ -268,13 +268,6 @@ def test_images_that_cannot_be_trained_on_leave_no_working_directory(
     with pytest.raises(UserError, match=complaint):
         go_on(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
-
-
-def test_error_of_the_mean_image_is_the_variance(monkeypatch):
-    monkeypatch.setattr(collapse, "VARIANCE_CHUNK", 3)
-    images = np.random.default_rng(0).integers(0, 256, (7, 5, 2, 3), dtype=np.uint8)
-    expected = (images / 255).var(axis=0).mean()
-    assert collapse.variance(images) == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_run_without_checkpoint_is_refused(root):
