@@ -25,6 +25,10 @@ LARGE_BYTES = 1 << 30
 # Large enough that the calls cost nothing, small enough to be nothing beside the array.
 PORTION_BYTES = 16 << 20
 
+# Rows announced together: enough to keep a disk busy; and rows read before they are let go: up to
+# 2 MB around each count as this process's memory until then.
+ANNOUNCED, READ_AT_ONCE = 1024, 64
+
 # What each map was opened of, as it was then.
 _origins: weakref.WeakKeyDictionary[mmap.mmap, str] = weakref.WeakKeyDictionary()
 
@@ -81,6 +85,8 @@ def portions(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
     """
     step = rows or _rows_in_a_portion(array)
     for start in range(0, len(array), step):
+        # Read from the disk while the caller is at work on this portion.
+        _announce(array, [start + step], rows=step)
         # Not a memmap any more: what is made of it is in memory.
         yield array[start : start + step].view(np.ndarray)
         _let_go(array)
@@ -89,17 +95,21 @@ def portions(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
 def take(array: Rows, numbers: Int[np.ndarray, " some"]) -> Shaped[np.ndarray, "some *rest"]:
     """Return rows by number, in any order; a mapped array is read from its front to its end.
 
-    Rows in order lie nearer to one another, and a page that two of them share is read once.
+    All rows of a portion are announced to the system before the first is read. It would otherwise
+    read them from the disk one by one, each with a large part of the file around it: 512 rows of
+    12 kB took 3.7 s so, and take 0.03 s.
     """
     if not is_mapped(array):
         return array[numbers]
+    numbers = np.where(numbers < 0, numbers + len(array), numbers)
     order = np.argsort(numbers, kind="stable")
     taken = np.empty((len(numbers), *array.shape[1:]), array.dtype)
-    step = _rows_in_a_portion(array)
-    for start in range(0, len(order), step):
-        some = order[start : start + step]
-        taken[some] = array[numbers[some]]
-        _let_go(array)
+    for start in range(0, len(order), ANNOUNCED):
+        _announce(array, numbers[order[start : start + ANNOUNCED]].tolist())
+        for first in range(start, min(start + ANNOUNCED, len(order)), READ_AT_ONCE):
+            some = order[first : min(first + READ_AT_ONCE, start + ANNOUNCED)]
+            taken[some] = array[numbers[some]]
+            _let_go(array)
     return taken
 
 
@@ -116,6 +126,30 @@ def _root(array: np.memmap) -> np.memmap:
 
 def _map_of(root: np.memmap) -> Any:  # noqa: ANN401  (numpy does not say what a base is)
     return root.base
+
+
+def _announce(array: Rows, numbers: list[int], *, rows: int = 1) -> None:
+    """Have the system read rows from the disk, soon and without waiting for them.
+
+    Args:
+        array: nothing is done for one in memory, or not in C order.
+        numbers: of the first row of each stretch; what is beyond the array is left out.
+        rows: of each stretch.
+    """
+    if not isinstance(array, np.memmap) or not array.flags.c_contiguous:
+        return
+    if not hasattr(mmap, "MADV_WILLNEED"):
+        return
+    root = _root(array)
+    advise, size = _map_of(root).madvise, array.strides[0]
+    # A map begins at a multiple of its granularity, the array somewhat later.
+    front = root.offset % mmap.ALLOCATIONGRANULARITY + array.ctypes.data - root.ctypes.data
+    for number in numbers:
+        start = front + number * size
+        stop = front + min(number + rows, len(array)) * size
+        page = start - start % mmap.PAGESIZE
+        if 0 <= number < len(array):
+            advise(mmap.MADV_WILLNEED, page, stop - page)
 
 
 def _let_go(array: Rows) -> None:
