@@ -163,10 +163,10 @@ def _make_room(path: Path, needed: int) -> None:
     Raises:
         UserError: the disk is too full, or the folder cannot be written.
     """
-    # A stale file is about to be replaced.
-    path.unlink(missing_ok=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # A stale file is about to be replaced.
+        path.unlink(missing_ok=True)
         for half in path.parent.glob(f".{path.stem}.*{path.suffix}"):
             if time.time() - half.stat().st_mtime > FORSAKEN_S:
                 half.unlink()
