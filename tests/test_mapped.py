@@ -46,6 +46,8 @@ def test_rows_are_taken_in_any_order_and_again(array, view, monkeypatch):
         taken = mapped.take(some[view], numbers)
         assert not mapped.is_mapped(taken)
         assert np.array_equal(taken, ROWS[view][numbers])
+        table = numbers.reshape(7, 11)
+        assert np.array_equal(mapped.take(some[view], table), ROWS[view][table])
 
 
 def test_fingerprint_is_that_of_the_array_in_memory(array, monkeypatch):

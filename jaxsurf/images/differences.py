@@ -45,7 +45,7 @@ def rms(
     squares = np.empty(len(pairs))
     for start in range(0, len(pairs), rows):
         some = pairs[start : start + rows]
-        both = mapped.take(images, some.ravel()).reshape(len(some), 2, num_values)
+        both = mapped.take(images, some).reshape(len(some), 2, num_values)
         # uint8 would wrap around.
         difference = np.subtract(both[:, 0], both[:, 1], dtype=np.float64)
         squares[start : start + rows] = np.vecdot(difference, difference)
