@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
+from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
 
 Settings = dict[str, object]
 
@@ -59,6 +59,19 @@ GRID_AXES: Mapping[str, tuple[object, ...]] = {
     "model.channels": (64, 128, 256),
     "corruption.strength": (0.1, 0.2, 0.5),
     "corruption.kind": ("normal", "white"),
+}
+# All of MPI3D: seven factors, and a dimension for each and one to spare. Batches for accelerators.
+# Every point has ten neighbours and, since the smallest k that connects a million
+# points would be that of the loneliest, a spanning tree.
+ALL_FACTORS: Mapping[str, object] = {
+    "data.source": "mpi3d_toy",
+    "data.free": ",".join(MPI3D.names),
+    "model.latent_dim": 8,
+    "training.num_epochs": 20,
+    "training.batch_size": 512,
+    "graph.kind": "knn",
+    "graph.k": 10,
+    "graph.spanning_tree": True,
 }
 NOISES = tuple(
     (kind, strength)

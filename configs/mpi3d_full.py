@@ -1,0 +1,24 @@
+"""All 1,036,800 images of MPI3D: seven factors, an 8-D latent space, the `smooth` model.
+
+    python launch/train.py --config=configs/mpi3d_full.py --config.data.path=mpi3d_toy.npz \
+        --workdir=runs/mpi3d_full
+    python launch/surf.py --workdir=runs/mpi3d_full --source=14400 --target=1036799
+
+The images, 12.7 GB, are mapped from the file, which has to hold them uncompressed, or else are
+unpacked into the cache once (XDG_CACHE_HOME names a folder on a larger disk). An accelerator that
+has room for them holds them all; elsewhere each call's own are read from the disk. An epoch is
+2,025 steps of 512 images, over an hour on two cores.
+
+Where the file is not at hand, a set of the same size and factors stands in for it:
+
+    python -m jaxsurf.pipeline.benchmark.stand_in mpi3d_toy.npz
+"""
+
+from ml_collections import ConfigDict
+
+from jaxsurf.pipeline import experiments, options
+
+
+def get_config() -> ConfigDict:
+    """Return the settings."""
+    return options.make_config(experiments.ALL_FACTORS)

@@ -1,0 +1,159 @@
+"""Encode -> neighbours -> graph -> path over 1,036,800 images, and what comes before.
+
+The set is a generated one of MPI3D's size (`whole_set`), the settings are those of
+`configs/mpi3d_full.py`. There is no peer. Each row does all of its work once; what it compiles, it
+compiles on a little of it beforehand. Codes and graph are written to files, as the road does, and
+the next row begins with those.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxsurf import workdir
+from jaxsurf.evaluation import pairs
+from jaxsurf.images import summary
+from jaxsurf.manifold import encode, graph, knn, search
+from jaxsurf.manifold.encode import Latents
+from jaxsurf.models.interface import inference_batch
+from jaxsurf.pipeline import assembly
+from jaxsurf.pipeline.benchmark import whole_set
+from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where, Work
+from jaxsurf.pipeline.benchmark.whole_set import Training
+from jaxsurf.training import sharding
+
+ALL = "1,036,800 images of 64 x 64"
+CODES = "1,036,800 codes, d = 8"
+# Images that training is timed with: a quarter of a minute of either machine, or less.
+CPU_IMAGES, ACCELERATOR_IMAGES = 5_120, 256_000
+# Of what is compiled beforehand.
+FEW_IMAGES, FEW_CODES = 2_048, 5_000
+NUM_PATHS = 10
+
+
+class _Once:
+    """Work that takes long: at the first call a little of it is done, at all others the whole."""
+
+    def __init__(self, little: Work, whole: Work) -> None:
+        self.next, self.whole = little, whole
+
+    def __call__(self) -> object:
+        work, self.next = self.next, self.whole
+        return work()
+
+
+def open_map() -> Contest:
+    """Return the opening of the set."""
+    whole_set.open_set()
+    return Contest(ours=whole_set.open_set)
+
+
+def read_through(summarise: Callable[[Any], object]) -> Contest:
+    """Return a pass through all pixels.
+
+    Args:
+        summarise: makes one.
+    """
+    images = whole_set.open_set().images
+    return Contest(
+        ours=_Once(lambda: summarise(images[:FEW_IMAGES]), lambda: summarise(images)), rounds=1
+    )
+
+
+def send() -> Contest:
+    """Return the way of all images to the devices."""
+    images = whole_set.open_set().images
+    replicated = sharding.make_shardings(1, num_devices=1).replicated
+
+    def put(rows: np.ndarray) -> None:
+        jax.block_until_ready(sharding.put(rows, replicated))
+
+    return Contest(ours=_Once(lambda: put(images[:FEW_IMAGES]), lambda: put(images)), rounds=1)
+
+
+def train(num_images: int) -> Contest:
+    """Return training for so many images.
+
+    Args:
+        num_images: at least so many.
+    """
+    parts = assembly.assemble(whole_set.make_config(), whole_set.open_set())
+    return Contest(ours=partial(Training(parts), num_images), rounds=1)
+
+
+def encode_all() -> Contest:
+    """Return the encoding of all images."""
+    images, model = whole_set.open_set().images, whole_set.open_model()
+
+    def encoded(number: int) -> Latents:
+        return encode.encode_images(model, images[:number], batch_size=inference_batch(model))
+
+    return Contest(
+        ours=_Once(lambda: encoded(FEW_IMAGES), lambda: whole_set.save_codes(encoded(len(images)))),
+        rounds=1,
+    )
+
+
+def find_neighbours() -> Contest:
+    """Return the search for the neighbours of all codes."""
+    codes, k = whole_set.open_codes(), whole_set.make_config().graph.k
+    return Contest(
+        ours=_Once(lambda: knn.nearest(codes[:FEW_CODES], k=k), lambda: knn.nearest(codes, k=k)),
+        rounds=1,
+    )
+
+
+def build_graph() -> Contest:
+    """Return the making of the graph, its neighbours found already."""
+    config = whole_set.make_config().graph
+    index = knn.Index(whole_set.open_codes())
+    index.nearest(k=config.k)
+    few = index.codes[:FEW_CODES]
+    return Contest(
+        ours=_Once(
+            lambda: graph.build(few, config),
+            lambda: whole_set.save_graph(graph.build(index, config)),
+        ),
+        rounds=1,
+    )
+
+
+def find_paths(num_paths: int) -> Contest:
+    """Return the search for paths between random ends.
+
+    Args:
+        num_paths: how many; a single one in a graph that was just read, as surfing does it.
+    """
+    built = whole_set.open_graph()
+    chosen = pairs.choose_pairs(built.num_nodes, num_paths, seed=0)
+    ends = [(int(source), int(target)) for source, target in chosen]
+    if num_paths == 1:
+        return Contest(ours=lambda: search.shortest_paths(whole_set.open_graph(), ends), rounds=1)
+    return Contest(ours=lambda: search.shortest_paths(built, ends), rounds=1)
+
+
+def _case(stage: str, size: str, prepare: Callable[[], Contest], where: Where = "anywhere") -> Case:
+    return Case(stage=stage, size=size, prepare=prepare, where=where)
+
+
+CASES = [
+    _case("open", f"{ALL}: mapped", open_map),
+    _case("open", f"{ALL}: fingerprint", partial(read_through, workdir.fingerprint)),
+    _case("open", f"{ALL}: mean image", partial(read_through, summary.mean)),
+    _case("train", f"{ALL}: sent to the device", send, "accelerator"),
+    _case("train", f"{CPU_IMAGES:,} of {ALL}, batch 512", partial(train, CPU_IMAGES), "cpu"),
+    _case(
+        "train",
+        f"{ACCELERATOR_IMAGES:,} of {ALL}, batch 512",
+        partial(train, ACCELERATOR_IMAGES),
+        "accelerator",
+    ),
+    _case("encode", ALL, encode_all),
+    _case("knn", f"{CODES}, k = 10, of a trained model", find_neighbours),
+    _case("graph", f"{CODES}, k = 10 and spanning tree, neighbours known", build_graph),
+    _case("path", f"{CODES}: a path, graph read from its file", partial(find_paths, 1)),
+    _case("path", f"{CODES}: {NUM_PATHS} paths", partial(find_paths, NUM_PATHS)),
+]
