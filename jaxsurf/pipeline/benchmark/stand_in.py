@@ -33,7 +33,7 @@ GROUNDS = ((70, 50, 110), (60, 140, 120), (220, 130, 110))
 LIMB = (25, 25, 30)
 # Of the half-width of the picture.
 RADII = (0.13, 0.2)
-UPPER, LOWER, LIMB_RADIUS = 0.62, 0.5, 0.05
+UPPER, LOWER, LIMB_RADIUS = 0.5, 0.4, 0.05
 SHOULDER = (0.0, 0.55)
 # Both joints' sweep to either side, in radians; how much each height of the camera flattens what
 # it sees, and by how much that moves up or down.

@@ -146,9 +146,7 @@ def _weights() -> Path:
 def _made(name: str, *, by: str) -> Path:
     path = folder() / name
     if not path.exists():
-        raise UserError(
-            f"there is no {path}: the row `{by}` makes it, and has not", cure="see there"
-        )
+        raise UserError(f"there is no {path}: the row `{by}` makes it, and has not")
     return path
 
 
@@ -164,4 +162,4 @@ def _ensure(path: Path, make: str) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"{path} cannot be made: {last}", cure="free some space, or see the reason")
+        raise UserError(f"{path} cannot be made ({last})")
