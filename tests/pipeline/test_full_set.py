@@ -12,7 +12,7 @@ from jaxsurf.images import sources
 from jaxsurf.images.factors import MPI3D, Grid
 from jaxsurf.manifold import search
 from jaxsurf.pipeline import configuration, experiments
-from jaxsurf.pipeline.benchmark import stand_in, whole_set
+from jaxsurf.pipeline.benchmark import process, stand_in, suites, whole_set
 from jaxsurf.pipeline.benchmark.stages import full
 
 SIZES = (2, 6, 2, 3, 3, 3, 5)
@@ -128,3 +128,11 @@ def test_every_row_has_a_name_of_its_own(kind):
     names = [(case.stage, case.size) for case in full.CASES if case.where in ("anywhere", kind)]
     assert len(set(names)) == len(names) == (9 if kind == "cpu" else 10)
     assert {"open", "train", "encode", "knn", "graph", "path"} == {stage for stage, _ in names}
+
+
+def test_all_suites_are_all_but_those_that_take_gigabytes(tmp_path, monkeypatch):
+    facts = {"cpu": "Abacus", "accelerator": None, "versions": {}}
+    monkeypatch.setattr(process, "facts", lambda: facts)
+    # Whoever looks for its rows does not find them.
+    monkeypatch.setattr(suites, "SUITES", {"full": ("no.such.module",)})
+    assert "Machine: cpu Abacus" in suites.run("all", tmp_path)
