@@ -5,14 +5,14 @@ python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,lin
 
 from absl import flags
 
-from jaxsurf.pipeline import command, evaluate, options, trained
+from jaxsurf.pipeline import command, evaluate, options, trained, way_options
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
 _NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "How many random pairs.")
-_METHODS = options.define_methods()
-_TIMING = options.define_timing()
-_GRAPH = options.define_graph()
+_METHODS = way_options.define_methods()
+_TIMING = way_options.define_timing()
+_GRAPH = way_options.define_graph()
 _SEED = flags.DEFINE_integer("seed", 0, "Of the choice of pairs.")
 
 

@@ -7,14 +7,14 @@
 A stop is an image number, an image file that need not be in the set, or a latent code.
 """
 
-from jaxsurf.pipeline import command, options, surf, trained
+from jaxsurf.pipeline import command, options, surf, trained, way_options
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
-_STOPS = options.define_stops()
-_METHODS = options.define_methods()
-_TIMING = options.define_timing()
-_GRAPH = options.define_graph()
+_STOPS = way_options.define_stops()
+_METHODS = way_options.define_methods()
+_TIMING = way_options.define_timing()
+_GRAPH = way_options.define_graph()
 
 
 def main() -> object:

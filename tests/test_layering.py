@@ -114,6 +114,7 @@ ROOMS = {
     ],
     "pipeline": [
         "heap",
+        "setting_values",
         "configuration",
         "experiments",
         "assembly",
@@ -122,6 +123,7 @@ ROOMS = {
         "trained",
         "resumption",
         "collapse",
+        "fitting",
         "train",
         "grid",
         "outcome",
@@ -129,6 +131,7 @@ ROOMS = {
         "scores",
         "sweep",
         "ends",
+        "way_plot",
         "surf",
         "evaluate",
         "report",
@@ -138,6 +141,7 @@ ROOMS = {
         "reproduce",
         "complaints",
         "options",
+        "way_options",
         "paths",
         "benchmark",
         "command",
@@ -160,7 +164,7 @@ OWNERS = {
         for module in ("canvas", "latent_axes", "figures", "routes", "clusters", "grids")
     },
     "imageio": {"frames/media"},
-    "absl": {"pipeline/command", "pipeline/options", "pipeline/paths"},
+    "absl": {"pipeline/command", "pipeline/options", "pipeline/way_options", "pipeline/paths"},
     "ml_collections": {"pipeline/options"},
 }
 

@@ -15,7 +15,7 @@ import jax
 from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import assembly, outcome, program, train
+from jaxsurf.pipeline import assembly, fitting, outcome, program, train
 from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.outcome import Outcome
@@ -159,7 +159,7 @@ def _make_log(
             "pending": [] if number in failed else saved["pending"][number],
             "elapsed_s": saved["elapsed_s"],
         }
-        logs.append(train.make_log(part, journal, first_step=first_step, saved=mine))
+        logs.append(fitting.make_log(part, journal, first_step=first_step, saved=mine))
     terms = [part.config.objective.losses for part in group.parts]
     return GroupLog(logs, terms=terms, failed=failed)
 

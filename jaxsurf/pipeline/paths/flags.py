@@ -8,7 +8,7 @@ from absl import flags
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import search
 from jaxsurf.manifold.trimming import Trimming
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline import options, way_options
 from jaxsurf.pipeline.paths.config import GRAPH, Lines, Method, PathsConfig
 from jaxsurf.pipeline.paths.sample import Sample
 
@@ -25,9 +25,9 @@ def define() -> Callable[[], PathsConfig]:
         "anchors", [], "Rows, files of rows, code:0.1,-2 or codes:FILE, commas between."
     )
     way = _define_way()
-    graph = options.define_graph(weights=("latent", "density"), default=GRAPH.weight)
+    graph = way_options.define_graph(weights=("latent", "density"), default=GRAPH.weight)
     trimming = _define_trimming()
-    speed: Callable[[], dict[str, Any]] = options.define_speed(
+    speed: Callable[[], dict[str, Any]] = way_options.define_speed(
         "Points on each edge of the way, both ends counted [2, the codes alone; linear, where an "
         "edge leads from anchor to anchor: 6]."
     )
