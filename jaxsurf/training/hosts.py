@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -26,6 +27,8 @@ from jaxsurf.training import lifeline
 PEER_LOST = 75
 # JAX ends processes roughly after so much silence, where the lifeline could not be drawn.
 _HEARTBEAT_S = 60
+# How long a process has to say itself what is wrong, where another has ended of the same.
+_OWN_ERROR_S = 2.0
 # Processes that part have waited for one another before.
 _SHUTDOWN_S = 10
 
@@ -213,7 +216,11 @@ def _part(line: lifeline.Hub | lifeline.Spoke) -> None:
 
 
 def _leave(name: str) -> NoReturn:
-    """End this process from within a thread: the others are stuck in a collective operation."""
+    """End this process from within a thread: the main one is stuck in a collective operation.
+
+    Unless it meets the same error as the process that is gone, and ends by itself.
+    """
+    time.sleep(_OWN_ERROR_S)
     sys.stderr.write(
         f"error: {name} of {jax.process_count()} ended; start all of them again: the run goes on "
         "from its last checkpoint\n"
