@@ -130,7 +130,7 @@ def test_a_run_killed_wherever_it_changes_files_equals_a_straight_one(
     root = tmp_path / "run"
     moments = random.Random(6)
     # Any change at all below the folder, of which a start makes some ten, a checkpoint some twenty.
-    anywhere = [(rf"\S+ {root}.*", moments.randrange(1, 100)) for _ in range(8)]
+    anywhere = [(rf"\S+ {root}.*", moments.randrange(1, 100)) for _ in range(3)]
     for pattern, number in SPOTS + anywhere:
         train(root, OFTEN, kill={"pattern": pattern, "number": number})
         outcome = launch.finish()
