@@ -9,7 +9,9 @@
 Nothing that is read can run code.
 """
 
+import lzma
 import re
+import tokenize
 import warnings
 import zipfile
 import zlib
@@ -24,8 +26,14 @@ from jaxsurf.manifold import pickled
 PICKLES = (".pkl", ".pickle")
 TABLES = (".txt", ".csv", ".tsv", ".dat")
 SUFFIXES = (".npy", ".npz", *PICKLES, *TABLES)
+# Spreadsheets put a mark before the first number.
+_TEXT = "utf-8-sig"
 
-_DAMAGE = (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_DAMAGE = (
+    *(ValueError, TypeError, EOFError, KeyError, OverflowError, SyntaxError),
+    # An archive that was encrypted is a RuntimeError.
+    *(RuntimeError, tokenize.TokenError, zipfile.BadZipFile, zlib.error, lzma.LZMAError),
+)
 
 
 def read(name: str) -> Shaped[np.ndarray, "..."]:
@@ -116,11 +124,18 @@ def _numpy(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
             raise zipfile.BadZipFile("it is no zip archive")
         # Opened here, since numpy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return archive[_member(path, part, archive.files)]
+            found = archive[_member(path, part, archive.files)]
+            if not isinstance(found, np.ndarray):
+                raise TypeError("what it holds is no array")
+            return found
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise UserError(
+            f"{path} holds more than memory does ({error})", cure="save the array with np.save"
+        ) from error
     except _DAMAGE as error:
-        if "object" in str(error).lower() or "pickle" in str(error).lower():
+        if isinstance(error, ValueError) and re.search("object|pickle", str(error).lower()):
             raise UserError(
                 f"{path} holds Python objects, which may run code when read, and is refused",
                 cure="save plain numbers: np.save(file, np.asarray(codes, dtype=float))",
@@ -141,13 +156,14 @@ def _member(path: Path, part: str, names: list[str]) -> str:
 def _table(path: Path) -> Shaped[np.ndarray, "row column"]:
     """Return the numbers of a text, a row a line."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding=_TEXT) as file:
             lines = (line.partition("#")[0].strip() for line in file)
             skipped, first = next(((at, line) for at, line in enumerate(lines) if line), (0, ""))
         delimiter = next((sign for sign in ",;" if sign in first), None)
-        head = skipped + (not all(_is_number(word) for word in first.split(delimiter)))
+        # A line with numbers among its words is no header, but a row with a mistake.
+        head = skipped + (not any(_is_number(word) for word in first.split(delimiter)))
         with warnings.catch_warnings(action="ignore"):  # of no rows
-            found = np.loadtxt(path, delimiter=delimiter, skiprows=head, ndmin=2, encoding="utf-8")
+            found = np.loadtxt(path, delimiter=delimiter, skiprows=head, ndmin=2, encoding=_TEXT)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
@@ -172,7 +188,7 @@ def _words(path: Path, meaning: str) -> Shaped[np.ndarray, "number"]:
     """Return the numbers of a text in the order in which they come."""
     found = []
     try:
-        for line, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        for line, text in enumerate(path.read_text(encoding=_TEXT).splitlines(), start=1):
             for word in re.split(r"[\s,;]+", text.partition("#")[0].strip()):
                 if word and not _is_number(word):
                     raise UserError(

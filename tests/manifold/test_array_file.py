@@ -1,4 +1,5 @@
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -35,10 +36,12 @@ def test_every_kind_of_file_gives_the_same_array(tmp_path, suffix):
         "z1 z2\n1 2\n3 4\n5 6\n",
         "1;2\n3;4\n5;6\n",
         "1.0e+00 2\n3 4\n5 6\n",
+        "\ufeff1,2\n3,4\n5,6\n",  # as spreadsheets save it
+        "\ufeffx,y\n1,2\n3,4\n5,6\n",
     ],
 )
 def test_tables_are_read_as_people_write_them(tmp_path, text):
-    (tmp_path / "z.txt").write_text(text)
+    (tmp_path / "z.txt").write_text(text, encoding="utf-8")
     np.testing.assert_array_equal(
         array_file.read(str(tmp_path / "z.txt")), [[1, 2], [3, 4], [5, 6]]
     )
@@ -104,12 +107,63 @@ def test_a_file_that_was_cut_is_refused(tmp_path, suffix):
         ("1 2\n3 x\n", "could not convert string 'x' to float64 at row 1, column 2"),
         ("\n# nothing\n", "holds no numbers"),
         ("x y\n", "holds no numbers"),
+        # The first row is not taken for a header because of one mistake.
+        ("1,,3\n1,2,3\n", "could not convert string '' to float64"),
+        ("1.0 2.O\n1 2\n", "could not convert string '2.O' to float64"),
+        (",0,1\n0,5,6\n", "could not convert string '' to float64"),
     ],
 )
 def test_what_is_no_table_is_refused_with_its_row(tmp_path, text, complaint):
     (tmp_path / "z.txt").write_text(text)
     with pytest.raises(UserError, match=complaint):
         array_file.read(str(tmp_path / "z.txt"))
+
+
+def headed(header):
+    """Return the content of a .npy with a header of one's own."""
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(64)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr':'<f8','fortran_order':False,'shape':(1" + 13 * "0" + ",),}",
+        "{'descr':'<f8','fortran_order':False,'shape':(1" + 30 * "0" + ",),}",
+        "{'descr':'<f8','fortran_order':False,'shape':(True,2),}",
+        "{'descr':'<f8','fortran_order':False,'shape':(3,",
+        "{1:2,'a':3}",
+    ],
+)
+def test_a_header_that_means_nothing_is_refused(tmp_path, suffix, header):
+    path = tmp_path / f"z{suffix}"
+    if suffix == ".npy":
+        path.write_bytes(headed(header))
+    else:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("z.npy", headed(header))
+    with pytest.raises(UserError, match=r"is damaged|holds more than memory does"):
+        array_file.read(str(path))
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path):
+    path = tmp_path / "z.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("z.txt", "hello")
+    with pytest.raises(UserError, match="what it holds is no array"):
+        array_file.read(str(path))
+
+
+def test_an_encrypted_archive_is_refused(tmp_path):
+    path = tmp_path / "z.npz"
+    written(path)
+    content = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="encrypted"):
+        array_file.read(str(path))
 
 
 def test_missing_and_unknown_files_are_refused(tmp_path):
@@ -159,3 +213,8 @@ def test_what_are_no_whole_numbers_is_refused(tmp_path, content, complaint):
         np.save(path, content)
     with pytest.raises(UserError, match=complaint):
         array_file.numbers(str(path), meaning="rows")
+
+
+def test_a_mark_of_spreadsheets_is_no_part_of_the_first_number(tmp_path):
+    (tmp_path / "rows.csv").write_text("\ufeff3\n17\n", encoding="utf-8")
+    assert array_file.numbers(str(tmp_path / "rows.csv"), meaning="rows").tolist() == [3, 17]
