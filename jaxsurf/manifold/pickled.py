@@ -107,7 +107,10 @@ class _Array:
         shape, kind, fortran, data = self.state
         if not isinstance(kind, _Type):
             raise TypeError("its type is none of numbers")
-        data = data.encode("latin1") if isinstance(data, str) else bytes(data)
+        data = data.encode("latin1") if isinstance(data, str) else data
+        # A number would be taken for how many zeros to make.
+        if not isinstance(data, bytes | bytearray):
+            raise TypeError("its content is none of bytes")
         shape = tuple(int(size) for size in shape)
         if min(shape, default=0) < 0 or math.prod(shape) * kind.dtype.itemsize != len(data):
             raise ValueError(f"{len(data)} bytes do not make an array of shape {shape}")

@@ -143,3 +143,13 @@ def test_an_array_larger_than_its_bytes_is_refused(tmp_path):
     (tmp_path / "z.pkl").write_bytes(data.replace(b"K\x02K\x03", b"K\x7fK\x7f"))
     with pytest.raises(UserError, match="48 bytes do not make an array of shape"):
         pickled.read(tmp_path / "z.pkl")
+
+
+def test_a_number_is_not_taken_for_so_many_zeros(tmp_path):
+    class Zeros:
+        def __reduce__(self):
+            return np.zeros(1).__reduce_ex__(5)[0], (80, np.dtype("f8"), (10,), "C")
+
+    path = saved(tmp_path / "z.pkl", Zeros(), protocol=4)
+    with pytest.raises(UserError, match="its content is none of bytes"):
+        pickled.read(path)
