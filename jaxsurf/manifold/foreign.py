@@ -162,7 +162,7 @@ class _Look:
         order = np.lexsort((asking, self.best[self.labels[asking]] + beyond))
         for some in np.split(order, range(_PORTION, len(order), _PORTION)):
             labels = self.labels[asking[some]]
-            limit = (self.best[labels] + beyond[some]).max(initial=0.0)
+            limit = (self.best[labels] + beyond[some]).max(initial=0.0) * _SPARE
             away[some] = self.among.reach(self.codes[asking[some]], limit=limit)
             np.minimum.at(self.best, labels, away[some] * _SPARE)
         return away
