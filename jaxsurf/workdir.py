@@ -160,11 +160,13 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield a new empty folder beside `folder`; put it in its place when all went well.
 
-    What `folder` held before is removed then, so that its files always belong together.
+    What `folder` held before is removed then, so that its files always belong together. Where it
+    is a link, what this leads to is replaced.
 
     Raises:
         UserError: the folder cannot be written; `folder` is as it was.
     """
+    folder = folder.resolve()
     fresh = folder.with_name(f".{folder.name}.{os.getpid()}")
     worn = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(fresh, ignore_errors=True)  # process numbers come again, in containers soon

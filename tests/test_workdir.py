@@ -79,6 +79,17 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path):
     assert contents(tmp_path) == ["pair", "pair/b", "pair/c"]
 
 
+def test_where_a_link_leads_to_is_replaced(tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "old").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "large")
+    with workdir.replacing_folder(tmp_path / "link") as fresh:
+        (fresh / "a").write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert contents(tmp_path / "large") == ["a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "link"]
+
+
 def test_a_folder_is_as_it_was_after_an_error(tmp_path):
     folder = tmp_path / "pair"
     with workdir.replacing_folder(folder) as fresh:
