@@ -226,6 +226,16 @@ def test_codes_from_outside_join_by_their_nearest(found, tmp_path):
     assert from_file["ends"][2]["code"] == [3, 1]
 
 
+def test_codes_of_two_files_of_one_name_are_told_apart(found, tmp_path):
+    files = [tmp_path / folder / "x.txt" for folder in "ab"]
+    for file, code in zip(files, ([0.5, 0.25], [3, 1]), strict=True):
+        file.parent.mkdir()
+        np.savetxt(file, [code])
+    told = found(*(f"codes:{file}" for file in files))
+    assert [end["code"] for end in told["ends"]] == [[0.5, 0.25], [3, 1]]
+    assert [end["label"] for end in told["ends"]] == ["x.txt:0", f"{files[1]}:0"]
+
+
 def test_anchors_come_from_files_of_cryodrgn_s(found, tmp_path):
     np.savetxt(tmp_path / "centers_ind.txt", [3, 17, 256], fmt="%d")
     np.savetxt(tmp_path / "plain.txt", [101, 40])

@@ -49,13 +49,17 @@ def parse(texts: Sequence[str], source: Source) -> list[Anchor]:
     size = source.values.shape[1]
     parts = [part for text in texts for part in _parted(text)]
     found: list[Anchor] = []
-    rest = iter(parts)
+    rest, files = iter(parts), dict[str, str]()
     for part in rest:
         if part.startswith(_CODE):
             numbers = [part.removeprefix(_CODE), *(next(rest, "") for _ in range(size - 1))]
             found.append(_free(numbers, size, source.name))
         elif part.startswith(_CODES):
-            found += _from_file(part.removeprefix(_CODES), size, source.name)
+            file = part.removeprefix(_CODES)
+            name = Path(file).name
+            # Files in two folders may have one name, but anchors are told apart by it.
+            name = name if files.setdefault(name, file) == file else str(Path(file).absolute())
+            found += _from_file(file, size, source.name, label=name)
         elif re.fullmatch(_WHOLE, part):
             found.append(_of_row(int(part), source))
         else:
@@ -126,7 +130,7 @@ def _free(numbers: Sequence[str], size: int, name: str) -> Anchor:
     return Anchor(label=label, code=euclid.check(code[None], origin=f"numbers of {label}")[0])
 
 
-def _from_file(file: str, size: int, name: str) -> list[Anchor]:
+def _from_file(file: str, size: int, name: str, *, label: str) -> list[Anchor]:
     """Return the anchors of all codes in a file."""
     codes = array_file.read(file)
     if codes.ndim != 2 or codes.shape[1] != size:
@@ -136,8 +140,7 @@ def _from_file(file: str, size: int, name: str) -> list[Anchor]:
             cure=f"give one row a code; a file of row numbers is given without {_CODES}",
         )
     checked = euclid.check(codes, origin=f"codes of {file}")
-    stem = Path(file).name
-    return [Anchor(label=f"{stem}:{place}", code=code) for place, code in enumerate(checked)]
+    return [Anchor(label=f"{label}:{place}", code=code) for place, code in enumerate(checked)]
 
 
 def _check_file(part: str) -> None:
