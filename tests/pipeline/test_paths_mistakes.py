@@ -204,6 +204,31 @@ def test_a_folder_with_other_files_is_never_replaced(tmp_path):
     assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
 
 
+def test_a_folder_of_codes_that_are_called_as_ours_is_never_replaced(tmp_path):
+    (tmp_path / "out").mkdir()
+    np.save(tmp_path / "out" / "codes.npy", CODES)
+    assert "holds other files, such as codes.npy, which would be lost" in complaint(
+        tmp_path, 3, 17, latents="out/codes.npy"
+    )
+    np.testing.assert_array_equal(np.load(tmp_path / "out" / "codes.npy"), CODES)
+
+
+@pytest.mark.parametrize("read", ["latents", "anchors", "index_file"])
+def test_a_file_that_is_read_is_never_replaced(tmp_path, read):
+    np.save(tmp_path / "codes.npy", CODES)
+    latents = str(tmp_path / "codes.npy")
+    road.run(PathsConfig(latents=latents, anchors=("3", "17")), tmp_path / "out")
+    nodes = str(tmp_path / "out" / "nodes.txt")
+    before = (tmp_path / "out" / "nodes.txt").read_text()
+    changes = {
+        "latents": {"latents": "out/codes.npy"},
+        "anchors": {"anchors": (nodes,)},
+        "index_file": {"sample": Sample(index_file=nodes)},
+    }[read]
+    assert "which would be lost" in complaint(tmp_path, 0, 1, **changes)
+    assert (tmp_path / "out" / "nodes.txt").read_text() == before
+
+
 def test_a_folder_that_is_a_file_or_where_one_is(tmp_path, monkeypatch):
     (tmp_path / "out").write_text("")
     assert "is a file; choose another with --out" in complaint(tmp_path, 3, 17)

@@ -1,12 +1,13 @@
 """What is asked of `launch/paths.py`, and what of it can't go together."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import search
+from jaxsurf.manifold import array_file, search
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.trimming import Trimming
 from jaxsurf.pipeline.paths.sample import Sample
@@ -124,6 +125,13 @@ class PathsConfig:
                 " points",
                 cure="use --graph=knn, mutual or radius, and --repair to bridge the gaps",
             )
+
+    def files(self) -> list[Path]:
+        """Return the files that are read."""
+        anchors = (anchor.strip().removeprefix("codes:") for anchor in self.anchors)
+        names = (self.latents, self.sample.index_file, *anchors)
+        paths = [array_file.split(name)[0] for name in names]
+        return [path for path in paths if path.suffix.lower() in array_file.SUFFIXES]
 
     def _check_numbers(self) -> None:
         if not (np.isfinite(self.support_radius) and self.support_radius >= 0):

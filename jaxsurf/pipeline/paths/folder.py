@@ -1,7 +1,7 @@
 """The folder that everything about a way goes to: what is in it, and whether it may be replaced."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +14,12 @@ JSON, LENGTHS, STEPS, PICTURE = "path.json", "lengths.csv", "steps.csv", "latent
 _CODES = r"codes\.(npy|txt)|nodes\.txt|pc\d+(\.npy|\.txt|_nodes\.txt)"
 
 
-def check(folder: Path) -> None:
+def check(folder: Path, *, read: Iterable[Path] = ()) -> None:
     """Refuse a folder that can't be written, or whose files would be lost when it is replaced.
+
+    Args:
+        folder: where files are to go.
+        read: files that are read, which may be called as those that are written.
 
     Raises:
         UserError: it is one of these.
@@ -27,7 +31,9 @@ def check(folder: Path) -> None:
         others = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
     except OSError as error:
         raise UserError(f"cannot look into {folder}: {error.strerror}", cure=cure) from error
-    others = [name for name in others if not _ours(name)]
+    # What an earlier call wrote has all of its files; names alone may be anybody's.
+    others = [name for name in others if JSON not in others or not _ours(name)]
+    others += [file.name for file in read if _holds(folder, file)]
     if others:
         raise UserError(
             f"{folder} holds other files, such as {others[0]}, which would be lost",
@@ -55,6 +61,12 @@ def write_codes(fresh: Path, ways: Sequence[Way]) -> dict[str, list[str]]:
             np.savetxt(fresh / listed, way.nodes, fmt="%d")
             names[way.name].append(listed)
     return names
+
+
+def _holds(folder: Path, file: Path) -> bool:
+    """Return whether a file lies in a folder, by its name or by what that links to."""
+    places = file.resolve(), file.parent.resolve() / file.name
+    return any(folder.resolve() in place.parents for place in places)
 
 
 def _ours(name: str) -> bool:

@@ -67,7 +67,7 @@ def run(config: PathsConfig, out: Path) -> PathsResult:
         UserError: a file or an anchor is not good, no path joins the anchors, or the folder can't
             be written.
     """
-    folder.check(out)
+    folder.check(out, read=config.files())
     found = _find(config)
     description = _describe(config, found)
     with replacing_folder(out) as fresh:
