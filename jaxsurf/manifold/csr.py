@@ -193,7 +193,8 @@ def check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "e
         weights: what each edge is said to weigh.
 
     Raises:
-        UserError: there is not one of them an edge, or one is negative or not finite.
+        UserError: there is not one of them an edge, one is negative or not finite, or all of them
+            add up to what a path can't be as long as.
     """
     if ends.ndim != 2 or ends.shape[1] != 2 or weights.shape != ends.shape[:1]:
         raise UserError(
@@ -206,6 +207,13 @@ def check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "e
             f"{bad.size} edge weights are negative or not finite, the first of edge "
             f"{ends[bad[0]].tolist()}: {weights[bad[0]]}",
             cure="weights are lengths: finite, 0 or more",
+        )
+    with np.errstate(over="ignore"):
+        most = 4 * weights.sum()  # searches add up and double lengths
+    if not np.isfinite(most):
+        raise UserError(
+            f"edge weights up to {weights.max():g} add up to more than float64 holds",
+            cure="measure in a larger unit: divide the codes by a number",
         )
 
 

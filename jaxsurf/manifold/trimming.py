@@ -45,7 +45,7 @@ class Trimming:
         if self.max_edge:
             kept &= lengths <= self.max_edge
             done.append(f"edges up to {self.max_edge:g}")
-        allowed = int(self.avg_neighbors * graph.num_nodes / 2)
+        allowed = int(min(self.avg_neighbors, graph.num_nodes) * graph.num_nodes / 2)
         if self.avg_neighbors:
             kept[np.argsort(lengths, kind="stable")[allowed:]] = False
             done.append(f"{self.avg_neighbors:g} neighbours on average")

@@ -376,6 +376,8 @@ def test_building_refuses_one_point_and_more_neighbours_than_known():
         ([[0, 1], [1, 1]], [1.0, 1.0], "edge 1 joins node 1 to itself"),
         ([[0, 1], [1, 2]], [1.0, -1.0], r"of edge \[1, 2\]: -1"),
         ([[0, 1]], [np.nan], "not finite"),
+        ([[0, 1], [1, 2]], [1e308, 1e308], "add up to more than float64 holds"),
+        ([[0, 1], [1, 2]], [4e307, 4e307], "add up to more than float64 holds"),
         ([[0, 1]], [1.0, 2.0], "one weight an edge"),
     ],
 )
