@@ -9,6 +9,7 @@ https://docs.python.org/3/library/pickle.html#restricting-globals
 
 import math
 import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +22,10 @@ from jaxsurf.errors import UserError
 _KINDS = "biuf"
 _MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _BUFFERS = ("numpy.core.numeric", "numpy._core.numeric")
+
+
+# Operations that name a place to keep something in; whoever writes pickles counts these up.
+_KEEPING = ("PUT", "BINPUT", "LONG_BINPUT")
 
 
 class Unsafe(pickle.UnpicklingError):
@@ -68,11 +73,21 @@ def _nth(file: IO[bytes], place: int) -> np.ndarray:
     for number in range(place + 1):
         if not file.peek(1):  # pyright: ignore[reportAttributeAccessIssue]  (files are buffered)
             raise ValueError(f"it holds {number}, counted from 0 this is number {place}")
+        _check_places(file)
         # Strings of Python 2 are bytes, which latin1 keeps.
         found = _Unpickler(file, encoding="latin1").load()
     if not isinstance(found, _Array):
         raise TypeError(f"it holds an object of type {type(found).__name__}")
     return found.array()
+
+
+def _check_places(file: IO[bytes]) -> None:
+    """Refuse a pickle that keeps something in a far place: as much memory is taken up to there."""
+    start = file.tell()
+    for number, (operation, argument, _) in enumerate(pickletools.genops(file)):
+        if operation.name in _KEEPING and isinstance(argument, int) and argument > number:
+            raise ValueError(f"it keeps {number} things at most, but one in place {argument}")
+    file.seek(start)
 
 
 class _Type:

@@ -153,3 +153,10 @@ def test_a_number_is_not_taken_for_so_many_zeros(tmp_path):
     path = saved(tmp_path / "z.pkl", Zeros(), protocol=4)
     with pytest.raises(UserError, match="its content is none of bytes"):
         pickled.read(path)
+
+
+@pytest.mark.parametrize("code", [b"\x80\x04K\x01r\xff\xff\xff\x7f.", b"I1\np2147483647\n."])
+def test_far_places_take_no_memory(tmp_path, code):
+    (tmp_path / "z.pkl").write_bytes(code)
+    with pytest.raises(UserError, match="but one in place 2147483647"):
+        pickled.read(tmp_path / "z.pkl")
