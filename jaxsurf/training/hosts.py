@@ -185,6 +185,8 @@ def _join(cluster: Cluster) -> None:
         "process_id": cluster.process_id,
     }
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would catch SIGTERM itself, in place of whoever waits for it here.
+    jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
             **(told if cluster.coordinator else {}),

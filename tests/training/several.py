@@ -1,10 +1,13 @@
 """One of two processes, for test_hosts.py: python several.py PROCESS PORT SCENE."""
 
 import os
+import signal
 import sys
+import time
 
 import jax
 
+from jaxsurf import stopping
 from jaxsurf.errors import UserError
 from jaxsurf.training import hosts
 
@@ -40,18 +43,26 @@ def fail(process):
             raise UserError("no space", cure="free some")
 
 
+def be_asked_to_stop(process):
+    if process == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(20)
+
+
 def main(process, port, scene):
     jax.config.update("jax_num_cpu_devices", 2)
     cluster = hosts.Cluster(
         coordinator=f"localhost:{port}", num_processes=2, process_id=process, join_s=30
     )
     try:
-        with hosts.joined(cluster):
+        with stopping.watched(), hosts.joined(cluster):
             scene(process)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         sys.stderr.flush()
         os._exit(1)
+    except stopping.Stopped as error:
+        os._exit(stopping.exit_status(error.signal))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Several processes as one run, on the loopback."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -66,6 +67,12 @@ def test_the_others_end_when_one_fails_alone():
     assert "error: no space; free some" in reason
     assert status == hosts.PEER_LOST
     assert "error: process 0 of 2 ended" in err
+
+
+def test_one_that_is_asked_to_stop_before_it_trains_does_so():
+    (status, _, _), (stopped, _, err) = play("be_asked_to_stop")
+    assert stopped == 128 + signal.SIGTERM, err
+    assert status == hosts.PEER_LOST
 
 
 def test_one_process_needs_no_others():
