@@ -36,7 +36,7 @@ class Hub:
     def __init__(self, lost: Lost) -> None:
         self._lost = lost
         self._token = secrets.token_bytes(_TOKEN_BYTES)
-        self._server = socket.create_server(("", 0))
+        self._server = _listening()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
         self._names: dict[socket.socket, str] = {}
@@ -74,7 +74,10 @@ class Hub:
 
     def _greet(self) -> None:
         """Take a process up; whoever doesn't know the token is sent away."""
-        connection, _ = self._server.accept()
+        try:
+            connection, _ = self._server.accept()
+        except OSError:  # it is gone already
+            return
         try:
             connection.settimeout(_CONNECT_S)
             token, number = _GREETING.unpack(_receive(connection, _GREETING.size))
@@ -146,6 +149,14 @@ class Spoke:
         said = _heard(self._connection)
         if self._open and said != _FAREWELL:
             self._lost(said.decode(errors="replace") or "process 0")
+
+
+def _listening() -> socket.socket:
+    """Return a socket at a free port, of IPv6 as well where there is such."""
+    if socket.has_dualstack_ipv6():
+        with contextlib.suppress(OSError):  # it may be turned off
+            return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", 0))
 
 
 def _hang_up(connection: socket.socket) -> None:

@@ -151,6 +151,18 @@ def test_an_orderly_end_alarms_nobody():
     assert not any(ends.lost.values())
 
 
+def test_a_line_may_be_drawn_to_any_address_of_process_0():
+    addresses = ["127.0.0.1", *["::1"] * socket.has_dualstack_ipv6()]
+    hub = lifeline.Hub([].append)
+    spokes = [
+        lifeline.Spoke(number, hub.address, [].append, host=address)
+        for number, address in enumerate(addresses, start=1)
+    ]
+    wait_for(lambda: len(hub._names) == len(addresses))
+    for end in (*spokes, hub):
+        end.close(orderly=True)
+
+
 def test_whoever_does_not_know_the_token_is_sent_away():
     ends = Ends(1)
     name, port, token = ends.hub.address.split()
