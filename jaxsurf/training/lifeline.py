@@ -98,7 +98,8 @@ class Hub:
         connection.close()
         if said != _FAREWELL:
             self._tell(name.encode())
-            self._lost(name)
+            # Which may take its time: meanwhile `close` waits for this thread.
+            threading.Thread(target=self._lost, args=(name,), daemon=True).start()
 
     def _tell(self, message: bytes) -> None:
         for connection in self._names:

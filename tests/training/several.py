@@ -43,6 +43,11 @@ def fail(process):
             raise UserError("no space", cure="free some")
 
 
+def fail_of_the_same(process):
+    time.sleep(0.0 if process else 0.5)
+    raise UserError("no such images", cure="look for them")
+
+
 def be_asked_to_stop(process):
     if process == 1:
         os.kill(os.getpid(), signal.SIGTERM)

@@ -69,6 +69,12 @@ def test_the_others_end_when_one_fails_alone():
     assert "error: process 0 of 2 ended" in err
 
 
+def test_each_says_itself_what_all_fail_of():
+    for status, _, err in play("fail_of_the_same"):
+        assert status == 1, err
+        assert "error: no such images; look for them" in err
+
+
 def test_one_that_is_asked_to_stop_before_it_trains_does_so():
     (status, _, _), (stopped, _, err) = play("be_asked_to_stop")
     assert stopped == 128 + signal.SIGTERM, err
