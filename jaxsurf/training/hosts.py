@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -204,10 +203,10 @@ def _join(cluster: Cluster) -> None:
 
 def _draw_line(cluster: Cluster) -> lifeline.Hub | lifeline.Spoke:
     number = jax.process_index()
-    hub = lifeline.Hub(_leave) if number == 0 else None
+    hub = lifeline.Hub(_leave, patience_s=_OWN_ERROR_S) if number == 0 else None
     address = _gathered(hub.address if hub else "")[0]
     host = cluster.coordinator.rpartition(":")[0].strip("[]")
-    return hub or lifeline.Spoke(number, address, _leave, host=host)
+    return hub or lifeline.Spoke(number, address, _leave, host=host, patience_s=_OWN_ERROR_S)
 
 
 def _part(line: lifeline.Hub | lifeline.Spoke) -> None:
@@ -218,11 +217,7 @@ def _part(line: lifeline.Hub | lifeline.Spoke) -> None:
 
 
 def _leave(name: str) -> NoReturn:
-    """End this process from within a thread: the main one is stuck in a collective operation.
-
-    Unless it meets the same error as the process that is gone, and ends by itself.
-    """
-    time.sleep(_OWN_ERROR_S)
+    """End this process from within a thread: the main one is stuck in a collective operation."""
     sys.stderr.write(
         f"error: {name} of {jax.process_count()} ended; start all of them again: the run goes on "
         "from its last checkpoint\n"

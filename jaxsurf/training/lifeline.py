@@ -3,6 +3,9 @@
 Collective operations wait for ever for a process that is gone, and JAX itself notices after minutes
 of silence. A connection tells at once: the system closes it, however its process ends. Every
 process holds one to process 0, which passes on what it hears.
+
+Whoever hears of an end has some patience: it may meet the same error itself, and say so. As long as
+process 0 is there, that is: JAX aborts the others when it goes, so it waits for them.
 """
 
 import contextlib
@@ -12,6 +15,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
@@ -20,6 +24,7 @@ _TOKEN_BYTES = 16
 _GREETING = struct.Struct(f"<{_TOKEN_BYTES}sI")
 # What is sent before an orderly end; anything else is the name of who was lost.
 _FAREWELL = b"\0"
+_HUB = b"process 0\n"
 _CONNECT_S = 10.0
 _MESSAGE_BYTES = 256
 
@@ -31,10 +36,12 @@ class Hub:
 
     Args:
         lost: called in a thread of its own with the name of a process that has ended.
+        patience_s: seconds before that, in which this process may close its end.
     """
 
-    def __init__(self, lost: Lost) -> None:
+    def __init__(self, lost: Lost, *, patience_s: float = 0.0) -> None:
         self._lost = lost
+        self._patience_s = patience_s
         self._token = secrets.token_bytes(_TOKEN_BYTES)
         self._server = _listening()
         self._selector = selectors.DefaultSelector()
@@ -57,8 +64,9 @@ class Hub:
         """
         self._open = False
         self._thread.join()
-        if orderly:
-            self._tell(_FAREWELL)
+        self._tell(_FAREWELL if orderly else _HUB)
+        if not orderly:
+            self._wait_for_others()
         for connection in self._names:
             _hang_up(connection)
         self._server.close()
@@ -97,9 +105,25 @@ class Hub:
         name = self._names.pop(connection)
         connection.close()
         if said != _FAREWELL:
-            self._tell(name.encode())
-            # Which may take its time: meanwhile `close` waits for this thread.
-            threading.Thread(target=self._lost, args=(name,), daemon=True).start()
+            self._tell(f"{name}\n".encode())
+            # Not in this thread, which `close` waits for.
+            timer = threading.Timer(self._patience_s, self._give_up, [name])
+            timer.daemon = True
+            timer.start()
+
+    def _give_up(self, name: str) -> None:
+        if self._open:
+            self._lost(name)
+
+    def _wait_for_others(self) -> None:
+        """Return when all others have gone, which they do soon after they were told."""
+        until = time.monotonic() + 2 * self._patience_s
+        for connection in self._names:
+            with contextlib.suppress(OSError):
+                while (left := until - time.monotonic()) > 0:
+                    connection.settimeout(left)
+                    if not connection.recv(_MESSAGE_BYTES):
+                        break
 
     def _tell(self, message: bytes) -> None:
         for connection in self._names:
@@ -115,10 +139,20 @@ class Spoke:
         address: what the hub tells.
         host: where process 0 is, if that is known; else the host that the hub tells.
         lost: called in a thread of its own with the name of a process that has ended.
+        patience_s: seconds before that, in which this process may close its end.
     """
 
-    def __init__(self, number: int, address: str, lost: Lost, *, host: str = "") -> None:
+    def __init__(
+        self,
+        number: int,
+        address: str,
+        lost: Lost,
+        *,
+        host: str = "",
+        patience_s: float = 0.0,
+    ) -> None:
         name, port, token = address.split()
+        self._patience_s = patience_s
         self._lost = lost
         self._open = True
         self._connection: socket.socket | None = None
@@ -148,8 +182,15 @@ class Spoke:
     def _watch(self) -> None:
         assert self._connection is not None
         said = _heard(self._connection)
-        if self._open and said != _FAREWELL:
-            self._lost(said.decode(errors="replace") or "process 0")
+        name = (said or _HUB).decode(errors="replace").partition("\n")[0]
+        if said == _FAREWELL:
+            return
+        with contextlib.suppress(OSError):  # it may be closed meanwhile
+            self._connection.settimeout(self._patience_s)
+        while said:  # until patience, or process 0, has come to its end
+            said = _heard(self._connection)
+        if self._open:
+            self._lost(name)
 
 
 def _listening() -> socket.socket:

@@ -43,9 +43,13 @@ def fail(process):
             raise UserError("no space", cure="free some")
 
 
-def fail_of_the_same(process):
-    time.sleep(0.0 if process else 0.5)
+def fail_alike_0_first(process):
+    time.sleep(0.5 * process)
     raise UserError("no such images", cure="look for them")
+
+
+def fail_alike_1_first(process):
+    fail_alike_0_first(1 - process)
 
 
 def be_asked_to_stop(process):

@@ -69,8 +69,9 @@ def test_the_others_end_when_one_fails_alone():
     assert "error: process 0 of 2 ended" in err
 
 
-def test_each_says_itself_what_all_fail_of():
-    for status, _, err in play("fail_of_the_same"):
+@pytest.mark.parametrize("scene", ["fail_alike_0_first", "fail_alike_1_first"])
+def test_each_says_itself_what_all_fail_of(scene):
+    for status, _, err in play(scene):
         assert status == 1, err
         assert "error: no such images; look for them" in err
 
