@@ -198,7 +198,9 @@ def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
         node_times = np.append(0.0, np.cumsum(paths.piece_lengths(route.codes)))
     anchor_times = node_times[list(route.anchors)]
     frame_times = np.linspace(0.0, anchor_times[-1], num_frames)
-    return np.interp(frame_times, anchor_times, np.arange(len(anchor_times)))
+    progress = np.interp(frame_times, anchor_times, np.arange(len(anchor_times)))
+    progress[0] = 0.0  # also where the next anchor is reached in no time, its code being the same
+    return progress
 
 
 _LATENT_PATHS: dict[str, Callable[[Route, Timing], LatentPath]] = {

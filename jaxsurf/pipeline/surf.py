@@ -53,7 +53,9 @@ class SurfConfig:
 
     def __post_init__(self) -> None:
         animate.check_methods(self.methods)
-        if bool(self.anchors) == bool(self.source and self.target):
+        if not (self.anchors or (self.source and self.target)) or (
+            self.anchors and (self.source or self.target)
+        ):
             raise UserError(
                 "nothing says what to animate"
                 if not self.anchors
@@ -110,8 +112,9 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
     joined = ends.join(run, latents, built, given)
-    for node in joined.nodes[1:]:
-        connectivity.check_joined(joined.graph, joined.nodes[0], node)
+    for end, node in zip(given[1:], joined.nodes[1:], strict=True):
+        names = (given[0].label, end.label)
+        connectivity.check_joined(joined.graph, joined.nodes[0], node, names=names)
     way = search.through(
         joined.graph, joined.nodes, loop=config.loop, order=config.order, codes=joined.codes
     )

@@ -10,6 +10,9 @@ from jaxsurf.pipeline.ends import End, Joined
 from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.viewing.figures import LatentPlot
 
+# Stops that the title names; more would be cut off at the edges of the picture.
+_NAMED = 5
+
 
 def make_plot(
     run: TrainedRun,
@@ -31,7 +34,7 @@ def make_plot(
     keys = [stop.key for stop in stops]
     return LatentPlot(
         codes=joined.codes,
-        title=f"{run.images.name}: {' to '.join(keys)}, {joined.graph.description}",
+        title=f"{run.images.name}: {_title(keys)}, {joined.graph.description}",
         edges=joined.graph.edges()[0],
         factor=factor,
         factor_name=name,
@@ -41,6 +44,13 @@ def make_plot(
             for name, place in zip(_names(keys), way.places, strict=True)
         },
     )
+
+
+def _title(keys: Sequence[str]) -> str:
+    """Return where the way leads, in one line."""
+    if len(keys) > _NAMED:
+        return f"{keys[0]} to {keys[-1]} past {len(keys) - 2} others"
+    return " to ".join(keys)
 
 
 def _names(keys: Sequence[str]) -> list[str]:

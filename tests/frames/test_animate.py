@@ -107,6 +107,15 @@ def test_source_equal_to_target_stands_still_in_all_frames_asked_for():
         assert np.ptp(animations[name].frames, axis=0).max() == 0
 
 
+@pytest.mark.parametrize("anchors", [(0, 1), (0, 1, 2)])
+def test_pixel_begins_and_ends_with_its_anchors_where_codes_coincide(anchors):
+    codes = np.array([[1.0, 2.0], [1.0, 2.0], [3.0, 2.0]])[: len(anchors)]
+    route = route_of(codes, anchors)
+    frames = animated(route, ["pixel"], frames=6)["pixel"].frames
+    np.testing.assert_array_equal(frames[0], route.images[0])
+    np.testing.assert_array_equal(frames[-1], route.images[-1])
+
+
 @pytest.mark.parametrize("timing", [{"points_per_edge": 3}, {"frames": 19}])
 def test_pixel_shows_an_anchor_between_when_surfing_is_there(timing):
     route = route_of(anchors=(0, 2, 4))

@@ -237,6 +237,7 @@ STOPS = cases(
     ("", "nothing says what to animate; give --source and --target, or --anchors"),
     ("--source=3", "nothing says what to animate; give --source and --target, or --anchors"),
     ("--source=3 --target=5 --anchors=1,2", "there are two answers to what to animate: source"),
+    ("--source=3 --anchors=1,2", "there are two answers to what to animate: source"),
     ("--anchors=7", "one anchor is no way; give two or more: --anchors=3,17,256"),
     ("--anchors=7,40", "image 40 is out of range; choose 0 to 39"),
     ("--anchors=code:1,2", "code:1 has 1 numbers, but latent codes have 2"),

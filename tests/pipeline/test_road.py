@@ -15,7 +15,7 @@ from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
 from jaxsurf.manifold import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import report, train, trained
+from jaxsurf.pipeline import report, train, trained, way_plot
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.surf import SurfConfig, surf
 
@@ -112,6 +112,11 @@ def test_many_stops_have_a_folder_whose_name_is_short_enough(run):
     anchors = tuple(str(number % 40) for number in range(3, 120))
     result = surf(run, SurfConfig(anchors=anchors, methods=("pixel",)))
     assert result.folder.name.startswith("3-39-117_stops_")
+
+
+def test_a_picture_names_all_of_a_few_stops_and_tells_the_number_of_many():
+    assert way_plot._title(["3", "31", "12", "3"]) == "3 to 31 to 12 to 3"
+    assert way_plot._title([str(number) for number in range(100)]) == "0 to 99 past 98 others"
 
 
 def test_path_json_says_everything(run):
@@ -489,6 +494,11 @@ def test_a_graph_that_does_not_connect_the_ends_is_refused(run):
     message = r"no path joins 3 and 31.* of 1 and 1 nodes; it has 40 components.*--repair.*larger k"
     with pytest.raises(UserError, match=message):
         surf_pair(run, graph=pieces)
+    with pytest.raises(UserError, match=r"no path joins 31 and 4: "):
+        surf(run, SurfConfig(anchors=("31", "4", "12"), graph=pieces))
+    near, far = "code:0,0.25", "code:30,-20"
+    with pytest.raises(UserError, match=rf"no path joins {near} and {far}: "):
+        surf(run, SurfConfig(source=near, target=far, graph=pieces))
     with pytest.raises(UserError, match=r"no path joins .* it has 40 components"):
         evaluate(run, EvaluateConfig(num_pairs=3, graph=pieces))
     assert not (run.workdir.root / "surf").exists()
