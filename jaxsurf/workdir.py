@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import tempfile
 import zipfile
@@ -138,7 +139,8 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         UserError: the file cannot be written; `path` is as it was.
     """
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # Not its process number: several hosts may be at it, where containers count from 1 each.
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

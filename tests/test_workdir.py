@@ -24,6 +24,15 @@ def test_an_error_inside_leaves_the_old_file_and_nothing_else(tmp_path):
     assert contents(tmp_path) == ["file.txt"]
 
 
+def test_two_may_write_the_same_file_at_once(tmp_path):
+    path = tmp_path / "same.txt"
+    with workdir.replacing(path) as slow:
+        slow.write_text("slow")
+        workdir.write_text(path, "quick")
+    assert path.read_text() == "slow"
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_full_disk_is_the_users_error(tmp_path):
     with (
         pytest.raises(UserError, match=r"cannot write .*file\.txt: No space left; free some"),
