@@ -18,6 +18,7 @@ from jaxtyping import Array, Int
 
 from jaxsurf import mapped
 from jaxsurf.errors import UserError
+from jaxsurf.training.hosts import Alike
 
 Tree = TypeVar("Tree")
 
@@ -46,6 +47,10 @@ class Shardings:
         return NamedSharding(self.mesh, P())
 
 
+class Uneven(UserError, Alike):  # noqa: N818  (it says what batches are)
+    """Batches don't divide among the devices of several processes."""
+
+
 def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
     """Return shardings over as many devices as divide the batch evenly.
 
@@ -54,12 +59,12 @@ def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardi
         num_devices: use at most so many; None means all there are.
 
     Raises:
-        UserError: several processes have devices, and the batch does not divide among all of them.
+        Uneven: several processes have devices, and the batch does not divide among all of them.
     """
     devices = jax.devices()[:num_devices]
     used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     if used < len(devices) and jax.process_count() > 1:
-        raise UserError(
+        raise Uneven(
             f"batches of {batch_size} images do not split evenly over the {len(devices)} devices "
             f"of {jax.process_count()} processes",
             cure=f"set config.training.batch_size to a multiple of {len(devices)}",
