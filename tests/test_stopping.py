@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -37,6 +38,7 @@ def start():
         )
         begun.append(process)
         assert process.stdout.readline() == "begun\n"
+        time.sleep(0.3)  # so that what it has said it begins with is under way
         return process
 
     yield begin
