@@ -12,7 +12,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 import jax
@@ -40,7 +39,7 @@ def _prepare() -> None:
     """Quiet the libraries, let jaxsurf speak, keep compiled programs from one run to the next."""
     heap.keep_freed()
     absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
-    sys.excepthook = _show
+    sys.unraisablehook = _show
     speaker = logging.getLogger("jaxsurf")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -53,14 +52,15 @@ def _prepare() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Show an error that nobody took, but for what tensorstore leaves behind.
+def _show(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Show an error that no caller can be told of, but for what tensorstore leaves behind.
 
     Where saving a checkpoint fails, some of its writes end after the loop that waited for them, and
     each would print a traceback beside the line that says what happened.
     """
+    error = unraisable.exc_value
     if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-        sys.__excepthook__(kind, error, trace)
+        sys.__unraisablehook__(unraisable)
 
 
 def _fill_in(argv: list[str]) -> None:
