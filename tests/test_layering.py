@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "jaxsurf"
 
 ROOMS = {
-    "": ["errors", "mapped", "workdir", "lock", "stopping"],
+    "": ["errors", "mapped", "writing", "workdir", "lock", "stopping"],
     "images": [
         "pixels",
         "differences",

@@ -17,7 +17,7 @@ from scipy.spatial import KDTree
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
-from jaxsurf.workdir import replacing
+from jaxsurf.writing import replacing
 
 FRAME_MS = 60.0
 # Browsers slow down frames that are shorter than this to 100 ms.

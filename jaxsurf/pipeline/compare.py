@@ -23,7 +23,8 @@ from jaxsurf.pipeline.comparison import OURS, REFERENCE, Row
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.training import journal
-from jaxsurf.workdir import WorkDir, write_text
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import write_text
 
 # Epochs whose time is taken: the first one pays for compilation.
 PROBE_EPOCHS = 2

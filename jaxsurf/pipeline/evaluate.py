@@ -23,7 +23,7 @@ from jaxsurf.manifold.path import LatentPath
 from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline import trained
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.workdir import write_json, write_text
+from jaxsurf.writing import write_json, write_text
 
 # True in-between images are drawn, which takes longer than decoding; the mean over a path's frames
 # hardly depends on how many of them it is taken.

@@ -13,7 +13,8 @@ from jaxsurf.pipeline.collapse import Collapsed
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import journal
 from jaxsurf.training.losses import Diverged
-from jaxsurf.workdir import WorkDir, read_json, write_json
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import read_json, write_json
 
 FILE = "outcome.json"
 

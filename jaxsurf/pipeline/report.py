@@ -13,7 +13,8 @@ from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.training import journal
 from jaxsurf.viewing import figures, markup, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
-from jaxsurf.workdir import WorkDir, read_json
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import read_json
 
 METRIC = "interpolation_mse"
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.

@@ -21,7 +21,8 @@ from jaxsurf.pipeline.trained import TrainedRun
 from jaxsurf.pipeline.way_plot import make_plot
 from jaxsurf.viewing import figures
 from jaxsurf.viewing.figures import LatentPlot
-from jaxsurf.workdir import fingerprint, replacing_folder, write_json
+from jaxsurf.workdir import fingerprint
+from jaxsurf.writing import replacing_folder, write_json
 
 
 @dataclass(frozen=True, kw_only=True)

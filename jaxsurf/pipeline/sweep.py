@@ -32,7 +32,8 @@ from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.training import features
 from jaxsurf.viewing import grids
-from jaxsurf.workdir import WorkDir, fingerprint, read_json, write_json, write_text
+from jaxsurf.workdir import WorkDir, fingerprint
+from jaxsurf.writing import read_json, write_json, write_text
 
 Mode = Literal["auto", "together", "in_turn"]
 # XLA's CPU convolutions take three times as long when their kernels are vmapped.

@@ -22,7 +22,8 @@ from jaxsurf.training import hosts, sharding
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hosts import Cluster
 from jaxsurf.training.profiling import Profile
-from jaxsurf.workdir import WorkDir, write_json
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import write_json
 
 
 def train(

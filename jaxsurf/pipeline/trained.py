@@ -25,7 +25,8 @@ from jaxsurf.pipeline import assembly, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.distances import make_distance
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.workdir import WorkDir, fingerprint, read_json
+from jaxsurf.workdir import WorkDir, fingerprint
+from jaxsurf.writing import read_json
 
 LAST, BEST = "last", "best"
 PUT_BACK = "put back what was written by training, or train in another --workdir"

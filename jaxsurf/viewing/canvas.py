@@ -9,7 +9,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from jaxsurf.workdir import replacing
+from jaxsurf.writing import replacing
 
 DPI = 100
 # Okabe & Ito's colours are told apart by colour-blind readers too (Color Universal Design, 2008).

@@ -13,7 +13,7 @@ from pathlib import Path
 from jaxsurf.evaluation.pairs import BASELINE, FLOOR
 from jaxsurf.viewing import markup
 from jaxsurf.viewing.markup import cell, number, panel, row_name, text
-from jaxsurf.workdir import write_text
+from jaxsurf.writing import write_text
 
 FLOOR_LABEL = "true in-between images (floor)"
 WRAPPED_LABEL = "interpolation_mse in the report's uint8 arithmetic, only to compare"

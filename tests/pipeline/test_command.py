@@ -14,7 +14,7 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import command, complaints, configuration
-from jaxsurf.workdir import replacing_folder
+from jaxsurf.writing import replacing_folder
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TINY = f"--config={CONFIGS / 'tiny.py'}"

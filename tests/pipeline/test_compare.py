@@ -7,7 +7,7 @@ import pytest
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import compare, comparison, configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.workdir import write_json
+from jaxsurf.writing import write_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,8 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import report
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.workdir import WorkDir, write_json
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import write_json
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
 

@@ -14,7 +14,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.images.cache import default_folder
 from jaxsurf.models.vgg import foreign, layers, weights
 from jaxsurf.models.vgg.weights import OXFORD, TORCHVISION, UNPREPARED, Weights
-from jaxsurf.workdir import replacing
+from jaxsurf.writing import replacing
 
 _log = logging.getLogger(__name__)
 

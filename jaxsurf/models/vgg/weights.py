@@ -21,7 +21,7 @@ from jaxtyping import Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.models.vgg import layers
-from jaxsurf.workdir import read_arrays, write_arrays
+from jaxsurf.writing import read_arrays, write_arrays
 
 Arrays = Mapping[str, np.ndarray]
 

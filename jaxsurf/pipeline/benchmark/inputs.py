@@ -21,7 +21,7 @@ from jaxtyping import Float, Int
 from jaxsurf.manifold import altering, graph, knn, weighting
 from jaxsurf.manifold.csr import LatentGraph
 from jaxsurf.manifold.knn import Neighbours
-from jaxsurf.workdir import replacing
+from jaxsurf.writing import replacing
 
 # Of each point, wherever neighbours are asked for.
 K = 10

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxsurf import workdir
+from jaxsurf import writing
 from jaxsurf.images import stored
 from jaxsurf.images.factors import MPI3D
 
@@ -86,7 +86,7 @@ def write(path: Path, *, side: int = 64) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    with workdir.replacing(path) as temporary:
+    with writing.replacing(path) as temporary:
         stored.write(temporary, blocks(side), shape=(len(MPI3D), side, side, 3))
 
 

@@ -20,7 +20,8 @@ from jaxsurf.pipeline.paths.sample import Points, Source
 from jaxsurf.pipeline.paths.support import Support
 from jaxsurf.pipeline.paths.way import Way
 from jaxsurf.viewing import routes
-from jaxsurf.workdir import fingerprint, replacing_folder, write_json
+from jaxsurf.workdir import fingerprint
+from jaxsurf.writing import replacing_folder, write_json
 
 # Legs that the summary spells out; all of them are in lengths.csv.
 _SPELLED = 12

@@ -14,7 +14,7 @@ from jaxsurf.pipeline import evaluate, experiments, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce.runs import Key, Run, Runs
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.workdir import read_json, write_json
+from jaxsurf.writing import read_json, write_json
 
 FILE = "measures.json"
 REMOVE = "remove it: it is made again"

@@ -17,7 +17,7 @@ from jaxsurf.pipeline.reproduce.runs import Run, Runs
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.viewing import clusters, figures
 from jaxsurf.viewing.figures import LatentPlot
-from jaxsurf.workdir import read_json, replacing
+from jaxsurf.writing import read_json, replacing
 
 # What each experiment's animations are called in the report.
 ANIMATED = {

@@ -11,7 +11,7 @@ from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
 from jaxsurf.pipeline.reproduce.pictures import Animated
 from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.workdir import write_text
+from jaxsurf.writing import write_text
 
 PAGE = "reproduction.md"
 

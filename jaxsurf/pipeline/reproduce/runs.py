@@ -13,7 +13,8 @@ from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.trained import TrainedRun
-from jaxsurf.workdir import WorkDir, read_json, write_json
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import read_json, write_json
 
 FILE = "reproduction.json"
 
