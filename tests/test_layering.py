@@ -114,6 +114,7 @@ ROOMS = {
     ],
     "pipeline": [
         "heap",
+        "compiler",
         "setting_values",
         "configuration",
         "experiments",

@@ -21,7 +21,7 @@ from absl import logging as absl_logging
 from jaxsurf import stopping
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache
-from jaxsurf.pipeline import complaints, configuration, heap, options
+from jaxsurf.pipeline import compiler, complaints, configuration, heap, options
 from jaxsurf.stopping import Stopped
 from jaxsurf.training.hooks import Interrupted
 
@@ -36,8 +36,9 @@ def run(main: Callable[[], object]) -> None:
 
 
 def _prepare() -> None:
-    """Quiet the libraries, let jaxsurf speak, keep compiled programs from one run to the next."""
+    """Make ready what works beneath: allocator, compiler and its cache, what libraries say."""
     heap.keep_freed()
+    compiler.share_convolutions()
     absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
     sys.unraisablehook = _show
     speaker = logging.getLogger("jaxsurf")
