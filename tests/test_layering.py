@@ -30,7 +30,7 @@ ROOMS = {
         "tfds_set",
         "sources",
     ],
-    "models": ["interface", "vgg", "products", "reference", "smooth", "autoencoder"],
+    "models": ["interface", "vgg", "products", "reference", "narrowing", "smooth", "autoencoder"],
     "training": [
         "corruption",
         "examples",

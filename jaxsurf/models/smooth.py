@@ -9,12 +9,15 @@ without the checkerboards, and without the slow gradient, of transposed convolut
 is added to the mean image of the data, so that training spends nothing on the background.
 """
 
+from typing import cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
+from jaxsurf.models import narrowing
 from jaxsurf.models.interface import Autoencoder, Constant, check_side
 
 NUM_FREQUENCIES = 64  # of the Fourier features
@@ -101,7 +104,13 @@ class SmoothDecoder(nnx.Module):
         hidden = nnx.gelu(self.to_map(hidden))
         hidden = hidden.reshape(-1, self.base, self.base, self.conv1.in_features)
         hidden = nnx.gelu(_depth_to_space(self.conv1(hidden), 2))
-        return _depth_to_space(self.conv2(hidden), 2)
+        return _depth_to_space(self._narrow(hidden), 2)
+
+    def _narrow(self, hidden: Array) -> Array:
+        if jax.default_backend() != "cpu":
+            return self.conv2(hidden)
+        bias = cast(nnx.Param, self.conv2.bias)[...]
+        return narrowing.convolve(hidden, self.conv2.kernel[...]) + bias[None, None, None]
 
 
 class SmoothAutoencoder(Autoencoder):

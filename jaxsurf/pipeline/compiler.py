@@ -7,7 +7,7 @@ sums, and XLA's own convolutions, use all cores: a step of `smooth` takes a quar
 
 import os
 
-import jaxlib
+import jax
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 CHOSEN = f"{FLAG}=individual_dot,reduce"
@@ -21,5 +21,5 @@ def share_convolutions() -> None:
     What the user has chosen in XLA_FLAGS stays.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if jaxlib.__version__.startswith(KNOWN_BY) and FLAG not in flags:
+    if jax.__version__.startswith(KNOWN_BY) and FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {CHOSEN}".strip()

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-import jaxlib
+import jax
 import pytest
 
 from jaxsurf.pipeline import compiler
@@ -45,9 +45,7 @@ def given_away(how, flags=""):
     return [line == "True" for line in done.stdout.split()]
 
 
-@pytest.mark.skipif(
-    not jaxlib.__version__.startswith("0.10."), reason="what XLA does unasked changes"
-)
+@pytest.mark.skipif(not jax.__version__.startswith("0.10."), reason="what XLA does unasked changes")
 def test_convolutions_stay_with_xla_and_products_do_not():
     assert given_away("untold") == [True, True]
     assert given_away("told") == [False, True]
@@ -60,14 +58,14 @@ def test_what_the_user_chose_stays(monkeypatch):
 
 
 def test_other_flags_stay(monkeypatch):
-    monkeypatch.setattr(jaxlib, "__version__", "0.10.9")
+    monkeypatch.setattr(jax, "__version__", "0.10.9")
     monkeypatch.setenv("XLA_FLAGS", "--other")
     compiler.share_convolutions()
     assert os.environ["XLA_FLAGS"] == f"--other {compiler.CHOSEN}"
 
 
 def test_a_version_that_may_not_know_the_flag_is_told_nothing(monkeypatch):
-    monkeypatch.setattr(jaxlib, "__version__", "0.12.0")
+    monkeypatch.setattr(jax, "__version__", "0.12.0")
     monkeypatch.setenv("XLA_FLAGS", "--other")
     compiler.share_convolutions()
     assert os.environ["XLA_FLAGS"] == "--other"
