@@ -22,7 +22,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.images.pixels import PEAK
-from jaxsurf.manifold import candidates, euclid
+from jaxsurf.manifold import euclid
+from jaxsurf.manifold.neighbours import candidates
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.models.interface import inference_batch
 

@@ -10,11 +10,11 @@ Kinds of graph:
 - `radius`: all pairs within a distance; `smallest-radius`: within the smallest one that connects.
 
 Any of them may get the Euclidean minimum spanning tree on top, which connects it (and holds no
-edge longer than need be), or be repaired (see `jaxsurf.manifold.connectivity`). Otherwise a graph
-may be disconnected: `connectivity.of` tells.
+edge longer than need be), or be repaired (see `jaxsurf.manifold.components.connectivity`).
+Otherwise a graph may be disconnected: `connectivity.of` tells.
 
 Which points are joined follows from the distances between their codes alone. What an edge weighs
-is another matter, see `jaxsurf.manifold.weighting`.
+is another matter, see `jaxsurf.manifold.edges.weighting`.
 """
 
 from collections.abc import Callable
@@ -24,21 +24,13 @@ import numpy as np
 from jaxtyping import Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import (
-    altering,
-    approximate,
-    connecting,
-    connectivity,
-    csr,
-    edge_lists,
-    knn,
-    spanning,
-    weighting,
-    within,
-)
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold import approximate, knn
+from jaxsurf.manifold.components import connecting, connectivity, spanning
+from jaxsurf.manifold.edges import altering, csr, edge_lists, weighting
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.edges.weighting import Distance
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.weighting import Distance
+from jaxsurf.manifold.neighbours import within
 
 # Neighbours asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold.weighting import Weight
+from jaxsurf.manifold.edges.weighting import Weight
 
 Search = Literal["exact", "approximate"]
 Kind = Literal["smallest", "knn", "mutual", "radius", "smallest-radius"]
@@ -26,7 +26,7 @@ class GraphConfig:
     radius: float = 0.0
     """Largest distance of joined points, in latent units; for `radius` only."""
     weight: Weight = "density"
-    """What an edge costs, see `jaxsurf.manifold.weighting`."""
+    """What an edge costs, see `jaxsurf.manifold.edges.weighting`."""
     spanning_tree: bool = False
     """Whether the Euclidean minimum spanning tree is added."""
     repair: bool = False

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates, euclid, exact
-from jaxsurf.manifold.ranking import Ranking, Search
+from jaxsurf.manifold import euclid
+from jaxsurf.manifold.neighbours import candidates, exact
+from jaxsurf.manifold.neighbours.ranking import Ranking, Search
 
 # Queries up to which looking at all points is quicker than making an engine.
 _FEW = 32

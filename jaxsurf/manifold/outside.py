@@ -3,9 +3,10 @@
 import numpy as np
 from jaxtyping import Real
 
-from jaxsurf.manifold import altering, knn, weighting
-from jaxsurf.manifold.csr import LatentGraph
-from jaxsurf.manifold.weighting import Distance
+from jaxsurf.manifold import knn
+from jaxsurf.manifold.edges import altering, weighting
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.edges.weighting import Distance
 
 
 def attach(

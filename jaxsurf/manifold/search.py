@@ -27,9 +27,9 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import ends, plain, visiting
-from jaxsurf.manifold.csr import LatentGraph
-from jaxsurf.manifold.node_path import Engine, NodePath
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.shortest_paths import ends, plain, visiting
+from jaxsurf.manifold.shortest_paths.node_path import Engine, NodePath
 
 Codes = Real[np.ndarray, "node latent"]
 Method = Literal["auto", Engine]
@@ -126,7 +126,7 @@ def shortest_paths(
     if method == "igraph" or (method == "auto" and _is_small(graph, len(pairs))):
         return plain.paths(graph, wanted)
     # Where it is needed, see `jaxsurf.manifold.compilation`.
-    from jaxsurf.manifold import planning
+    from jaxsurf.manifold.shortest_paths import planning
 
     if method == "astar":
         planning.check_straight(graph, codes)
@@ -198,7 +198,7 @@ def distances(
     if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
         return plain.lengths(graph, starts)
     # Where they are needed: the compiler and JAX take longer to load than a small graph to search.
-    from jaxsurf.manifold import finder, relaxation
+    from jaxsurf.manifold.shortest_paths import finder, relaxation
 
     if method == "relaxation" or (method == "auto" and relaxation.is_quicker()):
         return relaxation.lengths(graph, starts)

@@ -1,6 +1,6 @@
 """Distances between images, for graphs whose edges weigh by them.
 
-See `jaxsurf.manifold.weighting`. Nodes beyond those of the set are ends from outside of it.
+See `jaxsurf.manifold.edges.weighting`. Nodes beyond those of the set are ends from outside of it.
 """
 
 import functools
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.frames import lengths
 from jaxsurf.images import differences
-from jaxsurf.manifold.weighting import Distance, Given, Weight
+from jaxsurf.manifold.edges.weighting import Distance, Given, Weight
 from jaxsurf.models.autoencoder import Autoencoder
 
 Images = UInt8[np.ndarray, "image height width 3"]

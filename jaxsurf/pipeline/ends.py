@@ -19,7 +19,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.images import picture
 from jaxsurf.manifold import encode
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.outside import attach
 from jaxsurf.pipeline.distances import make_distance

@@ -16,7 +16,8 @@ from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
-from jaxsurf.manifold import connectivity, search
+from jaxsurf.manifold import search
+from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import LatentPath

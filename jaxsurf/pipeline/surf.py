@@ -11,7 +11,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, sampling
 from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
-from jaxsurf.manifold import connectivity, search
+from jaxsurf.manifold import search
+from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit

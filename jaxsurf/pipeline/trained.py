@@ -15,10 +15,10 @@ from typing import Any
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.edges.saved import load_graph, save_graph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.saved import load_graph, save_graph
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.models.interface import inference_batch
 from jaxsurf.pipeline import assembly, configuration

@@ -7,9 +7,9 @@ from absl import flags
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
+from jaxsurf.manifold.edges.weighting import Weight
 from jaxsurf.manifold.graph_config import OWNERS, GraphConfig, Kind
 from jaxsurf.manifold.search import Order
-from jaxsurf.manifold.weighting import Weight
 
 # What is defined here belongs to the script that asked for it, so that its --help shows it.
 flags.disclaim_key_flags()

@@ -8,7 +8,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import csr, graph, knn, search, spanning, within
+from jaxsurf.manifold import graph, knn, search
+from jaxsurf.manifold.components import spanning
+from jaxsurf.manifold.edges import csr
+from jaxsurf.manifold.neighbours import within
 
 POINTS = hnp.arrays(
     np.float64,

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import candidates, device_table, euclid, exact, knn, ranking, tiles
+from jaxsurf.manifold import euclid, knn
+from jaxsurf.manifold.neighbours import candidates, device_table, exact, ranking, tiles
 
 
 def brute_force(codes, queries, k, *, own):

@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import csr, graph, knn
+from jaxsurf.manifold import graph, knn
+from jaxsurf.manifold.edges import csr
+from jaxsurf.manifold.edges.saved import load_graph, save_graph
 from jaxsurf.manifold.outside import attach
-from jaxsurf.manifold.saved import load_graph, save_graph
 
 POINTS = hnp.arrays(
     np.float64,

@@ -15,17 +15,9 @@ from hypothesis import strategies as st
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import (
-    altering,
-    compilation,
-    csr,
-    finder,
-    fronts,
-    graph,
-    knn,
-    plain,
-    search,
-)
+from jaxsurf.manifold import compilation, graph, knn, search
+from jaxsurf.manifold.edges import altering, csr
+from jaxsurf.manifold.shortest_paths import finder, fronts, plain
 
 WITHOUT_CODES = ("igraph", "dijkstra", "bidirectional", "landmarks")
 METHODS = (*WITHOUT_CODES, "astar")
@@ -299,8 +291,8 @@ def test_small_graphs_load_nothing_of_the_compiled_search():
         "codes = np.random.default_rng(0).random((1600, 2));"
         "path = search.shortest_path(graph.smallest_connecting(codes), 3, 1500, codes=codes);"
         "assert path.method == 'igraph', path;"
-        "assert 'jaxsurf.manifold.finder' not in sys.modules;"
-        "assert 'jaxsurf.manifold.relaxation' not in sys.modules"
+        "assert 'jaxsurf.manifold.shortest_paths.finder' not in sys.modules;"
+        "assert 'jaxsurf.manifold.shortest_paths.relaxation' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxsurf.manifold import csr, graph, knn, search
-from jaxsurf.manifold.node_path import NodePath
+from jaxsurf.manifold import graph, knn, search
+from jaxsurf.manifold.edges import csr
+from jaxsurf.manifold.shortest_paths.node_path import NodePath
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.pipeline.benchmark import former, inputs, process, rows, timing
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.manifold.edges.trimming import Trimming
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.manifold.trimming import Trimming
 from jaxsurf.pipeline.paths import road
 from jaxsurf.pipeline.paths.config import Lines, PathsConfig
 from jaxsurf.pipeline.paths.sample import Sample

@@ -13,7 +13,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
-from jaxsurf.manifold import spanning
+from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import report, train, trained, way_plot
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
@@ -419,9 +419,9 @@ def test_a_latent_code_that_is_none_is_refused(run, text, message):
 def test_ends_from_outside_join_without_another_graph_or_index(run, tmp_path, monkeypatch):
     surf_pair(run)
     monkeypatch.setattr(trained.graph, "build", None)
-    monkeypatch.setattr("jaxsurf.manifold.csr.from_edges", None)
-    monkeypatch.setattr("jaxsurf.manifold.saved.csr.check", lambda graph, *, origin: graph)
-    monkeypatch.setattr("jaxsurf.manifold.exact.make_search", None)
+    monkeypatch.setattr("jaxsurf.manifold.edges.csr.from_edges", None)
+    monkeypatch.setattr("jaxsurf.manifold.edges.saved.csr.check", lambda graph, *, origin: graph)
+    monkeypatch.setattr("jaxsurf.manifold.neighbours.exact.make_search", None)
     file = arm_picture(tmp_path / "between.png", axis=10.5)
     assert surf_pair(run, source=file, target="code:0.5,1").folder.exists()
 

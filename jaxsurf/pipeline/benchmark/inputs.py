@@ -18,8 +18,9 @@ from typing import Literal, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold import altering, graph, knn, weighting
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold import graph, knn
+from jaxsurf.manifold.edges import altering, weighting
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.knn import Neighbours
 from jaxsurf.writing import replacing
 

@@ -18,8 +18,9 @@ from jaxtyping import Float
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import encode, saved
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold import encode
+from jaxsurf.manifold.edges import saved
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import assembly, configuration, experiments, program
 from jaxsurf.pipeline.assembly import Parts

@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import array_file, euclid
+from jaxsurf.manifold import euclid
+from jaxsurf.manifold.arrays import array_file
 from jaxsurf.pipeline.paths.sample import Source
 
 _CODE, _CODES = "code:", "codes:"

@@ -7,9 +7,10 @@ from typing import Literal, get_args
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import array_file, search
+from jaxsurf.manifold import search
+from jaxsurf.manifold.arrays import array_file
+from jaxsurf.manifold.edges.trimming import Trimming
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.manifold.trimming import Trimming
 from jaxsurf.pipeline.paths.sample import Sample
 
 Method = Literal["surfing", "linear", "pc"]
@@ -72,7 +73,7 @@ class PathsConfig:
     """Which way through which codes.
 
     Attributes:
-        latents: the file of codes (see `jaxsurf.manifold.array_file`).
+        latents: the file of codes (see `jaxsurf.manifold.arrays.array_file`).
         anchors: where to pass (see `jaxsurf.pipeline.paths.anchors`).
         method: `surfing` follows a shortest path in the graph, `linear` runs straight from anchor
             to anchor, `pc` along principal components, past the mean or past one anchor.

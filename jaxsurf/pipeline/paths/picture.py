@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.pipeline.paths.anchors import Anchor
 from jaxsurf.pipeline.paths.sample import Points
 from jaxsurf.pipeline.paths.way import Way

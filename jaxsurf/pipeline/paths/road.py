@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import connectivity, knn
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold import knn
+from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.pipeline import trained
 from jaxsurf.pipeline.paths import anchors as places
 from jaxsurf.pipeline.paths import folder, picture, straight, support, surfing, tables

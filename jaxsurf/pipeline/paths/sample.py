@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import array_file
+from jaxsurf.manifold.arrays import array_file
 
 
 @dataclass(frozen=True, kw_only=True)

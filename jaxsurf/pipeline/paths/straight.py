@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from jaxsurf.manifold import euclid, knn, principal, visiting
+from jaxsurf.manifold import euclid, knn, principal
+from jaxsurf.manifold.shortest_paths import visiting
 from jaxsurf.pipeline.paths.anchors import Anchor
 from jaxsurf.pipeline.paths.config import LINEAR_POINTS, PC_POINTS, PERCENTILES, Lines, PathsConfig
 from jaxsurf.pipeline.paths.sample import Points

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold import knn, within
+from jaxsurf.manifold import knn
+from jaxsurf.manifold.neighbours import within
 from jaxsurf.pipeline.paths.way import NONE, Way
 
 

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold import connectivity, graph, knn, outside, search
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold import graph, knn, outside, search
+from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.search import Visit
 from jaxsurf.pipeline.ends import OUTSIDE_NEIGHBOURS
 from jaxsurf.pipeline.paths.anchors import Anchor

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxsurf.frames.animate import Timing
-from jaxsurf.manifold import connecting
+from jaxsurf.manifold.components import connecting
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import evaluate, trained
 from jaxsurf.pipeline.evaluate import EvaluateConfig

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsurf.manifold import csr
-from jaxsurf.manifold.csr import LatentGraph
+from jaxsurf.manifold.edges import csr
+from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.pipeline.benchmark import inputs
 from jaxsurf.pipeline.benchmark.cases import Case, Contest
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K

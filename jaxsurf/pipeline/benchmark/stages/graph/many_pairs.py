@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from jaxsurf.manifold import search
-from jaxsurf.manifold.node_path import NodePath
+from jaxsurf.manifold.shortest_paths.node_path import NodePath
 from jaxsurf.pipeline.benchmark import inputs
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.inputs import Cloud

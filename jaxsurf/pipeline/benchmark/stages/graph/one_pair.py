@@ -8,7 +8,8 @@ own. Lengths are held against the peer's, pair by pair.
 from collections.abc import Sequence
 from functools import partial
 
-from jaxsurf.manifold import finder, search
+from jaxsurf.manifold import search
+from jaxsurf.manifold.shortest_paths import finder
 from jaxsurf.pipeline.benchmark import inputs
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.figures import MEDIAN, WORST

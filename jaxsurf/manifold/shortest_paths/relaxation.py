@@ -1,0 +1,100 @@
+"""Lengths from many sources at once, on whatever device JAX computes: for accelerators.
+
+A step looks from every node at all its neighbours and keeps the shortest way (Bellman-Ford); the
+last step is the one that changes nothing. Work is a multiple of Dijkstra's, but it is the same for
+all nodes and all sources, which is what such devices are made for.
+
+Everything is in float64, for which JAX is told so while it computes: lengths are those of paths, up
+to the order in which weights are added up.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from jaxsurf.manifold.edges.csr import LatentGraph
+
+# Somewhat above the mean number of neighbours in a symmetric graph of 10 nearest ones.
+_WIDTH = 16
+# What the arrays of a step may take. It holds about four with an entry a node and source.
+_MAX_BYTES = 2**31
+_BYTES_PER_ENTRY = 4 * 8
+
+
+class _Table(NamedTuple):
+    """Neighbours in rows of one width: a row for each node, then more for those with many."""
+
+    neighbours: Int[np.ndarray, "row slot"]
+    """Slots that are left over hold the node itself, at weight 0."""
+    weights: Float[np.ndarray, "row slot"]
+    owners: Int[np.ndarray, "further_row"]
+    """The node of each further row."""
+
+
+def is_quicker() -> bool:
+    """Return whether JAX computes on a device that this is made for."""
+    return jax.default_backend() != "cpu"
+
+
+def lengths(
+    graph: LatentGraph, sources: Int[np.ndarray, "source"]
+) -> Float[np.ndarray, "source node"]:
+    """Return the lengths of shortest paths from each source to every node; inf where none leads."""
+    table, parts = _table(graph), []
+    size = max(1, min(len(sources), _MAX_BYTES // (_BYTES_PER_ENTRY * graph.num_nodes)))
+    with jax.enable_x64(True):
+        on_device = jax.device_put(table)
+        for start in range(0, len(sources), size):
+            batch = sources[start : start + size]
+            # Every batch of one size, so that all are one program.
+            filled = np.resize(batch, size)
+            found = _relaxed(on_device, jnp.asarray(filled), graph.num_nodes)
+            parts.append(np.asarray(found).T[: len(batch)])
+    return np.concatenate(parts) if parts else np.empty((0, graph.num_nodes))
+
+
+def _table(graph: LatentGraph) -> _Table:
+    """Return the table of a graph."""
+    nodes = np.arange(graph.num_nodes)
+    further = np.maximum(0, -(-np.diff(graph.indptr) // _WIDTH) - 1)
+    owners = np.repeat(nodes, further)
+    first = graph.num_nodes + np.cumsum(further) - further
+    part, slots = np.divmod(np.arange(len(graph.indices)) - graph.indptr[graph.rows], _WIDTH)
+    rows = np.where(part == 0, graph.rows, first[graph.rows] + part - 1)
+    neighbours = np.repeat(np.append(nodes, owners)[:, None], _WIDTH, axis=1).astype(np.int32)
+    weights = np.zeros(neighbours.shape)
+    neighbours[rows, slots], weights[rows, slots] = graph.indices, graph.weights
+    return _Table(neighbours, weights, owners.astype(np.int32))
+
+
+def _step(table: _Table, lengths: Float[Array, "node source"]) -> Float[Array, "node source"]:
+    """Return lengths by way of the neighbours where these are shorter."""
+    best = jnp.full((len(table.neighbours), lengths.shape[1]), jnp.inf)
+    for slot in range(_WIDTH):
+        through = lengths[table.neighbours[:, slot]] + table.weights[:, slot, None]
+        best = jnp.minimum(best, through)
+    shorter = jnp.minimum(lengths, best[: len(lengths)])
+    return shorter.at[table.owners].min(best[len(lengths) :])
+
+
+@jax.jit(static_argnums=2)
+def _relaxed(
+    table: _Table, sources: Int[Array, "source"], num_nodes: int
+) -> Float[Array, "node source"]:
+    """Return the lengths from each source, a column each."""
+
+    def going_on(state: tuple[Float[Array, "node source"], Bool[Array, ""]]) -> Bool[Array, ""]:
+        return state[1]
+
+    def step(
+        state: tuple[Float[Array, "node source"], Bool[Array, ""]],
+    ) -> tuple[Float[Array, "node source"], Bool[Array, ""]]:
+        shorter = _step(table, state[0])
+        return shorter, (shorter < state[0]).any()
+
+    start = jnp.full((num_nodes, len(sources)), jnp.inf)
+    start = start.at[sources, jnp.arange(len(sources))].set(0.0)
+    return jax.lax.while_loop(going_on, step, (start, jnp.asarray(num_nodes > 1)))[0]
