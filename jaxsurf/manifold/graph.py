@@ -82,46 +82,28 @@ def build(
     return altering.reweighed(built, weights, weight=config.weight)
 
 
-def knn_graph(neighbours: knn.Neighbours, *, k: int) -> LatentGraph:
+def knn_graph(neighbours: knn.Neighbours, *, k: int, mutual: bool = False) -> LatentGraph:
     """Return the symmetric k-NN graph: an edge where either end has the other among its nearest k.
 
     Args:
         neighbours: at least `k` a point, all points of the set.
         k: how many of them to use.
+        mutual: whether both ends have to.
 
     Raises:
         UserError: `neighbours` holds fewer than `k` a point.
     """
     ends, lengths = _listed(neighbours, k)
+    if mutual:
+        once = edge_lists.once(ends, num_nodes=len(neighbours.indices))
+        both = once.first[once.times == 2]
+        ends, lengths = ends[both], lengths[both]
     return csr.from_edges(
         ends,
         lengths,
         num_nodes=len(neighbours.indices),
         k=k,
-        description=f"k-NN graph with k = {k}",
-        weight="latent",
-    )
-
-
-def mutual_graph(neighbours: knn.Neighbours, *, k: int) -> LatentGraph:
-    """Return the mutual k-NN graph: an edge where each end has the other among its nearest k.
-
-    Args:
-        neighbours: at least `k` a point, all points of the set.
-        k: how many of them to use.
-
-    Raises:
-        UserError: `neighbours` holds fewer than `k` a point.
-    """
-    ends, lengths = _listed(neighbours, k)
-    once = edge_lists.once(ends, num_nodes=len(neighbours.indices))
-    both = once.first[once.times == 2]
-    return csr.from_edges(
-        ends[both],
-        lengths[both],
-        num_nodes=len(neighbours.indices),
-        k=k,
-        description=f"mutual k-NN graph with k = {k}",
+        description=f"{'mutual ' if mutual else ''}k-NN graph with k = {k}",
         weight="latent",
     )
 
@@ -167,10 +149,9 @@ def _of_kind(index: knn.Index, config: GraphConfig) -> LatentGraph:
     """Return the graph of a kind, its edges weighing their latent lengths."""
     if config.kind == "smallest":
         return smallest_connecting(index)
-    if config.kind == "knn":
-        return knn_graph(index.nearest(k=config.k), k=config.k)
-    if config.kind == "mutual":
-        return mutual_graph(index.nearest(k=config.k), k=config.k)
+    if config.kind in ("knn", "mutual"):
+        near = index.nearest(k=config.k)
+        return knn_graph(near, k=config.k, mutual=config.kind == "mutual")
     if config.kind == "radius":
         return radius_graph(index.codes, radius=config.radius)
     graph = radius_graph(index.codes, radius=connecting.smallest_radius(index))
