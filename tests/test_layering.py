@@ -108,7 +108,7 @@ ROOMS = {
         "within",
     ],
     "manifold/edges": ["weighting", "edge_lists", "csr", "altering", "trimming", "saved"],
-    "manifold/components": ["foreign", "spanning", "connecting", "connectivity"],
+    "manifold/components": ["foreign", "spanning", "connecting", "connectivity", "repair"],
     "manifold/shortest_paths": [
         "ends",
         "visiting",

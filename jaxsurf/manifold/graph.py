@@ -10,8 +10,8 @@ Kinds of graph:
 - `radius`: all pairs within a distance; `smallest-radius`: within the smallest one that connects.
 
 Any of them may get the Euclidean minimum spanning tree on top, which connects it (and holds no
-edge longer than need be), or be repaired (see `jaxsurf.manifold.components.connectivity`).
-Otherwise a graph may be disconnected: `connectivity.of` tells.
+edge longer than need be), or be repaired (see `jaxsurf.manifold.components.repair`).
+Otherwise a graph may be disconnected: `jaxsurf.manifold.components.connectivity` tells.
 
 Which points are joined follows from the distances between their codes alone. What an edge weighs
 is another matter, see `jaxsurf.manifold.edges.weighting`.
@@ -25,7 +25,7 @@ from jaxtyping import Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import approximate, knn
-from jaxsurf.manifold.components import connecting, connectivity, spanning
+from jaxsurf.manifold.components import connecting, repair, spanning
 from jaxsurf.manifold.edges import altering, csr, edge_lists, weighting
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.edges.weighting import Distance
@@ -76,7 +76,7 @@ def build(
             description=f"{built.description}, and the Euclidean minimum spanning tree",
         )
     if config.repair:
-        built = connectivity.repaired(built, index)
+        built = repair.bridged(built, index)
     ends, lengths = built.edges()
     weights = weighting.weigh(ends, lengths, weight=config.weight, distance=distance)
     return altering.reweighed(built, weights, weight=config.weight)

@@ -117,7 +117,7 @@ def shortest_paths(
     """
     _check_known("method", method, Method)
     for source, target in pairs:
-        ends.check_joined(graph, {"source": source, "target": target})
+        ends.check(graph, {"source": source, "target": target})
     if codes is not None and codes.shape[:1] != (graph.num_nodes,):
         raise UserError(
             f"{len(codes)} codes for {graph.num_nodes} nodes", cure="give one code a node"
@@ -161,7 +161,7 @@ def through(
     _check_known("order", order, Order)
     if not len(anchors):
         raise UserError("no anchors were given", cure="give at least one node to pass")
-    ends.check_joined(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
+    ends.check(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
     stops, proven = list(range(len(anchors))), None
     if order == "best":
         lengths = _pairwise(graph, anchors, codes=codes, method=method)

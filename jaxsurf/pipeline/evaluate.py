@@ -130,7 +130,7 @@ def measure(
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
     for source, target in chosen:
-        connectivity.check_joined(built, source, target)
+        connectivity.check_joined(built, (source, target))
     pairs = [(int(source), int(target)) for source, target in chosen]
     paths = search.shortest_paths(built, pairs, codes=latents.codes)
     blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]

@@ -114,9 +114,8 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
     joined = ends.join(run, latents, built, given)
-    for end, node in zip(given[1:], joined.nodes[1:], strict=True):
-        names = (given[0].label, end.label)
-        connectivity.check_joined(joined.graph, joined.nodes[0], node, names=names)
+    names = [end.label for end in given]
+    connectivity.check_joined(joined.graph, joined.nodes, names=names)
     way = search.through(
         joined.graph, joined.nodes, loop=config.loop, order=config.order, codes=joined.codes
     )

@@ -1,22 +1,13 @@
-"""Whether a graph is of one piece, and what to do where it is not.
+"""Whether a graph is of one piece, and whether a path can join some nodes of it."""
 
-A repair adds the shortest bridges that join all components: the minimum spanning tree of the
-components, two of which are as far apart as their nearest points (see
-`jaxsurf.manifold.components.spanning`). The graph keeps them as its `bridges`, so that a path can
-tell where it crosses a gap.
-"""
-
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int, Real
+from jaxtyping import Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import knn
-from jaxsurf.manifold.components import spanning
-from jaxsurf.manifold.edges import altering, weighting
 from jaxsurf.manifold.edges.csr import LatentGraph
-from jaxsurf.manifold.edges.weighting import Distance
 
 # Sizes of components that are spelled out; a graph may fall into thousands.
 _SPELLED = 5
@@ -57,56 +48,26 @@ def of(graph: LatentGraph) -> Connectivity:
 
 
 def check_joined(
-    graph: LatentGraph, source: int, target: int, *, names: tuple[str, str] | None = None
+    graph: LatentGraph, nodes: Sequence[int], *, names: Sequence[str] | None = None
 ) -> None:
-    """Refuse ends that no path joins.
+    """Refuse nodes that no path passes all of.
 
     Args:
         graph: where a path is looked for.
-        source: a node.
-        target: a node.
-        names: what to call them in the message; None for their numbers.
+        nodes: at least one.
+        names: what to call each in the message; None for their numbers.
 
     Raises:
-        UserError: they lie in different components.
+        UserError: one lies in another component than the first.
     """
-    components = graph.components
-    here, there = components[source], components[target]
-    if here != there:
-        sizes = np.bincount(components)
-        first, last = names or (str(source), str(target))
+    theirs = graph.components[np.asarray(nodes)]
+    apart = np.flatnonzero(theirs != theirs[0])
+    if apart.size:
+        called, sizes = names or [str(node) for node in nodes], np.bincount(graph.components)
         raise UserError(
-            f"no path joins {first} and {last}: they lie in different components of the graph, "
-            f"of {sizes[here]} and {sizes[there]} nodes; it has {of(graph)}",
+            f"no path joins {called[0]} and {called[apart[0]]}: they lie in different components "
+            f"of the graph, of {sizes[theirs[0]]} and {sizes[theirs[apart[0]]]} nodes; it has "
+            f"{of(graph)}",
             cure="use graph.repair (--repair), which bridges the gaps, a larger k or radius, or "
             "graph.kind=smallest, which always connects",
         )
-
-
-def repaired(
-    graph: LatentGraph,
-    codes: Real[np.ndarray, "point latent"] | knn.Index,
-    *,
-    distance: Distance | None = None,
-) -> LatentGraph:
-    """Return a graph whose components are joined by the shortest bridges between them.
-
-    Args:
-        graph: the graph over `codes`; as it is if it is connected.
-        codes: the points of its nodes, or the index of these.
-        distance: as for `graph.build`; bridges weigh as the graph's own edges do.
-
-    Raises:
-        UserError: it needs a bridge that can't be weighed, or the codes are not finite.
-    """
-    number = of(graph).num_components
-    if number <= 1:
-        return graph
-    found = spanning.bridges(codes, graph.components)
-    weights = weighting.weigh(found.ends, found.distances, weight=graph.weight, distance=distance)
-    bridged = "a bridge" if number == 2 else f"{number - 1} bridges"
-    return replace(
-        altering.with_edges(graph, found.ends, weights),
-        bridges=np.concatenate([graph.bridges, found.ends]),
-        description=f"{graph.description}, its {number} components joined by {bridged}",
-    )

@@ -41,8 +41,7 @@ class LatentGraph:
     codes of its ends, so that no path is shorter than the straight line; of `given` ones nothing
     is known."""
     bridges: Int[np.ndarray, "bridge 2"] = field(default_factory=_no_edges)
-    """The edges that a repair added, lower end first (see
-    `jaxsurf.manifold.components.connectivity`)."""
+    """The edges that a repair added, lower end first (see `jaxsurf.manifold.components.repair`)."""
 
     @property
     def num_nodes(self) -> int:

@@ -5,11 +5,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxsurf.errors import UserError
+from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
 
 
-def check_joined(graph: LatentGraph, ends: Mapping[str, int]) -> None:
-    """Refuse ends that no path joins.
+def check(graph: LatentGraph, ends: Mapping[str, int]) -> None:
+    """Refuse what is no node of a graph, and ends that no path joins.
 
     Args:
         graph: where a path is asked for.
@@ -20,17 +21,8 @@ def check_joined(graph: LatentGraph, ends: Mapping[str, int]) -> None:
     """
     for name, node in ends.items():
         check_node(graph, name, node)
-    components = graph.components
-    (first, here), *others = ends.items()
-    for name, there in others:
-        if components[here] != components[there]:
-            sizes = np.bincount(components)
-            raise UserError(
-                f"no path joins {here} ({first}) and {there} ({name}): they lie in different "
-                f"components of the graph, of {sizes[components[here]]} and "
-                f"{sizes[components[there]]} nodes",
-                cure="use a larger k or radius, or graph.kind=smallest, which always connects",
-            )
+    names = [f"{node} ({name})" for name, node in ends.items()]
+    connectivity.check_joined(graph, list(ends.values()), names=names)
 
 
 def check_node(graph: LatentGraph, name: str, node: int) -> None:

@@ -42,8 +42,7 @@ def surf(
         rows = np.append(rows, num_rows + np.arange(len(own)))
     fresh = {label: len(points.codes) + place for place, label in enumerate(own)}
     nodes = [fresh[a.label] if a.row is None else points.node(a.row) for a in anchors]
-    for anchor, node in zip(anchors[1:], nodes[1:], strict=True):
-        connectivity.check_joined(built, nodes[0], node, names=(anchors[0].label, anchor.label))
+    connectivity.check_joined(built, nodes, names=[anchor.label for anchor in anchors])
     visit = search.through(built, nodes, loop=config.loop, order=config.order, codes=codes)
     return _way(built, visit, codes, rows, anchors, config, len(points.codes)), built
 
