@@ -50,7 +50,6 @@ ROOMS = {
     "models": ["interface", "vgg", "products", "reference", "narrowing", "smooth", "autoencoder"],
     "images/arm": ["factors", "solids", "scene", "render", "__init__"],
     "images/mpi3d": ["archive", "mpi3d_dataset_builder"],
-    "models": ["interface", "vgg", "products", "reference", "smooth", "autoencoder"],
     "models/vgg": ["layers", "torch_file", "weights", "foreign", "source", "network"],
     "training": [
         "corruption",
