@@ -5,6 +5,7 @@ library. It misses some; how many is measured: the recall is the share of the tr
 some points, drawn from a seed, that were found. A tie counts as found. Distances are exact.
 """
 
+import logging
 from types import ModuleType
 
 import numpy as np
@@ -20,6 +21,8 @@ _LINKS, _LINKING, _SEARCHING = 16, 80, 96
 _SAMPLE, _SEED = 256, 0
 # Distances in memory at once.
 _CHUNK = 2_000_000
+
+_log = logging.getLogger(__name__)
 
 
 class Approximate(knn.Index):
@@ -60,6 +63,10 @@ class Approximate(knn.Index):
         links.add(codes)
         found = self._ranked(links.search(codes, k + 1)[1])
         self.recall = self._measured(found)
+        _log.info(
+            "approximate search for %d neighbours of %d codes: recall %.3f, measured on %d of them",
+            *(k, len(codes), self.recall, min(_SAMPLE, len(codes))),
+        )
         return found
 
     def _ranked(self, heads: Int[np.ndarray, "point candidate"]) -> knn.Neighbours:
@@ -78,7 +85,7 @@ class Approximate(knn.Index):
         if not np.isfinite(distances).all():
             raise UserError(
                 f"the approximate search found fewer than {k} neighbours of some points",
-                cure="use graph.search=exact",
+                cure="use graph.search=exact (--search=exact)",
             )
         return knn.Neighbours(indices, distances)
 
@@ -96,7 +103,7 @@ def _faiss() -> ModuleType:
         import faiss
     except ImportError as error:
         raise UserError(
-            "graph.search=approximate needs faiss, which is not installed",
-            cure='pip install "jaxsurf[approximate]", or use graph.search=exact',
+            "approximate search for neighbours needs faiss, which is not installed",
+            cure='pip install "jaxsurf[approximate]", or use graph.search=exact (--search=exact)',
         ) from error
     return faiss

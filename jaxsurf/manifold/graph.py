@@ -65,7 +65,7 @@ def build(
         near = approximate.Approximate(index.codes)
         built = _of_kind(near, config)
         told = f"{built.description}, of approximate neighbours with a recall of {near.recall:.3f}"
-        built = replace(built, description=told)
+        built = replace(built, description=told, recall=near.recall)
     else:
         built = _of_kind(index, config)
     built = trim(built) if trim else built

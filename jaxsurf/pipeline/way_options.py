@@ -8,7 +8,7 @@ from absl import flags
 from jaxsurf.errors import UserError
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.manifold.edges.weighting import Weight
-from jaxsurf.manifold.graph_config import OWNERS, GraphConfig, Kind
+from jaxsurf.manifold.graph_config import OWNERS, GraphConfig, Kind, Search
 from jaxsurf.manifold.search import Order
 
 # What is defined here belongs to the script that asked for it, so that its --help shows it.
@@ -84,9 +84,12 @@ def define_graph(
     weight = flags.DEFINE_enum("weight", None, weights, "What an edge costs.")
     tree = flags.DEFINE_bool("spanning_tree", None, "Add the Euclidean minimum spanning tree.")
     repair = flags.DEFINE_bool("repair", None, "Bridge gaps between the graph's components.")
+    search = flags.DEFINE_enum(
+        "search", None, get_args(Search), "For neighbours; approximate (faiss) misses some [exact]."
+    )
 
     def graph() -> GraphConfig | None:
-        holders = (k, radius, weight, tree, repair)
+        holders = (k, radius, weight, tree, repair, search)
         given: dict[str, Any] = {
             holder.name: holder.value for holder in holders if holder.value is not None
         }

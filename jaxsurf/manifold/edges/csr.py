@@ -40,6 +40,9 @@ class LatentGraph:
     alike. It is `latent` only where each weight is the Euclidean length of the edge between the
     codes of its ends, so that no path is shorter than the straight line; of `given` ones nothing
     is known."""
+    recall: float = 1.0
+    """The measured share of true neighbours among those that edges were made from; less than 1
+    only of an approximate search."""
     bridges: Int[np.ndarray, "bridge 2"] = field(default_factory=_no_edges)
     """The edges that a repair added, lower end first (see `jaxsurf.manifold.components.repair`)."""
 
@@ -72,12 +75,13 @@ class LatentGraph:
         once = self.rows < self.indices
         return np.stack([self.rows[once], self.indices[once]], axis=1), self.weights[once]
 
-    def facts(self) -> dict[str, str | int]:
+    def facts(self) -> dict[str, str | int | float]:
         """Return what is written down about the graph beside a result that it led to."""
         return {
             "description": self.description,
             "k": self.k,
             "weight": self.weight,
+            "recall": self.recall,
             "nodes": self.num_nodes,
             "edges": self.num_edges,
             "components": int(self.components.max(initial=-1)) + 1,

@@ -9,7 +9,7 @@ from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.edges.weighting import Weight
 
 _ARRAYS = ("indptr", "indices", "weights", "bridges")
-_FACTS = ("k", "description", "weight")
+_FACTS = ("k", "description", "weight", "recall")
 
 
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
@@ -36,6 +36,6 @@ def load_graph(path: Path, *, stamp: str) -> LatentGraph:
     """
     arrays = cache.load(path, stamp=stamp, names=(*_ARRAYS, *_FACTS))
     k, description = int(arrays.pop("k")), str(arrays.pop("description"))
-    weight = cast(Weight, str(arrays.pop("weight")))
-    loaded = LatentGraph(**arrays, k=k, description=description, weight=weight)
+    weight, recall = cast(Weight, str(arrays.pop("weight"))), float(arrays.pop("recall"))
+    loaded = LatentGraph(**arrays, k=k, description=description, weight=weight, recall=recall)
     return csr.check(loaded, origin=str(path))

@@ -41,7 +41,7 @@ def test_a_damaged_graph_is_refused(tmp_path, damage):
         "bridges": np.array([[1, 2]]),
     }
     path = tmp_path / "graph.npz"
-    facts = {"k": 1, "description": "", "weight": "latent"}
+    facts = {"k": 1, "description": "", "weight": "latent", "recall": 1.0}
     cache.save(path, stamp="a", **good, **facts)
     assert load_graph(path, stamp="a").num_edges == 2
     cache.save(path, stamp="a", **(good | damage), **facts)
@@ -52,6 +52,7 @@ def test_a_damaged_graph_is_refused(tmp_path, damage):
 def test_a_cache_of_something_else_is_refused(tmp_path):
     cache.save(tmp_path / "x.npz", stamp="a", codes=np.zeros(3))
     with pytest.raises(
-        UserError, match="holds no indptr, indices, weights, bridges, k, description, weight"
+        UserError,
+        match="holds no indptr, indices, weights, bridges, k, description, weight, recall",
     ):
         load_graph(tmp_path / "x.npz", stamp="a")
