@@ -38,6 +38,8 @@ Distance = Callable[[Int[np.ndarray, "edge 2"]], Float[np.ndarray, "edge"]]
 
 # With 3, going through a density f costs 1 / f in two dimensions.
 FERMAT_EXPONENT = 3.0
+# Weights below it lose digits in the end, and at last all of them.
+_LEAST = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 _CUBED: tuple[Weight, ...] = ("density", "image-density")
 # What has to be known beside latent codes.
 _NEEDED: dict[str, str] = {
@@ -65,12 +67,13 @@ def weigh(
             the weight is one of these.
 
     Raises:
-        UserError: the weight needs a `distance`, and there is none, or it is not known.
+        UserError: the weight needs a `distance`, and there is none, or it is not known, or all
+            cubes are too small for float64.
     """
     check(weight, distance)
     if distance is not None and weight in _NEEDED:
         lengths = distance(ends)
-    return lengths**FERMAT_EXPONENT if weight in _CUBED else lengths
+    return _cubed(lengths) if weight in _CUBED else lengths
 
 
 def check(weight: Weight | Given, distance: Distance | None) -> None:
@@ -89,3 +92,16 @@ def check(weight: Weight | Given, distance: Distance | None) -> None:
             f"graph.weight={weight} needs {_NEEDED[weight]}, but only latent codes are at hand",
             cure="pass `distance` too, or use graph.weight=latent or density",
         )
+
+
+def _cubed(lengths: Float[np.ndarray, "edge"]) -> Float[np.ndarray, "edge"]:
+    """Return cubes; those that are infinite are refused where edges are joined."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        cubes = lengths**FERMAT_EXPONENT
+    if np.max(lengths, initial=0) > 0 and np.max(cubes) < _LEAST:
+        raise UserError(
+            f"edges are at most {np.max(lengths):.3g} long, and float64 holds no cubes of these",
+            cure="measure in a smaller unit: multiply the codes by a number, or use "
+            "graph.weight=latent (--weight=latent)",
+        )
+    return cubes

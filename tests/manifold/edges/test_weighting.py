@@ -134,6 +134,30 @@ def test_weights_of_images_are_refused_without_a_distance(weight, monkeypatch):
         graph.build(codes, GraphConfig(weight=weight))
 
 
+@pytest.mark.parametrize("scale", [2.0**-300, 2.0**-100, 2.0**100, 2.0**300])
+def test_the_unit_of_codes_does_not_change_the_way(scale):
+    codes = np.random.default_rng(0).random((211, 2))
+    config = GraphConfig(kind="knn", k=7, weight="density")
+    plain, scaled = graph.build(codes, config), graph.build(codes * scale, config)
+    np.testing.assert_allclose(scaled.weights, plain.weights * scale**3, rtol=1e-12)
+    ways = [search.shortest_path(made, 3, 17).nodes.tolist() for made in (plain, scaled)]
+    assert ways[0] == ways[1]
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"),
+    [
+        (1e-110, r"at most .*e-111 long, and float64 holds no cubes.*multiply the codes"),
+        (1e150, r"up to inf add up to more than|not finite.*: inf"),
+    ],
+)
+def test_codes_whose_cubes_float64_can_not_hold_are_refused_but_for_latent_weights(scale, message):
+    codes = np.random.default_rng(0).random((211, 2)) * scale
+    with pytest.raises(UserError, match=message):
+        graph.build(codes, GraphConfig(kind="knn", k=7, weight="density"))
+    assert graph.build(codes, GraphConfig(kind="knn", k=7, weight="latent")).weights.min() > 0
+
+
 @pytest.mark.parametrize("weight", ["decoded", "pullback"])
 def test_weights_by_the_decoder_are_what_it_says(weight):
     codes = np.random.default_rng(4).normal(size=(11, 2))
