@@ -29,6 +29,7 @@ ROOMS = {
         "viewing",
         "pipeline",
     ],
+    "": ["errors", "memory", "mapped", "writing", "workdir", "lock", "stopping"],
     "images": [
         "pixels",
         "differences",

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Real, Shaped, UInt8
 
-from jaxsurf import mapped
+from jaxsurf import mapped, memory
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache, picture, pixels, stored
 from jaxsurf.images.image_set import ImageSet
@@ -153,15 +153,17 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
             loaded = np.load(file, allow_pickle=False)
             if isinstance(loaded, np.ndarray):
                 return {"images": loaded}
+            _check_room(path, loaded)
             arrays = {name: _array(path, loaded, name) for name in loaded.files}
             for name, array in arrays.items():
                 if not isinstance(array, np.ndarray):
                     raise ValueError(f"its member {name} is no array")
             return arrays
-    # The last two: an archive with a password, or packed in a way that zipfile doesn't know.
+    # The last three: an archive with a password, or packed in a way that zipfile doesn't know, or a
+    # header that claims more than there is.
     except (
         *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
-        *(RuntimeError, NotImplementedError),
+        *(RuntimeError, NotImplementedError, MemoryError),
     ) as error:
         # The first line says what is wrong; those after it are numpy's advice to load pickles.
         reason = str(error).split("\n")[0]
@@ -169,6 +171,17 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
             f"{path} cannot be read as plain arrays ({reason})",
             cure="save it with np.savez or np.save, without objects",
         ) from error
+
+
+def _check_room(path: Path, loaded: np.lib.npyio.NpzFile) -> None:
+    """Refuse an .npz file whose compressed arrays are larger than memory; others are mapped."""
+    assert loaded.zip is not None, "it is open"
+    packed = [one for one in loaded.zip.infolist() if one.compress_type != zipfile.ZIP_STORED]
+    memory.check_fits(
+        sum(one.file_size for one in packed),
+        origin=str(path),
+        cure="save it uncompressed, with np.savez: then it is mapped",
+    )
 
 
 def _array(path: Path, loaded: np.lib.npyio.NpzFile, name: str) -> Shaped[np.ndarray, "..."]:
@@ -181,6 +194,8 @@ def _map(path: Path) -> Shaped[np.ndarray, "..."]:
     """Return the array of a large .npy file; one in Fortran order is loaded."""
     found = np.lib.format.open_memmap(path, mode="r")
     if not found.flags.c_contiguous:
+        cure = "save it in C order, np.save(file, np.ascontiguousarray(images)): then it is mapped"
+        memory.check_fits(found.nbytes, origin=f"{path}, in Fortran order,", cure=cure)
         return np.array(found)
     return mapped.open_array(path, start=found.offset, shape=found.shape, dtype=found.dtype)
 

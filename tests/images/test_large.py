@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from jaxsurf import mapped
+from jaxsurf import mapped, memory
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache, prepared, stored
 from jaxsurf.images.factors import Grid
@@ -241,6 +241,13 @@ def test_own_arrays_of_other_kinds_are_converted_as_smaller_ones_are(
     assert images.fingerprint == loaded.fingerprint
     assert np.array_equal(images.images, loaded.images)
     assert mapped.is_mapped(images.images) == (not rows.flags.f_contiguous)
+
+
+def test_an_array_in_fortran_order_larger_than_memory_is_refused(tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.asfortranarray(NOISE))
+    monkeypatch.setattr(memory, "total_bytes", lambda: NOISE.nbytes - 1)
+    with pytest.raises(UserError, match=r"a\.npy, in Fortran order, takes .* save it in C order"):
+        open_images(str(tmp_path / "a.npy"))
 
 
 def test_resized_mpi3d_is_mapped_too(tmp_path, folder):

@@ -1,5 +1,6 @@
 """Sources by name and own files: what comes back, and what is refused."""
 
+import io
 import struct
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxsurf import memory
 from jaxsurf.errors import UserError
 from jaxsurf.images import arm, picture, tfds_set
 from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
@@ -330,6 +332,33 @@ def test_damaged_array_file_is_refused(name, tmp_path):
     (tmp_path / name).write_bytes(b"PK\x03\x04 no more")
     with pytest.raises(UserError, match=r"cannot be read as plain arrays"):
         open_images(str(tmp_path / name))
+
+
+def test_compressed_arrays_larger_than_memory_are_refused_unread(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((7, 50, 50, 3), np.uint8))
+    np.savez(tmp_path / "b.npz", images=colors(2, 5, 7, 3), other=np.zeros(9999))
+    monkeypatch.setattr(memory, "total_bytes", lambda: 50_000)
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    with pytest.raises(UserError, match=r"a\.npz takes 0\.0 GiB unpacked, but .* with np\.savez"):
+        open_images(str(tmp_path / "a.npz"))
+    monkeypatch.undo()
+    monkeypatch.setattr(memory, "total_bytes", lambda: 50_000)
+    assert len(open_images(str(tmp_path / "b.npz"))) == 2  # stored: read, or mapped
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".npy"])
+def test_a_header_that_claims_more_than_memory_is_refused(tmp_path, suffix):
+    claimed = {"descr": "|u1", "fortran_order": False, "shape": (2**40, 2**10, 4, 3)}
+    data = io.BytesIO()
+    np.lib.format.write_array_header_1_0(data, claimed)
+    content = data.getvalue() + bytes(99)
+    if suffix == ".npy":
+        (tmp_path / "a.npy").write_bytes(content)
+    else:
+        with zipfile.ZipFile(tmp_path / "a.npz", "w") as packed:
+            packed.writestr("images.npy", content)
+    with pytest.raises(UserError, match=r"a\.np.* cannot be read as plain arrays \(Unable to"):
+        open_images(str(tmp_path / f"a{suffix}"))
 
 
 def test_factors_that_are_no_table_are_refused(tmp_path):

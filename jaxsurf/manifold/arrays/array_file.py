@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped
 
+from jaxsurf import memory
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.arrays import pickled
 
@@ -124,7 +125,9 @@ def _numpy(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
             raise zipfile.BadZipFile("it is no zip archive")
         # Opened here, since numpy leaves a damaged file open.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            found = archive[_member(path, part, archive.files)]
+            name = _member(path, part, archive.files)
+            _check_room(path, archive, name)
+            found = archive[name]
             if not isinstance(found, np.ndarray):
                 raise TypeError("what it holds is no array")
             return found
@@ -141,6 +144,13 @@ def _numpy(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
                 cure="save plain numbers: np.save(file, np.asarray(codes, dtype=float))",
             ) from error
         raise UserError(f"{path} is damaged ({error})", cure="save it again") from error
+
+
+def _check_room(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> None:
+    """Refuse an array that is larger than memory."""
+    assert archive.zip is not None, "it is open"
+    size = sum(one.file_size for one in archive.zip.infolist() if one.filename == f"{name}.npy")
+    memory.check_fits(size, origin=f"{name} in {path}", cure="save the array with np.save")
 
 
 def _member(path: Path, part: str, names: list[str]) -> str:
