@@ -22,8 +22,8 @@ from tqdm import tqdm
 from jaxsurf import mapped, workdir, writing
 from jaxsurf.errors import UserError
 from jaxsurf.images import stored
+from jaxsurf.memory import GIB
 
-GIB = 2**30
 # Half a file that nobody has written to for so long is what a killed process left behind.
 FORSAKEN_S = 3600.0
 

@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.images import batches, pixels
+from jaxsurf.memory import MIB
 from jaxsurf.models.vgg import source
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.training.examples import Features
@@ -22,7 +23,6 @@ from jaxsurf.training.objective import ObjectiveConfig
 
 # Images whose features are computed at once: some 100 MB of maps at 64 x 64.
 BATCH = 32
-MIB = 2**20
 
 _log = logging.getLogger(__name__)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import jax
 
+from jaxsurf import memory
 from jaxsurf.workdir import fingerprint
 
 # Ours, and what rows may compare with.
@@ -58,11 +59,8 @@ def _cores() -> int | None:
 
 
 def _memory_gib() -> float | None:
-    try:
-        pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError):  # systems other than POSIX
-        return None
-    return round(pages * page / 2**30, 1)
+    total = memory.total_bytes()
+    return None if total is None else round(total / memory.GIB, 1)
 
 
 def _accelerator() -> str | None:

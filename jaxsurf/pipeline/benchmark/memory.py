@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-MIB = 2**20
+from jaxsurf.memory import MIB
 
 
 def peak_mib() -> float | None:
