@@ -40,9 +40,8 @@ LengthMethod = Literal["auto", "igraph", "dijkstra", "relaxation"]
 # nodes in all.
 _FEW_NODES = 20_000
 _FEW_VISITS = 2_000_000
-# Paths between a thousand anchors don't all fit in memory; between so many of them and all others
-# they do.
-_SOURCES_AT_ONCE = 16
+# Lengths from a thousand anchors to all nodes don't all fit in memory; so many of them do.
+_LENGTHS_AT_ONCE = 1 << 24
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -152,7 +151,7 @@ def through(
             ends where that is shortest. The best order is exact for up to `visiting.MOST_PROVEN`
             anchors; for more, it is bettered until small changes don't shorten it.
         codes: as for `shortest_paths`.
-        method: as for `shortest_paths`.
+        method: as for `shortest_paths`; what decides an order is found by `distances`.
 
     Raises:
         UserError: there are no anchors, one is no node of the graph, or two are in different
@@ -164,7 +163,7 @@ def through(
     ends.check(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
     stops, proven = list(range(len(anchors))), None
     if order == "best":
-        lengths = _pairwise(graph, anchors, codes=codes, method=method)
+        lengths = _pairwise(graph, anchors)
         stops, proven = visiting.best_order(lengths, loop=loop)
     stops += stops[:1] if loop else []
     # One stop alone is a leg to itself.
@@ -210,22 +209,16 @@ def _is_small(graph: LatentGraph, num_searches: int) -> bool:
     return graph.num_nodes < _FEW_NODES and graph.num_nodes * num_searches < _FEW_VISITS
 
 
-def _pairwise(
-    graph: LatentGraph, nodes: Sequence[int], *, codes: Codes | None, method: Method
-) -> Float[np.ndarray, "anchor anchor"]:
+def _pairwise(graph: LatentGraph, nodes: Sequence[int]) -> Float[np.ndarray, "anchor anchor"]:
     """Return the lengths of shortest paths between all anchors."""
-    lengths = np.zeros((len(nodes), len(nodes)))
-    for start in range(0, len(nodes), _SOURCES_AT_ONCE):
-        places = [
-            (a, b)
-            for a in range(start, min(start + _SOURCES_AT_ONCE, len(nodes)))
-            for b in range(a + 1, len(nodes))
-        ]
-        pairs = [(nodes[a], nodes[b]) for a, b in places]
-        found = shortest_paths(graph, pairs, codes=codes, method=method)
-        for (a, b), path in zip(places, found, strict=True):
-            lengths[a, b] = lengths[b, a] = path.length
-    return lengths
+    step = max(1, _LENGTHS_AT_ONCE // graph.num_nodes)
+    rows = [
+        distances(graph, nodes[start : start + step])[:, nodes]
+        for start in range(0, len(nodes), step)
+    ]
+    lengths = np.concatenate(rows)
+    # There and back, sums are rounded differently.
+    return np.minimum(lengths, lengths.T)
 
 
 def _joined(legs: Sequence[NodePath], stops: Sequence[int], proven: bool | None) -> Visit:

@@ -13,6 +13,7 @@ from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.manifold import search
 from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold.shortest_paths import visiting
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit
@@ -88,6 +89,9 @@ class SurfResult:
         if bridges := self.description["bridges"]:
             crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
             lines.append(f"  the way crosses gaps in the graph, bridged from {crossed}")
+        if (proven := self.description["order_proven"]) is not None:
+            number = len(self.description["ends"]) - self.description["loop"]
+            lines.append(f"  {visiting.told(number, proven=proven)}")
         for method, scores in self.description["methods"].items():
             lines.append(
                 f"  {method:8} {scores['num_frames']} frames, interpolation_mse"
@@ -176,6 +180,7 @@ def _describe(
         ],
         "loop": config.loop,
         "order": config.order,
+        "order_proven": way.proven,
         "nodes": way.nodes.tolist(),
         "length": float(piece_lengths(joined.codes[way.nodes]).sum()),
         "edge_weights": joined.graph.weights_along(way.nodes).tolist(),

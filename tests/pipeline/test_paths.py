@@ -114,6 +114,23 @@ def test_the_best_order_is_no_longer_than_any_other(found, method, loop):
     assert [anchors[place] for place in best["order"]] == [end["row"] for end in best["ends"]]
 
 
+@pytest.mark.parametrize("method", ["surfing", "linear"])
+def test_how_the_order_of_anchors_was_found_is_said(tmp_path, method):
+    few, many = range(3, 120, 13), range(3, 120, 7)
+    for anchors, line in (
+        (few, "best order of 9 anchors: none is shorter (Held and Karp)"),
+        (many, "best order of 17 anchors: not proven (2-opt and Or-opt)"),
+    ):
+        config = PathsConfig(
+            latents=str(tmp_path / "codes.npy"),
+            anchors=tuple(map(str, anchors)),
+            method=method,
+            order="best",
+        )
+        np.save(tmp_path / "codes.npy", CODES)
+        assert line in str(road.run(config, tmp_path / "out"))
+
+
 def test_points_per_edge_and_frames_time_the_way_as_asked(found, tmp_path):
     nodes = found(3, 17)["nodes"]
     found(3, 17, points_per_edge=4)

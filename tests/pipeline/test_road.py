@@ -94,10 +94,11 @@ def test_a_way_past_several_anchors_and_back(run):
 
 def test_the_best_order_is_no_longer_than_the_given_one(run):
     anchors = ("3", "31", "12", "25", "7")
-    given, best = (
-        surf(run, SurfConfig(anchors=anchors, order=order)).description
-        for order in ("given", "best")
-    )
+    results = [surf(run, SurfConfig(anchors=anchors, order=order)) for order in ("given", "best")]
+    given, best = (result.description for result in results)
+    assert (given["order_proven"], best["order_proven"]) == (None, True)
+    assert "best order" not in str(results[0])
+    assert "best order of 5 anchors: none is shorter (Held and Karp)" in str(results[1])
     assert [end["image"] for end in given["ends"]] == [3, 31, 12, 25, 7]
     images = [end["image"] for end in best["ends"]]
     assert images[0] == 3
@@ -124,7 +125,17 @@ def test_path_json_says_everything(run):
     saved = json.loads((result.folder / "path.json").read_text())
     assert saved == result.description
     assert saved.keys() == {
-        *("ends", "loop", "order", "nodes", "length", "edge_weights", "bridges", "graph"),
+        *(
+            "ends",
+            "loop",
+            "order",
+            "order_proven",
+            "nodes",
+            "length",
+            "edge_weights",
+            "bridges",
+            "graph",
+        ),
         *("search", "methods", "checkpoint", "data", "versions", "seed"),
     }
     assert [end["image"] for end in saved["ends"]] == [3, 31]

@@ -10,8 +10,6 @@ from jaxtyping import Float, Int
 
 # Held and Karp's table has m 2^m entries: 12 places take some 20 ms, each further one twice that.
 MOST_PROVEN = 12
-# Longer runs than three are seldom worth moving (Or 1976).
-_LONGEST_RUN = 3
 # Gains below this share of the way are rounding, after which a search might run in circles.
 _LEAST_GAIN = 1e-12
 
@@ -20,8 +18,8 @@ def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tupl
     """Return a short order that begins with place 0, and whether none is shorter.
 
     Up to `MOST_PROVEN` places it is the best one (Held & Karp 1962). Above, it starts with the
-    nearest unvisited place each time, and is bettered by turning stretches round (2-opt, Croes
-    1958) and by moving runs of up to three places (Or 1976), until neither shortens it.
+    nearest unvisited place each time, and is bettered by turning stretches round and by moving
+    runs of up to three places, until neither shortens it (see `jaxsurf.manifold.shortening`).
 
     Args:
         lengths: symmetric, 0 on the diagonal, finite.
@@ -32,6 +30,12 @@ def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tupl
     if len(lengths) <= MOST_PROVEN:
         return _exact(lengths, back).tolist(), True
     return _bettered(_nearest_first(lengths), to_end).tolist(), False
+
+
+def told(number: int, *, proven: bool) -> str:
+    """Return how the order of so many places was found, for people."""
+    how = "none is shorter (Held and Karp)" if proven else "not proven (2-opt and Or-opt)"
+    return f"best order of {number} anchors: {how}"
 
 
 def _exact(
@@ -75,47 +79,10 @@ def _bettered(
     order: Int[np.ndarray, "place"], lengths: Float[np.ndarray, "place_and_end place_and_end"]
 ) -> Int[np.ndarray, "place"]:
     """Return an order that neither a turn nor a move shortens; start and end stay."""
+    # Where it is needed, see `jaxsurf.manifold.compilation`.
+    from jaxsurf.manifold import shortening
+
     way = np.append(order, len(order))
-    while True:
-        least = _LEAST_GAIN * lengths[way[:-1], way[1:]].sum()
-        changed = [_turned(way, lengths), _moved(way, lengths)]
-        gain, better = max(changed, key=lambda found: found[0])
-        if gain <= least:
-            return way[:-1]
-        way = better
-
-
-def _turned(way: np.ndarray, lengths: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return what the best turn of a stretch saves, and the way after it."""
-    here, following = way[:-1], way[1:]
-    steps = lengths[here, following]
-    saved = (
-        steps[:, None]
-        + steps[None, :]
-        - lengths[np.ix_(here, here)]
-        - lengths[np.ix_(following, following)]
-    )
-    saved[np.tril_indices(len(saved))] = -np.inf
-    first, last = np.unravel_index(saved.argmax(), saved.shape)
-    turned = way.copy()
-    turned[first + 1 : last + 1] = way[first + 1 : last + 1][::-1]
-    return float(saved[first, last]), turned
-
-
-def _moved(way: np.ndarray, lengths: np.ndarray) -> tuple[float, np.ndarray]:
-    """Return what the best move of a short run saves, and the way after it."""
-    best = (-np.inf, way)
-    for size in range(1, _LONGEST_RUN + 1):
-        for start in range(1, len(way) - size):
-            run = way[start : start + size]
-            rest = np.concatenate([way[:start], way[start + size :]])
-            here, following = rest[:-1], rest[1:]
-            closed = lengths[way[start - 1], way[start + size]]
-            opened = lengths[way[start - 1], run[0]] + lengths[run[-1], way[start + size]]
-            for piece in (run, run[::-1]):
-                costs = lengths[here, piece[0]] + lengths[piece[-1], following]
-                saved = opened - closed - (costs - lengths[here, following])
-                gap = int(saved.argmax())
-                if saved[gap] > best[0]:
-                    best = (float(saved[gap]), np.insert(rest, gap + 1, piece))
-    return best
+    least = _LEAST_GAIN * lengths[way[:-1], way[1:]].sum()
+    shortening.shorten(way, np.ascontiguousarray(lengths, np.float64), least)
+    return way[:-1]

@@ -11,6 +11,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.manifold import knn
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.shortest_paths import visiting
 from jaxsurf.pipeline import trained
 from jaxsurf.pipeline.paths import anchors as places
 from jaxsurf.pipeline.paths import folder, picture, straight, support, surfing, tables
@@ -192,6 +193,8 @@ def _summary(config: PathsConfig, found: _Found, legs: Sequence[tables.Row], out
     if bridges := found.ways[0].facts.get("bridges"):
         crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
         lines.append(f"  the way crosses gaps in the graph, bridged from {crossed}")
+    if (proven := found.ways[0].facts.get("order_proven")) is not None:
+        lines.append(f"  {visiting.told(len(found.anchors), proven=proven)}")
     lines.append(tables.text(tables.LENGTHS, legs[:_SPELLED]))
     if len(legs) > _SPELLED:
         lines.append(f"  and {len(legs) - _SPELLED} more in {folder.LENGTHS}")

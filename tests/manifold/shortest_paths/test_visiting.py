@@ -81,6 +81,24 @@ def test_neither_a_turn_nor_a_move_of_up_to_three_shortens_the_order(loop, seed)
         assert min(way_length(lengths, o, loop=loop) for o in others) >= length - 1e-9
 
 
+def test_a_thousand_places_are_in_an_order_within_a_tenth_of_the_best_to_expect():
+    """A shortest way past n random points of a unit square is about 0.7124 sqrt(n) long."""
+    points = np.random.default_rng(0).random((1009, 2))
+    order, proven = visiting.best_order(distances_between(points), loop=True)
+    assert (sorted(order), order[0], proven) == (list(range(1009)), 0, False)
+    length = way_length(distances_between(points), order, loop=True)
+    assert length < 1.1 * 0.7124 * np.sqrt(1009)
+
+
+def test_the_lengths_that_decide_an_order_are_those_of_shortest_paths(square):
+    anchors = [17, 200, 3, 90, 17]
+    expected = [
+        [search.shortest_path(square, a, b, method="dijkstra").length for b in anchors]
+        for a in anchors
+    ]
+    np.testing.assert_allclose(search._pairwise(square, anchors), expected, rtol=1e-12)
+
+
 @either_way
 def test_places_on_a_circle_are_visited_around_it(loop):
     places = np.random.default_rng(1).permutation(37)
@@ -160,7 +178,7 @@ def test_the_places_of_a_visit_are_the_anchors_of_a_route(square, loop):
 def test_many_anchors_are_ordered_by_the_same_lengths_in_any_number_of_blocks(square, monkeypatch):
     anchors = np.random.default_rng(5).permutation(211)[:14].tolist()
     whole = search.through(square, anchors, order="best")
-    monkeypatch.setattr(search, "_SOURCES_AT_ONCE", 3)
+    monkeypatch.setattr(search, "_LENGTHS_AT_ONCE", 3 * 211 + 5)
     assert search.through(square, anchors, order="best").order == whole.order
 
 
