@@ -74,7 +74,18 @@ def test_a_row_that_is_left_out_may_hold_anything(tmp_path):
         ((3,), "1 anchor was given; give at least two"),
         ((3, 17, 17), "anchor 17 is given twice in a row"),
         ((3, "nowhere.txt"), "there is no file nowhere.txt"),
-        ((3, "code:1", "2"), "code:1,2 is no code of 3 numbers, as those of codes.npy are; give"),
+        ((3, "code:1", "2"), "code:1,2 is no code of 3 numbers, as those of codes.npy are; behind"),
+        (
+            ("code:0.1", "17"),
+            "code:0.1,17 is no code of 3 numbers, as those of codes.npy are; behind code: give 3 "
+            "numbers with commas between, and then the next anchor: code:0.1,0.1,0.1,17; or codes "
+            "in a file, one a row: codes:path.txt",
+        ),
+        (
+            ("code:0.1", "17", "3"),
+            "1 anchor was given: code:0.1,17,3 is one code, as codes have 3 numbers; give another "
+            "behind it: --anchors=code:0.1,17,3,17",
+        ),
         ((3, "code:1", "2", "x"), "code:1,2,x is no code of 3 numbers"),
         ((3, "code:1", "2", "nan"), "numbers of code:1,2,nan are not finite"),
         ((3, "codes:codes.h5"), "there is no file codes.h5"),
@@ -329,3 +340,9 @@ def test_approximate_neighbours_are_had_by_a_flag_and_their_recall_is_told(launc
     )
     told = json.loads((folder / "out" / "path.json").read_text())["graph"]
     assert (told["recall"], "approximate" in told["description"]) == (1.0, True)
+
+
+def test_codes_of_many_numbers_are_not_spelled_out(tmp_path):
+    line = complaint(tmp_path, "code:0.1", "17", codes=np.random.default_rng(0).random((9, 64)))
+    assert "code:0.1,17 is no code of 64 numbers" in line
+    assert "the next anchor: code:0.1,...,0.1,17;" in line

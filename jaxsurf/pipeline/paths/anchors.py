@@ -20,6 +20,8 @@ from jaxsurf.pipeline.paths.sample import Source
 
 _CODE, _CODES = "code:", "codes:"
 _WHOLE = r"[+-]?[0-9]+"
+# Codes of more numbers are not spelled out in messages.
+_SPELLED = 6
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,10 +80,7 @@ def check_visit(anchors: Sequence[Anchor], *, loop: bool, best: bool) -> None:
     """
     labels = [anchor.label for anchor in anchors]
     if len(labels) < 2:
-        raise UserError(
-            f"{len(labels)} anchor was given" if labels else "no anchors were given",
-            cure="give at least two: --anchors=3,17",
-        )
+        raise _too_few(anchors)
     if best and len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise UserError(f"anchor {twice} is given twice", cure="with --order=best, give it once")
@@ -93,6 +92,18 @@ def check_visit(anchors: Sequence[Anchor], *, loop: bool, best: bool) -> None:
             f"anchor {labels[0]} is given first and last",
             cure="with --loop, give it once: the way comes back to it by itself",
         )
+
+
+def _too_few(anchors: Sequence[Anchor]) -> UserError:
+    if not anchors:
+        return UserError("no anchors were given", cure="give at least two: --anchors=3,17")
+    label, size = anchors[0].label, len(anchors[0].code)
+    if not label.startswith(_CODE):
+        return UserError("1 anchor was given", cure="give at least two: --anchors=3,17")
+    return UserError(
+        f"1 anchor was given: {label} is one code, as codes have {size} number{'s' * (size > 1)}",
+        cure=f"give another behind it: --anchors={label},17",
+    )
 
 
 def _parted(text: str) -> Iterator[str]:
@@ -124,9 +135,11 @@ def _free(numbers: Sequence[str], size: int, name: str) -> Anchor:
     try:
         code = np.asarray([float(number) for number in numbers])
     except ValueError as error:
+        spelled = ",".join(["0.1"] * size) if size <= _SPELLED else "0.1,...,0.1"
         raise UserError(
             f"{label} is no code of {size} numbers, as those of {name} are",
-            cure=f"give {_CODE}{','.join(['0.1'] * size)}",
+            cure=f"behind {_CODE} give {size} numbers with commas between, and then the next "
+            f"anchor: {_CODE}{spelled},17; or codes in a file, one a row: {_CODES}path.txt",
         ) from error
     return Anchor(label=label, code=euclid.check(code[None], origin=f"numbers of {label}")[0])
 
