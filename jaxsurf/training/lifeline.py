@@ -1,8 +1,9 @@
 """A line between the processes of a run, which breaks as soon as one of them ends.
 
 Collective operations wait for ever for a process that is gone, and JAX itself notices after minutes
-of silence. A connection tells at once: the system closes it, however its process ends. Every
-process holds one to process 0, which passes on what it hears.
+of silence. A connection tells at once: the system closes it, however its process ends; and where a
+whole machine vanishes, the system at the other end soon misses its answers. Every process holds one
+to process 0, which passes on what it hears.
 
 Whoever hears of an end has some patience: it may meet the same error itself, and say so. As long as
 process 0 is there, that is: JAX aborts the others when it goes, so it waits for them.
@@ -27,6 +28,11 @@ _FAREWELL = b"\0"
 _HUB = b"process 0\n"
 _CONNECT_S = 10.0
 _MESSAGE_BYTES = 256
+# The system asks the other end after so many seconds of silence, again after so many more, and
+# gives it up after so many questions without an answer: half a minute in all.
+_KEPT_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
+# What macOS calls the first of them.
+_OTHER_NAMES = {"TCP_KEEPIDLE": "TCP_KEEPALIVE"}
 
 Lost = Callable[[str], None]
 
@@ -88,6 +94,7 @@ class Hub:
             return
         try:
             connection.settimeout(_CONNECT_S)
+            _keep_alive(connection)
             token, number = _GREETING.unpack(_receive(connection, _GREETING.size))
         except (OSError, struct.error):
             connection.close()
@@ -159,6 +166,7 @@ class Spoke:
         try:
             self._connection = socket.create_connection((host or name, int(port)), _CONNECT_S)
             self._connection.sendall(_GREETING.pack(bytes.fromhex(token), number))
+            _keep_alive(self._connection)
             self._connection.settimeout(None)
         except OSError as error:
             _log.warning(
@@ -199,6 +207,15 @@ def _listening() -> socket.socket:
         with contextlib.suppress(OSError):  # it may be turned off
             return socket.create_server(("", 0), family=socket.AF_INET6, dualstack_ipv6=True)
     return socket.create_server(("", 0))
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    """Have the system ask whether the other end is still there, as often as it lets us say."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEPT_ALIVE.items():
+        known = name if hasattr(socket, name) else _OTHER_NAMES.get(name, name)
+        if hasattr(socket, known):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, known), value)
 
 
 def _hang_up(connection: socket.socket) -> None:

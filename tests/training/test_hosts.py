@@ -140,6 +140,27 @@ def test_a_broken_spoke_is_told_to_all():
     ends.close()
 
 
+def test_a_machine_that_vanishes_is_missed_within_half_a_minute():
+    ends = Ends(1)
+    for connection in (ends.spokes[1]._connection, *ends.hub._names):
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            silence, between, questions = (
+                connection.getsockopt(socket.IPPROTO_TCP, getattr(socket, f"TCP_KEEP{name}"))
+                for name in ("IDLE", "INTVL", "CNT")
+            )
+            assert silence + between * questions <= 30 < hosts._HEARTBEAT_S
+    ends.close()
+
+
+def test_where_the_system_has_no_such_intervals_its_own_are_taken(monkeypatch):
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT", "TCP_KEEPALIVE"):
+        monkeypatch.delattr(socket, name, raising=False)
+    with socket.socket() as connection:
+        lifeline._keep_alive(connection)
+        assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
 def test_a_broken_hub_is_heard_of_by_all():
     ends = Ends(2)
     ends.hub.close(orderly=False)
