@@ -1,8 +1,12 @@
 """A trace of some steps, for TensorBoard's profiler or XProf."""
 
+import logging
+
 import jax
 
 from jaxsurf.training.step import Losses, TrainState
+
+_log = logging.getLogger(__name__)
 
 
 class Profile:
@@ -32,7 +36,14 @@ class Profile:
             self.close()
 
     def close(self) -> None:
-        """Write down what is recorded."""
-        if self.num_steps and self._until is not None:
+        """Write down what is recorded, and say where it lies."""
+        if self.num_steps and self._until is None:
+            _log.warning("nothing is profiled: no call was left after the first, which compiles")
+        elif self.num_steps:
             jax.profiler.stop_trace()
+            _log.info(
+                "the profile is in %s; to see it: pip install tensorboard xprof, and then "
+                "tensorboard --logdir=%s",
+                *(self.folder, self.folder),
+            )
         self.num_steps, self._until = 0, None
