@@ -84,6 +84,7 @@ def _begin(made: Program, checkpoints: Checkpoints) -> tuple[TrainState, dict[st
     """Return the state to begin with, and what was saved with it beside."""
     state, saved = made.state, {"pending": [], "elapsed_s": 0.0}
     if checkpoints.newest_step is not None:
+        sharding.free(state)  # whose place the restored one takes
         restored = checkpoints.restore(state)
         state, saved = restored.state, restored.run
     hosts.check_agreement({"the step of the newest checkpoint": int(state.step)})

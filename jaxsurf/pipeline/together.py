@@ -20,7 +20,7 @@ from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.pipeline.program import Program
-from jaxsurf.training import hooks, loop, sweep
+from jaxsurf.training import hooks, loop, sharding, sweep
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.keeping import Keep
@@ -101,6 +101,7 @@ def _fit(
     plan, states = made.plan, made.state
     saved: dict[str, Any] = {"pending": [[] for _ in group.parts], "elapsed_s": 0.0}
     if checkpoints.newest_step is not None:
+        sharding.free(states)  # whose place the restored ones take
         restored = checkpoints.restore(states)
         states, saved = restored.state, restored.run
     first = int(states.step[0])

@@ -1,4 +1,4 @@
-"""The device mesh, the shardings `batch` and `replicated`, and how arrays get there.
+"""The device mesh, the shardings `batch` and `replicated`, how arrays get there and leave.
 
 The mesh is over the devices of all processes. What is put on it lies whole on the host of each
 process, and each puts the parts that its own devices hold.
@@ -113,6 +113,12 @@ def in_step(tree: Tree, mesh: Mesh) -> Tree:
     """
     several_cpus = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
     return jax.block_until_ready(tree) if several_cpus else tree
+
+
+def free(tree: object) -> None:
+    """Give back what arrays take on the devices; shape, dtype and sharding can still be asked."""
+    for leaf in jax.tree.leaves(tree):
+        leaf.delete()
 
 
 def own(tree: Tree) -> Tree:

@@ -198,6 +198,18 @@ def test_members_that_fail_are_marked_and_the_others_finish(pristine, mode):
     assert not (pristine(mode) / "groups").exists()
 
 
+def watch_restoring(monkeypatch):
+    """Collect the arrays that restored ones take the place of."""
+    replaced, original = [], together.Checkpoints.restore
+
+    def restore(self, like):
+        replaced.extend(jax.tree.leaves(like))
+        return original(self, like)
+
+    monkeypatch.setattr(together.Checkpoints, "restore", restore)
+    return replaced
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_each_member_is_a_run_of_its_own(pristine, mode):
     for member, state in STATES.items():
@@ -243,7 +255,10 @@ def test_a_group_stopped_by_a_signal_goes_on_bitwise(grid_of, pristine, tmp_path
     assert not (tmp_path / "all_scores.csv").exists()
     with monkeypatch.context() as patch:
         stop_at(patch, 13, crash)  # what was done is not done again
+        replaced = watch_restoring(patch)
         run(grid_of(), tmp_path, "together")
+    assert replaced
+    assert all(leaf.is_deleted() for leaf in replaced)
     assert_same_sweep(tmp_path, pristine("together"))
 
 

@@ -1,5 +1,6 @@
 """Training as a road: stopped, resumed, extended, refused."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,8 +13,9 @@ from flax import nnx
 
 from jaxsurf import lock
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import train, trained
+from jaxsurf.pipeline import assembly, fitting, program, train, trained
 from jaxsurf.training import hooks
+from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hooks import Interrupted
 
 STOPPED_AT = 97  # in the middle of an epoch and of a log interval
@@ -73,6 +75,16 @@ def test_a_run_stopped_by_a_signal_resumes_bitwise(
     assert lines(tmp_path) == lines(pristine)[: len(lines(tmp_path))]
     assert go_on(config_of(), tmp_path).step == 200
     assert_same_result(tmp_path, pristine)
+
+
+def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
+    parts = assembly.assemble(run.config, run.images)
+    made = program.alone(parts)
+    with contextlib.closing(Checkpoints(run.workdir.checkpoints, of=parts.identity)) as saved:
+        state, _ = fitting._begin(made, saved)
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((made.state, parts.state)))
+    assert int(state.step) == run.step
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 @pytest.mark.slow
