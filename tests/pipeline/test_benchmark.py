@@ -207,6 +207,44 @@ def test_rows_of_another_machine_are_replaced_and_those_of_other_suites_kept(
     assert "alone" in done
 
 
+GOOD = {"stage": "nap", "size": "1"}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ({}, "no 'rows' in it"),
+        ({"rows": None}, "not iterable"),
+        ({"rows": 3}, "not iterable"),
+        ({"rows": {"a": 1}}, "'a' is no row"),
+        ({"rows": [3]}, "3 is no row"),
+        ({"rows": [GOOD, None]}, "None is no row"),
+        ({"rows": [["stage", "nap"]]}, "is no row"),
+        ({"rows": [{"stage": "nap"}]}, "missing 1 required .* 'size'"),
+        ({"rows": [GOOD | {"no": 1}]}, "unexpected .* 'no'"),
+        ({"rows": [GOOD | {"stage": None}]}, "stage of a row is None"),
+        ({"rows": [GOOD | {"size": [1]}]}, r"size of a row is \[1\]"),
+        ({"rows": [GOOD | {"ours_s": "fast"}]}, "ours_s of a row is 'fast'"),
+        ({"rows": [GOOD | {"ours_s": True}]}, "ours_s of a row is True"),
+        ({"rows": [GOOD | {"ours_s": 10**400, "peer_s": 1}]}, "no figure is 100000000"),
+        ({"rows": [GOOD | {"peak_mib": {}}]}, "peak_mib of a row is {}"),
+        ({"rows": [GOOD | {"extrapolated": "yes"}]}, "extrapolated of a row is 'yes'"),
+    ],
+)
+def test_rows_that_are_none_end_in_one_line(suite, measured, tmp_path, content, reason):
+    done, _ = measured
+    (tmp_path / "benchmarks.json").write_text(json.dumps({"machine": FACTS} | content))
+    with pytest.raises(UserError, match=rf"benchmarks\.json is damaged \(.*{reason}") as caught:
+        suites.run("nap", tmp_path)
+    assert str(caught.value).count("\n") == 0
+    assert done == []
+
+
+def test_a_whole_number_is_a_figure_as_any_other():
+    row = rows.from_content(GOOD | {"ours_s": 2, "peer_s": 3.0, "ratio": "of no account"})
+    assert (row.ours_s, row.ratio) == (2.0, 1.5)
+
+
 def test_what_cannot_be_read_or_written_is_refused_before_the_first_row(suite, measured, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="cannot write"):

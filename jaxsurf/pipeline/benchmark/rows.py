@@ -92,13 +92,30 @@ class Row:
         return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def from_content(content: Mapping[str, Any]) -> Row:
+def from_content(content: object) -> Row:
     """Return the row that an entry of `benchmarks.json` describes.
 
     Raises:
         TypeError: it describes none.
     """
-    return Row(**{name: value for name, value in content.items() if name != "ratio"})
+    if not isinstance(content, Mapping):
+        raise TypeError(f"{content!r} is no row")
+    row = Row(**{name: _as_figure(value) for name, value in content.items() if name != "ratio"})
+    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(row)}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(row, name), kind):
+            raise TypeError(f"{name} of a row is {content.get(name)!r}")
+    return row
+
+
+def _as_figure(value: Any) -> Any:  # noqa: ANN401 - whatever a file holds
+    """Return a whole number as any other; all else as it is."""
+    if type(value) is not int:
+        return value
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise TypeError(f"no figure is {str(value)[:9]}...") from error
 
 
 def table(machine: Mapping[str, Any], rows: Sequence[Row], left_out: Sequence[str]) -> str:

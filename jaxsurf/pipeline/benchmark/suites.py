@@ -154,5 +154,6 @@ def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
     try:
         found: Sequence[Row] = [rows.from_content(content) for content in saved["rows"]]
     except (KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error})", cure="remove it") from error
+        reason = f"no {error} in it" if isinstance(error, KeyError) else error
+        raise UserError(f"{path} is damaged ({reason})", cure="remove it") from error
     return {row.key: row for row in found}
