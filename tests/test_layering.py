@@ -30,6 +30,7 @@ ROOMS = {
         "pipeline",
     ],
     "": ["errors", "memory", "mapped", "writing", "workdir", "lock", "stopping"],
+    "": ["errors", "versions", "memory", "mapped", "writing", "workdir", "lock", "stopping"],
     "images": [
         "pixels",
         "differences",

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxsurf import versions
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, sampling
 from jaxsurf.frames import animate, media
@@ -190,7 +191,7 @@ def _describe(
         "methods": methods,
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
-        "versions": trained.versions(),
+        "versions": versions.of(),
         "seed": run.config.training.seed,
     }
 

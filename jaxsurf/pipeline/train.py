@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from jaxsurf import lock
+from jaxsurf import lock, versions
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import (
@@ -55,7 +55,7 @@ def train(
         Interrupted: a signal asked to stop; the state is saved.
     """
     with hosts.joined(cluster):
-        hosts.check_agreement(_agreed(config) | trained.versions())
+        hosts.check_agreement(_agreed(config) | versions.of())
         # Before images are opened, which may take long.
         resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)
         images = configuration.open_data(config.data)
@@ -150,6 +150,6 @@ def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
                 "fingerprint": images.fingerprint,
                 "shape": list(images.images.shape),
             },
-            "versions": trained.versions(),
+            "versions": versions.of(),
         },
     )

@@ -5,10 +5,8 @@ Its latents and its graph are kept beside it.
 
 import contextlib
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -53,14 +51,6 @@ class TrainedRun:
             f"checkpoint {self.step}, data {self.images.fingerprint}, "
             f"settings {fingerprint(settings)}"
         )
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of everything that a result may depend on."""
-    packages = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "igraph")
-    return {"python": platform.python_version()} | {
-        package: metadata.version(package) for package in packages
-    }
 
 
 def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:

@@ -10,13 +10,12 @@ import json
 import os
 import platform
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from jaxsurf import memory
+from jaxsurf import memory, versions
 from jaxsurf.workdir import fingerprint
 
 # Ours, and what rows may compare with.
@@ -39,7 +38,7 @@ def facts() -> dict[str, Any]:
         "accelerator": _accelerator(),
         "system": platform.platform(),
         "code": _code(),
-        "versions": {"python": platform.python_version()} | _versions(),
+        "versions": versions.of(PACKAGES),
     }
 
 
@@ -74,16 +73,6 @@ def _code() -> str:
     """Return the fingerprint of the package: figures of other code are other figures."""
     modules = sorted(Path(__file__).parents[2].rglob("*.py"))
     return fingerprint(*(path.read_text(encoding="utf-8") for path in modules))
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 if __name__ == "__main__":

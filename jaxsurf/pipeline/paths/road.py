@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxsurf import versions
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import knn
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.shortest_paths import visiting
-from jaxsurf.pipeline import trained
 from jaxsurf.pipeline.paths import anchors as places
 from jaxsurf.pipeline.paths import folder, picture, straight, support, surfing, tables
 from jaxsurf.pipeline.paths import sample as samples
@@ -151,7 +151,7 @@ def _describe(config: PathsConfig, found: _Found) -> dict[str, Any]:
             "rows_used": len(found.points.rows),
             "sample": asdict(config.sample),
         },
-        "versions": trained.versions(),
+        "versions": versions.of(),
         "seed": config.sample.seed,
     }
 
