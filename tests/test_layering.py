@@ -15,6 +15,8 @@ PACKAGE = Path(__file__).parents[1] / "jaxsurf"
 ROOMS = {
     "": [
         "errors",
+        "versions",
+        "memory",
         "mapped",
         "writing",
         "workdir",
@@ -29,8 +31,6 @@ ROOMS = {
         "viewing",
         "pipeline",
     ],
-    "": ["errors", "memory", "mapped", "writing", "workdir", "lock", "stopping"],
-    "": ["errors", "versions", "memory", "mapped", "writing", "workdir", "lock", "stopping"],
     "images": [
         "pixels",
         "differences",
@@ -112,6 +112,7 @@ ROOMS = {
     "manifold/components": ["foreign", "spanning", "connecting", "connectivity", "repair"],
     "manifold/shortest_paths": [
         "ends",
+        "shortening",
         "visiting",
         "node_path",
         "plain",
@@ -120,10 +121,6 @@ ROOMS = {
         "finder",
         "planning",
         "relaxation",
-        "shortening",
-        "visiting",
-        "search",
-        "path",
     ],
     "frames": ["decode", "lengths", "animate", "media"],
     "evaluation": ["sampling", "metrics", "appearance", "reconstruction", "pairs"],

@@ -1,4 +1,10 @@
-"""Points from outside a set join its graph as further nodes."""
+"""Points from outside a set join its graph as further nodes.
+
+A point belongs to the component of the code nearest to it. An edge of its that leads to another
+component is a bridge, as those of a repair are, so that a path can tell where it crosses a gap.
+"""
+
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Real
@@ -42,9 +48,14 @@ def attach(
         weight=graph.weight,
         distance=distance,
     )
-    return altering.with_nodes(
-        graph,
-        near.indices,
-        np.reshape(weights, near.indices.shape),
-        description=f"{graph.description}, and {len(added)} more joined to their nearest {k}",
+    components = graph.components[near.indices]
+    across = (components != components[:, :1]).ravel()
+    bridging = ", which bridges its components" if across.any() else ""
+    told = f"{graph.description}, and {len(added)} more joined to their nearest {k}{bridging}"
+    made = altering.with_nodes(
+        graph, near.indices, np.reshape(weights, near.indices.shape), description=told
     )
+    if not bridging:
+        return made
+    bridges = np.stack([near.indices.ravel()[across], tails[across]], axis=1)
+    return replace(made, bridges=np.concatenate([graph.bridges, bridges]))

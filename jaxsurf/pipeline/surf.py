@@ -14,10 +14,10 @@ from jaxsurf.frames import animate, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.manifold import search
 from jaxsurf.manifold.components import connectivity
-from jaxsurf.manifold.shortest_paths import visiting
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit
+from jaxsurf.manifold.shortest_paths import visiting
 from jaxsurf.pipeline import ends, trained
 from jaxsurf.pipeline.ends import End, Joined
 from jaxsurf.pipeline.trained import TrainedRun

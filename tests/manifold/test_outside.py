@@ -1,5 +1,8 @@
 """Further nodes of a graph, against the graph made from all edges again."""
 
+import itertools
+
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import graph, knn
+from jaxsurf.manifold import graph, knn, search
 from jaxsurf.manifold.edges import csr
 from jaxsurf.manifold.edges.saved import load_graph, save_graph
 from jaxsurf.manifold.outside import attach
@@ -67,6 +70,28 @@ def test_an_index_that_is_at_hand_is_asked_and_no_engine_made(monkeypatch):
     scanned = attach(before, codes, codes[:3] + 0.01, k=4)  # three are not worth an engine
     np.testing.assert_array_equal(plain.indices, scanned.indices)
     np.testing.assert_array_equal(plain.weights, scanned.weights)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(POINTS, st.integers(1, 3), st.data())
+def test_a_path_tells_each_gap_between_components_that_it_crosses_by_a_new_node(codes, new, data):
+    k = data.draw(st.integers(1, len(codes)))
+    added = data.draw(hnp.arrays(np.float64, (new, 2), elements=st.integers(-4, 4).map(float)))
+    before = graph.knn_graph(knn.nearest(codes, k=1), k=1)
+    theirs = nx.Graph(map(tuple, before.edges()[0]))
+    islands = list(nx.connected_components(theirs))
+    own = {node: number for number, island in enumerate(islands) for node in island}
+    for place, near in enumerate(knn.nearest_to(codes, added, k=k).indices):
+        own[len(codes) + place] = own[near[0]]
+    after = attach(before, codes, added, k=k)
+    csr.check(after, origin="it")
+    for source, target in [(0, len(codes) - 1), (0, len(codes)), (len(codes), len(codes) - 1)]:
+        if after.components[source] != after.components[target]:
+            continue
+        nodes = search.shortest_path(after, source, target).nodes.tolist()
+        crossed = [[a, b] for a, b in itertools.pairwise(nodes) if own[a] != own[b]]
+        assert after.bridges_along(np.array(nodes)).tolist() == crossed
+        assert not crossed or "which bridges its components" in after.description
 
 
 def test_bridges_are_kept():

@@ -243,6 +243,21 @@ def test_codes_from_outside_join_by_their_nearest(found, tmp_path):
     assert from_file["ends"][2]["code"] == [3, 1]
 
 
+def test_a_gap_that_is_crossed_by_way_of_an_anchor_from_outside_is_told(tmp_path):
+    line = np.stack([np.arange(7) / 8, np.zeros(7)], axis=1)
+    np.save(tmp_path / "codes.npy", np.concatenate([line, np.add(line, [2, 0])]))
+    config = PathsConfig(
+        latents=str(tmp_path / "codes.npy"),
+        anchors=("0", "code:1.25", "0", "13"),
+        graph=GraphConfig(kind="knn", k=2, weight="latent"),
+    )
+    result = road.run(config, tmp_path / "out")
+    # Of the nearest four to it, 6 and 5 and 4 lie on its side of the gap, 7 on the other.
+    assert result.description["bridges"] == [[14, 7]]
+    assert "crosses gaps in the graph, bridged from 14 to 7" in str(result)
+    assert "1 more joined to their nearest 4, which bridges its components" in str(result)
+
+
 def test_codes_of_two_files_of_one_name_are_told_apart(found, tmp_path):
     files = [tmp_path / folder / "x.txt" for folder in "ab"]
     for file, code in zip(files, ([0.5, 0.25], [3, 1]), strict=True):

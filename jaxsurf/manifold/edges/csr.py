@@ -44,7 +44,9 @@ class LatentGraph:
     """The measured share of true neighbours among those that edges were made from; less than 1
     only of an approximate search."""
     bridges: Int[np.ndarray, "bridge 2"] = field(default_factory=_no_edges)
-    """The edges that a repair added, lower end first (see `jaxsurf.manifold.components.repair`)."""
+    """The edges that a repair added, lower end first (see
+    `jaxsurf.manifold.components.repair`), and those that join points from outside to further
+    components (see `jaxsurf.manifold.outside`)."""
 
     @property
     def num_nodes(self) -> int:
@@ -89,7 +91,7 @@ class LatentGraph:
         }
 
     def bridges_along(self, nodes: Int[np.ndarray, "step"]) -> Int[np.ndarray, "bridge 2"]:
-        """Return the edges of a walk that a repair added, in the order and direction it takes."""
+        """Return the edges of a walk that are bridges, in the order and direction it takes."""
         walk, digits = np.asarray(nodes, dtype=np.int64), [self.num_nodes, 1]
         steps = np.stack([walk[:-1], walk[1:]], axis=1)
         return steps[np.isin(np.sort(steps, axis=1) @ digits, self.bridges @ digits)]

@@ -19,7 +19,7 @@ def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tupl
 
     Up to `MOST_PROVEN` places it is the best one (Held & Karp 1962). Above, it starts with the
     nearest unvisited place each time, and is bettered by turning stretches round and by moving
-    runs of up to three places, until neither shortens it (see `jaxsurf.manifold.shortening`).
+    runs of up to three places, until neither shortens it (see `shortening`).
 
     Args:
         lengths: symmetric, 0 on the diagonal, finite.
@@ -80,7 +80,7 @@ def _bettered(
 ) -> Int[np.ndarray, "place"]:
     """Return an order that neither a turn nor a move shortens; start and end stay."""
     # Where it is needed, see `jaxsurf.manifold.compilation`.
-    from jaxsurf.manifold import shortening
+    from jaxsurf.manifold.shortest_paths import shortening
 
     way = np.append(order, len(order))
     least = _LEAST_GAIN * lengths[way[:-1], way[1:]].sum()
