@@ -4,10 +4,10 @@ import sys
 
 import numpy as np
 import pytest
-from jaxsurf.manifold.saved import load_graph, save_graph
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import approximate, euclid, graph, knn
+from jaxsurf.manifold.edges.saved import load_graph, save_graph
 
 
 def codes_of(points):
