@@ -13,6 +13,8 @@ from scipy.spatial import KDTree
 
 # A k-d tree prunes well up to about this many dimensions; beyond it, it visits nearly every point.
 MAX_TREE_DIMENSIONS = 8
+# So few points, and a tree of them, fit into a processor's cache.
+_CACHED = 10_000
 # KDTree and we round differently, by a few units in the last place per dimension.
 ROUNDING = 1e-12
 # Squares of smaller values are 0 in float64, or nearly.
@@ -99,8 +101,9 @@ def everything(num_queries: int, size: int) -> Found:
 def spatial_order(codes: Codes) -> Int[np.ndarray, "point"]:
     """Return an order of the points in which neighbours in space are mostly neighbours in row.
 
-    It is of use to a tree only: in more dimensions the points keep their order.
+    It is of use to a tree only, and only of points that don't fit into the cache: else they keep
+    their order.
     """
-    if codes.shape[1] > MAX_TREE_DIMENSIONS:
+    if codes.shape[1] > MAX_TREE_DIMENSIONS or len(codes) < _CACHED:
         return np.arange(len(codes))
     return np.asarray(KDTree(codes, balanced_tree=False, compact_nodes=False).indices)

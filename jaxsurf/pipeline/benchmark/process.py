@@ -19,7 +19,7 @@ import traceback
 from typing import Any
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import heap
+from jaxsurf.pipeline import compiler, heap
 from jaxsurf.pipeline.benchmark import timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.figures import Figure
@@ -118,7 +118,9 @@ def _row(case: Case, figure: Figure, size: str, found: Measured) -> Row:
 
 
 if __name__ == "__main__":
-    heap.keep_freed()  # as launch scripts do
+    # As launch scripts do.
+    heap.keep_freed()
+    compiler.share_convolutions()
     _, module_name, position = sys.argv
     measured = _measured(importlib.import_module(module_name).CASES[int(position)])
     sys.stdout.write(json.dumps([dataclasses.asdict(row) for row in measured]) + "\n")
