@@ -51,5 +51,8 @@ def in_threads(call: Callable[[_Part], _Result], parts: Iterable[_Part]) -> list
         call: spends its time in kernels, which run side by side.
         parts: its arguments.
     """
+    listed = list(parts)
+    if len(listed) == 1:  # a thread takes longer to start than a small part takes
+        return [call(listed[0])]
     with ThreadPoolExecutor(num_cores()) as pool:
-        return list(pool.map(call, parts))
+        return list(pool.map(call, listed))

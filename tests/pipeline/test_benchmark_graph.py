@@ -278,7 +278,7 @@ def test_both_roads_end_in_the_same_frames(monkeypatch):
     monkeypatch.setattr(road, "FRAMES", 11)
     monkeypatch.setattr(road, "SIDE", 32)
     contest = road.make_contest(ModelConfig(channels=8), former.with_numpy)
-    nodes, frames = contest.ours()
+    nodes, frames = contest.ours.parts[0]()
     assert (len(nodes), len(frames)) == (6, 11)
     found = timing.measure(dataclasses.replace(contest, rounds=1))
     assert found.error == ""

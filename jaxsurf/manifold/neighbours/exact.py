@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold.neighbours import candidates
+from jaxsurf.manifold.neighbours import candidates, kd_tree
 from jaxsurf.manifold.neighbours.candidates import MAX_TREE_DIMENSIONS, Tree
 from jaxsurf.manifold.neighbours.device_table import DeviceTable
 from jaxsurf.manifold.neighbours.kd_tree import KdTree
@@ -50,7 +50,10 @@ def compiled(
         ids: their numbers, by which ties are settled; from 0 if None.
     """
     narrow = codes.shape[1] <= MAX_TREE_DIMENSIONS
-    if not (_MANY if narrow else _MANY_WIDE) <= len(codes) <= np.iinfo(np.int32).max:
+    least = _MANY if narrow else _MANY_WIDE
+    if narrow and kd_tree.is_loaded(codes.shape[1]):
+        least = 1
+    if not least <= len(codes) <= np.iinfo(np.int32).max:
         return None
     tree = KdTree(codes, ids)
     if narrow or tree.share(codes[:: -(-len(codes) // _SAMPLE)], k=_K) <= _SHARE:

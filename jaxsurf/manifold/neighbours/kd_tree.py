@@ -13,6 +13,15 @@ from jaxsurf.manifold.neighbours.ranking import Ranked
 
 # Stretches of queries that each thread takes in turn, so that all end at about the same time.
 _TURNS = 8
+# Points or queries that are worth a thread.
+_PORTION = 2048
+# Dimensions for which this process has loaded the kernels.
+_loaded: set[int] = set()
+
+
+def is_loaded(dimensions: int) -> bool:
+    """Return whether a tree of so many dimensions was made before: another one is quickly made."""
+    return dimensions in _loaded
 
 
 class KdTree:
@@ -47,6 +56,7 @@ class KdTree:
         ids = self._rows if ids is None else ids[self._rows].astype(np.int32)
         halving.lay_out(points, ids, blocks, numbers, self._axes)
         self._tree = (blocks, numbers, boxes, _least(numbers.min(axis=1)))
+        _loaded.add(codes.shape[1])
 
     def nearest(
         self,
@@ -85,7 +95,7 @@ class KdTree:
             lambda some: self._leaves.search(
                 self._tree, queries, some, own, float(limit), found, self._axes
             ),
-            np.array_split(rows, _TURNS * num_cores()),
+            np.array_split(rows, _portions(len(rows))),
         )
         return found, sum(visits)
 
@@ -94,7 +104,7 @@ class KdTree:
     ) -> Float[np.ndarray, "node latent 2"]:
         """Put points in tree order, in threads once there are nodes enough; return the boxes."""
         boxes = np.empty((2 << depth, points.shape[1], 2))
-        alone = min(depth, (_TURNS * num_cores()).bit_length() - 1)
+        alone = min(depth, _portions(len(points)).bit_length() - 1)
         for level in range(alone + 1):
             levels = 1 if level < alone else depth + 1
             in_threads(
@@ -104,6 +114,11 @@ class KdTree:
                 range(1 << level, 2 << level),
             )
         return boxes
+
+
+def _portions(number: int) -> int:
+    """Return into how many parts to divide so many points or queries among the threads."""
+    return max(1, min(_TURNS * num_cores(), number // _PORTION))
 
 
 def _least(numbers: Int[np.ndarray, "leaf"]) -> Int[np.ndarray, "node"]:

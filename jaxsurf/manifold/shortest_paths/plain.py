@@ -51,8 +51,10 @@ def engine(graph: LatentGraph) -> igraph.Graph:
     """
     if graph not in _engines:
         ends, weights = graph.edges()
-        # From a list: igraph takes seven times as long over an array.
-        made = igraph.Graph(graph.num_nodes, ends.tolist())
+        # From pairs as they are made: igraph takes longer over a list of them, or over an array.
+        made = igraph.Graph(
+            graph.num_nodes, zip(ends[:, 0].tolist(), ends[:, 1].tolist(), strict=True)
+        )
         made.es["weight"] = weights.tolist()
         _engines[graph] = made
     return _engines[graph]

@@ -106,6 +106,7 @@ def test_many_coincident_points_are_not_all_looked_at():
 
 def test_one_thread_and_many_give_the_same_tree_and_neighbours(monkeypatch):
     codes = np.random.default_rng(5).normal(size=(2003, 3))
+    monkeypatch.setattr(kd_tree, "_PORTION", 16)
     many = by_tree(codes, 7)
     monkeypatch.setattr(kd_tree, "num_cores", lambda: 1)
     monkeypatch.setattr(compilation, "num_cores", lambda: 1)
@@ -173,7 +174,19 @@ def test_the_search_is_chosen_by_number_dimensions_and_backend(monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert chosen(full) == ["DeviceTable", "Doubles"]
     monkeypatch.setattr(exact, "_MANY", 10**6)
-    assert chosen(full[:, :3].copy()) == ["Tree"]
+    assert chosen(full[:, :2].copy()) == ["Tree"]
+
+
+def test_a_loaded_tree_searches_small_sets_too_and_finds_the_same():
+    codes = np.round(np.random.default_rng(10).normal(size=(61, 3)), 1)  # some coincide
+    assert chosen(codes) == ["Tree"]
+    before = knn.nearest(codes, k=60)
+    knn.load_kernels(3)
+    assert chosen(codes) == "KdTree"
+    assert chosen(codes[:1]) == "KdTree"
+    assert chosen(codes[:, :2].copy()) == ["Tree"]
+    after = knn.nearest(codes, k=60)
+    assert_bitwise((after.indices, after.distances), (before.indices, before.distances))
 
 
 @pytest.mark.parametrize("table", [tiles.Singles, device_table.DeviceTable])

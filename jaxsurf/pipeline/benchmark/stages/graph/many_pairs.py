@@ -49,7 +49,7 @@ def make_contest(cloud: Cloud, peer: Peer, *, pairs: int = PAIRS) -> Contest:
         ours=ours,
         make_peer=make_peer,
         rounds=clouds.rounds(cloud),
-        limit_s=20 if cloud in clouds.SMALL else 60,
+        limit_s=60 if clouds.rounds(cloud) == 1 else 10,
         warm=_load_kernels,
         agree=agree,
     )

@@ -22,7 +22,7 @@ Found = tuple[Float[np.ndarray, "query neighbour"], Any]
 MakeIndex = Callable[[Points], Callable[[Points], Found]]
 
 # For each of the peers, so that the suite ends in time.
-LIMIT_S = 12
+LIMIT_S = 5
 # Points that are enough to load whatever all of them need.
 WARM = 100_000
 # Queries in a portion, unless there are fewer.
