@@ -39,7 +39,7 @@ def make_contest(cloud: Cloud, *, listed_once: bool) -> Contest:
     return Contest(
         ours=lambda: csr.from_edges(ends, lengths, num_nodes=cloud.number),
         make_peer=make_peer,
-        limit_s=10,
+        limit_s=5,
         agree=partial(_agree, len(ends)),
     )
 

@@ -49,7 +49,7 @@ def make_contest(cloud: Cloud, peer: Peer, *, pairs: int = PAIRS) -> Contest:
         ours=ours,
         make_peer=make_peer,
         rounds=clouds.rounds(cloud),
-        limit_s=60 if clouds.rounds(cloud) == 1 else 10,
+        limit_s=60 if clouds.rounds(cloud) == 1 else 4,
         warm=_load_kernels,
         agree=agree,
     )

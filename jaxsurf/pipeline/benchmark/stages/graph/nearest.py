@@ -14,7 +14,7 @@ from jaxtyping import Float
 from jaxsurf.manifold import knn
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K
-from jaxsurf.pipeline.benchmark.stages.graph.clouds import ALL
+from jaxsurf.pipeline.benchmark.stages.graph.clouds import ALL, WIDE
 
 Points = Float[np.ndarray, "point latent"]
 # From points to what answers queries.
@@ -23,8 +23,8 @@ MakeIndex = Callable[[Points], Callable[[Points], Found]]
 
 # For each of the peers, so that the suite ends in time.
 LIMIT_S = 5
-# Points that are enough to load whatever all of them need.
-WARM = 100_000
+# Points that are enough to load whatever all of them need, in few dimensions and in many.
+WARM, WARM_WIDE = 100_000, 25_000
 # Queries in a portion, unless there are fewer.
 LEAST = 1024
 # Beyond that, more portions would only cost the threads' starts.
@@ -43,11 +43,12 @@ def make_contest(cloud: Cloud, make_index: MakeIndex, portions: int, precision: 
         precision: how far distances may be off that ours are compared with.
     """
     points = cloud.points()
+    warm = points[: WARM if cloud not in WIDE else WARM_WIDE]
     return Contest(
         ours=lambda: knn.nearest(points, k=K),
         make_peer=lambda: _in_portions(points, make_index, portions),
         limit_s=LIMIT_S,
-        warm=lambda: knn.nearest(points[:WARM], k=K),
+        warm=lambda: knn.nearest(warm, k=K),
         agree=partial(_agree, precision=precision),
     )
 

@@ -47,7 +47,7 @@ def make_contest(
         ours=Parts(parts=[partial(ours, *pair) for pair in ends]),
         make_peer=None if peer is None else make_peer,
         rounds=clouds.rounds(cloud),
-        limit_s=60 if clouds.rounds(cloud) == 1 else 15,
+        limit_s=60 if clouds.rounds(cloud) == 1 else 5,
         agree=partial(check_equal, graph),
     )
 
@@ -60,7 +60,12 @@ def make_ready(cloud: Cloud) -> Contest:
     """
     graph = inputs.connected(cloud)
     node = int(inputs.pairs(graph, 1)[0, 0])
-    return Contest(ours=lambda: finder.Finder(graph).make_landmarks(node))
+    small = inputs.connected(clouds.SMALL[0])
+    return Contest(
+        ours=lambda: finder.Finder(graph).make_landmarks(node),
+        rounds=clouds.rounds(cloud),
+        warm=lambda: finder.Finder(small).make_landmarks(0),
+    )
 
 
 def _cases(

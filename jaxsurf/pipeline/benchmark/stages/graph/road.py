@@ -51,7 +51,7 @@ def make_contest(config: ModelConfig, make_builder: former.MakeBuilder) -> Conte
     return Contest(
         ours=Parts(parts=[ours] * CALLS),
         make_peer=lambda: Parts(parts=[theirs] * CALLS),
-        limit_s=15,
+        limit_s=8,
         agree=_agree,
     )
 
