@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding
+from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree, Shaped
 
@@ -53,7 +53,7 @@ def mapped(
         raise ValueError(f"{len(rows)} rows in batches of {size}: both must be at least 1")
     devices = jax.local_devices()
     mesh = jax.make_mesh((len(devices),), ("row",), axis_types=(AxisType.Auto,), devices=devices)
-    shared = jax.device_put(tuple(shared), NamedSharding(mesh, P()))
+    shared = _everywhere(tuple(shared), mesh)
 
     def launch(some: Rows) -> PyTree[Array]:
         each = -(-len(some) // mesh.size)
@@ -64,6 +64,24 @@ def mapped(
     launched = (launch(some) for some in portions(rows, rows=step))
     return jax.tree.map(
         lambda *results: np.concatenate(results)[: len(rows)], *_fetched_one_late(launched)
+    )
+
+
+def _everywhere(shared: PyTree, mesh: Mesh) -> PyTree[Array]:
+    """Return what lies whole on every device of a mesh; what does already stays as it is."""
+    devices = set(mesh.devices.flat)
+
+    def lies_there(leaf: object) -> bool:
+        return (
+            isinstance(leaf, jax.Array)
+            and leaf.is_fully_replicated
+            and leaf.sharding.device_set == devices
+        )
+
+    leaves, tree = jax.tree.flatten(shared)
+    where = NamedSharding(mesh, P())
+    return tree.unflatten(
+        [leaf if lies_there(leaf) else jax.device_put(leaf, where) for leaf in leaves]
     )
 
 

@@ -89,6 +89,22 @@ def test_a_batch_is_split_evenly_over_the_devices(number, size, bucketed, sizes)
     assert seen == sizes
 
 
+def test_what_lies_on_all_devices_is_not_moved():
+    seen = []
+
+    def run(first, second, some):
+        seen.extend([first, second])
+        return first * second * some
+
+    three = jnp.float32(3)  # on one device
+    batches.mapped(run, rows(4), shared=[three, np.float32(2)], size=1)
+    again = batches.mapped(run, rows(4), shared=seen[:2], size=1)
+    assert seen[0] is not three
+    assert seen[2] is seen[0]
+    assert seen[3] is seen[1]
+    np.testing.assert_array_equal(again, 6 * rows(4))
+
+
 def test_at_most_two_results_are_kept_on_the_device(one_device):
     alive = []
 

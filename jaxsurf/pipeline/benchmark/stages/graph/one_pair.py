@@ -105,8 +105,7 @@ _LISTED: Sequence[tuple[Sequence[Cloud], Weight, search.Method, Sequence[Peer | 
     ([clouds.LARGE_ROLL], "latent", "astar", _ALONE),
     ([clouds.LARGE_ROLL], "latent", "landmarks", _IGRAPH),
     ([clouds.LARGE[1], clouds.LARGE_ROLL], "density", "bidirectional", _ALONE),
-    ([clouds.LARGE[1]], "density", "landmarks", _ALONE),
-    ([clouds.LARGE_ROLL], "density", "landmarks", _IGRAPH),
+    ([clouds.LARGE[1], clouds.LARGE_ROLL], "density", "landmarks", _ALONE),
 )
 CASES = [
     *(
