@@ -11,8 +11,8 @@ import jax
 
 FLAG = "--xla_cpu_experimental_ynn_fusion_type"
 CHOSEN = f"{FLAG}=individual_dot,reduce"
-# XLA ends the process if it does not know a flag.
-KNOWN_BY = ("0.10.", "0.11.")
+# XLA ends the process if it does not know a flag, or a value of it: the versions it was tried with.
+TRIED_WITH = "0.10."
 
 
 def share_convolutions() -> None:
@@ -21,5 +21,5 @@ def share_convolutions() -> None:
     What the user has chosen in XLA_FLAGS stays.
     """
     flags = os.environ.get("XLA_FLAGS", "")
-    if jax.__version__.startswith(KNOWN_BY) and FLAG not in flags:
+    if jax.__version__.startswith(TRIED_WITH) and FLAG not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {CHOSEN}".strip()
