@@ -71,7 +71,7 @@ _ALL = (
 _LISTED: Sequence[tuple[Sequence[Cloud], Sequence[Peer]]] = (
     ([clouds.SMALL[1], clouds.MIDDLE[1]], _ALL),
     ([clouds.SMALL[0], clouds.MIDDLE[0], *clouds.WIDE], _SOME),
-    ([clouds.LARGE[1], clouds.LARGE_ROLL], [searchers.IGRAPH]),
+    ([clouds.LARGE[1]], [searchers.IGRAPH]),
 )
 CASES = [
     Case(

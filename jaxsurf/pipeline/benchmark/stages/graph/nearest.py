@@ -22,7 +22,7 @@ Found = tuple[Float[np.ndarray, "query neighbour"], Any]
 MakeIndex = Callable[[Points], Callable[[Points], Found]]
 
 # For each of the peers, so that the suite ends in time; in many dimensions all need seconds.
-LIMIT_S, LIMIT_WIDE_S = 5, 12
+LIMIT_S, LIMIT_WIDE_S = 5, 6
 # Points that are enough to load whatever all of them need, in few dimensions and in many.
 WARM, WARM_WIDE = 100_000, 25_000
 # Queries in a portion, unless there are fewer.
