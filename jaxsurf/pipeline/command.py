@@ -12,6 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import NoReturn
 
 import jax
@@ -40,7 +41,7 @@ def _prepare() -> None:
     heap.keep_freed()
     compiler.share_convolutions()
     absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
-    sys.unraisablehook = _show
+    sys.unraisablehook, sys.excepthook = _show_unraisable, _show
     speaker = logging.getLogger("jaxsurf")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
@@ -53,15 +54,25 @@ def _prepare() -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
-def _show(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Show an error that no caller can be told of, but for what tensorstore leaves behind.
+def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Show an error that no caller can be told of, but for what tensorstore leaves behind."""
+    if not _is_late_write(unraisable.exc_value):
+        sys.__unraisablehook__(unraisable)
+
+
+def _show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Show an error that nobody took, but for what tensorstore leaves behind."""
+    if not _is_late_write(error):
+        sys.__excepthook__(kind, error, trace)
+
+
+def _is_late_write(error: BaseException | None) -> bool:
+    """Return whether an error is one of tensorstore's threads, which print it in either way.
 
     Where saving a checkpoint fails, some of its writes end after the loop that waited for them, and
     each would print a traceback beside the line that says what happened.
     """
-    error = unraisable.exc_value
-    if not (isinstance(error, RuntimeError) and str(error) == "Event loop is closed"):
-        sys.__unraisablehook__(unraisable)
+    return isinstance(error, RuntimeError) and str(error) == "Event loop is closed"
 
 
 def _fill_in(argv: list[str]) -> None:
