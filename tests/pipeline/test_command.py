@@ -372,6 +372,40 @@ def test_a_plain_interpreter_ends_the_same_way(cache_home):
     assert done.returncode == 2
 
 
+# What tensorstore's threads print in either way where saving failed; and what anything else does.
+LATE_ERRORS = """
+import sys
+from jaxsurf.pipeline import command
+
+class Closing:
+    def __init__(self, text):
+        self.text = text
+
+    def __del__(self):
+        raise RuntimeError(self.text)
+
+def main():
+    for text in ("Event loop is closed", "a defect"):
+        closing = Closing(text)
+        del closing
+        error = RuntimeError(text)
+        sys.excepthook(RuntimeError, error, None)
+
+sys.argv = ["launch/any.py"]
+command.run(main)
+"""
+
+
+@pytest.mark.slow
+def test_only_what_tensorstore_leaves_behind_is_kept_quiet():
+    done = subprocess.run(
+        [sys.executable, "-c", LATE_ERRORS], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "Event loop is closed" not in done.stderr
+    assert done.stderr.count("RuntimeError: a defect\n") == 2
+
+
 def test_what_absl_says_of_other_things_is_passed_on():
     message = "flag --extend=maybe: Non-boolean argument\nto boolean flag"
     assert complaints.in_plain_words(message) == " ".join(message.split())
