@@ -185,7 +185,7 @@ def make_steps(
             return update(state, member, extract, place(batch))
 
         batches = examples if order is None else first + jnp.arange(num_steps)
-        if num_steps == 1:  # a convolution inside lax.scan is about twice as slow on CPUs
+        if num_steps == 1:  # on CPUs gradients of convolutions are slow in loops
             return one(state, jax.tree.map(lambda values: values[0], batches))
         state, losses = jax.lax.scan(one, state, batches)
         return state, jax.tree.map(jnp.mean, losses)
