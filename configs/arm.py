@@ -7,7 +7,7 @@ Any other source by `--config.data.source=` alone.
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline.command import options
 
 
 def get_config() -> ConfigDict:

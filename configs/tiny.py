@@ -5,7 +5,7 @@ python launch/train.py --config=configs/tiny.py --workdir=runs/tiny
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline.command import options
 
 
 def get_config() -> ConfigDict:

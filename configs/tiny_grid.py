@@ -5,7 +5,7 @@ python launch/sweep.py --config=configs/tiny_grid.py --workdir=runs/tiny_grid
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import options
+from jaxsurf.pipeline.command import options
 
 
 def get_config() -> ConfigDict:

@@ -8,8 +8,8 @@ command again measures what is missing there.
 
 from absl import flags
 
-from jaxsurf.pipeline import command, options
 from jaxsurf.pipeline.benchmark import suites
+from jaxsurf.pipeline.command import options, script
 
 _SUITE = flags.DEFINE_enum("suite", suites.ALL, suites.names(), "Which rows to measure.")
 _OUT = options.define_out()
@@ -21,4 +21,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

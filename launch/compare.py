@@ -7,7 +7,8 @@ The same command again resumes. The table is printed and written to comparison.m
 
 from absl import flags
 
-from jaxsurf.pipeline import command, compare, options
+from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline.compare.road import CompareConfig, compare
 
 _WORKDIR = options.define_workdir()
 _OURS = options.define_config("config", "arm.py")
@@ -19,15 +20,15 @@ _NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "Random pairs of each evalua
 
 def main() -> object:
     """Compare."""
-    config = compare.CompareConfig(
+    config = CompareConfig(
         ours=_OURS(),
         reference=_REFERENCE(),
         latent_dims=_LATENT_DIMS(),
         seeds=_SEEDS(),
         num_pairs=_NUM_PAIRS.value,
     )
-    return compare.compare(config, _WORKDIR())
+    return compare(config, _WORKDIR())
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

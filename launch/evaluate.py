@@ -5,7 +5,9 @@ python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,lin
 
 from absl import flags
 
-from jaxsurf.pipeline import command, evaluate, options, trained, way_options
+from jaxsurf.pipeline import evaluate
+from jaxsurf.pipeline.command import options, script, way_options
+from jaxsurf.pipeline.run import trained
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
@@ -29,4 +31,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

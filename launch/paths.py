@@ -6,7 +6,7 @@
 An anchor is a row of the file, counted from 0, or a code that is not in it.
 """
 
-from jaxsurf.pipeline import command, options
+from jaxsurf.pipeline.command import options, script
 from jaxsurf.pipeline.paths import flags, road
 
 _CONFIG = flags.define()
@@ -19,4 +19,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

@@ -3,8 +3,9 @@
 python launch/quickstart.py
 """
 
-from jaxsurf.pipeline import command, options, quickstart
-from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline import quickstart
+from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline.run.configuration import RunConfig
 
 _WORKDIR = options.define_workdir("runs/quickstart")
 
@@ -15,4 +16,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

@@ -3,7 +3,9 @@
 python launch/report.py --workdir=runs/arm
 """
 
-from jaxsurf.pipeline import command, options, report, trained
+from jaxsurf.pipeline import report
+from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline.run import trained
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
@@ -15,4 +17,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

@@ -11,7 +11,7 @@ from typing import cast, get_args
 
 from absl import flags
 
-from jaxsurf.pipeline import command, options
+from jaxsurf.pipeline.command import options, script
 from jaxsurf.pipeline.reproduce import reproduction, scale
 
 _WORKDIR = options.define_workdir()
@@ -26,4 +26,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

@@ -7,7 +7,9 @@
 A stop is an image number, an image file that need not be in the set, or a latent code.
 """
 
-from jaxsurf.pipeline import command, options, surf, trained, way_options
+from jaxsurf.pipeline import surf
+from jaxsurf.pipeline.command import options, script, way_options
+from jaxsurf.pipeline.run import trained
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
@@ -29,4 +31,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

@@ -9,19 +9,20 @@ from typing import cast, get_args
 
 from absl import flags
 
-from jaxsurf.pipeline import command, options, sweep
+from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline.sweep.road import Mode, sweep
 
 _GRID = options.define_grid()
 _WORKDIR = options.define_workdir()
 _MODE = flags.DEFINE_enum(
-    "mode", "auto", get_args(sweep.Mode), "Members that share shapes as one program, or in turn."
+    "mode", "auto", get_args(Mode), "Members that share shapes as one program, or in turn."
 )
 
 
 def main() -> object:
     """Sweep."""
-    return sweep.sweep(_GRID(), _WORKDIR(), mode=cast(sweep.Mode, _MODE.value))
+    return sweep(_GRID(), _WORKDIR(), mode=cast(Mode, _MODE.value))
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

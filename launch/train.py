@@ -14,7 +14,8 @@ the same files, and which of them it is; on Slurm and Cloud TPU `--distributed` 
 
 from absl import flags
 
-from jaxsurf.pipeline import command, options, train
+from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline.run import train
 
 _CONFIG = options.define_config()
 _WORKDIR = options.define_workdir()
@@ -37,4 +38,4 @@ def main() -> object:
 
 
 if __name__ == "__main__":
-    command.run(main)
+    script.run(main)

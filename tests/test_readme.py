@@ -17,8 +17,8 @@ def test_five_lines_of_python_run(tmp_path, monkeypatch, capsys):
 
 
 def test_defaults_in_the_settings_table_are_the_real_ones():
-    from jaxsurf.pipeline import configuration
-    from jaxsurf.pipeline.configuration import RunConfig
+    from jaxsurf.pipeline.run import configuration
+    from jaxsurf.pipeline.run.configuration import RunConfig
 
     values = configuration.to_dict(RunConfig())
     rows = re.findall(r"^\| (`\w+\.\w+`[^|]*) \|[^|]*\| ([^|]+) \|$", README, flags=re.MULTILINE)

@@ -22,8 +22,8 @@ from jaxsurf.manifold import encode
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.outside import attach
-from jaxsurf.pipeline.distances import make_distance
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run.distances import make_distance
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.workdir import fingerprint
 
 _CODE = "code:"

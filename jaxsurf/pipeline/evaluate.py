@@ -22,8 +22,8 @@ from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import LatentPath
 from jaxsurf.manifold.search import NodePath
-from jaxsurf.pipeline import trained
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.writing import write_json, write_text
 
 # True in-between images are drawn, which takes longer than decoding; the mean over a path's frames

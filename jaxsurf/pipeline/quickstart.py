@@ -4,9 +4,10 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxsurf.pipeline import evaluate, report, surf, train
-from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline import evaluate, report, surf
 from jaxsurf.pipeline.evaluate import EvaluateConfig, Evaluation
+from jaxsurf.pipeline.run import train
+from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.workdir import WorkDir
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
-from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run import configuration
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.training import journal
 from jaxsurf.viewing import figures, markup, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score

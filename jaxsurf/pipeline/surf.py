@@ -18,9 +18,10 @@ from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit
 from jaxsurf.manifold.shortest_paths import visiting
-from jaxsurf.pipeline import ends, trained
+from jaxsurf.pipeline import ends
 from jaxsurf.pipeline.ends import End, Joined
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.pipeline.way_plot import make_plot
 from jaxsurf.viewing import figures
 from jaxsurf.viewing.figures import LatentPlot

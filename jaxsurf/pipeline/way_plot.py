@@ -7,7 +7,7 @@ import numpy as np
 from jaxsurf.frames.animate import Animation
 from jaxsurf.manifold.search import Visit
 from jaxsurf.pipeline.ends import End, Joined
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.viewing.figures import LatentPlot
 
 # Stops that the title names; more would be cut off at the edges of the picture.

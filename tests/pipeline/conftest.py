@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxsurf.pipeline import configuration, options, train, trained
+from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline.run import configuration, train, trained
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(__file__).with_name("launcher.py")

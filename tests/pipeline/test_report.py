@@ -7,8 +7,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import report
-from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.workdir import WorkDir
 from jaxsurf.writing import write_json
 

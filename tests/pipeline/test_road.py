@@ -15,8 +15,9 @@ from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
 from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import report, train, trained, way_plot
+from jaxsurf.pipeline import report, way_plot
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
+from jaxsurf.pipeline.run import train, trained
 from jaxsurf.pipeline.surf import SurfConfig, surf
 
 NUM_IMAGES = 40

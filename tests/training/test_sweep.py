@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import assembly, configuration
+from jaxsurf.pipeline.run import assembly, configuration
 from jaxsurf.training import features, feed, loop, sharding, step, sweep
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.losses import Diverged, LossLog

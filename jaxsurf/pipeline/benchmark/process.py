@@ -19,12 +19,12 @@ import traceback
 from typing import Any
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import compiler, heap
 from jaxsurf.pipeline.benchmark import timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.figures import Figure
 from jaxsurf.pipeline.benchmark.rows import Row
 from jaxsurf.pipeline.benchmark.timing import Measured
+from jaxsurf.pipeline.command import compiler, heap
 
 PACKAGE = "jaxsurf.pipeline.benchmark"
 

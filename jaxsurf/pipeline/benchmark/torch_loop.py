@@ -16,9 +16,9 @@ import torch
 from flax import nnx
 from torch import Tensor
 
-from jaxsurf.pipeline import assembly
-from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.benchmark.torch_models import FeatureTwin, make_twin
+from jaxsurf.pipeline.run import assembly
+from jaxsurf.pipeline.run.assembly import Parts
 from jaxsurf.training import corruption, features
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.objective import ObjectiveConfig

@@ -22,10 +22,10 @@ from jaxsurf.manifold import encode
 from jaxsurf.manifold.edges import saved
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
-from jaxsurf.pipeline import assembly, configuration, experiments, program
-from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.benchmark import stand_in
-from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.run import assembly, configuration, experiments, program
+from jaxsurf.pipeline.run.assembly import Parts
+from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.writing import read_arrays, write_arrays
 
 # The model whose codes are measured has seen so many images: enough for its codes to follow the

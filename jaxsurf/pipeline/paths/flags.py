@@ -8,7 +8,7 @@ from absl import flags
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import search
 from jaxsurf.manifold.edges.trimming import Trimming
-from jaxsurf.pipeline import options, way_options
+from jaxsurf.pipeline.command import options, way_options
 from jaxsurf.pipeline.paths.config import GRAPH, Lines, Method, PathsConfig
 from jaxsurf.pipeline.paths.sample import Sample
 

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from jaxsurf.frames.animate import Timing
 from jaxsurf.manifold.components import connecting
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import evaluate, trained
+from jaxsurf.pipeline import evaluate
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce.measures import REMOVE, means
 from jaxsurf.pipeline.reproduce.runs import Run
+from jaxsurf.pipeline.run import trained
 from jaxsurf.writing import read_json, write_json
 
 FILE = "cures.json"

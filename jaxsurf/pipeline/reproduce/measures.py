@@ -10,10 +10,11 @@ import numpy as np
 from jaxsurf.evaluation import appearance, metrics, reconstruction
 from jaxsurf.images import pixels
 from jaxsurf.manifold import knn
-from jaxsurf.pipeline import evaluate, experiments, trained
+from jaxsurf.pipeline import evaluate
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce.runs import Key, Run, Runs
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run import experiments, trained
+from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.writing import read_json, write_json
 
 FILE = "measures.json"

@@ -12,8 +12,9 @@ from scipy.spatial.distance import pdist, squareform
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import surf, trained
+from jaxsurf.pipeline import surf
 from jaxsurf.pipeline.reproduce.runs import Run, Runs
+from jaxsurf.pipeline.run import trained
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.viewing import clusters, figures
 from jaxsurf.viewing.figures import LatentPlot

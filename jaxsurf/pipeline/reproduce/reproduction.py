@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import experiments, sweep
 from jaxsurf.pipeline.reproduce import claims, cures, measures, page, pictures, runs
 from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
 from jaxsurf.pipeline.reproduce.pictures import Animated
 from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.reproduce.scale import Scale
+from jaxsurf.pipeline.run import experiments
+from jaxsurf.pipeline.sweep.road import sweep
 from jaxsurf.writing import write_text
 
 PAGE = "reproduction.md"
@@ -59,7 +60,7 @@ def reproduce(scale: Scale, root: Path, *, shown: bool = True) -> Reproduction:
         )
     done = runs.train_all(scale, root, shown=shown)
     grids = {
-        model: sweep.sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
+        model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
         for model in experiments.MODELS
     }
     evidence = Evidence(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import configuration, experiments, outcome, resumption, trained
-from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.outcome import Outcome
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.trained import TrainedRun
+from jaxsurf.pipeline.run import configuration, experiments, resumption, trained
+from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.sweep import outcome
+from jaxsurf.pipeline.sweep.outcome import Outcome
 from jaxsurf.workdir import WorkDir
 from jaxsurf.writing import read_json, write_json
 

@@ -19,10 +19,10 @@ from jaxsurf.images import summary
 from jaxsurf.manifold import encode, graph, knn, search
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.models.interface import inference_batch
-from jaxsurf.pipeline import assembly
 from jaxsurf.pipeline.benchmark import whole_set
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
 from jaxsurf.pipeline.benchmark.whole_set import Training
+from jaxsurf.pipeline.run import assembly
 from jaxsurf.training import sharding
 
 ALL = "1,036,800 images of 64 x 64"

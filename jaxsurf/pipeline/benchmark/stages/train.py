@@ -13,11 +13,11 @@ from itertools import product
 import jax
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import assembly, configuration, experiments, program
-from jaxsurf.pipeline.assembly import Parts
 from jaxsurf.pipeline.benchmark import cases, peaks
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
-from jaxsurf.pipeline.program import Program
+from jaxsurf.pipeline.run import assembly, configuration, experiments, program
+from jaxsurf.pipeline.run.assembly import Parts
+from jaxsurf.pipeline.run.program import Program
 from jaxsurf.training.step import Losses
 
 Settings = Mapping[str, object]

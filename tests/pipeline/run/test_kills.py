@@ -1,0 +1,176 @@
+"""Killed (-9) at any moment and started again, a run ends bit for bit as one that was not."""
+
+import json
+import os
+import random
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jaxsurf.pipeline.run import assembly, trained
+from jaxsurf.training.checkpoint import Checkpoints
+
+pytestmark = pytest.mark.slow
+
+NUM_STEPS = 400
+# Slow enough to stay stable for so long.
+LENGTH = ("--config.training.num_epochs=80", "--config.optimizer.learning_rate=0.002")
+OFTEN, SELDOM = (f"--config.training.save_every_s={seconds}" for seconds in (0.02, 600))
+
+
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """A folder for compiled programs: an entry that is being written when its writer is killed
+    stays half a one, which jax warns of."""
+    return str(tmp_path_factory.mktemp("compiled"))
+
+
+@pytest.fixture
+def train(launch, config_file, compiled):
+    """Start training in a folder; returns the process number."""
+    return lambda root, *flags, **more: launch.start(
+        "train",
+        f"--config={config_file}",
+        f"--workdir={root}",
+        *LENGTH,
+        *flags,
+        cache=compiled,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def straight(launch, config_file, compiled, tmp_path_factory):
+    """The folder of a run that was never stopped."""
+    root = tmp_path_factory.mktemp("straight") / "run"
+    flags = (f"--config={config_file}", f"--workdir={root}", *LENGTH, SELDOM)
+    assert launch("train", *flags, cache=compiled).status == 0
+    return root
+
+
+def lines(root):
+    """Return metrics.jsonl without its wall-clock figures."""
+    text = (root / "metrics.jsonl").read_text()
+    assert text.endswith("\n")
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
+        for line in text.splitlines()
+    ]
+
+
+def state(root):
+    """Return everything that the last checkpoint holds of the model and its optimizer."""
+    run = trained.open_run(root)
+    parts = assembly.assemble(run.config, run.images)
+    checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
+    restored = checkpoints.restore(parts.state)
+    checkpoints.close()
+    return jax.device_get(jax.tree.leaves(restored.state))
+
+
+def assert_equal_runs(one, other):
+    for here, there in zip(state(one), state(other), strict=True):
+        np.testing.assert_array_equal(here, there)
+    assert lines(one) == lines(other)
+    assert [line["step"] for line in lines(one)] == [*range(7, NUM_STEPS, 7), NUM_STEPS]
+
+
+def newest(root):
+    names = (path.name for path in root.glob("checkpoints/*"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
+
+
+def wait_until(reached):
+    until = time.monotonic() + 90
+    while not reached():
+        assert time.monotonic() < until, "it did not happen"
+        time.sleep(0.002)
+
+
+def test_a_run_killed_at_ten_random_moments_equals_a_straight_one(
+    train, launch, straight, tmp_path
+):
+    moments = random.Random(5)
+    for number in range(10):
+        process = train(tmp_path, OFTEN)
+        if number % 3 == 0:  # while it starts, restores, compiles
+            time.sleep(moments.uniform(0, 3))
+        else:  # while it trains and saves
+            at = newest(tmp_path) + moments.randrange(1, 40)
+            wait_until(lambda at=at: newest(tmp_path) >= at)
+            time.sleep(moments.uniform(0, 0.05))
+        os.kill(process, signal.SIGKILL)
+        outcome = launch.finish()
+        assert outcome.status == -signal.SIGKILL, outcome.err
+    assert 0 < newest(tmp_path) < NUM_STEPS
+    train(tmp_path, SELDOM)
+    assert launch.finish().status == 0
+    assert_equal_runs(tmp_path, straight)
+
+
+# Before the settings stand, before and after metrics are trimmed, before the first folder of a
+# checkpoint, its seal, its last name, and the end of the oldest: which change, and which of them.
+SPOTS = [
+    (r"os.rename .*/config\.json", 1),
+    (r"os.rename .*/metrics\.jsonl", 1),
+    (r"open .*/run/metrics\.jsonl", 1),
+    (r"os.mkdir .*/checkpoints/\d+\.orbax", 1),
+    (r"os.rename .*/seal\.json", 2),
+    (r"os.rename .*/checkpoints/\d+\.orbax-checkpoint-tmp .*/checkpoints/\d+$", 3),
+    (r"shutil.rmtree .*/checkpoints/\d+$", 2),
+]
+
+
+def test_a_run_killed_wherever_it_changes_files_equals_a_straight_one(
+    train, launch, straight, tmp_path
+):
+    root = tmp_path / "run"
+    moments = random.Random(6)
+    # Any change at all below the folder, of which a start makes some ten, a checkpoint some twenty.
+    anywhere = [(rf"\S+ {root}.*", moments.randrange(1, 100)) for _ in range(3)]
+    for pattern, number in SPOTS + anywhere:
+        train(root, OFTEN, kill={"pattern": pattern, "number": number})
+        outcome = launch.finish()
+        assert outcome.status == -signal.SIGKILL, (pattern, number, outcome.err)
+    train(root, SELDOM)
+    assert launch.finish().status == 0
+    assert_equal_runs(root, straight)
+
+
+def test_half_a_last_line_and_a_clock_put_back_change_nothing(train, launch, straight, tmp_path):
+    process = train(tmp_path, OFTEN)
+    wait_until(lambda: newest(tmp_path) > 20)
+    os.kill(process, signal.SIGKILL)
+    launch.finish()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 9')
+    # As if everything had been written years from now.
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (4e9, 4e9))
+    for path in tmp_path.glob("events.*"):
+        path.rename(path.with_name("events.out.tfevents.4000000000.elsewhere"))
+    train(tmp_path, SELDOM)
+    assert launch.finish().status == 0
+    assert_equal_runs(tmp_path, straight)
+    assert len(list(tmp_path.glob("events.*"))) == 2
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, launch, straight, tmp_path):
+    train(tmp_path, OFTEN, kill={"pattern": r"shutil.rmtree .*/checkpoints/\d+$", "number": 1})
+    assert launch.finish().status == -signal.SIGKILL
+    before = newest(tmp_path)
+    largest = max(path.stat().st_size for path in (tmp_path / "checkpoints").rglob("*"))
+    train(tmp_path, OFTEN, most=largest // 2)
+    outcome = launch.finish()
+    assert outcome.status == 1
+    said = outcome.err.splitlines()[-1]
+    assert said.startswith(f"error: cannot save a checkpoint in {tmp_path}/checkpoints: File too l")
+    assert said.endswith("older checkpoints are intact, so the same command resumes")
+    assert "Traceback" not in outcome.err
+    assert newest(tmp_path) == before
+    train(tmp_path, SELDOM)
+    assert launch.finish().status == 0
+    assert_equal_runs(tmp_path, straight)

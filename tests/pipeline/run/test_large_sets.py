@@ -1,0 +1,147 @@
+"""Image sets larger than memory take the same road as others, to the same results."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsurf import mapped
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import reconstruction, sampling
+from jaxsurf.pipeline import evaluate, surf
+from jaxsurf.pipeline.run import configuration, train, trained
+from jaxsurf.training import feed, sharding
+from jaxsurf.training.examples import Examples
+
+
+@pytest.fixture(scope="module")
+def array(config_of, tmp_path_factory):
+    """The arm's 40 images of 32 x 32 as a file of one's own."""
+    path = tmp_path_factory.mktemp("array") / "arm.npy"
+    np.save(path, configuration.open_data(config_of().data).images)
+    return path
+
+
+@pytest.fixture
+def config(array, config_of):
+    return config_of(
+        data__source=str(array),
+        data__fixed="",
+        data__free="",
+        training__num_epochs=3,
+        graph__weight="image",
+    )
+
+
+def go_on(config, root, monkeypatch, *, large_bytes):
+    monkeypatch.setattr(mapped, "LARGE_BYTES", large_bytes)
+    return train.train_on(configuration.open_data(config.data), config, root, shown=False)
+
+
+def measured_lines(root):
+    text = (root / "metrics.jsonl").read_text().splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
+        for line in text
+    ]
+
+
+def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, tmp_path, monkeypatch):
+    monkeypatch.setattr(mapped, "READ_AT_ONCE", 3)
+    loaded = go_on(config, tmp_path / "loaded", monkeypatch, large_bytes=1 << 30)
+    from_map = go_on(config, tmp_path / "mapped", monkeypatch, large_bytes=1000)
+    assert not mapped.is_mapped(loaded.images.images)
+    assert mapped.is_mapped(from_map.images.images)
+    assert from_map.images.fingerprint == loaded.images.fingerprint
+    for here, there in zip(
+        *(jax.tree.leaves(nnx.state(run.model)) for run in (loaded, from_map)), strict=True
+    ):
+        np.testing.assert_array_equal(here, there)
+    assert measured_lines(tmp_path / "loaded") == measured_lines(tmp_path / "mapped")
+    # Codes and graph (whose edges weigh by the images) too; opened once mapped, once loaded.
+    built = []
+    for run in (loaded, trained.open_run(tmp_path / "mapped")):
+        latents = trained.encode_all(run)
+        graph = trained.connect(run, latents, run.config.graph)
+        built.append((latents.codes, graph.indices, graph.weights))
+    for here, there in zip(*built, strict=True):
+        np.testing.assert_array_equal(here, there)
+
+
+def test_a_run_goes_on_when_its_images_are_mapped_now(config, tmp_path, monkeypatch):
+    go_on(config, tmp_path / "run", monkeypatch, large_bytes=1 << 30)
+    again = go_on(config, tmp_path / "run", monkeypatch, large_bytes=1000)
+    assert mapped.is_mapped(again.images.images)
+
+
+def test_an_array_that_changed_under_a_run_is_refused(config, array, tmp_path, monkeypatch):
+    go_on(config, tmp_path / "run", monkeypatch, large_bytes=1000)
+    images = np.load(array)
+    try:
+        np.save(array, 255 - images)
+        with pytest.raises(UserError, match=r"the images of arm\.npy have changed"):
+            trained.open_run(tmp_path / "run")
+    finally:
+        np.save(array, images)
+
+
+def test_a_map_is_streamed_on_cpus_and_elsewhere_only_if_it_does_not_fit(array, monkeypatch):
+    images = mapped.open_array(array, start=128, shape=(40, 32, 32, 3))
+    in_memory, from_map = Examples(np.array(images)), Examples(images)
+    assert feed.room_for(in_memory) == float("inf")
+    assert feed.room_for(from_map) == 0.0
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(feed, "device_room_bytes", lambda: 12_345.0)
+    assert feed.room_for(from_map) == 12_345.0
+
+
+def test_a_map_is_put_on_devices_in_portions(array, monkeypatch):
+    monkeypatch.setattr(mapped, "PORTION_BYTES", 7 * 32 * 32 * 3)
+    images = mapped.open_array(array, start=128, shape=(40, 32, 32, 3))
+    largest = []
+    portions = mapped.portions
+
+    def noted(values):
+        for some in portions(values):
+            largest.append(len(some))
+            yield some
+
+    monkeypatch.setattr(mapped, "portions", noted)
+    replicated = sharding.make_shardings(8).replicated
+    examples = Examples(images, {"layer": np.ones((40, 2, 2, 1), np.float32)})
+    placed = sharding.put(examples, replicated)
+    assert largest == [7, 7, 7, 7, 7, 5]
+    assert placed.images.sharding == placed.features["layer"].sharding == replicated
+    np.testing.assert_array_equal(placed.images, np.load(array))
+    assert placed.images.dtype == jnp.uint8
+
+
+def test_errors_of_very_many_images_are_those_of_a_sample_and_say_so(config, tmp_path, monkeypatch):
+    run = go_on(config, tmp_path / "run", monkeypatch, large_bytes=1000)
+    asked = evaluate.EvaluateConfig(num_pairs=3)
+    whole = evaluate.evaluate(run, asked)
+    assert " images)" not in str(whole)
+    assert whole.content["reconstruction"]["num_images"] == 40
+    monkeypatch.setattr(sampling, "MOST", 11)
+    sampled = evaluate.evaluate(run, asked)
+    assert "dB (11 of 40 images); " in str(sampled)
+    chosen = sampling.chosen(40)
+    assert len(np.unique(chosen)) == 11
+    errors = reconstruction.mse(run.model, np.load(config.data.source)[chosen])
+    assert sampled.content["reconstruction"]["mse"] == pytest.approx(errors.mean(), rel=1e-6)
+    # What is asked of every image stays exact.
+    assert sampled.content["methods"] == whole.content["methods"]
+
+
+def test_surfing_over_very_many_images_leaves_the_wrapped_score_out(config, tmp_path, monkeypatch):
+    run = go_on(config, tmp_path / "run", monkeypatch, large_bytes=1000)
+    asked = surf.SurfConfig(source="0", target="25", methods=("surfing",))
+    before = surf.surf(run, asked).description["methods"]["surfing"]
+    monkeypatch.setattr(sampling, "MOST", 39)
+    after = surf.surf(run, asked).description["methods"]["surfing"]
+    assert before.pop("interpolation_mse_wrapped") >= 0
+    assert after.pop("interpolation_mse_wrapped") is None
+    assert after == before
