@@ -6,13 +6,13 @@ from pathlib import Path
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
-def test_five_lines_of_python_run(tmp_path, monkeypatch, capsys):
+def test_the_example_in_python_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
     assert len([line for line in block.splitlines() if line]) == 5
     exec(compile(block, "README.md", "exec"), {})
-    assert (tmp_path / "runs" / "five_lines" / "surf" / "801-968" / "surfing.gif").is_file()
+    assert (tmp_path / "runs" / "example" / "surf" / "801-968" / "surfing.gif").is_file()
     assert "interpolation_mse" in capsys.readouterr().out
 
 
