@@ -28,7 +28,7 @@ from jaxsurf.writing import write_json
 
 def train(
     config: RunConfig,
-    root: Path,
+    root: Path | str,
     *,
     extend: bool = False,
     shown: bool = True,
@@ -55,6 +55,7 @@ def train(
         Interrupted: a signal asked to stop; the state is saved.
     """
     with hosts.joined(cluster):
+        root = Path(root)
         hosts.check_agreement(_agreed(config) | versions.of())
         # Before images are opened, which may take long.
         resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)

@@ -4,6 +4,7 @@ Its latents and its graph are kept beside it.
 """
 
 import contextlib
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -96,7 +97,7 @@ def check_data(images: ImageSet, saved: dict[str, Any], workdir: WorkDir) -> Non
         )
 
 
-def open_run(root: Path, *, checkpoint: str = LAST) -> TrainedRun:
+def open_run(root: Path | str, *, checkpoint: str = LAST) -> TrainedRun:
     """Return the run of a working directory.
 
     Args:
@@ -107,7 +108,7 @@ def open_run(root: Path, *, checkpoint: str = LAST) -> TrainedRun:
         UserError: nothing was trained there, there is no such checkpoint, or images or files have
             changed.
     """
-    workdir = WorkDir(root)
+    workdir = WorkDir(Path(root))
     config, saved = read_config(workdir)
     images = configuration.open_data(config.data)
     check_data(images, saved, workdir)
@@ -116,7 +117,7 @@ def open_run(root: Path, *, checkpoint: str = LAST) -> TrainedRun:
         step = _choose(checkpoints, checkpoint)
         restored = checkpoints.restore(parts.state, step=step)
     return TrainedRun(
-        workdir=WorkDir(root, step=step),
+        workdir=dataclasses.replace(workdir, step=step),
         config=config,
         images=images,
         model=assembly.with_weights(parts.graphdef, restored.state),

@@ -104,7 +104,6 @@ def make_contest(
     return Contest(
         ours=cases.Parts(parts=[training], number=number),
         make_peer=partial(_make_peer, parts, steps, mode, number) if mode else None,
-        rounds=1 if steps == 1 else 3,  # a single step is a long one
         least_s=steps * training.flops() / peak if peak else None,
     )
 
