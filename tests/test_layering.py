@@ -69,6 +69,7 @@ ROOMS = {
         "journal",
         "plan",
         "step",
+        "pieces",
         "feed",
         "loop",
         "losses",

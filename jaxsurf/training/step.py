@@ -8,7 +8,7 @@ stream. A state plus the configuration is therefore all that a resumed run needs
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,13 +19,13 @@ from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import Noise
-from jaxsurf.training.examples import Examples
+from jaxsurf.training.examples import Examples, Features
 from jaxsurf.training.objective import Extract
 from jaxsurf.training.optimizer import Optimizer, Rates
 from jaxsurf.training.sharding import Shardings
 
 Losses = dict[str, Float[Array, ""]]
-Update = Callable[..., tuple["TrainState", Losses]]
+Advance = Callable[..., tuple["TrainState", Losses]]
 
 
 @jax.tree_util.register_dataclass
@@ -103,58 +103,91 @@ def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
     return TrainState(params, constants, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
-def make_update(
-    graphdef: nnx.GraphDef[Autoencoder],
-    make_optimizer: Callable[[Rates], Optimizer],
-    *,
-    layers: Mapping[str, float],
-    precision: str = "float32",
-) -> Update:
-    """Return the pure function that does one update with one batch.
+class Corrupted(NamedTuple):
+    """A batch as the model and the objective see it."""
 
-    It takes the state, the member, what extracts perceptual features (None without that term), and
-    the batch; it returns the next state and the losses.
+    noisy: Float[Array, "batch height width channel"]
+    clean: Float[Array, "batch height width channel"]
+    features: Features
+    """Of the clean images, by layer; empty where they are not kept."""
 
-    Args:
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One update with one batch, and the parts that it is made of; all are pure functions.
+
+    Attributes:
         graphdef: the model's structure.
         make_optimizer: gives the optimizer of some rates.
         layers: of the perceptual term, with their weights.
         precision: of the weights that the model is given; those that are trained stay float32.
     """
 
-    def update(
-        state: TrainState, member: Member, extract: Extract | None, batch: Examples
+    graphdef: nnx.GraphDef[Autoencoder]
+    make_optimizer: Callable[[Rates], Optimizer]
+    layers: Mapping[str, float]
+    precision: str = "float32"
+
+    def __call__(
+        self, state: TrainState, member: Member, extract: Extract | None, batch: Examples
     ) -> tuple[TrainState, Losses]:
+        """Return the next state, and the losses.
+
+        Args:
+            state: the state.
+            member: whose update it is.
+            extract: gives perceptual features; None without that term.
+            batch: of the step.
+        """
+        corrupted = self.corrupt(state, member, batch)
+        gradient, losses = self.gradient(state, member, extract, corrupted)
+        return self.apply(state, member, gradient), losses
+
+    def corrupt(self, state: TrainState, member: Member, batch: Examples) -> Corrupted:
+        """Return the batch with the noise of the state's step."""
         clean = pixels.to_float(batch.images)
         key = jax.random.fold_in(member.noise_key, state.step)
-        noisy = corruption.corrupt(key, clean, member.noise)
+        return Corrupted(corruption.corrupt(key, clean, member.noise), clean, batch.features)
+
+    def gradient(
+        self, state: TrainState, member: Member, extract: Extract | None, batch: Corrupted
+    ) -> tuple[nnx.State, Losses]:
+        """Return the gradient of the mean loss, and the losses."""
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
-            low = jax.tree.map(lambda values: values.astype(precision), params)
-            model = nnx.merge(graphdef, low, state.constants)
+            low = jax.tree.map(lambda values: values.astype(self.precision), params)
+            model = nnx.merge(self.graphdef, low, state.constants)
             values, terms = objective.total(
-                model(noisy).astype(jnp.float32),
-                clean,
+                model(batch.noisy).astype(jnp.float32),
+                batch.clean,
                 weights=member.weights,
-                layers=layers,
+                layers=self.layers,
                 extract=extract,
                 features=batch.features,
             )
             loss = jnp.mean(values)
             return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
 
-        gradient, losses = jax.grad(loss_of, has_aux=True)(state.params)
-        optimizer = make_optimizer(member.rates)
+        return jax.grad(loss_of, has_aux=True)(state.params)
+
+    def apply(self, state: TrainState, member: Member, gradient: nnx.State) -> TrainState:
+        """Return the state after the optimizer's step along a gradient."""
+        optimizer = self.make_optimizer(member.rates)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(jnp.add, state.params, change)
-        return TrainState(params, state.constants, opt_state, state.step + 1), losses
+        return TrainState(params, state.constants, opt_state, state.step + 1)
 
-    return update
+
+def batch_at(
+    place: Int[Array, ""], examples: Examples, order: Int[Array, "slot"], *, batch_size: int
+) -> Examples:
+    """Return the batch of that number in an epoch's order."""
+    return examples.take(jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size))
 
 
 def make_steps(
     update: Update, *, batch_size: int, place: Callable[[Examples], Examples] = lambda batch: batch
-) -> Callable[..., tuple[TrainState, Losses]]:
+) -> Advance:
     """Return the pure function that does several updates.
 
     It takes the state, the member, the extractor, all examples on the device, an epoch's order, the
@@ -163,7 +196,7 @@ def make_steps(
     for each step.
 
     Args:
-        update: what `make_update` returned.
+        update: of a step.
         batch_size: examples a step.
         place: says where a batch lives.
     """
@@ -180,8 +213,7 @@ def make_steps(
     ) -> tuple[TrainState, Losses]:
         def one(state: TrainState, batch: Any) -> tuple[TrainState, Losses]:  # noqa: ANN401
             if order is not None:
-                numbers = jax.lax.dynamic_slice_in_dim(order, batch * batch_size, batch_size)
-                batch = examples.take(numbers)
+                batch = batch_at(batch, examples, order, batch_size=batch_size)
             return update(state, member, extract, place(batch))
 
         batches = examples if order is None else first + jnp.arange(num_steps)
@@ -193,9 +225,7 @@ def make_steps(
     return steps
 
 
-def make_advance(
-    update: Update, *, batch_size: int, shardings: Shardings
-) -> Callable[..., tuple[TrainState, Losses]]:
+def make_advance(update: Update, *, batch_size: int, shardings: Shardings) -> Advance:
     """Return `make_steps`' function, jitted: batches split over devices, the state donated."""
     steps = make_steps(
         update,

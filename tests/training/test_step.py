@@ -41,7 +41,9 @@ def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
     )
     shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
     graphdef = step.split_model(model)[0]
-    update = step.make_update(graphdef, make_optimizer, layers={}, precision=precision)
+    update = step.Update(
+        graphdef=graphdef, make_optimizer=make_optimizer, layers={}, precision=precision
+    )
     state = step.init_state(model, make_optimizer(member.rates))
     advance = step.make_advance(update, batch_size=BATCH, shardings=shardings)
     state, member, examples = jax.device_put(

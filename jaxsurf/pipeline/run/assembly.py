@@ -75,9 +75,9 @@ class Parts:
 
     def make_update(self) -> Update:
         """Return the update of this run, and of all that share its program."""
-        return step.make_update(
-            self.graphdef,
-            self.make_optimizer,
+        return Update(
+            graphdef=self.graphdef,
+            make_optimizer=self.make_optimizer,
             layers=self.config.objective.layers,
             precision=self.config.training.precision,
         )

@@ -12,12 +12,11 @@ import jax
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.run import assembly
 from jaxsurf.pipeline.run.assembly import Parts
-from jaxsurf.training import features, feed, sharding, step, sweep
+from jaxsurf.training import features, feed, pieces, sharding, step, sweep
 from jaxsurf.training.feed import Feed
+from jaxsurf.training.pieces import Pieces
 from jaxsurf.training.plan import Plan
-from jaxsurf.training.step import TrainState
-
-Advance = Callable[..., Any]
+from jaxsurf.training.step import Advance, TrainState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +32,7 @@ class Program:
 
     state: TrainState
     plan: Plan
-    advance: Advance
+    advance: Callable[..., Any]
     make_feed: Callable[[], Feed]
 
 
@@ -44,9 +43,13 @@ def make_advance(parts: Parts, *, num_devices: int | None = None) -> Advance:
         parts: of the run.
         num_devices: use at most so many; None means all there are.
     """
-    batch_size = parts.config.training.batch_size
+    batch_size, update = parts.config.training.batch_size, parts.make_update()
     shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
-    return step.make_advance(parts.make_update(), batch_size=batch_size, shardings=shardings)
+    with_features = "perceptual" in parts.config.objective.weights
+    piece = pieces.suiting(batch_size, with_features=with_features, shardings=shardings)
+    if piece < batch_size:
+        return Pieces(update, batch_size=batch_size, piece=piece, shardings=shardings)
+    return step.make_advance(update, batch_size=batch_size, shardings=shardings)
 
 
 def alone(
