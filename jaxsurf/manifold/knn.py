@@ -126,7 +126,7 @@ class Index:
             kept = np.sort(order[place < most])
             # Where none is left out, none ever will be.
             most = len(order) if len(kept) == len(order) else most
-            self._made = most, exact.make_search(self.codes[kept], kept)
+            self._made = most, exact.ranked(self.codes[kept], kept)
         return self._made[1]
 
 

@@ -65,7 +65,8 @@ def test_an_index_that_is_at_hand_is_asked_and_no_engine_made(monkeypatch):
     codes = np.random.default_rng(1).normal(size=(61, 2))
     index = knn.Index(codes)
     before = graph.build(index, graph.GraphConfig(weight="latent"))
-    monkeypatch.setattr(knn.exact, "make_search", None)
+    for made in ("compiled", "ranked"):
+        monkeypatch.setattr(knn.exact, made, None)
     plain = attach(before, index, codes[:3] + 0.01, k=4)
     scanned = attach(before, codes, codes[:3] + 0.01, k=4)  # three are not worth an engine
     np.testing.assert_array_equal(plain.indices, scanned.indices)

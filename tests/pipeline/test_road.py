@@ -433,7 +433,8 @@ def test_ends_from_outside_join_without_another_graph_or_index(run, tmp_path, mo
     monkeypatch.setattr(trained.graph, "build", None)
     monkeypatch.setattr("jaxsurf.manifold.edges.csr.from_edges", None)
     monkeypatch.setattr("jaxsurf.manifold.edges.saved.csr.check", lambda graph, *, origin: graph)
-    monkeypatch.setattr("jaxsurf.manifold.neighbours.exact.make_search", None)
+    for made in ("compiled", "ranked"):
+        monkeypatch.setattr(f"jaxsurf.manifold.neighbours.exact.{made}", None)
     file = arm_picture(tmp_path / "between.png", axis=10.5)
     assert surf_pair(run, source=file, target="code:0.5,1").folder.exists()
 

@@ -16,7 +16,7 @@ from jaxsurf.manifold.neighbours.tiles import Singles, Tiles
 _MANY, _MANY_WIDE = 100_000, 20_000
 # A tree of many dimensions is used if it looks at no more than this share of the points, found out
 # from so many of them. Looking at one in a tree takes as long as at ten in a matrix product.
-_SHARE, _SAMPLE = 0.1, 128
+_SHARE, _SAMPLE = 0.1, 32
 # Neighbours that the sample looks for.
 _K = 10
 
@@ -35,7 +35,23 @@ def make_search(
         in_order: whether they lie in memory as in space already, as `candidates.spatial_order`
             puts them.
     """
-    return compiled(codes, ids) or Ranking(codes, ids, _engines(codes, in_order=in_order))
+    return compiled(codes, ids) or ranked(codes, ids, in_order=in_order)
+
+
+def ranked(
+    codes: Float[np.ndarray, "point latent"],
+    ids: Int[np.ndarray, "point"],
+    *,
+    in_order: bool = False,
+) -> Search:
+    """Return the search that suits points for which no compiled tree is wanted.
+
+    Args:
+        codes: as in `make_search`.
+        ids: as in `make_search`.
+        in_order: as in `make_search`.
+    """
+    return Ranking(codes, ids, _engines(codes, in_order=in_order))
 
 
 def compiled(

@@ -153,15 +153,17 @@ class Singles:
     def smallest(self, factor: Float[np.ndarray, "query term"], count: int) -> Smallest:
         """See `Table.smallest`."""
         number, terms = factor.shape
-        filled = np.zeros((number, self._terms), np.float32)
-        filled[:, : terms - 1] = factor[:, :-1]
-        shares = factor[:, -1].astype(np.float32)
-        values = np.full((number, count + 1), np.inf, np.float32)
-        columns = np.tile(np.arange(count + 1), (number, 1))
+        group = self._kernel.ROWS
+        rows = -(-number // group) * group
+        filled, shares = np.zeros((rows, self._terms), np.float32), np.zeros(rows, np.float32)
+        filled[:number, : terms - 1], shares[:number] = factor[:, :-1], factor[:, -1]
+        values = np.full((rows, count + 1), np.inf, np.float32)
+        values[number:] = -np.inf
+        columns = np.tile(np.arange(count + 1), (rows, 1))
         in_threads(
-            lambda rows: self._kernel.take(
-                self._blocks, self._squares, filled, shares, rows, values, columns
+            lambda groups: self._kernel.take(
+                self._blocks, self._squares, filled, shares, groups, values, columns
             ),
-            np.array_split(np.arange(number), _TURNS * num_cores()),
+            np.array_split(np.arange(0, rows, group), _TURNS * num_cores()),
         )
-        return columns[:, :-1], values[:, -1].astype(np.float64)
+        return columns[:number, :-1], values[:number, -1].astype(np.float64)
