@@ -1,7 +1,9 @@
 """The road is straight: in each folder, modules and packages import only what stands above them."""
 
 import ast
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -316,6 +318,17 @@ def test_library_is_imported_by_its_owner_alone(library):
     }
     assert set().union(*of_owners.values()) == users
     assert all(of_owners.values()), "an owner does not use it"
+
+
+def test_what_programs_in_strings_import_exists():
+    here = Path(__file__).parent
+    paths = (*here.rglob("*.py"), *here.parent.glob("*.md"))
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    statement = r"from (jaxsurf[\w.]*) import (\w+)"
+    found = {pair for text in texts for pair in re.findall(statement, text)}
+    for module, imported in sorted(found):
+        there = hasattr(importlib.import_module(module), imported)
+        assert there or importlib.util.find_spec(f"{module}.{imported}"), f"{module}.{imported}"
 
 
 def test_launch_scripts_and_configs_use_only_the_pipeline():

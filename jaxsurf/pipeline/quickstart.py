@@ -33,7 +33,7 @@ class QuickstartResult:
         )
 
 
-def quickstart(config: RunConfig, root: Path) -> QuickstartResult:
+def quickstart(config: RunConfig, root: Path | str) -> QuickstartResult:
     """Train, animate three pairs, evaluate a hundred, and write the report.
 
     Args:
@@ -51,4 +51,4 @@ def quickstart(config: RunConfig, root: Path) -> QuickstartResult:
     _log.info("evaluating %d random pairs", NUM_PAIRS)
     evaluation = evaluate.evaluate(run, EvaluateConfig(num_pairs=NUM_PAIRS))
     report.write(run)
-    return QuickstartResult(workdir=root, evaluation=evaluation)
+    return QuickstartResult(workdir=Path(root), evaluation=evaluation)

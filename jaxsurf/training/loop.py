@@ -27,7 +27,7 @@ def run(
         state: where to begin; its arrays are donated.
         first_step: the number of updates that the state has seen.
         advance: takes a state, what the feed gives, and `num_steps`; returns the next state and the
-            losses averaged over those steps (`step.make_advance`, bound to a member).
+            losses averaged over those steps (a `step.Advance`, bound to a member).
         feed: gives what a call trains on (`feed.make_feed`).
         plan: how far to go.
         hooks: called in order after every call, with the step reached, the state and the losses

@@ -4,7 +4,6 @@ Where a call to the device begins and ends depends on the step alone, never on l
 resumed run makes the same calls as one that was never stopped, and so the same numbers.
 """
 
-import logging
 import math
 from dataclasses import dataclass
 
@@ -12,8 +11,6 @@ import jax
 
 from jaxsurf.errors import UserError
 from jaxsurf.training.keeping import Keep
-
-_log = logging.getLogger(__name__)
 
 # On accelerators a call should last much longer than its dispatch. On CPUs XLA brings the gradients
 # of convolutions into the form that it is quick with only outside of loops (BUILD_NOTES.md).
@@ -33,8 +30,8 @@ class TrainingConfig:
         seed: of weights, noise and order.
         precision: what the model is computed in during training, `float32` or `bfloat16`; weights,
             optimizer, losses and latent codes are float32 in any case.
-        steps_per_call: steps that one call to the device does; 0 lets the backend decide, and a CPU
-            that is told to do several is many times slower.
+        steps_per_call: steps that one call to the device does; 0 lets the backend decide, and on a
+            CPU convolutions are many times slower with several.
         log_every: steps between two lines of metrics.
         save_every_s: seconds between two checkpoints.
         keep_last: how many of the newest checkpoints stay.
@@ -103,12 +100,6 @@ class Plan:
 
 def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
     """Return the plan of a run on the present backend."""
-    if config.steps_per_call > 1 and jax.default_backend() == "cpu":
-        _log.info(
-            "training.steps_per_call=%d is for accelerators: convolutional models train many times "
-            "slower with it on a CPU; leave it out",
-            config.steps_per_call,
-        )
     chosen = CALL_STEPS.get(jax.default_backend(), CALL_STEPS_ACCELERATOR)
     return Plan(
         num_images=num_images,

@@ -25,6 +25,7 @@ from jaxsurf.training.optimizer import Optimizer, Rates
 from jaxsurf.training.sharding import Shardings
 
 Losses = dict[str, Float[Array, ""]]
+# What `make_steps` describes, compiled.
 Advance = Callable[..., tuple["TrainState", Losses]]
 
 

@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 from jaxsurf.training import step
 from jaxsurf.training.examples import AnyArray
 from jaxsurf.training.losses import Diverged, LossLog, Pending
-from jaxsurf.training.step import Losses, TrainState, Update
+from jaxsurf.training.step import Advance, Losses, TrainState, Update
 
 Tree = TypeVar("Tree")
 STACKED, WHOLE = P("member"), P()
@@ -57,9 +57,7 @@ def unstack(tree: Tree, number: int) -> list[Tree]:
     return [jax.tree.map(lambda leaf, n=n: leaf[n], fetched) for n in range(number)]
 
 
-def make_advance(
-    update: Update, *, batch_size: int, mesh: Mesh
-) -> Callable[..., tuple[TrainState, Losses]]:
+def make_advance(update: Update, *, batch_size: int, mesh: Mesh) -> Advance:
     """Return `step.make_steps`' function for stacks of states, members and orders.
 
     Extractor, examples and the number of the first batch are the same for all; the states are

@@ -121,7 +121,7 @@ def config_file(tmp_path_factory):
     """The same configuration as a file for --config."""
     path = tmp_path_factory.mktemp("configs") / "small.py"
     path.write_text(
-        "from jaxsurf.pipeline import options\n\n\n"
+        "from jaxsurf.pipeline.command import options\n\n\n"
         f"def get_config():\n    return options.make_config({SETTINGS!r})\n"
     )
     return path

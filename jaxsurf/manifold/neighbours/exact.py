@@ -16,7 +16,7 @@ from jaxsurf.manifold.neighbours.tiles import Singles, Tiles
 _MANY, _MANY_WIDE = 100_000, 20_000
 # A tree of many dimensions is used if it looks at no more than this share of the points, found out
 # from so many of them. Looking at one in a tree takes as long as at ten in a matrix product.
-_SHARE, _SAMPLE = 0.1, 32
+_SHARE, _SAMPLE, _SEED = 0.1, 32, 0
 # Neighbours that the sample looks for.
 _K = 10
 
@@ -44,7 +44,7 @@ def ranked(
     *,
     in_order: bool = False,
 ) -> Search:
-    """Return the search that suits points for which no compiled tree is wanted.
+    """Return the search that suits points for which no compiled tree does, `compiled` says.
 
     Args:
         codes: as in `make_search`.
@@ -72,7 +72,8 @@ def compiled(
     if not least <= len(codes) <= np.iinfo(np.int32).max:
         return None
     tree = KdTree(codes, ids)
-    if narrow or tree.share(codes[:: -(-len(codes) // _SAMPLE)], k=_K) <= _SHARE:
+    drawn = np.random.default_rng(_SEED).choice(len(codes), min(_SAMPLE, len(codes)), replace=False)
+    if narrow or tree.share(codes[drawn], k=_K) <= _SHARE:
         return tree
     return None
 

@@ -12,10 +12,9 @@ from jaxsurf.manifold.compilation import inlined, kernel
 
 # Columns of a block.
 WIDTH = 64
-# Rows that are multiplied at once; there have to be whole groups of so many.
-ROWS = 4
-# Terms that are added up at once; there have to be whole groups of so many.
-TERMS = 4
+# Rows that are multiplied, and terms that are added up, at once; there have to be whole groups of
+# so many. `_multiply` is written out for these numbers.
+ROWS, TERMS = 4, 4
 # Blocks that all rows are multiplied with before the next ones: as many as stay in the cache.
 _BLOCKS = 16
 

@@ -81,7 +81,7 @@ class Member:
         return dataclasses.replace(self, config=configuration.lasting(self.config, epochs))
 
 
-def compare(config: CompareConfig, root: Path) -> str:
+def compare(config: CompareConfig, root: Path | str) -> str:
     """Train and evaluate every member, and write `comparison.md`.
 
     Args:
@@ -94,7 +94,7 @@ def compare(config: CompareConfig, root: Path) -> str:
     Raises:
         UserError: as `train` and `evaluate` do, but for a collapsed model, which has a row.
     """
-    rows = []
+    rows, root = [], Path(root)
     for latent_dim in config.latent_dims:
         ours = [
             _row(Member(OURS, _with(config.ours, latent_dim=latent_dim, seed=seed), root), config)

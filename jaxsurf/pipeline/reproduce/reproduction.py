@@ -37,7 +37,7 @@ class Reproduction:
         return "\n".join(told)
 
 
-def reproduce(scale: Scale, root: Path, *, shown: bool = True) -> Reproduction:
+def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduction:
     """Run every experiment of the report, and write `reproduction.md`.
 
     What is finished is kept: the same call again goes on where the last one stopped.
@@ -58,6 +58,7 @@ def reproduce(scale: Scale, root: Path, *, shown: bool = True) -> Reproduction:
         raise UserError(
             f"there is no {scale.mpi3d}", cure="name MPI3D-toy's .npz file with --mpi3d"
         )
+    root = Path(root)
     done = runs.train_all(scale, root, shown=shown)
     grids = {
         model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results

@@ -3,6 +3,7 @@
 The parts' states are moved to where they are trained; several runs are stacked, members first.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from jaxsurf.training.pieces import Pieces
 from jaxsurf.training.plan import Plan
 from jaxsurf.training.step import Advance, TrainState
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
@@ -32,12 +35,12 @@ class Program:
 
     state: TrainState
     plan: Plan
-    advance: Callable[..., Any]
+    advance: Advance
     make_feed: Callable[[], Feed]
 
 
 def make_advance(parts: Parts, *, num_devices: int | None = None) -> Advance:
-    """Return the jitted update of a run, and of all whose program is the same (`step.Member`).
+    """Return what advances a run, and all whose program is the same (`step.Member`).
 
     Args:
         parts: of the run.
@@ -49,7 +52,17 @@ def make_advance(parts: Parts, *, num_devices: int | None = None) -> Advance:
     piece = pieces.suiting(batch_size, with_features=with_features, shardings=shardings)
     if piece < batch_size:
         return Pieces(update, batch_size=batch_size, piece=piece, shardings=shardings)
+    _tell_of_loops(parts.plan)
     return step.make_advance(update, batch_size=batch_size, shardings=shardings)
+
+
+def _tell_of_loops(plan: Plan) -> None:
+    if plan.steps_per_call > 1 and jax.default_backend() == "cpu":
+        _log.info(
+            "training.steps_per_call=%d is for accelerators: on a CPU models made of convolutions, "
+            "as smooth is, train many times slower with it; leave it out of new runs",
+            plan.steps_per_call,
+        )
 
 
 def alone(
@@ -62,7 +75,7 @@ def alone(
         advance: what `make_advance` returned for a run of the same program; None makes it.
         num_devices: use at most so many; None means all there are.
     """
-    jitted = advance or make_advance(parts, num_devices=num_devices)
+    advance = advance or make_advance(parts, num_devices=num_devices)
     shardings = sharding.make_shardings(parts.config.training.batch_size, num_devices=num_devices)
     own_extract = features.make_extractor(parts.config.objective)
     state, member, extract = sharding.put(
@@ -70,7 +83,7 @@ def alone(
     )
 
     def advance_member(state: TrainState, *portion: Any, num_steps: int) -> Any:  # noqa: ANN401
-        given = jitted(state, member, extract, *portion, num_steps=num_steps)
+        given = advance(state, member, extract, *portion, num_steps=num_steps)
         return sharding.in_step(given, shardings.mesh)
 
     return Program(
@@ -99,6 +112,7 @@ def together(parts: Sequence[Parts]) -> Program:
     terms = sorted({term for part in parts for term in part.config.objective.weights})
     members = sweep.stack([part.make_member(kinds=kinds, terms=terms) for part in parts], mesh)
     keys = sweep.stack([part.streams.order for part in parts], mesh)
+    _tell_of_loops(first.plan)
     jitted = sweep.make_advance(
         first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
     )

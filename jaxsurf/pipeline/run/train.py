@@ -55,10 +55,9 @@ def train(
         Interrupted: a signal asked to stop; the state is saved.
     """
     with hosts.joined(cluster):
-        root = Path(root)
         hosts.check_agreement(_agreed(config) | versions.of())
         # Before images are opened, which may take long.
-        resumption.check_settings(WorkDir(root).check_writable(), config, extend=extend)
+        resumption.check_settings(WorkDir(Path(root)).check_writable(), config, extend=extend)
         images = configuration.open_data(config.data)
         hosts.check_agreement({"the fingerprint of the images": images.fingerprint})
         run = train_on(images, config, root, extend=extend, shown=shown, profile=profile)
@@ -69,7 +68,7 @@ def train(
 def train_on(
     images: ImageSet,
     config: RunConfig,
-    root: Path,
+    root: Path | str,
     *,
     extend: bool = False,
     shown: bool = True,
@@ -92,7 +91,7 @@ def train_on(
         UserError: as `train` does.
         Interrupted: as `train` does.
     """
-    workdir = WorkDir(root).check_writable()
+    workdir = WorkDir(Path(root)).check_writable()
     resumption.check_settings(workdir, config, extend=extend)
     check_images(images)
     resumption.check_images(workdir, config, images)

@@ -74,7 +74,7 @@ class _Sweep:
         return self.opened[str(config)]
 
 
-def sweep(asked: Grid, root: Path, *, mode: Mode = "auto", shown: bool = True) -> SweepResult:
+def sweep(asked: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = True) -> SweepResult:
     """Train every member of a grid, and write `all_scores.csv`, `best.md` and `losses.png`.
 
     Args:
@@ -93,6 +93,7 @@ def sweep(asked: Grid, root: Path, *, mode: Mode = "auto", shown: bool = True) -
     """
     if mode not in get_args(Mode):
         raise UserError(f"--mode is {mode!r}", cure=f"choose one of {get_args(Mode)}")
+    root = Path(root)
     in_turn = mode == "in_turn" or (mode == "auto" and jax.default_backend() in IN_TURN_BACKENDS)
     plan = _Sweep(root, not in_turn, shown)
     _check(asked.groups(), plan)

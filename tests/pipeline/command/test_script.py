@@ -123,7 +123,7 @@ CONFIG_FILES = cases(
     ("empty", "", "has no attribute 'get_config'"),
     (
         "type",
-        "from jaxsurf.pipeline import options\ndef get_config():\n"
+        "from jaxsurf.pipeline.command import options\ndef get_config():\n"
         "    return options.make_config({'model.latent_dim': 'x'})\n",
         "line 3: TypeError: Could not override field 'latent_dim'",
     ),

@@ -13,10 +13,11 @@ from flax import nnx
 
 from jaxsurf import lock
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline.run import assembly, fitting, program, train, trained
-from jaxsurf.training import hooks
+from jaxsurf.pipeline.run import assembly, configuration, fitting, program, train, trained
+from jaxsurf.training import hooks, pieces
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hooks import Interrupted
+from jaxsurf.training.pieces import Pieces
 
 STOPPED_AT = 97  # in the middle of an epoch and of a log interval
 
@@ -85,6 +86,56 @@ def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((made.state, parts.state)))
     assert int(state.step) == run.step
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+
+
+def program_of(config, **options):
+    images = configuration.open_data(config.data)
+    return program.make_advance(assembly.assemble(config, images), **options)
+
+
+def test_large_batches_go_in_pieces_on_one_cpu_device(config_of, monkeypatch):
+    monkeypatch.setattr(pieces, "PLAIN", 16)
+    monkeypatch.setattr(pieces, "WITH_FEATURES", 8)
+    config = config_of(training__batch_size=32)
+    assert program_of(config, num_devices=1)._piece == 16
+    perceptual = config_of(training__batch_size=32, objective__perceptual=0.3)
+    assert program_of(perceptual, num_devices=1)._piece == 8
+    for small in (program_of(config_of(), num_devices=1), program_of(config)):
+        assert not isinstance(small, Pieces)
+
+
+def test_a_run_in_pieces_resumes_bitwise_and_learns_what_whole_batches_do(
+    config_of, tmp_path, monkeypatch
+):
+    # A batch that divides among no two devices.
+    config = config_of(training__batch_size=35, training__num_epochs=6, training__log_every=1)
+    images = configuration.open_data(config.data)
+
+    def trained_in(name):
+        return train.train_on(images, config, tmp_path / name, shown=False)
+
+    trained_in("whole")
+    monkeypatch.setattr(pieces, "PLAIN", 16)
+    trained_in("straight")
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+        with pytest.raises(Interrupted):
+            trained_in("stopped")
+    assert trained_in("stopped").step == 12
+    assert_same_result(tmp_path / "stopped", tmp_path / "straight")
+    pairs = zip(weights(tmp_path / "straight"), weights(tmp_path / "whole"), strict=True)
+    assert any((found != wanted).any() for found, wanted in pairs)
+    for found, wanted in zip(lines(tmp_path / "straight"), lines(tmp_path / "whole"), strict=True):
+        assert found == pytest.approx(wanted, rel=1e-3)
+
+
+def test_what_loops_cost_on_a_cpu_is_told(config_of, caplog):
+    with caplog.at_level("INFO"):
+        program_of(config_of())
+        assert caplog.messages == []
+        program_of(config_of(training__steps_per_call=7))
+    (said,) = caplog.messages
+    assert said.startswith("training.steps_per_call=7 is for accelerators")
 
 
 @pytest.mark.slow
