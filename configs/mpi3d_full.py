@@ -7,7 +7,7 @@
 The images, 12.7 GB, are mapped from the file, which has to hold them uncompressed, or else are
 unpacked into the cache once (XDG_CACHE_HOME names a folder on a larger disk). An accelerator that
 has room for them holds them all; elsewhere each call's own are read from the disk. An epoch is
-2,025 steps of 512 images, over an hour on two cores.
+2,025 steps of 512 images, a quarter of an hour to half an hour on two cores.
 
 Where the file is not at hand, a set of the same size and factors stands in for it:
 

@@ -4,6 +4,7 @@ Codes of two and three dimensions are shown as they are; of more, their first th
 components (or fewer, where asked for); of one, against zero.
 """
 
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,9 @@ from mpl_toolkits.mplot3d import Axes3D
 
 from jaxsurf.manifold import principal
 from jaxsurf.viewing import canvas
+
+# Characters in a line of a title.
+_TITLE = 60
 
 Codes = Float[np.ndarray, "point latent"]
 
@@ -58,7 +62,7 @@ def make_projection(codes: Codes, *, most: int = 3) -> Projection:
 def add_axes(figure: Figure, project: Projection, title: str) -> Axes:
     """Return empty axes, of three dimensions where as many are shown."""
     axes = figure.add_subplot(projection="3d" if len(project.labels) == 3 else None)
-    axes.set_title(canvas.plain(title))
+    axes.set_title(canvas.plain(textwrap.fill(title, _TITLE)))
     return axes
 
 

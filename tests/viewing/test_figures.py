@@ -102,3 +102,14 @@ def test_dollar_signs_are_drawn_as_they_are(tmp_path, latent):
     )
     assert drawn(tmp_path / "a.png", plot).std() > 10
     figures.curves_figure(tmp_path / "b.png", {odd: ([1, 2], [3, 4])}, title=odd, labels=(odd, odd))
+
+
+@pytest.mark.parametrize("latent", [2, 3, 8])
+def test_a_long_title_stays_on_the_picture(tmp_path, latent):
+    title = (
+        "MPI3D-toy: 14400 to 1036799, k-NN graph with k = 10, and the Euclidean minimum spanning "
+        "tree, bridged"
+    )
+    pixels = drawn(tmp_path / "a.png", plot_of(latent, title=title))
+    for border in (pixels[:, :2], pixels[:, -2:], pixels[:2], pixels[-2:]):
+        assert (border == 255).all()
