@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 
 from jaxsurf.images import batches
 
@@ -103,6 +104,19 @@ def test_what_lies_on_all_devices_is_not_moved():
     assert seen[2] is seen[0]
     assert seen[3] is seen[1]
     np.testing.assert_array_equal(again, 6 * rows(4))
+
+
+def test_what_is_split_over_the_devices_is_made_whole_on_each():
+    mesh = jax.make_mesh((4,), ("row",), axis_types=(jax.sharding.AxisType.Auto,))
+    split = NamedSharding(mesh, PartitionSpec("row"))
+    seen = []
+
+    def run(shared, some):
+        seen.append(shared)
+        return some
+
+    batches.mapped(run, rows(4), shared=[jax.device_put(np.arange(8.0), split)], size=1)
+    assert seen[0].is_fully_replicated
 
 
 def test_at_most_two_results_are_kept_on_the_device(one_device):

@@ -31,6 +31,19 @@ def test_answers_with_the_mean_image_before_training():
     np.testing.assert_allclose(decoded, np.stack([mean, mean]), rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])
+def test_every_weight_has_its_say(backend, monkeypatch):
+    # The last convolution has a form of its own on CPUs.
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    rng = np.random.default_rng(4)
+    graphdef, params, constants = nnx.split(make()[0], nnx.Param, ...)
+    params = jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape), params)
+    images = jnp.asarray(rng.random((2, 32, 32, 3)), jnp.float32)
+    gradient = jax.grad(lambda p: jnp.square(nnx.merge(graphdef, p, constants)(images)).sum())
+    for leaf in jax.tree.leaves(gradient(params)):
+        assert np.abs(leaf).max() > 0
+
+
 def test_mean_image_is_no_trained_weight():
     model, _ = make()
     _, params, constants = nnx.split(model, nnx.Param, ...)

@@ -72,7 +72,7 @@ def test_a_run_stopped_by_a_signal_resumes_bitwise(
         with pytest.raises(Interrupted) as stopped:
             go_on(config_of(), tmp_path)
     assert stopped.value.signal == number
-    assert trained.open_run(tmp_path).step == STOPPED_AT
+    assert trained.open_run(str(tmp_path)).step == STOPPED_AT
     assert lines(tmp_path) == lines(pristine)[: len(lines(tmp_path))]
     assert go_on(config_of(), tmp_path).step == 200
     assert_same_result(tmp_path, pristine)
