@@ -93,10 +93,7 @@ class Pieces:
         place: Int[Array, ""],
     ) -> tuple[Corrupted, Any]:
         """Return a corrupted batch, and zeros to which gradients and losses are added."""
-        if order is None:
-            batch = jax.tree.map(lambda values: values[place], examples)
-        else:
-            batch = step.batch_at(place, examples, order, batch_size=self._batch_size)
+        batch = step.batch_at(place, examples, order, batch_size=self._batch_size)
         corrupted = self._update.corrupt(state, member, batch)
         shapes = jax.eval_shape(
             self._update.gradient, state, member, extract, self._part(corrupted, jnp.int32(0))

@@ -180,9 +180,11 @@ class Update:
 
 
 def batch_at(
-    place: Int[Array, ""], examples: Examples, order: Int[Array, "slot"], *, batch_size: int
+    place: Int[Array, ""], examples: Examples, order: Int[Array, "slot"] | None, *, batch_size: int
 ) -> Examples:
-    """Return the batch of that number in an epoch's order."""
+    """Return the batch of that number in an epoch's order, or of the batches that there are."""
+    if order is None:
+        return jax.tree.map(lambda values: values[place], examples)
     return examples.take(jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size))
 
 
@@ -212,15 +214,14 @@ def make_steps(
         *,
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
-        def one(state: TrainState, batch: Any) -> tuple[TrainState, Losses]:  # noqa: ANN401
-            if order is not None:
-                batch = batch_at(batch, examples, order, batch_size=batch_size)
+        def one(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, Losses]:
+            batch = batch_at(number, examples, order, batch_size=batch_size)
             return update(state, member, extract, place(batch))
 
-        batches = examples if order is None else first + jnp.arange(num_steps)
+        numbers = (0 if order is None else first) + jnp.arange(num_steps)
         if num_steps == 1:  # on CPUs gradients of convolutions are slow in loops
-            return one(state, jax.tree.map(lambda values: values[0], batches))
-        state, losses = jax.lax.scan(one, state, batches)
+            return one(state, numbers[0])
+        state, losses = jax.lax.scan(one, state, numbers)
         return state, jax.tree.map(jnp.mean, losses)
 
     return steps
