@@ -12,6 +12,7 @@ import pytest
 
 from jaxsurf.pipeline.command import options
 from jaxsurf.pipeline.run import configuration, train, trained
+from jaxsurf.training import hooks
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -125,6 +126,23 @@ def config_file(tmp_path_factory):
         f"def get_config():\n    return options.make_config({SETTINGS!r})\n"
     )
     return path
+
+
+@pytest.fixture
+def stop_at():
+    """Does something each time that training has reached a step, as long as a patch lasts."""
+
+    def patch_in(monkeypatch, step, stop):
+        original = hooks.ProgressBar.__call__
+
+        def reach(bar, at, state, losses):
+            original(bar, at, state, losses)
+            if at == step:
+                stop()
+
+        monkeypatch.setattr(hooks.ProgressBar, "__call__", reach)
+
+    return patch_in
 
 
 @pytest.fixture(scope="session")

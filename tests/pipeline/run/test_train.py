@@ -14,7 +14,7 @@ from flax import nnx
 from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.run import assembly, configuration, fitting, program, train, trained
-from jaxsurf.training import hooks, pieces
+from jaxsurf.training import pieces
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hooks import Interrupted
 from jaxsurf.training.pieces import Pieces
@@ -24,18 +24,6 @@ STOPPED_AT = 97  # in the middle of an epoch and of a log interval
 
 def go_on(config, root, **options):
     return train.train(config, root, shown=False, **options)
-
-
-def stop_at(monkeypatch, step, stop):
-    """Do something when training has reached a step."""
-    original = hooks.ProgressBar.__call__
-
-    def reach(bar, at, state, losses):
-        original(bar, at, state, losses)
-        if at == step:
-            stop()
-
-    monkeypatch.setattr(hooks.ProgressBar, "__call__", reach)
 
 
 def lines(root):
@@ -65,7 +53,7 @@ def crash():
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
 def test_a_run_stopped_by_a_signal_resumes_bitwise(
-    config_of, pristine, tmp_path, monkeypatch, number
+    config_of, pristine, tmp_path, monkeypatch, number, stop_at
 ):
     with monkeypatch.context() as patch:
         stop_at(patch, STOPPED_AT, lambda: os.kill(os.getpid(), number))
@@ -105,7 +93,7 @@ def test_large_batches_go_in_pieces_on_one_cpu_device(config_of, monkeypatch):
 
 
 def test_a_run_in_pieces_resumes_bitwise_and_learns_what_whole_batches_do(
-    config_of, tmp_path, monkeypatch
+    config_of, tmp_path, monkeypatch, stop_at
 ):
     # A batch that divides among no two devices.
     config = config_of(training__batch_size=35, training__num_epochs=6, training__log_every=1)
@@ -140,7 +128,7 @@ def test_what_loops_cost_on_a_cpu_is_told(config_of, caplog):
 
 @pytest.mark.slow
 def test_a_run_that_crashed_resumes_bitwise_from_its_last_checkpoint(
-    config_of, pristine, tmp_path, monkeypatch
+    config_of, pristine, tmp_path, monkeypatch, stop_at
 ):
     config = config_of(training__save_every_s=0.0)
     with monkeypatch.context() as patch:
@@ -152,7 +140,9 @@ def test_a_run_that_crashed_resumes_bitwise_from_its_last_checkpoint(
 
 
 @pytest.mark.slow
-def test_stopping_at_the_very_last_step_loses_nothing(config_of, pristine, tmp_path, monkeypatch):
+def test_stopping_at_the_very_last_step_loses_nothing(
+    config_of, pristine, tmp_path, monkeypatch, stop_at
+):
     with monkeypatch.context() as patch:
         stop_at(patch, 200, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):
@@ -238,7 +228,7 @@ def test_all_changed_settings_are_counted(config_of, root):
 
 
 @pytest.mark.slow
-def test_intervals_may_change_on_resume(config_of, pristine, tmp_path, monkeypatch):
+def test_intervals_may_change_on_resume(config_of, pristine, tmp_path, monkeypatch, stop_at):
     with monkeypatch.context() as patch:
         stop_at(patch, STOPPED_AT, lambda: os.kill(os.getpid(), signal.SIGTERM))
         with pytest.raises(Interrupted):

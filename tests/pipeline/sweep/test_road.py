@@ -124,18 +124,6 @@ def assert_same_sweep(one, other, states=STATES):
                 np.testing.assert_array_equal(here, there)
 
 
-def stop_at(monkeypatch, step, stop):
-    """Do something each time that training has reached a step."""
-    original = hooks.ProgressBar.__call__
-
-    def reach(bar, at, state, losses):
-        original(bar, at, state, losses)
-        if at == step:
-            stop()
-
-    monkeypatch.setattr(hooks.ProgressBar, "__call__", reach)
-
-
 def terminate():
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -247,7 +235,9 @@ def test_cpus_train_in_turn_unless_told(grid_of, tmp_path, monkeypatch):
         run(grid_of(training__num_epochs=2), tmp_path / "other", "auto")
 
 
-def test_a_group_stopped_by_a_signal_goes_on_bitwise(grid_of, pristine, tmp_path, monkeypatch):
+def test_a_group_stopped_by_a_signal_goes_on_bitwise(
+    grid_of, pristine, tmp_path, monkeypatch, stop_at
+):
     with monkeypatch.context() as patch:
         stop_at(patch, 13, terminate)  # in the middle of an epoch, after one member diverged
         with pytest.raises(Interrupted) as stopped:
@@ -265,7 +255,9 @@ def test_a_group_stopped_by_a_signal_goes_on_bitwise(grid_of, pristine, tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", [2, NUM_STEPS])
-def test_a_group_stopped_anywhere_goes_on_bitwise(grid_of, pristine, tmp_path, monkeypatch, step):
+def test_a_group_stopped_anywhere_goes_on_bitwise(
+    grid_of, pristine, tmp_path, monkeypatch, step, stop_at
+):
     # At step 2 a loss is not finite that no line has told of yet.
     with monkeypatch.context() as patch:
         stop_at(patch, step, terminate)
@@ -278,7 +270,7 @@ def test_a_group_stopped_anywhere_goes_on_bitwise(grid_of, pristine, tmp_path, m
 @pytest.mark.slow
 @pytest.mark.parametrize("save_every_s", [0.0, 60.0])
 def test_a_group_that_crashed_goes_on_bitwise(
-    grid_of, pristine, tmp_path, monkeypatch, save_every_s
+    grid_of, pristine, tmp_path, monkeypatch, save_every_s, stop_at
 ):
     # After a minute it would have been saved for the first time; or it is saved at every step.
     with monkeypatch.context() as patch:
@@ -306,7 +298,7 @@ def test_a_signal_while_a_group_is_saved_at_its_end_is_not_lost(grid_of, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [2, 3])
 def test_a_group_that_crashed_while_members_were_judged_goes_on(
-    grid_of, pristine, tmp_path, monkeypatch, number
+    grid_of, pristine, tmp_path, monkeypatch, number, stop_at
 ):
     with monkeypatch.context() as patch:
         patch.setattr(outcome, "write", on_call(number, crash, outcome.write))
@@ -320,7 +312,7 @@ def test_a_group_that_crashed_while_members_were_judged_goes_on(
 
 
 @pytest.mark.slow
-def test_members_in_turn_go_on_bitwise(grid_of, pristine, tmp_path, monkeypatch):
+def test_members_in_turn_go_on_bitwise(grid_of, pristine, tmp_path, monkeypatch, stop_at):
     with monkeypatch.context() as patch:
         stop_at(patch, 13, terminate)
         with pytest.raises(Interrupted):
@@ -353,7 +345,7 @@ def test_a_sweep_that_was_killed_between_groups_goes_on(grid_of, tmp_path, monke
 
 
 @pytest.mark.slow
-def test_what_was_begun_in_turn_goes_on_in_turn(grid_of, pristine, tmp_path, monkeypatch):
+def test_what_was_begun_in_turn_goes_on_in_turn(grid_of, pristine, tmp_path, monkeypatch, stop_at):
     with monkeypatch.context() as patch:
         stop_at(patch, 13, on_call(2, terminate, lambda: None))  # the third; the second diverged
         with pytest.raises(Interrupted):
@@ -371,7 +363,9 @@ def test_what_was_begun_in_turn_goes_on_in_turn(grid_of, pristine, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_what_was_begun_together_goes_on_together(grid_of, pristine, tmp_path, monkeypatch):
+def test_what_was_begun_together_goes_on_together(
+    grid_of, pristine, tmp_path, monkeypatch, stop_at
+):
     with monkeypatch.context() as patch:
         stop_at(patch, 13, terminate)
         with pytest.raises(Interrupted):
@@ -381,7 +375,7 @@ def test_what_was_begun_together_goes_on_together(grid_of, pristine, tmp_path, m
 
 
 @pytest.mark.slow
-def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch):
+def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch, stop_at):
     bad = Axis(("optimizer.learning_rate",), ((1e30,), (1e31,)))
     with monkeypatch.context() as patch:
         stop_at(patch, 9, crash)
@@ -451,7 +445,7 @@ def test_other_images_are_refused(grid_of, root, squares, finished):
 
 
 @pytest.mark.slow
-def test_a_group_does_not_go_on_with_other_images(grid_of, tmp_path, monkeypatch):
+def test_a_group_does_not_go_on_with_other_images(grid_of, tmp_path, monkeypatch, stop_at):
     images = write_images(tmp_path / "squares.npz")
     grid = grid_of(data__source=str(images))
     with monkeypatch.context() as patch:
