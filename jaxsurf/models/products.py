@@ -1,4 +1,4 @@
-"""The report's layers as slices and matrix products, for CPUs.
+"""Layers, the report's above all, as slices and matrix products, for CPUs.
 
 XLA's CPU backend is slow at strided and transposed convolutions, at max-pooling, and at the
 gradients of both, but fast at plain products (BUILD_NOTES.md has the figures). Here a convolution
@@ -12,6 +12,7 @@ are [height, width, in, out] but for those of transposed convolutions, [height, 
 """
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 
 import jax
@@ -39,10 +40,58 @@ def convolve_and_pool(maps: Maps, kernel: Float[Array, "3 3 in out"], *, padding
     return _largest(*corners)
 
 
+@jax.custom_vjp
+def widen(maps: Maps, kernel: Float[Array, "3 3 in out"]) -> Maps:
+    """Return a convolution of stride 1 from few channels, with zeros around; it keeps the sides."""
+    return _plain(maps, kernel)
+
+
+def _plain(maps: Maps, kernel: Array) -> Maps:
+    return jax.lax.conv_general_dilated(
+        maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def _widen_forward(maps: Maps, kernel: Array) -> tuple[Maps, tuple[Maps, Array]]:
+    return _plain(maps, kernel), (maps, kernel)
+
+
+def _widen_backward(known: tuple[Maps, Array], change: Maps) -> tuple[Maps, Array]:
+    """Return both gradients, the maps' as one product and a sum over the kernel's places.
+
+    Places of the map are kept together, not its few channels. Place p of the gradient is the sum
+    over places k of the kernel of change p - k + 1 through it.
+    """
+    maps, kernel = known
+    batch, height, width, depth = maps.shape
+    weights, rows = kernel.reshape(9 * depth, -1), change.reshape(-1, change.shape[-1])
+    through = jax.lax.dot_general(weights, rows, (((1,), (1,)), ((), ())))
+    through = through.reshape(3, 3, depth, batch, height, width)
+    around = jnp.pad(jax.lax.optimization_barrier(through), ((0, 0),) * 4 + ((1, 1),) * 2)
+    summed = sum(
+        around[i, j, :, :, 2 - i : 2 - i + height, 2 - j : 2 - j + width]
+        for i, j in product(range(3), range(3))
+    )
+    of_maps = jax.lax.optimization_barrier(summed).transpose(1, 2, 3, 0)
+    _, of_kernel = jax.vjp(partial(_plain, maps), kernel)
+    return of_maps, of_kernel(change)[0]
+
+
+widen.defvjp(_widen_forward, _widen_backward)
+
+
 def pool(maps: Maps) -> Maps:
     """Return the maximum of every square of 2 x 2 values, which overlap."""
     last = maps.shape[1] - 1
     return _largest(*(maps[:, row : last + row, column : last + column] for row, column in PAIRS))
+
+
+def pool_blocks(maps: Maps) -> Maps:
+    """Return the maximum of each block of 2 x 2 values; an odd last line is left out."""
+    batch, height, width, depth = maps.shape
+    down, along = height // 2, width // 2
+    blocks = maps[:, : 2 * down, : 2 * along].reshape(batch, down, 2, along, 2, depth)
+    return _largest(*(blocks[:, :, row, :, column] for row, column in PAIRS))
 
 
 def enlarge(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> Maps:

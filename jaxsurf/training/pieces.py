@@ -19,7 +19,7 @@ from jaxsurf.training.sharding import Shardings
 from jaxsurf.training.step import Corrupted, Losses, Member, TrainState, Update
 
 # Images that a CPU is quick with at once, without perceptual features and with them.
-PLAIN, WITH_FEATURES = 128, 32
+PLAIN, WITH_FEATURES = 128, 16
 # Pieces much smaller than that gain nothing.
 _LEAST = 4
 

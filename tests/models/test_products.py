@@ -49,6 +49,15 @@ def assert_same(mine, plain, *arguments):
         np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("sides", [(8, 8), (5, 3), (1, 2)], ids=str)
+def test_convolution_from_few_channels(sides):
+    def plain(maps, kernel):
+        numbers = PLAIN["dimension_numbers"]
+        return jax.lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+    assert_same(products.widen, plain, draw(2, *sides, 3), draw(3, 3, 3, 7))
+
+
 @pytest.mark.parametrize(("side", "padding"), [(8, 1), (7, 0), (11, 0), (12, 1)])
 def test_strided_convolution(side, padding):
     assert_same(
@@ -72,6 +81,16 @@ def test_overlapping_pooling_gives_the_first_of_equals_the_gradient():
     assert_same(
         products.pool,
         lambda maps: nnx.max_pool(maps, (2, 2), strides=(1, 1)),
+        few_values,
+    )
+
+
+@pytest.mark.parametrize("sides", [(8, 8), (7, 4), (3, 5)])
+def test_pooling_of_blocks_gives_the_first_of_equals_the_gradient(sides):
+    few_values = jnp.round(draw(2, *sides, 3))
+    assert_same(
+        products.pool_blocks,
+        lambda maps: nnx.max_pool(maps, (2, 2), strides=(2, 2)),
         few_values,
     )
 

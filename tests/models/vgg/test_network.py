@@ -25,15 +25,42 @@ def close(mine, theirs):
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
-def test_every_layer_equals_torchs(torch_state, torch_relus):
+@pytest.mark.parametrize("for_cpu", [True, False])
+def test_every_layer_equals_torchs(torch_state, torch_relus, for_cpu):
     named = {name: value.numpy() for name, value in torch_state.items()}
-    model = VGG16(foreign.of_torch(named, origin="a test"), layers.RELUS)
+    model = VGG16(foreign.of_torch(named, origin="a test"), layers.RELUS, for_cpu=for_cpu)
     mine = model(jnp.asarray(IMAGES))
     theirs = torch_relus(torch_state, prepare(jnp.asarray(IMAGES), TORCHVISION))
     assert list(mine) == list(layers.RELUS)
     for name in layers.RELUS:
         assert np.abs(theirs[name]).max() > 0.1
         close(mine[name], theirs[name])
+
+
+def test_gradients_are_the_same_in_either_form():
+    target = jnp.asarray(IMAGES[::-1])
+
+    def gradient(*, for_cpu):
+        model = VGG16(weights.shipped(), ["relu1_2", "relu3_3"], for_cpu=for_cpu)
+
+        def loss(images):
+            found, wanted = model(images), model(target)
+            return sum(jnp.mean((found[name] - wanted[name]) ** 2) for name in found)
+
+        return np.asarray(jax.grad(loss)(jnp.asarray(IMAGES)))
+
+    mine, plain = gradient(for_cpu=True), gradient(for_cpu=False)
+    # Rounding decides here and there which of two values is the larger: not value by value.
+    assert np.sqrt(np.mean((mine - plain) ** 2)) < 1e-3 * plain.std()
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [(jnp.float32, True), (jnp.bfloat16, False)])
+def test_the_form_is_for_cpus_where_one_computes_in_whole_precision(
+    random_weights, dtype, expected, monkeypatch
+):
+    assert VGG16(random_weights(), ["relu1_2"], dtype=dtype).for_cpu == expected
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not VGG16(random_weights(), ["relu1_2"], dtype=dtype).for_cpu
 
 
 def test_preparations_are_those_of_their_makers():

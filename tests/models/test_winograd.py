@@ -1,0 +1,59 @@
+"""Convolutions by tiles against plain ones: values, both gradients, rounding."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsurf.models import winograd
+
+
+def plain(maps, kernel):
+    return jax.lax.conv_general_dilated(
+        maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+
+
+def by_tiles(maps, kernel):
+    return winograd.convolve(maps, winograd.transform(kernel))
+
+
+def draw(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape), jnp.float32)
+
+
+# Whole tiles, parts of tiles either way, less than one.
+@pytest.mark.parametrize("sides", [(8, 8), (5, 7), (16, 2), (1, 1)], ids=str)
+def test_values_and_both_gradients(sides):
+    maps, kernel = draw(3, *sides, 6), draw(3, 3, 6, 5, seed=1)
+    expected, back = jax.vjp(plain, maps, kernel)
+    found, mine = jax.vjp(by_tiles, maps, kernel)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    weights = draw(*expected.shape, seed=2)
+    for here, there in zip(mine(weights), back(weights), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-4)
+
+
+def test_several_maps_and_kernels_at_once():
+    maps, kernels = draw(2, 3, 8, 8, 6), draw(2, 3, 3, 6, 5, seed=1)
+
+    def gradients(function):
+        def loss(maps, kernel):
+            return jnp.sum(function(maps, kernel) ** 2)
+
+        return jax.jit(jax.vmap(jax.grad(loss, (0, 1))))(maps, kernels)
+
+    for here, there in zip(gradients(by_tiles), gradients(plain), strict=True):
+        np.testing.assert_allclose(here, there, rtol=1e-4, atol=2e-3)
+
+
+def test_rounding_is_a_few_times_that_of_a_plain_convolution():
+    maps, kernel = jax.nn.relu(draw(2, 16, 16, 128)), draw(3, 3, 128, 16, seed=1)
+    with jax.enable_x64(True):
+        exact = np.asarray(plain(maps.astype(jnp.float64), kernel.astype(jnp.float64)))
+    errors = {
+        function: np.sqrt(np.mean((np.asarray(function(maps, kernel), np.float64) - exact) ** 2))
+        for function in (by_tiles, plain)
+    }
+    assert 0 < errors[by_tiles] < 1.5e-6 * np.std(exact)
+    assert errors[by_tiles] < 8 * errors[plain]
