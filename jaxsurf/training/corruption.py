@@ -72,17 +72,23 @@ def make_noise(config: CorruptionConfig, kinds: Sequence[str] = ()) -> Noise:
 
 
 def corrupt(
-    key: Key[Array, ""], images: Float[Array, "batch height width channel"], noise: Noise
+    keys: Key[Array, "batch"],
+    images: Float[Array, "batch height width channel"],
+    noise: Noise,
 ) -> Float[Array, "batch height width channel"]:
-    """Return images with fresh noise."""
-    # Only one of them is kept: each kind may have the key to itself.
-    made = [_made(jax.random.clone(key), images, kind, noise.strength) for kind in noise.kinds]
+    """Return images with fresh noise, each by a key of its own."""
+    # Only one of them is kept: each kind may have the keys to itself.
+    made = [_made(jax.random.clone(keys), images, kind, noise.strength) for kind in noise.kinds]
     return jax.lax.select_n(noise.kind, *made) if len(made) > 1 else made[0]
 
 
-def _made(key: Key[Array, ""], images: Array, kind: str, strength: Float[Array, ""]) -> Array:
+def _made(keys: Key[Array, "batch"], images: Array, kind: str, strength: Float[Array, ""]) -> Array:
+    # In one line an image: CPUs are slow at loops whose innermost is of three channels.
+    line = (math.prod(images.shape[1:]),)
     if kind == "normal":
-        return images + strength / 2 * jax.random.normal(key, images.shape)
+        drawn = jax.vmap(lambda key: jax.random.normal(key, line))(keys)
+        return images + strength / 2 * drawn.reshape(images.shape)
     if kind == "white":
-        return jnp.where(jax.random.bernoulli(key, strength, images.shape), MIDDLE_GREY, images)
+        hit = jax.vmap(lambda key: jax.random.bernoulli(key, strength, line))(keys)
+        return jnp.where(hit.reshape(images.shape), MIDDLE_GREY, images)
     return images

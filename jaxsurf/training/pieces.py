@@ -1,9 +1,9 @@
 """Steps whose batch goes through the model a piece at a time: what large batches need on a CPU.
 
 There the activations of a large batch leave the caches, which costs up to half of a step's speed,
-and take gigabytes (BUILD_NOTES.md). The noise is drawn, and the optimizer asked, once a step; the
-gradients of the pieces are added up. XLA's loops would be far slower still (`plan.CALL_STEPS`), so
-it is Python that goes through the pieces.
+and take gigabytes (BUILD_NOTES.md). The gradients of the pieces are added up, and the optimizer is
+asked once a step. XLA's loops would be far slower still (`plan.CALL_STEPS`), so it is Python that
+goes through the pieces.
 """
 
 from typing import Any
@@ -16,10 +16,10 @@ from jaxsurf.training import step
 from jaxsurf.training.examples import Examples
 from jaxsurf.training.objective import Extract
 from jaxsurf.training.sharding import Shardings
-from jaxsurf.training.step import Corrupted, Losses, Member, TrainState, Update
+from jaxsurf.training.step import Losses, Member, TrainState, Update
 
 # Images that a CPU is quick with at once, without perceptual features and with them.
-PLAIN, WITH_FEATURES = 128, 16
+PLAIN, WITH_FEATURES = 64, 16
 # Pieces much smaller than that gain nothing.
 _LEAST = 4
 
@@ -56,7 +56,7 @@ class Pieces:
         """
         self._update, self._batch_size, self._piece = update, batch_size, piece
         whole = shardings.replicated
-        self._begin = jax.jit(self._begun, out_shardings=whole)
+        self._zeros = jax.jit(self._nothing, out_shardings=whole)
         self._add = jax.jit(self._added, donate_argnums=0, out_shardings=whole)
         self._apply = jax.jit(update.apply, donate_argnums=0, out_shardings=whole)
 
@@ -75,15 +75,16 @@ class Pieces:
         found = []
         for at in range(num_steps):
             place = jnp.int32(at) if order is None else first + at
-            batch, total = self._begin(state, member, extract, examples, order, place)
+            shared = (state, member, extract, examples, order, place)
+            total = self._zeros(*shared)
             for start in range(0, self._batch_size, self._piece):
-                total = self._add(total, state, member, extract, batch, jnp.int32(start))
+                total = self._add(total, *shared, jnp.int32(start))
             gradient, losses = total
             state = self._apply(state, member, gradient)
             found.append(losses)
         return state, jax.tree.map(lambda *values: sum(values) / num_steps, *found)
 
-    def _begun(
+    def _found(
         self,
         state: TrainState,
         member: Member,
@@ -91,30 +92,19 @@ class Pieces:
         examples: Examples,
         order: Int[Array, "slot"] | None,
         place: Int[Array, ""],
-    ) -> tuple[Corrupted, Any]:
-        """Return a corrupted batch, and zeros to which gradients and losses are added."""
-        batch = step.batch_at(place, examples, order, batch_size=self._batch_size)
-        corrupted = self._update.corrupt(state, member, batch)
-        shapes = jax.eval_shape(
-            self._update.gradient, state, member, extract, self._part(corrupted, jnp.int32(0))
-        )
-        return corrupted, jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-
-    def _added(
-        self,
-        total: Any,  # noqa: ANN401
-        state: TrainState,
-        member: Member,
-        extract: Extract | None,
-        batch: Corrupted,
         start: Int[Array, ""],
-    ) -> Any:  # noqa: ANN401
-        """Return the sums with a piece's share of the mean."""
-        found = self._update.gradient(state, member, extract, self._part(batch, start))
-        share = self._piece / self._batch_size
-        return jax.tree.map(lambda so_far, more: so_far + share * more, total, found)
+    ) -> tuple[Any, Losses]:
+        """Return gradient and losses of a piece."""
+        sizes = {"batch_size": self._batch_size, "size": self._piece}
+        part = step.part_at(place, start, examples, order, **sizes)
+        return self._update.gradient(state, member, extract, part, start)
 
-    def _part(self, batch: Corrupted, start: Int[Array, ""]) -> Corrupted:
-        return jax.tree.map(
-            lambda values: jax.lax.dynamic_slice_in_dim(values, start, self._piece), batch
-        )
+    def _nothing(self, *shared: Any) -> tuple[Any, Losses]:  # noqa: ANN401
+        """Return zeros to which gradients and losses are added."""
+        shapes = jax.eval_shape(self._found, *shared, jnp.int32(0))
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def _added(self, total: tuple[Any, Losses], *given: Any) -> tuple[Any, Losses]:  # noqa: ANN401
+        """Return the sums with a piece's share of the mean."""
+        share = self._piece / self._batch_size
+        return jax.tree.map(lambda so_far, more: so_far + share * more, total, self._found(*given))

@@ -1,14 +1,15 @@
 """The training state and the one jitted update.
 
-Randomness and data order are pure functions of the seed: the noise of a step comes from
-`fold_in(key, step)`, the order of the images in an epoch from `fold_in(key, epoch)` of a second
-stream. A state plus the configuration is therefore all that a resumed run needs.
+Randomness and data order are pure functions of the seed: the noise of an image comes from
+`fold_in(fold_in(key, step), slot)`, with its slot in the batch, the order of the images in an epoch
+from `fold_in(key, epoch)` of a second stream. A state plus the configuration is therefore all that
+a resumed run needs, and any part of a batch draws its own noise.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,7 @@ from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import Noise
-from jaxsurf.training.examples import Examples, Features
+from jaxsurf.training.examples import Examples
 from jaxsurf.training.objective import Extract
 from jaxsurf.training.optimizer import Optimizer, Rates
 from jaxsurf.training.sharding import Shardings
@@ -104,15 +105,6 @@ def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
     return TrainState(params, constants, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 
-class Corrupted(NamedTuple):
-    """A batch as the model and the objective see it."""
-
-    noisy: Float[Array, "batch height width channel"]
-    clean: Float[Array, "batch height width channel"]
-    features: Features
-    """Of the clean images, by layer; empty where they are not kept."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Update:
     """One update with one batch, and the parts that it is made of; all are pure functions.
@@ -140,31 +132,42 @@ class Update:
             extract: gives perceptual features; None without that term.
             batch: of the step.
         """
-        corrupted = self.corrupt(state, member, batch)
-        gradient, losses = self.gradient(state, member, extract, corrupted)
+        gradient, losses = self.gradient(state, member, extract, batch, jnp.int32(0))
         return self.apply(state, member, gradient), losses
 
-    def corrupt(self, state: TrainState, member: Member, batch: Examples) -> Corrupted:
-        """Return the batch with the noise of the state's step."""
-        clean = pixels.to_float(batch.images)
-        key = jax.random.fold_in(member.noise_key, state.step)
-        return Corrupted(corruption.corrupt(key, clean, member.noise), clean, batch.features)
-
     def gradient(
-        self, state: TrainState, member: Member, extract: Extract | None, batch: Corrupted
+        self,
+        state: TrainState,
+        member: Member,
+        extract: Extract | None,
+        part: Examples,
+        first: Int[Array, ""],
     ) -> tuple[nnx.State, Losses]:
-        """Return the gradient of the mean loss, and the losses."""
+        """Return the gradient of the mean loss of a part of a batch, and the losses.
+
+        Args:
+            state: the state.
+            member: whose update it is.
+            extract: gives perceptual features; None without that term.
+            part: of the step's batch.
+            first: slot of its first example in the batch, for its noise.
+        """
+        clean = pixels.to_float(part.images)
+        stream = jax.random.fold_in(member.noise_key, state.step)
+        slots = first + jnp.arange(len(clean))
+        keys = jax.vmap(partial(jax.random.fold_in, stream))(slots)
+        noisy = corruption.corrupt(keys, clean, member.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
             low = jax.tree.map(lambda values: values.astype(self.precision), params)
             model = nnx.merge(self.graphdef, low, state.constants)
             values, terms = objective.total(
-                model(batch.noisy).astype(jnp.float32),
-                batch.clean,
+                model(noisy).astype(jnp.float32),
+                clean,
                 weights=member.weights,
                 layers=self.layers,
                 extract=extract,
-                features=batch.features,
+                features=part.features,
             )
             loss = jnp.mean(values)
             return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
@@ -179,13 +182,31 @@ class Update:
         return TrainState(params, state.constants, opt_state, state.step + 1)
 
 
-def batch_at(
-    place: Int[Array, ""], examples: Examples, order: Int[Array, "slot"] | None, *, batch_size: int
+def part_at(
+    place: Int[Array, ""],
+    first: Int[Array, ""],
+    examples: Examples,
+    order: Int[Array, "slot"] | None,
+    *,
+    batch_size: int,
+    size: int,
 ) -> Examples:
-    """Return the batch of that number in an epoch's order, or of the batches that there are."""
+    """Return a part of the batch of that number in an epoch's order, or of the given batches.
+
+    Args:
+        place: number of the batch.
+        first: slot in the batch at which the part begins.
+        examples: all of them, or without an order the batches themselves.
+        order: of the epoch.
+        batch_size: examples a batch.
+        size: examples of the part.
+    """
     if order is None:
-        return jax.tree.map(lambda values: values[place], examples)
-    return examples.take(jax.lax.dynamic_slice_in_dim(order, place * batch_size, batch_size))
+        return jax.tree.map(
+            lambda values: jax.lax.dynamic_slice_in_dim(values[place], first, size), examples
+        )
+    slots = jax.lax.dynamic_slice_in_dim(order, place * batch_size + first, size)
+    return examples.take(slots)
 
 
 def make_steps(
@@ -215,7 +236,9 @@ def make_steps(
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
         def one(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, Losses]:
-            batch = batch_at(number, examples, order, batch_size=batch_size)
+            batch = part_at(
+                number, jnp.int32(0), examples, order, batch_size=batch_size, size=batch_size
+            )
             return update(state, member, extract, place(batch))
 
         numbers = (0 if order is None else first) + jnp.arange(num_steps)

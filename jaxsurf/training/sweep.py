@@ -74,6 +74,8 @@ def make_advance(update: Update, *, batch_size: int, mesh: Mesh) -> Advance:
             mesh=mesh,
             in_specs=(STACKED, STACKED, WHOLE, WHOLE, STACKED, WHOLE),
             out_specs=(STACKED, STACKED),
+            # Gradients written by hand don't say over which axes they vary; all here do.
+            check_vma=False,
         )
         return spread(states, *rest)
 

@@ -7,10 +7,11 @@ from jaxsurf.errors import UserError
 from jaxsurf.training.corruption import CorruptionConfig, corrupt, make_noise
 
 IMAGES = jax.random.uniform(jax.random.key(7), (11, 32, 32, 3))
+KEYS = jax.random.split(jax.random.key(1), len(IMAGES))
 
 
 def noisy(**settings):
-    return corrupt(jax.random.key(1), IMAGES, make_noise(CorruptionConfig(**settings)))
+    return corrupt(KEYS, IMAGES, make_noise(CorruptionConfig(**settings)))
 
 
 def test_normal_has_half_its_strength_on_the_unit_range():
@@ -33,10 +34,16 @@ def test_none_leaves_images_alone():
     np.testing.assert_array_equal(noisy(kind="none"), IMAGES)
 
 
-def test_another_key_gives_other_noise():
-    config = CorruptionConfig(kind="normal")
-    other = corrupt(jax.random.key(2), IMAGES, make_noise(config))
-    assert (np.asarray(other) != np.asarray(noisy(kind="normal"))).mean() > 0.99
+@pytest.mark.parametrize("kind", ["normal", "white"])
+def test_an_images_noise_is_that_of_its_key(kind):
+    noise = make_noise(CorruptionConfig(kind=kind, strength=0.5))
+    grey = jnp.full_like(IMAGES, 0.25)
+    made = np.asarray(corrupt(KEYS, grey, noise))
+    some = jnp.array([4, 3])
+    np.testing.assert_array_equal(
+        corrupt(jax.random.clone(KEYS)[some], grey[some], noise), made[some]
+    )
+    assert (made[0] != made[1]).mean() > 0.4
 
 
 @pytest.mark.parametrize(
@@ -55,7 +62,7 @@ def test_white_share_above_one_is_refused():
 def test_jitted_equals_eager():
     noise = make_noise(CorruptionConfig(kind="normal"))
     np.testing.assert_allclose(
-        jax.jit(corrupt)(jax.random.key(1), IMAGES, noise),
+        jax.jit(corrupt)(KEYS, IMAGES, noise),
         jnp.asarray(noisy(kind="normal")),
         rtol=1e-5,
         atol=1e-6,
@@ -66,6 +73,4 @@ def test_jitted_equals_eager():
 def test_program_for_several_kinds_gives_each_kinds_own_noise(kind):
     config = CorruptionConfig(kind=kind, strength=0.3)
     several = make_noise(config, kinds=("white", "none", "normal"))
-    np.testing.assert_array_equal(
-        corrupt(jax.random.key(1), IMAGES, several), noisy(kind=kind, strength=0.3)
-    )
+    np.testing.assert_array_equal(corrupt(KEYS, IMAGES, several), noisy(kind=kind, strength=0.3))

@@ -116,7 +116,7 @@ def test_only_one_cpu_device_wants_pieces_and_only_of_large_batches():
         shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
         return pieces.suiting(batch_size, with_features=with_features, shardings=shardings)
 
-    assert [suiting(size) for size in (8, 128, 129, 512, 500, 1024)] == [8, 128, 43, 128, 125, 128]
+    assert [suiting(size) for size in (8, 64, 129, 512, 500, 1024)] == [8, 64, 43, 64, 50, 64]
     assert suiting(2 * 131) == 2 * 131  # no part of it is of a useful size
-    assert [suiting(size, with_features=True) for size in (16, 32, 33, 64)] == [16, 32, 11, 32]
+    assert [suiting(size, with_features=True) for size in (8, 16, 33, 64)] == [8, 16, 11, 16]
     assert suiting(512, num_devices=4) == 512
