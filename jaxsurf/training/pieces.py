@@ -18,25 +18,26 @@ from jaxsurf.training.objective import Extract
 from jaxsurf.training.sharding import Shardings
 from jaxsurf.training.step import Losses, Member, TrainState, Update
 
-# Images that a CPU is quick with at once, without perceptual features and with them.
-PLAIN, WITH_FEATURES = 64, 16
-# Pieces much smaller than that gain nothing.
+# Pixels that a CPU is quick with at once, without perceptual features and with them.
+PLAIN, WITH_FEATURES = 64 * 64**2, 16 * 64**2
+# Pieces smaller than that part of them gain nothing.
 _LEAST = 4
 
 
-def suiting(batch_size: int, *, with_features: bool, shardings: Shardings) -> int:
+def suiting(batch_size: int, *, pixels: int, with_features: bool, shardings: Shardings) -> int:
     """Return the number of images that go through the model at once.
 
     Args:
         batch_size: images a step; pieces are equal parts of it, or all of it.
+        pixels: of an image.
         with_features: whether the objective has a perceptual term.
         shardings: where training happens.
     """
     devices = shardings.mesh.devices
     if devices.size > 1 or devices.flat[0].platform != "cpu":
         return batch_size
-    most = WITH_FEATURES if with_features else PLAIN
-    fitting = [n for n in range(most // _LEAST, most + 1) if batch_size % n == 0]
+    most = max(1, (WITH_FEATURES if with_features else PLAIN) // pixels)
+    fitting = [n for n in range(max(1, most // _LEAST), most + 1) if batch_size % n == 0]
     return batch_size if batch_size <= most or not fitting else fitting[-1]
 
 

@@ -112,11 +112,14 @@ def test_batches_that_were_sent_are_taken_in_turn():
 
 
 def test_only_one_cpu_device_wants_pieces_and_only_of_large_batches():
-    def suiting(batch_size, *, num_devices=1, with_features=False):
+    def suiting(batch_size, *, side=64, num_devices=1, with_features=False):
         shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
-        return pieces.suiting(batch_size, with_features=with_features, shardings=shardings)
+        return pieces.suiting(
+            batch_size, pixels=side**2, with_features=with_features, shardings=shardings
+        )
 
     assert [suiting(size) for size in (8, 64, 129, 512, 500, 1024)] == [8, 64, 43, 64, 50, 64]
     assert suiting(2 * 131) == 2 * 131  # no part of it is of a useful size
     assert [suiting(size, with_features=True) for size in (8, 16, 33, 64)] == [8, 16, 11, 16]
+    assert [suiting(512, side=side) for side in (16, 32, 128, 1024)] == [512, 256, 16, 1]
     assert suiting(512, num_devices=4) == 512

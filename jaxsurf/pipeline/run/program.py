@@ -4,6 +4,7 @@ The parts' states are moved to where they are trained; several runs are stacked,
 """
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -48,8 +49,12 @@ def make_advance(parts: Parts, *, num_devices: int | None = None) -> Advance:
     """
     batch_size, update = parts.config.training.batch_size, parts.make_update()
     shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
-    with_features = "perceptual" in parts.config.objective.weights
-    piece = pieces.suiting(batch_size, with_features=with_features, shardings=shardings)
+    piece = pieces.suiting(
+        batch_size,
+        pixels=math.prod(parts.images.images.shape[1:3]),
+        with_features="perceptual" in parts.config.objective.weights,
+        shardings=shardings,
+    )
     if piece < batch_size:
         return Pieces(update, batch_size=batch_size, piece=piece, shardings=shardings)
     _tell_of_loops(parts.plan)

@@ -82,8 +82,8 @@ def program_of(config, **options):
 
 
 def test_large_batches_go_in_pieces_on_one_cpu_device(config_of, monkeypatch):
-    monkeypatch.setattr(pieces, "PLAIN", 16)
-    monkeypatch.setattr(pieces, "WITH_FEATURES", 8)
+    monkeypatch.setattr(pieces, "PLAIN", 16 * 32**2)
+    monkeypatch.setattr(pieces, "WITH_FEATURES", 8 * 32**2)
     config = config_of(training__batch_size=32)
     assert program_of(config, num_devices=1)._piece == 16
     perceptual = config_of(training__batch_size=32, objective__perceptual=0.3)
@@ -103,7 +103,7 @@ def test_a_run_in_pieces_resumes_bitwise_and_learns_what_whole_batches_do(
         return train.train_on(images, config, tmp_path / name, shown=False)
 
     trained_in("whole")
-    monkeypatch.setattr(pieces, "PLAIN", 16)
+    monkeypatch.setattr(pieces, "PLAIN", 16 * 32**2)
     trained_in("straight")
     with monkeypatch.context() as patch:
         stop_at(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
