@@ -10,6 +10,8 @@ import jax
 from jax import lax
 from jaxtyping import Array, Float
 
+from jaxsurf.models import products
+
 Maps = Float[Array, "batch height width in"]
 Kernel = Float[Array, "3 3 in out"]
 
@@ -17,9 +19,7 @@ Kernel = Float[Array, "3 3 in out"]
 @jax.custom_jvp
 def convolve(maps: Maps, kernel: Kernel) -> Float[Array, "batch height width out"]:
     """Return the convolution of stride 1 with zero padding that keeps height and width."""
-    return lax.conv_general_dilated(
-        maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    return products.plain(maps, kernel)
 
 
 @convolve.defjvp

@@ -40,20 +40,21 @@ def convolve_and_pool(maps: Maps, kernel: Float[Array, "3 3 in out"], *, padding
     return _largest(*corners)
 
 
-@jax.custom_vjp
-def widen(maps: Maps, kernel: Float[Array, "3 3 in out"]) -> Maps:
-    """Return a convolution of stride 1 from few channels, with zeros around; it keeps the sides."""
-    return _plain(maps, kernel)
-
-
-def _plain(maps: Maps, kernel: Array) -> Maps:
+def plain(maps: Maps, kernel: Float[Array, "3 3 in out"]) -> Maps:
+    """Return XLA's own convolution of stride 1, with zeros around; it keeps the sides."""
     return jax.lax.conv_general_dilated(
         maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
 
 
+@jax.custom_vjp
+def widen(maps: Maps, kernel: Float[Array, "3 3 in out"]) -> Maps:
+    """Return `plain`, of few channels; only reverse-mode differentiation works."""
+    return plain(maps, kernel)
+
+
 def _widen_forward(maps: Maps, kernel: Array) -> tuple[Maps, tuple[Maps, Array]]:
-    return _plain(maps, kernel), (maps, kernel)
+    return plain(maps, kernel), (maps, kernel)
 
 
 def _widen_backward(known: tuple[Maps, Array], change: Maps) -> tuple[Maps, Array]:
@@ -73,8 +74,7 @@ def _widen_backward(known: tuple[Maps, Array], change: Maps) -> tuple[Maps, Arra
         for i, j in product(range(3), range(3))
     )
     of_maps = jax.lax.optimization_barrier(summed).transpose(1, 2, 3, 0)
-    _, of_kernel = jax.vjp(partial(_plain, maps), kernel)
-    return of_maps, of_kernel(change)[0]
+    return of_maps, *jax.linear_transpose(partial(plain, maps), kernel)(change)
 
 
 widen.defvjp(_widen_forward, _widen_backward)

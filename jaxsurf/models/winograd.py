@@ -32,18 +32,19 @@ _INVERSE = np.array([5, 3, 4, 1, 2, 0])
 
 
 def _matrices() -> tuple[Matrix, Matrix, Matrix]:
-    """Return what transforms kernels [6 x 3], maps [6 x 6] and results [4 x 6] of a line.
+    """Return what transforms kernels K [6 x 3], maps M [6 x 6] and results R [4 x 6] of a line.
 
-    A kernel's row is its value at a point over the point's size, by which inverse points agree;
-    results are put together by powers of the points; what is left for the maps is then given.
+    With a kernel g and inputs d, result j is the sum over points p of R[j, p] (K g)[p] (M d)[p],
+    which has to be the sum over k of g[k] d[j + k]. Rows of K are values at a point over the
+    point's size, by which inverse points agree, columns of R its powers; M follows from both.
     """
     sizes = np.where(_FINITE == 0, 1, np.abs(_FINITE))
-    kernels = np.vstack([np.vander(_FINITE, 3, increasing=True) / sizes[:, None], [0, 0, 1]])
-    results = np.vstack([np.vander(_FINITE, TILE, increasing=True), [0, 0, 0, 1]]).T
-    products = np.einsum("jp,pk->jkp", results, kernels).reshape(-1, POINTS)
+    of_kernels = np.vstack([np.vander(_FINITE, 3, increasing=True) / sizes[:, None], [0, 0, 1]])
+    of_results = np.vstack([np.vander(_FINITE, TILE, increasing=True), [0, 0, 0, 1]]).T
+    factors = np.einsum("jp,pk->jkp", of_results, of_kernels).reshape(-1, POINTS)
     wanted = np.array([np.eye(POINTS)[j + k] for j in range(TILE) for k in range(3)])
-    maps = np.linalg.lstsq(products, wanted)[0]
-    return kernels, np.where(np.abs(maps) < 1e-9, 0, maps), results
+    of_maps = np.linalg.lstsq(factors, wanted)[0]
+    return of_kernels, np.round(of_maps, 12), of_results
 
 
 _OF_KERNELS, _OF_MAPS, _OF_RESULTS = _matrices()
@@ -60,8 +61,15 @@ def transform(kernel: Float[Array, "3 3 in out"]) -> Transformed:
 
 @jax.custom_vjp
 def convolve(maps: Maps, kernel: Transformed) -> Maps:
-    """Return the convolution of stride 1 with zero padding that keeps height and width."""
-    return _joined(_products(_tiles(maps, _OF_MAPS), kernel), _OF_RESULTS, maps.shape)
+    """Return the convolution of stride 1 with zero padding that keeps height and width.
+
+    Only reverse-mode differentiation works.
+
+    Args:
+        maps: what is convolved.
+        kernel: what `transform` returned; with any other numbers the gradient of the maps is wrong.
+    """
+    return _joined(_multiplied(_tiles(maps, _OF_MAPS), kernel), _OF_RESULTS, maps.shape)
 
 
 def _forward(maps: Maps, kernel: Transformed) -> tuple[Maps, tuple[Maps, Transformed]]:
@@ -69,12 +77,16 @@ def _forward(maps: Maps, kernel: Transformed) -> tuple[Maps, tuple[Maps, Transfo
 
 
 def _backward(known: tuple[Maps, Transformed], change: Maps) -> tuple[Maps, Transformed]:
-    """Return both gradients; compiled, what nobody asks for is left out."""
+    """Return both gradients; compiled, what nobody asks for is left out.
+
+    The maps' is the convolution of the change with the kernel turned round, whose value at a point
+    is the kernel's at the inverse: not the kernel is put in that order, but what it meets.
+    """
     maps, kernel = known
-    turned = _products(_tiles(change, _OF_MAPS[_INVERSE]), kernel, of=2)
-    of_maps = _joined(turned, _OF_RESULTS[:, _INVERSE], maps.shape)
+    met = _multiplied(_tiles(change, _OF_MAPS[_INVERSE]), kernel.transpose(0, 2, 1))
+    of_maps = _joined(met, _OF_RESULTS[:, _INVERSE], maps.shape)
     inputs, outputs = _tiles(maps, _OF_MAPS), _tiles(change, _OF_RESULTS.T)
-    return of_maps, _products(inputs.transpose(0, 2, 1), outputs)
+    return of_maps, _multiplied(inputs.transpose(0, 2, 1), outputs)
 
 
 convolve.defvjp(_forward, _backward)
@@ -82,6 +94,8 @@ convolve.defvjp(_forward, _backward)
 
 def _tiles(maps: Maps, matrix: Matrix) -> Tiles:
     """Return the transformed values of every tile: 4 x 4, or with those around it 6 x 6.
+
+    Barriers, here and below, keep sums from being done anew wherever they are used.
 
     Args:
         maps: cut into tiles.
@@ -93,20 +107,20 @@ def _tiles(maps: Maps, matrix: Matrix) -> Tiles:
     down, along = _counts(maps.shape)
     edges = [(around, TILE * n - side + around) for n, side in ((down, height), (along, width))]
     padded = jnp.pad(maps, ((0, 0), *edges, (0, 0)))
-    places = [padded[:, :, i : i + TILE * (along - 1) + 1 : TILE] for i in range(reach)]
-    lines = jax.lax.optimization_barrier(_combined(matrix, places))
-    places = [lines[:, :, i : i + TILE * (down - 1) + 1 : TILE] for i in range(reach)]
-    return _combined(matrix, places).reshape(POINTS**2, batch * down * along, depth)
+    # Value i of every tile's lines, then of its columns: [point, batch, height, along, depth], then
+    # [point down, point along, batch, down, along, depth].
+    values = [padded[:, :, i : i + TILE * (along - 1) + 1 : TILE] for i in range(reach)]
+    lines = jax.lax.optimization_barrier(_combined(matrix, values))
+    values = [lines[:, :, i : i + TILE * (down - 1) + 1 : TILE] for i in range(reach)]
+    tiles = _combined(matrix, values).reshape(POINTS**2, batch * down * along, depth)
+    return jax.lax.optimization_barrier(tiles)
 
 
-def _products(left: Tiles, right: Array, *, of: int = 1) -> Array:
-    """Return the matrix products at each place; of which axis of the right ones is summed over.
-
-    The barriers keep sums from being done anew inside of products, and the other way round.
-    """
-    left, right = jax.lax.optimization_barrier((left, right))
-    product = jax.lax.dot_general(left, right, (((2,), (of,)), ((0,), (0,))))
-    return jax.lax.optimization_barrier(product)
+def _multiplied(
+    left: Float[Array, "36 row inner"], right: Float[Array, "36 inner column"]
+) -> Float[Array, "36 row column"]:
+    """Return 36 matrix products."""
+    return jax.lax.optimization_barrier(jnp.matmul(left, right))
 
 
 def _joined(tiles: Tiles, matrix: Matrix, shape: tuple[int, ...]) -> Maps:
@@ -114,6 +128,7 @@ def _joined(tiles: Tiles, matrix: Matrix, shape: tuple[int, ...]) -> Maps:
     (batch, height, width, _), (down, along) = shape, _counts(shape)
     depth = tiles.shape[-1]
     values = tiles.reshape(POINTS, POINTS, batch, down, along, depth)
+    # [row of a tile, point along, ...], then [column of a tile, row of a tile, ...].
     lines = jax.lax.optimization_barrier(_combined(matrix, list(values)))
     blocks = _combined(matrix, [lines[:, i] for i in range(POINTS)])
     maps = blocks.transpose(2, 3, 1, 4, 0, 5).reshape(batch, TILE * down, TILE * along, depth)

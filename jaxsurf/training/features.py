@@ -21,8 +21,8 @@ from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.training.examples import Features
 from jaxsurf.training.objective import ObjectiveConfig
 
-# Images whose features are computed at once: some 100 MB of maps at 64 x 64.
-BATCH = 32
+# Images whose features are computed at once: some 200 MB of maps and tiles at 64 x 64.
+BATCH = 16
 
 _log = logging.getLogger(__name__)
 

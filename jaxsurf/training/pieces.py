@@ -20,8 +20,8 @@ from jaxsurf.training.step import Losses, Member, TrainState, Update
 
 # Pixels that a CPU is quick with at once, without perceptual features and with them.
 PLAIN, WITH_FEATURES = 64 * 64**2, 16 * 64**2
-# Pieces smaller than that part of them gain nothing.
-_LEAST = 4
+# Pieces below this share of them gain nothing.
+_LEAST = 1 / 4
 
 
 def suiting(batch_size: int, *, pixels: int, with_features: bool, shardings: Shardings) -> int:
@@ -37,7 +37,7 @@ def suiting(batch_size: int, *, pixels: int, with_features: bool, shardings: Sha
     if devices.size > 1 or devices.flat[0].platform != "cpu":
         return batch_size
     most = max(1, (WITH_FEATURES if with_features else PLAIN) // pixels)
-    fitting = [n for n in range(max(1, most // _LEAST), most + 1) if batch_size % n == 0]
+    fitting = [n for n in range(max(1, int(most * _LEAST)), most + 1) if batch_size % n == 0]
     return batch_size if batch_size <= most or not fitting else fitting[-1]
 
 

@@ -93,6 +93,13 @@ def epoch_order(
     return jnp.resize(order, (num_slots,))
 
 
+def noise_keys(
+    key: Key[Array, ""], step: Int[Array, ""], slots: Int[Array, "image"]
+) -> Key[Array, "image"]:
+    """Return the keys of the noise of images in some slots of a step's batch."""
+    return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(slots)
+
+
 def split_model(model: Autoencoder) -> tuple[nnx.GraphDef[Autoencoder], nnx.State, nnx.State]:
     """Return a model's structure, its trained weights and its constants."""
     graphdef, params, constants = nnx.split(model, nnx.Param, ...)
@@ -153,9 +160,7 @@ class Update:
             first: slot of its first example in the batch, for its noise.
         """
         clean = pixels.to_float(part.images)
-        stream = jax.random.fold_in(member.noise_key, state.step)
-        slots = first + jnp.arange(len(clean))
-        keys = jax.vmap(partial(jax.random.fold_in, stream))(slots)
+        keys = noise_keys(member.noise_key, state.step, first + jnp.arange(len(clean)))
         noisy = corruption.corrupt(keys, clean, member.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:

@@ -7,7 +7,7 @@ works on members of its own, so nothing travels between devices.
 
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,12 @@ from jax.sharding import PartitionSpec as P
 from jaxsurf.training import step
 from jaxsurf.training.examples import AnyArray
 from jaxsurf.training.losses import Diverged, LossLog, Pending
-from jaxsurf.training.step import Advance, Losses, TrainState, Update
+from jaxsurf.training.objective import Extract
+from jaxsurf.training.step import Advance, Losses, Member, TrainState, Update
 
 Tree = TypeVar("Tree")
-STACKED, WHOLE = P("member"), P()
+AXIS = "member"
+STACKED, WHOLE = P(AXIS), P()
 
 
 def make_mesh(num_members: int, *, num_devices: int | None = None) -> Mesh:
@@ -32,7 +34,7 @@ def make_mesh(num_members: int, *, num_devices: int | None = None) -> Mesh:
         num_devices: use at most so many; None means all there are.
     """
     devices = jax.devices()[:num_devices][:num_members]
-    return jax.make_mesh((len(devices),), ("member",), axis_types=(AxisType.Auto,), devices=devices)
+    return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
 
 def stack(trees: Sequence[Tree], mesh: Mesh) -> Tree:
@@ -65,17 +67,23 @@ def make_advance(update: Update, *, batch_size: int, mesh: Mesh) -> Advance:
     """
     steps = step.make_steps(update, batch_size=batch_size)
 
-    def advance(states: TrainState, *rest: object, num_steps: int) -> tuple[TrainState, Losses]:
+    def advance(states: TrainState, *rest: Any, num_steps: int) -> tuple[TrainState, Losses]:  # noqa: ANN401
         together = jax.vmap(
             partial(steps, num_steps=num_steps), in_axes=(0, 0, None, None, 0, None)
         )
+
+        def on_one(
+            states: TrainState, members: Member, extract: Extract | None, *portion: object
+        ) -> tuple[TrainState, Losses]:
+            # Gradients written by hand vary with the members, and so must what they belong to.
+            own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), extract)
+            return together(states, members, own, *portion)
+
         spread = jax.shard_map(
-            together,
+            on_one,
             mesh=mesh,
             in_specs=(STACKED, STACKED, WHOLE, WHOLE, STACKED, WHOLE),
             out_specs=(STACKED, STACKED),
-            # Gradients written by hand don't say over which axes they vary; all here do.
-            check_vma=False,
         )
         return spread(states, *rest)
 

@@ -6,12 +6,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.models import narrowing
-
-
-def plain(maps, kernel):
-    return jax.lax.conv_general_dilated(
-        maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+from jaxsurf.models.products import plain
 
 
 def draw(*shape, seed=0):

@@ -4,14 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import PartitionSpec as P
 
-from jaxsurf.models import winograd
-
-
-def plain(maps, kernel):
-    return jax.lax.conv_general_dilated(
-        maps, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+from jaxsurf.models import products, winograd
+from jaxsurf.models.products import plain
 
 
 def by_tiles(maps, kernel):
@@ -45,6 +41,25 @@ def test_several_maps_and_kernels_at_once():
 
     for here, there in zip(gradients(by_tiles), gradients(plain), strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-4, atol=2e-3)
+
+
+@pytest.mark.parametrize("convolve", [winograd.convolve, products.widen])
+def test_maps_may_be_split_over_devices_where_kernels_are_whole(convolve):
+    mesh = jax.make_mesh((4,), ("part",), axis_types=(jax.sharding.AxisType.Auto,))
+    maps, kernel = draw(4, 1, 4, 4, 3), draw(3, 3, 3, 5, seed=1)
+    if convolve is winograd.convolve:
+        kernel = winograd.transform(kernel)
+
+    def gradient(maps, kernel):
+        return jax.grad(lambda maps: jnp.sum(convolve(maps, kernel) ** 2))(maps)
+
+    def of_one(maps, kernel):
+        own = jax.lax.pcast(kernel, "part", to="varying")
+        return jax.vmap(gradient, in_axes=(0, None))(maps, own)
+
+    spread = jax.shard_map(of_one, mesh=mesh, in_specs=(P("part"), P()), out_specs=P("part"))
+    for here, there in zip(jax.jit(spread)(maps, kernel), maps, strict=True):
+        np.testing.assert_allclose(here, gradient(there, kernel), rtol=1e-4, atol=1e-4)
 
 
 def test_rounding_is_a_few_times_that_of_a_plain_convolution():

@@ -128,6 +128,47 @@ def test_noise_is_fresh_at_every_step():
     assert len({loss_at(number, "normal") for number in (40, 41, 42)}) == 3
 
 
+def test_every_image_of_every_step_has_noise_of_its_own():
+    key, slots = step.make_streams(3).noise, np.arange(4)
+    drawn = {
+        (number, slot): tuple(jax.random.key_data(jax.random.clone(found)).tolist())
+        for number in (0, 1)
+        for slot, found in zip(
+            slots, step.noise_keys(jax.random.clone(key), number, slots), strict=True
+        )
+    }
+    assert len(set(drawn.values())) == len(drawn)
+    later = step.noise_keys(jax.random.clone(key), 1, slots[2:])
+    assert [tuple(row) for row in jax.random.key_data(later).tolist()] == [drawn[1, 2], drawn[1, 3]]
+
+
+def test_a_step_corrupts_each_image_by_the_key_of_its_slot(monkeypatch):
+    seen = []
+
+    def corrupt(keys, images, noise):
+        seen.append(jax.random.key_data(jax.random.clone(keys)))
+        return images
+
+    monkeypatch.setattr(step.corruption, "corrupt", corrupt)
+    model = make_autoencoder(
+        ModelConfig(channels=8), mean_image=IMAGES[0] / 255, key=jax.random.key(0)
+    )
+    update = step.Update(
+        graphdef=step.split_model(model)[0], make_optimizer=lambda rates: rates, layers={}
+    )
+    member = Member(
+        rates=optimizer.make_rates(OptimizerConfig()),
+        noise=make_noise(CorruptionConfig()),
+        weights={"mse": jnp.float32(1)},
+        noise_key=jax.random.key(5),
+    )
+    params, constants = step.split_model(model)[1:]
+    state = step.TrainState(params, constants, (), jnp.int32(9))
+    update.gradient(state, member, None, Examples(IMAGES[:3]), jnp.int32(2))
+    expected = step.noise_keys(jax.random.key(5), jnp.int32(9), jnp.array([2, 3, 4]))
+    np.testing.assert_array_equal(seen[0], jax.random.key_data(expected))
+
+
 def test_batch_must_not_be_split_unevenly():
     assert sharding.make_shardings(6).mesh.size == 3
     assert sharding.make_shardings(7).mesh.size == 1

@@ -113,9 +113,11 @@ def test_layers_that_there_are_not_are_refused(random_weights):
         VGG16(random_weights(until="block1_conv2"), ["relu3_3"])
 
 
-def test_half_precision_stays_near(random_weights):
+@pytest.mark.parametrize("for_cpu", [None, True])
+def test_half_precision_stays_near(random_weights, for_cpu):
     whole = VGG16(random_weights(), ["relu2_2"])(jnp.asarray(IMAGES))["relu2_2"]
-    half = VGG16(random_weights(), ["relu2_2"], dtype=jnp.bfloat16)(jnp.asarray(IMAGES))
+    model = VGG16(random_weights(), ["relu2_2"], dtype=jnp.bfloat16, for_cpu=for_cpu)
+    half = model(jnp.asarray(IMAGES))
     assert half["relu2_2"].dtype == jnp.float32
     assert float(jnp.abs(half["relu2_2"] - whole).max()) < 0.05 * float(whole.max())
     assert float(jnp.abs(half["relu2_2"] - whole).max()) > 0
