@@ -43,7 +43,7 @@ def _matrices() -> tuple[Matrix, Matrix, Matrix]:
     of_results = np.vstack([np.vander(_FINITE, TILE, increasing=True), [0, 0, 0, 1]]).T
     factors = np.einsum("jp,pk->jkp", of_results, of_kernels).reshape(-1, POINTS)
     wanted = np.array([np.eye(POINTS)[j + k] for j in range(TILE) for k in range(3)])
-    of_maps = np.linalg.lstsq(factors, wanted)[0]
+    of_maps = np.linalg.lstsq(factors, wanted, rcond=None)[0]
     return of_kernels, np.round(of_maps, 12), of_results
 
 
