@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int8
 
 Maps = Float[Array, "batch height width channel"]
+ROUNDING = 3e-6  # of convolutions by tiles at most, as a share of their results
 PAIRS = tuple(product(range(2), range(2)))
 
 
@@ -87,11 +88,16 @@ def pool(maps: Maps) -> Maps:
 
 
 def pool_blocks(maps: Maps) -> Maps:
-    """Return the maximum of each block of 2 x 2 values; an odd last line is left out."""
+    """Return the maximum of each block of 2 x 2 values; an odd last line is left out.
+
+    Of values that are equal up to rounding the first has the gradient, as of equal ones: where an
+    image is flat they are as equal as they were computed.
+    """
     batch, height, width, depth = maps.shape
     down, along = height // 2, width // 2
     blocks = maps[:, : 2 * down, : 2 * along].reshape(batch, down, 2, along, 2, depth)
-    return _largest(*(blocks[:, :, row, :, column] for row, column in PAIRS))
+    slack = ROUNDING * jnp.sqrt(jnp.mean(jnp.square(jax.lax.stop_gradient(maps))))
+    return _largest(*(blocks[:, :, row, :, column] for row, column in PAIRS), slack=slack)
 
 
 def enlarge(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> Maps:
@@ -173,30 +179,39 @@ def _joined(corners: Sequence[Maps]) -> Maps:
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * side, 2 * side, depth)
 
 
-@jax.custom_vjp
-def _largest(*maps: Maps) -> Maps:
+def _largest(*maps: Maps, slack: Float[Array, ""] | float = 0.0) -> Maps:
     """Return the largest of several values; of equal ones the first has the gradient.
 
-    That is what pooling does, while `jnp.maximum` shares it out.
+    That is what pooling does, while `jnp.maximum` shares it out. Values that differ by no more than
+    the slack count as equal.
     """
+    return _first_largest(jnp.asarray(slack, maps[0].dtype), *maps)
+
+
+@jax.custom_vjp
+def _first_largest(slack: Float[Array, ""], *maps: Maps) -> Maps:
+    del slack
     largest = maps[0]
     for more in maps[1:]:
         largest = jnp.maximum(largest, more)
     return largest
 
 
-def _largest_forward(*maps: Maps) -> tuple[Maps, Int8[Array, "batch height width channel"]]:
+def _largest_forward(
+    slack: Float[Array, ""], *maps: Maps
+) -> tuple[Maps, Int8[Array, "batch height width channel"]]:
     largest, winner = maps[0], jnp.zeros(maps[0].shape, jnp.int8)
     for number, more in enumerate(maps[1:], start=1):
-        winner = jnp.where(more > largest, jnp.int8(number), winner)
+        winner = jnp.where(more > largest + slack, jnp.int8(number), winner)
         largest = jnp.maximum(largest, more)
     return largest, winner
 
 
 def _largest_backward(
     winner: Int8[Array, "batch height width channel"], change: Maps
-) -> tuple[Maps, ...]:
-    return tuple(jnp.where(winner == number, change, 0) for number in range(4))
+) -> tuple[Array, ...]:
+    of_slack = jnp.zeros((), change.dtype)
+    return of_slack, *(jnp.where(winner == number, change, 0) for number in range(4))
 
 
-_largest.defvjp(_largest_forward, _largest_backward)
+_first_largest.defvjp(_largest_forward, _largest_backward)

@@ -91,6 +91,18 @@ def test_pooling_of_blocks_gives_the_first_of_equals_the_gradient(sides):
     )
 
 
+def test_of_values_equal_up_to_rounding_the_first_has_the_gradient():
+    block = jnp.array([[1, 1 + 1e-6], [0.5, 1 - 1e-6]], jnp.float32)[None, :, :, None]
+    clear = jnp.array([[1, 1.1], [0.5, 1]], jnp.float32)[None, :, :, None]
+    assert float(products.pool_blocks(block).item()) == float(block.max())
+    first, second = (
+        np.asarray(jax.grad(lambda maps: jnp.sum(products.pool_blocks(maps)))(maps)).squeeze()
+        for maps in (block, clear)
+    )
+    np.testing.assert_array_equal(first, [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(second, [[0, 1], [0, 0]])
+
+
 def test_transposed_convolution():
     assert_same(
         products.enlarge,

@@ -56,8 +56,10 @@ def _prepare() -> None:
 
 
 def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Show an error that no caller can be told of, but for what tensorstore leaves behind."""
-    if not _is_late_write(unraisable.exc_value):
+    """Show an error that no caller can be told of, but for what libraries leave behind."""
+    # A progress bar that a signal kept from being made whole fails when it is taken down.
+    half_made = getattr(unraisable.object, "__qualname__", "") == "tqdm.__del__"
+    if not half_made and not _is_late_write(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
 
 
