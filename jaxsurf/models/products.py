@@ -199,19 +199,19 @@ def _first_largest(slack: Float[Array, ""], *maps: Maps) -> Maps:
 
 def _largest_forward(
     slack: Float[Array, ""], *maps: Maps
-) -> tuple[Maps, Int8[Array, "batch height width channel"]]:
+) -> tuple[Maps, tuple[Int8[Array, "batch height width channel"], Float[Array, ""]]]:
     largest, winner = maps[0], jnp.zeros(maps[0].shape, jnp.int8)
     for number, more in enumerate(maps[1:], start=1):
         winner = jnp.where(more > largest + slack, jnp.int8(number), winner)
         largest = jnp.maximum(largest, more)
-    return largest, winner
+    return largest, (winner, slack)
 
 
 def _largest_backward(
-    winner: Int8[Array, "batch height width channel"], change: Maps
+    known: tuple[Int8[Array, "batch height width channel"], Float[Array, ""]], change: Maps
 ) -> tuple[Array, ...]:
-    of_slack = jnp.zeros((), change.dtype)
-    return of_slack, *(jnp.where(winner == number, change, 0) for number in range(4))
+    winner, slack = known
+    return 0 * slack, *(jnp.where(winner == number, change, 0) for number in range(4))
 
 
 _first_largest.defvjp(_largest_forward, _largest_backward)
