@@ -1,9 +1,8 @@
 """Layers, the report's above all, as slices and matrix products, for CPUs.
 
-XLA's CPU backend is slow at strided and transposed convolutions, at max-pooling, and at the
-gradients of both, but fast at plain products (BUILD_NOTES.md has the figures). Here a convolution
-is a product of patches, which are slices put side by side, and pooling is a maximum of slices.
-Values and gradients are those of the plain layers, up to rounding.
+XLA's CPU backend is slow at strided and transposed convolutions and at their gradients, but fast at
+plain products (BUILD_NOTES.md has the figures). Here a convolution is a product of patches, which
+are slices put side by side. Values and gradients are those of the plain layers, up to rounding.
 
 A map that a transposed convolution of stride 2 makes consists of blocks of 2 x 2 values. The four
 kinds of place in a block, *corners*, depend on different parts of the kernel, so that each is a
@@ -17,11 +16,10 @@ from itertools import product
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int8
+from jaxtyping import Array, Float
 
-Maps = Float[Array, "batch height width channel"]
-ROUNDING = 3e-6  # of convolutions by tiles at most, as a share of their results
-PAIRS = tuple(product(range(2), range(2)))
+from jaxsurf.models import pooling
+from jaxsurf.models.pooling import PAIRS, Maps
 
 
 def convolve(maps: Maps, kernel: Float[Array, "3 3 in out"], *, padding: int) -> Maps:
@@ -38,7 +36,7 @@ def convolve_and_pool(maps: Maps, kernel: Float[Array, "3 3 in out"], *, padding
         _product(_patches(padded[:, 2 * row :, 2 * column :], side=side, stride=4), kernel)
         for row, column in PAIRS
     ]
-    return _largest(*corners)
+    return pooling.largest(*corners)
 
 
 def plain(maps: Maps, kernel: Float[Array, "3 3 in out"]) -> Maps:
@@ -79,25 +77,6 @@ def _widen_backward(known: tuple[Maps, Array], change: Maps) -> tuple[Maps, Arra
 
 
 widen.defvjp(_widen_forward, _widen_backward)
-
-
-def pool(maps: Maps) -> Maps:
-    """Return the maximum of every square of 2 x 2 values, which overlap."""
-    last = maps.shape[1] - 1
-    return _largest(*(maps[:, row : last + row, column : last + column] for row, column in PAIRS))
-
-
-def pool_blocks(maps: Maps) -> Maps:
-    """Return the maximum of each block of 2 x 2 values; an odd last line is left out.
-
-    Of values that are equal up to rounding the first has the gradient, as of equal ones: where an
-    image is flat they are as equal as they were computed.
-    """
-    batch, height, width, depth = maps.shape
-    down, along = height // 2, width // 2
-    blocks = maps[:, : 2 * down, : 2 * along].reshape(batch, down, 2, along, 2, depth)
-    slack = ROUNDING * jnp.sqrt(jnp.mean(jnp.square(jax.lax.stop_gradient(maps))))
-    return _largest(*(blocks[:, :, row, :, column] for row, column in PAIRS), slack=slack)
 
 
 def enlarge(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> Maps:
@@ -177,41 +156,3 @@ def _joined(corners: Sequence[Maps]) -> Maps:
     batch, side, _, depth = corners[0].shape
     blocks = jnp.stack(corners, axis=3).reshape(batch, side, side, 2, 2, depth)
     return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * side, 2 * side, depth)
-
-
-def _largest(*maps: Maps, slack: Float[Array, ""] | float = 0.0) -> Maps:
-    """Return the largest of several values; of equal ones the first has the gradient.
-
-    That is what pooling does, while `jnp.maximum` shares it out. Values that differ by no more than
-    the slack count as equal.
-    """
-    return _first_largest(jnp.asarray(slack, maps[0].dtype), *maps)
-
-
-@jax.custom_vjp
-def _first_largest(slack: Float[Array, ""], *maps: Maps) -> Maps:
-    del slack
-    largest = maps[0]
-    for more in maps[1:]:
-        largest = jnp.maximum(largest, more)
-    return largest
-
-
-def _largest_forward(
-    slack: Float[Array, ""], *maps: Maps
-) -> tuple[Maps, tuple[Int8[Array, "batch height width channel"], Float[Array, ""]]]:
-    largest, winner = maps[0], jnp.zeros(maps[0].shape, jnp.int8)
-    for number, more in enumerate(maps[1:], start=1):
-        winner = jnp.where(more > largest + slack, jnp.int8(number), winner)
-        largest = jnp.maximum(largest, more)
-    return largest, (winner, slack)
-
-
-def _largest_backward(
-    known: tuple[Int8[Array, "batch height width channel"], Float[Array, ""]], change: Maps
-) -> tuple[Array, ...]:
-    winner, slack = known
-    return 0 * slack, *(jnp.where(winner == number, change, 0) for number in range(4))
-
-
-_first_largest.defvjp(_largest_forward, _largest_backward)

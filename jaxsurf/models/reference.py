@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsurf.models import products
+from jaxsurf.models import pooling, products
 from jaxsurf.models.interface import Autoencoder, check_side
-from jaxsurf.models.products import Maps
+from jaxsurf.models.pooling import Maps
 
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
@@ -133,9 +133,9 @@ class ReferenceAutoencoder(Autoencoder):
 
     def _features(self, images: Maps) -> Maps:
         hidden = nnx.relu(self.conv1(images))
-        hidden = nnx.max_pool(hidden, (2, 2), strides=(2, 2))
+        hidden = pooling.blocks(hidden)
         hidden = nnx.relu(self.conv2(hidden))
-        hidden = nnx.max_pool(hidden, (2, 2), strides=(1, 1))
+        hidden = pooling.overlapping(hidden)
         return nnx.relu(self.conv3(hidden))
 
     def _features_by_products(self, images: Maps) -> Maps:
@@ -143,7 +143,7 @@ class ReferenceAutoencoder(Autoencoder):
         kernels, biases = _weights(self.conv1, self.conv2, self.conv3)
         hidden = products.convolve_and_pool(images, kernels[0], padding=1)
         hidden = nnx.relu(hidden + biases[0])
-        hidden = products.pool(products.convolve(hidden, kernels[1], padding=1))
+        hidden = pooling.overlapping(products.convolve(hidden, kernels[1], padding=1))
         hidden = nnx.relu(hidden + biases[1])
         return nnx.relu(products.convolve(hidden, kernels[2], padding=0) + biases[2])
 

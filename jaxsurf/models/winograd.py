@@ -23,6 +23,8 @@ Tiles = Float[Array, "36 tile channel"]
 Transformed = Float[Array, "36 in out"]
 Matrix = Float[np.ndarray, "row column"]
 
+# How far results that should be equal may lie apart, as a share of their root mean square.
+ROUNDING = 3e-6
 TILE = 4  # results of a line
 POINTS = 6  # as many as the inputs that they depend on
 _ROOT = math.sqrt(2)

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.models import products, winograd
+from jaxsurf.models import pooling, products, winograd
 from jaxsurf.models.interface import Constant
 from jaxsurf.models.vgg import layers
 from jaxsurf.models.vgg.weights import Preparation, Weights
@@ -110,9 +110,7 @@ class VGG16(nnx.Module):
                 f"{maps.shape[1]} x {maps.shape[2]} before it",
                 cure="choose a layer before it, or larger images",
             )
-        if self.for_cpu:
-            return products.pool_blocks(maps)
-        return nnx.max_pool(maps, (2, 2), strides=(2, 2))
+        return pooling.blocks(maps, rounding=winograd.ROUNDING if self.for_cpu else 0.0)
 
 
 def prepare(
