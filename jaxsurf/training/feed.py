@@ -20,8 +20,8 @@ from jaxsurf import mapped
 from jaxsurf.training import hosts, sharding
 from jaxsurf.training.examples import AnyArray, Examples
 from jaxsurf.training.plan import Plan
+from jaxsurf.training.seeding import epoch_order
 from jaxsurf.training.sharding import Shardings
-from jaxsurf.training.step import epoch_order
 
 # Of a device's memory examples may take this share; model, activations and XLA take the rest.
 EXAMPLES_SHARE = 0.5

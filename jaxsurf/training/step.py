@@ -1,14 +1,11 @@
 """The training state and the one jitted update.
 
-Randomness and data order are pure functions of the seed: the noise of an image comes from
-`fold_in(fold_in(key, step), slot)`, with its slot in the batch, the order of the images in an epoch
-from `fold_in(key, epoch)` of a second stream. A state plus the configuration is therefore all that
-a resumed run needs, and any part of a batch draws its own noise.
+Randomness and data order are pure functions of the seed (`seeding`), so that a state plus the
+configuration is all that a resumed run needs.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -18,7 +15,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.training import corruption, objective
+from jaxsurf.training import corruption, objective, seeding
 from jaxsurf.training.corruption import Noise
 from jaxsurf.training.examples import Examples
 from jaxsurf.training.objective import Extract
@@ -64,40 +61,6 @@ class Member:
     noise: Noise
     weights: dict[str, Float[Array, ""]]
     noise_key: Key[Array, ""]
-
-
-@dataclass(frozen=True)
-class Streams:
-    """One named stream of randomness a purpose, all from one seed."""
-
-    weights: Key[Array, ""]
-    noise: Key[Array, ""]
-    order: Key[Array, ""]
-
-
-def make_streams(seed: int) -> Streams:
-    """Return the streams of a seed."""
-    return Streams(*jax.random.split(jax.random.key(seed), 3))
-
-
-@partial(jax.jit, static_argnames=("num_images", "num_slots"))
-def epoch_order(
-    key: Key[Array, ""], epoch: Int[Array, ""], *, num_images: int, num_slots: int
-) -> Int[Array, "slot"]:
-    """Return the image numbers of an epoch in order.
-
-    Every image comes once; if the batches have more slots than there are images, the last batch is
-    filled up with the first images of the same order.
-    """
-    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
-    return jnp.resize(order, (num_slots,))
-
-
-def noise_keys(
-    key: Key[Array, ""], step: Int[Array, ""], slots: Int[Array, "image"]
-) -> Key[Array, "image"]:
-    """Return the keys of the noise of images in some slots of a step's batch."""
-    return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(slots)
 
 
 def split_model(model: Autoencoder) -> tuple[nnx.GraphDef[Autoencoder], nnx.State, nnx.State]:
@@ -160,7 +123,7 @@ class Update:
             first: slot of its first example in the batch, for its noise.
         """
         clean = pixels.to_float(part.images)
-        keys = noise_keys(member.noise_key, state.step, first + jnp.arange(len(clean)))
+        keys = seeding.noise_keys(member.noise_key, state.step, first + jnp.arange(len(clean)))
         noisy = corruption.corrupt(keys, clean, member.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsurf.training import feed, loop, sharding, step
+from jaxsurf.training import feed, loop, seeding, sharding
 from jaxsurf.training.examples import Examples
 from jaxsurf.training.plan import Plan
 
@@ -17,7 +17,7 @@ PLAN = Plan(num_images=11, batch_size=3, num_epochs=3, steps_per_call=3)
 def make(room_bytes, plan=PLAN):
     return feed.make_feed(
         Examples(IMAGES),
-        order_of=feed.make_orders(step.make_streams(3).order, plan),
+        order_of=feed.make_orders(seeding.make_streams(3).order, plan),
         plan=plan,
         shardings=sharding.make_shardings(3, num_devices=1),
         room_bytes=room_bytes,

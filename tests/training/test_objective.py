@@ -67,7 +67,7 @@ def test_cross_entropy_leads_outputs_back_that_have_left_the_range(target):
 
 def test_perceptual_term_is_the_weighted_mean_square_of_feature_differences():
     config = ObjectiveConfig(mse=0.0, perceptual=1.0, layers={"relu1_2": 0.5, "relu2_1": 2.0})
-    extract = features.make_extractor(config)
+    extract = jax.jit(features.make_extractor(config))
     found, wanted = extract(OUTPUTS), extract(IMAGES)
     expected = sum(
         weight * np.square(np.asarray(found[n], np.float64) - wanted[n]).mean(axis=(1, 2, 3))

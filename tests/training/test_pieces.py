@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import optimizer, pieces, sharding, step
+from jaxsurf.training import optimizer, pieces, seeding, sharding, step
 from jaxsurf.training.corruption import CorruptionConfig, make_noise
 from jaxsurf.training.examples import Examples
 from jaxsurf.training.optimizer import OptimizerConfig
@@ -34,7 +34,7 @@ class Edges:
 
 def make(kind, piece):
     """Return a new state, and what advances it."""
-    streams = step.make_streams(3)
+    streams = seeding.make_streams(3)
     model = make_autoencoder(
         ModelConfig(name="smooth", channels=8),
         mean_image=IMAGES.mean(axis=0) / 255,

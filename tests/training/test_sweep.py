@@ -10,7 +10,7 @@ import pytest
 
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline.run import assembly, configuration
-from jaxsurf.training import features, feed, loop, sharding, step, sweep
+from jaxsurf.training import features, feed, loop, seeding, sharding, step, sweep
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.losses import Diverged, LossLog
 from jaxsurf.training.sweep import GroupLog
@@ -53,7 +53,7 @@ def parts_of(*changes):
         yield dataclasses.replace(
             made[config.training.seed],
             config=config,
-            streams=step.make_streams(config.training.seed),
+            streams=seeding.make_streams(config.training.seed),
         )
 
 
@@ -108,7 +108,7 @@ def together(group, num_devices):
     """Return each member's last state and losses."""
     # Keys are used up by one training.
     group = [
-        dataclasses.replace(part, streams=step.make_streams(part.config.training.seed))
+        dataclasses.replace(part, streams=seeding.make_streams(part.config.training.seed))
         for part in group
     ]
     mesh = sweep.make_mesh(len(group), num_devices=num_devices)

@@ -19,12 +19,13 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline.run import configuration
 from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.training import corruption, features, feed, optimizer, plan, step
+from jaxsurf.training import corruption, features, feed, optimizer, plan, seeding, step
 from jaxsurf.training.examples import Examples
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
 from jaxsurf.training.plan import Plan
-from jaxsurf.training.step import Member, Streams, TrainState, Update
+from jaxsurf.training.seeding import Streams
+from jaxsurf.training.step import Member, TrainState, Update
 from jaxsurf.workdir import fingerprint
 
 
@@ -104,7 +105,7 @@ def assemble(config: RunConfig, images: ImageSet) -> Parts:
     Raises:
         UserError: the images do not suit the model.
     """
-    streams = step.make_streams(config.training.seed)
+    streams = seeding.make_streams(config.training.seed)
     planned = plan.make_plan(config.training, num_images=len(images))
     model = make_autoencoder(
         config.model, mean_image=summary.mean(images.images), key=streams.weights
