@@ -53,6 +53,7 @@ ROOMS = {
     ],
     "models": [
         "interface",
+        "pooling",
         "products",
         "winograd",
         "vgg",
@@ -79,6 +80,7 @@ ROOMS = {
         "checkpoint",
         "journal",
         "plan",
+        "seeding",
         "step",
         "pieces",
         "feed",

@@ -120,7 +120,7 @@ def _row(case: Case, figure: Figure, size: str, found: Measured) -> Row:
 if __name__ == "__main__":
     # As launch scripts do.
     heap.keep_freed()
-    compiler.share_convolutions()
+    compiler.configure()
     _, module_name, position = sys.argv
     measured = _measured(importlib.import_module(module_name).CASES[int(position)])
     sys.stdout.write(json.dumps([dataclasses.asdict(row) for row in measured]) + "\n")

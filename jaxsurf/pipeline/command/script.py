@@ -40,7 +40,7 @@ def run(main: Callable[[], object]) -> None:
 def _prepare() -> None:
     """Make ready what works beneath: allocator, compiler and its cache, what libraries say."""
     heap.keep_freed()
-    compiler.share_convolutions()
+    compiler.configure()
     absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
     sys.unraisablehook, sys.excepthook = _show_unraisable, _show
     speaker = logging.getLogger("jaxsurf")

@@ -1,4 +1,4 @@
-"""What XLA is told about convolutions on CPUs."""
+"""What XLA is told."""
 
 import os
 import subprocess
@@ -9,6 +9,9 @@ import pytest
 
 from jaxsurf.pipeline.command import compiler
 
+NAMES = [flag.name for flag in compiler.FLAGS]
+YNNPACK = "--xla_cpu_experimental_ynn_fusion_type=individual_dot,reduce"
+EXACT = "--xla_gpu_deterministic_ops=true"
 # Says which of a convolution, a product and a sum XLA gives to YNNPACK.
 PROGRAM = """
 import sys
@@ -18,7 +21,7 @@ from jax import lax
 from jaxsurf.pipeline.command import compiler
 
 if sys.argv[1] == "told":
-    compiler.share_convolutions()
+    compiler.configure()
 
 def convolve(images):
     return lax.conv_general_dilated(
@@ -46,28 +49,28 @@ def given_away(how, flags=""):
 
 
 @pytest.mark.skipif(
-    not jax.__version__.startswith(compiler.TRIED_WITH), reason="XLA is told nothing"
+    not jax.__version__.startswith(compiler.FLAGS[0].versions), reason="XLA is told nothing of it"
 )
 def test_convolutions_stay_with_xla_and_products_do_not():
     assert given_away("untold") == [True, True]
     assert given_away("told") == [False, True]
 
 
-def test_what_the_user_chose_stays(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", f"--other {compiler.FLAG}=")
-    compiler.share_convolutions()
-    assert os.environ["XLA_FLAGS"] == f"--other {compiler.FLAG}="
-
-
-def test_other_flags_stay(monkeypatch):
-    monkeypatch.setattr(jax, "__version__", "0.10.9")
-    monkeypatch.setenv("XLA_FLAGS", "--other")
-    compiler.share_convolutions()
-    assert os.environ["XLA_FLAGS"] == f"--other {compiler.CHOSEN}"
-
-
-def test_a_version_that_may_not_know_the_flag_is_told_nothing(monkeypatch):
-    monkeypatch.setattr(jax, "__version__", "0.11.0")
-    monkeypatch.setenv("XLA_FLAGS", "--other")
-    compiler.share_convolutions()
-    assert os.environ["XLA_FLAGS"] == "--other"
+@pytest.mark.parametrize(
+    ("version", "chosen", "expected"),
+    [
+        ("0.10.9", "", [YNNPACK, EXACT]),
+        ("0.10.9", "--other", ["--other", YNNPACK, EXACT]),
+        ("0.10.9", f"--other {NAMES[0]}=", ["--other", f"{NAMES[0]}=", EXACT]),
+        ("0.10.9", f"{NAMES[1]}=false", [f"{NAMES[1]}=false", YNNPACK]),
+        # Versions that may not know a flag are not given it.
+        ("0.11.0", "--other", ["--other", EXACT]),
+        ("0.99.0", "--other", ["--other"]),
+        ("0.99.0", "", []),
+    ],
+)
+def test_flags_are_added_to_what_the_user_chose(version, chosen, expected, monkeypatch):
+    monkeypatch.setattr(jax, "__version__", version)
+    monkeypatch.setenv("XLA_FLAGS", chosen)
+    compiler.configure()
+    assert os.environ["XLA_FLAGS"].split() == expected

@@ -373,9 +373,11 @@ def test_a_plain_interpreter_ends_the_same_way(cache_home):
     assert done.returncode == 2
 
 
-# What tensorstore's threads print in either way where saving failed; and what anything else does.
+# What tensorstore's threads print in either way where saving failed, and a progress bar that a
+# signal kept from being made whole; and what anything else does.
 LATE_ERRORS = """
 import sys
+from tqdm import tqdm
 from jaxsurf.pipeline.command import script
 
 class Closing:
@@ -391,6 +393,9 @@ def main():
         del closing
         error = RuntimeError(text)
         sys.excepthook(RuntimeError, error, None)
+    half_made = tqdm.__new__(tqdm)
+    half_made.disable = False
+    del half_made
 
 sys.argv = ["launch/any.py"]
 script.run(main)
@@ -398,12 +403,13 @@ script.run(main)
 
 
 @pytest.mark.slow
-def test_only_what_tensorstore_leaves_behind_is_kept_quiet():
+def test_only_what_libraries_leave_behind_is_kept_quiet():
     done = subprocess.run(
         [sys.executable, "-c", LATE_ERRORS], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0
     assert "Event loop is closed" not in done.stderr
+    assert "tqdm" not in done.stderr
     assert done.stderr.count("RuntimeError: a defect\n") == 2
 
 
