@@ -13,10 +13,27 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 ).strip()
 
+# An accelerator's memory is shared with the processes that tests start.
+os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+
 import jax
+import pytest
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compute on CPUs, but for `pytest -m gpu`."""
+    if config.option.markexpr != "gpu":
+        os.environ["JAX_PLATFORMS"] = "cpu"  # of processes that tests start
+        jax.config.update("jax_platforms", "cpu")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out what needs an accelerator where there is none."""
+    if item.get_closest_marker("gpu") and jax.default_backend() == "cpu":
+        pytest.skip("needs an accelerator: pytest -m gpu")

@@ -1,0 +1,120 @@
+"""Programs in the form that accelerators get, lowered for them without one."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsurf.frames import decode
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.manifold import encode
+from jaxsurf.manifold.neighbours import device_table
+from jaxsurf.manifold.shortest_paths import relaxation
+from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
+from jaxsurf.pipeline.run import assembly, configuration
+from jaxsurf.training import features, sharding, step, sweep
+
+SCATTER = r"stablehlo\.\w*scatter"
+IMAGES = np.random.default_rng(3).integers(0, 256, (8, 32, 32, 3), np.uint8)
+PLATFORMS = ("cuda", "tpu")
+
+
+@pytest.fixture(autouse=True)
+def accelerator(monkeypatch):
+    # JAX keeps what it has traced, whatever the backend was called then.
+    jax.clear_caches()
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    yield
+    jax.clear_caches()
+
+
+def lowered(program, *given, **static):
+    """Return the text for each platform."""
+    traced = program.trace(*given, **static)
+    return [traced.lower(lowering_platforms=(platform,)).as_text() for platform in PLATFORMS]
+
+
+def parts_of(name, objective, precision, seed=0):
+    config = configuration.from_dict(
+        {
+            "model": {"name": name, "channels": 8},
+            "objective": objective,
+            "training": {"batch_size": 4, "precision": precision, "seed": seed},
+        }
+    )
+    return assembly.assemble(config, ImageSet(IMAGES, "noise"))
+
+
+@pytest.mark.parametrize(
+    ("objective", "precision"), [({}, "float32"), ({"perceptual": 1.0}, "bfloat16")], ids=str
+)
+@pytest.mark.parametrize("name", ["smooth", "reference"])
+@pytest.mark.parametrize("num_members", [1, 3])
+def test_training_has_no_scatters(num_members, name, objective, precision):
+    group = [parts_of(name, objective, precision, seed) for seed in range(num_members)]
+    first = group[0]
+    extract = features.make_extractor(first.config.objective)
+    examples = assembly.make_examples(first.config, first.images, extract)
+    order = jnp.arange(len(IMAGES))
+    update, first_batch = first.make_update(), jnp.int32(0)
+    if num_members == 1:
+        shardings = sharding.make_shardings(4, num_devices=1)
+        program = step.make_advance(update, batch_size=4, shardings=shardings)
+        given = (first.state, first.make_member(), extract, examples, order, first_batch)
+    else:
+        mesh = sweep.make_mesh(num_members, num_devices=1)
+        program = sweep.make_advance(update, batch_size=4, mesh=mesh)
+        states, members, orders = (
+            sweep.stack(some, mesh)
+            for some in (
+                [part.state for part in group],
+                [part.make_member() for part in group],
+                [order] * num_members,
+            )
+        )
+        given = (states, members, extract, examples, orders, first_batch)
+    for text in lowered(program, *given, num_steps=2):
+        assert "stablehlo.convolution" in text
+        assert re.findall(SCATTER, text) == []
+
+
+def test_poolings_own_gradient_would_be_one():
+    def pooled(maps):
+        return jnp.sum(nnx.max_pool(maps, (2, 2), strides=(1, 1)))
+
+    for text in lowered(jax.jit(jax.grad(pooled)), jnp.zeros((1, 8, 8, 3))):
+        assert re.findall(SCATTER, text)
+
+
+@pytest.mark.parametrize("name", ["smooth", "reference"])
+def test_models_are_lowered_with_all_digits(name):
+    mean = IMAGES.mean(axis=0) / 255
+    model = make_autoencoder(ModelConfig(name=name), mean_image=mean, key=jax.random.key(0))
+    split = nnx.split(model)
+    for program, given in (
+        (encode._encode, IMAGES),
+        (decode._decode_bucket, jnp.zeros((64, 2))),
+    ):
+        for text in lowered(program, *split, given):
+            products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
+            assert products
+            assert all("HIGHEST" in product for product in products)
+
+
+def test_graph_searches_are_lowered():
+    table = device_table.DeviceTable(np.zeros((9, 5000), np.float32))
+    given = (jnp.zeros((table.rows, 9)), table._columns)
+    static = {"mesh": table._mesh, "size": 5000, "count": 10}
+    for text in lowered(device_table._smallest, *given, **static):
+        assert "top_k" in text
+    neighbours = relaxation._Table(
+        np.zeros((9, 16), np.int32), np.zeros((9, 16)), np.zeros(2, np.int32)
+    )
+    with jax.enable_x64(True):
+        texts = lowered(relaxation._relaxed, neighbours, jnp.arange(3), 7)
+    for text in texts:
+        assert "stablehlo.while" in text
+        assert "f64" in text
