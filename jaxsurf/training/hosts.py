@@ -91,15 +91,23 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
         return
     _join(cluster)
     line = _draw_line(cluster)
+    alike: Alike | None = None
     try:
-        yield
-    except Alike:
-        _part(line)
-        raise
-    except BaseException:
+        try:
+            yield
+        except Alike as error:
+            alike = error
+        multihost_utils.sync_global_devices("end")
+        jax.distributed.shutdown()
+    except BaseException as error:
+        if isinstance(error, Exception) and not isinstance(error, UserError):
+            # Operations of all fail where one is gone; the line says so then, and ends this one too.
+            line.listen()
         line.close(orderly=False)
         raise
-    _part(line)
+    line.close(orderly=True)
+    if alike is not None:
+        raise alike
 
 
 def writes() -> bool:
@@ -194,30 +202,30 @@ def _join(cluster: Cluster) -> None:
             shutdown_timeout_seconds=_SHUTDOWN_S,
         )
     except (ValueError, RuntimeError) as error:
-        raise UserError(
-            f"cannot join the other processes ({str(error).strip().splitlines()[0]})",
-            cure="give --coordinator=HOST:PORT, --num_processes and --process_id, the same HOST:"
-            "PORT to all, and start all of them",
-        ) from error
+        raise _unjoined(error) from error
+
+
+def _unjoined(error: Exception) -> UserError:
+    return UserError(
+        f"cannot join the other processes ({str(error).strip().splitlines()[0]})",
+        cure="give --coordinator=HOST:PORT, --num_processes and --process_id, the same HOST:PORT "
+        "to all, and start all of them",
+    )
 
 
 def _draw_line(cluster: Cluster) -> lifeline.Hub | lifeline.Spoke:
     number = jax.process_index()
     hub = lifeline.Hub(_leave, patience_s=_OWN_ERROR_S) if number == 0 else None
-    address = _gathered(hub.address if hub else "")[0]
+    try:
+        address = _gathered(hub.address if hub else "")[0]
+    except jax.errors.JaxRuntimeError as error:  # one of them has gone already
+        raise _unjoined(error) from error
     host = cluster.coordinator.rpartition(":")[0].strip("[]")
     return hub or lifeline.Spoke(number, address, _leave, host=host, patience_s=_OWN_ERROR_S)
 
 
-def _part(line: lifeline.Hub | lifeline.Spoke) -> None:
-    """End together with the others."""
-    multihost_utils.sync_global_devices("end")
-    line.close(orderly=True)
-    jax.distributed.shutdown()
-
-
 def _leave(name: str) -> NoReturn:
-    """End this process from within a thread: the main one is stuck in a collective operation."""
+    """End this process from within a thread: the main one waits for who is gone, or for word."""
     sys.stderr.write(
         f"error: {name} of {jax.process_count()} ended; start all of them again: the run goes on "
         "from its last checkpoint\n"

@@ -6,7 +6,8 @@ whole machine vanishes, the system at the other end soon misses its answers. Eve
 to process 0, which passes on what it hears.
 
 Whoever hears of an end has some patience: it may meet the same error itself, and say so. As long as
-process 0 is there, that is: JAX aborts the others when it goes, so it waits for them.
+process 0 is there, that is: JAX aborts the others when it goes, so it waits for them. And whoever
+meets an error that may be but the echo of another's end listens before it says so.
 """
 
 import contextlib
@@ -34,10 +35,33 @@ _KEPT_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 # What macOS calls the first of them.
 _OTHER_NAMES = {"TCP_KEEPIDLE": "TCP_KEEPALIVE"}
 
+# How long word of another's end may take, on a machine with much else to do.
+_WORD_S = 5.0
+
 Lost = Callable[[str], None]
 
 
-class Hub:
+class _End:
+    """What both ends of the line have in common: they hear of others, and tell of them late."""
+
+    def __init__(self, lost: Lost, patience_s: float) -> None:
+        self._lost = lost
+        self._patience_s = patience_s
+        self._open = True
+        self._alarmed, self._told = threading.Event(), threading.Event()
+
+    def listen(self) -> None:
+        """Wait for word of another's end; if there is any, until it has been told."""
+        if self._alarmed.wait(_WORD_S):
+            self._told.wait()
+
+    def _tell_of(self, name: str) -> None:
+        if self._open:
+            self._lost(name)
+        self._told.set()
+
+
+class Hub(_End):
     """The end of the line at process 0.
 
     Args:
@@ -46,14 +70,12 @@ class Hub:
     """
 
     def __init__(self, lost: Lost, *, patience_s: float = 0.0) -> None:
-        self._lost = lost
-        self._patience_s = patience_s
+        super().__init__(lost, patience_s)
         self._token = secrets.token_bytes(_TOKEN_BYTES)
         self._server = _listening()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
         self._names: dict[socket.socket, str] = {}
-        self._open = True
         self._thread = threading.Thread(target=self._watch, name="lifeline", daemon=True)
         self._thread.start()
 
@@ -114,13 +136,10 @@ class Hub:
         if said != _FAREWELL:
             self._tell(f"{name}\n".encode())
             # Not in this thread, which `close` waits for.
-            timer = threading.Timer(self._patience_s, self._give_up, [name])
+            timer = threading.Timer(self._patience_s, self._tell_of, [name])
             timer.daemon = True
             timer.start()
-
-    def _give_up(self, name: str) -> None:
-        if self._open:
-            self._lost(name)
+            self._alarmed.set()
 
     def _wait_for_others(self) -> None:
         """Return when all others have gone, which they do soon after they were told."""
@@ -138,7 +157,7 @@ class Hub:
                 connection.sendall(message)
 
 
-class Spoke:
+class Spoke(_End):
     """The end of the line at any other process.
 
     Args:
@@ -158,10 +177,8 @@ class Spoke:
         host: str = "",
         patience_s: float = 0.0,
     ) -> None:
+        super().__init__(lost, patience_s)
         name, port, token = address.split()
-        self._patience_s = patience_s
-        self._lost = lost
-        self._open = True
         self._connection: socket.socket | None = None
         try:
             self._connection = socket.create_connection((host or name, int(port)), _CONNECT_S)
@@ -193,12 +210,12 @@ class Spoke:
         name = (said or _HUB).decode(errors="replace").partition("\n")[0]
         if said == _FAREWELL:
             return
+        self._alarmed.set()
         with contextlib.suppress(OSError):  # it may be closed meanwhile
             self._connection.settimeout(self._patience_s)
         while said:  # until patience, or process 0, has come to its end
             said = _heard(self._connection)
-        if self._open:
-            self._lost(name)
+        self._tell_of(name)
 
 
 def _listening() -> socket.socket:

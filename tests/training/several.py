@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 import jax
 
@@ -33,6 +34,30 @@ def be_killed(process):
         agreement(0)
         if process == 1 and call == CALLS:
             os.kill(os.getpid(), 9)
+
+
+def be_killed_before_all_meet(process):
+    if process == 1:
+        time.sleep(1)
+        os.kill(os.getpid(), 9)
+    hosts.wait_for_all("here")
+
+
+def be_killed_before_the_end(process):
+    if process == 1:
+        time.sleep(1)
+        os.kill(os.getpid(), 9)
+
+
+def be_killed_while_they_part(process):
+    if process == 1:
+        jax.distributed.shutdown = lambda: os.kill(os.getpid(), 9)
+
+
+def fail_unforeseen(process):
+    if process == 0:
+        raise RuntimeError("no such thing")
+    time.sleep(60)
 
 
 def fail(process):
@@ -72,6 +97,10 @@ def main(process, port, scene):
         os._exit(1)
     except stopping.Stopped as error:
         os._exit(stopping.exit_status(error.signal))
+    except Exception:  # noqa: BLE001  (as launch scripts do)
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
 
 
 if __name__ == "__main__":

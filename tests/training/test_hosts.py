@@ -52,19 +52,36 @@ def test_processes_that_differ_are_refused_with_both_values():
         assert "error: data is cafe0 in process 0, but cafe1 in process 1; start all" in err
 
 
-def test_the_others_end_at_once_with_a_clear_line_when_one_is_killed():
+@pytest.mark.parametrize(
+    "scene",
+    [
+        "be_killed",
+        "be_killed_before_all_meet",
+        "be_killed_before_the_end",
+        "be_killed_while_they_part",
+    ],
+)
+def test_the_others_end_at_once_with_a_clear_line_when_one_is_killed(scene):
     began = time.monotonic()
-    (status, _, err), (killed, _, _) = play("be_killed")
+    (status, _, err), (killed, _, _) = play(scene)
     assert killed == -9
-    assert status == hosts.PEER_LOST
+    assert status == hosts.PEER_LOST, err
     assert "error: process 1 of 2 ended; start all of them again" in err
+    assert "Traceback" not in err
     assert time.monotonic() - began < hosts._HEARTBEAT_S
 
 
-def test_the_others_end_when_one_fails_alone():
-    (failed, _, reason), (status, _, err) = play("fail")
+@pytest.mark.parametrize(
+    ("scene", "complaint"),
+    [
+        ("fail", "error: no space; free some"),
+        ("fail_unforeseen", "RuntimeError: no such thing"),
+    ],
+)
+def test_the_others_end_when_one_fails_alone(scene, complaint):
+    (failed, _, reason), (status, _, err) = play(scene)
     assert failed == 1
-    assert "error: no space; free some" in reason
+    assert complaint in reason
     assert status == hosts.PEER_LOST
     assert "error: process 0 of 2 ended" in err
 
@@ -110,12 +127,15 @@ def test_what_says_no_cluster_is_refused(told, complaint):
 class Ends:
     """A hub and spokes in one process; what they hear of is collected."""
 
-    def __init__(self, number):
+    def __init__(self, number, **settings):
         self.lost = {process: [] for process in range(number + 1)}
-        self.hub = lifeline.Hub(self.lost[0].append)
-        address = self.hub.address
+        self.hub = lifeline.Hub(self.lost[0].append, **settings)
         self.spokes = {
-            process: lifeline.Spoke(process, address, self.lost[process].append, host="localhost")
+            process: lifeline.Spoke(
+                *(process, self.hub.address, self.lost[process].append),
+                host="localhost",
+                **settings,
+            )
             for process in range(1, number + 1)
         }
         wait_for(lambda: len(self.hub._names) == number)
@@ -166,6 +186,20 @@ def test_a_broken_hub_is_heard_of_by_all():
     ends.hub.close(orderly=False)
     wait_for(lambda: ends.lost[1] and ends.lost[2])
     assert ends.lost == {0: [], 1: ["process 0"], 2: ["process 0"]}
+    ends.close()
+
+
+def test_who_listens_is_back_when_an_end_has_been_told(monkeypatch):
+    monkeypatch.setattr(lifeline, "_WORD_S", 0.1)
+    ends = Ends(2, patience_s=0.3)
+    for end in (ends.hub, ends.spokes[1]):
+        end.listen()
+    assert not any(ends.lost.values())
+    monkeypatch.setattr(lifeline, "_WORD_S", 10.0)
+    ends.spokes[2].close(orderly=False)
+    for process, end in ((0, ends.hub), (1, ends.spokes[1])):
+        end.listen()
+        assert ends.lost[process] == ["process 2"]
     ends.close()
 
 
