@@ -1,7 +1,6 @@
 """What an accelerator computes, beside the host's CPU: `pytest -m gpu` where there is one."""
 
 import dataclasses
-import json
 import subprocess
 import sys
 import time
@@ -22,10 +21,10 @@ from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
-from jaxsurf.pipeline.run import assembly, configuration, trained
+from jaxsurf.pipeline.run import assembly, configuration
 from jaxsurf.training import features, sharding, step, sweep
-from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.examples import Examples
+from tests.leavings import lines, newest, state
 
 pytestmark = pytest.mark.gpu
 
@@ -163,11 +162,6 @@ def start(root, *flags):
         )
 
 
-def newest(root):
-    names = (path.name for path in root.glob("checkpoints/*"))
-    return max((int(name) for name in names if name.isdigit()), default=0)
-
-
 def train(root, *flags, until=lambda: False):
     """Train to the end, or kill the run as soon as something is so."""
     process, end = start(root, *flags), time.monotonic() + WITHIN_S
@@ -212,24 +206,6 @@ def test_a_run_killed_and_compiled_anew_equals_a_straight_one(flags, tmp_path, m
         np.testing.assert_array_equal(mine, theirs)
     assert lines(broken) == lines(straight)
     assert lines(straight)[-1]["step"] == NUM_STEPS
-
-
-def state(root):
-    """Return everything that the last checkpoint holds of the model and its optimizer."""
-    run = trained.open_run(root)
-    parts = assembly.assemble(run.config, run.images)
-    checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
-    restored = checkpoints.restore(parts.state)
-    checkpoints.close()
-    return jax.device_get(jax.tree.leaves(restored.state))
-
-
-def lines(root):
-    """Return metrics.jsonl without its wall-clock figures."""
-    return [
-        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
-        for line in (root / "metrics.jsonl").read_text().splitlines()
-    ]
 
 
 def test_neighbours_in_many_dimensions_are_exact():

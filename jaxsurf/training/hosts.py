@@ -101,7 +101,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
         jax.distributed.shutdown()
     except BaseException as error:
         if isinstance(error, Exception) and not isinstance(error, UserError):
-            # Operations of all fail where one is gone; the line says so then, and ends this one too.
+            # Operations of all fail where one is gone: then the line says so and ends this process.
             line.listen()
         line.close(orderly=False)
         raise

@@ -1,17 +1,14 @@
 """Killed (-9) at any moment and started again, a run ends bit for bit as one that was not."""
 
-import json
 import os
 import random
 import signal
 import time
 
-import jax
 import numpy as np
 import pytest
 
-from jaxsurf.pipeline.run import assembly, trained
-from jaxsurf.training.checkpoint import Checkpoints
+from tests.leavings import lines, newest, state
 
 pytestmark = pytest.mark.slow
 
@@ -51,36 +48,11 @@ def straight(launch, config_file, compiled, tmp_path_factory):
     return root
 
 
-def lines(root):
-    """Return metrics.jsonl without its wall-clock figures."""
-    text = (root / "metrics.jsonl").read_text()
-    assert text.endswith("\n")
-    return [
-        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
-        for line in text.splitlines()
-    ]
-
-
-def state(root):
-    """Return everything that the last checkpoint holds of the model and its optimizer."""
-    run = trained.open_run(root)
-    parts = assembly.assemble(run.config, run.images)
-    checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
-    restored = checkpoints.restore(parts.state)
-    checkpoints.close()
-    return jax.device_get(jax.tree.leaves(restored.state))
-
-
 def assert_equal_runs(one, other):
     for here, there in zip(state(one), state(other), strict=True):
         np.testing.assert_array_equal(here, there)
     assert lines(one) == lines(other)
     assert [line["step"] for line in lines(one)] == [*range(7, NUM_STEPS, 7), NUM_STEPS]
-
-
-def newest(root):
-    names = (path.name for path in root.glob("checkpoints/*"))
-    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 def wait_until(reached):

@@ -9,7 +9,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from jaxsurf import lock
 from jaxsurf.errors import UserError
@@ -18,25 +17,13 @@ from jaxsurf.training import pieces
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hooks import Interrupted
 from jaxsurf.training.pieces import Pieces
+from tests.leavings import lines, weights
 
 STOPPED_AT = 97  # in the middle of an epoch and of a log interval
 
 
 def go_on(config, root, **options):
     return train.train(config, root, shown=False, **options)
-
-
-def lines(root):
-    """Return metrics.jsonl without its wall-clock figures."""
-    text = (root / "metrics.jsonl").read_text().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
-        for line in text
-    ]
-
-
-def weights(root):
-    return jax.tree.leaves(nnx.state(trained.open_run(root).model))
 
 
 def assert_same_result(one, other):

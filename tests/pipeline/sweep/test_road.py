@@ -1,7 +1,6 @@
 """A grid as one program or in turn: the same members, stopped and resumed, marked, refused."""
 
 import csv
-import json
 import os
 import random
 import shutil
@@ -10,7 +9,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.run import trained
@@ -18,6 +16,7 @@ from jaxsurf.pipeline.sweep import outcome, road, together
 from jaxsurf.pipeline.sweep.grid import Axis, Grid
 from jaxsurf.training import feed, hooks
 from jaxsurf.training.hooks import Interrupted
+from tests.leavings import lines, weights
 
 # 14 images in batches of 5, which are no whole number of batches: 3 steps an epoch.
 NUM_STEPS, NUM_EPOCHS = 36, 12
@@ -101,26 +100,19 @@ def assert_same_table(one, other):
     assert here == there
 
 
-def lines(root, member):
-    """Return a member's metrics without wall-clock figures."""
-    text = (root / "members" / member / "metrics.jsonl").read_text().splitlines()
-    return [
-        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
-        for line in text
-    ]
-
-
-def weights(root, member):
-    return jax.tree.leaves(nnx.state(trained.open_run(root / "members" / member).model))
+def member_of(root, member):
+    return root / "members" / member
 
 
 def assert_same_sweep(one, other, states=STATES):
     """Check that tables, metrics and weights are the same to the last digit."""
     assert_same_table(one, other)
     for member, state in states.items():
-        assert lines(one, member) == lines(other, member)
+        assert lines(member_of(one, member)) == lines(member_of(other, member))
         if state != "diverged":
-            for here, there in zip(weights(one, member), weights(other, member), strict=True):
+            for here, there in zip(
+                *(weights(member_of(root, member)) for root in (one, other)), strict=True
+            ):
                 np.testing.assert_array_equal(here, there)
 
 
@@ -202,18 +194,18 @@ def watch_restoring(monkeypatch):
 @pytest.mark.parametrize("mode", MODES)
 def test_each_member_is_a_run_of_its_own(pristine, mode):
     for member, state in STATES.items():
-        folder = pristine(mode) / "members" / member
+        folder = member_of(pristine(mode), member)
         ended = outcome.read(trained.WorkDir(folder))
         assert ended.state == state
         if state == "diverged":
-            assert lines(pristine(mode), member) == []
+            assert lines(member_of(pristine(mode), member)) == []
             with pytest.raises(UserError, match="holds no checkpoint"):
                 trained.open_run(folder)
             continue
         opened = trained.open_run(folder)
         assert opened.step == NUM_STEPS
         assert f"kind_{opened.config.corruption.kind}" in member
-        written = lines(pristine(mode), member)
+        written = lines(member_of(pristine(mode), member))
         assert [line["step"] for line in written] == [*range(3, NUM_STEPS + 1, 3)]
         assert ended.losses == {"loss": written[-1]["loss"], "mse": written[-1]["mse"]}
 
@@ -358,8 +350,8 @@ def test_what_was_begun_in_turn_goes_on_in_turn(grid_of, pristine, tmp_path, mon
     assert {member: row["state"] for member, row in rows(tmp_path).items()} == STATES
     assert [row["together"] for row in rows(tmp_path).values()] == ["1", "1", "1", "1"]
     for member in (LEARNT, WHITE):
-        assert lines(tmp_path, member) == lines(pristine("in_turn"), member)
-    assert lines(tmp_path, IDLE)[-1]["step"] == NUM_STEPS
+        assert lines(member_of(tmp_path, member)) == lines(member_of(pristine("in_turn"), member))
+    assert lines(member_of(tmp_path, IDLE))[-1]["step"] == NUM_STEPS
 
 
 @pytest.mark.slow
@@ -387,14 +379,14 @@ def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch,
 
 @pytest.mark.slow
 def test_an_outcome_that_was_removed_is_found_again(grid_of, pristine, root):
-    (root / "members" / WHITE / "outcome.json").unlink()
+    (member_of(root, WHITE) / "outcome.json").unlink()
     run(grid_of(), root, "together")
     assert_same_sweep(root, pristine("in_turn"))
 
 
 def test_metrics_that_are_gone_are_missed(grid_of, root):
     for name in ("outcome.json", "metrics.jsonl"):
-        (root / "members" / WHITE / name).unlink()
+        (member_of(root, WHITE) / name).unlink()
     with pytest.raises(UserError, match=r"metrics\.jsonl is missing or empty.*put it back, or"):
         run(grid_of(), root, "auto")
 
@@ -434,7 +426,7 @@ def test_another_grid_in_the_same_folder_is_refused(grid_of, root, axis, complai
 @pytest.mark.parametrize("finished", [True, False])
 def test_other_images_are_refused(grid_of, root, squares, finished):
     if not finished:
-        (root / "members" / WHITE / "outcome.json").unlink()
+        (member_of(root, WHITE) / "outcome.json").unlink()
     before = squares.read_bytes()
     write_images(squares, first=1)
     try:
@@ -627,5 +619,5 @@ def test_a_command_killed_again_and_again_equals_one_that_was_not(
     assert [row["state"] for row in found.values()] == ["finished", "diverged"] * 2
     assert_same_sweep(killed, straight, {member: row["state"] for member, row in found.items()})
     for member, row in found.items():
-        steps = [line["step"] for line in lines(killed, member)]
+        steps = [line["step"] for line in lines(member_of(killed, member))]
         assert steps == ([*range(3, 151, 3)] if row["state"] == "finished" else [])

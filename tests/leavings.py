@@ -1,0 +1,40 @@
+"""What a training run has left in its folder, for tests that compare runs."""
+
+import json
+
+import jax
+from flax import nnx
+
+from jaxsurf.pipeline.run import assembly, trained
+from jaxsurf.training.checkpoint import Checkpoints
+
+
+def lines(root):
+    """Return metrics.jsonl without its wall-clock figures."""
+    text = (root / "metrics.jsonl").read_text()
+    assert text.endswith("\n") or not text
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.endswith("_s")}
+        for line in text.splitlines()
+    ]
+
+
+def state(root):
+    """Return everything that the last checkpoint holds of the model and its optimizer."""
+    run = trained.open_run(root)
+    parts = assembly.assemble(run.config, run.images)
+    checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
+    restored = checkpoints.restore(parts.state)
+    checkpoints.close()
+    return jax.device_get(jax.tree.leaves(restored.state))
+
+
+def weights(root):
+    """Return the trained model's."""
+    return jax.tree.leaves(nnx.state(trained.open_run(root).model))
+
+
+def newest(root):
+    """Return the step of the newest checkpoint; 0 where there is none yet."""
+    names = (path.name for path in root.glob("checkpoints/*"))
+    return max((int(name) for name in names if name.isdigit()), default=0)
