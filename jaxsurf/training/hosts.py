@@ -28,6 +28,8 @@ PEER_LOST = 75
 _HEARTBEAT_S = 60
 # How long a process has to say itself what is wrong, where another has ended of the same.
 _OWN_ERROR_S = 2.0
+# What JAX says of errors that others have nothing to do with.
+_OWN_FAULTS = ("RESOURCE_EXHAUSTED", "INVALID_ARGUMENT", "UNIMPLEMENTED")
 # Processes that part have waited for one another before.
 _SHUTDOWN_S = 10
 
@@ -78,7 +80,9 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
     """Be one of several processes for a while, or alone where there is no cluster.
 
     JAX must not have been asked for its devices before. A process that fails alone has to end by
-    `os._exit` afterwards: an ordinary end would wait for the others.
+    `os._exit` afterwards: an ordinary end would wait for the others. Where another ends before its
+    time, this one ends too, with `PEER_LOST`, from within a thread; an error of JAX's is held back
+    for some seconds, as it may come of that.
 
     Args:
         cluster: where the others are.
@@ -100,14 +104,26 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
         multihost_utils.sync_global_devices("end")
         jax.distributed.shutdown()
     except BaseException as error:
-        if isinstance(error, Exception) and not isinstance(error, UserError):
-            # Operations of all fail where one is gone: then the line says so and ends this process.
-            line.listen()
-        line.close(orderly=False)
+        try:
+            if alike is None and _may_be_echo(error):
+                line.listen()
+        finally:
+            line.close(orderly=False)
+        if alike is not None:
+            raise alike from error
         raise
     line.close(orderly=True)
     if alike is not None:
         raise alike
+
+
+def _may_be_echo(error: BaseException | None) -> bool:
+    """Return whether an error may be what an operation of all says where another has ended."""
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            return not str(error).startswith(_OWN_FAULTS)
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def writes() -> bool:
@@ -202,36 +218,47 @@ def _join(cluster: Cluster) -> None:
             shutdown_timeout_seconds=_SHUTDOWN_S,
         )
     except (ValueError, RuntimeError) as error:
-        raise _unjoined(error) from error
+        raise UserError(
+            f"cannot join the other processes ({_first_line(error)})",
+            cure="give --coordinator=HOST:PORT, --num_processes and --process_id, the same HOST:"
+            "PORT to all, and start all of them",
+        ) from error
 
 
-def _unjoined(error: Exception) -> UserError:
-    return UserError(
-        f"cannot join the other processes ({str(error).strip().splitlines()[0]})",
-        cure="give --coordinator=HOST:PORT, --num_processes and --process_id, the same HOST:PORT "
-        "to all, and start all of them",
-    )
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
 
 
 def _draw_line(cluster: Cluster) -> lifeline.Hub | lifeline.Spoke:
     number = jax.process_index()
-    hub = lifeline.Hub(_leave, patience_s=_OWN_ERROR_S) if number == 0 else None
     try:
-        address = _gathered(hub.address if hub else "")[0]
-    except jax.errors.JaxRuntimeError as error:  # one of them has gone already
-        raise _unjoined(error) from error
-    host = cluster.coordinator.rpartition(":")[0].strip("[]")
-    return hub or lifeline.Spoke(number, address, _leave, host=host, patience_s=_OWN_ERROR_S)
+        if number == 0:
+            hub = lifeline.Hub(_leave, patience_s=_OWN_ERROR_S)
+            _gathered(hub.address)
+            hub.wait_for(_gathered("").count("drawn"))
+            return hub
+        address = _gathered("")[0]
+        host = cluster.coordinator.rpartition(":")[0].strip("[]")
+        spoke = lifeline.Spoke(number, address, _leave, host=host, patience_s=_OWN_ERROR_S)
+        _gathered("drawn" if spoke.drawn else "")
+    except jax.errors.JaxRuntimeError as error:
+        raise UserError(
+            f"another process ended before the run began ({_first_line(error)})",
+            cure="start all of them again",
+        ) from error
+    return spoke
 
 
 def _leave(name: str) -> NoReturn:
-    """End this process from within a thread: the main one waits for who is gone, or for word."""
-    sys.stderr.write(
-        f"error: {name} of {jax.process_count()} ended; start all of them again: the run goes on "
-        "from its last checkpoint\n"
-    )
-    sys.stderr.flush()
-    os._exit(PEER_LOST)
+    """End this process from within a thread: the main one is in an operation of all, or listens."""
+    try:
+        sys.stderr.write(
+            f"error: {name} of {jax.process_count()} ended; start all of them again: the run goes "
+            "on from its last checkpoint\n"
+        )
+        sys.stderr.flush()
+    finally:  # also where nobody reads it any more
+        os._exit(PEER_LOST)
 
 
 def _gathered(text: str) -> list[str]:

@@ -6,8 +6,8 @@ whole machine vanishes, the system at the other end soon misses its answers. Eve
 to process 0, which passes on what it hears.
 
 Whoever hears of an end has some patience: it may meet the same error itself, and say so. As long as
-process 0 is there, that is: JAX aborts the others when it goes, so it waits for them. And whoever
-meets an error that may be but the echo of another's end listens before it says so.
+process 0 is there, that is: JAX aborts the others when it goes, so it waits for them. But an error
+that may be the mere echo of another's end is held back while its process listens.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _KEPT_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 # What macOS calls the first of them.
 _OTHER_NAMES = {"TCP_KEEPIDLE": "TCP_KEEPALIVE"}
 
-# How long word of another's end may take, on a machine with much else to do.
+# How long to listen for word of another's end, on a machine with much else to do.
 _WORD_S = 5.0
 
 Lost = Callable[[str], None]
@@ -51,14 +51,19 @@ class _End:
         self._alarmed, self._told = threading.Event(), threading.Event()
 
     def listen(self) -> None:
-        """Wait for word of another's end; if there is any, until it has been told."""
+        """Wait for word of another's end; if there is any, until `lost` has been called.
+
+        So it returns only where no other has ended, or `lost` does.
+        """
         if self._alarmed.wait(_WORD_S):
             self._told.wait()
 
     def _tell_of(self, name: str) -> None:
-        if self._open:
-            self._lost(name)
-        self._told.set()
+        try:
+            if self._open:
+                self._lost(name)
+        finally:
+            self._told.set()
 
 
 class Hub(_End):
@@ -66,7 +71,8 @@ class Hub(_End):
 
     Args:
         lost: called in a thread of its own with the name of a process that has ended.
-        patience_s: seconds before that, in which this process may close its end.
+        patience_s: seconds before that, in which this process may close its end, if it does not
+            listen.
     """
 
     def __init__(self, lost: Lost, *, patience_s: float = 0.0) -> None:
@@ -76,6 +82,8 @@ class Hub(_End):
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._server, selectors.EVENT_READ)
         self._names: dict[socket.socket, str] = {}
+        self._strangers: dict[socket.socket, bytes] = {}
+        self._greeted = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._watch, name="lifeline", daemon=True)
         self._thread.start()
 
@@ -83,6 +91,11 @@ class Hub(_End):
     def address(self) -> str:
         """What the other processes are told: host, port and token."""
         return f"{socket.gethostname()} {self._server.getsockname()[1]} {self._token.hex()}"
+
+    def wait_for(self, number: int) -> None:
+        """Return when so many others, which have connected, are known by their names."""
+        for _ in range(number):
+            self._greeted.acquire(timeout=_CONNECT_S)
 
     def close(self, *, orderly: bool) -> None:
         """Let go of the line.
@@ -95,7 +108,7 @@ class Hub(_End):
         self._tell(_FAREWELL if orderly else _HUB)
         if not orderly:
             self._wait_for_others()
-        for connection in self._names:
+        for connection in (*self._names, *self._strangers):
             _hang_up(connection)
         self._server.close()
         self._selector.close()
@@ -104,28 +117,37 @@ class Hub(_End):
         while self._open:
             for key, _ in self._selector.select(timeout=0.2):
                 if key.fileobj is self._server:
-                    self._greet()
+                    self._take_up()
+                elif key.fileobj in self._strangers:
+                    self._greet(key.fileobj)  # pyright: ignore[reportArgumentType]
                 else:
                     self._hear(key.fileobj)  # pyright: ignore[reportArgumentType]
 
-    def _greet(self) -> None:
-        """Take a process up; whoever doesn't know the token is sent away."""
+    def _take_up(self) -> None:
         try:
             connection, _ = self._server.accept()
         except OSError:  # it is gone already
             return
-        try:
-            connection.settimeout(_CONNECT_S)
-            _keep_alive(connection)
-            token, number = _GREETING.unpack(_receive(connection, _GREETING.size))
-        except (OSError, struct.error):
-            connection.close()
-            return
-        if not secrets.compare_digest(token, self._token):
-            connection.close()
-            return
-        self._names[connection] = f"process {number}"
+        connection.settimeout(_CONNECT_S)
+        self._strangers[connection] = b""
         self._selector.register(connection, selectors.EVENT_READ)
+
+    def _greet(self, connection: socket.socket) -> None:
+        """Hear out who has connected; whoever doesn't know the token is sent away."""
+        missing = _GREETING.size - len(self._strangers[connection])
+        said = _heard(connection, missing)
+        self._strangers[connection] += said
+        if said and len(said) < missing:
+            return
+        greeting = self._strangers.pop(connection)
+        token, number = _GREETING.unpack(greeting.ljust(_GREETING.size, b"\0"))
+        if said and secrets.compare_digest(token, self._token):
+            _keep_alive(connection)
+            self._names[connection] = f"process {number}"
+            self._greeted.release()
+        else:
+            self._selector.unregister(connection)
+            connection.close()
 
     def _hear(self, connection: socket.socket) -> None:
         """Let a process go; if it did not say farewell, all others are told."""
@@ -165,7 +187,8 @@ class Spoke(_End):
         address: what the hub tells.
         host: where process 0 is, if that is known; else the host that the hub tells.
         lost: called in a thread of its own with the name of a process that has ended.
-        patience_s: seconds before that, in which this process may close its end.
+        patience_s: seconds before that, in which this process may close its end, if it does not
+            listen.
     """
 
     def __init__(
@@ -194,6 +217,11 @@ class Spoke(_End):
             return
         threading.Thread(target=self._watch, name="lifeline", daemon=True).start()
 
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a line."""
+        return self._connection is not None
+
     def close(self, *, orderly: bool) -> None:
         """Let go of the line; see `Hub.close`."""
         self._open = False
@@ -211,9 +239,11 @@ class Spoke(_End):
         if said == _FAREWELL:
             return
         self._alarmed.set()
-        with contextlib.suppress(OSError):  # it may be closed meanwhile
-            self._connection.settimeout(self._patience_s)
-        while said:  # until patience, or process 0, has come to its end
+        until = time.monotonic() + self._patience_s
+        # Until patience, or process 0, has come to its end.
+        while said and said != _FAREWELL and (left := until - time.monotonic()) > 0:
+            with contextlib.suppress(OSError):  # it may be closed meanwhile
+                self._connection.settimeout(left)
             said = _heard(self._connection)
         self._tell_of(name)
 
@@ -242,17 +272,9 @@ def _hang_up(connection: socket.socket) -> None:
     connection.close()
 
 
-def _heard(connection: socket.socket) -> bytes:
-    """Return what comes next; nothing where the other end is gone."""
+def _heard(connection: socket.socket, most: int = _MESSAGE_BYTES) -> bytes:
+    """Return what comes next, so many bytes at most; nothing where the other end is gone."""
     try:
-        return connection.recv(_MESSAGE_BYTES)
+        return connection.recv(most)
     except OSError:
         return b""
-
-
-def _receive(connection: socket.socket, size: int) -> bytes:
-    """Return so many bytes, or fewer where no more come."""
-    data = b""
-    while len(data) < size and (part := connection.recv(size - len(data))):
-        data += part
-    return data

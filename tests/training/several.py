@@ -43,6 +43,16 @@ def be_killed_before_all_meet(process):
     hosts.wait_for_all("here")
 
 
+def be_killed_with_nobody_to_read_of_it(process):
+    if process == 0:
+        sys.stderr = None
+    be_killed_before_all_meet(process)
+
+
+def be_killed_before_its_line_is_drawn(process):
+    raise AssertionError("the run begins")
+
+
 def be_killed_before_the_end(process):
     if process == 1:
         time.sleep(1)
@@ -58,6 +68,22 @@ def fail_unforeseen(process):
     if process == 0:
         raise RuntimeError("no such thing")
     time.sleep(60)
+
+
+def fail_unforeseen_in_turn(process):
+    time.sleep(0.5 * process)
+    raise RuntimeError("no such thing")
+
+
+def fail_of_memory_in_turn(process):
+    time.sleep(0.5 * process)
+    raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: no such thing")
+
+
+def fail_alike_and_be_killed(process):
+    if process == 1:
+        hosts.multihost_utils.sync_global_devices = lambda name: os.kill(os.getpid(), 9)
+    raise hosts.Disagreement("no such images", cure="look for them")
 
 
 def fail(process):
@@ -85,6 +111,8 @@ def be_asked_to_stop(process):
 
 def main(process, port, scene):
     jax.config.update("jax_num_cpu_devices", 2)
+    if scene is be_killed_before_its_line_is_drawn:
+        hosts.lifeline.Spoke = lambda *args, **more: os.kill(os.getpid(), 9)
     cluster = hosts.Cluster(
         coordinator=f"localhost:{port}", num_processes=2, process_id=process, join_s=30
     )

@@ -71,6 +71,34 @@ def test_the_others_end_at_once_with_a_clear_line_when_one_is_killed(scene):
     assert time.monotonic() - began < hosts._HEARTBEAT_S
 
 
+def test_it_ends_also_where_nobody_reads_of_it():
+    (status, _, _), (killed, _, _) = play("be_killed_with_nobody_to_read_of_it")
+    assert killed == -9
+    assert status == hosts.PEER_LOST
+
+
+@pytest.mark.parametrize("scene", ["fail_unforeseen_in_turn", "fail_of_memory_in_turn"])
+def test_an_error_that_each_has_of_itself_is_shown_by_each(scene):
+    for status, _, err in play(scene):
+        assert status == 1
+        assert "no such thing" in err
+
+
+def test_what_all_fail_of_is_said_also_if_one_is_killed_meanwhile():
+    (status, _, err), (killed, _, _) = play("fail_alike_and_be_killed")
+    assert killed == -9
+    assert status == 1
+    assert "error: no such images; look for them" in err
+
+
+def test_one_that_is_killed_before_its_line_is_drawn_is_said():
+    (status, _, err), (killed, _, _) = play("be_killed_before_its_line_is_drawn")
+    assert killed == -9
+    assert status == 1
+    assert "error: another process ended before the run began (" in err
+    assert "); start all of them again" in err
+
+
 @pytest.mark.parametrize(
     ("scene", "complaint"),
     [
@@ -195,11 +223,13 @@ def test_who_listens_is_back_when_an_end_has_been_told(monkeypatch):
     for end in (ends.hub, ends.spokes[1]):
         end.listen()
     assert not any(ends.lost.values())
-    monkeypatch.setattr(lifeline, "_WORD_S", 10.0)
+    monkeypatch.setattr(lifeline, "_WORD_S", 60.0)
+    began = time.monotonic()
     ends.spokes[2].close(orderly=False)
     for process, end in ((0, ends.hub), (1, ends.spokes[1])):
         end.listen()
         assert ends.lost[process] == ["process 2"]
+    assert time.monotonic() - began < 30
     ends.close()
 
 
@@ -236,6 +266,39 @@ def test_whoever_does_not_know_the_token_is_sent_away():
     stranger.close(orderly=False)
     ends.close()
     assert not any(ends.lost.values())
+
+
+def test_one_who_connects_and_says_nothing_keeps_nobody_from_hearing():
+    ends = Ends(2)
+    with socket.create_connection(("localhost", int(ends.hub.address.split()[1]))):
+        wait_for(lambda: ends.hub._strangers)
+        began = time.monotonic()
+        ends.spokes[2].close(orderly=False)
+        wait_for(lambda: ends.lost[0] and ends.lost[1])
+        assert time.monotonic() - began < lifeline._CONNECT_S / 2
+        ends.close()
+
+
+def test_a_greeting_may_come_in_pieces():
+    hub = lifeline.Hub([].append)
+    greeting = lifeline._GREETING.pack(bytes.fromhex(hub.address.split()[2]), 3)
+    with socket.create_connection(("localhost", int(hub.address.split()[1]))) as connection:
+        for piece in (greeting[:5], greeting[5:]):
+            connection.sendall(piece)
+            time.sleep(0.2)
+        wait_for(lambda: [*hub._names.values()] == ["process 3"])
+    wait_for(lambda: not hub._names)
+    hub.close(orderly=True)
+
+
+def test_half_a_greeting_is_sent_away():
+    hub = lifeline.Hub([].append)
+    with socket.create_connection(("localhost", int(hub.address.split()[1]))) as connection:
+        connection.sendall(bytes.fromhex(hub.address.split()[2]))
+        wait_for(lambda: any(hub._strangers.values()))
+    wait_for(lambda: not hub._strangers)
+    assert not hub._names
+    hub.close(orderly=True)
 
 
 def test_a_line_that_cannot_be_drawn_is_said(caplog):
