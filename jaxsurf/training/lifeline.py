@@ -142,7 +142,8 @@ class Hub(_End):
         greeting = self._strangers.pop(connection)
         token, number = _GREETING.unpack(greeting.ljust(_GREETING.size, b"\0"))
         if said and secrets.compare_digest(token, self._token):
-            _keep_alive(connection)
+            with contextlib.suppress(OSError):  # it is gone already, as will be heard
+                _keep_alive(connection)
             self._names[connection] = f"process {number}"
             self._greeted.release()
         else:
@@ -204,10 +205,11 @@ class Spoke(_End):
         name, port, token = address.split()
         self._connection: socket.socket | None = None
         try:
-            self._connection = socket.create_connection((host or name, int(port)), _CONNECT_S)
-            self._connection.sendall(_GREETING.pack(bytes.fromhex(token), number))
-            _keep_alive(self._connection)
-            self._connection.settimeout(None)
+            connection = socket.create_connection((host or name, int(port)), _CONNECT_S)
+            connection.sendall(_GREETING.pack(bytes.fromhex(token), number))
+            _keep_alive(connection)
+            connection.settimeout(None)
+            self._connection = connection
         except OSError as error:
             _log.warning(
                 "process %d has no line to process 0 (%s): that another process has ended will "
