@@ -23,7 +23,11 @@ from typing import NoReturn
 GRACE_S = 8.0
 ASKING = (signal.SIGTERM, signal.SIGINT)
 
+# How soon a request that was lost is made again: by then the destructor it fell into is over.
+AGAIN_S = 0.01
+
 _unhurried = threading.Event()
+_lost = threading.Event()
 
 
 class Stopped(KeyboardInterrupt):
@@ -77,6 +81,16 @@ def watched(grace_s: float = GRACE_S) -> Iterator[None]:
         writer.close()
 
 
+def ask_again(number: int) -> None:
+    """Make a request once more that was raised where nothing can be, as in a destructor.
+
+    Args:
+        number: of the signal, which then counts as asked for once.
+    """
+    _lost.set()
+    threading.Timer(AGAIN_S, os.kill, (os.getpid(), number)).start()
+
+
 def _stop(number: int, frame: FrameType | None) -> NoReturn:
     del frame
     raise Stopped(number)
@@ -97,7 +111,10 @@ def _watch(reader: socket.socket, grace_s: float) -> None:
             if not received:
                 return
             for number in filter(ASKING.__contains__, received):
-                if asked and number == signal.SIGINT:
+                repeated = asked and _lost.is_set()
+                if repeated:
+                    _lost.clear()
+                elif asked and number == signal.SIGINT:
                     _leave(number, "at once; what was saved before stands")
                 deadline = min(deadline, time.monotonic() + grace_s)
                 asked = asked or number

@@ -135,6 +135,9 @@ class StopSignal:
 class ProgressBar:
     """A bar with loss, images a second and time left.
 
+    A context manager: it is drawn when it is entered, inside of `StopSignal`, as a signal that
+    raises while a bar is being made leaves half of one behind.
+
     Args:
         plan: of the run.
         log: where the loss comes from.
@@ -145,15 +148,23 @@ class ProgressBar:
     def __init__(self, plan: Plan, log: LossLog | GroupLog, *, step: int, shown: bool) -> None:
         self.plan = plan
         self.log = log
+        self.step = step
+        self.shown = shown
+
+    def __enter__(self) -> Self:
         self._bar = tqdm(
-            total=plan.num_steps * plan.batch_size,
-            initial=step * plan.batch_size,
+            total=self.plan.num_steps * self.plan.batch_size,
+            initial=self.step * self.plan.batch_size,
             unit=" images",
             unit_scale=True,
             desc="training",
-            disable=not shown,
+            disable=not self.shown,
             mininterval=0.5,
         )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
 
     def __call__(self, step: int, state: TrainState, losses: Losses) -> None:
         """Move the bar to a step."""
@@ -161,7 +172,3 @@ class ProgressBar:
         if self.log.latest:
             self._bar.set_postfix_str(f"mse {self.log.latest['mse']:.2e}", refresh=False)
         self._bar.update(step * self.plan.batch_size - self._bar.n)
-
-    def close(self) -> None:
-        """Leave the bar as it stands."""
-        self._bar.close()

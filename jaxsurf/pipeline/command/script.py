@@ -56,7 +56,13 @@ def _prepare() -> None:
 
 
 def _show_unraisable(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Show an error that no caller can be told of, but for what libraries leave behind."""
+    """Show an error that no caller can be told of, but for what libraries leave behind.
+
+    A request to stop that came in a destructor, where nothing can be raised, is made once more.
+    """
+    if isinstance(unraisable.exc_value, Stopped):
+        stopping.ask_again(unraisable.exc_value.signal)
+        return
     # A progress bar that a signal kept from being made whole fails when it is taken down.
     half_made = getattr(unraisable.object, "__qualname__", "") == "tqdm.__del__"
     if not half_made and not _is_late_write(unraisable.exc_value):
@@ -111,27 +117,28 @@ def _parse(argv: Sequence[str]) -> list[str]:
 def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     """Return the exit status of `main`, having written what there is to say."""
     del argv
+    status, line = 0, ""
     try:
         with stopping.watched():
             result = main()
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return USER_ERROR
+        status, line = USER_ERROR, f"error: {error}"
     except PermissionError as error:
-        sys.stderr.write(
-            f"error: {error.filename}: {error.strerror}; change its permissions "
-            "or name another place\n"
-        )
-        return USER_ERROR
+        cure = "change its permissions or name another place"
+        status, line = USER_ERROR, f"error: {error.filename}: {error.strerror}; {cure}"
     except Interrupted as error:
-        sys.stderr.write(f"{error}; the state is saved: the same command goes on from there\n")
-        return stopping.exit_status(error.signal)
+        status = stopping.exit_status(error.signal)
+        line = f"{error}; the state is saved: the same command goes on from there"
     except Stopped as error:
-        sys.stderr.write(f"{error}; what was finished is kept\n")
-        return stopping.exit_status(error.signal)
-    if result is not None:
-        sys.stdout.write(f"{result}\n")
-    return 0
+        status, line = stopping.exit_status(error.signal), f"{error}; what was finished is kept"
+    else:
+        if result is not None:
+            sys.stdout.write(f"{result}\n")
+    # Here the exception is gone, and with it what it kept alive, such as a progress bar that was
+    # being made: that has had its last word, and the last line is ours.
+    if line:
+        sys.stderr.write(f"{line}\n")
+    return status
 
 
 def _end(main: Callable[[], object], argv: Sequence[str]) -> NoReturn:

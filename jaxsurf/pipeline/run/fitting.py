@@ -1,7 +1,7 @@
 """The loop of a run with all that goes on beside it: resuming, logging, saving, stopping."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,10 @@ from jaxsurf.pipeline.run.assembly import Parts
 from jaxsurf.pipeline.run.program import Program
 from jaxsurf.training import hooks, hosts, loop, sharding
 from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.training.feed import Feed
+from jaxsurf.training.hooks import Saver
 from jaxsurf.training.journal import Journal, Silent
+from jaxsurf.training.loop import Hook
 from jaxsurf.training.losses import LossLog
 from jaxsurf.training.profiling import Profile
 from jaxsurf.training.step import TrainState
@@ -61,22 +64,60 @@ def fit(
     show = _examples(parts, journal) if hosts.writes() else None
     every_s = parts.config.training.save_every_s
     saver = hooks.Saver(checkpoints, log, every_s=every_s, show=show)
-    bar = hooks.ProgressBar(plan, log, step=first, shown=shown and hosts.writes())
     _forget_caches(workdir)
     try:
-        with hooks.StopSignal(saver) as stop:
-            called = [profile, log, saver, bar, stop]
-            state = loop.run(
-                state, first_step=first, advance=made.advance, feed=fed, plan=plan, hooks=called
-            )
-            saver.save(plan.num_steps, state)
-            saver.finish(plan.num_steps, state)
-            stop(plan.num_steps, state, {})  # for a signal that came meanwhile
+        shown = shown and hosts.writes()
+        state = run_to_end(made, state, fed, saver, first_step=first, shown=shown, before=[profile])
     finally:
         # Once more: meanwhile somebody may have surfed from a checkpoint on the way.
         _forget_caches(workdir)
-        for used in (bar, profile, journal):
+        for used in (profile, journal):
             used.close()
+    return state
+
+
+def run_to_end(
+    made: Program,
+    state: TrainState,
+    fed: Feed,
+    saver: Saver,
+    *,
+    first_step: int,
+    shown: bool,
+    before: Sequence[Hook] = (),
+) -> TrainState:
+    """Run the loop to the end and save; a signal stops it in between, and it is saved too.
+
+    Args:
+        made: the program of a run, or of a group.
+        state: where to begin; its arrays are donated.
+        fed: what feeds it.
+        saver: saves it, and knows its log.
+        first_step: the number of updates that the state has seen.
+        shown: draw a progress bar.
+        before: hooks that come first.
+
+    Returns:
+        The last state.
+
+    Raises:
+        UserError: divergence, or something can't be written.
+        Interrupted: a signal asked to stop; the state is saved.
+    """
+    plan, log = made.plan, saver.log
+    bar = hooks.ProgressBar(plan, log, step=first_step, shown=shown)
+    with hooks.StopSignal(saver) as stop, bar:
+        state = loop.run(
+            state,
+            first_step=first_step,
+            advance=made.advance,
+            feed=fed,
+            plan=plan,
+            hooks=[*before, log, saver, bar, stop],
+        )
+        saver.save(plan.num_steps, state)
+        saver.finish(plan.num_steps, state)
+        stop(plan.num_steps, state, {})  # for a signal that came while the last step was awaited
     return state
 
 

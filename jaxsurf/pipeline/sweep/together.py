@@ -18,10 +18,9 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline.run import assembly, fitting, program, train
 from jaxsurf.pipeline.run.assembly import Parts
 from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.pipeline.run.program import Program
 from jaxsurf.pipeline.sweep import outcome
 from jaxsurf.pipeline.sweep.outcome import Outcome
-from jaxsurf.training import hooks, loop, sharding, sweep
+from jaxsurf.training import hooks, sharding, sweep
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.journal import Journal
 from jaxsurf.training.keeping import Keep
@@ -110,40 +109,13 @@ def _fit(
     with contextlib.ExitStack() as files:
         log = _make_log(group, files, first_step=first, saved=saved)
         if first < plan.num_steps:
-            bar = hooks.ProgressBar(plan, log, step=first, shown=shown)
-            files.enter_context(contextlib.closing(bar))
+            saver = hooks.Saver(checkpoints, log, every_s=every_s)
+            fed = made.make_feed()
             try:
-                states = _advance(made, states, log, checkpoints, bar, every_s=every_s)
+                states = fitting.run_to_end(made, states, fed, saver, first_step=first, shown=shown)
             except Diverged:  # all of them
                 return [], log.failed
     return sweep.unstack(states, len(group.parts)), log.failed
-
-
-def _advance(
-    made: Program,
-    states: TrainState,
-    log: GroupLog,
-    checkpoints: Checkpoints,
-    bar: hooks.ProgressBar,
-    *,
-    every_s: float,
-) -> TrainState:
-    """Train to the end, and save; a signal stops it."""
-    plan, fed = made.plan, made.make_feed()
-    saver = hooks.Saver(checkpoints, log, every_s=every_s)
-    with hooks.StopSignal(saver) as stop:
-        states = loop.run(
-            states,
-            first_step=int(states.step[0]),
-            advance=made.advance,
-            feed=fed,
-            plan=plan,
-            hooks=[log, saver, bar, stop],
-        )
-        saver.save(plan.num_steps, states)
-        saver.finish(plan.num_steps, states)
-        stop(plan.num_steps, states, {})  # for a signal that came while the last step was awaited
-    return states
 
 
 def _make_log(

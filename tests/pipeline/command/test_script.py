@@ -413,6 +413,42 @@ def test_only_what_libraries_leave_behind_is_kept_quiet():
     assert done.stderr.count("RuntimeError: a defect\n") == 2
 
 
+# A bar that is being made when the signal comes ends its own line when it is taken down; and a
+# request that falls into a destructor can't be raised there.
+LAST_WORDS = """
+import os, signal, sys
+from jaxsurf.pipeline.command import script
+
+class Bar:
+    def __del__(self):
+        print("a last word of the bar", file=sys.stderr)
+
+class Asked:
+    def __del__(self):
+        os.kill(os.getpid(), signal.{name})
+        for _ in range(1000):
+            pass
+
+def main():
+    bar = Bar()
+    {main}
+    signal.pause()
+
+sys.argv = ["launch/any.py"]
+script.run(main)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("main", ["os.kill(os.getpid(), signal.{name})", "Asked()"])
+def test_asked_to_stop_a_command_has_the_last_word(name, main):
+    code = LAST_WORDS.format(name=name, main=main.format(name=name))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == f"a last word of the bar\nstopped by {name}; what was finished is kept\n"
+    assert done.returncode == {"SIGTERM": 143, "SIGINT": 130}[name]
+
+
 def test_what_absl_says_of_other_things_is_passed_on():
     message = "flag --extend=maybe: Non-boolean argument\nto boolean flag"
     assert complaints.in_plain_words(message) == " ".join(message.split())
