@@ -6,11 +6,12 @@ Exit status: 0 all went well; 1 a user's error; 2 flags or a configuration file 
 there (`jaxsurf.stopping`).
 """
 
+import contextlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NoReturn
@@ -119,7 +120,7 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     del argv
     status, line = 0, ""
     try:
-        with stopping.watched():
+        with stopping.watched(), _seen_through():
             result = main()
     except UserError as error:
         status, line = USER_ERROR, f"error: {error}"
@@ -139,6 +140,27 @@ def _status(main: Callable[[], object], argv: Sequence[str]) -> int:
     if line:
         sys.stderr.write(f"{line}\n")
     return status
+
+
+@contextlib.contextmanager
+def _seen_through() -> Iterator[None]:
+    """Raise `Stopped` where it came inside a function that compiled code had called.
+
+    If that code goes on as though nothing was raised, the interpreter makes a `SystemError` of it.
+    """
+    try:
+        yield
+    except SystemError as error:
+        if not (number := _request_behind(error)):
+            raise
+        raise Stopped(number) from None
+
+
+def _request_behind(error: BaseException | None) -> int:
+    """Return the signal that an error comes from, or 0."""
+    while error is not None and not isinstance(error, Stopped):
+        error = error.__cause__
+    return error.signal if error is not None else 0
 
 
 def _end(main: Callable[[], object], argv: Sequence[str]) -> NoReturn:
