@@ -8,6 +8,7 @@ shares of the run (every quarter, as 150 of 600 epochs).
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,13 @@ from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.run import configuration, train, trained
 from jaxsurf.pipeline.run.collapse import Collapsed
 from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.training import journal
+from jaxsurf.training import journal, plan
 from jaxsurf.workdir import WorkDir
 from jaxsurf.writing import write_text
 
-# Epochs whose time is taken: the first one pays for compilation.
-PROBE_EPOCHS = 2
+# What the pace is taken from, whichever is more: the first step pays for compilation, and losses
+# are written down a step late, so that few steps tell nothing.
+PROBE_EPOCHS, PROBE_STEPS = 2, 50
 
 _log = logging.getLogger(__name__)
 
@@ -123,12 +125,20 @@ def _fitted(member: Member, budget_s: float) -> Member:
         return member.lasting(begun.training.num_epochs)
     probe = dataclasses.replace(
         member.config,
-        training=dataclasses.replace(member.config.training, num_epochs=PROBE_EPOCHS, log_every=1),
+        training=dataclasses.replace(
+            member.config.training, num_epochs=_probe_epochs(member.config), log_every=1
+        ),
     )
     folder = member.folder.with_name(f"{member.folder.name}-probe")
     _train(probe, folder)
     lines = journal.read(WorkDir(folder).metrics)
     return member.lasting(max(1, round(budget_s / _epoch_s(lines))))
+
+
+def _probe_epochs(config: RunConfig) -> int:
+    num_images = len(configuration.open_data(config.data))
+    steps_per_epoch = plan.make_plan(config.training, num_images=num_images).steps_per_epoch
+    return max(PROBE_EPOCHS, math.ceil(PROBE_STEPS / steps_per_epoch))
 
 
 def _epoch_s(lines: Sequence[dict[str, float]]) -> float:

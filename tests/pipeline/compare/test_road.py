@@ -34,6 +34,8 @@ def test_comparing_twice_trains_once_from_any_folder(launch, tmp_path):
     assert table.count("| reference") == 1
     runs = ("ours-d2-seed0", "reference-d2-seed0", "reference-d2-seed0-probe")
     written = [(tmp_path / "all" / name / "metrics.jsonl").read_bytes() for name in runs]
+    # An epoch is one step here: two of them would tell nothing of the pace.
+    assert written[2].count(b"\n") == road.PROBE_STEPS
     again = launch("compare", *flags, folder=tmp_path)
     assert again.out == table
     assert written == [(tmp_path / "all" / name / "metrics.jsonl").read_bytes() for name in runs]

@@ -241,10 +241,14 @@ def test_missing_mpi3d_file_is_refused_before_anything_is_written(tmp_path):
 
 @pytest.fixture
 def tiny(monkeypatch, cache_home):
-    """The small scale, smaller still: every run in a second or two."""
+    """The small scale, smaller still: runs of a second or two, whose programs are few."""
     monkeypatch.setattr(scale, "SMALL_DATA", {"data.side": 32, "data.stride": 8})
     for name in ("SMALL_EPOCHS", "SMALL_PERCEPTUAL_EPOCHS", "SMALL_GRID_EPOCHS"):
         monkeypatch.setattr(scale, name, 3)
+    for name in ("SMALL_BATCH", "SMALL_PERCEPTUAL_BATCH", "SMALL_GRID_BATCH"):
+        monkeypatch.setattr(scale, name, 8)
+    for recipe in (experiments.REFERENCE, experiments.LONG, experiments.GRID_BASE):
+        monkeypatch.setitem(recipe, "model.channels", 16)
     monkeypatch.setattr(Scale, "num_pairs", 5)
 
 

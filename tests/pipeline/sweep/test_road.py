@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import fitting, trained
 from jaxsurf.pipeline.sweep import outcome, road, together
 from jaxsurf.pipeline.sweep.grid import Axis, Grid
 from jaxsurf.training import feed, hooks
@@ -503,7 +503,7 @@ def full(*_, **__):
 def test_a_group_that_does_not_fit_a_device_can_go_on_in_turn(grid_of, tmp_path, monkeypatch):
     grid = grid_of(training__num_epochs=1)
     with monkeypatch.context() as patch:
-        patch.setattr(together.loop, "run", full)
+        patch.setattr(fitting.loop, "run", full)
         with pytest.raises(UserError, match=rf"4 members .*{LEARNT} the first.*--mode=in_"):
             run(grid, tmp_path, "together")
     with monkeypatch.context() as patch:
