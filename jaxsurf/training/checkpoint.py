@@ -113,7 +113,8 @@ class Checkpoints:
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run)
+                    state=ocp.args.StandardSave(jax.tree.map(_once, state)),
+                    run=ocp.args.JsonSave(run),
                 ),
                 force=True,
             )
@@ -226,6 +227,17 @@ class _Policy:
         steps = [each.step for each in checkpoints]
         chosen = self.shelf.chosen(steps)
         return [step in chosen for step in steps]
+
+
+def _once(array: object) -> object:
+    """Return one copy of what lies on all devices of this process; orbax would cut it in pieces.
+
+    A piece of each device's is quicker for arrays of gigabytes; small ones it costs tenths of a
+    second a checkpoint.
+    """
+    if isinstance(array, jax.Array) and array.is_fully_addressable and array.is_fully_replicated:
+        return array.addressable_data(0)
+    return array
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
