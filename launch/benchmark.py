@@ -1,4 +1,4 @@
-"""Time stages of the road, each beside what one could use instead.
+"""Time stages of the pipeline, each beside what one could use instead.
 
     python launch/benchmark.py --suite=decode --out=runs/benchmarks
 

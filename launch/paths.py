@@ -7,7 +7,7 @@ An anchor is a row of the file, counted from 0, or a code that is not in it.
 """
 
 from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.paths import flags, road
+from jaxsurf.pipeline.paths import flags, pipeline
 
 _CONFIG = flags.define()
 _OUT = options.define_out()
@@ -15,7 +15,7 @@ _OUT = options.define_out()
 
 def main() -> object:
     """Find the way."""
-    return road.run(_CONFIG(), _OUT())
+    return pipeline.run(_CONFIG(), _OUT())
 
 
 if __name__ == "__main__":

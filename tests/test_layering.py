@@ -1,4 +1,4 @@
-"""The road is straight: in each folder, modules and packages import only what stands above them."""
+"""Imports run one way: in each folder, modules and packages import only what stands above them."""
 
 import ast
 import importlib.util
@@ -177,8 +177,8 @@ ROOMS = {
         "fitting",
         "train",
     ],
-    "pipeline/sweep": ["grid", "outcome", "together", "scores", "road"],
-    "pipeline/compare": ["table", "road"],
+    "pipeline/sweep": ["grid", "outcome", "together", "scores", "pipeline"],
+    "pipeline/compare": ["table", "pipeline"],
     "pipeline/command": ["heap", "compiler", "options", "way_options", "complaints", "script"],
     "pipeline/reproduce": [
         "scale",
@@ -203,7 +203,7 @@ ROOMS = {
         "picture",
         "straight",
         "surfing",
-        "road",
+        "pipeline",
     ],
     "pipeline/benchmark": [
         "figures",
@@ -234,7 +234,7 @@ ROOMS = {
         "one_pair",
         "many_pairs",
         "interpolation",
-        "road",
+        "pipeline",
     ],
 }
 # Third-party libraries that may change under us have one owner, a module or a package; benchmarks

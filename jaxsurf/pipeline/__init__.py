@@ -1,1 +1,1 @@
-"""The whole roads, from typed configs to files."""
+"""The whole pipelines, from typed configs to files."""

@@ -1,4 +1,4 @@
-"""The whole road in one call: the arm, trained, animated, measured."""
+"""The whole pipeline in one call: the arm, trained, animated, measured."""
 
 import logging
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A launcher of commands, and one small trained run for all tests of the road."""
+"""A launcher of commands, and one small trained run for all tests of the pipeline."""
 
 import json
 import os

@@ -62,7 +62,7 @@ class Case:
     """A row to be measured, or several that come of one measurement.
 
     Attributes:
-        stage: of the road.
+        stage: of the pipeline.
         size: what is measured and how much of it, in words; tells it from others of its stage.
         prepare: builds it; called in a process of its own.
         peer: what it is compared with; empty for nothing.
@@ -90,7 +90,7 @@ class Total:
     """A row that is extrapolated: so many times what other rows of the same stage took together.
 
     Attributes:
-        stage: of the road.
+        stage: of the pipeline.
         size: as in `Case`.
         parts: sizes of the rows that are added up.
         times: what their sum is multiplied with.

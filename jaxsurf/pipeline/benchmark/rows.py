@@ -33,7 +33,7 @@ class Row:
     """One row.
 
     Attributes:
-        stage: of the road.
+        stage: of the pipeline.
         size: what was measured.
         ours_s: our time.
         peer: what ours is compared with; empty for nothing.

@@ -1,1 +1,1 @@
-"""What a launch script is: flags in, a call of a whole road, an exit status out."""
+"""What a launch script is: flags in, a call of a whole pipeline, an exit status out."""

@@ -1,4 +1,4 @@
-"""Suite `full` and the generated set: the whole road, on a grid of a few hundred images."""
+"""Suite `full` and the generated set: the whole pipeline, on a grid of a few hundred images."""
 
 import dataclasses
 import math

@@ -24,7 +24,7 @@ from jaxsurf.pipeline.benchmark.stages.graph import (
     many_pairs,
     nearest,
     one_pair,
-    road,
+    pipeline,
     searchers,
 )
 from jaxsurf.pipeline.benchmark.stages.graph.lengths import check_equal
@@ -258,7 +258,7 @@ def test_cryodrgns_search_is_shortest_on_its_own_directed_graph():
 def test_the_reports_way_finds_the_same_path(make_builder):
     codes = SQUARE.points()
     built, k = former.smallest_connected(make_builder(codes))
-    ours = graph.build(codes, road.GRAPH)
+    ours = graph.build(codes, pipeline.GRAPH)
     assert k == ours.k > 2
     ends, weights = ours.edges()
     theirs = {tuple(sorted(edge[:2])): edge[2] for edge in built.edges(data="weight")}
@@ -275,9 +275,9 @@ def test_the_reports_way_finds_the_same_path(make_builder):
 @pytest.mark.slow
 def test_both_roads_end_in_the_same_frames(monkeypatch):
     monkeypatch.setattr(clouds, "SMALL", (SQUARE,))
-    monkeypatch.setattr(road, "FRAMES", 11)
-    monkeypatch.setattr(road, "SIDE", 32)
-    contest = road.make_contest(ModelConfig(channels=8), former.with_numpy)
+    monkeypatch.setattr(pipeline, "FRAMES", 11)
+    monkeypatch.setattr(pipeline, "SIDE", 32)
+    contest = pipeline.make_contest(ModelConfig(channels=8), former.with_numpy)
     nodes, frames = contest.ours.parts[0]()
     assert (len(nodes), len(frames)) == (6, 11)
     found = timing.measure(dataclasses.replace(contest, rounds=1))
@@ -333,7 +333,7 @@ def test_shared_inputs_are_made_once_and_removed(tmp_path, monkeypatch):
 
 
 def test_the_road_has_as_many_frames_as_the_reports_animation():
-    source, target = road.find_ends(clouds.SMALL[0].points())
-    built = graph.build(clouds.SMALL[0].points(), road.GRAPH)
+    source, target = pipeline.find_ends(clouds.SMALL[0].points())
+    built = graph.build(clouds.SMALL[0].points(), pipeline.GRAPH)
     path = search.shortest_path(built, source, target)
-    assert (len(path.nodes) - 1) * (road.POINTS_PER_EDGE - 1) + 1 == 55
+    assert (len(path.nodes) - 1) * (pipeline.POINTS_PER_EDGE - 1) + 1 == 55

@@ -10,7 +10,7 @@ import pytest
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.edges.trimming import Trimming
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.pipeline.paths import road
+from jaxsurf.pipeline.paths import pipeline
 from jaxsurf.pipeline.paths.config import Lines, PathsConfig
 from jaxsurf.pipeline.paths.sample import Sample
 
@@ -26,7 +26,7 @@ def complaint(tmp_path, *anchors, latents=None, codes=CODES, **changes):
     texts = tuple(str(anchor) for anchor in anchors)
     config = {"latents": str(tmp_path / (latents or "codes.npy")), "anchors": texts} | changes
     with pytest.raises(UserError) as caught:
-        road.run(PathsConfig(**config), tmp_path / "out")
+        pipeline.run(PathsConfig(**config), tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     line = str(caught.value)
     assert "\n" not in line
@@ -59,7 +59,7 @@ def test_a_row_that_is_left_out_may_hold_anything(tmp_path):
     config = PathsConfig(
         latents=str(tmp_path / "codes.npy"), anchors=("3", "18"), graph=KNN, sample=sample
     )
-    assert 17 not in road.run(config, tmp_path / "out").description["nodes"]
+    assert 17 not in pipeline.run(config, tmp_path / "out").description["nodes"]
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_folder_of_codes_that_are_called_as_ours_is_never_replaced(tmp_path):
 def test_a_file_that_is_read_is_never_replaced(tmp_path, read):
     np.save(tmp_path / "codes.npy", CODES)
     latents = str(tmp_path / "codes.npy")
-    road.run(PathsConfig(latents=latents, anchors=("3", "17")), tmp_path / "out")
+    pipeline.run(PathsConfig(latents=latents, anchors=("3", "17")), tmp_path / "out")
     nodes = str(tmp_path / "out" / "nodes.txt")
     before = (tmp_path / "out" / "nodes.txt").read_text()
     changes = {

@@ -1,4 +1,4 @@
-"""The reproduction: rules of its claims on made-up figures; the whole road on 25 small images."""
+"""The reproduction: rules of its claims on made-up figures; the whole of it on 25 small images."""
 
 import re
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Image sets larger than memory take the same road as others, to the same results."""
+"""Image sets larger than memory go through the same pipeline as others, to the same results."""
 
 import json
 

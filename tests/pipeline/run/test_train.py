@@ -1,4 +1,4 @@
-"""Training as a road: stopped, resumed, extended, refused."""
+"""Training as a pipeline: stopped, resumed, extended, refused."""
 
 import contextlib
 import json

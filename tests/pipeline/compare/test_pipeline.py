@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline.compare import road, table
+from jaxsurf.pipeline.compare import pipeline, table
 from jaxsurf.pipeline.run import configuration
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.writing import write_json
@@ -35,7 +35,7 @@ def test_comparing_twice_trains_once_from_any_folder(launch, tmp_path):
     runs = ("ours-d2-seed0", "reference-d2-seed0", "reference-d2-seed0-probe")
     written = [(tmp_path / "all" / name / "metrics.jsonl").read_bytes() for name in runs]
     # An epoch is one step here: two of them would tell nothing of the pace.
-    assert written[2].count(b"\n") == road.PROBE_STEPS
+    assert written[2].count(b"\n") == pipeline.PROBE_STEPS
     again = launch("compare", *flags, folder=tmp_path)
     assert again.out == table
     assert written == [(tmp_path / "all" / name / "metrics.jsonl").read_bytes() for name in runs]
@@ -55,7 +55,7 @@ def test_comparing_twice_trains_once_from_any_folder(launch, tmp_path):
 )
 def test_a_comparison_of_nothing_is_refused(wrong, words):
     with pytest.raises(UserError, match=words):
-        road.CompareConfig(ours=RunConfig(), reference=RunConfig(), **wrong)
+        pipeline.CompareConfig(ours=RunConfig(), reference=RunConfig(), **wrong)
 
 
 def row(**changes):
@@ -81,7 +81,7 @@ def row(**changes):
 def test_an_epochs_time_leaves_compilation_out():
     # 30 s until the first line, 2 s an epoch after it.
     lines = [{"epoch": 0.1 * n, "elapsed_s": 30 + 0.2 * (n - 1)} for n in range(1, 21)]
-    assert road._epoch_s(lines) == pytest.approx(2.0)
+    assert pipeline._epoch_s(lines) == pytest.approx(2.0)
 
 
 def test_medians_are_of_our_model_alone_and_by_latent_size():
@@ -108,23 +108,23 @@ def test_a_member_without_scores_has_empty_cells_and_no_say_in_the_medians():
 
 
 def test_members_differ_in_latent_size_and_seed_alone(tmp_path):
-    member = road._with(RunConfig(), latent_dim=3, seed=5)
+    member = pipeline._with(RunConfig(), latent_dim=3, seed=5)
     assert (member.model.latent_dim, member.training.seed) == (3, 5)
-    back = road._with(member, latent_dim=2, seed=RunConfig().training.seed)
+    back = pipeline._with(member, latent_dim=2, seed=RunConfig().training.seed)
     assert dataclasses.asdict(back) == dataclasses.asdict(RunConfig())
-    assert road.Member("ours", member, tmp_path).folder == tmp_path / "ours-d3-seed5"
+    assert pipeline.Member("ours", member, tmp_path).folder == tmp_path / "ours-d3-seed5"
 
 
 def test_learning_rate_falls_at_the_same_shares_of_a_longer_run(tmp_path):
     settings = {"training.num_epochs": 600, "optimizer.step_epochs": 150}
-    member = road.Member("reference", configuration.from_dotted(settings), tmp_path)
+    member = pipeline.Member("reference", configuration.from_dotted(settings), tmp_path)
     lasting = [member.lasting(epochs).config for epochs in (1, 10, 600)]
     assert [config.training.num_epochs for config in lasting] == [1, 10, 600]
     assert [config.optimizer.step_epochs for config in lasting] == [1, 2, 150]
 
 
 def test_a_member_begun_with_other_settings_is_refused(tmp_path):
-    member = road.Member("reference", RunConfig(), tmp_path).lasting(12)
+    member = pipeline.Member("reference", RunConfig(), tmp_path).lasting(12)
     content = {
         "config": configuration.to_dict(member.config),
         "data": {"fingerprint": "0"},
@@ -133,7 +133,7 @@ def test_a_member_begun_with_other_settings_is_refused(tmp_path):
     write_json(member.folder / "config.json", content)
     narrow = dataclasses.replace(member.config.model, channels=8)
     other = dataclasses.replace(member, config=dataclasses.replace(member.config, model=narrow))
-    fitted = road._fitted(other, budget_s=5.0)
+    fitted = pipeline._fitted(other, budget_s=5.0)
     assert fitted.config.training.num_epochs == 12  # as begun, not fitted anew
     with pytest.raises(UserError, match=r"model\.channels"):
-        road._row(fitted, road.CompareConfig(ours=RunConfig(), reference=RunConfig()))
+        pipeline._row(fitted, pipeline.CompareConfig(ours=RunConfig(), reference=RunConfig()))

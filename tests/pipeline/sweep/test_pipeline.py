@@ -12,7 +12,7 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.run import fitting, trained
-from jaxsurf.pipeline.sweep import outcome, road, together
+from jaxsurf.pipeline.sweep import outcome, pipeline, together
 from jaxsurf.pipeline.sweep.grid import Axis, Grid
 from jaxsurf.training import feed, hooks
 from jaxsurf.training.hooks import Interrupted
@@ -64,7 +64,7 @@ def grid_of(squares):
 
 
 def run(grid, root, mode, **options):
-    return road.sweep(grid, root, mode=mode, shown=False, **options)
+    return pipeline.sweep(grid, root, mode=mode, shown=False, **options)
 
 
 @pytest.fixture(scope="session")
@@ -325,7 +325,7 @@ def test_a_sweep_that_was_killed_between_groups_goes_on(grid_of, tmp_path, monke
     grid = grid_of(SIZES, RATES, training__num_epochs=2)
     run(grid, tmp_path / "straight", mode)
     with monkeypatch.context() as patch:
-        patch.setattr(road, "_run_group", on_call(2, crash, road._run_group))
+        patch.setattr(pipeline, "_run_group", on_call(2, crash, pipeline._run_group))
         with pytest.raises(RuntimeError, match="crash"):
             run(grid, tmp_path / "stopped", mode)
     before = times(tmp_path / "stopped" / "members")

@@ -14,7 +14,7 @@ from scipy.spatial.distance import cdist
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.edges.trimming import Trimming
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.pipeline.paths import road
+from jaxsurf.pipeline.paths import pipeline
 from jaxsurf.pipeline.paths.config import Lines, PathsConfig
 from jaxsurf.pipeline.paths.sample import Sample
 
@@ -43,7 +43,7 @@ def found(tmp_path):
         if config.get("method", "surfing") != "surfing":
             del config["graph"]
         texts = tuple(str(anchor) for anchor in anchors)
-        road.run(PathsConfig(anchors=texts, **config), tmp_path / "out")
+        pipeline.run(PathsConfig(anchors=texts, **config), tmp_path / "out")
         return json.loads((tmp_path / "out" / "path.json").read_text())
 
     return find
@@ -128,7 +128,7 @@ def test_how_the_order_of_anchors_was_found_is_said(tmp_path, method):
             order="best",
         )
         np.save(tmp_path / "codes.npy", CODES)
-        assert line in str(road.run(config, tmp_path / "out"))
+        assert line in str(pipeline.run(config, tmp_path / "out"))
 
 
 def test_points_per_edge_and_frames_time_the_way_as_asked(found, tmp_path):
@@ -168,7 +168,7 @@ def test_ways_of_cryodrgn_s_pc_traversal(tmp_path, frames):
     codes = random.normal(size=(503, 3)) * [5, 2, 1] + [1, 2, 3]
     np.save(tmp_path / "z.npy", codes)
     config = PathsConfig(latents=str(tmp_path / "z.npy"), method="pc", frames=frames)
-    road.run(config, tmp_path / "out")
+    pipeline.run(config, tmp_path / "out")
     _, _, directions = np.linalg.svd(codes - codes.mean(axis=0))
     for number, direction in enumerate(directions, start=1):
         along = (codes - codes.mean(axis=0)) @ direction
@@ -251,7 +251,7 @@ def test_a_gap_that_is_crossed_by_way_of_an_anchor_from_outside_is_told(tmp_path
         anchors=("0", "code:1.25", "0", "13"),
         graph=GraphConfig(kind="knn", k=2, weight="latent"),
     )
-    result = road.run(config, tmp_path / "out")
+    result = pipeline.run(config, tmp_path / "out")
     # Of the nearest four to it, 6 and 5 and 4 lie on its side of the gap, 7 on the other.
     assert result.description["bridges"] == [[14, 7]]
     assert "crosses gaps in the graph, bridged from 14 to 7" in str(result)
@@ -342,7 +342,7 @@ def test_codes_of_any_size_are_drawn(tmp_path, method, size):
     config = PathsConfig(
         latents=str(tmp_path / "z.npy"), anchors=anchors, method=method, lines=lines
     )
-    road.run(config, tmp_path / "out")
+    pipeline.run(config, tmp_path / "out")
     with Image.open(tmp_path / "out" / "latent.png") as image:
         assert np.asarray(image.convert("L")).std() > 10
 

@@ -1,9 +1,9 @@
-"""The whole road after encoding: 1,600 codes in, 55 frames out, beside the report's way.
+"""The whole pipeline after encoding: 1,600 codes in, 55 frames out, beside the report's way.
 
 Both begin with the bare codes and end with uint8 frames: neighbours, the graph of the smallest k
 that connects, a shortest path, three points an edge, decoding. Weights of the model are random.
-All that is compiled is loaded beforehand. Either side goes the same road a few times on end, and
-its median counts: at first, caches hold what the other side left there.
+All that is compiled is loaded beforehand. Either side runs the same pipeline a few times on end,
+and its median counts: at first, caches hold what the other side left there.
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def _agree(ours: Sequence[Seen], theirs: Sequence[Seen]) -> None:
 
 CASES = [
     Case(
-        stage="road",
+        stage="pipeline",
         size=f"1,600 codes to {FRAMES} frames of {SIDE} x {SIDE}, `{config.name}`, "
         f"C = {config.channels}",
         prepare=partial(make_contest, config, make_builder),
