@@ -2,8 +2,8 @@
 
 The set is a generated one of MPI3D's size (`whole_set`), the settings are those of
 `configs/mpi3d_full.py`. There is no peer. Each row does all of its work once; what it compiles, it
-compiles on a little of it beforehand. Codes and graph are written to files, as the pipeline does, and
-the next row begins with those.
+compiles on a little of it beforehand. Codes and graph are written to files, as the pipeline does,
+and the next row begins with those.
 """
 
 from collections.abc import Callable
