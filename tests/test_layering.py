@@ -138,21 +138,10 @@ ROOMS = {
     ],
     "frames": ["decode", "lengths", "animate", "media"],
     "evaluation": ["sampling", "metrics", "appearance", "reconstruction", "pairs"],
-    "viewing": [
-        "markup",
-        "canvas",
-        "latent_axes",
-        "figures",
-        "routes",
-        "clusters",
-        "placing",
-        "grids",
-        "report",
-    ],
+    "viewing": ["plots", "report"],
     "pipeline": [
         "run",
         "ends",
-        "way_plot",
         "surf",
         "evaluate",
         "report",
@@ -250,10 +239,8 @@ OWNERS = {
     "tensorboardX": {"training/journal"},
     "torch": {"pipeline/benchmark"},
     "tensorflow_datasets": {"images/mpi3d", "images/prepared", "images/tfds_set"},
-    "matplotlib": {
-        f"viewing/{module}"
-        for module in ("canvas", "latent_axes", "figures", "routes", "clusters", "grids")
-    },
+    "matplotlib": {"viewing/plots"},
+    "jinja2": {"viewing/report"},
     "imageio": {"frames/media"},
     "absl": {"pipeline/command", "pipeline/paths"},
     "ml_collections": {"pipeline/command/options"},

@@ -1,26 +1,23 @@
 """All that a working directory holds, on one HTML page."""
 
+import contextlib
 import json
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
+from jaxsurf.pipeline.evaluate import METRIC
 from jaxsurf.pipeline.run import configuration
 from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.training import journal
-from jaxsurf.viewing import figures, markup, report
+from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
-from jaxsurf.workdir import WorkDir
-from jaxsurf.writing import read_json
+from jaxsurf.writing import read_json, write_text
 
-METRIC = "interpolation_mse"
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.
 NO_LOSSES = ("step", "epoch", "learning_rate")
-# What files of the wrong shape raise where they are read.
-MALFORMED = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 
 def write(run: TrainedRun) -> Path:
@@ -35,162 +32,115 @@ def write(run: TrainedRun) -> Path:
     Raises:
         UserError: a file that the page is made of is damaged, or the page can't be written.
     """
-    images = run.images.images
+    config, images = run.config, run.images.images
+    described = (run.workdir.root / "surf").glob("*/path.json")
     page = Page(
-        title=f"{run.images.name} in {run.config.model.latent_dim} latent dimensions",
+        title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "
         "interpolation by surfing the latent manifold of a denoising autoencoder.",
         workdir=str(run.workdir.root),
-        summary=_summary(run),
-        settings=json.dumps(configuration.to_dict(run.config), indent=2),
+        summary={
+            "Data fingerprint": run.images.fingerprint,
+            "Model": f"{config.model.name}, {config.model.latent_dim}-D latent space",
+            "Corruption": f"{config.corruption.kind}, strength {config.corruption.strength:g}",
+            "Training": f"{config.training.num_epochs} epochs, "
+            f"batches of {config.training.batch_size}",
+            "Optimizer": f"{config.optimizer.name}, "
+            f"learning rate {config.optimizer.learning_rate:g}",
+            "Graph": config.graph.kind,
+            "Seed": str(config.training.seed),
+            "Checkpoint": f"step {run.step:,}",
+        },
+        settings=json.dumps(configuration.to_dict(config), indent=2),
         curve=_curve(run.workdir.metrics),
         evaluation=_evaluation(run),
-        pairs=[_pair(run, path) for path in _described(run.workdir)],
+        pairs=[_pair(run, path) for path in sorted(described, key=_numbers)],
     )
-    report.write(run.workdir.report, page)
+    write_text(run.workdir.report, report.render(page))
     return run.workdir.report
 
 
-def _summary(run: TrainedRun) -> dict[str, str]:
-    """Return what matters most in the configuration."""
-    config = run.config
-    return {
-        "Data fingerprint": run.images.fingerprint,
-        "Model": f"{config.model.name}, {config.model.latent_dim}-D latent space",
-        "Corruption": f"{config.corruption.kind}, strength {config.corruption.strength:g}",
-        "Training": f"{config.training.num_epochs} epochs, batches of {config.training.batch_size}",
-        "Optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.learning_rate:g}",
-        "Graph": config.graph.kind,
-        "Seed": str(config.training.seed),
-        "Checkpoint": f"step {run.step:,}",
-    }
-
-
-def _curve(metrics: Path) -> bytes | None:
-    """Return the training losses as a PNG; None if none were written down.
-
-    Raises:
-        UserError: the file does not hold what training writes.
-    """
-    try:
-        losses = _losses(journal.read(metrics))
-    except MALFORMED as error:
-        raise _damaged(metrics, error, cure="train again in another --workdir") from error
-    if not losses:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "training.png"
-        figures.curves_figure(path, losses, title="Training", labels=("epoch", "loss"))
-        return path.read_bytes()
-
-
-def _losses(
-    lines: Sequence[dict[str, float]],
-) -> dict[str, tuple[Sequence[float], Sequence[float]]]:
-    """Return each loss by epoch; a single term of weight 1 is the loss itself, and left out."""
-    if not lines:
-        return {}
-    names = [name for name in lines[0] if name not in NO_LOSSES and not name.endswith("_s")]
-    epochs = [float(line["epoch"]) for line in lines]
-    curves = {name: [float(line[name]) for line in lines] for name in names}
-    total = curves["loss"]
-    return {
-        name: (epochs, values)
-        for name, values in curves.items()
-        if name == "loss" or values != total
-    }
+def _curve(path: Path) -> bytes | None:
+    """Return the training losses by epoch as a PNG; None if none were written down."""
+    with _intact(path, cure="train again in another --workdir"):
+        lines = journal.read(path)
+        if not lines:
+            return None
+        epochs = [float(line["epoch"]) for line in lines]
+        total = [float(line["loss"]) for line in lines]
+        curves = {"loss": (epochs, total)}
+        for name in lines[0]:
+            values = [float(line[name]) for line in lines]
+            # A single term of weight 1 is the loss itself.
+            if name not in NO_LOSSES and not name.endswith("_s") and values != total:
+                curves[name] = (epochs, values)
+    return plots.png(plots.curves(curves, title="Training"))
 
 
 def _evaluation(run: TrainedRun) -> Evaluation | None:
-    """Return the scores of many pairs; None if there was no evaluation.
-
-    Raises:
-        UserError: `evaluation.json` is damaged.
-    """
-    workdir = run.workdir
-    if not workdir.evaluation.exists():
+    """Return the scores of many pairs; None if there was no evaluation."""
+    path = run.workdir.evaluation
+    if not path.exists():
         return None
-    saved = read_json(workdir.evaluation)
-    try:
+    saved = read_json(path)
+    scores = []
+    with _intact(path, cure="evaluate again"):
+        for method, found in saved["methods"].items():
+            versus = saved["versus"].get(method, {}).get(METRIC, {})
+            scores.append(
+                Score(
+                    method=method,
+                    mean=float(found[METRIC]["mean"]),
+                    low=float(found[METRIC]["low"]),
+                    high=float(found[METRIC]["high"]),
+                    ratio=_number(versus.get("ratio")),
+                    win_rate=_number(versus.get("win_rate")),
+                )
+            )
         return Evaluation(
             stale=_stale(run, saved),
             num_pairs=int(saved["num_pairs"]),
             psnr_db=metrics.psnr_of_mse(float(saved["reconstruction"]["mse"])),
-            scores=[
-                _score(method, scores[METRIC], saved["versus"].get(method, {}).get(METRIC, {}))
-                for method, scores in saved["methods"].items()
-            ],
+            scores=scores,
         )
-    except MALFORMED as error:
-        raise _damaged(workdir.evaluation, error, cure="evaluate again") from error
-
-
-def _score(method: str, score: dict[str, float], versus: dict[str, float | None]) -> Score:
-    return Score(
-        method=method,
-        mean=float(score["mean"]),
-        low=float(score["low"]),
-        high=float(score["high"]),
-        ratio=_number(versus.get("ratio")),
-        win_rate=_number(versus.get("win_rate")),
-    )
-
-
-def _described(workdir: WorkDir) -> list[Path]:
-    """Return the `path.json` of every animated pair, by image number."""
-
-    def order(path: Path) -> list[tuple[int, str]]:
-        parts = path.parent.name.split("-")
-        return [(int(part) if part.isdecimal() else 0, part) for part in parts]
-
-    return sorted((workdir.root / "surf").glob("*/path.json"), key=order)
 
 
 def _pair(run: TrainedRun, path: Path) -> Pair:
-    """Return an animated pair.
-
-    Raises:
-        UserError: its `path.json` or one of its pictures is damaged.
-    """
+    """Return what was animated, by its `path.json` and the pictures beside it."""
     saved, folder = read_json(path), path.parent
-    try:
-        stops = [str(end["label"]) for end in saved["ends"]]
+    with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
+        about = (
+            f"{saved['graph']['description']}; the graph path visits {len(saved['nodes']):,} "
+            f"images and is {float(saved['length']):.3g} long."
+        )
+        # What was animated before graphs were repaired says nothing of bridges.
+        if bridges := saved.get("bridges"):
+            places = ", ".join(f"{int(tail)} to {int(head)}" for tail, head in bridges)
+            about += f" It crosses gaps in the graph, bridged from {places}."
         return Pair(
-            label=" to ".join(stops),
-            about=f"{saved['graph']['description']}; the graph path visits "
-            f"{len(saved['nodes']):,} images and is {float(saved['length']):.3g} long."
-            + _crossed(saved),
+            label=" to ".join(str(end["label"]) for end in saved["ends"]),
+            about=about,
             stale=_stale(run, saved),
             animations=[
-                _animated(folder, method, facts) for method, facts in saved["methods"].items()
+                Animated(
+                    method=method,
+                    gif=_picture(folder / f"{method}.gif"),
+                    num_frames=int(facts["num_frames"]),
+                    length=_number(facts["length"]),
+                    interpolation_mse=float(facts[METRIC]),
+                    interpolation_mse_wrapped=_number(facts[f"{METRIC}_wrapped"]),
+                )
+                for method, facts in saved["methods"].items()
             ],
             strip=_picture(folder / "strip.png"),
             latent=_picture(folder / "latent.png"),
         )
-    except MALFORMED as error:
-        cure = f"remove the folder {folder}, or animate the pair again"
-        raise _damaged(path, error, cure=cure) from error
 
 
-def _crossed(saved: dict[str, Any]) -> str:
-    """Return a sentence on the gaps that a graph path crosses; none if it crosses none."""
-    # What was animated before graphs were repaired says nothing of it.
-    bridges = saved.get("bridges", [])
-    if not bridges:
-        return ""
-    places = ", ".join(f"{int(tail)} to {int(head)}" for tail, head in bridges)
-    return f" It crosses gaps in the graph, bridged from {places}."
-
-
-def _animated(folder: Path, method: str, facts: dict[str, Any]) -> Animated:
-    return Animated(
-        method=method,
-        gif=_picture(folder / f"{method}.gif"),
-        num_frames=int(facts["num_frames"]),
-        length=_number(facts["length"]),
-        interpolation_mse=float(facts[METRIC]),
-        interpolation_mse_wrapped=_number(facts[f"{METRIC}_wrapped"]),
-    )
+def _numbers(path: Path) -> list[tuple[int, str]]:
+    """Return what sorts the folders of animations by image number."""
+    parts = path.parent.name.split("-")
+    return [(int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _stale(run: TrainedRun, saved: dict[str, Any]) -> str:
@@ -204,20 +154,15 @@ def _stale(run: TrainedRun, saved: dict[str, Any]) -> str:
 
 
 def _picture(path: Path) -> bytes | None:
-    """Return the content of a picture file; None if there is none.
-
-    Raises:
-        UserError: it can't be read, or is no picture.
-    """
+    """Return the content of a picture file; None if there is none."""
     try:
         data = path.read_bytes()
-        markup.picture_header(data)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise _damaged(path, error, cure="remove it, or animate the pair again") from error
+    with _intact(path, cure="remove it, or animate the pair again"):
+        report.picture(data)
     return data
 
 
@@ -225,5 +170,12 @@ def _number(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
-def _damaged(path: Path, error: Exception, *, cure: str) -> UserError:
-    return UserError(f"{path} is damaged ({type(error).__name__}: {error})", cure=cure)
+@contextlib.contextmanager
+def _intact(path: Path, *, cure: str) -> Iterator[None]:
+    """Report a file as damaged where what is read from it has not the shape that it should."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise UserError(
+            f"{path} is damaged ({type(error).__name__}: {error})", cure=cure
+        ) from error

@@ -22,9 +22,8 @@ from jaxsurf.pipeline import ends
 from jaxsurf.pipeline.ends import End, Joined
 from jaxsurf.pipeline.run import trained
 from jaxsurf.pipeline.run.trained import TrainedRun
-from jaxsurf.pipeline.way_plot import make_plot
-from jaxsurf.viewing import figures
-from jaxsurf.viewing.figures import LatentPlot
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import fingerprint
 from jaxsurf.writing import replacing_folder, write_json
 
@@ -136,7 +135,7 @@ def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
     asked = config.graph or run.config.graph
     label = "" if asked == run.config.graph else _graph_label(asked)
     folder = run.workdir.surf(*(stop.key for stop in stops), label=label)
-    _write(folder, config, made, description, make_plot(run, joined, way, made, stops))
+    _write(folder, config, made, description, _plot(run, joined, way, made, stops))
     return SurfResult(folder=folder, description=description)
 
 
@@ -205,6 +204,37 @@ def _wrapped(run: TrainedRun, animation: Animation) -> float | None:
     return float(metrics.interpolation_mse_wrapped(frames, images).mean())
 
 
+def _plot(
+    run: TrainedRun,
+    joined: Joined,
+    way: Visit,
+    made: dict[str, Animation],
+    stops: Sequence[End],
+) -> LatentPlot:
+    """Return the latent space with the graph and the paths on it."""
+    keys = [stop.key for stop in stops]
+    few = len(keys) <= 5  # more would not fit
+    past = " to ".join(keys) if few else f"{keys[0]} to {keys[-1]} past {len(keys) - 2} others"
+    labels = plots.numbered(keys)
+    if len(keys) == 2:
+        labels = [f"source {keys[0]}", f"target {keys[1]}"]
+    values, legend, factors = None, "", run.images.factors
+    if factors is not None and len(factors) == len(joined.codes):
+        for name, column in zip(run.images.factor_names, factors.T, strict=True):
+            if values is None and np.ptp(column):  # the first that varies
+                values, legend = column.astype(np.float64), name.replace("_", " ")
+    nodes = [way.nodes[place] for place in way.places]
+    return LatentPlot(
+        codes=joined.codes,
+        title=f"{run.images.name}: {past}\n{joined.graph.description}",
+        edges=joined.graph.edges()[0],
+        values=values,
+        legend=legend,
+        lines=[Line(name=m, points=a.path.points) for m, a in made.items() if a.path is not None],
+        stops=dict(zip(labels, joined.codes[nodes], strict=True)),
+    )
+
+
 def _write(
     folder: Path,
     config: SurfConfig,
@@ -218,5 +248,5 @@ def _write(
         for method, frames in rows.items():
             media.write_gif(fresh / f"{method}.gif", frames, frame_ms=config.frame_ms)
         media.write_png(fresh / "strip.png", media.strip(rows))
-        figures.latent_figure(fresh / "latent.png", plot)
+        plots.save(plots.latent(plot), fresh / "latent.png")
         write_json(fresh / "path.json", description)

@@ -8,6 +8,7 @@ import shutil
 import imageio.v3 as iio
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode, lengths
@@ -15,10 +16,11 @@ from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import arm
 from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import report, way_plot
+from jaxsurf.pipeline import report
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import train, trained
 from jaxsurf.pipeline.surf import SurfConfig, surf
+from jaxsurf.viewing import plots
 
 NUM_IMAGES = 40
 SURF_FILES = {f"{method}.gif" for method in METHODS} | {"strip.png", "latent.png", "path.json"}
@@ -116,9 +118,25 @@ def test_many_stops_have_a_folder_whose_name_is_short_enough(run):
     assert result.folder.name.startswith("3-39-117_stops_")
 
 
-def test_a_picture_names_all_of_a_few_stops_and_tells_the_number_of_many():
-    assert way_plot._title(["3", "31", "12", "3"]) == "3 to 31 to 12 to 3"
-    assert way_plot._title([str(number) for number in range(100)]) == "0 to 99 past 98 others"
+def test_the_picture_shows_the_path_and_its_stops(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "latent", lambda plot: drawn.append(plot) or Figure())
+    few = surf(run, SurfConfig(anchors=("3", "31", "12", "3"))).description
+    surf_pair(run)
+    surf(run, SurfConfig(anchors=tuple(map(str, range(9))), methods=("pixel",)))
+    assert [plot.title.splitlines()[0] for plot in drawn] == [
+        "robot arm: 3 to 31 to 12 to 3",
+        "robot arm: 3 to 31",
+        "robot arm: 0 to 8 past 7 others",
+    ]
+    plot, pair, _ = drawn
+    assert list(plot.stops) == ["1, 4: 3", "2: 31", "3: 12"]
+    assert list(pair.stops) == ["source 3", "target 31"]
+    np.testing.assert_array_equal(plot.stops["2: 31"], plot.codes[31])
+    assert [line.name for line in plot.lines] == ["linear", "surfing"]
+    np.testing.assert_array_equal(plot.lines[1].points, few["methods"]["surfing"]["points"])
+    assert plot.legend == "horizontal axis"
+    np.testing.assert_array_equal(plot.values, run.images.factors[:, 5])
 
 
 def test_path_json_says_everything(run):
@@ -474,7 +492,7 @@ def test_a_failed_surf_leaves_the_earlier_one_whole(run, monkeypatch):
     def no_space(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jaxsurf.pipeline.surf.figures.latent_figure", no_space)
+    monkeypatch.setattr(plots, "save", no_space)
     with pytest.raises(UserError, match=r"cannot write .*3-31: No space left on device"):
         surf_pair(run, methods=("linear",))
     assert names(folder) == SURF_FILES

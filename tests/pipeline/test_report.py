@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
@@ -9,6 +10,7 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import report
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir
 from jaxsurf.writing import write_json
 
@@ -107,12 +109,13 @@ def test_older_animations_are_marked(run):
     assert "Made with checkpoint 5, but the run is at 7 now" in page(run)
 
 
-def test_only_losses_are_drawn_and_none_twice():
-    lines = [
-        {"step": i, "epoch": i, "learning_rate": 1, "elapsed_s": i, "loss": 3, "mse": 3, "extra": i}
-        for i in (1, 2)
-    ]
-    assert report._losses(lines) == {"loss": ([1, 2], [3, 3]), "extra": ([1, 2], [1, 2])}
+def test_only_losses_are_drawn_and_none_twice(run, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "curves", lambda losses, **_: drawn.append(losses) or Figure())
+    others = {"learning_rate": 1, "elapsed_s": 2, "loss": 3, "mse": 3}
+    train(run, *({"step": i, "epoch": i, "extra": i} | others for i in (1, 2)))
+    report.write(run)
+    assert drawn == [{"loss": ([1, 2], [3, 3]), "extra": ([1, 2], [1, 2])}]
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
 from jaxsurf.frames import media
-from jaxsurf.viewing import markup, report
+from jaxsurf.viewing import report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
 
-HOSTILE = "<script>alert('x')</script>\" onload=\"a & b"
+HOSTILE = "<script>alert('ä')</script>\" onload=\"a & b {{ 7 * 7 }} größer"
 WITHOUT_END_TAG = {"meta", "img", "br", "link"}
 
 
@@ -120,8 +119,8 @@ def test_small_animations_are_enlarged_three_times(page):
 
 def test_large_animations_are_not_enlarged(tmp_path):
     media.write_gif(tmp_path / "a.gif", np.zeros((1, 5, 160, 3), np.uint8))
-    element = markup.image((tmp_path / "a.gif").read_bytes(), "wide", enlarge=True)
-    assert 'width="160" height="5"' in element
+    shown = report.picture((tmp_path / "a.gif").read_bytes(), enlarge=True)
+    assert (shown["width"], shown["height"]) == (160, 5)
 
 
 def test_page_loads_nothing_and_runs_nothing(page):
@@ -174,14 +173,14 @@ def test_missing_parts_say_how_to_make_them(page):
 def test_a_whole_page_asks_for_nothing(page):
     text = outline(page).text
     assert "launch/" not in text
-    assert "animate the pair again" not in text
+    assert "Files are missing" not in text
 
 
 @pytest.mark.parametrize("part", ["strip", "latent"])
 def test_missing_pictures_are_told(page, part):
     parsed = outline(replace(page, pairs=[replace(page.pairs[0], **{part: None})]))
     assert len(parsed.all("img")) == 4
-    assert "animate the pair again" in parsed.text
+    assert f"Files are missing: {part}.png. Animate the pair again." in parsed.text
 
 
 def test_missing_animation_is_told_and_its_numbers_stay(page):
@@ -189,7 +188,7 @@ def test_missing_animation_is_told_and_its_numbers_stay(page):
     animations = [replace(pair.animations[0], gif=None), pair.animations[1]]
     parsed = outline(replace(page, pairs=[replace(pair, animations=animations)]))
     assert len(parsed.all("img")) == 4
-    assert "animate the pair again" in parsed.text
+    assert "Files are missing: pixel.gif." in parsed.text
     assert "pixel 1,237" in parsed.text
 
 
@@ -201,15 +200,13 @@ def test_a_stale_pair_says_so(page):
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"<svg/>", b"GIF89a\0\0\0\0\0\0"])
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(ValueError, match="neither a GIF nor a PNG"):
-        markup.image(data, "nothing")
+        report.picture(data)
 
 
-def test_page_is_written(page, tmp_path):
-    report.write(tmp_path / "report.html", page)
-    assert (tmp_path / "report.html").read_text(encoding="utf-8") == report.render(page)
-
-
-def test_unwritable_page_is_refused(page, tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write"):
-        report.write(tmp_path / "file" / "report.html", page)
+def test_the_page_is_for_light_and_dark_and_for_narrow_screens(page):
+    (scheme,) = re.findall(r"color-scheme: (.*);", report.render(page))
+    assert scheme == "light dark"
+    assert "@media (prefers-color-scheme: dark)" in report.render(page)
+    assert any(
+        "width=device-width" in meta.get("content", "") for meta in outline(page).all("meta")
+    )

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.pipeline.paths.anchors import Anchor
 from jaxsurf.pipeline.paths.sample import Points
 from jaxsurf.pipeline.paths.way import Way
-from jaxsurf.viewing.routes import MOST_DOTS, Leg, RoutePlot
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import MOST_DOTS, LatentPlot, Line
 
 # Stops that the title names.
 _NAMED = 8
@@ -18,7 +21,7 @@ def of(
     anchors: Sequence[Anchor],
     ways: Sequence[Way],
     graph: LatentGraph | None,
-) -> RoutePlot:
+) -> LatentPlot:
     """Return what is drawn.
 
     Args:
@@ -35,35 +38,36 @@ def of(
     edges = graph.edges()[0] if graph is not None and few else None
     if edges is not None:
         edges = edges[(edges < len(points.codes)).all(axis=1)]  # but for codes from outside
-    return RoutePlot(
+    return LatentPlot(
         codes=points.codes,
         title=_title(name, labels, ways, graph),
-        legs=_lines(ways) if along else _legs(ways[0]),
-        stops=[(label, codes[label]) for label in labels],
+        lines=_lines(ways) if along else _legs(ways[0]),
+        stops=dict(zip(plots.numbered(labels), (codes[label] for label in labels), strict=True)),
         edges=edges,
-        marks=None if graph is not None else [way.points for way in ways],
+        marks=None if graph is not None else np.concatenate([way.points for way in ways]),
+        dimensions=2,
     )
 
 
-def _legs(way: Way) -> list[Leg]:
+def _legs(way: Way) -> list[Line]:
     """Return the parts of a way past anchors, numbered as its stops are."""
     last = len(way.legs)
     looped = last > 1 and way.labels[0] == way.labels[-1]
     return [
-        Leg(
+        Line(
             name=f"{number} {'back to 1' if looped and number == last else f'to {number + 1}'}: "
             f"length {leg.length:.4g}",
             points=leg.corners,
-            back=looped and number == last,
+            dashed=looped and number == last,
         )
         for number, leg in enumerate(way.legs, start=1)
     ]
 
 
-def _lines(ways: Sequence[Way]) -> list[Leg]:
+def _lines(ways: Sequence[Way]) -> list[Line]:
     """Return ways along principal components."""
     return [
-        Leg(
+        Line(
             name=f"PC {way.facts['component']} ({way.facts['share']:.0%}): {leg.start} to "
             f"{leg.stop}",
             points=leg.corners,

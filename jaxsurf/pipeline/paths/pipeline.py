@@ -21,7 +21,7 @@ from jaxsurf.pipeline.paths.config import PathsConfig
 from jaxsurf.pipeline.paths.sample import Points, Source
 from jaxsurf.pipeline.paths.support import Support
 from jaxsurf.pipeline.paths.way import Way
-from jaxsurf.viewing import routes
+from jaxsurf.viewing import plots
 from jaxsurf.workdir import fingerprint
 from jaxsurf.writing import replacing_folder, write_json
 
@@ -80,7 +80,7 @@ def run(config: PathsConfig, out: Path) -> PathsResult:
         tables.write(fresh / folder.LENGTHS, tables.LENGTHS, legs)
         tables.write(fresh / folder.STEPS, tables.STEPS, _steps(found))
         plot = picture.of(found.source.name, found.points, found.anchors, found.ways, found.graph)
-        routes.route_figure(fresh / folder.PICTURE, plot)
+        plots.save(plots.latent(plot, width=1100), fresh / folder.PICTURE)
         write_json(fresh / folder.JSON, description)
     return PathsResult(
         folder=out, description=description, summary=_summary(config, found, legs, out)

@@ -16,8 +16,8 @@ from jaxsurf.pipeline import surf
 from jaxsurf.pipeline.reproduce.runs import Run, Runs
 from jaxsurf.pipeline.run import trained
 from jaxsurf.pipeline.surf import SurfConfig
-from jaxsurf.viewing import clusters, figures
-from jaxsurf.viewing.figures import LatentPlot
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import LatentPlot
 from jaxsurf.writing import read_json, replacing
 
 # What each experiment's animations are called in the report.
@@ -71,9 +71,9 @@ def animate(run: Run, root: Path) -> Animated:
     built = trained.connect(opened, latents, opened.config.graph)
     title = f"{run.about}, {run.model}"
     plain = LatentPlot(codes=codes, title=f"Latent codes: {title}")
-    figures.latent_figure(_made(place / f"{run.name}_latents.png"), plain)
+    plots.save(plots.latent(plain), _made(place / f"{run.name}_latents.png"))
     joined = LatentPlot(codes=codes, title=f"{built.description}: {title}", edges=built.edges()[0])
-    figures.latent_figure(_made(place / f"{run.name}_graph.png"), joined)
+    plots.save(plots.latent(joined), _made(place / f"{run.name}_graph.png"))
     return Animated(pair, read_json(folder / "path.json"))
 
 
@@ -122,13 +122,14 @@ def show_clusters(run: Run, root: Path) -> None:
     images = opened.images
     assert images.factors is not None
     values = images.factors[:, images.factor_names.index(run.name)]
-    clusters.clusters_figure(
-        _made(root / "figures" / run.model / f"clusters_{run.name}.png"),
-        trained.encode_all(opened).codes,
-        [f"{value:g}" for value in values],
-        title=f"Latent codes by {run.name.replace('_', ' ')}, {run.model}",
-        name=run.name.replace("_", " "),
+    name = run.name.replace("_", " ")
+    plot = LatentPlot(
+        codes=trained.encode_all(opened).codes,
+        title=f"Latent codes by {name}, {run.model}",
+        groups=[f"{value:g}" for value in values],
+        legend=name,
     )
+    plots.save(plots.latent(plot), _made(root / "figures" / run.model / f"clusters_{run.name}.png"))
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -23,7 +23,6 @@ from jaxsurf.pipeline.sweep import grid, outcome, scores, together
 from jaxsurf.pipeline.sweep.grid import Grid, GridMember
 from jaxsurf.pipeline.sweep.outcome import Outcome
 from jaxsurf.training import features
-from jaxsurf.viewing import grids
 from jaxsurf.workdir import WorkDir, fingerprint
 from jaxsurf.writing import read_json, write_json, write_text
 
@@ -209,4 +208,4 @@ def _write(results: Sequence[scores.Result], asked: Grid, root: Path) -> None:
     """Write table, best members and picture."""
     write_text(root / "all_scores.csv", scores.table(results))
     write_text(root / "best.md", scores.best(results) + "\n")
-    grids.axes_figure(root / "losses.png", scores.plot(results, asked.axes))
+    scores.save_plot(results, asked.axes, root / "losses.png")

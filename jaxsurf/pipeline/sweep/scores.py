@@ -15,7 +15,7 @@ from jaxsurf.pipeline.run.experiments import SYMMETRIC
 from jaxsurf.pipeline.sweep.grid import Axis, GridMember
 from jaxsurf.pipeline.sweep.outcome import Outcome
 from jaxsurf.training.objective import ObjectiveConfig
-from jaxsurf.viewing.grids import GridPlot
+from jaxsurf.viewing import plots
 
 REPORTS_COLUMNS = (
     "learning rate",
@@ -67,26 +67,26 @@ def best(results: Sequence[Result]) -> str:
     return "\n\n".join(parts)
 
 
-def plot(results: Sequence[Result], axes: Sequence[Axis]) -> GridPlot:
-    """Return the loss of each member against each axis; a series is one weighting of the terms."""
+def save_plot(results: Sequence[Result], axes: Sequence[Axis], path: Path) -> None:
+    """Draw the loss of each member against each axis; a series is one weighting of the terms."""
     names = [name for axis in axes for name in axis.names]
     bare = {name: name.partition(".")[2] for name in names}
     count = Counter(bare.values())
     # A setting's section is told only where another has one of the same name.
     label = {name: bare[name] if count[bare[name]] == 1 else name for name in names}
     values = [member.values for member, _ in results]
-    return GridPlot(
-        title=f"{len(results)} runs",
+    figure = plots.grid(
         axes={
             ", ".join(label[name] for name in axis.names): [
                 ", ".join(str(of_member[name]) for name in axis.names) for of_member in values
             ]
             for axis in axes
         },
-        losses=[outcome.losses.get("loss") for _, outcome in results],
-        failed=[not outcome.good for _, outcome in results],
+        losses=[outcome.losses.get("loss") if outcome.good else None for _, outcome in results],
+        title=f"{len(results)} runs",
         series=[_weights(member) for member, _ in results],
     )
+    plots.save(figure, path)
 
 
 def _weights(member: GridMember) -> str:

@@ -2,12 +2,15 @@
 
 import csv
 import io
+from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from jaxsurf.pipeline.sweep import scores
 from jaxsurf.pipeline.sweep.grid import Axis, Grid
 from jaxsurf.pipeline.sweep.outcome import Outcome
+from jaxsurf.viewing import plots
 
 # As the report's authors' all_scores.csv begins.
 REPORTS_HEADER = (
@@ -147,27 +150,33 @@ def test_objectives_that_do_not_compare_have_a_table_each():
     assert second.endswith("1 of 1 failed: mse_2.8-perceptual_0.3 diverged")
 
 
-def test_the_picture_shows_every_axis_and_names_it_briefly():
+def saved(monkeypatch, results, axes):
+    """Return what is drawn."""
+    drawn = {}
+    monkeypatch.setattr(plots, "grid", lambda **given: drawn.update(given) or Figure())
+    monkeypatch.setattr(plots, "save", lambda *_: None)
+    scores.save_plot(results, axes, Path())
+    return drawn
+
+
+def test_the_picture_shows_every_axis_and_names_it_briefly(monkeypatch):
     axes = (
         WEIGHTS,
         Axis(("model.name",), (("smooth",),)),
         Axis(("optimizer.name",), (("adamw",),)),
     )
     members = Grid(BASE, axes).members()
-    plot = scores.plot(list(zip(members, (GOOD, DIVERGED), strict=True)), axes)
-    assert plot.axes == {
+    drawn = saved(monkeypatch, list(zip(members, (GOOD, COLLAPSED), strict=True)), axes)
+    assert drawn["axes"] == {
         "mse, perceptual": ["4.0, 0.0", "2.8, 0.3"],
         "model.name": ["smooth", "smooth"],
         "optimizer.name": ["adamw", "adamw"],
     }
-    assert plot.losses == [0.02, None]
-    assert plot.failed == [False, True]
-    assert plot.title == "2 runs"
+    assert drawn["losses"] == [0.02, None]
+    assert drawn["title"] == "2 runs"
 
 
-def test_members_of_one_weighting_are_a_series():
-    members = Grid(BASE, (WEIGHTS,)).members()
-    plot = scores.plot(list(zip(members, (GOOD, GOOD), strict=True)), (WEIGHTS,))
+def test_members_of_one_weighting_are_a_series(monkeypatch):
+    drawn = saved(monkeypatch, results(GOOD, GOOD), (WEIGHTS,))
     extra = " + 0.125 l1 + 0.25 bce"
-    assert plot.series == [f"4 mse{extra}", f"2.8 mse{extra} + 0.3 perceptual"]
-    assert plot.axes == {"mse, perceptual": ["4.0, 0.0", "2.8, 0.3"]}
+    assert drawn["series"] == [f"4 mse{extra}", f"2.8 mse{extra} + 0.3 perceptual"]

@@ -1,0 +1,360 @@
+"""Pictures: latent spaces with what lies in them, curves, and searches over many settings.
+
+Plain data go in, a matplotlib figure comes out; `save` and `png` make a picture of it. Figures are
+made without pyplot, so nothing global changes, and matplotlib is imported by the first one.
+
+Latent codes of two and three dimensions are shown as they are; of more, their first principal
+components; of one, against zero.
+"""
+
+import contextlib
+import io
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import principal
+from jaxsurf.writing import replacing
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito's colours are told apart by colour-blind readers too (Color Universal Design, 2008).
+# Their yellow is left out: on white it is hardly seen.
+COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+FAILURE, SERIES = COLOURS[0], COLOURS[1:]
+# More codes than these are drawn as a map of their density, where no value is shown.
+MOST_DOTS = 20_000
+# More edges than these are a grey blot that takes seconds to draw.
+MOST_EDGES = 50_000
+# More names of lines than these would fill the picture; further lines are drawn all the same.
+MOST_NAMES = 14
+# Points; where lines run over one another, the earlier are the wider, so that all are seen.
+THINNEST, WIDEST = 2.0, 9.0
+MOST_COLUMNS = 4
+# Pixels of a row of panels, and of the title and the legend.
+PANEL_HEIGHT, AROUND_HEIGHT = 270, 110
+# Characters below a panel. More of them in all are slanted; a longer label is cut to its end.
+MOST_CHARACTERS = 24
+
+_DPI = 100
+
+Codes = Float[np.ndarray, "point latent"]
+Shown = Float[np.ndarray, "point shown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """A latent polyline; one that closes a loop may be dashed."""
+
+    name: str
+    points: Codes
+    dashed: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentPlot:
+    """What is drawn of a latent space.
+
+    Attributes:
+        codes: all latent codes.
+        title: above the picture.
+        edges: pairs of rows of `codes` that a graph joins.
+        values: a number for each code, shown as its colour.
+        groups: instead, the name of each code's group, which has a colour of its own.
+        legend: what values or groups are.
+        lines: drawn in this order, each in the next colour.
+        stops: labelled codes.
+        marks: codes that are drawn small.
+        dimensions: of the picture, at most.
+    """
+
+    codes: Codes
+    title: str
+    edges: Int[np.ndarray, "edge 2"] | None = None
+    values: Float[np.ndarray, "point"] | None = None
+    groups: Sequence[str] = ()
+    legend: str = ""
+    lines: Sequence[Line] = ()
+    stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)
+    marks: Codes | None = None
+    dimensions: int = 3
+
+    def __post_init__(self) -> None:
+        colours = self.values if self.values is not None else self.groups or self.codes
+        if not len(self.codes) or len(colours) != len(self.codes):
+            raise UserError(
+                f"{len(self.codes)} latent codes in {len(colours)} colours can't be drawn",
+                cure="give at least one code, and each its value or group",
+            )
+
+
+def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
+    """Draw latent codes, the graph on them and the lines through them.
+
+    Args:
+        plot: what to draw.
+        width: in pixels; the height is 800.
+    """
+    project, labels = _projection(plot.codes, plot.dimensions)
+    flat = len(labels) == 2
+    figure = _figure(width, 800, plot.title)
+    axes = figure.add_subplot(projection=None if flat else "3d")
+    shown = project(plot.codes)
+    coloured = plot.values is not None or bool(plot.groups)
+    dense = flat and not coloured and len(shown) > MOST_DOTS and np.ptp(shown, axis=0).all()
+    if dense:
+        cells = axes.hexbin(*shown.T, gridsize=160, bins="log", mincnt=1, cmap="Greys", zorder=0)
+        # A cell of one code is seen, and the fullest one is no darker than the lines.
+        cells.set_clim(0.5, (cells.get_clim()[1] or 1.0) ** 2)
+    else:
+        _draw_codes(axes, shown, plot)
+    if plot.edges is not None and not dense:
+        # All are one curve with gaps: a NaN after each edge.
+        ends = shown[plot.edges[:: len(plot.edges) // MOST_EDGES + 1]]
+        gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
+        axes.plot(*gapped.reshape(-1, shown.shape[1]).T, color="0.75", linewidth=0.5, zorder=1)
+    widths = np.linspace(min(WIDEST, THINNEST * len(plot.lines)), THINNEST, len(plot.lines))
+    for number, line in enumerate(plot.lines):
+        _draw_line(axes, project(line.points), line, number, widths[number])
+    if plot.marks is not None:
+        axes.scatter(*project(plot.marks).T, s=18, color="black", edgecolors="white", zorder=11)
+    _draw_stops(axes, {name: project(code[None])[0] for name, code in plot.stops.items()})
+    for name, label in zip("xyz", labels, strict=False):
+        axes.set(**{f"{name}label": label})
+    axes.set_aspect("equal", adjustable="datalim" if flat else None)
+    marks, _ = axes.get_legend_handles_labels()
+    _draw_legend(figure, marks, plot.legend if plot.groups else "")
+    return figure
+
+
+def curves(losses: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> "Figure":
+    """Draw training losses, on a logarithmic axis where all values allow it.
+
+    Args:
+        losses: by name, at least one, epochs and values.
+        title: above the picture.
+    """
+    figure = _figure(900, 500, title)
+    axes = figure.add_subplot()
+    colours = _colours(len(losses), SERIES)
+    for (name, (epochs, values)), colour in zip(losses.items(), colours, strict=True):
+        marker = "." if len(epochs) < 3 else ""
+        axes.plot(epochs, values, label=_plain(name), color=colour, marker=marker)
+    positive = all(np.min(values) > 0 for _, values in losses.values())
+    axes.set(xlabel="epoch", ylabel="loss", yscale="log" if positive else "linear")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def grid(
+    axes: Mapping[str, Sequence[str]],
+    losses: Sequence[float | None],
+    *,
+    title: str,
+    series: Sequence[str] = (),
+) -> "Figure":
+    """Draw the losses of a search over settings, one panel a setting.
+
+    Args:
+        axes: by name of a setting, the value of each run as a text.
+        losses: of each run; None where it failed. One that is not finite counts as failed.
+        title: above the picture.
+        series: of each run, the name of those with which its loss compares; empty: all do.
+    """
+    heights = np.array([np.nan if loss is None else loss for loss in losses], np.float64)
+    good = np.isfinite(heights)
+    of_series = np.array(series or [""] * len(losses))
+    names = list(dict.fromkeys(of_series))
+    alone = len(names) == 1
+    rows = -(-len(axes) // MOST_COLUMNS)
+    columns = -(-len(axes) // rows)
+    explained = "dots: runs; lines: medians of those that did not fail"
+    if not good.all():
+        explained += "; above: runs that failed, of how many"
+    figure = _figure(1200, rows * PANEL_HEIGHT + AROUND_HEIGHT, f"{title}\n{explained}")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    figure.supylabel("loss")
+    for panel, (name, values) in zip(panels.flat, axes.items(), strict=False):
+        panel.set_xlabel(_plain(name))
+        across, order = _draw_values(panel, values, ~good)
+        for one, colour in zip(names, _colours(len(names), SERIES), strict=True):
+            mine = good & (of_series == one)
+            panel.scatter(across[mine], heights[mine], s=20, color=colour, alpha=0.45, linewidths=0)
+            of_values = [heights[mine & (np.array(values) == value)] for value in order]
+            middle = [np.median(some) if len(some) else np.nan for some in of_values]
+            style = {"color": "black" if alone else colour, "marker": "o", "markersize": 4}
+            panel.plot(range(len(order)), middle, label=_plain(one), **style)
+    for panel in panels.flat[len(axes) :]:
+        panel.set_axis_off()
+    if good.any() and heights[good].min() > 0:
+        panels[0, 0].set_yscale("log")
+    _draw_legend(figure, [] if alone else panels[0, 0].lines)
+    return figure
+
+
+def numbered(stops: Sequence[str]) -> list[str]:
+    """Return stops with their numbers in the order of the visit; one that comes again has all."""
+    numbers = {stop: [str(n) for n, same in enumerate(stops, 1) if same == stop] for stop in stops}
+    return [f"{', '.join(numbers[stop])}: {stop}" for stop in stops]
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG.
+
+    Raises:
+        UserError: the file can't be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(png(figure))
+
+
+def png(figure: "Figure") -> bytes:
+    """Return a figure as the content of a PNG file."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    return content.getvalue()
+
+
+def _figure(width: int, height: int, title: str) -> "Figure":
+    """Return a figure of a size in pixels, empty but for its title."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
+    lines = (textwrap.fill(line, width // 11) for line in title.splitlines())
+    figure.suptitle(_plain("\n".join(lines)))
+    return figure
+
+
+def _plain(text: str) -> str:
+    """Return a text as matplotlib draws it literally: names of files and factors may hold `$`."""
+    return text.replace("$", r"\$")
+
+
+def _colours(number: int, few: Sequence[str]) -> Sequence[Any]:
+    """Return some colours that are told apart: of a few, or of a scale where these do not do."""
+    from matplotlib import colormaps
+
+    scale = colormaps["viridis"]  # ends in a yellow that is hardly seen on white
+    return few[:number] if number <= len(few) else list(scale(np.linspace(0, 0.9, number)))
+
+
+def _draw_legend(figure: "Figure", handles: Sequence[Any], title: str = "") -> None:
+    """Draw a legend below all panels, in as many columns as there is room for."""
+    if not handles:
+        return
+    # Pixels of a mark with the space around it, and of a character.
+    widest = 70 + 9 * max(len(handle.get_label()) for handle in handles)
+    columns = max(1, min(len(handles), int(figure.get_figwidth() * _DPI / widest)))
+    below = {"loc": "outside lower center", "frameon": False, "ncols": columns}
+    figure.legend(handles=handles, title=_plain(title), **below)
+
+
+def _projection(codes: Codes, most: int) -> tuple[Callable[[Codes], Any], list[str]]:
+    """Return what makes coordinates of codes, at most so many, and the name of each."""
+    size = codes.shape[1]
+    if size == 1:
+        return lambda some: np.pad(some, [(0, 0), (0, 1)]), ["latent 1", ""]
+    if size <= most:
+        return np.asarray, [f"latent {i + 1}" for i in range(size)]
+    found = principal.of(codes)
+    directions = found.directions[:, :most]
+    names = [f"PC {i + 1} of {size} ({found.shares[i]:.0%} of variance)" for i in range(most)]
+    return lambda some: (np.asarray(some, np.float64) - found.mean) @ directions, names
+
+
+def _draw_codes(axes: "Axes", shown: Shown, plot: LatentPlot) -> None:
+    """Draw codes as dots, coloured by their values or groups if they have some."""
+    # The more there are, the smaller: square points.
+    style = {
+        "s": float(np.clip(20_000 / len(shown), 1, 25)),
+        "linewidths": 0,
+        "alpha": 0.8,
+        "zorder": 2,
+    }
+    if plot.values is not None:
+        dots = axes.scatter(*shown.T, c=plot.values, cmap="viridis", **style)
+        # The third axis has its label where the colour bar would be.
+        pad = 0.02 if shown.shape[1] == 2 else 0.12
+        axes.figure.colorbar(dots, ax=axes, label=_plain(plot.legend), shrink=0.7, pad=pad)
+    elif plot.groups:
+        names = list(dict.fromkeys(plot.groups))
+        colours = dict(zip(names, _colours(len(names), COLOURS), strict=True))
+        # In a mixed order, so that no group lies over all others.
+        order = np.random.default_rng(0).permutation(len(shown))
+        axes.scatter(*shown[order].T, c=[colours[plot.groups[int(i)]] for i in order], **style)
+        for name, colour in colours.items():
+            axes.scatter(*np.empty((shown.shape[1], 0)), color=colour, label=_plain(name))
+    else:
+        axes.scatter(*shown.T, color="0.55", **style)
+
+
+def _draw_line(axes: "Axes", points: Shown, line: Line, number: int, width: float) -> None:
+    """Draw a line, with an arrow half-way where there is a direction to see."""
+    style = {"color": COLOURS[number % len(COLOURS)], "zorder": 10}
+    label = _plain(line.name) if number < MOST_NAMES else ""
+    dashes = (0, (4, 1.5)) if line.dashed else "-"
+    axes.plot(*points.T, label=label, linewidth=width, linestyle=dashes, **style)
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    if points.shape[1] == 2 and steps.sum() > 0:
+        middle = int(np.searchsorted(np.cumsum(steps), steps.sum() / 2))
+        tail, head = points[middle : middle + 2]
+        arrow = {"arrowstyle": "-|>", "facecolor": style["color"], "mutation_scale": 16 + 2 * width}
+        ends = tail + 0.55 * (head - tail), tail + 0.45 * (head - tail)
+        axes.annotate("", *ends, arrowprops=arrow, zorder=11)
+
+
+def _draw_stops(axes: "Axes", stops: Mapping[str, Float[np.ndarray, "shown"]]) -> None:
+    """Draw labelled points; a label leads away from the nearest other point."""
+    from matplotlib import patheffects
+
+    halo = [patheffects.withStroke(linewidth=3, foreground="white")]
+    for name, point in stops.items():
+        axes.scatter(*point[:, None], s=60, color="white", edgecolors="black", zorder=12)
+        others = [other for other in stops.values() if other is not point] or [point - 1]
+        right, up = (point - min(others, key=lambda x: np.linalg.norm(x - point)))[:2] >= 0
+        style: dict[str, Any] = {"s": f"   {_plain(name)}   ", "path_effects": halo, "zorder": 13}
+        style |= {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
+        axes.text(*point, **style)
+
+
+def _draw_values(
+    panel: "Axes", values: Sequence[str], failed: Bool[np.ndarray, "run"]
+) -> tuple[Float[np.ndarray, "run"], list[str]]:
+    """Label a panel with the values of a setting; return where each run stands, and the values."""
+    order = list(dict.fromkeys(values))
+    with contextlib.suppress(ValueError):  # names stay in the order in which they come
+        order.sort(key=float)
+    across = np.array([order.index(value) for value in values], np.float64)
+    # Side by side, so that none hides another, and mixed: in the order of the search the other
+    # settings would show as slants.
+    random = np.random.default_rng(0)
+    for place in range(len(order)):
+        (here,) = np.nonzero(across == place)
+        if failed[here].any():
+            above = {"transform": panel.get_xaxis_transform(), "ha": "center", "color": FAILURE}
+            panel.text(place, 1.02, f"{failed[here].sum()}/{len(here)}", **above)
+        across[here] += 0.6 * (random.permutation(len(here)) + 0.5) / len(here) - 0.3
+    labels = [
+        label if len(label) <= MOST_CHARACTERS else f"{number}: ...{label[8 - MOST_CHARACTERS :]}"
+        for number, label in enumerate(order, 1)
+    ]
+    slanted = sum(map(len, labels)) > MOST_CHARACTERS
+    panel.set_xticks(
+        range(len(order)),
+        [_plain(label) for label in labels],
+        rotation=30 if slanted else 0,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor",
+    )
+    panel.set_xlim(-0.5, len(order) - 0.5)
+    panel.grid(axis="y", alpha=0.3)
+    return across, order

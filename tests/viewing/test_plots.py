@@ -1,0 +1,292 @@
+"""Every picture shows the data it was given: read from the artists of its axes."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from jaxsurf.errors import UserError
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import COLOURS, LatentPlot, Line
+
+ODD = "cost$^$ <b> \\ größer"
+
+
+def plot_of(latent, number=41, **changes):
+    codes = np.random.default_rng(0).normal(size=(number, latent))
+    drawn = {
+        "codes": codes,
+        "title": "z.npy: 3, 5, 7",
+        "edges": np.stack([np.arange(40), np.arange(1, 41)], axis=-1),
+        "lines": [
+            Line(name="1 to 2", points=codes[3:6]),
+            Line(name="2 back to 1", points=codes[[5, 3]], dashed=True),
+        ],
+        "stops": {"1: 3": codes[3], "2: 5": codes[5]},
+        "marks": codes[11:17],
+    }
+    return LatentPlot(**(drawn | changes))
+
+
+def axes_of(plot, **options):
+    figure = plots.latent(plot, **options)
+    figure.canvas.draw()
+    return figure.axes[0]
+
+
+def dots(axes, number):
+    """Return the positions of the scattered points of which there are so many."""
+    (found,) = [each for each in axes.collections if len(each.get_offsets()) == number]
+    return np.asarray(found.get_offsets())
+
+
+def labels_of(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+@pytest.mark.parametrize("latent", [1, 2, 3, 5])
+def test_codes_of_any_size_are_a_picture_of_the_size_asked_for(tmp_path, latent):
+    plots.save(plots.latent(plot_of(latent), width=530), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        assert (image.format, image.size) == ("PNG", (530, 800))
+        assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_codes_edges_marks_and_lines_are_where_they_were_given():
+    plot = plot_of(2)
+    axes = axes_of(plot)
+    np.testing.assert_allclose(dots(axes, 41), plot.codes)
+    np.testing.assert_allclose(dots(axes, 6), plot.marks)
+    edges, first, back = (np.stack(line.get_data(), axis=-1) for line in axes.lines)
+    np.testing.assert_allclose(edges.reshape(40, 3, 2)[:, :2], plot.codes[plot.edges])
+    assert np.isnan(edges.reshape(40, 3, 2)[:, 2]).all()
+    np.testing.assert_allclose(first, plot.codes[3:6])
+    np.testing.assert_allclose(back, plot.codes[[5, 3]])
+
+
+def test_three_dimensions_are_drawn_as_three_where_two_are_not_asked_for():
+    plot = plot_of(3)
+    spatial, flat = axes_of(plot), axes_of(plot_of(3, dimensions=2))
+    np.testing.assert_allclose(np.stack(spatial.lines[1].get_data_3d(), axis=-1), plot.codes[3:6])
+    assert spatial.get_zlabel() == "latent 3"
+    assert not hasattr(flat, "get_zlabel")
+
+
+def test_many_dimensions_are_shown_by_their_principal_components():
+    random = np.random.default_rng(0)
+    rotation, _ = np.linalg.qr(random.normal(size=(6, 6)))
+    codes = random.normal(size=(4001, 6)) * [9, 1, 0.1, 5, 0.2, 0.3] @ rotation + 17
+    axes = axes_of(LatentPlot(codes=codes, title="", dimensions=2))
+    shown = dots(axes, 4001)
+    np.testing.assert_allclose(shown.std(axis=0), [9, 5], rtol=0.05)
+    np.testing.assert_allclose(shown.mean(axis=0), 0, atol=1e-9)
+    assert axes.get_xlabel() == "PC 1 of 6 (76% of variance)"
+
+
+def test_values_are_colours_on_a_named_scale():
+    plot = plot_of(2, values=np.arange(41.0), legend="horizontal axis")
+    figure = plots.latent(plot)
+    axes, bar = figure.axes
+    np.testing.assert_array_equal(axes.collections[0].get_array(), np.arange(41))
+    assert bar.get_ylabel() == "horizontal axis"
+
+
+def test_groups_are_mixed_and_each_has_a_colour_that_the_legend_names():
+    groups = ["below"] * 20 + ["above"] * 21
+    plot = plot_of(2, groups=groups, legend="camera height", lines=[], marks=None)
+    figure = plots.latent(plot)
+    cloud = figure.axes[0].collections[0]
+    places = {tuple(code): group for code, group in zip(plot.codes, groups, strict=True)}
+    drawn = [places[tuple(place)] for place in cloud.get_offsets()]
+    assert drawn not in (groups, groups[::-1])
+    wanted = {"below": COLOURS[0].lower(), "above": COLOURS[1].lower()}
+    assert [wanted[group] for group in drawn] == [to_hex(c) for c in cloud.get_facecolors()]
+    assert labels_of(figure) == ["below", "above"]
+    assert figure.legends[0].get_title().get_text() == "camera height"
+
+
+def test_many_groups_have_as_many_colours():
+    groups = [str(i % 40) for i in range(41)]
+    figure = plots.latent(plot_of(2, groups=groups))
+    assert len({to_hex(c) for c in figure.axes[0].collections[0].get_facecolors()}) == 40
+
+
+def test_codes_and_groups_that_differ_in_number_are_refused():
+    with pytest.raises(UserError, match="41 latent codes in 40 colours"):
+        plot_of(2, groups=["a"] * 40)
+
+
+def test_lines_are_told_apart_and_one_that_goes_back_is_dashed():
+    lines = [Line(name=str(n), points=np.eye(2), dashed=n == 4) for n in range(5)]
+    figure = plots.latent(plot_of(2, lines=lines))
+    drawn = figure.axes[0].lines[1:]
+    assert [line.get_color() for line in drawn] == list(COLOURS[:5])
+    widths = [line.get_linewidth() for line in drawn]
+    assert widths == sorted(set(widths), reverse=True)
+    assert [line.get_linestyle() for line in drawn] == ["-"] * 4 + ["--"]
+    assert labels_of(figure) == ["0", "1", "2", "3", "4"]
+
+
+def test_an_arrow_says_where_a_line_leads():
+    points = np.array([[0.0, 0], [0, 0], [4, 0]])
+    (arrow,) = [
+        text
+        for text in axes_of(plot_of(2, lines=[Line(name="a", points=points)], stops={})).texts
+        if text.arrow_patch
+    ]
+    assert arrow.xy[0] > arrow.xyann[0] > 0
+
+
+def test_only_as_many_lines_are_named_as_there_is_room_for():
+    lines = [Line(name=str(n), points=np.eye(2)) for n in range(99)]
+    figure = plots.latent(plot_of(2, lines=lines))
+    assert len(figure.axes[0].lines) == 100
+    assert labels_of(figure) == [str(n) for n in range(plots.MOST_NAMES)]
+
+
+@pytest.mark.parametrize("latent", [2, 3])
+def test_labels_of_neighbouring_stops_lead_away_from_each_other(latent):
+    stops = {"1: 3": np.zeros(latent), "2: 5": np.full(latent, 0.1)}
+    first, second = [
+        text for text in axes_of(plot_of(latent, stops=stops)).texts if text.get_text()
+    ]
+    assert (first.get_text().strip(), second.get_text().strip()) == ("1: 3", "2: 5")
+    assert not first.get_window_extent().overlaps(second.get_window_extent())
+
+
+def test_a_stop_that_comes_again_bears_all_its_numbers():
+    assert plots.numbered(["3", "31", "12", "3"]) == ["1, 4: 3", "2: 31", "3: 12", "1, 4: 3"]
+
+
+def test_many_codes_are_a_map_of_their_density_without_the_graph():
+    axes = axes_of(plot_of(2, plots.MOST_DOTS + 1, lines=[]))
+    assert axes.collections[0].get_array().sum() == plots.MOST_DOTS + 1
+    assert not axes.lines
+
+
+def test_too_many_edges_are_thinned_evenly():
+    edges = np.random.default_rng(0).integers(0, 41, (2 * plots.MOST_EDGES + 3, 2))
+    drawn = axes_of(plot_of(2, edges=edges)).lines[0].get_xdata()
+    np.testing.assert_array_equal(drawn[::3], plot_of(2).codes[edges[::3, 0], 0])
+
+
+def test_codes_on_one_spot_and_lines_of_no_length_are_drawn():
+    codes = np.zeros((plots.MOST_DOTS + 1, 2))
+    plot = plot_of(2, codes=codes, lines=[Line(name="a", points=codes[:2])], stops={"3": codes[3]})
+    assert len(axes_of(plot).lines[-1].get_xdata()) == 2
+
+
+@pytest.mark.parametrize("latent", [2, 3, 8])
+def test_a_long_title_stays_on_the_picture(tmp_path, latent):
+    title = "MPI3D-toy: 14400 to 1036799, " + 4 * "the Euclidean minimum spanning tree, bridged, "
+    plots.save(plots.latent(plot_of(latent, title=title)), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:
+        pixels = np.asarray(image.convert("L"))
+    for border in (pixels[:, :2], pixels[:, -2:], pixels[:2], pixels[-2:]):
+        assert (border == 255).all()
+
+
+@pytest.mark.parametrize("latent", [2, 3])
+@pytest.mark.parametrize("colours", [{"values": np.arange(41.0)}, {"groups": [ODD] * 41}])
+def test_odd_names_are_drawn_as_they_are(latent, colours):
+    lines, stops = [Line(name=ODD, points=np.eye(latent))], {ODD: np.ones(latent)}
+    plot = plot_of(latent, title=ODD, legend=ODD, lines=lines, stops=stops, **colours)
+    assert plots.png(plots.latent(plot)).startswith(b"\x89PNG")
+    assert plots.png(plots.curves({ODD: ([1, 2], [3, 4])}, ODD)).startswith(b"\x89PNG")
+    assert plots.png(plots.grid({ODD: [ODD] * 2}, [1.0, 2.0], title=ODD)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("values", "scale"), [([3.0, 2, 1], "log"), ([3.0, 0, 1], "linear")])
+def test_curves_are_drawn_and_logarithmic_where_they_can_be(values, scale):
+    (axes,) = plots.curves({"mse": ([1, 2, 3], values)}, "Training").axes
+    np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.c_[[1, 2, 3], values])
+    assert axes.get_yscale() == scale
+    assert axes.get_legend().get_texts()[0].get_text() == "mse"
+
+
+SIZES = ["16", "8", "8", "16", "16", "8"]
+NOISES = ["white", "normal", "white", "none", "none", "none"]
+LOSSES = [1.0, 7.0, 3.0, None, 2.0, np.nan]
+
+
+def panels_of(axes, losses=LOSSES, **options):
+    return [panel for panel in plots.grid(axes, losses, title="", **options).axes if panel.axison]
+
+
+def ticks(panel):
+    return [label.get_text() for label in panel.get_xticklabels()]
+
+
+def test_each_setting_has_a_panel_with_its_values_in_order():
+    sizes, noises = panels_of({"batch size": SIZES, "noise": NOISES})
+    assert (sizes.get_xlabel(), noises.get_xlabel()) == ("batch size", "noise")
+    assert (ticks(sizes), ticks(noises)) == (["8", "16"], ["white", "normal", "none"])
+
+
+def test_every_run_is_a_dot_of_its_own_beside_its_value():
+    (panel,) = panels_of({"batch size": SIZES})
+    placed = np.asarray(panel.collections[0].get_offsets())
+    np.testing.assert_array_equal(placed[:, 1], [1, 7, 3, 2])
+    np.testing.assert_array_equal(placed[:, 0].round(), [1, 0, 0, 1])
+    assert len(set(placed[:, 0])) == 4
+
+
+def test_medians_leave_out_failures_whose_number_is_told():
+    sizes, noises = panels_of({"batch size": SIZES, "noise": NOISES})
+    np.testing.assert_array_equal(sizes.lines[0].get_ydata(), [5, 1.5])
+    np.testing.assert_array_equal(noises.lines[0].get_ydata(), [2, 7, 2])
+    assert [text.get_text() for text in sizes.texts] == ["1/3", "1/3"]
+    assert [(text.get_text(), text.get_position()[0]) for text in noises.texts] == [("2/3", 2)]
+
+
+def test_series_have_colours_and_medians_of_their_own():
+    figure = plots.grid({"size": ["8"] * 4}, [1.0, 100, 3, 300], title="", series=["a", "b"] * 2)
+    low, high = figure.axes[0].lines
+    assert (low.get_ydata(), high.get_ydata()) == ([2.0], [200.0])
+    assert low.get_color() != high.get_color()
+    assert labels_of(figure) == ["a", "b"]
+
+
+def test_more_series_than_colours_are_told_apart():
+    series = [f"{n} times a weighting of many, many terms" for n in range(12)]
+    (panel,) = panels_of({"size": ["8"] * 12}, [1.0] * 12, series=series)
+    assert len({to_hex(line.get_color()) for line in panel.lines}) == 12
+
+
+@pytest.mark.parametrize(("number", "rows"), [(1, 1), (4, 1), (5, 2), (9, 3)])
+def test_panels_have_rows_as_they_need(number, rows):
+    panels = panels_of({f"setting {i}": SIZES for i in range(number)})
+    assert len(panels) == number
+    assert panels[0].get_subplotspec().get_gridspec().nrows == rows
+
+
+def test_long_values_are_cut_to_their_ends_and_stay_apart():
+    paths = [f"/very/long/path/of/{folder}/images.npz" for folder in "ab"] + ["short"]
+    (panel,) = panels_of({"path": paths}, [1.0] * 3)
+    assert ticks(panel) == ["1: .../of/a/images.npz", "2: .../of/b/images.npz", "short"]
+
+
+@pytest.mark.parametrize("losses", [[None] * 6, [0.0] * 6, [3.0] * 6, [-1.0, *[2.0] * 5]])
+def test_odd_searches_are_drawn(losses):
+    assert plots.png(plots.grid({"size": SIZES}, losses, title="")).startswith(b"\x89PNG")
+
+
+def test_an_unwritable_picture_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        plots.save(plots.latent(plot_of(2)), tmp_path / "file" / "a.png")
+
+
+def test_matplotlib_is_imported_by_the_first_picture_and_pyplot_never():
+    script = (
+        "import sys; from jaxsurf.viewing import plots; before = 'matplotlib' in sys.modules; "
+        "plots.png(plots.curves({'a': ([1], [2])}, ''));"
+        "print(before, 'matplotlib' in sys.modules, 'matplotlib.pyplot' in sys.modules)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["False", "True", "False"]
