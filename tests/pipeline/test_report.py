@@ -131,11 +131,38 @@ def test_damaged_path_is_refused_by_name(run, content):
     assert not run.workdir.report.exists()
 
 
-def test_path_with_a_missing_figure_is_refused_by_name(run):
-    folder = animate(run, methods={"surfing": {"num_frames": 3, "length": 1.0}})
-    with pytest.raises(UserError, match="interpolation_mse") as refusal:
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        (
+            {"methods": {"surfing": {"num_frames": 3, "length": 1.0}}},
+            "KeyError: 'interpolation_mse'",
+        ),
+        ({"methods": {"surfing": 3}}, "TypeError"),
+        ({"length": "long"}, "ValueError"),
+        ({"data": 3}, "TypeError"),
+    ],
+)
+def test_path_with_a_wrong_figure_is_refused_by_name(run, changes, error):
+    folder = animate(run)
+    write_json(folder / "path.json", description(run, "0", "1") | changes)
+    with pytest.raises(UserError, match=error) as refusal:
         report.write(run)
     assert str(folder / "path.json") in str(refusal.value)
+
+
+def test_gaps_that_a_path_crosses_are_told(run):
+    animate(run)
+    assert "crosses gaps" not in page(run)
+    animate(run, bridges=[[0, 2], [2, 1]])
+    assert "crosses gaps in the graph, bridged from 0 to 2, 2 to 1." in page(run)
+
+
+def test_a_missing_picture_is_told_and_the_others_stay(run):
+    (animate(run) / "strip.png").unlink()
+    html = page(run)
+    assert "Files are missing: strip.png." in html
+    assert html.count("data:image/") == 3
 
 
 def test_damaged_animation_is_refused_by_name(run):

@@ -148,8 +148,9 @@ def test_only_as_many_lines_are_named_as_there_is_room_for():
 
 
 @pytest.mark.parametrize("latent", [2, 3])
-def test_labels_of_neighbouring_stops_lead_away_from_each_other(latent):
-    stops = {"1: 3": np.zeros(latent), "2: 5": np.full(latent, 0.1)}
+@pytest.mark.parametrize("axis", [0, 1])
+def test_labels_of_neighbouring_stops_lead_away_from_each_other(latent, axis):
+    stops = {"1: 3": np.zeros(latent), "2: 5": 0.1 * np.eye(latent)[axis]}
     first, second = [
         text for text in axes_of(plot_of(latent, stops=stops)).texts if text.get_text()
     ]
@@ -173,10 +174,12 @@ def test_too_many_edges_are_thinned_evenly():
     np.testing.assert_array_equal(drawn[::3], plot_of(2).codes[edges[::3, 0], 0])
 
 
-def test_codes_on_one_spot_and_lines_of_no_length_are_drawn():
+def test_codes_on_one_spot_are_dots_and_lines_of_no_length_are_drawn():
     codes = np.zeros((plots.MOST_DOTS + 1, 2))
     plot = plot_of(2, codes=codes, lines=[Line(name="a", points=codes[:2])], stops={"3": codes[3]})
-    assert len(axes_of(plot).lines[-1].get_xdata()) == 2
+    axes = axes_of(plot)
+    assert len(dots(axes, len(codes))) == len(codes)
+    assert len(axes.lines[-1].get_xdata()) == 2
 
 
 @pytest.mark.parametrize("latent", [2, 3, 8])
@@ -207,9 +210,9 @@ def test_curves_are_drawn_and_logarithmic_where_they_can_be(values, scale):
     assert axes.get_legend().get_texts()[0].get_text() == "mse"
 
 
-SIZES = ["16", "8", "8", "16", "16", "8"]
-NOISES = ["white", "normal", "white", "none", "none", "none"]
-LOSSES = [1.0, 7.0, 3.0, None, 2.0, np.nan]
+SIZES = ["16", "8", "8", "16", "16", "8", "8"]
+NOISES = ["white", "normal", "white", "none", "none", "none", "normal"]
+LOSSES = [1.0, 7.0, 3.0, None, 2.0, np.nan, 40.0]
 
 
 def panels_of(axes, losses=LOSSES, **options):
@@ -229,16 +232,16 @@ def test_each_setting_has_a_panel_with_its_values_in_order():
 def test_every_run_is_a_dot_of_its_own_beside_its_value():
     (panel,) = panels_of({"batch size": SIZES})
     placed = np.asarray(panel.collections[0].get_offsets())
-    np.testing.assert_array_equal(placed[:, 1], [1, 7, 3, 2])
-    np.testing.assert_array_equal(placed[:, 0].round(), [1, 0, 0, 1])
-    assert len(set(placed[:, 0])) == 4
+    np.testing.assert_array_equal(placed[:, 1], [1, 7, 3, 2, 40])
+    np.testing.assert_array_equal(placed[:, 0].round(), [1, 0, 0, 1, 0])
+    assert len(set(placed[:, 0])) == 5
 
 
 def test_medians_leave_out_failures_whose_number_is_told():
     sizes, noises = panels_of({"batch size": SIZES, "noise": NOISES})
-    np.testing.assert_array_equal(sizes.lines[0].get_ydata(), [5, 1.5])
-    np.testing.assert_array_equal(noises.lines[0].get_ydata(), [2, 7, 2])
-    assert [text.get_text() for text in sizes.texts] == ["1/3", "1/3"]
+    np.testing.assert_array_equal(sizes.lines[0].get_ydata(), [7, 1.5])
+    np.testing.assert_array_equal(noises.lines[0].get_ydata(), [2, 23.5, 2])
+    assert [text.get_text() for text in sizes.texts] == ["1/4", "1/3"]
     assert [(text.get_text(), text.get_position()[0]) for text in noises.texts] == [("2/3", 2)]
 
 
@@ -269,7 +272,7 @@ def test_long_values_are_cut_to_their_ends_and_stay_apart():
     assert ticks(panel) == ["1: .../of/a/images.npz", "2: .../of/b/images.npz", "short"]
 
 
-@pytest.mark.parametrize("losses", [[None] * 6, [0.0] * 6, [3.0] * 6, [-1.0, *[2.0] * 5]])
+@pytest.mark.parametrize("losses", [[None] * 7, [0.0] * 7, [3.0] * 7, [-1.0, *[2.0] * 6]])
 def test_odd_searches_are_drawn(losses):
     assert plots.png(plots.grid({"size": SIZES}, losses, title="")).startswith(b"\x89PNG")
 

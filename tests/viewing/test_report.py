@@ -1,10 +1,12 @@
 import base64
+import io
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxsurf.frames import media
 from jaxsurf.viewing import report
@@ -112,9 +114,11 @@ def test_pictures_are_part_of_the_page_and_described(page, pictures):
     assert all(len(image["alt"]) > 10 for image in images)
 
 
-def test_small_animations_are_enlarged_three_times(page):
-    shown = outline(page).all("img")[0]
-    assert (shown["width"], shown["height"]) == ("39", "33")
+def test_small_animations_are_enlarged_three_times_and_no_plots(page):
+    animation, _, _, plot, _ = outline(page).all("img")
+    assert (animation["width"], animation["height"]) == ("39", "33")
+    with Image.open(io.BytesIO(page.curve)) as image:
+        assert (int(plot["width"]), int(plot["height"])) == image.size
 
 
 def test_large_animations_are_not_enlarged(tmp_path):
