@@ -18,6 +18,7 @@ from jaxsurf.pipeline.run import assembly, configuration
 from jaxsurf.training import features, sharding, step, sweep
 
 SCATTER = r"stablehlo\.\w*scatter"
+DILATED = r"lhs_dilat\w+ = \[2, 2\]"
 IMAGES = np.random.default_rng(3).integers(0, 256, (8, 32, 32, 3), np.uint8)
 PLATFORMS = ("cuda", "tpu")
 
@@ -77,8 +78,10 @@ def test_training_has_no_scatters(num_members, name, objective, precision):
         )
         given = (states, members, extract, examples, orders, first_batch)
     for text in lowered(program, *given, num_steps=2):
-        assert "stablehlo.convolution" in text
+        assert "stablehlo.dot_general" in text
         assert re.findall(SCATTER, text) == []
+        # Transposed convolutions, which GPUs are slow at.
+        assert name == "smooth" or re.findall(DILATED, text) == []
 
 
 def test_poolings_own_gradient_would_be_one():

@@ -13,8 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from jaxsurf.evaluation import metrics, sampling
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels
-from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.models.interface import inference_batch
+from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 
 def reconstruct(model: Autoencoder, images: Frames) -> Frames:

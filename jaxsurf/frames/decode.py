@@ -19,8 +19,7 @@ from jaxtyping import Array, Bool, Float, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
 from jaxsurf.manifold.path import LatentPath
-from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.models.interface import inference_batch
+from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 Frames = UInt8[np.ndarray, "frame height width channel"]
 

@@ -24,8 +24,7 @@ from jaxsurf.frames import decode
 from jaxsurf.images.pixels import PEAK
 from jaxsurf.manifold import euclid
 from jaxsurf.manifold.neighbours import candidates
-from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.models.interface import inference_batch
+from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 # Pieces of an edge for its pull-back length: see BUILD_NOTES for how far that is from the limit.
 PIECES = 4

@@ -1,17 +1,58 @@
-"""Autoencoders by name; what they take and return is said in `interface`."""
+"""What every autoencoder offers, and autoencoders by name.
+
+Images are NHWC, float32 with black 0 and white 1; a model that works on another range rescales
+inside itself, and its outputs may leave [0, 1] a little. Codes are unbounded float32 vectors. A
+model holds weights and constants: no state, no randomness, the same output at training and test. It
+computes in the precision of the weights that it is given, but for codes, which always are float32:
+bfloat16 has three digits, too few to say where on a latent line an image is.
+"""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.models.interface import Autoencoder
-from jaxsurf.models.reference import ReferenceAutoencoder
-from jaxsurf.models.smooth import SmoothAutoencoder
 
-__all__ = ["Autoencoder", "ModelConfig", "make_autoencoder"]
+SIDE_MULTIPLE = 16
+# An accelerator's memory is fast as a whole; some 600 MB of activations at most.
+ACCELERATOR_BATCH = 256
+
+
+class Constant(nnx.Variable):
+    """An array that belongs to a model, but is not trained."""
+
+
+class Autoencoder(nnx.Module):
+    """What every model offers.
+
+    Attributes:
+        cpu_batch: images or codes at once that a CPU is fastest with, as far as its caches hold
+            their activations; a power of two.
+    """
+
+    cpu_batch: ClassVar[int] = 64
+
+    def encode(
+        self, images: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch latent"]:
+        """Return the latent codes of images."""
+        raise NotImplementedError
+
+    def decode(
+        self, codes: Float[Array, "batch latent"]
+    ) -> Float[Array, "batch height width channel"]:
+        """Return the images of latent codes."""
+        raise NotImplementedError
+
+    def __call__(
+        self, images: Float[Array, "batch height width channel"]
+    ) -> Float[Array, "batch height width channel"]:
+        """Return the reconstructions of images."""
+        return self.decode(self.encode(images))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +81,7 @@ class ModelConfig:
             raise UserError(f"model.channels is {self.channels}, but must be a multiple of 4")
 
 
-def make_autoencoder(
-    config: ModelConfig, *, mean_image: np.ndarray, key: jax.Array, as_products: bool | None = None
-) -> Autoencoder:
+def make_autoencoder(config: ModelConfig, *, mean_image: np.ndarray, key: jax.Array) -> Autoencoder:
     """Return a new model with random weights.
 
     Args:
@@ -50,17 +89,36 @@ def make_autoencoder(
         mean_image: [height, width, channel], float in [0, 1]; `smooth` adds it to its output, the
             others take its shape alone.
         key: where the weights come from.
-        as_products: how `reference` computes its layers, which changes nothing but time and
-            rounding; None chooses what is fast on this backend: products on CPUs.
 
     Raises:
         UserError: images of that shape do not suit the model.
     """
+    # Here, since the models import what stands above.
+    from jaxsurf.models.reference import ReferenceAutoencoder
+    from jaxsurf.models.smooth import SmoothAutoencoder
+
     rngs = nnx.Rngs(params=key)
     size = {"latent_dim": config.latent_dim, "channels": config.channels}
     if config.name == "reference":
-        products = jax.default_backend() == "cpu" if as_products is None else as_products
-        return ReferenceAutoencoder(
-            image_shape=mean_image.shape, **size, as_products=products, rngs=rngs
-        )
+        return ReferenceAutoencoder(image_shape=mean_image.shape, **size, rngs=rngs)
     return SmoothAutoencoder(mean_image=mean_image, **size, rngs=rngs)
+
+
+def inference_batch(model: Autoencoder) -> int:
+    """Return how many images or codes a model should be given at once on this backend."""
+    return model.cpu_batch if jax.default_backend() == "cpu" else ACCELERATOR_BATCH
+
+
+def check_side(height: int, width: int, *, least: int) -> int:
+    """Return the side of square images that a model can take.
+
+    Raises:
+        UserError: not square, too small, or not a multiple of 16.
+    """
+    if height != width or height % SIDE_MULTIPLE or height < least:
+        raise UserError(
+            f"images are {height} x {width}, but the model takes squares whose side is a multiple "
+            f"of {SIDE_MULTIPLE} and at least {least}",
+            cure="set config.data.side to resize them",
+        )
+    return height

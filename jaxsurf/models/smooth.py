@@ -17,8 +17,8 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsurf.models import narrowing
-from jaxsurf.models.interface import Autoencoder, Constant, check_side
+from jaxsurf.models import cpu_kernels
+from jaxsurf.models.autoencoder import Autoencoder, Constant, check_side
 
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
@@ -104,13 +104,12 @@ class SmoothDecoder(nnx.Module):
         hidden = nnx.gelu(self.to_map(hidden))
         hidden = hidden.reshape(-1, self.base, self.base, self.conv1.in_features)
         hidden = nnx.gelu(_depth_to_space(self.conv1(hidden), 2))
-        return _depth_to_space(self._narrow(hidden), 2)
-
-    def _narrow(self, hidden: Array) -> Array:
-        if jax.default_backend() != "cpu":
-            return self.conv2(hidden)
-        bias = cast(nnx.Param, self.conv2.bias)[...]
-        return narrowing.convolve(hidden, self.conv2.kernel[...]) + bias[None, None, None]
+        if jax.default_backend() == "cpu":
+            bias = cast(nnx.Param, self.conv2.bias)[...][None, None, None]
+            hidden = cpu_kernels.narrow(hidden, self.conv2.kernel[...]) + bias
+        else:
+            hidden = self.conv2(hidden)
+        return _depth_to_space(hidden, 2)
 
 
 class SmoothAutoencoder(Autoencoder):

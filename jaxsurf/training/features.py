@@ -16,12 +16,12 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.images import batches, pixels
 from jaxsurf.memory import MIB
-from jaxsurf.models.vgg import source
+from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.training.examples import Features
 from jaxsurf.training.objective import ObjectiveConfig
 
-# Images whose features are computed at once: some 200 MB of maps and tiles at 64 x 64.
+# Images whose features are computed at once: some 100 MB of maps at 64 x 64.
 BATCH = 16
 
 _log = logging.getLogger(__name__)
@@ -53,17 +53,12 @@ def make_extractor(config: ObjectiveConfig) -> Extractor | None:
     """
     if not config.perceptual:
         return None
-    weights = source.find(config.vgg, tuple(config.layers), unprepared=config.preparation == "none")
-    graphdef, state = nnx.split(VGG16(weights, tuple(config.layers), dtype=_dtype(config)))
+    relus, dtype = tuple(config.layers), config.precision
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    found = weights.find(config.vgg, relus, unprepared=config.preparation == "none")
+    graphdef, state = nnx.split(VGG16(found, relus, dtype=jnp.dtype(dtype)))
     return Extractor(state, graphdef)
-
-
-def _dtype(config: ObjectiveConfig) -> jnp.dtype:
-    """Return what the network computes in."""
-    chosen = config.precision
-    if chosen == "auto":
-        chosen = "float32" if jax.default_backend() == "cpu" else "bfloat16"
-    return jnp.dtype(chosen)
 
 
 def keep(

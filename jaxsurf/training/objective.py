@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.models.vgg import layers as vgg_layers
+from jaxsurf.models.vgg import weights as vgg_weights
 from jaxsurf.training.examples import Features
 
 TERMS = ("mse", "l1", "bce", "perceptual")
@@ -96,7 +96,7 @@ def _check_layers(layers: Mapping[str, float]) -> None:
     """Refuse layers that VGG16 does not have, and weights that are no weights."""
     if not layers:
         raise UserError("objective.layers is empty", cure="name at least one, such as relu3_3")
-    vgg_layers.up_to(tuple(layers))
+    vgg_weights.up_to(tuple(layers))
     for name, weight in layers.items():
         if isinstance(weight, str) or not 0 < weight < math.inf:
             raise UserError(

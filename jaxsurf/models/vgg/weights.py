@@ -1,9 +1,13 @@
-"""VGG16's weights, and how the images must be prepared for them; our own file format.
+"""VGG16's layers by name, and its weights: shipped, downloaded, or from a file of the user's.
+
+Simonyan & Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2015,
+configuration D. Convolutions are called `block3_conv2`, and what their ReLU puts out `relu3_2`.
 
 Two trainings are in use, and each wants its own input: the authors' (Oxford, also Keras'), which
 takes blue, green, red from 0 to 255 with the mean taken off, and torchvision's, which takes red,
-green, blue from 0 to 1 with mean and deviation of ImageNet. What a set of weights wants is kept
-with them, in the same file.
+green, blue from 0 to 1 with mean and deviation of ImageNet. A file of our own says which (`save`).
+Of others it follows from who wrote them: torch's names mean torchvision's training, unless the
+first kernel is the authors' own, as in conversions of the Caffe model; Keras' are the authors'.
 
 The network is positively homogeneous: dividing the input and every bias by a number divides all
 features by it. `feature_scale` is that number. The Oxford features are some 58 times as large as
@@ -11,8 +15,10 @@ torchvision's, so that with 58 a weighting of perceptual and pixel errors means 
 """
 
 import dataclasses
-import hashlib
-from collections.abc import Mapping
+import logging
+import pickle
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +26,22 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.models.vgg import layers
+from jaxsurf.images.cache import default_folder
 from jaxsurf.writing import read_arrays, write_arrays
 
 Arrays = Mapping[str, np.ndarray]
+
+# Of each block: the channels of its convolutions, and how many there are.
+BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
+CONVOLUTIONS = tuple(
+    f"block{block}_conv{number}"
+    for block, (_, count) in enumerate(BLOCKS, start=1)
+    for number in range(1, count + 1)
+)
+# The place of each convolution in torchvision's `features`, where ReLUs and poolings count too.
+TORCH_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +75,48 @@ TORCHVISION = Preparation(
 UNPREPARED = Preparation(family="torchvision, unprepared", peak=2.0, mean=(1.0, 1.0, 1.0))
 
 SHIPPED = Path(__file__).with_name("vgg16_oxford_relu3_3.npz")
-SHIPPED_SHA256 = "eb33d9d225bd0612ca93abe19d98aad8f18161e09d355fe526a21a5533fd5797"
+# Published files and their digests.
+DOWNLOADS = {
+    OXFORD.family: (
+        "https://storage.googleapis.com/tensorflow/keras-applications/vgg16/"
+        "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        "md5:6d6bbae143d832006294945121d1f1fc",
+    ),
+    TORCHVISION.family: (
+        "https://download.pytorch.org/models/vgg16-397923af.pth",
+        "sha256:397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+    ),
+}
+
+
+def relu(convolution: str) -> str:
+    """Return the name of what a convolution's ReLU puts out."""
+    return convolution.replace("block", "relu").replace("conv", "")
+
+
+RELUS = tuple(map(relu, CONVOLUTIONS))
+
+
+def up_to(relus: Sequence[str]) -> tuple[str, ...]:
+    """Return the convolutions that the given outputs need: all to the deepest, in order.
+
+    Raises:
+        UserError: there are none, or one that VGG16 does not have.
+    """
+    unknown = [name for name in relus if name not in RELUS]
+    if unknown or not relus:
+        raise UserError(
+            f"VGG16 has no layer {unknown[0]!r}" if unknown else "no layer of VGG16 is named",
+            cure=f"choose from {', '.join(RELUS)}",
+        )
+    return CONVOLUTIONS[: 1 + max(map(RELUS.index, relus))]
+
+
+def kernel_shape(convolution: str) -> tuple[int, int, int, int]:
+    """Return a kernel's shape: height, width, channels in, channels out."""
+    widths = [width for width, count in BLOCKS for _ in range(count)]
+    place = CONVOLUTIONS.index(convolution)
+    return (3, 3, widths[place - 1] if place else 3, widths[place])
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +136,198 @@ class Weights:
     @property
     def deepest(self) -> str:
         """The deepest output that can be computed."""
-        return layers.relu(list(self.kernels)[-1])
+        return relu(list(self.kernels)[-1])
+
+
+def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weights:
+    """Return weights deep enough for some outputs.
+
+    Args:
+        source: `oxford`: those that come with jaxsurf, or for deeper outputs a download;
+            `torchvision`: a download; anything else is the path of a weight file.
+        relus: the outputs that will be asked for.
+        unprepared: feed images with values in [-1, 1] as they are, as the report did;
+            torchvision's weights only.
+
+    Raises:
+        UserError: an unknown output, a file that is wrong or missing, no network, or `unprepared`
+            with other weights than torchvision's.
+    """
+    needed = up_to(relus)[-1]
+    if source not in DOWNLOADS:
+        found = read(Path(source).expanduser())
+    elif source == OXFORD.family and needed in (authors := shipped()).kernels:
+        found = authors
+    else:
+        found = read(fetch(*DOWNLOADS[source], default_folder() / "vgg16"))
+    if needed not in found.kernels:
+        raise UserError(
+            f"the weights in {source} end at {found.deepest}, but {relu(needed)} is asked for",
+            cure="name a file with deeper ones",
+        )
+    if not unprepared:
+        return found
+    if found.preparation != TORCHVISION:
+        raise UserError(
+            f"unprepared input is for torchvision's weights, but {source} holds "
+            f"{found.preparation.family}'s",
+            cure="name torchvision's file, or leave the input prepared",
+        )
+    return dataclasses.replace(found, preparation=UNPREPARED)
+
+
+def fetch(url: str, digest: str, folder: Path) -> Path:
+    """Return a published file, from the folder or downloaded into it and checked.
+
+    Raises:
+        UserError: no network, or the file is not the one that was published.
+    """
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    path = folder / url.rpartition("/")[2]
+    if not path.is_file():
+        _log.info("downloading %s", url)
+    try:
+        pooch.retrieve(url, known_hash=digest, fname=path.name, path=folder)
+    except OSError as error:  # what fails on the network is one too
+        raise UserError(
+            f"cannot download {url} ({error})",
+            cure=f"fetch it elsewhere and put it at {path}, or name its place",
+        ) from error
+    except ValueError as error:
+        raise UserError(
+            f"{url} does not have the digest {digest}",
+            cure="try again, or name a file that you trust",
+        ) from error
+    return path
+
+
+def shipped() -> Weights:
+    """Return the weights that come with jaxsurf: Oxford's, to relu3_3.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+    try:
+        return read(SHIPPED)
+    except UserError as error:
+        cause = str(error).partition(";")[0]
+        raise UserError(cause, cure="install jaxsurf again") from error
+
+
+def read(path: Path) -> Weights:
+    """Return the weights of a file, by its suffix.
+
+    `.npz` is our own format, `.pth` and `.pt` are read by torch, `.h5` and `.hdf5` by h5py.
+
+    Raises:
+        UserError: the file is missing, damaged, of another kind, or not of VGG16, or the library
+            that reads it is not installed.
+    """
+    readers = {
+        ".npz": _own,
+        **dict.fromkeys((".pth", ".pt"), _torch),
+        ".safetensors": _safetensors,
+        **dict.fromkeys((".h5", ".hdf5"), _h5),
+    }
+    if path.suffix not in readers:
+        raise UserError(
+            f"weights of VGG16 are read from {', '.join(readers)}, but not from {path}",
+            cure="give one of those",
+        )
+    if not path.is_file():
+        raise UserError(f"there is no file {path}", cure="give a weight file of VGG16")
+    try:
+        return readers[path.suffix](path)
+    except ImportError as error:
+        library = str(error.name).partition(".")[0]
+        raise UserError(
+            f"{library} is needed to read {path}",
+            cure=f"pip install {library}, or convert the file",
+        ) from error
+
+
+def _own(path: Path) -> Weights:
+    arrays, about = read_arrays(path), {}
+    for field in dataclasses.fields(Preparation):
+        name = f"preparation/{field.name}"
+        if name not in arrays:
+            raise UserError(
+                f"{path} holds no {name}: how images are prepared for these weights is not known",
+                cure="give a file that jaxsurf wrote, or torchvision's or Keras' own",
+            )
+        value = arrays.pop(name).tolist()
+        about[field.name] = tuple(value) if isinstance(value, list) else value
+    return from_arrays(arrays, Preparation(**about), origin=str(path))
+
+
+def _torch(path: Path) -> Weights:
+    """Return the weights in a state dict, or in one inside a training checkpoint."""
+    import torch
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = content.get("state_dict", content)
+        floats = {name: value for name, value in content.items() if torch.is_floating_point(value)}
+    # What torch raises for a damaged file is not limited to one kind.
+    except (
+        *(pickle.UnpicklingError, OSError, EOFError, RuntimeError),
+        *(ValueError, TypeError, LookupError, AttributeError),
+    ) as error:
+        raise UserError(
+            f"{path} is damaged, or holds more than tensors by name, and is refused",
+            cure="save the state dict alone, with torch.save(model.state_dict(), ...)",
+        ) from error
+    tensors = {name: value.detach().float().numpy() for name, value in floats.items()}
+    return of_torch(tensors, origin=str(path))
+
+
+def _safetensors(path: Path) -> Weights:
+    import safetensors.numpy
+
+    try:
+        return of_torch(safetensors.numpy.load_file(path), origin=str(path))
+    except (OSError, safetensors.SafetensorError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error})", cure="replace it") from error
+
+
+def _h5(path: Path) -> Weights:
+    """Return kernels and biases: the arrays in groups that are called as the convolutions."""
+    import h5py
+
+    arrays: dict[str, np.ndarray] = {}
+
+    def visit(place: str, item: object) -> None:
+        found = re.search(r"block\d_conv\d", place)
+        if found is None or place.startswith("optimizer") or not isinstance(item, h5py.Dataset):
+            return
+        kind = "kernel" if item.ndim == 4 else "bias"
+        arrays[f"{found[0]}/{kind}"] = item[()]
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(visit)
+    except OSError as error:  # also what h5py raises for anything that is no HDF5
+        raise UserError(f"{path} is damaged, or no HDF5 file", cure="replace it") from error
+    return from_arrays(arrays, OXFORD, origin=str(path))
+
+
+def of_torch(tensors: Arrays, *, origin: str) -> Weights:
+    """Return weights under torchvision's names, `features.0.weight` and so on."""
+    names = {}
+    for name, place in zip(CONVOLUTIONS, TORCH_PLACES, strict=True):
+        names[f"features.{place}.weight"] = f"{name}/kernel"
+        names[f"features.{place}.bias"] = f"{name}/bias"
+    arrays = {
+        names.get(name, name): array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
+        for name, array in tensors.items()
+    }
+    weights = from_arrays(arrays, TORCHVISION, origin=origin)
+    first = CONVOLUTIONS[0]
+    if np.allclose(weights.kernels[first], shipped().kernels[first], atol=1e-4):
+        return dataclasses.replace(weights, preparation=OXFORD)
+    return weights
 
 
 def from_arrays(arrays: Arrays, preparation: Preparation, *, origin: str) -> Weights:
@@ -91,40 +341,30 @@ def from_arrays(arrays: Arrays, preparation: Preparation, *, origin: str) -> Wei
     Raises:
         UserError: a name, shape or value is not as it should be.
     """
-    names = [name for name in layers.CONVOLUTIONS if f"{name}/kernel" in arrays]
-    if not names or tuple(names) != layers.CONVOLUTIONS[: len(names)]:
-        missing = next(name for name in layers.CONVOLUTIONS if name not in names)
-        found = ", ".join(list(arrays)[:4]) or "nothing"
-        raise UserError(
-            f"{origin} holds no {missing}/kernel; it holds {found}"
-            + (" and more" if len(arrays) > 4 else ""),
-            cure="give weights of VGG16",
-        )
-    kernels = {
-        name: _checked(arrays, f"{name}/kernel", layers.kernel_shape(name), origin=origin)
-        for name in names
-    }
-    biases = {
-        name: _checked(arrays, f"{name}/bias", layers.kernel_shape(name)[-1:], origin=origin)
-        for name in names
-    }
+
+    def checked(name: str, shape: tuple[int, ...]) -> np.ndarray:
+        if name not in arrays:
+            some = ", ".join(list(arrays)[:4]) or "nothing"
+            raise UserError(
+                f"{origin} holds no {name}; it holds {some}" + " and more" * (len(arrays) > 4),
+                cure="give weights of VGG16",
+            )
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind != "f":
+            raise UserError(
+                f"{name} in {origin} is {array.dtype} {list(array.shape)}, but VGG16's is float32 "
+                f"{list(shape)}",
+                cure="give weights of VGG16",
+            )
+        if not np.isfinite(array).all():
+            raise UserError(f"{name} in {origin} is not finite everywhere", cure="replace the file")
+        return np.ascontiguousarray(array, np.float32)
+
+    there = [place for place, name in enumerate(CONVOLUTIONS) if f"{name}/kernel" in arrays]
+    names = CONVOLUTIONS[: max(there, default=0) + 1]
+    kernels = {name: checked(f"{name}/kernel", kernel_shape(name)) for name in names}
+    biases = {name: checked(f"{name}/bias", kernel_shape(name)[-1:]) for name in names}
     return Weights(kernels, biases, preparation)
-
-
-def _checked(arrays: Arrays, name: str, shape: tuple[int, ...], *, origin: str) -> np.ndarray:
-    """Return one array as float32 if it is what it should be."""
-    if name not in arrays:
-        raise UserError(f"{origin} holds no {name}", cure="give weights of VGG16")
-    array = arrays[name]
-    if array.shape != shape or array.dtype.kind != "f":
-        raise UserError(
-            f"{name} in {origin} is {array.dtype} {list(array.shape)}, but VGG16's is float32 "
-            f"{list(shape)}",
-            cure="give weights of VGG16",
-        )
-    if not np.isfinite(array).all():
-        raise UserError(f"{name} in {origin} is not finite everywhere", cure="replace the file")
-    return np.ascontiguousarray(array, np.float32)
 
 
 def save(path: Path, weights: Weights) -> None:
@@ -134,43 +374,3 @@ def save(path: Path, weights: Weights) -> None:
     about = dataclasses.asdict(weights.preparation)
     arrays |= {f"preparation/{name}": np.asarray(value) for name, value in about.items()}
     write_arrays(path, **arrays)
-
-
-def read(path: Path) -> Weights:
-    """Return the weights of a file that `save` wrote.
-
-    Raises:
-        UserError: the file is missing or damaged, or holds something else.
-    """
-    arrays = read_arrays(path)
-    about = {}
-    for field in dataclasses.fields(Preparation):
-        name = f"preparation/{field.name}"
-        if name not in arrays:
-            raise UserError(
-                f"{path} holds no {name}: how images are prepared for these weights is not known",
-                cure="give a file that jaxsurf wrote, or torchvision's or Keras' own",
-            )
-        value = arrays.pop(name).tolist()
-        about[field.name] = tuple(value) if isinstance(value, list) else value
-    return from_arrays(arrays, Preparation(**about), origin=str(path))
-
-
-def shipped() -> Weights:
-    """Return the weights that come with jaxsurf: Oxford's, to relu3_3.
-
-    Raises:
-        UserError: the file is not the one that was shipped.
-    """
-    try:
-        found = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
-    except OSError as error:
-        raise UserError(
-            f"cannot read {SHIPPED}: {error.strerror}", cure="install jaxsurf again"
-        ) from error
-    if found != SHIPPED_SHA256:
-        raise UserError(
-            f"{SHIPPED} has the SHA-256 digest {found}, but {SHIPPED_SHA256} is expected",
-            cure="install jaxsurf again",
-        )
-    return read(SHIPPED)

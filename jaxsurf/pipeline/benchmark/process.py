@@ -19,12 +19,12 @@ import traceback
 from typing import Any
 
 from jaxsurf.errors import UserError
+from jaxsurf.models import cpu_kernels
 from jaxsurf.pipeline.benchmark import timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.figures import Figure
 from jaxsurf.pipeline.benchmark.rows import Row
 from jaxsurf.pipeline.benchmark.timing import Measured
-from jaxsurf.pipeline.command import compiler, heap
 
 PACKAGE = "jaxsurf.pipeline.benchmark"
 
@@ -119,8 +119,7 @@ def _row(case: Case, figure: Figure, size: str, found: Measured) -> Row:
 
 if __name__ == "__main__":
     # As launch scripts do.
-    heap.keep_freed()
-    compiler.configure()
+    cpu_kernels.configure()
     _, module_name, position = sys.argv
     measured = _measured(importlib.import_module(module_name).CASES[int(position)])
     sys.stdout.write(json.dumps([dataclasses.asdict(row) for row in measured]) + "\n")

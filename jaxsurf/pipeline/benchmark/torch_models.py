@@ -18,7 +18,7 @@ from torch.nn import functional
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.models.reference import CODE_CHANNELS, ReferenceAutoencoder, TransposedConv
 from jaxsurf.models.smooth import SmoothAutoencoder
-from jaxsurf.models.vgg import layers
+from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 
 Numbers = Int[np.ndarray, "channel"]
@@ -118,7 +118,7 @@ class FeatureTwin(torch.nn.Module):
         self.relus = network.relus
         self.preparation = network.preparation
         self.layers = torch.nn.ModuleDict()
-        for name in layers.up_to(network.relus):
+        for name in weights.up_to(network.relus):
             ours = getattr(network, name)
             inputs, outputs = ours.kernel.shape[2:]
             self.layers[name] = _loaded(
@@ -141,11 +141,11 @@ class FeatureTwin(torch.nn.Module):
         maps = (self.preparation.peak * ordered - mean) / deviation
         found = {}
         for name, convolution in self.layers.items():
-            if name.endswith("conv1") and name != layers.CONVOLUTIONS[0]:
+            if name.endswith("conv1") and name != weights.CONVOLUTIONS[0]:
                 maps = functional.max_pool2d(maps, 2)
             maps = torch.relu(convolution(maps))
-            if layers.relu(name) in self.relus:
-                found[layers.relu(name)] = maps.float()
+            if weights.relu(name) in self.relus:
+                found[weights.relu(name)] = maps.float()
         return found
 
 

@@ -23,7 +23,8 @@ from absl import logging as absl_logging
 from jaxsurf import stopping
 from jaxsurf.errors import UserError
 from jaxsurf.images import cache
-from jaxsurf.pipeline.command import compiler, complaints, heap, options
+from jaxsurf.models import cpu_kernels
+from jaxsurf.pipeline.command import complaints, options
 from jaxsurf.pipeline.run import configuration
 from jaxsurf.stopping import Stopped
 from jaxsurf.training.hooks import Interrupted
@@ -40,8 +41,7 @@ def run(main: Callable[[], object]) -> None:
 
 def _prepare() -> None:
     """Make ready what works beneath: allocator, compiler and its cache, what libraries say."""
-    heap.keep_freed()
-    compiler.configure()
+    cpu_kernels.configure()
     absl_logging.set_verbosity(absl_logging.ERROR)  # until flags are parsed
     sys.unraisablehook, sys.excepthook = _show_unraisable, _show
     speaker = logging.getLogger("jaxsurf")

@@ -18,8 +18,7 @@ from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.edges.saved import load_graph, save_graph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.models.interface import inference_batch
+from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 from jaxsurf.pipeline.run import assembly, configuration
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.distances import make_distance

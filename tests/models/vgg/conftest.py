@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from jaxsurf.models.vgg import layers
+from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.weights import TORCHVISION, from_arrays
 
 
 def torch_network():
     """Return torchvision's `features`: convolutions, ReLUs and poolings in a row."""
     parts, width = [], 3
-    for channels, count in layers.BLOCKS:
+    for channels, count in weights.BLOCKS:
         for _ in range(count):
             parts += [torch.nn.Conv2d(width, channels, 3, padding=1), torch.nn.ReLU()]
             width = channels
@@ -45,7 +45,7 @@ def torch_relus():
                 maps = part(maps)
                 if isinstance(part, torch.nn.ReLU):
                     found.append(maps.permute(0, 2, 3, 1).numpy())
-        return dict(zip(layers.RELUS, found, strict=True))
+        return dict(zip(weights.RELUS, found, strict=True))
 
     return compute
 
@@ -56,8 +56,8 @@ def random_arrays():
 
     def make(until, seed=0):
         rng, arrays = np.random.default_rng(seed), {}
-        for name in layers.CONVOLUTIONS[: 1 + layers.CONVOLUTIONS.index(until)]:
-            shape = layers.kernel_shape(name)
+        for name in weights.CONVOLUTIONS[: 1 + weights.CONVOLUTIONS.index(until)]:
+            shape = weights.kernel_shape(name)
             spread = np.sqrt(2 / np.prod(shape[:3]))
             arrays[f"{name}/kernel"] = rng.normal(0, spread, shape).astype(np.float32)
             arrays[f"{name}/bias"] = rng.normal(0, 0.1, shape[-1:]).astype(np.float32)

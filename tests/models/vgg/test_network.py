@@ -8,7 +8,7 @@ import torch
 from flax import nnx
 
 from jaxsurf.errors import UserError
-from jaxsurf.models.vgg import foreign, layers, weights
+from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16, prepare
 from jaxsurf.models.vgg.weights import OXFORD, TORCHVISION, UNPREPARED
 
@@ -21,55 +21,19 @@ def outputs(model, images):
     return jax.jit(lambda state, images: nnx.merge(graphdef, state)(images))(state, images)
 
 
-def stripes(shift):
-    """Return grey-level stripes of period 8, moved by some pixels."""
-    columns = (np.arange(64) + shift) // 4 % 2
-    return np.broadcast_to(columns[None, :, None], (64, 64, 3)).astype(np.float32)
-
-
 def close(mine, theirs):
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
 
-@pytest.mark.parametrize("for_cpu", [True, False])
-def test_every_layer_equals_torchs(torch_state, torch_relus, for_cpu):
+def test_every_layer_equals_torchs(torch_state, torch_relus):
     named = {name: value.numpy() for name, value in torch_state.items()}
-    model = VGG16(foreign.of_torch(named, origin="a test"), layers.RELUS, for_cpu=for_cpu)
+    model = VGG16(weights.of_torch(named, origin="a test"), weights.RELUS)
     mine = outputs(model, jnp.asarray(IMAGES))
     theirs = torch_relus(torch_state, prepare(jnp.asarray(IMAGES), TORCHVISION))
-    assert list(mine) == list(layers.RELUS)
-    for name in layers.RELUS:
+    assert list(mine) == list(weights.RELUS)
+    for name in weights.RELUS:
         assert np.abs(theirs[name]).max() > 0.1
         close(mine[name], theirs[name])
-
-
-@pytest.mark.parametrize("flat", [False, True])
-def test_gradients_are_the_same_in_either_form(flat):
-    # Where images are flat, whole blocks that are pooled are equal.
-    given = np.kron(IMAGES[:, ::8, ::8], np.ones((1, 8, 8, 1), np.float32)) if flat else IMAGES
-    target = jnp.asarray(given[::-1])
-
-    def gradient(*, for_cpu):
-        model = VGG16(weights.shipped(), ["relu1_2", "relu3_3"], for_cpu=for_cpu)
-
-        def loss(images):
-            found, wanted = model(images), model(target)
-            return sum(jnp.mean((found[name] - wanted[name]) ** 2) for name in found)
-
-        return np.asarray(jax.jit(jax.grad(loss))(jnp.asarray(given)))
-
-    mine, plain = gradient(for_cpu=True), gradient(for_cpu=False)
-    # Rounding decides here and there which of two values is the larger: not value by value.
-    assert np.sqrt(np.mean((mine - plain) ** 2)) < 5e-3 * plain.std()
-
-
-@pytest.mark.parametrize(("dtype", "expected"), [(jnp.float32, True), (jnp.bfloat16, False)])
-def test_the_form_is_for_cpus_where_one_computes_in_whole_precision(
-    random_weights, dtype, expected, monkeypatch
-):
-    assert VGG16(random_weights(), ["relu1_2"], dtype=dtype).for_cpu == expected
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert not VGG16(random_weights(), ["relu1_2"], dtype=dtype).for_cpu
 
 
 def test_preparations_are_those_of_their_makers():
@@ -122,10 +86,9 @@ def test_layers_that_there_are_not_are_refused(random_weights):
         VGG16(random_weights(until="block1_conv2"), ["relu3_3"])
 
 
-@pytest.mark.parametrize("for_cpu", [None, True])
-def test_half_precision_stays_near(random_weights, for_cpu):
+def test_half_precision_stays_near(random_weights):
     whole = outputs(VGG16(random_weights(), ["relu2_2"]), jnp.asarray(IMAGES))["relu2_2"]
-    model = VGG16(random_weights(), ["relu2_2"], dtype=jnp.bfloat16, for_cpu=for_cpu)
+    model = VGG16(random_weights(), ["relu2_2"], dtype=jnp.bfloat16)
     half = outputs(model, jnp.asarray(IMAGES))
     assert half["relu2_2"].dtype == jnp.float32
     assert float(jnp.abs(half["relu2_2"] - whole).max()) < 0.05 * float(whole.max())
@@ -135,7 +98,7 @@ def test_half_precision_stays_near(random_weights, for_cpu):
 def test_shipped_weights_equal_torch_given_the_same_numbers(torch_relus):
     shipped = weights.shipped()
     state = {}
-    for name, place in zip(layers.CONVOLUTIONS, foreign.TORCH_PLACES, strict=False):
+    for name, place in zip(weights.CONVOLUTIONS, weights.TORCH_PLACES, strict=False):
         if name in shipped.kernels:
             kernel = np.ascontiguousarray(shipped.kernels[name].transpose(3, 2, 0, 1))
             state[f"{place}.weight"] = torch.from_numpy(kernel)

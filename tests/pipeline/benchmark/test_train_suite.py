@@ -1,7 +1,5 @@
 """The suite `train`: PyTorch's loop does what ours does, and rows say what was measured."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,6 @@ from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline.benchmark import peaks, timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.stages import train
@@ -75,9 +72,7 @@ def random_images():
         pytest.param({"objective.perceptual": 0.5}, marks=pytest.mark.slow),
     ],
 )
-def test_loops_go_through_the_same_losses(changes, monkeypatch):
-    # VGG16 by tiles breaks ties in flat places otherwise, which steps along signs make visible.
-    monkeypatch.setattr(features, "VGG16", partial(VGG16, for_cpu=False))
+def test_loops_go_through_the_same_losses(changes):
     settings = {**changes, **TINY}
     config = configuration.from_dotted(settings)
     parts = assembly.assemble(config, configuration.open_data(config.data))

@@ -18,7 +18,7 @@ from jaxsurf.evaluation import pairs
 from jaxsurf.images import summary
 from jaxsurf.manifold import encode, graph, knn, search
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.models.interface import inference_batch
+from jaxsurf.models.autoencoder import inference_batch
 from jaxsurf.pipeline.benchmark import whole_set
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
 from jaxsurf.pipeline.benchmark.whole_set import Training

@@ -1,0 +1,219 @@
+"""What XLA's CPU backend is slow at, in a form that it is fast with, and how XLA is set up.
+
+- Strided and transposed convolutions and their gradients, as slices and matrix products. A GPU is
+  slow at transposed convolutions too, so that the report's model has this form everywhere.
+- `narrow`: a convolution to fewer channels with a quicker gradient.
+- Max-pooling as a maximum of slices. The gradient of XLA's own is slow on CPUs and a scatter on
+  GPUs, which takes long where results must not depend on the order of the moment.
+- `configure`: XLA's flags and the allocator's thresholds.
+
+Values and gradients are those of the plain layers, up to rounding; BUILD_NOTES.md has the figures.
+Images are NHWC. All kernels are [height, width, in, out] but for those of transposed convolutions,
+[height, width, out, in].
+
+A map that a transposed convolution of stride 2 makes consists of blocks of 2 x 2 values. The four
+kinds of place in a block, *corners*, depend on different parts of the kernel, so that each is a
+product of its own; they are put together only where somebody needs the map as a whole.
+"""
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+Maps = Float[Array, "batch height width channel"]
+Kernel = Float[Array, "3 3 in out"]
+PAIRS = tuple(product(range(2), range(2)))
+
+# Name, value, and the beginnings of jax's versions that know both: XLA ends the process otherwise.
+FLAGS = (
+    # By default XLA hands convolutions to YNNPACK, which computes them in one thread. Products and
+    # sums stay with it: it uses all cores for them.
+    ("--xla_cpu_experimental_ynn_fusion_type", "individual_dot,reduce", ("0.10.",)),
+    # By default some kernels add up in the order of the moment, and all are chosen by how long they
+    # took when a program was compiled, so that a resumed run would end otherwise.
+    ("--xla_gpu_deterministic_ops", "true", ("0.10.", "0.11.", "0.12.")),
+)
+# Of malloc.h. Larger blocks, such as whole sets of images, are still given back to the system.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+LARGEST_KEPT, MOST_KEPT = 2**30, 2**31 - 1
+
+
+def configure() -> None:
+    """Give XLA its flags and have the allocator keep freed memory, before JAX uses a device.
+
+    It imports jax and nothing heavier. What the user has chosen in XLA_FLAGS stays.
+    """
+    chosen = os.environ.get("XLA_FLAGS", "")
+    given = [
+        f"{name}={value}"
+        for name, value, versions in FLAGS
+        if jax.__version__.startswith(versions) and name not in chosen
+    ]
+    os.environ["XLA_FLAGS"] = " ".join([chosen, *given]).strip()
+    # XLA takes a step's scratch memory anew at every call. What is larger than 32 MiB glibc gives
+    # back each time, and the system clears it page by page when it is asked for again: a third to a
+    # half of a step of `reference`.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT)
+        mallopt(_M_TRIM_THRESHOLD, MOST_KEPT)
+        # A heap of a thread's own holds no more than 64 MiB; XLA computes in threads.
+        mallopt(_M_ARENA_MAX, 1)
+
+
+def convolve(maps: Maps, kernel: Kernel, *, padding: int) -> Maps:
+    """Return a convolution of stride 2 with zero padding."""
+    side = (maps.shape[1] + 2 * padding - 3) // 2 + 1
+    return _product(_patches(_padded(maps, padding, padding), side=side, stride=2), kernel)
+
+
+def convolve_and_pool(maps: Maps, kernel: Kernel, *, padding: int) -> Maps:
+    """Return `convolve` with the maximum of each block of 2 x 2 values; it makes an even side."""
+    side = (maps.shape[1] + 2 * padding - 3) // 4 + 1
+    padded = _padded(maps, padding, padding)
+    return _largest(
+        _product(_patches(padded[:, 2 * row :, 2 * column :], side=side, stride=4), kernel)
+        for row, column in PAIRS
+    )
+
+
+def pool_overlapping(maps: Maps) -> Maps:
+    """Return the maximum of every square of 2 x 2 values: a line less than there was."""
+    down, along = maps.shape[1] - 1, maps.shape[2] - 1
+    return _largest(maps[:, row : row + down, column : column + along] for row, column in PAIRS)
+
+
+def pool_blocks(maps: Maps) -> Maps:
+    """Return the maximum of each block of 2 x 2 values; an odd last line is left out."""
+    batch, height, width, depth = maps.shape
+    down, along = height // 2, width // 2
+    split = maps[:, : 2 * down, : 2 * along].reshape(batch, down, 2, along, 2, depth)
+    return _largest(split[:, :, row, :, column] for row, column in PAIRS)
+
+
+def enlarge(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> Maps:
+    """Return a transposed convolution of stride 2: of side 2 n + 1 where maps have side n."""
+    side = maps.shape[1]
+    corners = enlarged_corners(_padded(maps, 0, 1), kernel)
+    return _joined(corners)[:, : 2 * side + 1, : 2 * side + 1]
+
+
+def enlarged_corners(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> list[Maps]:
+    """Return the four corners of the first n blocks of what `enlarge` returns, n the maps' side.
+
+    Value 2 m of a line is the sum of input m through the kernel's place 0 and input m - 1 through
+    place 2; value 2 m + 1 is input m through place 1.
+    """
+    side = maps.shape[1]
+    padded = _padded(maps, 1, 0)
+    reached = (((0, 1), (2, 0)), ((1, 1),))  # by corner: place in the kernel, shift of the slice
+    corners = []
+    for rows, columns in product(reached, reached):
+        parts = list(product(rows, columns))
+        patches = [padded[:, i : i + side, j : j + side] for (_, i), (_, j) in parts]
+        places = [kernel[a, b].T for (a, _), (b, _) in parts]
+        corners.append(_product(jnp.concatenate(patches, -1), jnp.concatenate(places)))
+    return corners
+
+
+def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out in"]) -> Maps:
+    """Return a transposed convolution of stride 1 that crops 2 values from every side.
+
+    Value s of a line is the sum of input s + 2 through the kernel's place 0 and input s + 1 through
+    place 1, so that the very first input is not used.
+
+    Args:
+        corners: of its input, whose last value is left out.
+        kernel: of the layer.
+    """
+    depth, last = kernel.shape[2], corners[0].shape[1] - 1
+    weights = kernel.transpose(3, 0, 1, 2).reshape(-1, 4 * depth)
+    through = [_product(maps, weights).reshape(*maps.shape[:3], 2, 2, depth) for maps in corners]
+
+    def value(row: int, column: int) -> Maps:
+        """Return a corner of the output."""
+        summed = []
+        for a, b in PAIRS:
+            (below, i), (right, j) = divmod(row + 2 - a, 2), divmod(column + 2 - b, 2)
+            corner = through[2 * i + j]
+            summed.append(corner[:, below : below + last, right : right + last, a, b])
+        return sum(summed[1:], start=summed[0])
+
+    return _joined([value(row, column) for row, column in PAIRS])
+
+
+def plain(maps: Maps, kernel: Kernel) -> Maps:
+    """Return XLA's own convolution of stride 1, with zeros around; it keeps the sides."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+@jax.custom_jvp
+def narrow(maps: Maps, kernel: Kernel) -> Maps:
+    """Return `plain` to fewer channels, whose gradient CPUs compute in half the time.
+
+    The gradient with respect to a kernel correlates input and output. XLA lays out nine shifted
+    copies of the one that it takes for the image, and JAX makes that the input, the wider of the
+    two here; with the roles turned the copies are of the output.
+    """
+    return plain(maps, kernel)
+
+
+@narrow.defjvp
+def _narrow_jvp(primals: tuple[Maps, Kernel], tangents: tuple[Maps, Kernel]) -> tuple[Maps, Maps]:
+    (maps, kernel), (maps_change, kernel_change) = primals, tangents
+    # The changed kernel is taken for an image and the maps for its kernel. That is slow itself, but
+    # its transpose is what is wanted. Place h of the output is the sum over places p of the maps
+    # times kernel place p - h + 1, so that it counts backwards.
+    numbers = lax.ConvDimensionNumbers(
+        lhs_spec=(3, 2, 0, 1),  # kernel: its outputs are the batch, its inputs the channels
+        rhs_spec=(0, 3, 1, 2),  # maps: their batch is what comes out, their channels go in
+        out_spec=(3, 0, 1, 2),
+    )
+    around = [(side - 2, side - 2) for side in maps.shape[1:3]]
+    backwards = lax.conv_general_dilated(
+        kernel_change, maps, (1, 1), around, dimension_numbers=numbers
+    )
+    return narrow(maps, kernel), narrow(maps_change, kernel) + backwards[:, ::-1, ::-1]
+
+
+def _largest(maps: Iterable[Maps]) -> Maps:
+    """Return the largest value at each place; of equal ones the first has the gradient."""
+    found, *others = maps
+    for more in others:
+        found = jnp.where(more > found, more, found)
+    return found
+
+
+def _padded(maps: Maps, before: int, after: int) -> Maps:
+    return jnp.pad(maps, ((0, 0), (before, after), (before, after), (0, 0)))
+
+
+def _patches(maps: Maps, *, side: int, stride: int) -> Maps:
+    """Return the 3 x 3 surroundings of every stride-th place, as channels."""
+    reach = stride * (side - 1) + 1
+    places = product(range(3), range(3))
+    return jnp.concatenate(
+        [maps[:, a : a + reach : stride, b : b + reach : stride] for a, b in places], axis=-1
+    )
+
+
+def _product(patches: Maps, kernel: Array) -> Maps:
+    """Return channels times the kernel, whose last axis stays; one product for the whole batch."""
+    weights = kernel.reshape(patches.shape[-1], kernel.shape[-1])
+    rows = patches.reshape(-1, patches.shape[-1]) @ weights
+    return rows.reshape(*patches.shape[:-1], weights.shape[-1])
+
+
+def _joined(corners: Sequence[Maps]) -> Maps:
+    """Return the map whose blocks have these corners."""
+    batch, side, _, depth = corners[0].shape
+    blocks = jnp.stack(corners, axis=3).reshape(batch, side, side, 2, 2, depth)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * side, 2 * side, depth)
