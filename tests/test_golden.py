@@ -59,7 +59,7 @@ def given_run(root):
     """
     from jaxsurf.images.image_set import ImageSet
     from jaxsurf.manifold.graph_config import GraphConfig
-    from jaxsurf.models.interface import Autoencoder, Constant
+    from jaxsurf.models.autoencoder import Autoencoder, Constant
     from jaxsurf.pipeline import evaluate, surf
     from jaxsurf.pipeline.run import configuration, trained
     from jaxsurf.workdir import WorkDir
