@@ -8,7 +8,7 @@ The same command again resumes. The table is printed and written to comparison.m
 from absl import flags
 
 from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.compare.pipeline import CompareConfig, compare
+from jaxsurf.pipeline.compare import CompareConfig, compare
 
 _WORKDIR = options.define_workdir()
 _OURS = options.define_config("config", "arm.py")

@@ -47,22 +47,6 @@ def mse(
     return np.square(difference).mean(axis=(1, 2, 3))
 
 
-def psnr_db(
-    images: Float[np.ndarray, "image height width channel"],
-    references: Float[np.ndarray, "image height width channel"],
-) -> Float[np.ndarray, "image"]:
-    """Return the peak signal-to-noise ratio of each image by itself in dB, for a peak of 1.
-
-    10 log10(1 / mse); equal images have an infinite one. The mean over images is not the ratio of
-    their mean error: for that there is `psnr_of_mse`.
-
-    Raises:
-        ValueError: the shapes differ.
-    """
-    with np.errstate(divide="ignore"):
-        return -10.0 * np.log10(mse(images, references))
-
-
 def psnr_of_mse(mse: float) -> float:
     """Return the peak signal-to-noise ratio in dB of a mean squared error, for a peak of 1.
 

@@ -6,6 +6,8 @@ writing them is the caller's business. For every metric smaller counts as better
 right but in no data set. A path that stops at images of the set can score less.
 """
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -120,9 +122,11 @@ def summarise(
     Raises:
         ValueError: methods were scored on different numbers of pairs.
     """
-    num_pairs = _num_pairs(scores)
+    counts = {len(values) for by_metric in scores.values() for values in by_metric.values()}
+    if len(counts) != 1:
+        raise ValueError(f"methods must be scored on the same pairs, but have {sorted(counts)}")
     return {
-        "num_pairs": num_pairs,
+        "num_pairs": counts.pop(),
         "reconstruction": dict(reconstruction),
         "methods": {
             method: {
@@ -174,32 +178,26 @@ def rows(
     ]
 
 
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return rows that share their names as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
 def _versus(ours: Scores, baseline: Scores) -> dict[str, dict[str, float | None]]:
     """Return ratio of means and share of pairs strictly better, for the metrics that both have."""
-    return {
-        metric: {
-            "ratio": _ratio(float(values.mean()), float(baseline[metric].mean())),
-            "win_rate": float(np.mean(values < baseline[metric])),
+    found = {}
+    for metric in [name for name in ours if name in baseline]:
+        values, others = ours[metric], baseline[metric]
+        found[metric] = {
+            # JSON's null where the baseline is zero.
+            "ratio": float(values.mean() / others.mean()) if others.any() else None,
+            "win_rate": float(np.mean(values < others)),
         }
-        for metric, values in ours.items()
-        if metric in baseline
-    }
-
-
-def _ratio(ours: float, baseline: float) -> float | None:
-    """Return ours / baseline; None (JSON's null) where the baseline is zero."""
-    return ours / baseline if baseline else None
-
-
-def _num_pairs(scores: Mapping[str, Scores]) -> int:
-    counts = {
-        f"{method} {metric}": len(values)
-        for method, by_metric in scores.items()
-        for metric, values in by_metric.items()
-    }
-    if len(set(counts.values())) != 1:
-        raise ValueError(f"methods must be scored on the same pairs, but have {counts}")
-    return next(iter(counts.values()))
+    return found
 
 
 def _unordered_pairs(numbers: Int[np.ndarray, "pair"]) -> Int[np.ndarray, "pair 2"]:

@@ -1,6 +1,10 @@
 """How well a model gives back the images it is given: uint8 in, clean, in batches of one size.
 
 Products are computed in full float32, as in `jaxsurf.manifold.encode` and `jaxsurf.frames.decode`.
+
+Where looking at all images of a set would add nothing but time, a sample stands for them: a mean
+over `SAMPLE` images differs from that over all by less than a hundredth of the deviation between
+images. The sample is the same at every call.
 """
 
 import functools
@@ -10,10 +14,14 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from jaxsurf.evaluation import metrics, sampling
+from jaxsurf import mapped
+from jaxsurf.evaluation import metrics
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
+
+# 1 / sqrt(16,384) is 0.8 %. As many images of 64 x 64 take 200 MB.
+SAMPLE, SAMPLE_SEED = 16_384, 0
 
 
 def reconstruct(model: Autoencoder, images: Frames) -> Frames:
@@ -37,7 +45,15 @@ def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:
 
 def mean_mse(model: Autoencoder, images: Frames) -> float:
     """Return the mean of `mse` over a set: over all images, or those that stand for them."""
-    return float(mse(model, sampling.of(images)).mean())
+    return float(mse(model, sample(images)).mean())
+
+
+def sample(images: Frames) -> Frames:
+    """Return the images that stand for a set: all as they are, or `SAMPLE` drawn at random."""
+    if len(images) <= SAMPLE:
+        return images
+    drawn = np.random.default_rng(SAMPLE_SEED).choice(len(images), SAMPLE, replace=False)
+    return mapped.take(images, np.sort(drawn))
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -14,17 +14,18 @@ edge counted, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many 
 A route whose source is its target is one frame, or `frames` equal ones.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.frames.decode import Frames, decode_paths
-from jaxsurf.manifold import path as paths
-from jaxsurf.manifold.path import LatentPath
+from jaxsurf.frames import media
+from jaxsurf.frames.decode import Frames, decode_points
+from jaxsurf.manifold.path import LatentPath, constant_speed, per_edge, piece_lengths
 from jaxsurf.models.autoencoder import Autoencoder
 
 METHODS = ("pixel", "linear", "surfing")
@@ -79,28 +80,48 @@ class Route:
             raise ValueError(f"{len(self.anchors)} anchors have {len(self.images)} images")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Animation:
-    """The frames of one route under one method.
+    """The frames of one route under one method; in a notebook it shows itself.
 
     Attributes:
         method: a name in `METHODS`.
         frames: uint8 frames.
         path: the latent code of each frame; None where frames aren't decoded.
+        metrics: figures of its quality by name; none where nobody has measured it.
+        frame_ms: how long a frame is shown, in milliseconds.
     """
 
     method: str
     frames: Frames
     path: LatentPath | None = None
+    metrics: Mapping[str, float | None] = field(default_factory=dict)
+    frame_ms: float = media.FRAME_MS
 
-    def describe(self, *, frame_ms: float) -> dict[str, Any]:
-        """Return what `path.json` says of the animation when a frame lasts `frame_ms`."""
+    def save(self, path: Path | str) -> None:
+        """Write a GIF that repeats for ever.
+
+        Raises:
+            UserError: the file can't be written, or its name does not end in `.gif`.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".gif":
+            raise UserError(f"{path} is no name of a GIF", cure="let it end in .gif")
+        media.write_gif(path, self.frames, frame_ms=self.frame_ms)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, bytes]:
+        """Return what Jupyter shows."""
+        return {"image/gif": media.gif(self.frames, frame_ms=self.frame_ms)}
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `path.json` says of it."""
         return {
             "num_frames": len(self.frames),
-            "frame_ms": frame_ms,
-            "duration_ms": frame_ms * len(self.frames),
+            "frame_ms": self.frame_ms,
+            "duration_ms": self.frame_ms * len(self.frames),
             "length": None if self.path is None else self.path.length,
             "points": None if self.path is None else self.path.points.tolist(),
+            **self.metrics,
         }
 
 
@@ -140,12 +161,24 @@ def animate(
         UserError: a method can't be animated, or a decoded frame is not finite.
     """
     check_methods(methods)
-    latent = [method for method in methods if method in _LATENT_PATHS]
-    ways = [_LATENT_PATHS[method](route, timing) for route in routes for method in latent]
-    decoded = zip(ways, decode_paths(model, ways), strict=True)
+    paths = [
+        {method: _latent_path(method, route, timing) for method in methods} for route in routes
+    ]
+    points = [path.points for by_method in paths for path in by_method.values() if path]
+    decoded = iter(())
+    if points:
+        frames = decode_points(model, np.concatenate(points))
+        decoded = iter(np.split(frames, np.cumsum([len(some) for some in points])[:-1]))
     return [
-        {method: _animation(method, route, timing, decoded) for method in methods}
-        for route in routes
+        {
+            method: Animation(
+                method=method,
+                frames=next(decoded) if path else cross_dissolve(route, timing),
+                path=path,
+            )
+            for method, path in by_method.items()
+        }
+        for route, by_method in zip(routes, paths, strict=True)
     ]
 
 
@@ -158,31 +191,18 @@ def cross_dissolve(route: Route, timing: Timing) -> Frames:
     return np.rint((1 - share) * images[before] + share * images[before + 1]).astype(np.uint8)
 
 
-def _animation(
-    method: str, route: Route, timing: Timing, decoded: Iterator[tuple[LatentPath, Frames]]
-) -> Animation:
-    """Return one animation, taking the next decoded path if the method has one."""
-    if method not in _LATENT_PATHS:
-        return Animation(method=method, frames=cross_dissolve(route, timing))
-    path, frames = next(decoded)
-    return Animation(method=method, frames=frames, path=path)
-
-
-def _straight(route: Route, timing: Timing) -> LatentPath:
-    """Return the path of `linear`."""
-    corners = route.codes[list(route.anchors)]
+def _latent_path(method: str, route: Route, timing: Timing) -> LatentPath | None:
+    """Return the latent path of one method; None for `pixel`, which has none."""
+    if method == "pixel":
+        return None
+    corners = route.codes if method == "surfing" else route.codes[list(route.anchors)]
     if timing.frames is not None:
-        return paths.constant_speed(corners, frames=timing.frames)
+        return constant_speed(corners, frames=timing.frames)
+    if method == "surfing":
+        return per_edge(corners, points_per_edge=timing.points_per_edge)
     progress = _progress(route, timing)
     axes = [np.interp(progress, np.arange(len(corners)), axis) for axis in corners.T]
     return LatentPath(np.stack(axes, axis=-1))
-
-
-def _surfing(route: Route, timing: Timing) -> LatentPath:
-    """Return the path of `surfing`."""
-    if timing.frames is not None:
-        return paths.constant_speed(route.codes, frames=timing.frames)
-    return paths.per_edge(route.codes, points_per_edge=timing.points_per_edge)
 
 
 def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
@@ -195,15 +215,9 @@ def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
         node_times = np.arange(len(route.codes), dtype=np.float64)
     else:
         num_frames = timing.frames
-        node_times = np.append(0.0, np.cumsum(paths.piece_lengths(route.codes)))
+        node_times = np.append(0.0, np.cumsum(piece_lengths(route.codes)))
     anchor_times = node_times[list(route.anchors)]
     frame_times = np.linspace(0.0, anchor_times[-1], num_frames)
     progress = np.interp(frame_times, anchor_times, np.arange(len(anchor_times)))
     progress[0] = 0.0  # also where the next anchor is reached in no time, its code being the same
     return progress
-
-
-_LATENT_PATHS: dict[str, Callable[[Route, Timing], LatentPath]] = {
-    "linear": _straight,
-    "surfing": _surfing,
-}

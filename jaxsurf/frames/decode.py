@@ -8,7 +8,6 @@ accelerators do not do by default: their rounding would show in the errors that 
 """
 
 import functools
-from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +17,6 @@ from jaxtyping import Array, Bool, Float, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
-from jaxsurf.manifold.path import LatentPath
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 Frames = UInt8[np.ndarray, "frame height width channel"]
@@ -51,31 +49,14 @@ def decode_points(
     run = functools.partial(_decode_bucket, graphdef)
     size = chunk or inference_batch(model)
     frames, finite = batches.mapped(run, points, shared=[state], size=size, bucketed=True)
-    _check_finite(points, finite)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise UserError(
+            f"{np.sum(~finite)} of {len(finite)} decoded frames are not finite,"
+            f" the first one frame {first} at latent point {points[first].tolist()}",
+            cure="the model has diverged: train it again with a lower learning rate",
+        )
     return frames
-
-
-def decode_paths(
-    model: Autoencoder, paths: Sequence[LatentPath], *, chunk: int = 0
-) -> list[Frames]:
-    """Decode several paths as one batch.
-
-    Args:
-        model: the autoencoder whose `decode` is used.
-        paths: any number of paths in one latent space.
-        chunk: how many points a device decodes at once, a power of two; 0 takes what suits the
-            model.
-
-    Returns:
-        The frames of each path, in the order of `paths`.
-
-    Raises:
-        UserError: a decoded frame is not finite.
-    """
-    if not paths:
-        return []
-    frames = decode_points(model, np.concatenate([path.points for path in paths]), chunk=chunk)
-    return np.split(frames, np.cumsum([len(path.points) for path in paths])[:-1])
 
 
 def images_of(
@@ -102,17 +83,3 @@ def _decode_bucket(
     """Return the frames of one bucket, and whether each was finite before rounding."""
     images = images_of(graphdef, state, codes)
     return pixels.to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
-
-
-def _check_finite(
-    points: Float[np.ndarray, "frame latent"], finite: Bool[np.ndarray, "frame"]
-) -> None:
-    """Raise if a frame was not finite, naming the first one and its point."""
-    if finite.all():
-        return
-    first = int(np.argmin(finite))
-    raise UserError(
-        f"{np.sum(~finite)} of {len(finite)} decoded frames are not finite,"
-        f" the first one frame {first} at latent point {points[first].tolist()}",
-        cure="the model has diverged: train it again with a lower learning rate",
-    )

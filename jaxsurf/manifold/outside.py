@@ -14,6 +14,9 @@ from jaxsurf.manifold.edges import altering, weighting
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.edges.weighting import Distance
 
+# Neighbours that join what is from outside a set to its graph: as many as the report's k.
+OUTSIDE_NEIGHBOURS = 4
+
 
 def attach(
     graph: LatentGraph,

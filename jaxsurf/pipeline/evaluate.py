@@ -1,7 +1,5 @@
 """Many random pairs, methods side by side, into `evaluation.json` and `evaluation.csv`."""
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,17 +8,15 @@ import numpy as np
 from jaxtyping import Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics, reconstruction, sampling
-from jaxsurf.evaluation import pairs as many
+from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.frames import animate
-from jaxsurf.frames.animate import Animation, Route, Timing
+from jaxsurf.frames.animate import Route, Timing
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
 from jaxsurf.manifold import search
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.path import LatentPath
 from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline.run import trained
 from jaxsurf.pipeline.run.trained import TrainedRun
@@ -60,38 +56,33 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The content of `evaluation.json`, readable as a table."""
+    """Scores of many pairs, readable as a table.
+
+    Attributes:
+        content: of `evaluation.json`.
+        rows: of `evaluation.csv`: one for each pair and method.
+    """
 
     content: dict[str, Any]
+    rows: Sequence[dict[str, Any]]
 
     def __str__(self) -> str:
-        psnr_db = metrics.psnr_of_mse(self.content["reconstruction"]["mse"])
-        lines = [
-            f"reconstruction {psnr_db:.1f} dB{self._sampled}; "
-            + self.content["graph"]["description"],
-            f"interpolation_mse over {self.content['num_pairs']} random pairs, smaller is better:",
-        ]
-        if bridged := self.content["bridged_pairs"]:
-            lines.insert(1, f"{bridged} of the pairs surf over gaps in the graph, by its bridges")
-        for method, scores in self.content["methods"].items():
-            score = scores["interpolation_mse"]
-            versus = self.content["versus"].get(method, {}).get("interpolation_mse")
-            beside = (
-                f"   {versus['ratio']:.2f} of linear's, better in {versus['win_rate']:.0%}"
-                if versus
-                else ""
-            )
-            lines.append(
-                f"  {method:8} {score['mean']:8.2f}  [{score['low']:.2f}, {score['high']:.2f}]"
-                + beside
-            )
+        content = self.content
+        looked_at, whole = (content[part]["num_images"] for part in ("reconstruction", "data"))
+        sampled = f" ({looked_at:,} of {whole:,} images)" if looked_at < whole else ""
+        psnr_db = metrics.psnr_of_mse(content["reconstruction"]["mse"])
+        lines = [f"reconstruction {psnr_db:.1f} dB{sampled}; {content['graph']['description']}"]
+        if bridged := content["bridged_pairs"]:
+            lines.append(f"{bridged} of the pairs surf over gaps in the graph, by its bridges")
+        lines.append(f"{METRIC} over {content['num_pairs']} random pairs, smaller is better:")
+        for method, scores in content["methods"].items():
+            score, beside = scores[METRIC], ""
+            if versus := content["versus"].get(method, {}).get(METRIC):
+                ratio, rate = versus["ratio"], versus["win_rate"]
+                beside = f"   {ratio:.2f} of linear's, better in {rate:.0%}"
+            interval = f"[{score['low']:.2f}, {score['high']:.2f}]"
+            lines.append(f"  {method:8} {score['mean']:8.2f}  {interval}{beside}")
         return "\n".join(lines)
-
-    @property
-    def _sampled(self) -> str:
-        """That not all images were reconstructed, where that is so."""
-        looked_at, whole = (self.content[part]["num_images"] for part in ("reconstruction", "data"))
-        return f" ({looked_at:,} of {whole:,} images)" if looked_at < whole else ""
 
 
 def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
@@ -101,102 +92,91 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
         run: a trained run.
         config: how many pairs, which methods.
 
+    Raises:
+        UserError: as `measure` does, or the files can't be written.
+    """
+    made = measure(run, config)
+    write_json(run.workdir.evaluation, made.content)
+    write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(made.rows))
+    return made
+
+
+def measure(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
+    """Score methods on random pairs.
+
+    Args:
+        run: a trained run.
+        config: how many pairs, which methods.
+
     Returns:
-        What `evaluation.json` says. Where true in-between images can be had (the arm), a
-        method `true` holds the floor: their score.
+        The scores. Where true in-between images can be had (the arm), a method `true` holds the
+        floor: their score.
 
     Raises:
         UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
     """
-    summary, rows = measure(run, config)
-    write_json(run.workdir.evaluation, summary)
-    write_text(run.workdir.evaluation.with_suffix(".csv"), _table(rows))
-    return Evaluation(summary)
-
-
-def measure(
-    run: TrainedRun, config: EvaluateConfig
-) -> tuple[dict[str, Any], list[dict[str, str | int | float]]]:
-    """Return what `evaluate` writes down: the summary, and a row for each pair and method.
-
-    Args:
-        run: as in `evaluate`.
-        config: as in `evaluate`.
-
-    Raises:
-        UserError: as `evaluate` does.
-    """
-    chosen = many.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
+    chosen = pairs.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
-    for source, target in chosen:
-        connectivity.check_joined(built, (source, target))
-    pairs = [(int(source), int(target)) for source, target in chosen]
-    paths = search.shortest_paths(built, pairs, codes=latents.codes)
+    ends = [(int(source), int(target)) for source, target in chosen]
+    for both in ends:
+        connectivity.check_joined(built, both)
+    paths = search.shortest_paths(built, ends, codes=latents.codes)
     blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]
-    parts = [_score_block(run, config, latents, paths[each], chosen[each]) for each in blocks]
+    parts = [_score(run, config, latents, paths[each], chosen[each]) for each in blocks]
     scores = {
         method: {name: np.concatenate([part[method][name] for part in parts]) for name in values}
         for method, values in parts[0].items()
     }
-    mean = reconstruction.mean_mse(run.model, run.images.images)
-    summary = many.summarise(
+    images = run.images.images
+    mean = reconstruction.mean_mse(run.model, images)
+    summary = pairs.summarise(
         scores,
         # JSON has no infinity, which is what a perfect reconstruction has.
         reconstruction={
             "mse": mean,
             "psnr_db": metrics.psnr_of_mse(mean) if mean else None,
-            "num_images": len(sampling.chosen(len(run.images))),
+            "num_images": min(len(images), reconstruction.SAMPLE),
         },
         seed=config.seed,
     )
-    bridged = sum(len(built.bridges_along(path.nodes)) > 0 for path in paths)
-    summary |= {"graph": built.facts(), "bridged_pairs": bridged, "checkpoint": run.step}
-    summary["data"] = {
-        "name": run.images.name,
-        "fingerprint": run.images.fingerprint,
-        "num_images": len(run.images),
+    content = summary | {
+        "graph": built.facts(),
+        "bridged_pairs": sum(len(built.bridges_along(path.nodes)) > 0 for path in paths),
+        "checkpoint": run.step,
+        "data": {
+            "name": run.images.name,
+            "fingerprint": run.images.fingerprint,
+            "num_images": len(images),
+        },
     }
-    return summary, many.rows(scores, chosen)
+    return Evaluation(content, pairs.rows(scores, chosen))
 
 
-def _score_block(
+def _score(
     run: TrainedRun,
     config: EvaluateConfig,
     latents: Latents,
     paths: Sequence[NodePath],
     chosen: Int[np.ndarray, "pair 2"],
-) -> dict[str, many.Scores]:
+) -> dict[str, pairs.Scores]:
     """Return the scores of a few pairs by method, the baseline's always among them."""
+    images = run.images.images
     routes = [
-        Route(
-            codes=latents.codes[path.nodes],
-            images=run.images.images[[path.nodes[0], path.nodes[-1]]],
-        )
-        for path in paths
+        Route(codes=latents.codes[path.nodes], images=images[path.nodes[[0, -1]]]) for path in paths
     ]
-    methods = tuple(dict.fromkeys((*config.methods, many.BASELINE)))
+    methods = tuple(dict.fromkeys((*config.methods, pairs.BASELINE)))
     made = animate.animate(run.model, routes, methods=methods, timing=config.timing)
-    scores = {
-        method: many.score(
-            [animations[method].frames for animations in made],
-            run.images.images,
-            paths=_paths([animations[method] for animations in made]),
-        )
-        for method in methods
-    }
-    floor = _true_frames(run, chosen)
-    if not floor:
-        return scores
-    # Its other metrics depend on the number of frames, which is not that of the other methods.
-    errors = many.score(floor, run.images.images)[METRIC]
-    return scores | {many.FLOOR: {METRIC: errors}}
-
-
-def _paths(animations: Sequence[Animation]) -> list[LatentPath] | None:
-    """Return the latent paths of one method's animations; None if it has none."""
-    paths = [animation.path for animation in animations if animation.path is not None]
-    return paths or None
+    scores = {}
+    for method in methods:
+        animations = [by_method[method] for by_method in made]
+        frames = [animation.frames for animation in animations]
+        ways = [animation.path for animation in animations if animation.path is not None]
+        scores[method] = pairs.score(frames, images, paths=ways or None)
+    if floor := _true_frames(run, chosen):
+        # Its other metrics depend on the number of frames, which is not that of the other methods.
+        scores[pairs.FLOOR] = {METRIC: pairs.score(floor, images)[METRIC]}
+    return scores
 
 
 def _true_frames(run: TrainedRun, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
@@ -207,22 +187,11 @@ def _true_frames(run: TrainedRun, chosen: Int[np.ndarray, "pair 2"]) -> list[Fra
     if run.config.data.source != "arm" or run.images.factors is None:
         return []
     ends = run.images.factors[chosen].astype(np.float64)
-    if np.ptp(np.delete(ends, _CONTINUOUS, axis=2), axis=(0, 1)).any():
+    continuous = [arm.FACTOR_NAMES.index(name) for name in arm.CONTINUOUS]
+    if np.ptp(np.delete(ends, continuous, axis=2), axis=(0, 1)).any():
         return []  # colours and shapes have nothing between them
     share = np.linspace(0, 1, TRUE_FRAMES)[None, :, None]
     factors = (1 - share) * ends[:, :1] + share * ends[:, 1:]
     side = run.images.images.shape[1]
     frames = arm.render_batch(factors.reshape(-1, factors.shape[-1]), side=side)
     return list(frames.reshape(len(chosen), TRUE_FRAMES, *frames.shape[1:]))
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Return rows as CSV text."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-_CONTINUOUS = [arm.FACTOR_NAMES.index(name) for name in arm.CONTINUOUS]

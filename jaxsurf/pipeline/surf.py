@@ -1,31 +1,50 @@
-"""Two or more images in, their animations out: pixel, linear, surfing, side by side."""
+"""Two or more images in, their animations out: pixel, linear, surfing, side by side.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+`make` finds the path and animates it in memory; `surf` does the same and writes everything about
+it into the working directory.
+
+A stop is a text: digits are the number of an image; `code:0.1,-2` is a latent code; any other text
+is an image file, which is given as `./12` where its name would say something else. An image from
+outside the set is encoded; its code, or the one that was given, joins the graph as a further node,
+after those of the set.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float, UInt8
 
 from jaxsurf import versions
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics, sampling
-from jaxsurf.frames import animate, media
+from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route, Timing
-from jaxsurf.manifold import search
+from jaxsurf.images import picture
+from jaxsurf.manifold import encode, search
 from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS, attach
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit
 from jaxsurf.manifold.shortest_paths import visiting
-from jaxsurf.pipeline import ends
-from jaxsurf.pipeline.ends import End, Joined
 from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run.distances import make_distance
 from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import fingerprint
 from jaxsurf.writing import replacing_folder, write_json
+
+_CODE = "code:"
+# Longer names would fill the plot.
+LONGEST_STEM = 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +56,7 @@ class SurfConfig:
             as `code:0.1,-2`.
         target: the same.
         anchors: instead of both, two or more of the same to pass.
-        loop: whether the way goes back from the last anchor to the first.
+        loop: whether the path goes back from the last anchor to the first.
         order: of the anchors: `given`, or `best`, the shortest that starts at the first of them.
         methods: which interpolations.
         timing: how many frames.
@@ -57,15 +76,14 @@ class SurfConfig:
 
     def __post_init__(self) -> None:
         animate.check_methods(self.methods)
-        if not (self.anchors or (self.source and self.target)) or (
-            self.anchors and (self.source or self.target)
-        ):
+        cure = "give --source and --target, or --anchors"
+        if self.anchors and (self.source or self.target):
             raise UserError(
-                "nothing says what to animate"
-                if not self.anchors
-                else "there are two answers to what to animate: source and target, and anchors",
-                cure="give --source and --target, or --anchors",
+                "there are two answers to what to animate: source and target, and anchors",
+                cure=cure,
             )
+        if not self.anchors and not (self.source and self.target):
+            raise UserError("nothing says what to animate", cure=cure)
         if len(self.stops) < 2:
             raise UserError("one anchor is no way", cure="give two or more: --anchors=3,17,256")
 
@@ -75,98 +93,127 @@ class SurfConfig:
         return self.anchors or (self.source, self.target)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SurfResult:
-    """What was written, and how good it is."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stop:
+    """What a path passes: an image of the set, an image from outside, or a latent code.
 
-    folder: Path
+    Attributes:
+        label: what a person calls it: its number, the file's name without suffix, or its code.
+        key: its part of a folder's name; stops from outside that differ have different ones.
+        image: its pixels; those that it is decoded to where it is a latent code.
+        number: its number in the set; None for a stop from outside.
+        file: where an image from outside lies.
+        code: of a stop that is a latent code.
+    """
+
+    label: str
+    key: str
+    image: UInt8[np.ndarray, "height width 3"]
+    number: int | None = None
+    file: str | None = None
+    code: Float[np.ndarray, "latent"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Surfed:
+    """A path through the graph, and its animations.
+
+    Attributes:
+        stops: what it passes, in order.
+        graph: the run's, with stops from outside as further nodes.
+        codes: of the graph's nodes.
+        visit: the path.
+        animations: by method, each with its figures.
+        description: the content of `path.json`.
+        folder: where it was written to, if it was.
+    """
+
+    stops: Sequence[Stop]
+    graph: LatentGraph
+    codes: Float[np.ndarray, "node latent"]
+    visit: Visit
+    animations: Mapping[str, Animation]
     description: dict[str, Any]
+    folder: Path | None = None
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.folder}: {len(self.description['nodes'])} images on the way,"
-            f" {self.description['graph']['description']}"
-        ]
+        place = f"{self.folder}: " if self.folder else ""
+        lines = [f"{place}{len(self.visit.nodes)} images on the way, {self.graph.description}"]
         if bridges := self.description["bridges"]:
             crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
             lines.append(f"  the way crosses gaps in the graph, bridged from {crossed}")
-        if (proven := self.description["order_proven"]) is not None:
-            number = len(self.description["ends"]) - self.description["loop"]
-            lines.append(f"  {visiting.told(number, proven=proven)}")
-        for method, scores in self.description["methods"].items():
+        if self.visit.proven is not None:
+            number = len(self.stops) - self.description["loop"]
+            lines.append(f"  {visiting.told(number, proven=self.visit.proven)}")
+        for method, animation in self.animations.items():
+            error = animation.metrics["interpolation_mse"]
             lines.append(
-                f"  {method:8} {scores['num_frames']} frames, interpolation_mse"
-                f" {scores['interpolation_mse']:.2f}"
+                f"  {method:8} {len(animation.frames)} frames, interpolation_mse {error:.2f}"
             )
         return "\n".join(lines)
 
 
-def surf(run: TrainedRun, config: SurfConfig) -> SurfResult:
-    """Animate a way and write everything about it into the working directory.
+def surf(run: TrainedRun, config: SurfConfig) -> Surfed:
+    """Animate a path and write everything about it into the working directory.
 
     Args:
         run: a trained run.
         config: past which stops, and how.
 
-    Returns:
-        The folder, and what its `path.json` says.
+    Raises:
+        UserError: as `make` does, or the folder can't be written.
+    """
+    made = make(run, config)
+    label, asked, usual = "", config.graph or run.config.graph, GraphConfig()
+    if asked != run.config.graph:
+        parts = [f"{asked.kind}{asked.k or asked.radius or ''}"]
+        parts += [
+            name for name, on in (("tree", asked.spanning_tree), ("repaired", asked.repair)) if on
+        ]
+        parts += [asked.search] if asked.search != usual.search else []
+        parts += [asked.weight] if asked.weight != usual.weight else []
+        # A hyphen parts the stops from one another and from the graph.
+        label = "_".join(parts).replace("-", "_")
+    folder = run.workdir.surf(*(stop.key for stop in made.stops), label=label)
+    frames = {method: animation.frames for method, animation in made.animations.items()}
+    with replacing_folder(folder) as fresh:
+        for method, animation in made.animations.items():
+            animation.save(fresh / f"{method}.gif")
+        media.write_png(fresh / "strip.png", media.strip(frames))
+        plots.save(plots.latent(_plot(run, made)), fresh / "latent.png")
+        write_json(fresh / "path.json", made.description)
+    return replace(made, folder=folder)
+
+
+def make(run: TrainedRun, config: SurfConfig) -> Surfed:
+    """Find a path, animate it and measure the animations, in memory.
+
+    Args:
+        run: a trained run.
+        config: past which stops, and how.
 
     Raises:
-        UserError: an end is out of range or unreadable, the ends are not connected, a method is
-            not known, or the folder can't be written.
+        UserError: a stop is out of range or unreadable, the stops are not connected, or a method
+            is not known.
     """
-    given = [ends.open_end(run, text) for text in config.stops]
+    given = [_open_stop(run, text) for text in config.stops]
     latents = trained.encode_all(run)
     built = trained.connect(run, latents, config.graph or run.config.graph)
-    joined = ends.join(run, latents, built, given)
-    names = [end.label for end in given]
-    connectivity.check_joined(joined.graph, joined.nodes, names=names)
-    way = search.through(
-        joined.graph, joined.nodes, loop=config.loop, order=config.order, codes=joined.codes
-    )
-    stops = [given[place] for place in way.order]
+    graph, codes, nodes = _join(run, latents, built, given)
+    connectivity.check_joined(graph, nodes, names=[stop.label for stop in given])
+    visit = search.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
+    stops = [given[place] for place in visit.order]
     route = Route(
-        codes=joined.codes[way.nodes],
+        codes=codes[visit.nodes],
         images=np.stack([stop.image for stop in stops]),
-        anchors=way.places,
+        anchors=visit.places,
     )
-    made = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)[0]
-    description = _describe(run, config, stops, joined, way, made)
-    asked = config.graph or run.config.graph
-    label = "" if asked == run.config.graph else _graph_label(asked)
-    folder = run.workdir.surf(*(stop.key for stop in stops), label=label)
-    _write(folder, config, made, description, _plot(run, joined, way, made, stops))
-    return SurfResult(folder=folder, description=description)
-
-
-def _graph_label(config: GraphConfig) -> str:
-    """Return the part of a folder's name that tells graphs apart."""
-    size = f"{config.k or config.radius or ''}"
-    added = ("_tree" if config.spanning_tree else "") + ("_repaired" if config.repair else "")
-    weight = "" if config.weight == GraphConfig().weight else f"_{config.weight}"
-    search = "" if config.search == GraphConfig().search else f"_{config.search}"
-    # A hyphen parts the ends from one another and from the graph.
-    return f"{config.kind}{size}{added}{search}{weight}".replace("-", "_")
-
-
-def _describe(
-    run: TrainedRun,
-    config: SurfConfig,
-    stops: Sequence[End],
-    joined: Joined,
-    way: Visit,
-    made: dict[str, Animation],
-) -> dict[str, Any]:
-    """Return the content of `path.json`."""
-    methods = {}
-    for method, animation in made.items():
-        errors = metrics.interpolation_mse(animation.frames, run.images.images)
-        methods[method] = animation.describe(frame_ms=config.frame_ms) | {
-            "interpolation_mse": float(errors.mean()),
-            "interpolation_mse_wrapped": _wrapped(run, animation),
-            **{f"step_{k}": v for k, v in vars(metrics.smoothness(animation.frames)).items()},
-        }
-    return {
+    (made,) = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)
+    animations = {
+        method: replace(each, metrics=_measure(run, each), frame_ms=config.frame_ms)
+        for method, each in made.items()
+    }
+    description = {
         "ends": [
             {
                 "label": stop.label,
@@ -174,79 +221,157 @@ def _describe(
                 "file": stop.file,
                 "code": None if stop.code is None else stop.code.tolist(),
                 "fingerprint": fingerprint(stop.image),
-                "node": int(way.nodes[place]),
+                "node": int(visit.nodes[place]),
                 "place": place,
             }
-            for stop, place in zip(stops, way.places, strict=True)
+            for stop, place in zip(stops, visit.places, strict=True)
         ],
         "loop": config.loop,
         "order": config.order,
-        "order_proven": way.proven,
-        "nodes": way.nodes.tolist(),
-        "length": float(piece_lengths(joined.codes[way.nodes]).sum()),
-        "edge_weights": joined.graph.weights_along(way.nodes).tolist(),
-        "bridges": joined.graph.bridges_along(way.nodes).tolist(),
-        "graph": joined.graph.facts(),
-        "search": way.method,
-        "methods": methods,
+        "order_proven": visit.proven,
+        "nodes": visit.nodes.tolist(),
+        "length": float(piece_lengths(codes[visit.nodes]).sum()),
+        "edge_weights": graph.weights_along(visit.nodes).tolist(),
+        "bridges": graph.bridges_along(visit.nodes).tolist(),
+        "graph": graph.facts(),
+        "search": visit.method,
+        "methods": {method: animation.describe() for method, animation in animations.items()},
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
         "versions": versions.of(),
         "seed": run.config.training.seed,
     }
+    return Surfed(
+        stops=stops,
+        graph=graph,
+        codes=codes,
+        visit=visit,
+        animations=animations,
+        description=description,
+    )
 
 
-def _wrapped(run: TrainedRun, animation: Animation) -> float | None:
-    """Return the report's own figure; of a very large set, which the report had none of, None."""
-    if len(run.images) > sampling.MOST:
-        return None
+def _measure(run: TrainedRun, animation: Animation) -> dict[str, float | None]:
+    """Return the figures of an animation."""
     frames, images = animation.frames, run.images.images
-    return float(metrics.interpolation_mse_wrapped(frames, images).mean())
+    wrapped = None  # the report had no set as large
+    if len(images) <= reconstruction.SAMPLE:
+        wrapped = float(metrics.interpolation_mse_wrapped(frames, images).mean())
+    return {
+        "interpolation_mse": float(metrics.interpolation_mse(frames, images).mean()),
+        "interpolation_mse_wrapped": wrapped,
+        **{f"step_{name}": value for name, value in vars(metrics.smoothness(frames)).items()},
+    }
 
 
-def _plot(
-    run: TrainedRun,
-    joined: Joined,
-    way: Visit,
-    made: dict[str, Animation],
-    stops: Sequence[End],
-) -> LatentPlot:
+def _open_stop(run: TrainedRun, text: str) -> Stop:
+    """Return the stop that a number, a latent code or a file name means.
+
+    Raises:
+        UserError: the set has no such number, the code is none of this model's, or the file is no
+            image of its size.
+    """
+    if text.startswith(_CODE):
+        code = _parse_code(text, size=run.config.model.latent_dim)
+        image = decode.decode_points(run.model, code[None])[0]
+        return Stop(label=text, key=f"code_{fingerprint(code)[:8]}", image=image, code=code)
+    last, images = len(run.images) - 1, run.images.images
+    if re.fullmatch(r"[+-]?[0-9]+", text):
+        number = int(text)
+        if not 0 <= number <= last:
+            raise UserError(f"image {number} is out of range", cure=f"choose 0 to {last}")
+        return Stop(label=str(number), key=str(number), image=images[number], number=number)
+    # os.path.exists takes any text: Path.exists raises where one is too long to be a name.
+    if not os.path.exists(text):  # noqa: PTH110  (see above)
+        raise UserError(
+            f"{text!r} is neither an image number nor a file that exists",
+            cure=f"give a number from 0 to {last}, the path of an image file, or a latent code "
+            f"such as {_CODE}0.1,-2",
+        )
+    file = Path(text)
+    image = picture.open_image(file, side=run.config.data.side or None)
+    if image.shape != images.shape[1:]:
+        here, there = (f"{s[1]} x {s[0]}" for s in (image.shape, images.shape[1:]))
+        raise UserError(
+            f"{text} is {here} pixels, but the model was trained on {there}",
+            cure="resize it, or train with --config.data.side to have images resized",
+        )
+    stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
+    key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
+    return Stop(label=file.stem, key=key, image=image, file=text)
+
+
+def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
+    """Return the latent code that a text such as `code:0.1,-2` means."""
+    cure = f"give {size} numbers with commas between: {_CODE}{','.join(['0.1'] * size)}"
+    try:
+        code = np.asarray([float(part) for part in text.removeprefix(_CODE).split(",")])
+    except ValueError as error:
+        raise UserError(f"{text} is no latent code", cure=cure) from error
+    if len(code) != size:
+        raise UserError(f"{text} has {len(code)} numbers, but latent codes have {size}", cure=cure)
+    # Models take float32, in which larger numbers are infinite.
+    if not (np.abs(code) <= np.finfo(np.float32).max).all():
+        raise UserError(f"{text} is not finite in float32", cure=cure)
+    return code.astype(np.float32)
+
+
+def _join(
+    run: TrainedRun, latents: Latents, built: LatentGraph, stops: Sequence[Stop]
+) -> tuple[LatentGraph, Float[np.ndarray, "node latent"], tuple[int, ...]]:
+    """Return the graph with stops from outside as further nodes, its codes, and each stop's node.
+
+    Equal stops share a node.
+
+    Raises:
+        UserError: an image's code is not finite.
+    """
+    outside = {stop.key: stop for stop in stops if stop.number is None}
+    graph, codes = built, latents.codes
+    if outside:
+        shown = [stop.image for stop in outside.values() if stop.code is None]
+        encoded = iter(())
+        if shown:
+            # Beside an image of the set, a single one can't be taken for a collapsed model.
+            images = np.stack([*shown, run.images.images[0]])
+            encoded = iter(encode.encode_images(run.model, images, batch_size=len(images)).codes)
+        added = np.stack(
+            [next(encoded) if stop.code is None else stop.code for stop in outside.values()]
+        )
+        codes = np.concatenate([codes, added])
+        further = np.stack([stop.image for stop in outside.values()])
+        distance = make_distance(built.weight, run.model, codes, run.images.images, further)
+        k = min(OUTSIDE_NEIGHBOURS, len(latents.codes))
+        graph = attach(built, latents.index, added, k=k, distance=distance)
+    fresh = {key: len(latents.codes) + place for place, key in enumerate(outside)}
+    return graph, codes, tuple(fresh.get(s.key, s.number or 0) for s in stops)
+
+
+def _plot(run: TrainedRun, made: Surfed) -> LatentPlot:
     """Return the latent space with the graph and the paths on it."""
-    keys = [stop.key for stop in stops]
+    keys = [stop.key for stop in made.stops]
     few = len(keys) <= 5  # more would not fit
     past = " to ".join(keys) if few else f"{keys[0]} to {keys[-1]} past {len(keys) - 2} others"
     labels = plots.numbered(keys)
     if len(keys) == 2:
         labels = [f"source {keys[0]}", f"target {keys[1]}"]
     values, legend, factors = None, "", run.images.factors
-    if factors is not None and len(factors) == len(joined.codes):
+    if factors is not None and len(factors) == len(made.codes):
         for name, column in zip(run.images.factor_names, factors.T, strict=True):
             if values is None and np.ptp(column):  # the first that varies
                 values, legend = column.astype(np.float64), name.replace("_", " ")
-    nodes = [way.nodes[place] for place in way.places]
+    lines = [
+        Line(name=method, points=animation.path.points)
+        for method, animation in made.animations.items()
+        if animation.path is not None
+    ]
+    nodes = made.visit.nodes[list(made.visit.places)]
     return LatentPlot(
-        codes=joined.codes,
-        title=f"{run.images.name}: {past}\n{joined.graph.description}",
-        edges=joined.graph.edges()[0],
+        codes=made.codes,
+        title=f"{run.images.name}: {past}\n{made.graph.description}",
+        edges=made.graph.edges()[0],
         values=values,
         legend=legend,
-        lines=[Line(name=m, points=a.path.points) for m, a in made.items() if a.path is not None],
-        stops=dict(zip(labels, joined.codes[nodes], strict=True)),
+        lines=lines,
+        stops=dict(zip(labels, made.codes[nodes], strict=True)),
     )
-
-
-def _write(
-    folder: Path,
-    config: SurfConfig,
-    made: dict[str, Animation],
-    description: dict[str, Any],
-    plot: LatentPlot,
-) -> None:
-    """Write animations, strip, plot and `path.json`: all of them or none."""
-    rows = {method: animation.frames for method, animation in made.items()}
-    with replacing_folder(folder) as fresh:
-        for method, frames in rows.items():
-            media.write_gif(fresh / f"{method}.gif", frames, frame_ms=config.frame_ms)
-        media.write_png(fresh / "strip.png", media.strip(rows))
-        plots.save(plots.latent(plot), fresh / "latent.png")
-        write_json(fresh / "path.json", description)

@@ -156,3 +156,8 @@ def test_the_table_has_a_row_for_each_pair_and_method():
     }  # fmt: skip
     assert table[5]["path_length"] == ""
     assert len({tuple(row) for row in table}) == 1
+
+
+def test_csv_holds_what_contains_commas_and_ends_lines_with_a_newline_alone():
+    table = [{"name": "a, b", "value": 1.5}, {"name": "c", "value": ""}]
+    assert pairs.csv_text(table) == 'name,value\n"a, b",1.5\nc,\n'

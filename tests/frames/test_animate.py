@@ -1,9 +1,12 @@
+import dataclasses
+import io
 import json
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from PIL import Image, ImageSequence
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import animate
@@ -132,10 +135,23 @@ def test_linear_passes_an_anchor_between():
 
 
 def test_a_description_is_json():
-    described = animated(route_of(), frames=5)["linear"].describe(frame_ms=40.0)
+    animation = animated(route_of(), frames=5)["linear"]
+    described = dataclasses.replace(animation, frame_ms=40.0, metrics={"error": 3.5}).describe()
     assert json.loads(json.dumps(described, allow_nan=False))["duration_ms"] == 200.0
+    assert described["error"] == 3.5
     assert described["length"] == pytest.approx(np.hypot(8, 2))
     assert len(described["points"]) == described["num_frames"] == 5
+
+
+def test_an_animation_saves_and_shows_itself(tmp_path):
+    animation = dataclasses.replace(animated(route_of(), frames=7)["pixel"], frame_ms=110.0)
+    animation.save(tmp_path / "deep" / "a.gif")
+    shown = animation._repr_mimebundle_()["image/gif"]
+    assert (tmp_path / "deep" / "a.gif").read_bytes() == shown
+    with Image.open(io.BytesIO(shown)) as film:
+        assert sum(page.info["duration"] for page in ImageSequence.Iterator(film)) == 770
+    with pytest.raises(UserError, match=r"a\.mp4 is no name of a GIF; let it end in \.gif"):
+        animation.save("a.mp4")
 
 
 @pytest.mark.parametrize("method", animate.NOT_BUILT)

@@ -6,7 +6,6 @@ from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
-from jaxsurf.manifold.path import LatentPath
 from jaxsurf.models.autoencoder import Autoencoder
 
 HEIGHT, WIDTH, LATENT = 5, 7, 3
@@ -56,19 +55,6 @@ def test_frames_are_the_rounded_images_in_order(model, num_points):
     assert frames.shape == (num_points, HEIGHT, WIDTH, 3)
     # Half a level by rounding, and a little for the order of float32 sums.
     np.testing.assert_allclose(frames, expected, rtol=0, atol=0.5 + 1e-3)
-
-
-def test_paths_are_decoded_together_and_split_again(model):
-    paths = [LatentPath(points_of(num, seed=num)) for num in (5, 1, 13)]
-    together = decode.decode_paths(model, paths)
-    alone = [decode.decode_points(model, path.points) for path in paths]
-    for some, others in zip(together, alone, strict=True):
-        assert some.shape == others.shape
-        assert np.abs(some.astype(int) - others).max() <= 1
-
-
-def test_no_path_gives_no_frames(model):
-    assert decode.decode_paths(model, []) == []
 
 
 def test_different_lengths_share_few_programs(model):

@@ -9,7 +9,6 @@ from jaxsurf.manifold import graph, knn, outside, search
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.search import Visit
-from jaxsurf.pipeline.ends import OUTSIDE_NEIGHBOURS
 from jaxsurf.pipeline.paths.anchors import Anchor
 from jaxsurf.pipeline.paths.config import GRAPH, PathsConfig
 from jaxsurf.pipeline.paths.sample import Points
@@ -37,7 +36,7 @@ def surf(
     codes, rows = points.codes, points.rows
     if own:
         added = np.stack(list(own.values()))
-        built = outside.attach(built, index, added, k=min(OUTSIDE_NEIGHBOURS, len(codes)))
+        built = outside.attach(built, index, added, k=min(outside.OUTSIDE_NEIGHBOURS, len(codes)))
         codes = np.concatenate([codes, added])
         rows = np.append(rows, num_rows + np.arange(len(own)))
     fresh = {label: len(points.codes) + place for place, label in enumerate(own)}

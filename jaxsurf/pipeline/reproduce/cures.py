@@ -102,7 +102,7 @@ def _measured(run: Run, *, num_pairs: int) -> Ways:
         config = EvaluateConfig(
             num_pairs=num_pairs, methods=("linear", "surfing"), graph=graph, timing=timing
         )
-        scores = means(evaluate.measure(run.opened, config)[0])
+        scores = means(evaluate.measure(run.opened, config).content)
         straight = scores["linear"]["path_length"]
         found.setdefault(STRAIGHT, _score(scores["linear"], straight))
         found[name] = _score(scores["surfing"], straight)

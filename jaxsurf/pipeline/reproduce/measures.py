@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxsurf.evaluation import appearance, metrics, reconstruction
+from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.images import pixels
 from jaxsurf.manifold import knn
 from jaxsurf.pipeline import evaluate
 from jaxsurf.pipeline.evaluate import EvaluateConfig
+from jaxsurf.pipeline.reproduce import appearance
 from jaxsurf.pipeline.reproduce.runs import Key, Run, Runs
 from jaxsurf.pipeline.run import experiments, trained
 from jaxsurf.pipeline.run.trained import TrainedRun
@@ -89,7 +90,7 @@ def _measured(run: Run, *, num_pairs: int) -> Measures:
     images = run.opened.images.images
     outputs = reconstruction.reconstruct(run.opened.model, images)
     sharp = appearance.sharpness(outputs) / appearance.sharpness(images)
-    content, _ = evaluate.measure(run.opened, EvaluateConfig(num_pairs=num_pairs))
+    content = evaluate.measure(run.opened, EvaluateConfig(num_pairs=num_pairs)).content
     versus = content["versus"]["surfing"][evaluate.METRIC]
     third = experiments.EXPERIMENTS[run.name].three_factors
     return Measures(

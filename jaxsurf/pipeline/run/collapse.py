@@ -3,13 +3,13 @@
 A model that was trained to reproduce pixels is judged by its error, beside that of answering with
 the mean image. Features can be matched in other colours: a model trained on them as well is judged
 by how much its outputs differ from one another, beside how much the images do. Of very many images
-a sample is looked at (`jaxsurf.evaluation.sampling`).
+a sample is looked at (`jaxsurf.evaluation.reconstruction`).
 """
 
 import logging
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import reconstruction, sampling
+from jaxsurf.evaluation import reconstruction
 from jaxsurf.images import summary
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
@@ -32,7 +32,7 @@ def check(model: Autoencoder, images: ImageSet, objective: ObjectiveConfig) -> N
     Raises:
         Collapsed: its error is hardly below the mean image's, or its outputs are nearly all equal.
     """
-    shown = sampling.of(images.images)
+    shown = reconstruction.sample(images.images)
     baseline = summary.variance(shown)
     if objective.perceptual:
         varied = summary.variance(reconstruction.reconstruct(model, shown))

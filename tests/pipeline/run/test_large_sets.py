@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsurf import mapped
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import reconstruction, sampling
+from jaxsurf.evaluation import reconstruction
 from jaxsurf.pipeline import evaluate, surf
 from jaxsurf.pipeline.run import configuration, train, trained
 from jaxsurf.training import feed, sharding
@@ -125,12 +125,12 @@ def test_errors_of_very_many_images_are_those_of_a_sample_and_say_so(config, tmp
     whole = evaluate.evaluate(run, asked)
     assert " images)" not in str(whole)
     assert whole.content["reconstruction"]["num_images"] == 40
-    monkeypatch.setattr(sampling, "MOST", 11)
+    monkeypatch.setattr(reconstruction, "SAMPLE", 11)
     sampled = evaluate.evaluate(run, asked)
     assert "dB (11 of 40 images); " in str(sampled)
-    chosen = sampling.chosen(40)
-    assert len(np.unique(chosen)) == 11
-    errors = reconstruction.mse(run.model, np.load(config.data.source)[chosen])
+    chosen = reconstruction.sample(run.images.images)
+    assert len(np.unique(chosen, axis=0)) == 11
+    errors = reconstruction.mse(run.model, chosen)
     assert sampled.content["reconstruction"]["mse"] == pytest.approx(errors.mean(), rel=1e-6)
     # What is asked of every image stays exact.
     assert sampled.content["methods"] == whole.content["methods"]
@@ -140,7 +140,7 @@ def test_surfing_over_very_many_images_leaves_the_wrapped_score_out(config, tmp_
     run = go_on(config, tmp_path / "run", monkeypatch, large_bytes=1000)
     asked = surf.SurfConfig(source="0", target="25", methods=("surfing",))
     before = surf.surf(run, asked).description["methods"]["surfing"]
-    monkeypatch.setattr(sampling, "MOST", 39)
+    monkeypatch.setattr(reconstruction, "SAMPLE", 39)
     after = surf.surf(run, asked).description["methods"]["surfing"]
     assert before.pop("interpolation_mse_wrapped") >= 0
     assert after.pop("interpolation_mse_wrapped") is None

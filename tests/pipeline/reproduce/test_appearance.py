@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
-from jaxsurf.evaluation import appearance
+from jaxsurf.pipeline.reproduce import appearance
 
 BACKGROUND, FILL = (90, 60, 120), (230, 200, 30)
 
@@ -141,33 +140,3 @@ def test_chunks_do_not_change_the_values(monkeypatch):
     monkeypatch.setattr(appearance, "CHUNK", 5)
     np.testing.assert_array_equal(appearance.sharpness(images), whole[0])
     np.testing.assert_array_equal(appearance.colour_error(images, references), whole[1])
-
-
-@pytest.mark.parametrize(
-    ("images", "words"),
-    [
-        (pictures(3)[0], r"shape \(11, 13, 3\) can't be measured; they must be \(number"),
-        (pictures(3)[..., :1], r"shape \(3, 11, 13, 1\) can't be measured"),
-        (pictures(3)[:0], r"shape \(0, 11, 13, 3\) can't be measured; .* at least one"),
-        (pictures(3, (11, 2, 3)), "11 x 2 pixels are smaller than the [38] x [38]"),
-        (pictures(3).astype(float), r"float64 from 0 to 255 can't be measured; give uint8, or"),
-        (pictures(3).astype(int), r"int64 from 0 to 255 can't be measured"),
-        (np.full((3, 11, 13, 3), np.nan), "from nan to nan can't be measured"),
-    ],
-)
-def test_other_arrays_are_refused(images, words):
-    with pytest.raises(UserError, match=words):
-        appearance.sharpness(images)
-    for pair in [(images, pictures(3)), (pictures(3), images)]:
-        with pytest.raises(UserError, match=words):
-            appearance.colour_error(*pair)
-
-
-def test_other_options_are_refused():
-    for share in (0, 1.5, np.nan):
-        with pytest.raises(UserError, match=r"share of pixels is .*, but must be above 0"):
-            appearance.sharpness(pictures(3), share=share)
-    with pytest.raises(UserError, match="window is 0 pixels, but must be at least 1"):
-        appearance.colour_error(pictures(3), pictures(3), window=0)
-    with pytest.raises(UserError, match=r"shape \(3, .*can't be compared with .* \(4, 11"):
-        appearance.colour_error(pictures(3), pictures(4))

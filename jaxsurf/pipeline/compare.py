@@ -1,0 +1,212 @@
+"""Models side by side: same images, same time, same pairs, several seeds and latent sizes.
+
+Every member is a run of its own in a folder of its own, so a comparison resumes where it was
+stopped. Ours takes its own number of epochs; the reference then gets as many epochs of the
+report's recipe as fit into the same training time, with the learning rate falling at the same
+shares of the run (every quarter, as 150 of 600 epochs).
+"""
+
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import metrics, pairs, reconstruction
+from jaxsurf.pipeline import evaluate
+from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
+from jaxsurf.pipeline.run import configuration, train, trained
+from jaxsurf.pipeline.run.collapse import Collapsed
+from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.training import journal, plan
+from jaxsurf.workdir import WorkDir
+from jaxsurf.writing import write_text
+
+CANDIDATE, BASELINE = "ours", "reference"
+# What the pace is taken from, whichever is more: the first step pays for compilation, and losses
+# are written down a step late, so that few steps tell nothing.
+PROBE_EPOCHS, PROBE_STEPS = 2, 50
+# Name of each column, and how its figure is written; one that is missing is an empty cell.
+COLUMNS = {
+    "model": "{}",
+    "d": "{}",
+    "seed": "{}",
+    "epochs": "{}",
+    "training s": "{:.0f}",
+    "PSNR dB": "{:.1f}",
+    "k": "{}",
+    "linear": "{:.2f}",
+    "surfing": "{:.2f}",
+    "true images": "{:.2f}",
+    "surfing / linear": "{:.2f}",
+    "win rate": "{:.2f}",
+}
+
+_log = logging.getLogger(__name__)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareConfig:
+    """What to compare.
+
+    Attributes:
+        ours: of our model; latent size and seed are replaced.
+        reference: of the report's model; epochs are replaced too.
+        latent_dims: latent sizes.
+        seeds: random seeds of our model; the reference is trained with the first.
+        num_pairs: random pairs of each evaluation.
+    """
+
+    ours: RunConfig
+    reference: RunConfig
+    latent_dims: tuple[int, ...] = (2, 3)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    num_pairs: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("latent_dims", "seeds"):
+            if not getattr(self, name):
+                raise UserError(f"--{name} is empty", cure="give at least one number")
+        if min(self.seeds) < 0 or min(self.latent_dims) < 1:
+            raise UserError("--seeds must not be negative, and --latent_dims at least 1")
+        if self.num_pairs < 1:
+            raise UserError(f"--num_pairs is {self.num_pairs}", cure="give at least 1")
+
+
+def compare(config: CompareConfig, root: Path | str) -> str:
+    """Train and evaluate every member, and write `comparison.md`.
+
+    Args:
+        config: the members.
+        root: the folder of all of them.
+
+    Returns:
+        The table, in Markdown.
+
+    Raises:
+        UserError: as `train` and `evaluate` do, but for a collapsed model, which has a row.
+    """
+    root, rows, medians = Path(root), [], []
+    for latent_dim in config.latent_dims:
+        mine = []
+        for seed in config.seeds:
+            member = _with(config.ours, latent_dim=latent_dim, seed=seed)
+            mine.append(_row(member, _folder(root, CANDIDATE, member), config.num_pairs))
+        budget_s = float(np.median([row["training s"] for row in mine]))
+        baseline = _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0])
+        folder = _folder(root, BASELINE, baseline)
+        fitted = _fitted(baseline, folder, budget_s)
+        rows += [*mine, _row(fitted, folder, config.num_pairs)]
+        medians += _medians(mine)
+    written = "\n".join([*table(rows), "", *medians])
+    write_text(root / "comparison.md", written + "\n")
+    return written
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    cells = [
+        ["" if row.get(name) is None else form.format(row[name]) for name, form in COLUMNS.items()]
+        for row in rows
+    ]
+    head = [list(COLUMNS), ["---"] * len(COLUMNS)]
+    return [f"| {' | '.join(line)} |" for line in head + cells]
+
+
+def _medians(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence on our model's medians over the seeds with scores, if there are any."""
+    scored = [row for row in rows if row.get("win rate") is not None]
+    if not scored:
+        return []
+    psnr_db, ratio, win_rate = (
+        np.median([row[name] for row in scored])
+        for name in ("PSNR dB", "surfing / linear", "win rate")
+    )
+    return [
+        f"d = {scored[0]['d']}, medians of {len(scored)} seeds: PSNR {psnr_db:.1f} dB,"
+        f" surfing / linear {ratio:.2f}, win rate {win_rate:.2f}"
+    ]
+
+
+def _with(config: RunConfig, *, latent_dim: int, seed: int) -> RunConfig:
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, latent_dim=latent_dim),
+        training=dataclasses.replace(config.training, seed=seed),
+    )
+
+
+def _folder(root: Path, side: str, config: RunConfig) -> Path:
+    return root / f"{side}-d{config.model.latent_dim}-seed{config.training.seed}"
+
+
+def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
+    """Return a configuration with as many epochs as fit into a time, at least one."""
+    if WorkDir(folder).begun:
+        begun, _ = trained.read_config(WorkDir(folder))
+        return configuration.lasting(config, begun.training.num_epochs)
+    num_images = len(configuration.open_data(config.data))
+    steps_per_epoch = plan.make_plan(config.training, num_images=num_images).steps_per_epoch
+    epochs = max(PROBE_EPOCHS, math.ceil(PROBE_STEPS / steps_per_epoch))
+    training = dataclasses.replace(config.training, num_epochs=epochs, log_every=1)
+    probe = folder.with_name(f"{folder.name}-probe")
+    _train(dataclasses.replace(config, training=training), probe)
+    epoch_s = _epoch_s(journal.read(WorkDir(probe).metrics))
+    return configuration.lasting(config, max(1, round(budget_s / epoch_s)))
+
+
+def _epoch_s(lines: Sequence[Mapping[str, float]]) -> float:
+    """Return the seconds of an epoch without compilation: the pace after the first line."""
+    last, first = lines[-1], lines[0]
+    return (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
+
+
+def _train(config: RunConfig, folder: Path) -> bool:
+    """Train a member; return whether it collapsed."""
+    try:
+        train.train(config, folder)
+    except Collapsed as error:
+        _log.warning("%s: %s", folder.name, error)
+        return True
+    return False
+
+
+def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
+    """Train and evaluate one member; a collapsed one may have no graph, and no scores."""
+    collapsed = _train(config, folder)
+    run = trained.open_run(folder)
+    row: dict[str, Any] = {
+        "model": f"{config.model.name} (collapsed)" if collapsed else config.model.name,
+        "d": config.model.latent_dim,
+        "seed": config.training.seed,
+        "epochs": config.training.num_epochs,
+        "training s": journal.read(WorkDir(folder).metrics)[-1]["elapsed_s"],
+    }
+    try:
+        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=num_pairs))
+    except UserError as error:
+        if not collapsed:
+            raise
+        _log.warning("%s has no scores: %s", folder.name, error)
+        mean = reconstruction.mean_mse(run.model, run.images.images)
+        return row | {"PSNR dB": metrics.psnr_of_mse(mean)}
+    _log.info("%s", result)
+    content = result.content
+    means = {name: scores[METRIC]["mean"] for name, scores in content["methods"].items()}
+    versus = content["versus"]["surfing"][METRIC]
+    return row | {
+        "PSNR dB": metrics.psnr_of_mse(content["reconstruction"]["mse"]),
+        "k": content["graph"]["k"] or None,
+        "linear": means["linear"],
+        "surfing": means["surfing"],
+        "true images": means.get(pairs.FLOOR),
+        "surfing / linear": versus["ratio"],
+        "win rate": versus["win_rate"],
+    }
