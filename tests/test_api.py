@@ -28,6 +28,8 @@ def python(code, **surroundings):
 def test_importing_any_module_chooses_no_device():
     """Where several hosts work together, they must find each other before JAX finds its devices."""
     modules = [module.name for module in pkgutil.walk_packages(jaxsurf.__path__, "jaxsurf.")]
+    # Without PyTorch, what is compared with it can't be imported.
+    modules = [name for name in modules if ".benchmark.torch_" not in name]
     assert len(modules) > 50
     # With a platform that there is not, the first thing that needs a device would fail.
     python(f"import {', '.join(modules)}", JAX_PLATFORMS="nowhere")

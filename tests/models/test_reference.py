@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.models import cpu_kernels
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
+from tests.optional import torch
 
 CHANNELS, LATENT = 12, 3
 

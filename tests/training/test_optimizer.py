@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import torch
 
 from jaxsurf.errors import UserError
 from jaxsurf.training.optimizer import (
@@ -14,6 +13,7 @@ from jaxsurf.training.optimizer import (
     make_rates,
     make_schedule,
 )
+from tests.optional import torch
 
 STEPS_PER_EPOCH = 3
 

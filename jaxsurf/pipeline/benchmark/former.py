@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, UInt8
-from scipy.spatial import distance_matrix
+from scipy.spatial.distance import cdist
 
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
@@ -28,7 +28,7 @@ MakeBuilder = Callable[[Codes], Callable[[int], Graph]]
 
 def with_numpy(codes: Codes) -> Callable[[int], Graph]:
     """Return what builds k-NN graphs: distances as a matrix, its rows sorted by NumPy."""
-    distances = distance_matrix(codes, codes)
+    distances = cdist(codes, codes)
 
     def build(k: int) -> Graph:
         graph = _nodes(len(codes))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import torch
 
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.weights import TORCHVISION, from_arrays
+from tests.optional import torch
 
 
 def torch_network():

@@ -4,13 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16, prepare
 from jaxsurf.models.vgg.weights import OXFORD, TORCHVISION, UNPREPARED
+from tests.optional import torch
 
 IMAGES = np.random.default_rng(1).random((2, 32, 32, 3), np.float32)
 

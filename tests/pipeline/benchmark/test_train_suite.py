@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 from flax import nnx
 
 from jaxsurf.errors import UserError
@@ -12,11 +11,14 @@ from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline.benchmark import peaks, timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.stages import train
-from jaxsurf.pipeline.benchmark.torch_loop import TorchTraining
-from jaxsurf.pipeline.benchmark.torch_models import FeatureTwin, make_twin
 from jaxsurf.pipeline.run import assembly, configuration
 from jaxsurf.training import features
 from jaxsurf.training.objective import ObjectiveConfig
+from tests.optional import torch
+
+torch_loop = pytest.importorskip("jaxsurf.pipeline.benchmark.torch_loop", reason="needs torch")
+TorchTraining = torch_loop.TorchTraining
+FeatureTwin, make_twin = torch_loop.FeatureTwin, torch_loop.make_twin
 
 # 16 images, all in one batch, without noise: order and chance make no difference.
 TINY = {
