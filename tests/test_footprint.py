@@ -1,0 +1,93 @@
+"""How many of our files a reader has to follow: those whose functions run, imports excluded."""
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+import jaxsurf
+
+PACKAGE = f"{Path(jaxsurf.__file__).parent}{os.sep}"
+SETTINGS = {"data.side": 32, "data.stride": 10, "model.channels": 8, "training.num_epochs": 40}
+
+
+@contextlib.contextmanager
+def files_run():
+    """Yield a set that fills with the names of our files whose functions are called."""
+    found = set()
+
+    def look(frame, event, argument):
+        del argument
+        file = frame.f_code.co_filename
+        if event == "call" and file.startswith(PACKAGE):
+            name = file.removeprefix(PACKAGE)
+            if name not in found and not is_importing(frame):
+                found.add(name)
+
+    sys.setprofile(look)
+    try:
+        yield found
+    finally:
+        sys.setprofile(None)
+
+
+def is_importing(frame):
+    """Return whether a module of ours is being executed further up."""
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(PACKAGE):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def show(what, files):
+    """Print what was counted: pytest -s shows it always, a failure too."""
+    sys.stdout.write(f"{what}, {len(files)} files: {', '.join(sorted(files))}\n")
+
+
+@pytest.fixture(scope="module")
+def training():
+    """A function that calls the compiled step once, on a training that is open."""
+    from jaxsurf.pipeline.run import assembly, configuration, program
+
+    config = configuration.from_dotted(SETTINGS)
+    parts = assembly.assemble(config, configuration.open_data(config.data))
+    made = program.alone(parts)
+    feed, state, steps = made.make_feed(), made.state, iter(range(100))
+
+    def call():
+        nonlocal state
+        epoch, batch, num_steps = made.plan.call_at(next(steps))
+        state, losses = made.advance(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
+        jax.block_until_ready(losses)
+
+    return call
+
+
+def test_one_call_of_the_compiled_step_runs_few_files(training):
+    with files_run() as traced:
+        training()
+    with files_run() as called:
+        training()
+    show("the step while it is traced", traced)
+    show("the compiled step", called)
+    assert "training/objective.py" in traced
+    assert len(called) <= 6
+    assert len(traced) <= 15  # as many as there are today
+
+
+def test_one_surf_of_an_open_run_runs_few_files(tmp_path):
+    from jaxsurf.pipeline import surf
+    from jaxsurf.pipeline.run import configuration, train
+
+    run = train.train(configuration.from_dotted(SETTINGS), tmp_path / "run", shown=False)
+    surf.make(run, surf.SurfConfig(source="3", target="7"))  # which writes the caches
+    jax.clear_caches()
+    with files_run() as found:
+        surf.make(run, surf.SurfConfig(source="2", target="9"))
+    show("a surf", found)
+    assert "frames/animate.py" in found
+    assert len(found) <= 28  # as many as there are today
