@@ -2,7 +2,13 @@
 
     import jaxsurf
 
-    images = jaxsurf.open_images("arm", side=32)
+    images = jaxsurf.open_images("pictures/", side=64)
+    run = jaxsurf.train(images, "runs/mine")
+    run.surf(0, 25, frames=60).save("0-25.gif")
+
+    run = jaxsurf.open_run("runs/mine")
+    print(run.evaluate(num_pairs=100))
+
     path = jaxsurf.find_paths(codes, anchors=[3, 17, 256])
 
 Names are looked up where they are used: importing this package imports nothing else.
@@ -12,20 +18,39 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from jaxsurf.errors import UserError
+    from jaxsurf.frames.animate import Animation
     from jaxsurf.images.image_set import ImageSet
     from jaxsurf.images.sources import open_images
     from jaxsurf.manifold.graph_config import GraphConfig
     from jaxsurf.manifold.path import LatentPath
     from jaxsurf.manifold.tour import find_paths
+    from jaxsurf.pipeline.api import Run, open_run, train
 
-__all__ = ["GraphConfig", "ImageSet", "LatentPath", "find_paths", "open_images"]
+__all__ = [
+    "Animation",
+    "GraphConfig",
+    "ImageSet",
+    "LatentPath",
+    "Run",
+    "UserError",
+    "find_paths",
+    "open_images",
+    "open_run",
+    "train",
+]
 
 _HOMES = {
+    "Animation": "jaxsurf.frames.animate",
     "GraphConfig": "jaxsurf.manifold.graph_config",
     "ImageSet": "jaxsurf.images.image_set",
     "LatentPath": "jaxsurf.manifold.path",
+    "Run": "jaxsurf.pipeline.api",
+    "UserError": "jaxsurf.errors",
     "find_paths": "jaxsurf.manifold.tour",
     "open_images": "jaxsurf.images.sources",
+    "open_run": "jaxsurf.pipeline.api",
+    "train": "jaxsurf.pipeline.api",
 }
 
 

@@ -7,6 +7,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import jaxsurf
 from jaxsurf.errors import UserError
@@ -86,3 +87,81 @@ def test_a_path_passes_codes_that_are_not_among_the_rows():
 def test_anchors_that_are_none_are_refused(anchors, complaint):
     with pytest.raises(UserError, match=complaint):
         jaxsurf.find_paths(CIRCLE, anchors)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """16 images of the arm."""
+    return jaxsurf.open_images("arm", side=32, stride=10)
+
+
+SETTINGS = {"model.channels": 8, "training.num_epochs": 60, "optimizer.learning_rate": 5e-3}
+
+
+@pytest.fixture(scope="module")
+def run(images, tmp_path_factory):
+    """A run that was trained on them."""
+    return jaxsurf.train(images, tmp_path_factory.mktemp("api") / "run", SETTINGS, shown=False)
+
+
+def test_a_run_trained_on_images_is_opened_again(run, images):
+    opened = jaxsurf.open_run(run.workdir.root)
+    assert isinstance(opened, jaxsurf.Run)
+    assert opened.step == run.step == 60
+    np.testing.assert_array_equal(opened.images.images, images.images)
+    np.testing.assert_array_equal(opened.images.factors, images.factors)
+    assert opened.images.factor_names == images.factor_names
+
+
+def test_settings_by_name_and_more_epochs_go_on_with_a_run(run, images):
+    longer = SETTINGS | {"training.num_epochs": 61}
+    with pytest.raises(UserError, match=r"was begun with training\.num_epochs = 60, not 61"):
+        jaxsurf.train(images, run.workdir.root, longer, shown=False)
+    folder = run.workdir.root.with_name("named")
+    named = {"data.side": 32, "data.stride": 10, **SETTINGS}
+    assert jaxsurf.train(named, folder, shown=False).step == 60
+    assert jaxsurf.train({**named, **longer}, folder, extend=True, shown=False).step == 61
+
+
+def test_a_surf_is_in_memory_until_it_is_saved(run, tmp_path):
+    run.surf(0, 1)  # after which codes and graph are kept
+    before = sorted(run.workdir.root.rglob("*"))
+    animation = run.surf(2, 13, frames=11)
+    assert isinstance(animation, jaxsurf.Animation)
+    assert sorted(run.workdir.root.rglob("*")) == before
+    assert animation.frames.dtype == np.uint8
+    assert animation.frames.shape == (11, 32, 32, 3)
+    assert animation.metrics["interpolation_mse"] > 0
+    animation.save(tmp_path / "a.gif")
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.size == (32, 32)
+
+
+def test_ends_are_numbers_files_and_codes(run, images, tmp_path):
+    path = tmp_path / "7"
+    Image.fromarray(images.images[5]).save(path, format="png")
+    code = run.surf(5, 2).path.points[0]
+    by_number, by_file, by_code = (
+        run.surf(source, 13, frames=5, method="linear") for source in (5, path, code)
+    )
+    np.testing.assert_allclose(by_file.path.points, by_number.path.points, atol=1e-5)
+    np.testing.assert_allclose(by_code.path.points, by_number.path.points, atol=1e-5)
+    with pytest.raises(UserError, match="image 16 is out of range; choose 0 to 15"):
+        run.surf(16, 2)
+
+
+def test_an_evaluation_is_in_memory(run):
+    evaluation = run.evaluate(num_pairs=5, methods=["surfing"], frames=7)
+    assert list(evaluation.content["methods"]) == ["surfing", "linear"]
+    assert "interpolation_mse over 5 random pairs" in str(evaluation)
+    assert not run.workdir.evaluation.exists()
+
+
+def test_what_training_cannot_take_is_refused(run, images):
+    fewer = jaxsurf.open_images("arm", side=32, stride=8)
+    with pytest.raises(UserError, match=r"images\.npz holds other images; train in another"):
+        jaxsurf.train(fewer, run.workdir.root, SETTINGS)
+    with pytest.raises(UserError, match=r"data\.side means nothing where images are given"):
+        jaxsurf.train(images, run.workdir.root, {"data.side": 48})
+    with pytest.raises(UserError, match="settings were given twice"):
+        jaxsurf.train({}, run.workdir.root, {"data.side": 48})

@@ -14,6 +14,7 @@ edge counted, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many 
 A route whose source is its target is one frame, or `frames` equal ones.
 """
 
+import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,9 +110,10 @@ class Animation:
             raise UserError(f"{path} is no name of a GIF", cure="let it end in .gif")
         media.write_gif(path, self.frames, frame_ms=self.frame_ms)
 
-    def _repr_mimebundle_(self, **_: object) -> dict[str, bytes]:
-        """Return what Jupyter shows."""
-        return {"image/gif": media.gif(self.frames, frame_ms=self.frame_ms)}
+    def _repr_html_(self) -> str:
+        """Return what notebooks show; all of them know HTML, few know GIF as a type."""
+        content = base64.b64encode(media.gif(self.frames, frame_ms=self.frame_ms)).decode()
+        return f'<img alt="{self.method}" src="data:image/gif;base64,{content}">'
 
     def describe(self) -> dict[str, Any]:
         """Return what `path.json` says of it."""
