@@ -10,7 +10,7 @@ from typing import cast, get_args
 from absl import flags
 
 from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.sweep.pipeline import Mode, sweep
+from jaxsurf.pipeline.sweep import Mode, sweep
 
 _GRID = options.define_grid()
 _WORKDIR = options.define_workdir()

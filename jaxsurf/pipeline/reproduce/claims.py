@@ -12,7 +12,7 @@ from jaxsurf.pipeline.reproduce.measures import Measures
 from jaxsurf.pipeline.reproduce.rules import Verdict
 from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.run import experiments
-from jaxsurf.pipeline.sweep.scores import Result
+from jaxsurf.pipeline.sweep import Result
 
 COMBINED = "combined_70_30"
 

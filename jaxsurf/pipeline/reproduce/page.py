@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jaxsurf.pipeline import sweep
 from jaxsurf.pipeline.evaluate import METRIC
 from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
 from jaxsurf.pipeline.reproduce.cures import Ways
@@ -12,7 +13,6 @@ from jaxsurf.pipeline.reproduce.rules import Verdict
 from jaxsurf.pipeline.reproduce.runs import Key, Run
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.run import experiments
-from jaxsurf.pipeline.sweep import scores
 
 # Final training losses on [-1, 1], of the runs that the score table has.
 PUBLISHED_LOSS: Mapping[str, float] = {
@@ -64,7 +64,7 @@ def markdown(
         *(_ways(model, ways) for model, ways in evidence.ways.items()),
         "## Grid search",
         *(
-            f"### {model}\n\n{scores.best(results)}\n\nAll members: `grid-{model}/all_scores.csv`"
+            f"### {model}\n\n{sweep.best(results)}\n\nAll members: `grid-{model}/all_scores.csv`"
             for model, results in evidence.grids.items()
         ),
         "## Pictures",

@@ -11,7 +11,7 @@ from jaxsurf.pipeline.reproduce.pictures import Animated
 from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.run import experiments
-from jaxsurf.pipeline.sweep.pipeline import sweep
+from jaxsurf.pipeline.sweep import sweep
 from jaxsurf.writing import write_text
 
 PAGE = "reproduction.md"

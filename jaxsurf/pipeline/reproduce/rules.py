@@ -12,7 +12,7 @@ from jaxsurf.pipeline.evaluate import METRIC
 from jaxsurf.pipeline.reproduce import cures
 from jaxsurf.pipeline.reproduce.cures import Ways, WayScore
 from jaxsurf.pipeline.reproduce.measures import Measures
-from jaxsurf.pipeline.sweep.scores import Result
+from jaxsurf.pipeline.sweep import Result
 
 # The mean image has about 24 dB on the arm: below this, nothing is reconstructed.
 LEAST_PSNR_DB = 25.0

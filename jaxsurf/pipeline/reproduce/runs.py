@@ -8,12 +8,12 @@ from pathlib import Path
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.pipeline import sweep
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.run import configuration, experiments, resumption, trained
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.trained import TrainedRun
-from jaxsurf.pipeline.sweep import outcome
-from jaxsurf.pipeline.sweep.outcome import Outcome
+from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.workdir import WorkDir
 from jaxsurf.writing import read_json, write_json
 
@@ -85,10 +85,10 @@ def train_all(scale: Scale, root: Path, *, shown: bool) -> Runs:
             opened[data] = configuration.open_data(config.data)
         resumption.check_settings(workdir, config, extend=None)
         resumption.check_images(workdir, config, opened[data])
-        ended = outcome.read(workdir)
+        ended = sweep.read_outcome(workdir)
         if ended is None:
             _log.info("%d of %d: %s with %s", number + 1, len(asked), name, model)
-            ended = outcome.train_and_judge(opened[data], config, workdir, shown=shown)
+            ended = sweep.train_and_judge(opened[data], config, workdir, shown=shown)
         runs[name, model] = Run(
             name=name, model=model, config=config, workdir=workdir, outcome=ended
         )

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import grid
+from jaxsurf.pipeline.grid import Grid
 from jaxsurf.pipeline.run import configuration, experiments
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.experiments import Experiment
-from jaxsurf.pipeline.sweep import grid
-from jaxsurf.pipeline.sweep.grid import Grid
 
 Name = Literal["small", "full"]
 

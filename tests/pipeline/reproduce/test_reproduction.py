@@ -22,7 +22,7 @@ from jaxsurf.pipeline.reproduce.cures import WayScore
 from jaxsurf.pipeline.reproduce.measures import Measures
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.run import experiments
-from jaxsurf.pipeline.sweep.outcome import Outcome
+from jaxsurf.pipeline.sweep import Outcome
 
 LINEAR = {"interpolation_mse": 10.0, "path_length": 2.0, "step_unevenness": 0.2}
 

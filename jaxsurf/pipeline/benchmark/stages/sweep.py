@@ -12,12 +12,12 @@ from functools import partial
 
 import jax
 
+from jaxsurf.pipeline import grid
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
+from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.pipeline.run import assembly, configuration, experiments, program
 from jaxsurf.pipeline.run.assembly import Parts
 from jaxsurf.pipeline.run.program import Program
-from jaxsurf.pipeline.sweep import grid
-from jaxsurf.pipeline.sweep.grid import Grid, GridMember
 from jaxsurf.training import loop
 
 # Three noise strengths, two kinds, three learning rates.

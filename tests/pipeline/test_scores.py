@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from jaxsurf.pipeline.sweep import scores
-from jaxsurf.pipeline.sweep.grid import Axis, Grid
-from jaxsurf.pipeline.sweep.outcome import Outcome
+from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline.grid import Axis, Grid
+from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.viewing import plots
 
 # As the report's authors' all_scores.csv begins.
@@ -52,7 +52,7 @@ def results(*ended, base=BASE, axis=WEIGHTS):
 
 
 def rows(*ended, **changes):
-    text = scores.table(results(*ended, **changes))
+    text = sweep.table(results(*ended, **changes))
     return text, list(csv.DictReader(io.StringIO(text)))
 
 
@@ -135,7 +135,7 @@ def with_loss(loss):
 def test_the_best_are_the_ten_of_smallest_loss_among_those_that_did_not_fail():
     lost = Outcome(state="collapsed", losses={"loss": 0.0001}, mse=0.0)
     ended = [with_loss(1.0 - 0.05 * seed) for seed in range(12)] + [lost]
-    lines = scores.best(results(*ended, axis=SEEDS)).splitlines()
+    lines = sweep.best(results(*ended, axis=SEEDS)).splitlines()
     assert lines[0] == "Objective 1 mse + 0.125 l1 + 0.25 bce:"
     members = [line.split(" | ")[0] for line in lines if line.startswith("| seed")]
     assert members == [f"| seed_{seed}" for seed in range(11, 1, -1)]
@@ -143,7 +143,7 @@ def test_the_best_are_the_ten_of_smallest_loss_among_those_that_did_not_fail():
 
 
 def test_objectives_that_do_not_compare_have_a_table_each():
-    text = scores.best(results(GOOD, DIVERGED))
+    text = sweep.best(results(GOOD, DIVERGED))
     first, second = text.split("\n\nObjective ")
     assert "| mse_4.0-perceptual_0.0 | 0.02 | 20.0 | 60 (with 1 more) |" in first
     assert second.startswith("2.8 mse + 0.125 l1 + 0.25 bce + 0.3 perceptual:")
@@ -155,7 +155,7 @@ def saved(monkeypatch, results, axes):
     drawn = {}
     monkeypatch.setattr(plots, "grid", lambda **given: drawn.update(given) or Figure())
     monkeypatch.setattr(plots, "save", lambda *_: None)
-    scores.save_plot(results, axes, Path())
+    sweep.save_plot(results, Grid(BASE, axes), Path())
     return drawn
 
 

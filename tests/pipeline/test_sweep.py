@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline.grid import Axis, Grid
 from jaxsurf.pipeline.run import fitting, trained
-from jaxsurf.pipeline.sweep import outcome, pipeline, together
-from jaxsurf.pipeline.sweep.grid import Axis, Grid
 from jaxsurf.training import feed, hooks
 from jaxsurf.training.hooks import Interrupted
 from tests.leavings import lines, weights
@@ -64,7 +64,7 @@ def grid_of(squares):
 
 
 def run(grid, root, mode, **options):
-    return pipeline.sweep(grid, root, mode=mode, shown=False, **options)
+    return sweep.sweep(grid, root, mode=mode, shown=False, **options)
 
 
 @pytest.fixture(scope="session")
@@ -181,13 +181,13 @@ def test_members_that_fail_are_marked_and_the_others_finish(pristine, mode):
 
 def watch_restoring(monkeypatch):
     """Collect the arrays that restored ones take the place of."""
-    replaced, original = [], together.Checkpoints.restore
+    replaced, original = [], sweep.Checkpoints.restore
 
     def restore(self, like):
         replaced.extend(jax.tree.leaves(like))
         return original(self, like)
 
-    monkeypatch.setattr(together.Checkpoints, "restore", restore)
+    monkeypatch.setattr(sweep.Checkpoints, "restore", restore)
     return replaced
 
 
@@ -195,7 +195,7 @@ def watch_restoring(monkeypatch):
 def test_each_member_is_a_run_of_its_own(pristine, mode):
     for member, state in STATES.items():
         folder = member_of(pristine(mode), member)
-        ended = outcome.read(trained.WorkDir(folder))
+        ended = sweep.read_outcome(trained.WorkDir(folder))
         assert ended.state == state
         if state == "diverged":
             assert lines(member_of(pristine(mode), member)) == []
@@ -220,7 +220,7 @@ def test_a_finished_sweep_does_nothing_again(grid_of, root):
 
 @pytest.mark.slow
 def test_cpus_train_in_turn_unless_told(grid_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(together, "train_together", crash)
+    monkeypatch.setattr(sweep, "train_together", crash)
     run(grid_of(training__num_epochs=1), tmp_path, "auto")
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     with pytest.raises(RuntimeError, match="crash"):
@@ -293,7 +293,7 @@ def test_a_group_that_crashed_while_members_were_judged_goes_on(
     grid_of, pristine, tmp_path, monkeypatch, number, stop_at
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(outcome, "write", on_call(number, crash, outcome.write))
+        patch.setattr(sweep, "_write_outcome", on_call(number, crash, sweep._write_outcome))
         with pytest.raises(RuntimeError, match="crash"):
             run(grid_of(), tmp_path, "together")
     assert len([*tmp_path.glob("members/*/outcome.json")]) == number - 1
@@ -325,7 +325,7 @@ def test_a_sweep_that_was_killed_between_groups_goes_on(grid_of, tmp_path, monke
     grid = grid_of(SIZES, RATES, training__num_epochs=2)
     run(grid, tmp_path / "straight", mode)
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_run_group", on_call(2, crash, pipeline._run_group))
+        patch.setattr(sweep._Sweep, "run_group", on_call(2, crash, sweep._Sweep.run_group))
         with pytest.raises(RuntimeError, match="crash"):
             run(grid, tmp_path / "stopped", mode)
     before = times(tmp_path / "stopped" / "members")

@@ -6,9 +6,9 @@ import re
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline.grid import NUMBERS, Axis, Grid
 from jaxsurf.pipeline.run import configuration
-from jaxsurf.pipeline.sweep import grid
-from jaxsurf.pipeline.sweep.grid import NUMBERS, Axis, Grid
 
 BASE = {"training": {"num_epochs": 3}, "model": {"channels": 8}}
 
@@ -186,6 +186,6 @@ def test_a_wrong_base_is_refused():
 @pytest.mark.parametrize(("num_images", "every"), [(40, 5), (41, 6), (3, 1)])
 def test_a_line_of_metrics_is_written_each_epoch(num_images, every):
     config = configuration.from_dict({"training": {"batch_size": 8, "log_every": 77}})
-    changed = grid.every_epoch(config, num_images=num_images)
+    changed = sweep.every_epoch(config, num_images=num_images)
     assert changed.training.log_every == every
     assert not configuration.differences(config, changed)
