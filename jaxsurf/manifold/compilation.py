@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import numba
-
 _Part = TypeVar("_Part")
 _Result = TypeVar("_Result")
 
@@ -26,6 +24,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         function: over arrays and numbers, in what Numba understands of Python.
     """
+    import numba  # takes long to load, and most data sets are too small for a kernel
+
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no folder can be written to
@@ -34,6 +34,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a part of kernels of the same file, put in where it is called."""
+    import numba
+
     return numba.njit(nogil=True, forceinline=True)(function)
 
 

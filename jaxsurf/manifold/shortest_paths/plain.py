@@ -3,15 +3,18 @@
 import weakref
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import igraph
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.shortest_paths.node_path import NodePath
 
-_engines: weakref.WeakKeyDictionary[LatentGraph, igraph.Graph] = weakref.WeakKeyDictionary()
+if TYPE_CHECKING:
+    import igraph
+
+_engines: "weakref.WeakKeyDictionary[LatentGraph, igraph.Graph]" = weakref.WeakKeyDictionary()
 
 
 def paths(graph: LatentGraph, pairs: Sequence[tuple[int, int]]) -> list[NodePath]:
@@ -44,11 +47,13 @@ def lengths(
     return np.reshape(np.asarray(found, dtype=np.float64), (-1, graph.num_nodes))[places]
 
 
-def engine(graph: LatentGraph) -> igraph.Graph:
+def engine(graph: LatentGraph) -> "igraph.Graph":
     """Return the same graph for igraph, its edge weights as the attribute `weight`.
 
     It is made at the first call and kept as long as `graph` lives.
     """
+    import igraph  # here, since it brings a part of matplotlib along
+
     if graph not in _engines:
         ends, weights = graph.edges()
         # From pairs as they are made: igraph takes longer over a list of them, or over an array.
