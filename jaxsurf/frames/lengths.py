@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
+from jaxsurf.images import batches
 from jaxsurf.images.pixels import PEAK
 from jaxsurf.manifold import euclid
 from jaxsurf.manifold.neighbours import candidates
@@ -54,13 +55,26 @@ def of_edges(
         UserError: a code or a decoded image is not finite.
     """
     codes, pairs = euclid.check(codes).astype(np.float32), np.asarray(pairs)
+    graphdef, state = nnx.split(model)
+    run, chunk = functools.partial(_decode, graphdef), inference_batch(model)
+    values = jax.eval_shape(run, state, codes[:1]).size
+    num_edges = max(1, _HELD // (4 * values * (pieces + 1)))
+    shares = np.arange(1, pieces, dtype=np.float32)[:, None] / np.float32(pieces)
     lengths = np.empty(len(pairs))
     rank = np.argsort(candidates.spatial_order(codes))
     # Edges that lie together share ends.
     order = np.lexsort(rank[pairs].T[::-1])
-    run = _Portions(model, codes, pieces, len(pairs))
-    for some in np.split(order, range(run.num_edges, len(order), run.num_edges)):
-        lengths[some] = run.lengths(pairs[some])
+    for some in (order[start : start + num_edges] for start in range(0, len(order), num_edges)):
+        nodes, ends = np.unique(pairs[some], return_inverse=True)
+        ends = ends.reshape(-1, 2)
+        tails, heads = codes[pairs[some, :1]], codes[pairs[some, 1:]]
+        inner = (1 - shares) * tails + shares * heads
+        places = len(nodes) + np.arange(inner.shape[0] * inner.shape[1]).reshape(inner.shape[:2])
+        points = np.concatenate([codes[nodes], inner.reshape(-1, codes.shape[1])])
+        images = batches.mapped(run, points, shared=[state], size=chunk, bucketed=True)
+        corners = np.concatenate([ends[:, :1], places, ends[:, 1:]], axis=1)
+        steps = np.square(np.diff(images[corners], axis=1))
+        lengths[some] = np.sqrt(steps.mean(axis=(2, 3, 4), dtype=np.float64)).sum(axis=1)
     if not np.isfinite(lengths).all():
         first = pairs[int(np.argmin(np.isfinite(lengths)))].tolist()
         raise UserError(
@@ -70,49 +84,6 @@ def of_edges(
     return lengths
 
 
-class _Portions:
-    """Measures edges, a portion of one size at a time, so that programs are compiled once."""
-
-    def __init__(
-        self, model: Autoencoder, codes: Float[np.ndarray, "node latent"], pieces: int, edges: int
-    ) -> None:
-        self._split, self._codes = nnx.split(model), codes
-        self._shares = np.arange(1, pieces, dtype=np.float32)[:, None] / np.float32(pieces)
-        shape = jax.eval_shape(
-            functools.partial(decode.images_of, self._split[0]), self._split[1], codes[:1]
-        ).shape[1:]
-        fitting = _HELD // (4 * int(np.prod(shape)) * (pieces + 1))
-        self.num_edges = max(1, min(fitting, edges))
-        self._chunk = inference_batch(model)
-        chunks = -(-self.num_edges * (pieces + 1) // self._chunk)
-        self._held = (chunks * self._chunk, *shape)
-
-    def lengths(self, pairs: Int[np.ndarray, "edge 2"]) -> Float[np.ndarray, "edge"]:
-        """Return the lengths of at most `num_edges` edges."""
-        points, corners = self._corners(pairs)
-        held = jnp.zeros(self._held, jnp.float32)
-        for start in range(0, len(points), self._chunk):
-            chunk = np.zeros((self._chunk, points.shape[1]), np.float32)
-            some = points[start : start + self._chunk]
-            chunk[: len(some)] = some
-            held = _put(held, _decode(*self._split, chunk), start)
-        filled = np.zeros((self.num_edges, corners.shape[1]), np.int32)
-        filled[: len(corners)] = corners
-        return np.asarray(_polylines(held, filled), np.float64)[: len(pairs)]
-
-    def _corners(
-        self, pairs: Int[np.ndarray, "edge 2"]
-    ) -> tuple[Float[np.ndarray, "point latent"], Int[np.ndarray, "edge corner"]]:
-        """Return the points to decode, and which of them each edge passes."""
-        nodes, ends = np.unique(pairs, return_inverse=True)
-        ends = ends.reshape(pairs.shape)
-        tails, heads = self._codes[pairs[:, :1]], self._codes[pairs[:, 1:]]
-        inner = (1 - self._shares) * tails + self._shares * heads
-        numbers = len(nodes) + np.arange(inner.shape[0] * inner.shape[1]).reshape(inner.shape[:2])
-        points = np.concatenate([self._codes[nodes], inner.reshape(-1, inner.shape[2])])
-        return points, np.concatenate([ends[:, :1], numbers, ends[:, 1:]], axis=1)
-
-
 @functools.partial(jax.jit, static_argnums=0)
 def _decode(
     graphdef: nnx.GraphDef, state: PyTree[Array], codes: Float[Array, "chunk latent"]
@@ -120,22 +91,3 @@ def _decode(
     """Return decoded images on 0-255; what is not finite has no difference to anything."""
     images = decode.images_of(graphdef, state, codes)
     return jnp.where(jnp.isfinite(images), PEAK * jnp.clip(images, 0.0, 1.0), jnp.nan)
-
-
-@functools.partial(jax.jit, donate_argnums=0)
-def _put(
-    held: Float[Array, "point height width channel"],
-    images: Float[Array, "chunk height width channel"],
-    start: Int[Array, ""],
-) -> Float[Array, "point height width channel"]:
-    """Put images in their place among those that are held."""
-    return jax.lax.dynamic_update_slice_in_dim(held, images, start, axis=0)
-
-
-@jax.jit
-def _polylines(
-    held: Float[Array, "point height width channel"], corners: Int[Array, "edge corner"]
-) -> Float[Array, "edge"]:
-    """Return the lengths of polylines through images that are held."""
-    steps = held[corners[:, 1:]] - held[corners[:, :-1]]
-    return jnp.sqrt(jnp.mean(jnp.square(steps), axis=(2, 3, 4))).sum(axis=1)

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics, pairs, reconstruction
-from jaxsurf.pipeline import evaluate
+from jaxsurf.evaluation.pairs import FLOOR
+from jaxsurf.pipeline import evaluate, sweep
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
 from jaxsurf.pipeline.run import configuration, train, trained
-from jaxsurf.pipeline.run.collapse import Collapsed
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.training import journal, plan
 from jaxsurf.workdir import WorkDir
@@ -91,7 +90,8 @@ def compare(config: CompareConfig, root: Path | str) -> str:
         The table, in Markdown.
 
     Raises:
-        UserError: as `train` and `evaluate` do, but for a collapsed model, which has a row.
+        UserError: as `train` and `evaluate` do, but for a model that collapsed or diverged, which
+            has a row.
     """
     root, rows, medians = Path(root), [], []
     for latent_dim in config.latent_dims:
@@ -99,10 +99,12 @@ def compare(config: CompareConfig, root: Path | str) -> str:
         for seed in config.seeds:
             member = _with(config.ours, latent_dim=latent_dim, seed=seed)
             mine.append(_row(member, _folder(root, CANDIDATE, member), config.num_pairs))
-        budget_s = float(np.median([row["training s"] for row in mine]))
+        times = [row["training s"] for row in mine if row["training s"] is not None]
+        if not times:
+            raise UserError("all of our runs diverged", cure="lower config.optimizer.learning_rate")
         baseline = _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0])
         folder = _folder(root, BASELINE, baseline)
-        fitted = _fitted(baseline, folder, budget_s)
+        fitted = _fitted(baseline, folder, float(np.median(times)))
         rows += [*mine, _row(fitted, folder, config.num_pairs)]
         medians += _medians(mine)
     written = "\n".join([*table(rows), "", *medians])
@@ -152,12 +154,12 @@ def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
     if WorkDir(folder).begun:
         begun, _ = trained.read_config(WorkDir(folder))
         return configuration.lasting(config, begun.training.num_epochs)
-    num_images = len(configuration.open_data(config.data))
-    steps_per_epoch = plan.make_plan(config.training, num_images=num_images).steps_per_epoch
+    images = configuration.open_data(config.data)
+    steps_per_epoch = plan.make_plan(config.training, num_images=len(images)).steps_per_epoch
     epochs = max(PROBE_EPOCHS, math.ceil(PROBE_STEPS / steps_per_epoch))
     training = dataclasses.replace(config.training, num_epochs=epochs, log_every=1)
     probe = folder.with_name(f"{folder.name}-probe")
-    _train(dataclasses.replace(config, training=training), probe)
+    train.train_on(images, dataclasses.replace(config, training=training), probe)
     epoch_s = _epoch_s(journal.read(WorkDir(probe).metrics))
     return configuration.lasting(config, max(1, round(budget_s / epoch_s)))
 
@@ -168,45 +170,35 @@ def _epoch_s(lines: Sequence[Mapping[str, float]]) -> float:
     return (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
 
 
-def _train(config: RunConfig, folder: Path) -> bool:
-    """Train a member; return whether it collapsed."""
-    try:
-        train.train(config, folder)
-    except Collapsed as error:
-        _log.warning("%s: %s", folder.name, error)
-        return True
-    return False
-
-
 def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
-    """Train and evaluate one member; a collapsed one may have no graph, and no scores."""
-    collapsed = _train(config, folder)
-    run = trained.open_run(folder)
-    row: dict[str, Any] = {
-        "model": f"{config.model.name} (collapsed)" if collapsed else config.model.name,
+    """Train and evaluate one member; one that failed may have no graph, and no scores."""
+    images, workdir = configuration.open_data(config.data), WorkDir(folder)
+    outcome = sweep.train_and_judge(images, config, workdir, shown=True)
+    failed = "" if outcome.good else f" ({outcome.state})"
+    row = {
+        "model": f"{config.model.name}{failed}",
         "d": config.model.latent_dim,
         "seed": config.training.seed,
         "epochs": config.training.num_epochs,
-        "training s": journal.read(WorkDir(folder).metrics)[-1]["elapsed_s"],
+        "training s": outcome.training_s,
+        "PSNR dB": outcome.psnr_db,
     }
     try:
-        result = evaluate.evaluate(run, EvaluateConfig(num_pairs=num_pairs))
+        result = evaluate.evaluate(trained.open_run(folder), EvaluateConfig(num_pairs=num_pairs))
     except UserError as error:
-        if not collapsed:
+        if outcome.good:
             raise
         _log.warning("%s has no scores: %s", folder.name, error)
-        mean = reconstruction.mean_mse(run.model, run.images.images)
-        return row | {"PSNR dB": metrics.psnr_of_mse(mean)}
+        return row
     _log.info("%s", result)
     content = result.content
     means = {name: scores[METRIC]["mean"] for name, scores in content["methods"].items()}
     versus = content["versus"]["surfing"][METRIC]
     return row | {
-        "PSNR dB": metrics.psnr_of_mse(content["reconstruction"]["mse"]),
         "k": content["graph"]["k"] or None,
         "linear": means["linear"],
         "surfing": means["surfing"],
-        "true images": means.get(pairs.FLOOR),
+        "true images": means.get(FLOOR),
         "surfing / linear": versus["ratio"],
         "win rate": versus["win_rate"],
     }

@@ -472,13 +472,9 @@ def best(results: Sequence[Result]) -> str:
 
 def save_plot(results: Sequence[Result], asked: Grid, path: Path) -> None:
     """Draw the loss of each member against each axis; a series is one weighting of the terms."""
-    names = [name for axis in asked.axes for name in axis.names]
-    count = Counter(name.partition(".")[2] for name in names)
-    # A setting's section is told only where another has one of the same name.
-    label = {n: n.partition(".")[2] if count[n.partition(".")[2]] == 1 else n for n in names}
     figure = plots.grid(
         axes={
-            ", ".join(label[name] for name in axis.names): [
+            ", ".join(axis.names): [
                 ", ".join(str(member.values[name]) for name in axis.names) for member, _ in results
             ]
             for axis in asked.axes

@@ -8,6 +8,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.pipeline import compare
 from jaxsurf.pipeline.run import configuration
 from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.writing import write_json
 
 ROOT = Path(__file__).parents[2]
@@ -119,3 +120,11 @@ def test_a_member_begun_goes_on_with_its_epochs_and_is_refused_with_other_settin
     narrow = dataclasses.replace(begun.model, channels=8)
     with pytest.raises(UserError, match=r"model\.channels"):
         compare._row(dataclasses.replace(begun, model=narrow), folder, 3)
+
+
+def test_a_member_that_diverged_has_a_row_without_figures(config_of, tmp_path, monkeypatch):
+    ended = Outcome(state="diverged", message="training diverged by step 3")
+    monkeypatch.setattr(compare.sweep, "train_and_judge", lambda *_, **__: ended)
+    row = compare._row(config_of(), tmp_path / "none", 3)
+    cells = compare.table([row])[2]
+    assert cells == "| smooth (diverged) | 2 | 0 | 40 |  |  |  |  |  |  |  |  |"

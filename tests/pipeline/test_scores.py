@@ -159,7 +159,7 @@ def saved(monkeypatch, results, axes):
     return drawn
 
 
-def test_the_picture_shows_every_axis_and_names_it_briefly(monkeypatch):
+def test_the_picture_shows_every_axis(monkeypatch):
     axes = (
         WEIGHTS,
         Axis(("model.name",), (("smooth",),)),
@@ -168,7 +168,7 @@ def test_the_picture_shows_every_axis_and_names_it_briefly(monkeypatch):
     members = Grid(BASE, axes).members()
     drawn = saved(monkeypatch, list(zip(members, (GOOD, COLLAPSED), strict=True)), axes)
     assert drawn["axes"] == {
-        "mse, perceptual": ["4.0, 0.0", "2.8, 0.3"],
+        "objective.mse, objective.perceptual": ["4.0, 0.0", "2.8, 0.3"],
         "model.name": ["smooth", "smooth"],
         "optimizer.name": ["adamw", "adamw"],
     }
