@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
-from jaxsurf.writing import replacing
+from jaxsurf.workdir import replacing
 
 FRAME_MS = 60.0
 # Browsers slow down frames that are shorter than this to 100 ms.

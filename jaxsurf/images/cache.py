@@ -19,10 +19,11 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from tqdm import tqdm
 
-from jaxsurf import mapped, workdir, writing
+from jaxsurf import mapped, workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import stored
 from jaxsurf.memory import GIB
+from jaxsurf.workdir import read_arrays, replacing, write_arrays
 
 # Half a file that nobody has written to for so long is what a killed process left behind.
 FORSAKEN_S = 3600.0
@@ -58,7 +59,7 @@ def remembered(
         return kept
     images = make()
     try:
-        writing.write_arrays(path, images=images, made_of=made_of)
+        write_arrays(path, images=images, made_of=made_of)
     except UserError as error:
         _log.warning("the images are not cached: %s", error)
     return images
@@ -88,7 +89,7 @@ def unpacked(
     kept = _mapped(path, made_of)
     if kept is None:
         _make_room(path, math.prod(shape))
-        with writing.replacing(path) as temporary:
+        with replacing(path) as temporary:
             stored.write(temporary, _told(blocks(), shape, path), shape=shape, made_of=made_of)
         kept = _mapped(path, made_of)
     assert kept is not None, "it was written a moment ago"
@@ -136,7 +137,7 @@ def _path(name: str, folder: str | Path | None) -> Path:
 def _read(path: Path, made_of: str) -> Shaped[np.ndarray, "..."] | None:
     """Return a cached array, or None if it is missing, damaged or made of something else."""
     try:
-        arrays = writing.read_arrays(path)
+        arrays = read_arrays(path)
     except UserError as error:
         _log.debug("no cached images: %s", error)
         return None

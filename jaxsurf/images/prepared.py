@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int, UInt8
 
-from jaxsurf import writing
 from jaxsurf.errors import UserError
+from jaxsurf.workdir import read_json
 
 # Images that are decoded at once, each an object of its own until they are put together.
 BLOCK = 1024
@@ -120,7 +120,7 @@ def load(folder: Path) -> Any:  # noqa: ANN401  # imported lazily, so its type h
     import tensorflow_datasets as tfds
 
     # TFDS's own error for damaged JSON is of a type that only protobuf has.
-    writing.read_json(folder / INFO_FILE)
+    read_json(folder / INFO_FILE)
     try:
         builder = tfds.builder_from_directory(folder)
         formats = {found.value for found in builder.info.available_file_formats()}

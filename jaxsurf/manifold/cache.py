@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxsurf import writing
 from jaxsurf.errors import UserError
+from jaxsurf.workdir import read_arrays, write_arrays
 
 _STAMP = "stamp"
 
@@ -30,7 +30,7 @@ def save(path: Path, *, stamp: str, **arrays: np.ndarray | str | int | float) ->
     Raises:
         UserError: the file cannot be written.
     """
-    writing.write_arrays(path, **arrays, **{_STAMP: stamp})
+    write_arrays(path, **arrays, **{_STAMP: stamp})
 
 
 def load(path: Path, *, stamp: str, names: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -45,7 +45,7 @@ def load(path: Path, *, stamp: str, names: tuple[str, ...]) -> dict[str, np.ndar
         StaleCache: the file carries another stamp; the message names both.
         UserError: the file is missing, damaged, or not a cache of these arrays.
     """
-    arrays = writing.read_arrays(path)
+    arrays = read_arrays(path)
     missing = [name for name in (_STAMP, *names) if name not in arrays]
     if missing:
         raise UserError(

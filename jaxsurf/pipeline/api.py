@@ -23,8 +23,7 @@ from jaxsurf.pipeline.run import train as training
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.pipeline.surf import SurfConfig
-from jaxsurf.workdir import WorkDir
-from jaxsurf.writing import write_arrays
+from jaxsurf.workdir import WorkDir, write_arrays
 
 IMAGES = "images.npz"
 

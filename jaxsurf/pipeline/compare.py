@@ -23,8 +23,7 @@ from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
 from jaxsurf.pipeline.run import configuration, train, trained
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.training import journal, plan
-from jaxsurf.workdir import WorkDir
-from jaxsurf.writing import write_text
+from jaxsurf.workdir import WorkDir, write_text
 
 CANDIDATE, BASELINE = "ours", "reference"
 # What the pace is taken from, whichever is more: the first step pays for compilation, and losses

@@ -20,7 +20,7 @@ from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.search import NodePath
 from jaxsurf.pipeline.run import trained
 from jaxsurf.pipeline.run.trained import TrainedRun
-from jaxsurf.writing import write_json, write_text
+from jaxsurf.workdir import write_json, write_text
 
 # True in-between images are drawn, which takes longer than decoding; the mean over a path's frames
 # hardly depends on how many of them it is taken.

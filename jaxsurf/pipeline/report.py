@@ -14,7 +14,7 @@ from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.training import journal
 from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
-from jaxsurf.writing import read_json, write_text
+from jaxsurf.workdir import read_json, write_text
 
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.
 NO_LOSSES = ("step", "epoch", "learning_rate")

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxsurf import versions
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate, decode, media
@@ -39,8 +38,7 @@ from jaxsurf.pipeline.run.distances import make_distance
 from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot, Line
-from jaxsurf.workdir import fingerprint
-from jaxsurf.writing import replacing_folder, write_json
+from jaxsurf.workdir import fingerprint, replacing_folder, versions, write_json
 
 _CODE = "code:"
 # Longer names would fill the plot.
@@ -238,7 +236,7 @@ def make(run: TrainedRun, config: SurfConfig) -> Surfed:
         "methods": {method: animation.describe() for method, animation in animations.items()},
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
-        "versions": versions.of(),
+        "versions": versions(),
         "seed": run.config.training.seed,
     }
     return Surfed(

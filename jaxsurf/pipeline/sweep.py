@@ -21,7 +21,6 @@ from typing import Any, Literal, get_args
 
 import jax
 
-from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.images.image_set import ImageSet
@@ -42,8 +41,7 @@ from jaxsurf.training.losses import Diverged
 from jaxsurf.training.step import TrainState
 from jaxsurf.training.sweep import GroupLog
 from jaxsurf.viewing import plots
-from jaxsurf.workdir import WorkDir, fingerprint
-from jaxsurf.writing import read_json, write_json, write_text
+from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
 
 Mode = Literal["auto", "together", "in_turn"]
 # XLA's CPU convolutions take three times as long when their kernels are vmapped.
@@ -127,7 +125,7 @@ def sweep(asked: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = T
     members, groups = asked.members(), asked.groups()
     names = [member.name for member in members]
     plan.check(groups)
-    with lock.held(plan.root):
+    with lock(plan.root):
         plan.check_names(names)  # another sweep may have begun there meanwhile
         write_json(plan.root / "grid.json", {"members": names})
         found: dict[str, Outcome] = {}
@@ -337,7 +335,7 @@ def train_together(
     identity = fingerprint(*(part.identity for part in parts))
     with contextlib.ExitStack() as stack:
         for workdir, config in zip(workdirs, configs, strict=True):
-            stack.enter_context(lock.held(workdir.check_writable().root))
+            stack.enter_context(lock(workdir.check_writable().root))
             training.write_config(workdir, config, images)
         saved = Checkpoints(checkpoints, of=identity, keep=Keep(best=0))
         stack.enter_context(contextlib.closing(saved))

@@ -26,7 +26,7 @@ from tensorboardX.proto.event_pb2 import (
 from tensorboardX.record_writer import masked_crc32c
 
 from jaxsurf.errors import UserError
-from jaxsurf.writing import write_text
+from jaxsurf.workdir import write_text
 
 
 class Journal:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxsurf.errors import UserError
-from jaxsurf.writing import read_json, write_json
+from jaxsurf.workdir import read_json, write_json
 
 FILE = "seal.json"
 BLOCK_BYTES = 1 << 20

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import principal
-from jaxsurf.writing import replacing
+from jaxsurf.workdir import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,7 +9,7 @@ from jaxsurf.pipeline import compare
 from jaxsurf.pipeline.run import configuration
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.sweep import Outcome
-from jaxsurf.writing import write_json
+from jaxsurf.workdir import write_json
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,8 +11,7 @@ from jaxsurf.pipeline import report
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.viewing import plots
-from jaxsurf.workdir import WorkDir
-from jaxsurf.writing import write_json
+from jaxsurf.workdir import WorkDir, write_json
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
 

@@ -27,7 +27,7 @@ from jaxtyping import Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.cache import default_folder
-from jaxsurf.writing import read_arrays, write_arrays
+from jaxsurf.workdir import read_arrays, write_arrays
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -249,7 +249,7 @@ def read(path: Path) -> Weights:
 
 
 def _own(path: Path) -> Weights:
-    arrays, about = read_arrays(path), {}
+    arrays, about = read_arrays(path, cure="copy it again, or convert the weights again"), {}
     for field in dataclasses.fields(Preparation):
         name = f"preparation/{field.name}"
         if name not in arrays:

@@ -22,7 +22,7 @@ from jaxsurf.manifold import graph, knn
 from jaxsurf.manifold.edges import altering, weighting
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.knn import Neighbours
-from jaxsurf.writing import replacing
+from jaxsurf.workdir import replacing
 
 # Of each point, wherever neighbours are asked for.
 K = 10

@@ -15,8 +15,8 @@ from typing import Any
 
 import jax
 
-from jaxsurf import memory, versions
-from jaxsurf.workdir import fingerprint
+from jaxsurf import memory
+from jaxsurf.workdir import fingerprint, versions
 
 # Ours, and what rows may compare with.
 PACKAGES = (
@@ -38,7 +38,7 @@ def facts() -> dict[str, Any]:
         "accelerator": _accelerator(),
         "system": platform.platform(),
         "code": _code(),
-        "versions": versions.of(PACKAGES),
+        "versions": versions(PACKAGES),
     }
 
 

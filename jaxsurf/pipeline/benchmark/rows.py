@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxsurf.writing import write_json, write_text
+from jaxsurf.workdir import write_json, write_text
 
 Key = tuple[str, str, str]
 JSON, MARKDOWN = "benchmarks.json", "benchmarks.md"

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxsurf import writing
 from jaxsurf.images import stored
 from jaxsurf.images.factors import MPI3D
+from jaxsurf.workdir import replacing
 
 COLOURS = (
     (235, 235, 230),
@@ -86,7 +86,7 @@ def write(path: Path, *, side: int = 64) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    with writing.replacing(path) as temporary:
+    with replacing(path) as temporary:
         stored.write(temporary, blocks(side), shape=(len(MPI3D), side, side, 3))
 
 

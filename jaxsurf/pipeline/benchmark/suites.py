@@ -16,7 +16,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.pipeline.benchmark import inputs, process, rows, stages
 from jaxsurf.pipeline.benchmark.cases import Case, Total
 from jaxsurf.pipeline.benchmark.rows import Key, Row
-from jaxsurf.writing import read_json
+from jaxsurf.workdir import read_json
 
 
 def _modules(name: str, *, packed: bool) -> tuple[str, ...]:

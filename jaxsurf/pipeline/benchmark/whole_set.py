@@ -26,7 +26,7 @@ from jaxsurf.pipeline.benchmark import stand_in
 from jaxsurf.pipeline.run import assembly, configuration, experiments, program
 from jaxsurf.pipeline.run.assembly import Parts
 from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.writing import read_arrays, write_arrays
+from jaxsurf.workdir import read_arrays, write_arrays
 
 # The model whose codes are measured has seen so many images: enough for its codes to follow the
 # factors, a minute of two cores.

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from jaxsurf import versions
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import knn
 from jaxsurf.manifold.components import connectivity
@@ -22,8 +21,7 @@ from jaxsurf.pipeline.paths.sample import Points, Source
 from jaxsurf.pipeline.paths.support import Support
 from jaxsurf.pipeline.paths.way import Way
 from jaxsurf.viewing import plots
-from jaxsurf.workdir import fingerprint
-from jaxsurf.writing import replacing_folder, write_json
+from jaxsurf.workdir import fingerprint, replacing_folder, versions, write_json
 
 # Legs that the summary spells out; all of them are in lengths.csv.
 _SPELLED = 12
@@ -151,7 +149,7 @@ def _describe(config: PathsConfig, found: _Found) -> dict[str, Any]:
             "rows_used": len(found.points.rows),
             "sample": asdict(config.sample),
         },
-        "versions": versions.of(),
+        "versions": versions(),
         "seed": config.sample.seed,
     }
 

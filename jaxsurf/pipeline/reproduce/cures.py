@@ -18,7 +18,7 @@ from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce.measures import REMOVE, means
 from jaxsurf.pipeline.reproduce.runs import Run
 from jaxsurf.pipeline.run import trained
-from jaxsurf.writing import read_json, write_json
+from jaxsurf.workdir import read_json, write_json
 
 FILE = "cures.json"
 STRAIGHT = "straight latent line"

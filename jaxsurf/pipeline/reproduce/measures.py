@@ -16,7 +16,7 @@ from jaxsurf.pipeline.reproduce import appearance
 from jaxsurf.pipeline.reproduce.runs import Key, Run, Runs
 from jaxsurf.pipeline.run import experiments, trained
 from jaxsurf.pipeline.run.trained import TrainedRun
-from jaxsurf.writing import read_json, write_json
+from jaxsurf.workdir import read_json, write_json
 
 FILE = "measures.json"
 REMOVE = "remove it: it is made again"

@@ -18,7 +18,7 @@ from jaxsurf.pipeline.run import trained
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot
-from jaxsurf.writing import read_json, replacing
+from jaxsurf.workdir import read_json, replacing
 
 # What each experiment's animations are called in the report.
 ANIMATED = {

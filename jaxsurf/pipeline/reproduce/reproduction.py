@@ -12,7 +12,7 @@ from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.run import experiments
 from jaxsurf.pipeline.sweep import sweep
-from jaxsurf.writing import write_text
+from jaxsurf.workdir import write_text
 
 PAGE = "reproduction.md"
 

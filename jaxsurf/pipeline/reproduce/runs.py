@@ -14,8 +14,7 @@ from jaxsurf.pipeline.run import configuration, experiments, resumption, trained
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.trained import TrainedRun
 from jaxsurf.pipeline.sweep import Outcome
-from jaxsurf.workdir import WorkDir
-from jaxsurf.writing import read_json, write_json
+from jaxsurf.workdir import WorkDir, read_json, write_json
 
 FILE = "reproduction.json"
 

@@ -4,7 +4,6 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from jaxsurf import lock, versions
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline.run import (
@@ -22,8 +21,7 @@ from jaxsurf.training import hosts, sharding
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hosts import Cluster
 from jaxsurf.training.profiling import Profile
-from jaxsurf.workdir import WorkDir
-from jaxsurf.writing import write_json
+from jaxsurf.workdir import WorkDir, lock, versions, write_json
 
 
 def train(
@@ -55,7 +53,7 @@ def train(
         Interrupted: a signal asked to stop; the state is saved.
     """
     with hosts.joined(cluster):
-        hosts.check_agreement(_agreed(config) | versions.of())
+        hosts.check_agreement(_agreed(config) | versions())
         # Before images are opened, which may take long.
         resumption.check_settings(WorkDir(Path(root)).check_writable(), config, extend=extend)
         images = configuration.open_data(config.data)
@@ -98,7 +96,7 @@ def train_on(
     # Nothing is written before all that may be wrong has been looked at.
     parts = assembly.assemble(config, images)
     made = program.alone(parts)
-    with lock.held(workdir.root) if hosts.writes() else contextlib.nullcontext():
+    with lock(workdir.root) if hosts.writes() else contextlib.nullcontext():
         # Another run may have begun there meanwhile.
         resumption.check_settings(workdir, config, extend=extend)
         resumption.check_images(workdir, config, images)
@@ -150,6 +148,6 @@ def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
                 "fingerprint": images.fingerprint,
                 "shape": list(images.images.shape),
             },
-            "versions": versions.of(),
+            "versions": versions(),
         },
     )

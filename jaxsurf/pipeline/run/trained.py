@@ -23,8 +23,7 @@ from jaxsurf.pipeline.run import assembly, configuration
 from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.run.distances import make_distance
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.workdir import WorkDir, fingerprint
-from jaxsurf.writing import read_json
+from jaxsurf.workdir import WorkDir, fingerprint, read_json
 
 LAST, BEST = "last", "best"
 PUT_BACK = "put back what was written by training, or train in another --workdir"

@@ -15,7 +15,7 @@ import pytest
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.command import complaints, script
 from jaxsurf.pipeline.run import configuration
-from jaxsurf.writing import replacing_folder
+from jaxsurf.workdir import replacing_folder
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 TINY = f"--config={CONFIGS / 'tiny.py'}"

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsurf import lock
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.run import assembly, configuration, fitting, program, train, trained
 from jaxsurf.training import pieces
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.hooks import Interrupted
 from jaxsurf.training.pieces import Pieces
+from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
 
 STOPPED_AT = 97  # in the middle of an epoch and of a log interval
@@ -391,6 +391,6 @@ def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tm
 
 
 def test_a_run_beside_another_in_the_same_folder_is_refused(config_of, tmp_path):
-    with lock.held(tmp_path), pytest.raises(UserError, match="is in use by process"):
+    with lock(tmp_path), pytest.raises(UserError, match="is in use by process"):
         go_on(config_of(), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
