@@ -11,8 +11,8 @@ Names: `mse_2d`, `perceptual_2d`, `combined_70_30`, `combined_30_70`, `combined_
 
 from ml_collections import ConfigDict
 
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import experiments
 
 
 def get_config(variant: str = "mse_2d") -> ConfigDict:

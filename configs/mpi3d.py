@@ -12,8 +12,8 @@ from ml_collections import ConfigDict
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import experiments
 
 VARIANTS = ("2d", "3d", "camera_height", "background_color")
 

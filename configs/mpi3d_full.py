@@ -16,8 +16,8 @@ Where the file is not at hand, a set of the same size and factors stands in for 
 
 from ml_collections import ConfigDict
 
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import experiments
 
 
 def get_config() -> ConfigDict:

@@ -9,8 +9,8 @@ epochs, batch 16, learning rate 1e-2 falling tenfold every 150 epochs, L2 weight
 
 from ml_collections import ConfigDict
 
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import experiments
 
 
 def get_config() -> ConfigDict:

@@ -10,8 +10,8 @@ Interpolation in Latent Space", and its authors' score table.
 
 from ml_collections import ConfigDict
 
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import experiments
 
 
 def get_config() -> ConfigDict:

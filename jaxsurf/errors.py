@@ -1,4 +1,6 @@
-"""What a user did wrong, said in one line."""
+"""What a user did wrong, and a request to stop: what a command reports in one line."""
+
+import signal
 
 
 class UserError(Exception):
@@ -11,3 +13,15 @@ class UserError(Exception):
     def __init__(self, cause: str, *, cure: str = "") -> None:
         line = f"{cause}; {cure}" if cure else cause
         super().__init__(" ".join(line.split()))
+
+
+class Interrupted(Exception):  # noqa: N818  (it says what happened)
+    """A signal asked to stop; the state is saved, and the same command goes on from there.
+
+    Attributes:
+        signal: number of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.signal = number

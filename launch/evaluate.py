@@ -7,7 +7,7 @@ from absl import flags
 
 from jaxsurf.pipeline import evaluate
 from jaxsurf.pipeline.command import options, script, way_options
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import open_run
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
@@ -27,7 +27,7 @@ def main() -> object:
         graph=_GRAPH(),
         seed=_SEED.value,
     )
-    return evaluate.evaluate(trained.open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
+    return evaluate.evaluate(open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ python launch/quickstart.py
 
 from jaxsurf.pipeline import quickstart
 from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline.configuration import RunConfig
 
 _WORKDIR = options.define_workdir("runs/quickstart")
 

@@ -5,7 +5,7 @@ python launch/report.py --workdir=runs/arm
 
 from jaxsurf.pipeline import report
 from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import open_run
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
@@ -13,7 +13,7 @@ _CHECKPOINT = options.define_checkpoint()
 
 def main() -> object:
     """Write the report."""
-    return report.write(trained.open_run(_WORKDIR(), checkpoint=_CHECKPOINT()))
+    return report.write(open_run(_WORKDIR(), checkpoint=_CHECKPOINT()))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ A stop is an image number, an image file that need not be in the set, or a laten
 
 from jaxsurf.pipeline import surf
 from jaxsurf.pipeline.command import options, script, way_options
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import open_run
 
 _WORKDIR = options.define_workdir()
 _CHECKPOINT = options.define_checkpoint()
@@ -27,7 +27,7 @@ def main() -> object:
         timing=_TIMING(),
         graph=_GRAPH(),
     )
-    return surf.surf(trained.open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
+    return surf.surf(open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
 
 
 if __name__ == "__main__":

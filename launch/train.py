@@ -28,7 +28,7 @@ _PROFILE = flags.DEFINE_integer(
 
 def main() -> object:
     """Train."""
-    return train.train(
+    return train(
         _CONFIG(),
         _WORKDIR(),
         extend=_EXTEND.value,

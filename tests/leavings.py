@@ -5,7 +5,7 @@ import json
 import jax
 from flax import nnx
 
-from jaxsurf.pipeline.run import assembly, trained
+from jaxsurf.pipeline.run import make_setup, open_run
 from jaxsurf.training.checkpoint import Checkpoints
 
 
@@ -21,8 +21,8 @@ def lines(root):
 
 def state(root):
     """Return everything that the last checkpoint holds of the model and its optimizer."""
-    run = trained.open_run(root)
-    parts = assembly.assemble(run.config, run.images)
+    run = open_run(root)
+    parts = make_setup(run.config, run.images)
     checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
     restored = checkpoints.restore(parts.state)
     checkpoints.close()
@@ -31,7 +31,7 @@ def state(root):
 
 def weights(root):
     """Return the trained model's."""
-    return jax.tree.leaves(nnx.state(trained.open_run(root).model))
+    return jax.tree.leaves(nnx.state(open_run(root).model))
 
 
 def newest(root):

@@ -21,9 +21,10 @@ from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
-from jaxsurf.pipeline.run import assembly, configuration
-from jaxsurf.training import features, sharding, step, sweep
-from jaxsurf.training.examples import Examples
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.run import make_setup
+from jaxsurf.training import features, sharding, step, vmapped
+from jaxsurf.training.step import Examples
 from tests.leavings import lines, newest, state
 
 pytestmark = pytest.mark.gpu
@@ -86,7 +87,7 @@ def test_features_and_their_gradients_are_the_hosts():
 def parts_of(seed=0, **sections):
     """Return a run's parts, its weights moved."""
     given = {"training": {"batch_size": BATCH, "num_epochs": 1, "seed": seed}, **sections}
-    parts = assembly.assemble(configuration.from_dict(given), ImageSet(IMAGES, "noise"))
+    parts = make_setup(configuration.from_dict(given), ImageSet(IMAGES, "noise"))
     state = dataclasses.replace(parts.state, params=moved(parts.state.params))
     return dataclasses.replace(parts, state=state)
 
@@ -101,7 +102,7 @@ def test_gradients_of_a_step_are_the_hosts(name, terms):
     def gradient():
         parts = parts_of(model={"name": name}, objective=terms)
         extract = features.make_extractor(parts.config.objective)
-        given = (parts.state, parts.make_member(), extract, Examples(IMAGES), jnp.int32(0))
+        given = (parts.state, parts.make_hyperparameters(), extract, Examples(IMAGES), jnp.int32(0))
         return jax.jit(parts.make_update().gradient)(*given)
 
     with jax.default_matmul_precision("highest"):
@@ -122,23 +123,26 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
 
     group, number = members(), len(IMAGES) // BATCH
     examples, order, first = Examples(IMAGES), jnp.arange(len(IMAGES)), jnp.int32(0)
-    mesh = sweep.make_mesh(len(group), num_devices=1)
-    together = sweep.make_advance(group[0].make_update(), batch_size=BATCH, mesh=mesh)
+    mesh = vmapped.make_mesh(len(group), num_devices=1)
+    together = vmapped.compile_step(group[0].make_update(), batch_size=BATCH, mesh=mesh)
     states, made = (
-        sweep.stack(some, mesh)
-        for some in ([part.state for part in group], [part.make_member() for part in group])
+        vmapped.stack(some, mesh)
+        for some in (
+            [part.state for part in group],
+            [part.make_hyperparameters() for part in group],
+        )
     )
-    orders = sweep.stack([order] * len(group), mesh)
+    orders = vmapped.stack([order] * len(group), mesh)
     shardings = sharding.make_shardings(BATCH, num_devices=1)
     with jax.default_matmul_precision("highest"):
         given = (states, made, None, examples, orders, first)
         states, losses = together(*given, num_steps=number)
         for mine, loss, part in zip(
-            sweep.unstack(states, len(group)), losses["loss"], members(), strict=True
+            vmapped.unstack(states, len(group)), losses["loss"], members(), strict=True
         ):
-            alone = step.make_advance(part.make_update(), batch_size=BATCH, shardings=shardings)
+            alone = step.compile_step(part.make_update(), batch_size=BATCH, shardings=shardings)
             start = jax.device_get(part.state.params)
-            given = (part.state, part.make_member(), None, examples, order, first)
+            given = (part.state, part.make_hyperparameters(), None, examples, order, first)
             state, expected = alone(*given, num_steps=number)
             np.testing.assert_allclose(loss, expected["loss"], rtol=1e-4)
             for before, here, there in zip(

@@ -51,17 +51,18 @@ def show(what, files):
 @pytest.fixture(scope="module")
 def training():
     """A function that calls the compiled step once, on a training that is open."""
-    from jaxsurf.pipeline.run import assembly, configuration, program
+    from jaxsurf.pipeline import configuration
+    from jaxsurf.pipeline.run import compile_run, make_setup
 
     config = configuration.from_dotted(SETTINGS)
-    parts = assembly.assemble(config, configuration.open_data(config.data))
-    made = program.alone(parts)
+    parts = make_setup(config, configuration.open_data(config.data))
+    made = compile_run(parts)
     feed, state, steps = made.make_feed(), made.state, iter(range(100))
 
     def call():
         nonlocal state
         epoch, batch, num_steps = made.plan.call_at(next(steps))
-        state, losses = made.advance(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
+        state, losses = made.step_fn(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
         jax.block_until_ready(losses)
 
     return call
@@ -80,10 +81,10 @@ def test_one_call_of_the_compiled_step_runs_few_files(training):
 
 
 def test_one_surf_of_an_open_run_runs_few_files(tmp_path):
-    from jaxsurf.pipeline import surf
-    from jaxsurf.pipeline.run import configuration, train
+    from jaxsurf.pipeline import configuration, surf
+    from jaxsurf.pipeline.run import train
 
-    run = train.train(configuration.from_dotted(SETTINGS), tmp_path / "run", shown=False)
+    run = train(configuration.from_dotted(SETTINGS), tmp_path / "run", shown=False)
     surf.make(run, surf.SurfConfig(source="3", target="7"))  # which writes the caches
     jax.clear_caches()
     with files_run() as found:

@@ -60,8 +60,8 @@ def given_run(root):
     from jaxsurf.images.image_set import ImageSet
     from jaxsurf.manifold.graph_config import GraphConfig
     from jaxsurf.models.autoencoder import Autoencoder, Constant
-    from jaxsurf.pipeline import evaluate, surf
-    from jaxsurf.pipeline.run import configuration, trained
+    from jaxsurf.pipeline import configuration, evaluate, surf
+    from jaxsurf.pipeline.run import TrainedRun
     from jaxsurf.workdir import WorkDir
 
     class Blobs(Autoencoder):
@@ -79,7 +79,7 @@ def given_run(root):
         def decode(self, codes):
             return draw(jnp, codes)
 
-    run = trained.TrainedRun(
+    run = TrainedRun(
         workdir=WorkDir(root),
         config=configuration.from_dict({}),
         images=ImageSet((draw(np, ring_codes()) * 255).round().astype(np.uint8), "blobs"),

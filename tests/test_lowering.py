@@ -14,8 +14,9 @@ from jaxsurf.manifold import encode
 from jaxsurf.manifold.neighbours import device_table
 from jaxsurf.manifold.shortest_paths import relaxation
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.pipeline.run import assembly, configuration
-from jaxsurf.training import features, sharding, step, sweep
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.run import make_setup
+from jaxsurf.training import features, sharding, step, vmapped
 
 SCATTER = r"stablehlo\.\w*scatter"
 DILATED = r"lhs_dilat\w+ = \[2, 2\]"
@@ -46,7 +47,7 @@ def parts_of(name, objective, precision, seed=0):
             "training": {"batch_size": 4, "precision": precision, "seed": seed},
         }
     )
-    return assembly.assemble(config, ImageSet(IMAGES, "noise"))
+    return make_setup(config, ImageSet(IMAGES, "noise"))
 
 
 @pytest.mark.parametrize(
@@ -58,21 +59,21 @@ def test_training_has_no_scatters(num_members, name, objective, precision):
     group = [parts_of(name, objective, precision, seed) for seed in range(num_members)]
     first = group[0]
     extract = features.make_extractor(first.config.objective)
-    examples = assembly.make_examples(first.config, first.images, extract)
+    examples = first.make_examples(extract)
     order = jnp.arange(len(IMAGES))
     update, first_batch = first.make_update(), jnp.int32(0)
     if num_members == 1:
         shardings = sharding.make_shardings(4, num_devices=1)
-        program = step.make_advance(update, batch_size=4, shardings=shardings)
-        given = (first.state, first.make_member(), extract, examples, order, first_batch)
+        program = step.compile_step(update, batch_size=4, shardings=shardings)
+        given = (first.state, first.make_hyperparameters(), extract, examples, order, first_batch)
     else:
-        mesh = sweep.make_mesh(num_members, num_devices=1)
-        program = sweep.make_advance(update, batch_size=4, mesh=mesh)
+        mesh = vmapped.make_mesh(num_members, num_devices=1)
+        program = vmapped.compile_step(update, batch_size=4, mesh=mesh)
         states, members, orders = (
-            sweep.stack(some, mesh)
+            vmapped.stack(some, mesh)
             for some in (
                 [part.state for part in group],
-                [part.make_member() for part in group],
+                [part.make_hyperparameters() for part in group],
                 [order] * num_members,
             )
         )

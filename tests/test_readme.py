@@ -20,8 +20,8 @@ def test_the_example_in_python_runs(tmp_path, monkeypatch):
 
 
 def test_defaults_in_the_settings_table_are_the_real_ones():
-    from jaxsurf.pipeline.run import configuration
-    from jaxsurf.pipeline.run.configuration import RunConfig
+    from jaxsurf.pipeline import configuration
+    from jaxsurf.pipeline.configuration import RunConfig
 
     values = configuration.to_dict(RunConfig())
     rows = re.findall(r"^\| (`\w+\.\w+`[^|]*) \|[^|]*\| ([^|]+) \|$", README, flags=re.MULTILINE)

@@ -16,12 +16,11 @@ from jaxsurf.frames.animate import Animation, Timing
 from jaxsurf.images import files
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import evaluate, surf
+from jaxsurf.pipeline import configuration, evaluate, surf
+from jaxsurf.pipeline import run as runs
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig, Evaluation
-from jaxsurf.pipeline.run import configuration, trained
-from jaxsurf.pipeline.run import train as training
-from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.run import LAST, TrainedRun
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.workdir import WorkDir, write_arrays
 
@@ -135,10 +134,10 @@ def train(
         raise UserError("settings were given twice", cure="give one of config and settings")
     if isinstance(config, Mapping):
         config = configuration.from_dotted(config)
-    return Run(**vars(training.train(config, workdir, extend=extend, shown=shown)))
+    return Run(**vars(runs.train(config, workdir, extend=extend, shown=shown)))
 
 
-def open_run(workdir: Path | str, *, checkpoint: str = trained.LAST) -> Run:
+def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
     """Return the run of a working directory.
 
     Args:
@@ -149,7 +148,7 @@ def open_run(workdir: Path | str, *, checkpoint: str = trained.LAST) -> Run:
         UserError: nothing was trained there, there is no such checkpoint, or images or files have
             changed.
     """
-    return Run(**vars(trained.open_run(workdir, checkpoint=checkpoint)))
+    return Run(**vars(runs.open_run(workdir, checkpoint=checkpoint)))
 
 
 def _named(stop: Stop) -> str:

@@ -18,11 +18,12 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation.pairs import FLOOR
-from jaxsurf.pipeline import evaluate, sweep
+from jaxsurf.pipeline import configuration, evaluate, sweep
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
-from jaxsurf.pipeline.run import configuration, train, trained
-from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.training import journal, plan
+from jaxsurf.pipeline.run import open_run, read_config, train_on
+from jaxsurf.training import data
+from jaxsurf.training.log import read_metrics
 from jaxsurf.workdir import WorkDir, write_text
 
 CANDIDATE, BASELINE = "ours", "reference"
@@ -151,15 +152,15 @@ def _folder(root: Path, side: str, config: RunConfig) -> Path:
 def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
     """Return a configuration with as many epochs as fit into a time, at least one."""
     if WorkDir(folder).begun:
-        begun, _ = trained.read_config(WorkDir(folder))
+        begun, _ = read_config(WorkDir(folder))
         return configuration.lasting(config, begun.training.num_epochs)
     images = configuration.open_data(config.data)
-    steps_per_epoch = plan.make_plan(config.training, num_images=len(images)).steps_per_epoch
+    steps_per_epoch = data.make_plan(config.training, num_images=len(images)).steps_per_epoch
     epochs = max(PROBE_EPOCHS, math.ceil(PROBE_STEPS / steps_per_epoch))
     training = dataclasses.replace(config.training, num_epochs=epochs, log_every=1)
     probe = folder.with_name(f"{folder.name}-probe")
-    train.train_on(images, dataclasses.replace(config, training=training), probe)
-    epoch_s = _epoch_s(journal.read(WorkDir(probe).metrics))
+    train_on(images, dataclasses.replace(config, training=training), probe)
+    epoch_s = _epoch_s(read_metrics(WorkDir(probe).metrics))
     return configuration.lasting(config, max(1, round(budget_s / epoch_s)))
 
 
@@ -183,7 +184,7 @@ def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
         "PSNR dB": outcome.psnr_db,
     }
     try:
-        result = evaluate.evaluate(trained.open_run(folder), EvaluateConfig(num_pairs=num_pairs))
+        result = evaluate.evaluate(open_run(folder), EvaluateConfig(num_pairs=num_pairs))
     except UserError as error:
         if outcome.good:
             raise

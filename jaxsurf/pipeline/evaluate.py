@@ -18,8 +18,7 @@ from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.search import NodePath
-from jaxsurf.pipeline.run import trained
-from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.run import TrainedRun, connect, encode_all
 from jaxsurf.workdir import write_json, write_text
 
 # True in-between images are drawn, which takes longer than decoding; the mean over a path's frames
@@ -116,8 +115,8 @@ def measure(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
         UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
     """
     chosen = pairs.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
-    latents = trained.encode_all(run)
-    built = trained.connect(run, latents, config.graph or run.config.graph)
+    latents = encode_all(run)
+    built = connect(run, latents, config.graph or run.config.graph)
     ends = [(int(source), int(target)) for source, target in chosen]
     for both in ends:
         connectivity.check_joined(built, both)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline.run import configuration
-from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.workdir import fingerprint
 
 # What members of one program may differ in: these are arguments of the update.

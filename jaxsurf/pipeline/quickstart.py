@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsurf.pipeline import evaluate, report, surf
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig, Evaluation
 from jaxsurf.pipeline.run import train
-from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.workdir import WorkDir
 
@@ -44,7 +44,7 @@ def quickstart(config: RunConfig, root: Path | str) -> QuickstartResult:
         Where everything is, and the scores.
     """
     _log.info("training in %s (the same command resumes)", root)
-    run = train.train(config, root)
+    run = train(config, root)
     for source, target in PAIRS:
         result = surf.surf(run, SurfConfig(source=str(source), target=str(target)))
         _log.info("animated %d -> %d in %s", source, target, result.folder)

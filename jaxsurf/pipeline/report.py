@@ -8,10 +8,10 @@ from typing import Any
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.evaluate import METRIC
-from jaxsurf.pipeline.run import configuration
-from jaxsurf.pipeline.run.trained import TrainedRun
-from jaxsurf.training import journal
+from jaxsurf.pipeline.run import TrainedRun
+from jaxsurf.training.log import read_metrics
 from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
 from jaxsurf.workdir import read_json, write_text
@@ -63,7 +63,7 @@ def write(run: TrainedRun) -> Path:
 def _curve(path: Path) -> bytes | None:
     """Return the training losses by epoch as a PNG; None if none were written down."""
     with _intact(path, cure="train again in another --workdir"):
-        lines = journal.read(path)
+        lines = read_metrics(path)
         if not lines:
             return None
         epochs = [float(line["epoch"]) for line in lines]

@@ -33,9 +33,7 @@ from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS, attach
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit
 from jaxsurf.manifold.shortest_paths import visiting
-from jaxsurf.pipeline.run import trained
-from jaxsurf.pipeline.run.distances import make_distance
-from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.run import TrainedRun, connect, encode_all, make_distance
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import fingerprint, replacing_folder, versions, write_json
@@ -195,8 +193,8 @@ def make(run: TrainedRun, config: SurfConfig) -> Surfed:
             is not known.
     """
     given = [_open_stop(run, text) for text in config.stops]
-    latents = trained.encode_all(run)
-    built = trained.connect(run, latents, config.graph or run.config.graph)
+    latents = encode_all(run)
+    built = connect(run, latents, config.graph or run.config.graph)
     graph, codes, nodes = _join(run, latents, built, given)
     connectivity.check_joined(graph, nodes, names=[stop.label for stop in given])
     visit = search.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)

@@ -25,21 +25,29 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.configuration import DataConfig, RunConfig
+from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.pipeline.run import assembly, collapse, configuration, fitting, program, resumption
-from jaxsurf.pipeline.run import train as training
-from jaxsurf.pipeline.run.assembly import Parts
-from jaxsurf.pipeline.run.collapse import Collapsed
-from jaxsurf.pipeline.run.configuration import DataConfig, RunConfig
-from jaxsurf.pipeline.run.experiments import SYMMETRIC
-from jaxsurf.training import features, hooks, journal, sharding
-from jaxsurf.training import sweep as vmapped
+from jaxsurf.pipeline.run import (
+    Collapsed,
+    CompiledRun,
+    TrainSetup,
+    check_images,
+    check_learnt,
+    check_settings,
+    check_suitable,
+    make_setup,
+    restore_newest,
+    train_on,
+    warn_of_loops,
+    write_config,
+)
+from jaxsurf.training import data, features, loop, sharding, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.journal import Journal
-from jaxsurf.training.keeping import Keep
-from jaxsurf.training.losses import Diverged
+from jaxsurf.training.data import Feed
+from jaxsurf.training.log import Diverged, GroupLog, read_metrics
 from jaxsurf.training.step import TrainState
-from jaxsurf.training.sweep import GroupLog
 from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
 
@@ -171,17 +179,16 @@ class _Sweep:
         members = [member for group in groups for member in group]
         self.check_names([member.name for member in members])
         for member in members:
-            resumption.check_settings(self.workdir(member), member.config, extend=None)
+            check_settings(self.workdir(member), member.config, extend=None)
         # Grids have no axis over what the features are of, so one network stands for all.
         objectives = [member.config.objective for member in members]
         features.make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
         # Images are opened last, which may take long.
         for group in groups:
             images = self.images(group[0].config.data)
-            training.check_images(images)
-            assembly.check(group[0].config, images)
+            check_suitable(group[0].config, images)
             for member in group:
-                resumption.check_images(self.workdir(member), member.config, images)
+                check_images(self.workdir(member), member.config, images)
 
     def check_names(self, names: Sequence[str]) -> None:
         """Refuse a folder in which another grid was begun."""
@@ -253,7 +260,7 @@ def train_and_judge(
     """
     config = every_epoch(config, num_images=len(images))
     try:
-        run = training.train_on(images, config, workdir.root, shown=shown)
+        run = train_on(images, config, workdir.root, shown=shown)
     except Diverged as error:
         return _write_outcome(workdir, Outcome(state="diverged", message=str(error)))
     return _judge(workdir, config, images, run.model)
@@ -278,7 +285,7 @@ def _judge(
     workdir: WorkDir, config: RunConfig, images: ImageSet, model: Autoencoder, *, together: int = 1
 ) -> Outcome:
     """Say how a run that reached its end ended, and write it down."""
-    lines = journal.read(workdir.metrics)
+    lines = read_metrics(workdir.metrics)
     if not lines:
         raise UserError(
             f"{workdir.metrics} is missing or empty, so nobody knows what the losses were",
@@ -286,7 +293,7 @@ def _judge(
         )
     state, message = "finished", ""
     try:
-        collapse.check(model, images, config.objective)
+        check_learnt(model, images, config.objective)
     except Collapsed as error:
         state, message = "collapsed", str(error)
     outcome = Outcome(
@@ -331,13 +338,13 @@ def train_together(
         Interrupted: a signal asked to stop; the group is saved.
     """
     configs = [every_epoch(config, num_images=len(images)) for config in configs]
-    parts = [assembly.assemble(config, images).on_host() for config in configs]
+    parts = [make_setup(config, images).on_host() for config in configs]
     identity = fingerprint(*(part.identity for part in parts))
     with contextlib.ExitStack() as stack:
         for workdir, config in zip(workdirs, configs, strict=True):
             stack.enter_context(lock(workdir.check_writable().root))
-            training.write_config(workdir, config, images)
-        saved = Checkpoints(checkpoints, of=identity, keep=Keep(best=0))
+            write_config(workdir, config, images)
+        saved = Checkpoints(checkpoints, of=identity, keep_best=0)
         stack.enter_context(contextlib.closing(saved))
         try:
             states, failed = _fit_together(parts, workdirs, saved, shown=shown)
@@ -357,50 +364,96 @@ def train_together(
                 continue
             state = states[number]
             with contextlib.closing(Checkpoints(workdir.checkpoints, of=part.identity)) as own:
-                own.save(int(state.step), state, {"pending": [], "elapsed_s": 0.0})
-            model = assembly.with_weights(part.graphdef, state)
+                own.save(int(state.step), state, {})
+            model = part.with_weights(state)
             outcomes.append(_judge(workdir, part.config, images, model, together=len(parts)))
         return outcomes
 
 
 def _fit_together(
-    parts: Sequence[Parts], workdirs: Sequence[WorkDir], checkpoints: Checkpoints, *, shown: bool
+    parts: Sequence[TrainSetup],
+    workdirs: Sequence[WorkDir],
+    checkpoints: Checkpoints,
+    *,
+    shown: bool,
 ) -> tuple[list[TrainState], dict[int, str]]:
     """Train from the newest checkpoint, or from the start, to the end.
 
     Returns:
         The last states, none if every member diverged, and what members have failed of, by number.
     """
-    made = program.together(parts)
-    states = made.state
-    saved: dict[str, Any] = {"pending": [[] for _ in parts], "elapsed_s": 0.0}
-    if checkpoints.newest_step is not None:
-        sharding.free(states)  # whose place the restored ones take
-        restored = checkpoints.restore(states)
-        states, saved = restored.state, restored.run
+    compiled = compile_together(parts)
+    states, saved = restore_newest(checkpoints, compiled.state)
     first = int(states.step[0])
-    # What stands in the place of a member's open losses is what it failed of.
-    failed = {n: text for n, text in enumerate(saved["pending"]) if isinstance(text, str)}
+    # What stands in the place of a member's open interval is what it failed of.
+    runs: list[Any] = saved["runs"] if saved else [None] * len(parts)
+    failed = {number: run for number, run in enumerate(runs) if isinstance(run, str)}
     with contextlib.ExitStack() as files:
         logs = []
         for number, (part, workdir) in enumerate(zip(parts, workdirs, strict=True)):
-            lines = Journal(workdir.metrics, resume_step=first)
-            files.enter_context(contextlib.closing(lines))
-            mine = saved | {"pending": [] if number in failed else saved["pending"][number]}
-            logs.append(fitting.make_log(part, lines, first_step=first, saved=mine))
+            mine = None if number in failed else runs[number]
+            log = part.make_log(workdir.metrics, resume_step=first, saved=mine)
+            logs.append(files.enter_context(contextlib.closing(log)))
         terms = [part.config.objective.losses for part in parts]
         log = GroupLog(logs, terms=terms, failed=failed)
-        if first < made.plan.num_steps:
-            every_s = parts[0].config.training.save_every_s
-            saver = hooks.Saver(checkpoints, log, every_s=every_s)
-            feed = made.make_feed()
+        if first < compiled.plan.num_steps:
             try:
-                states = fitting.run_to_end(
-                    made, states, feed, saver, first_step=first, shown=shown
+                states = loop.run(
+                    states,
+                    first_step=first,
+                    step_fn=compiled.step_fn,
+                    feed=compiled.make_feed(),
+                    plan=compiled.plan,
+                    log=log,
+                    checkpoints=checkpoints,
+                    save_every_s=parts[0].config.training.save_every_s,
+                    shown=shown,
                 )
             except Diverged:  # all of them
                 return [], log.failed
     return vmapped.unstack(states, len(parts)), log.failed
+
+
+def compile_together(parts: Sequence[TrainSetup]) -> CompiledRun:
+    """Return what the loop takes of runs that differ in nothing but `grid.NUMBERS`.
+
+    Args:
+        parts: setups of the runs; all or none of them have a perceptual term.
+    """
+    first, mesh = parts[0], vmapped.make_mesh(len(parts))
+    shardings = sharding.Shardings(mesh)
+    extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
+    kinds = sorted({part.config.corruption.kind for part in parts})
+    terms = sorted({term for part in parts for term in part.config.objective.weights})
+    numbers = [part.make_hyperparameters(kinds=kinds, terms=terms) for part in parts]
+    hyper = vmapped.stack(numbers, mesh)
+    keys = vmapped.stack([part.streams.order for part in parts], mesh)
+    warn_of_loops(first.plan)
+    jitted = vmapped.compile_step(
+        first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
+    )
+
+    def make_feed() -> Feed:
+        examples = first.make_examples(extract)
+        if examples.nbytes > data.room_for(examples):
+            raise UserError(
+                f"{len(first.images)} images don't fit a device, where members trained together "
+                "need them",
+                cure="train in turn: --mode=in_turn",
+            )
+        order_of = data.make_orders(keys, first.plan)
+        return data.make_feed(examples, order_of=order_of, plan=first.plan, shardings=shardings)
+
+    def step_fn(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
+        given = jitted(states, hyper, extract, *fed, num_steps=num_steps)
+        return sharding.in_step(given, mesh)
+
+    return CompiledRun(
+        state=vmapped.stack([part.state for part in parts], mesh),
+        plan=first.plan,
+        step_fn=step_fn,
+        make_feed=make_feed,
+    )
 
 
 def table(results: Sequence[Result]) -> str:

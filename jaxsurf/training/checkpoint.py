@@ -47,14 +47,25 @@ class Checkpoints:
     Args:
         folder: where they lie, one folder a step; made when the first is saved.
         of: identity of the run; checkpoints of another are not used.
-        keep: how many stay.
+        keep_last: how many of the newest stay.
+        keep_best: how many of those with the lowest loss stay.
+        keep_every: each so-many-th stays; 0 keeps none for that reason.
     """
 
-    def __init__(self, folder: Path, *, of: str = "", keep: Keep | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        of: str = "",
+        keep_last: int = 2,
+        keep_best: int = 1,
+        keep_every: int = 0,
+    ) -> None:
+        keep = Keep(last=keep_last, best=keep_best, every=keep_every)
         # Its errors are raised as well, and are said in one line then.
         logging.getLogger("absl").addFilter(_is_not_orbax)
         self.folder = folder.absolute()
-        self._shelf = Shelf(self.folder, of=of, keep=keep or Keep())
+        self._shelf = Shelf(self.folder, of=of, keep=keep)
         self._good: set[int] = set()
         self._saving: tuple[int, dict[str, Any]] | None = None
         self._manager = ocp.CheckpointManager(

@@ -18,8 +18,7 @@ from jaxsurf.images import batches, pixels
 from jaxsurf.memory import MIB
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
-from jaxsurf.training.examples import Features
-from jaxsurf.training.objective import ObjectiveConfig
+from jaxsurf.training.objective import Features, ObjectiveConfig
 
 # Images whose features are computed at once: some 100 MB of maps at 64 x 64.
 BATCH = 16

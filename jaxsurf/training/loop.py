@@ -1,46 +1,193 @@
-"""The training loop: calls in order, and what happens between them.
+"""The training loop: calls to the device in order, and what happens between them.
 
-The loop only counts steps and hands every call's losses to its hooks.
+After every call: its losses go to the log; a checkpoint is saved every so many seconds; a request
+to stop (SIGTERM, SIGINT) is looked at. Lines come first, then the checkpoint, then pictures: the
+lines up to a finished checkpoint are always there, and whatever follows it is made again. All
+processes of a run save and stop at the same step.
 """
 
-from collections.abc import Callable, Sequence
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
 
-from jaxsurf.training.feed import Feed
-from jaxsurf.training.plan import Plan
-from jaxsurf.training.step import Losses, TrainState
+import jax
+from tqdm import tqdm
 
-Hook = Callable[[int, TrainState, Losses], None]
+from jaxsurf.errors import Interrupted
+from jaxsurf.training.checkpoint import Checkpoints
+from jaxsurf.training.data import Feed, Plan
+from jaxsurf.training.hosts import Agreement
+from jaxsurf.training.log import GroupLog, Log
+from jaxsurf.training.step import CompiledStep, Losses, TrainState
+
+_log = logging.getLogger(__name__)
+
+
+def calls(
+    state: TrainState, *, first_step: int, step_fn: CompiledStep, feed: Feed, plan: Plan
+) -> Iterator[tuple[int, TrainState, Losses]]:
+    """Train from a step to the end of the plan: after every call, its last step, state and losses.
+
+    Args:
+        state: where to begin; its arrays are donated.
+        first_step: the number of updates that the state has seen.
+        step_fn: takes a state, what the feed gives, and `num_steps`; returns the next state and the
+            losses averaged over those steps (a compiled step, bound to its hyperparameters).
+        feed: gives what a call trains on (`data.make_feed`).
+        plan: how far to go.
+    """
+    step = first_step
+    while step < plan.num_steps:
+        epoch, batch, num_steps = plan.call_at(step)
+        state, losses = step_fn(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
+        step += num_steps
+        yield step, state, losses
 
 
 def run(
     state: TrainState,
     *,
     first_step: int,
-    advance: Callable[..., tuple[TrainState, Losses]],
+    step_fn: CompiledStep,
     feed: Feed,
     plan: Plan,
-    hooks: Sequence[Hook],
+    log: Log | GroupLog,
+    checkpoints: Checkpoints,
+    save_every_s: float,
+    show: Callable[[int, TrainState], None] | None = None,
+    profile: "Profile | None" = None,
+    shown: bool = False,
 ) -> TrainState:
-    """Train from a step to the end of the plan.
+    """Train from a step to the end of the plan, and save.
 
     Args:
-        state: where to begin; its arrays are donated.
-        first_step: the number of updates that the state has seen.
-        advance: takes a state, what the feed gives, and `num_steps`; returns the next state and the
-            losses averaged over those steps (a `step.Advance`, bound to a member).
-        feed: gives what a call trains on (`feed.make_feed`).
-        plan: how far to go.
-        hooks: called in order after every call, with the step reached, the state and the losses
-            (on the device); one that raises ends the run.
+        state: as in `calls`.
+        first_step: as in `calls`.
+        step_fn: as in `calls`.
+        feed: as in `calls`.
+        plan: as in `calls`.
+        log: where losses go.
+        checkpoints: where states go.
+        save_every_s: seconds between two checkpoints.
+        show: called with step and state at each checkpoint but the last, to show examples.
+        profile: traces some steps.
+        shown: draw a progress bar.
 
     Returns:
         The last state.
+
+    Raises:
+        UserError: divergence, or something can't be written.
+        Interrupted: a signal asked to stop; the state is saved.
     """
-    step = first_step
-    while step < plan.num_steps:
-        epoch, batch, num_steps = plan.call_at(step)
-        state, losses = advance(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
-        step += num_steps
-        for hook in hooks:
-            hook(step, state, losses)
+
+    def save(step: int) -> None:
+        # The log refuses losses that are not finite, so such a state is not saved.
+        checkpoints.save(step, state, log.flush(), loss=log.latest.get("loss"))
+
+    step, saved_s = first_step, time.monotonic()
+    save_agreed, stop_agreed = Agreement(), Agreement()
+    with _stop_request() as requested, _progress_bar(plan, first_step, shown=shown) as bar:
+        for step, state, losses in calls(  # noqa: B020  (the arrays of the first are donated)
+            state, first_step=first_step, step_fn=step_fn, feed=feed, plan=plan
+        ):
+            if profile is not None:
+                profile(step, losses)
+            log.add(step, losses)
+            checkpoints.check()
+            if save_agreed(time.monotonic() - saved_s >= save_every_s):
+                save(step)
+                if show is not None:
+                    show(step, state)
+                saved_s = time.monotonic()
+            if "loss" in log.latest:
+                bar.set_postfix_str(f"loss {log.latest['loss']:.2e}", refresh=False)
+            bar.update(step * plan.batch_size - bar.n)
+            if stop_agreed(requested()):
+                break
+        jax.block_until_ready(state)  # a request may come while the last steps are awaited
+        stopped = stop_agreed(requested())
+        save(step)
+        checkpoints.wait()
+    if stopped:
+        raise Interrupted(stopped)
     return state
+
+
+@contextlib.contextmanager
+def _stop_request() -> Iterator[Callable[[], int]]:
+    """Yield what tells the number of the signal that asked to stop, 0 for none.
+
+    Inside, SIGTERM and SIGINT only set a flag; a second SIGINT raises.
+    """
+    received = 0
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        del frame
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received = received or number
+
+    asking = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.signal(number, receive) for number in asking}
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _progress_bar(plan: Plan, first_step: int, *, shown: bool) -> tqdm:  # pyright: ignore[reportMissingTypeArgument]
+    return tqdm(
+        total=plan.num_steps * plan.batch_size,
+        initial=first_step * plan.batch_size,
+        unit=" images",
+        unit_scale=True,
+        desc="training",
+        disable=not shown,
+        mininterval=0.5,
+    )
+
+
+class Profile:
+    """Records the calls that hold the next steps, once, for TensorBoard's profiler or XProf.
+
+    The first call is left out: what is compiled there would hide the rest.
+
+    Args:
+        folder: where the trace goes, below `plugins/profile/`.
+        num_steps: to record at least; calls are recorded whole.
+    """
+
+    def __init__(self, folder: Path, num_steps: int) -> None:
+        self.folder, self.num_steps = str(folder), num_steps
+        self._until: int | None = None
+        self._done = False
+
+    def __call__(self, step: int, losses: Losses) -> None:
+        """Begin after the first call; end after the one with the last step."""
+        if self._until is None:
+            jax.block_until_ready(losses)
+            jax.profiler.start_trace(self.folder)
+            self._until = step + self.num_steps
+        elif step >= self._until and not self._done:
+            jax.block_until_ready(losses)
+            self.close()
+
+    def close(self) -> None:
+        """Write what is recorded, and report where it lies."""
+        if self._until is None:
+            _log.warning("nothing is profiled: no call was left after the first, which compiles")
+        elif not self._done:
+            jax.profiler.stop_trace()
+            _log.info(
+                "the profile is in %s; to see it: pip install tensorboard xprof, and then "
+                "tensorboard --logdir=%s",
+                *(self.folder, self.folder),
+            )
+        self._done = True

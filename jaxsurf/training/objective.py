@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.models.vgg import weights as vgg_weights
-from jaxsurf.training.examples import Features
 
 TERMS = ("mse", "l1", "bce", "perceptual")
 PREPARATIONS = ("own", "none")
@@ -30,6 +30,7 @@ NEAREST_TO_CERTAIN = 0.5 / 255
 
 Images = Float[Array, "batch height width channel"]
 PerExample = Float[Array, "batch"]
+Features = Mapping[str, Float[Array | np.ndarray, "image height width feature"]]
 Extract = Callable[[Images], Features]
 
 

@@ -1,30 +1,39 @@
-"""The training state and the one jitted update.
+"""The training state, its randomness, and the compiled step.
 
-Randomness and data order are pure functions of the seed (`seeding`), so that a state plus the
-configuration is all that a resumed run needs.
+All that an update depends on is an argument: the state, the hyperparameters (traced, so that runs
+which differ in nothing else share one compiled program, or become one by `vmap`), the frozen
+network of the perceptual term, the examples and their order. Randomness is a pure function of the
+seed: the noise of an image comes from `fold_in(fold_in(key, step), slot)`, with its slot in the
+batch, so that any part of a batch draws its own.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key, UInt8
 
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.training import corruption, objective, seeding
+from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import Noise
-from jaxsurf.training.examples import Examples
 from jaxsurf.training.objective import Extract
 from jaxsurf.training.optimizer import Optimizer, Rates
 from jaxsurf.training.sharding import Shardings
 
+AnyArray = Array | np.ndarray  # on a device, or still on the host
 Losses = dict[str, Float[Array, ""]]
 # What `make_steps` describes, compiled.
-Advance = Callable[..., tuple["TrainState", Losses]]
+CompiledStep = Callable[..., tuple["TrainState", Losses]]
+
+# Pixels that a CPU is quick with at once, without perceptual features and with them: the
+# activations of larger batches leave the caches, which costs up to half of a step's speed.
+CPU_PIXELS, CPU_PIXELS_WITH_FEATURES = 64 * 64**2, 16 * 64**2
 
 
 @jax.tree_util.register_dataclass
@@ -47,8 +56,8 @@ class TrainState:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Member:
-    """What one run has of its own, as numbers: runs that differ in nothing else share a program.
+class Hyperparameters:
+    """The numbers of a run that its compiled step takes as arguments.
 
     Attributes:
         rates: of the optimizer.
@@ -61,6 +70,48 @@ class Member:
     noise: Noise
     weights: dict[str, Float[Array, ""]]
     noise_key: Key[Array, ""]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Examples:
+    """Images and what is known of them beforehand; the first axis of every array counts images.
+
+    Attributes:
+        images: clean.
+        features: of the clean images, by layer; empty where they are not kept.
+    """
+
+    images: UInt8[AnyArray, "image height width channel"]
+    features: Mapping[str, Float[AnyArray, "image height width feature"]] = field(
+        default_factory=dict
+    )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays together."""
+        return sum(values.nbytes for values in jax.tree.leaves(self))
+
+
+@dataclass(frozen=True)
+class Streams:
+    """One named stream of randomness a purpose, all from one seed."""
+
+    weights: Key[Array, ""]
+    noise: Key[Array, ""]
+    order: Key[Array, ""]
+
+
+def make_streams(seed: int) -> Streams:
+    """Return the streams of a seed."""
+    return Streams(*jax.random.split(jax.random.key(seed), 3))
+
+
+def noise_keys(
+    key: Key[Array, ""], step: Int[Array, ""], slots: Int[Array, "image"]
+) -> Key[Array, "image"]:
+    """Return the keys of the noise of images in some slots of a step's batch."""
+    return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(slots)
 
 
 def split_model(model: Autoencoder) -> tuple[nnx.GraphDef[Autoencoder], nnx.State, nnx.State]:
@@ -77,7 +128,7 @@ def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """One update with one batch, and the parts that it is made of; all are pure functions.
+    """One update with one batch, in two pure functions: `gradient`, then `apply`.
 
     Attributes:
         graphdef: the model's structure.
@@ -91,24 +142,10 @@ class Update:
     layers: Mapping[str, float]
     precision: str = "float32"
 
-    def __call__(
-        self, state: TrainState, member: Member, extract: Extract | None, batch: Examples
-    ) -> tuple[TrainState, Losses]:
-        """Return the next state, and the losses.
-
-        Args:
-            state: the state.
-            member: whose update it is.
-            extract: gives perceptual features; None without that term.
-            batch: of the step.
-        """
-        gradient, losses = self.gradient(state, member, extract, batch, jnp.int32(0))
-        return self.apply(state, member, gradient), losses
-
     def gradient(
         self,
         state: TrainState,
-        member: Member,
+        hyper: Hyperparameters,
         extract: Extract | None,
         part: Examples,
         first: Int[Array, ""],
@@ -117,22 +154,22 @@ class Update:
 
         Args:
             state: the state.
-            member: whose update it is.
+            hyper: of the run.
             extract: gives perceptual features; None without that term.
             part: of the step's batch.
             first: slot of its first example in the batch, for its noise.
         """
         clean = pixels.to_float(part.images)
-        keys = seeding.noise_keys(member.noise_key, state.step, first + jnp.arange(len(clean)))
-        noisy = corruption.corrupt(keys, clean, member.noise)
+        keys = noise_keys(hyper.noise_key, state.step, first + jnp.arange(len(clean)))
+        noisy = corruption.corrupt(keys, clean, hyper.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
             low = jax.tree.map(lambda values: values.astype(self.precision), params)
             model = nnx.merge(self.graphdef, low, state.constants)
             values, terms = objective.total(
-                model(noisy).astype(jnp.float32),
+                model.decode(model.encode(noisy)).astype(jnp.float32),
                 clean,
-                weights=member.weights,
+                weights=hyper.weights,
                 layers=self.layers,
                 extract=extract,
                 features=part.features,
@@ -142,15 +179,15 @@ class Update:
 
         return jax.grad(loss_of, has_aux=True)(state.params)
 
-    def apply(self, state: TrainState, member: Member, gradient: nnx.State) -> TrainState:
+    def apply(self, state: TrainState, hyper: Hyperparameters, gradient: nnx.State) -> TrainState:
         """Return the state after the optimizer's step along a gradient."""
-        optimizer = self.make_optimizer(member.rates)
+        optimizer = self.make_optimizer(hyper.rates)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(jnp.add, state.params, change)
         return TrainState(params, state.constants, opt_state, state.step + 1)
 
 
-def part_at(
+def batch_at(
     place: Int[Array, ""],
     first: Int[Array, ""],
     examples: Examples,
@@ -159,33 +196,27 @@ def part_at(
     batch_size: int,
     size: int,
 ) -> Examples:
-    """Return a part of the batch of that number in an epoch's order, or of the given batches.
+    """Return the batch of that number in an epoch's order, or `size` examples of it from `first`.
 
-    Args:
-        place: number of the batch.
-        first: slot in the batch at which the part begins.
-        examples: all of them, or without an order the batches themselves.
-        order: of the epoch.
-        batch_size: examples a batch.
-        size: examples of the part.
+    Without an order the examples are the batches themselves.
     """
     if order is None:
         return jax.tree.map(
             lambda values: jax.lax.dynamic_slice_in_dim(values[place], first, size), examples
         )
     slots = jax.lax.dynamic_slice_in_dim(order, place * batch_size + first, size)
-    return examples.take(slots)
+    return jax.tree.map(lambda values: values[slots], examples)
 
 
 def make_steps(
     update: Update, *, batch_size: int, place: Callable[[Examples], Examples] = lambda batch: batch
-) -> Advance:
+) -> CompiledStep:
     """Return the pure function that does several updates.
 
-    It takes the state, the member, the extractor, all examples on the device, an epoch's order, the
-    number of the first batch within that epoch, and `num_steps`; it returns the new state and the
-    losses averaged over those steps. Without an order the examples are the batches themselves, one
-    for each step.
+    It takes the state, the hyperparameters, the extractor, all examples on the device, an epoch's
+    order, the number of the first batch within that epoch, and `num_steps`; it returns the new
+    state and the losses averaged over those steps. Without an order the examples are the batches
+    themselves, one for each step.
 
     Args:
         update: of a step.
@@ -195,7 +226,7 @@ def make_steps(
 
     def steps(
         state: TrainState,
-        member: Member,
+        hyper: Hyperparameters,
         extract: Extract | None,
         examples: Examples,
         order: Int[Array, "slot"] | None,
@@ -204,10 +235,10 @@ def make_steps(
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
         def one(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, Losses]:
-            batch = part_at(
-                number, jnp.int32(0), examples, order, batch_size=batch_size, size=batch_size
-            )
-            return update(state, member, extract, place(batch))
+            zero = jnp.int32(0)
+            batch = batch_at(number, zero, examples, order, batch_size=batch_size, size=batch_size)
+            gradient, losses = update.gradient(state, hyper, extract, place(batch), zero)
+            return update.apply(state, hyper, gradient), losses
 
         numbers = (0 if order is None else first) + jnp.arange(num_steps)
         if num_steps == 1:  # on CPUs gradients of convolutions are slow in loops
@@ -218,14 +249,86 @@ def make_steps(
     return steps
 
 
-def make_advance(update: Update, *, batch_size: int, shardings: Shardings) -> Advance:
-    """Return `make_steps`' function, jitted: batches split over devices, the state donated."""
-    steps = make_steps(
-        update,
-        batch_size=batch_size,
-        place=lambda batch: jax.lax.with_sharding_constraint(batch, shardings.batch),
-    )
+def compile_step(
+    update: Update, *, batch_size: int, shardings: Shardings, microbatch: int = 0
+) -> CompiledStep:
+    """Return `make_steps`' function, jitted: batches split over devices, the state donated.
+
+    Args:
+        update: of a step.
+        batch_size: examples a step.
+        shardings: where training happens.
+        microbatch: examples that go through the model at once, a divisor of the batch; 0 is all.
+    """
     whole = shardings.replicated
-    return jax.jit(
-        steps, static_argnames="num_steps", donate_argnums=0, out_shardings=(whole, whole)
-    )
+    if microbatch in (0, batch_size):
+        steps = make_steps(
+            update,
+            batch_size=batch_size,
+            place=lambda batch: jax.lax.with_sharding_constraint(batch, shardings.batch),
+        )
+        return jax.jit(
+            steps, static_argnames="num_steps", donate_argnums=0, out_shardings=(whole, whole)
+        )
+
+    def gradient(state: TrainState, hyper: Hyperparameters, *rest: Any) -> tuple[Any, Losses]:  # noqa: ANN401
+        extract, examples, order, place, first = rest
+        part = batch_at(place, first, examples, order, batch_size=batch_size, size=microbatch)
+        return update.gradient(state, hyper, extract, part, first)
+
+    @partial(jax.jit, out_shardings=whole)
+    def zeros(*given: Any) -> tuple[Any, Losses]:  # noqa: ANN401
+        shapes = jax.eval_shape(gradient, *given)
+        return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    @partial(jax.jit, donate_argnums=0, out_shardings=whole)
+    def add(total: tuple[Any, Losses], *given: Any) -> tuple[Any, Losses]:  # noqa: ANN401
+        share = microbatch / batch_size
+        return jax.tree.map(lambda so_far, more: so_far + share * more, total, gradient(*given))
+
+    apply = jax.jit(update.apply, donate_argnums=0, out_shardings=whole)
+
+    def accumulated(
+        state: TrainState,
+        hyper: Hyperparameters,
+        extract: Extract | None,
+        examples: Examples,
+        order: Int[Array, "slot"] | None,
+        first: Int[Array, ""],
+        *,
+        num_steps: int,
+    ) -> tuple[TrainState, Losses]:
+        # Python loops, since XLA's CPU backend is slow at convolutions in loops of its own.
+        found = []
+        for number in range(num_steps):
+            place = jnp.int32(number) if order is None else first + number
+            given = (state, hyper, extract, examples, order, place)
+            total = zeros(*given, jnp.int32(0))
+            for start in range(0, batch_size, microbatch):
+                total = add(total, *given, jnp.int32(start))
+            gradients, losses = total
+            state = apply(state, hyper, gradients)
+            found.append(losses)
+        return state, jax.tree.map(lambda *values: sum(values) / num_steps, *found)
+
+    return accumulated
+
+
+def choose_microbatch(
+    batch_size: int, *, image_pixels: int, with_features: bool, shardings: Shardings
+) -> int:
+    """Return how many examples go through the model at once: on one CPU what its caches hold.
+
+    Args:
+        batch_size: examples a step; the microbatch divides it.
+        image_pixels: pixels of an image.
+        with_features: whether the objective has a perceptual term.
+        shardings: where training happens.
+    """
+    devices = shardings.mesh.devices
+    most = (CPU_PIXELS_WITH_FEATURES if with_features else CPU_PIXELS) // image_pixels
+    if devices.size > 1 or devices.flat[0].platform != "cpu" or batch_size <= most:
+        return batch_size
+    # Less than a quarter of what caches hold gains nothing.
+    fitting = [n for n in range(max(1, most // 4), max(1, most) + 1) if batch_size % n == 0]
+    return fitting[-1] if fitting else batch_size

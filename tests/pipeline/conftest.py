@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import configuration, train, trained
-from jaxsurf.training import hooks
+from jaxsurf.pipeline.run import open_run, train
+from jaxsurf.training import loop
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = Path(__file__).with_name("launcher.py")
@@ -133,14 +134,15 @@ def stop_at():
     """Does something each time that training has reached a step, as long as a patch lasts."""
 
     def patch_in(monkeypatch, step, stop):
-        original = hooks.ProgressBar.__call__
+        original = loop.calls
 
-        def reach(bar, at, state, losses):
-            original(bar, at, state, losses)
-            if at == step:
-                stop()
+        def calls(*args, **options):
+            for at, state, losses in original(*args, **options):
+                if at == step:
+                    stop()
+                yield at, state, losses
 
-        monkeypatch.setattr(hooks.ProgressBar, "__call__", reach)
+        monkeypatch.setattr(loop, "calls", calls)
 
     return patch_in
 
@@ -149,7 +151,7 @@ def stop_at():
 def pristine(tmp_path_factory, cache_home):
     """The working directory of a finished run; tests look at it and leave it alone."""
     root = tmp_path_factory.mktemp("pristine") / "run"
-    train.train(make_config(), root, shown=False)
+    train(make_config(), root, shown=False)
     return root
 
 
@@ -162,4 +164,4 @@ def root(pristine, tmp_path):
 @pytest.fixture
 def run(root):
     """The run of that copy."""
-    return trained.open_run(root)
+    return open_run(root)

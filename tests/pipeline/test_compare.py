@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import compare
-from jaxsurf.pipeline.run import configuration
-from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline import compare, configuration
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.workdir import write_json
 

@@ -6,9 +6,8 @@ import re
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline import configuration, sweep
 from jaxsurf.pipeline.grid import NUMBERS, Axis, Grid
-from jaxsurf.pipeline.run import configuration
 
 BASE = {"training": {"num_epochs": 3}, "model": {"channels": 8}}
 

@@ -18,7 +18,7 @@ from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import report
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
-from jaxsurf.pipeline.run import train, trained
+from jaxsurf.pipeline.run import connect, encode_all, open_run, train
 from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.viewing import plots
 
@@ -88,7 +88,7 @@ def test_a_way_past_several_anchors_and_back(run):
     assert names(result.folder) == SURF_FILES
     assert result.folder.name.startswith("3-31-code_")
     linear = np.asarray(said["methods"]["linear"]["points"])
-    codes = trained.encode_all(run).codes
+    codes = encode_all(run).codes
     for place, code in zip(
         places, [codes[3], codes[31], [0, 0.25], codes[12], codes[3]], strict=True
     ):
@@ -162,7 +162,7 @@ def test_path_json_says_everything(run):
     assert saved["methods"].keys() == set(METHODS)
     assert saved["checkpoint"] == run.step == 200
     assert saved["seed"] == run.config.training.seed
-    codes = trained.encode_all(run).codes[saved["nodes"]]
+    codes = encode_all(run).codes[saved["nodes"]]
     steps = np.linalg.norm(np.diff(codes, axis=0), axis=1)
     assert saved["edge_weights"] == pytest.approx((steps**3).tolist(), rel=1e-5)
     assert saved["length"] == pytest.approx(steps.sum(), rel=1e-5)
@@ -193,7 +193,7 @@ def test_a_folder_of_pictures_goes_the_whole_road_without_a_floor(
     for number, image in enumerate(run.images.images):
         iio.imwrite(tmp_path / f"{number}.png", image)
     own = {"data.fixed": "", "data.free": "", "data.source": str(tmp_path)}
-    mine = train.train(config_of(**own), tmp_path / "run", shown=False)
+    mine = train(config_of(**own), tmp_path / "run", shown=False)
     content = evaluate(mine, EvaluateConfig(num_pairs=3)).content
     assert content["methods"].keys() == set(METHODS)
     assert names(surf_pair(mine).folder) == SURF_FILES
@@ -322,7 +322,7 @@ def test_image_weights_are_differences_of_images_from_inside_and_outside(
     shown = [iio.imread(file), *run.images.images[saved["nodes"][1:]]]
     expected = [apart(*both) ** power for both in itertools.pairwise(shown)]
     assert saved["edge_weights"] == pytest.approx(expected, rel=1e-6)
-    built = trained.connect(run, trained.encode_all(run), config)
+    built = connect(run, encode_all(run), config)
     images = run.images.images
     expected = [apart(images[a], images[b]) ** power for a, b in built.edges()[0]]
     assert built.edges()[1] == pytest.approx(expected)
@@ -349,7 +349,7 @@ def test_weights_by_the_decoder_are_lengths_between_decoded_images(run, tmp_path
 
 
 def test_a_graph_in_pieces_is_bridged_on_request_and_everything_says_so(run):
-    radius = float(np.sort(spanning.tree(trained.encode_all(run).index).distances)[-3])
+    radius = float(np.sort(spanning.tree(encode_all(run).index).distances)[-3])
     config = GraphConfig(kind="radius", radius=radius, repair=True)
     result = surf_pair(run, graph=config)
     saved = result.description
@@ -357,7 +357,7 @@ def test_a_graph_in_pieces_is_bridged_on_request_and_everything_says_so(run):
     assert saved["graph"]["components"] == 1
     assert saved["graph"]["description"].endswith("its 3 components joined by 2 bridges")
     assert result.folder.name == f"3-31-radius{radius}_repaired"
-    built = trained.connect(run, trained.encode_all(run), config)
+    built = connect(run, encode_all(run), config)
     tail, head = built.bridges[0].tolist()
     across = surf_pair(run, tail, head, graph=config)
     assert across.description["bridges"] == [[tail, head]]
@@ -395,7 +395,7 @@ def test_every_kind_of_graph_goes_the_road(run, config, name):
 
 def code_of(run, number):
     """An image's latent code as a person would type it."""
-    return "code:" + ",".join(f"{value:.7g}" for value in trained.encode_all(run).codes[number])
+    return "code:" + ",".join(f"{value:.7g}" for value in encode_all(run).codes[number])
 
 
 def test_an_end_may_be_a_latent_code(run):
@@ -405,7 +405,7 @@ def test_an_end_may_be_a_latent_code(run):
     assert (source["label"], source["image"], source["file"]) == (text, None, None)
     assert target["code"] == [0.25, -0.5]
     assert (source["node"], target["node"]) == (NUM_IMAGES, NUM_IMAGES + 1)
-    assert source["code"] == pytest.approx(trained.encode_all(run).codes[3].tolist(), rel=1e-6)
+    assert source["code"] == pytest.approx(encode_all(run).codes[3].tolist(), rel=1e-6)
     assert result.description["length"] > 0
     first = iio.imread(result.folder / "pixel.gif", index=0).astype(int)
     decoded = decode.decode_points(run.model, np.array([source["code"]]))[0]
@@ -462,7 +462,7 @@ def test_a_runs_own_graph_may_be_weighed_by_images_and_is_cached_so(root):
     saved = json.loads(path.read_text())
     saved["config"]["graph"]["weight"] = "image"
     path.write_text(json.dumps(saved))
-    run = trained.open_run(root)
+    run = open_run(root)
     first = surf_pair(run)
     assert first.folder.name == "3-31"
     assert run.workdir.graph.exists()
@@ -577,7 +577,7 @@ def test_weights_of_another_seed_are_refused(run, tmp_path):
     saved["config"]["training"]["seed"] += 1
     path.write_text(json.dumps(saved))
     with pytest.raises(UserError, match=r"no checkpoint .* 200 \(it is of another run\)"):
-        trained.open_run(tmp_path / "run")
+        open_run(tmp_path / "run")
 
 
 def test_the_floor_has_the_one_score_that_does_not_depend_on_its_frames(run):

@@ -8,8 +8,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import report
-from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.run import TrainedRun
 from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, write_json
 

@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import sweep
 from jaxsurf.pipeline.grid import Axis, Grid
-from jaxsurf.pipeline.run import fitting, trained
-from jaxsurf.training import feed, hooks
-from jaxsurf.training.hooks import Interrupted
+from jaxsurf.pipeline.run import open_run
+from jaxsurf.training import data, loop
+from jaxsurf.training.log import GroupLog
 from tests.leavings import lines, weights
 
 # 14 images in batches of 5, which are no whole number of batches: 3 steps an epoch.
@@ -200,9 +200,9 @@ def test_each_member_is_a_run_of_its_own(pristine, mode):
         if state == "diverged":
             assert lines(member_of(pristine(mode), member)) == []
             with pytest.raises(UserError, match="holds no checkpoint"):
-                trained.open_run(folder)
+                open_run(folder)
             continue
-        opened = trained.open_run(folder)
+        opened = open_run(folder)
         assert opened.step == NUM_STEPS
         assert f"kind_{opened.config.corruption.kind}" in member
         written = lines(member_of(pristine(mode), member))
@@ -276,13 +276,13 @@ def test_a_group_that_crashed_goes_on_bitwise(
 
 @pytest.mark.slow
 def test_a_signal_while_a_group_is_saved_at_its_end_is_not_lost(grid_of, tmp_path, monkeypatch):
-    original = hooks.Saver.save
+    original = GroupLog.flush
 
-    def save(*args):
+    def flush(log):
         terminate()
-        original(*args)
+        return original(log)
 
-    monkeypatch.setattr(hooks.Saver, "save", save)
+    monkeypatch.setattr(GroupLog, "flush", flush)
     with pytest.raises(Interrupted):
         run(grid_of(training__num_epochs=1), tmp_path, "together")
 
@@ -503,11 +503,11 @@ def full(*_, **__):
 def test_a_group_that_does_not_fit_a_device_can_go_on_in_turn(grid_of, tmp_path, monkeypatch):
     grid = grid_of(training__num_epochs=1)
     with monkeypatch.context() as patch:
-        patch.setattr(fitting.loop, "run", full)
+        patch.setattr(loop, "run", full)
         with pytest.raises(UserError, match=rf"4 members .*{LEARNT} the first.*--mode=in_"):
             run(grid, tmp_path, "together")
     with monkeypatch.context() as patch:
-        patch.setattr(feed, "device_room_bytes", lambda: 10_000.0)
+        patch.setattr(data, "device_room_bytes", lambda: 10_000.0)
         with pytest.raises(UserError, match=r"14 images don't fit a device.*--mode=in_"):
             run(grid, tmp_path, "together")
     run(grid, tmp_path, "in_turn")

@@ -29,7 +29,7 @@ def test_values_come_back_bit_for_bit(tmp_path):
 
 
 def test_newest_are_kept_and_older_ones_go(tmp_path):
-    checkpoints = Checkpoints(tmp_path / "checkpoints", keep=Keep(last=2))
+    checkpoints = Checkpoints(tmp_path / "checkpoints", keep_last=2)
     for step in (3, 5, 8):
         checkpoints.save(step, TREE, {})
         checkpoints.wait()
@@ -56,9 +56,9 @@ def test_checkpoint_of_another_model_is_refused_by_name(tmp_path):
     checkpoints.close()
 
 
-def save_all(folder, *steps, of="", keep=None, losses=None):
+def save_all(folder, *steps, of="", losses=None, **keep):
     """Save a tree for each step, whose values are the step's."""
-    checkpoints = Checkpoints(folder, of=of, keep=keep)
+    checkpoints = Checkpoints(folder, of=of, **keep)
     for step in steps:
         tree = {"weights": TREE["weights"] * step, "step": jnp.int32(step)}
         checkpoints.save(step, tree, {}, loss=(losses or {}).get(step))
@@ -143,25 +143,25 @@ def test_a_bad_one_is_set_aside_and_its_step_saved_again(tmp_path, caplog):
 
 
 def test_a_good_one_stays_however_many_bad_ones_follow(tmp_path):
-    keep = Keep(last=1, best=0)
-    save_all(tmp_path, 3, keep=keep)
+    keep = {"keep_last": 1, "keep_best": 0}
+    save_all(tmp_path, 3, **keep)
     for step in (5, 7, 9):
         empty_folder = tmp_path / str(step)
         empty_folder.mkdir()
-    assert restore(tmp_path, keep=keep).step == 3
+    assert restore(tmp_path, **keep).step == 3
     # What is older than the newest good one is not looked at, nor deleted.
-    save_all(tmp_path, 11, keep=keep)
-    assert restore(tmp_path, keep=keep).step == 11
+    save_all(tmp_path, 11, **keep)
+    assert restore(tmp_path, **keep).step == 11
     assert names(tmp_path) == ["11", "5", "7", "9"]
 
 
 def test_another_runs_checkpoint_is_passed_over_and_stays(tmp_path, caplog):
-    save_all(tmp_path, 3, of="mine", keep=Keep(last=1, best=0))
+    save_all(tmp_path, 3, of="mine", keep_last=1, keep_best=0)
     save_all(tmp_path / "other", 8, of="theirs")
     shutil.copytree(tmp_path / "other" / "8", tmp_path / "8")
     shutil.copytree(tmp_path / "other" / "8", tmp_path / "2")
     shutil.rmtree(tmp_path / "other")
-    checkpoints = Checkpoints(tmp_path, of="mine", keep=Keep(last=1, best=0))
+    checkpoints = Checkpoints(tmp_path, of="mine", keep_last=1, keep_best=0)
     assert checkpoints.restore(BLANK).step == 3
     assert "8 can't be used: it is of another run" in caplog.text
     for step in (8, 9):
@@ -194,12 +194,12 @@ def test_none_that_can_be_used_is_refused_with_all_reasons(tmp_path):
 
 def test_the_last_the_best_and_every_third_are_kept(tmp_path):
     losses = dict(enumerate([7.0, 2.0, 5.0, 1.0, 4.0, 3.0, 6.0, 9.0], start=1))
-    keep = Keep(last=1, best=2, every=3)
+    keep = {"keep_last": 1, "keep_best": 2, "keep_every": 3}
     # In two sittings: what was before counts.
-    save_all(tmp_path, *range(1, 5), keep=keep, losses=losses)
-    save_all(tmp_path, *range(5, 9), keep=keep, losses=losses)
+    save_all(tmp_path, *range(1, 5), **keep, losses=losses)
+    save_all(tmp_path, *range(5, 9), **keep, losses=losses)
     assert names(tmp_path) == ["2", "3", "4", "6", "8"]
-    checkpoints = Checkpoints(tmp_path, keep=keep)
+    checkpoints = Checkpoints(tmp_path, **keep)
     assert checkpoints.best_step == 4
     checkpoints.close()
 

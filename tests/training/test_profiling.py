@@ -1,6 +1,6 @@
 import jax.numpy as jnp
 
-from jaxsurf.training.profiling import Profile
+from jaxsurf.training.loop import Profile
 
 
 def traces(folder):
@@ -9,14 +9,14 @@ def traces(folder):
 
 def test_steps_after_the_first_call_are_recorded_once_and_it_is_said_where(tmp_path, caplog):
     caplog.set_level("INFO", logger="jaxsurf")
-    profile = Profile(str(tmp_path), 3)
+    profile = Profile(tmp_path, 3)
     for at in (2, 4):
-        profile(at, None, {"loss": jnp.zeros(())})
+        profile(at, {"loss": jnp.zeros(())})
         assert traces(tmp_path) == []
-    profile(6, None, {"loss": jnp.zeros(())})
+    profile(6, {"loss": jnp.zeros(())})
     (written,) = traces(tmp_path)
     for at in (8, 10, 12, 14):
-        profile(at, None, {"loss": jnp.zeros(())})
+        profile(at, {"loss": jnp.zeros(())})
     profile.close()
     said = [record.getMessage() for record in caplog.records if "profile" in record.getMessage()]
     assert said == [
@@ -28,23 +28,14 @@ def test_steps_after_the_first_call_are_recorded_once_and_it_is_said_where(tmp_p
 
 
 def test_a_run_that_ends_early_leaves_what_it_has(tmp_path):
-    profile = Profile(str(tmp_path), 1000)
-    profile(2, None, {"loss": jnp.zeros(())})
+    profile = Profile(tmp_path, 1000)
+    profile(2, {"loss": jnp.zeros(())})
     profile.close()
     assert len(traces(tmp_path)) == 1
 
 
 def test_a_run_of_one_call_says_that_nothing_is_recorded(tmp_path, caplog):
-    profile = Profile(str(tmp_path), 1000)
+    profile = Profile(tmp_path, 1000)
     profile.close()
     assert "nothing is profiled: no call was left after the first" in caplog.text
     assert traces(tmp_path) == []
-
-
-def test_nothing_is_recorded_unless_asked_for(tmp_path, caplog):
-    profile = Profile(str(tmp_path / "none"), 0)
-    for at in (2, 4):
-        profile(at, None, {})
-    profile.close()
-    assert not (tmp_path / "none").exists()
-    assert caplog.text == ""

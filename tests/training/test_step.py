@@ -7,12 +7,11 @@ import pytest
 from flax import nnx
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import feed, loop, optimizer, seeding, sharding, step
+from jaxsurf.training import data, loop, optimizer, sharding, step
 from jaxsurf.training.corruption import CorruptionConfig, make_noise
-from jaxsurf.training.examples import Examples
+from jaxsurf.training.data import Plan
 from jaxsurf.training.optimizer import OptimizerConfig
-from jaxsurf.training.plan import Plan
-from jaxsurf.training.step import Member
+from jaxsurf.training.step import Examples, Hyperparameters
 
 BATCH, NUM_IMAGES = 8, 24
 IMAGES = np.zeros((NUM_IMAGES, 32, 32, 3), np.uint8)
@@ -22,7 +21,7 @@ for number, image in enumerate(IMAGES):
 
 
 def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
-    streams = seeding.make_streams(3)
+    streams = step.make_streams(3)
     mean = IMAGES.mean(axis=0) / 255
     model = make_autoencoder(
         ModelConfig(name=name, channels=8), mean_image=mean, key=streams.weights
@@ -33,7 +32,7 @@ def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
     def make_optimizer(rates):
         return optimizer.make_optimizer(config, schedule, rates)
 
-    member = Member(
+    hyper = Hyperparameters(
         rates=optimizer.make_rates(config),
         noise=make_noise(corruption or CorruptionConfig()),
         weights={"mse": jnp.float32(1)},
@@ -44,21 +43,19 @@ def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
     update = step.Update(
         graphdef=graphdef, make_optimizer=make_optimizer, layers={}, precision=precision
     )
-    state = step.init_state(model, make_optimizer(member.rates))
-    advance = step.make_advance(update, batch_size=BATCH, shardings=shardings)
-    state, member, examples = jax.device_put(
-        (state, member, Examples(IMAGES)), shardings.replicated
-    )
+    state = step.init_state(model, make_optimizer(hyper.rates))
+    advance = step.compile_step(update, batch_size=BATCH, shardings=shardings)
+    state, hyper, examples = jax.device_put((state, hyper, Examples(IMAGES)), shardings.replicated)
 
     def bound(state, *portion, num_steps):
-        return advance(state, member, None, *portion, num_steps=num_steps)
+        return advance(state, hyper, None, *portion, num_steps=num_steps)
 
     return state, examples, bound
 
 
 def order(epoch=0, num_slots=NUM_IMAGES):
-    return seeding.epoch_order(
-        seeding.make_streams(3).order, jnp.int32(epoch), num_images=NUM_IMAGES, num_slots=num_slots
+    return data.epoch_order(
+        step.make_streams(3).order, jnp.int32(epoch), num_images=NUM_IMAGES, num_slots=num_slots
     )
 
 
@@ -131,7 +128,7 @@ def test_a_step_corrupts_each_image_by_the_key_of_its_slot(monkeypatch):
     update = step.Update(
         graphdef=step.split_model(model)[0], make_optimizer=lambda rates: rates, layers={}
     )
-    member = Member(
+    hyper = Hyperparameters(
         rates=optimizer.make_rates(OptimizerConfig()),
         noise=make_noise(CorruptionConfig()),
         weights={"mse": jnp.float32(1)},
@@ -140,8 +137,8 @@ def test_a_step_corrupts_each_image_by_the_key_of_its_slot(monkeypatch):
     params, constants = step.split_model(model)[1:]
     state = step.TrainState(params, constants, (), jnp.int32(9))
     with pytest.raises(Asked) as asked:
-        update.gradient(state, member, None, Examples(IMAGES[:3]), jnp.int32(2))
-    expected = seeding.noise_keys(jax.random.key(5), jnp.int32(9), jnp.array([2, 3, 4]))
+        update.gradient(state, hyper, None, Examples(IMAGES[:3]), jnp.int32(2))
+    expected = step.noise_keys(jax.random.key(5), jnp.int32(9), jnp.array([2, 3, 4]))
     np.testing.assert_array_equal(asked.value.args[0], jax.random.key_data(expected))
 
 
@@ -156,16 +153,15 @@ def test_images_sent_for_each_call_train_as_those_on_the_device_do():
     results = []
     for room_bytes in (IMAGES.nbytes, IMAGES.nbytes - 1):
         state, _, advance = build()
-        fed = feed.make_feed(
+        fed = data.make_feed(
             Examples(IMAGES),
-            order_of=feed.make_orders(seeding.make_streams(3).order, plan),
+            order_of=data.make_orders(step.make_streams(3).order, plan),
             plan=plan,
             shardings=sharding.make_shardings(BATCH, num_devices=1),
             room_bytes=room_bytes,
         )
-        results.append(
-            loop.run(state, first_step=0, advance=advance, feed=fed, plan=plan, hooks=[])
-        )
+        calls = loop.calls(state, first_step=0, step_fn=advance, feed=fed, plan=plan)
+        results.append([state for _, state, _ in calls][-1])
     for a, b in zip(*map(jax.tree.leaves, results), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 

@@ -17,8 +17,7 @@ from flax import nnx
 from torch import Tensor
 
 from jaxsurf.pipeline.benchmark.torch_models import FeatureTwin, make_twin
-from jaxsurf.pipeline.run import assembly
-from jaxsurf.pipeline.run.assembly import Parts
+from jaxsurf.pipeline.run import TrainSetup
 from jaxsurf.training import corruption, features
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.objective import ObjectiveConfig
@@ -41,7 +40,7 @@ class TorchTraining:
     """
 
     def __init__(
-        self, parts: Parts, *, num_steps: int, compiled: bool = False, recorded: bool = False
+        self, parts: TrainSetup, *, num_steps: int, compiled: bool = False, recorded: bool = False
     ) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("high")  # as XLA does: full on CPUs, TF32 on GPUs
@@ -51,7 +50,7 @@ class TorchTraining:
         images = torch.from_numpy(parts.images.images.transpose(0, 3, 1, 2).copy())
         self.images = images.to(self.device)
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
-        ours = assembly.with_weights(parts.graphdef, parts.state)
+        ours = parts.with_weights(parts.state)
         self.model = make_twin(ours).to(self.device)
         optimizer = _make_optimizer(self.model, parts, capturable=recorded)
         self.schedule = _make_schedule(optimizer, parts)
@@ -105,7 +104,7 @@ class _Losses(torch.nn.Module):
 def _make_update(
     model: torch.nn.Module,
     optimizer: torch.optim.Optimizer,
-    parts: Parts,
+    parts: TrainSetup,
     images: Tensor,
     *,
     compiled: bool,
@@ -142,7 +141,7 @@ def _corrupted(clean: Tensor, config: CorruptionConfig) -> Tensor:
 
 
 def _make_optimizer(
-    model: torch.nn.Module, parts: Parts, *, capturable: bool
+    model: torch.nn.Module, parts: TrainSetup, *, capturable: bool
 ) -> torch.optim.Optimizer:
     """Return the optimizer of that name; in a recorded step its rate has to be a tensor."""
     config = parts.config.optimizer
@@ -167,7 +166,7 @@ def _make_optimizer(
 
 
 def _make_schedule(
-    optimizer: torch.optim.Optimizer, parts: Parts
+    optimizer: torch.optim.Optimizer, parts: TrainSetup
 ) -> torch.optim.lr_scheduler.LambdaLR:
     """Return what sets the rate after every step: our schedule, written down beforehand."""
     shares = np.asarray(jax.vmap(lambda at: parts.schedule(at))(jnp.arange(parts.plan.num_steps)))

@@ -22,10 +22,10 @@ from jaxsurf.manifold import encode
 from jaxsurf.manifold.edges import saved
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
+from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import stand_in
-from jaxsurf.pipeline.run import assembly, configuration, experiments, program
-from jaxsurf.pipeline.run.assembly import Parts
-from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.run import TrainSetup, compile_run, make_setup
 from jaxsurf.workdir import read_arrays, write_arrays
 
 # The model whose codes are measured has seen so many images: enough for its codes to follow the
@@ -42,11 +42,11 @@ class Training:
         state: reached so far.
     """
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: TrainSetup) -> None:
         """Take the parts of a run."""
-        made = program.alone(parts)
+        made = compile_run(parts)
         self.state, self.step = made.state, 0
-        self.plan, self.advance, self.fed = made.plan, made.advance, made.make_feed()
+        self.plan, self.advance, self.fed = made.plan, made.step_fn, made.make_feed()
 
     def __call__(self, num_images: int) -> None:
         """Train on at least so many images, and wait for it."""
@@ -129,10 +129,10 @@ def make_set() -> None:
 def make_model() -> None:
     """Train the model for a little."""
     config = make_config(training__batch_size=TRAINED_BATCH, training__num_epochs=1)
-    parts = assembly.assemble(config, open_set())
+    parts = make_setup(config, open_set())
     training = Training(parts)
     training(TRAINED_IMAGES)
-    leaves = jax.tree.leaves(nnx.state(assembly.with_weights(parts.graphdef, training.state)))
+    leaves = jax.tree.leaves(nnx.state(parts.with_weights(training.state)))
     write_arrays(_weights(), **{str(i): np.asarray(leaf) for i, leaf in enumerate(leaves)})
 
 

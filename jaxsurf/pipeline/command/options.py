@@ -8,10 +8,10 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline import grid as grids
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.grid import Axis, Grid
-from jaxsurf.pipeline.run import configuration
-from jaxsurf.pipeline.run.configuration import RunConfig
 from jaxsurf.training.hosts import Cluster
 
 # Flags that name a file of settings, and which of `configs/` is read where one isn't given.

@@ -21,13 +21,12 @@ from absl import app, flags
 from absl import logging as absl_logging
 
 from jaxsurf import stopping
-from jaxsurf.errors import UserError
+from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.images import cache
 from jaxsurf.models import cpu_kernels
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.command import complaints, options
-from jaxsurf.pipeline.run import configuration
 from jaxsurf.stopping import Stopped
-from jaxsurf.training.hooks import Interrupted
 
 USER_ERROR, USAGE_ERROR = 1, 2
 

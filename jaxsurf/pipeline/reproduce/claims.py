@@ -6,12 +6,12 @@ Most are the report's own sentences; where one is not, it says whose it is.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.reproduce import rules
 from jaxsurf.pipeline.reproduce.cures import Ways
 from jaxsurf.pipeline.reproduce.measures import Measures
 from jaxsurf.pipeline.reproduce.rules import Verdict
 from jaxsurf.pipeline.reproduce.runs import Key, Runs
-from jaxsurf.pipeline.run import experiments
 from jaxsurf.pipeline.sweep import Result
 
 COMBINED = "combined_70_30"

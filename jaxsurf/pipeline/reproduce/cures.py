@@ -17,7 +17,7 @@ from jaxsurf.pipeline import evaluate
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce.measures import REMOVE, means
 from jaxsurf.pipeline.reproduce.runs import Run
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import encode_all
 from jaxsurf.workdir import read_json, write_json
 
 FILE = "cures.json"
@@ -82,7 +82,7 @@ def compare(run: Run, *, num_pairs: int) -> Ways:
 
 
 def _measured(run: Run, *, num_pairs: int) -> Ways:
-    radius = connecting.smallest_radius(trained.encode_all(run.opened).codes)
+    radius = connecting.smallest_radius(encode_all(run.opened).codes)
     latent = GraphConfig(weight="latent")
     within = GraphConfig(kind="radius", radius=radius, weight="latent")
     images = GraphConfig(weight="image")

@@ -10,12 +10,11 @@ import numpy as np
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.images import pixels
 from jaxsurf.manifold import knn
-from jaxsurf.pipeline import evaluate
+from jaxsurf.pipeline import evaluate, experiments
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.reproduce import appearance
 from jaxsurf.pipeline.reproduce.runs import Key, Run, Runs
-from jaxsurf.pipeline.run import experiments, trained
-from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.run import TrainedRun, encode_all
 from jaxsurf.workdir import read_json, write_json
 
 FILE = "measures.json"
@@ -118,7 +117,7 @@ def _same_value(run: TrainedRun, factor: str) -> float:
     """Return how many latent neighbours share a factor's value."""
     assert run.images.factors is not None, "a slice by factors has factors"
     values = run.images.factors[:, run.images.factor_names.index(factor)]
-    near = knn.nearest(trained.encode_all(run).codes, k=NEIGHBOURS)
+    near = knn.nearest(encode_all(run).codes, k=NEIGHBOURS)
     return float(np.mean(values[near.indices] == values[:, None]))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline import experiments, sweep
 from jaxsurf.pipeline.evaluate import METRIC
 from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
 from jaxsurf.pipeline.reproduce.cures import Ways
@@ -12,7 +12,6 @@ from jaxsurf.pipeline.reproduce.pictures import ANIMATED, METHODS, Animated
 from jaxsurf.pipeline.reproduce.rules import Verdict
 from jaxsurf.pipeline.reproduce.runs import Key, Run
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import experiments
 
 # Final training losses on [-1, 1], of the runs that the score table has.
 PUBLISHED_LOSS: Mapping[str, float] = {

@@ -14,7 +14,7 @@ from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import surf
 from jaxsurf.pipeline.reproduce.runs import Run, Runs
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot
@@ -55,7 +55,7 @@ def animate(run: Run, root: Path) -> Animated:
         The pair and its scores.
     """
     opened = run.opened
-    latents = trained.encode_all(opened)
+    latents = encode_all(opened)
     codes = latents.codes
     # The report's choice: its example in 2-D, the two latents farthest apart in 3-D.
     pair = _farthest(codes) if run.config.model.latent_dim > 2 else example_pair(opened.images)
@@ -68,7 +68,7 @@ def animate(run: Run, root: Path) -> Animated:
     place = root / "figures" / run.model
     _copy(folder / "latent.png", place / f"{run.name}_path.png")
     _copy(folder / "strip.png", place / f"{run.name}_strip.png")
-    built = trained.connect(opened, latents, opened.config.graph)
+    built = connect(opened, latents, opened.config.graph)
     title = f"{run.about}, {run.model}"
     plain = LatentPlot(codes=codes, title=f"Latent codes: {title}")
     plots.save(plots.latent(plain), _made(place / f"{run.name}_latents.png"))
@@ -124,7 +124,7 @@ def show_clusters(run: Run, root: Path) -> None:
     values = images.factors[:, images.factor_names.index(run.name)]
     name = run.name.replace("_", " ")
     plot = LatentPlot(
-        codes=trained.encode_all(opened).codes,
+        codes=encode_all(opened).codes,
         title=f"Latent codes by {name}, {run.model}",
         groups=[f"{value:g}" for value in values],
         legend=name,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.reproduce import claims, cures, measures, page, pictures, runs
 from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
 from jaxsurf.pipeline.reproduce.pictures import Animated
 from jaxsurf.pipeline.reproduce.runs import Key, Runs
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import experiments
 from jaxsurf.pipeline.sweep import sweep
 from jaxsurf.workdir import write_text
 

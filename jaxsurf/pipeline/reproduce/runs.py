@@ -8,11 +8,10 @@ from pathlib import Path
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline import configuration, experiments, sweep
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import configuration, experiments, resumption, trained
-from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.pipeline.run.trained import TrainedRun
+from jaxsurf.pipeline.run import TrainedRun, check_images, check_settings, open_run
 from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.workdir import WorkDir, read_json, write_json
 
@@ -47,7 +46,7 @@ class Run:
     @cached_property
     def opened(self) -> TrainedRun:
         """The run with its weights; opened once, since several stages need it."""
-        return trained.open_run(self.workdir.root)
+        return open_run(self.workdir.root)
 
 
 Key = tuple[str, str]
@@ -82,8 +81,8 @@ def train_all(scale: Scale, root: Path, *, shown: bool) -> Runs:
         data = str(config.data)
         if data not in opened:
             opened[data] = configuration.open_data(config.data)
-        resumption.check_settings(workdir, config, extend=None)
-        resumption.check_images(workdir, config, opened[data])
+        check_settings(workdir, config, extend=None)
+        check_images(workdir, config, opened[data])
         ended = sweep.read_outcome(workdir)
         if ended is None:
             _log.info("%d of %d: %s with %s", number + 1, len(asked), name, model)

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import grid
+from jaxsurf.pipeline import configuration, experiments, grid
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.experiments import Experiment
 from jaxsurf.pipeline.grid import Grid
-from jaxsurf.pipeline.run import configuration, experiments
-from jaxsurf.pipeline.run.configuration import RunConfig
-from jaxsurf.pipeline.run.experiments import Experiment
 
 Name = Literal["small", "full"]
 

@@ -11,9 +11,9 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import sources
 from jaxsurf.images.factors import MPI3D, Grid
 from jaxsurf.manifold import search
+from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import process, stand_in, suites, whole_set
 from jaxsurf.pipeline.benchmark.stages import full
-from jaxsurf.pipeline.run import configuration, experiments
 
 SIZES = (2, 6, 2, 3, 3, 3, 5)
 

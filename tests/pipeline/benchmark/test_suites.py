@@ -14,11 +14,11 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.models.autoencoder import ModelConfig
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.benchmark import machine, memory, process, rows, suites, timing
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts, Total
 from jaxsurf.pipeline.benchmark.rows import Row
 from jaxsurf.pipeline.benchmark.stages import decode, sweep
-from jaxsurf.pipeline.run import experiments
 
 COLUMNS = ["stage", "size", "ours_s", "peer", "peer_s", "ratio", "peak_mib", "extrapolated"]
 # A suite of its own, which processes of their own import.

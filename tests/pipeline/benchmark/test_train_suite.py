@@ -8,10 +8,11 @@ from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.benchmark import peaks, timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.stages import train
-from jaxsurf.pipeline.run import assembly, configuration
+from jaxsurf.pipeline.run import make_setup
 from jaxsurf.training import features
 from jaxsurf.training.objective import ObjectiveConfig
 from tests.optional import torch
@@ -77,7 +78,7 @@ def random_images():
 def test_loops_go_through_the_same_losses(changes):
     settings = {**changes, **TINY}
     config = configuration.from_dotted(settings)
-    parts = assembly.assemble(config, configuration.open_data(config.data))
+    parts = make_setup(config, configuration.open_data(config.data))
     contest = train.make_contest(settings)
     contest.ours.parts[0].num_steps = 1
     theirs = TorchTraining(parts, num_steps=1)
@@ -90,7 +91,7 @@ def test_a_compiled_loop_compiles_its_losses(monkeypatch):
     asked = []
     monkeypatch.setattr(torch, "compile", lambda work: asked.append(work) or work)
     config = configuration.from_dotted(TINY)
-    parts = assembly.assemble(config, configuration.open_data(config.data))
+    parts = make_setup(config, configuration.open_data(config.data))
     assert TorchTraining(parts, num_steps=1, compiled=True)() > 0
     assert len(asked) == 1
 

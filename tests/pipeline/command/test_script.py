@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.command import complaints, script
-from jaxsurf.pipeline.run import configuration
 from jaxsurf.workdir import replacing_folder
 
 CONFIGS = Path(__file__).parents[3] / "configs"

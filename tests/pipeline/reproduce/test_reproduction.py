@@ -7,6 +7,7 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import sources
+from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.reproduce import (
     claims,
     cures,
@@ -21,7 +22,6 @@ from jaxsurf.pipeline.reproduce.claims import Evidence
 from jaxsurf.pipeline.reproduce.cures import WayScore
 from jaxsurf.pipeline.reproduce.measures import Measures
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import experiments
 from jaxsurf.pipeline.sweep import Outcome
 
 LINEAR = {"interpolation_mse": 10.0, "path_length": 2.0, "step_unevenness": 0.2}

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.command import options
-from jaxsurf.pipeline.run import configuration
-from jaxsurf.pipeline.run.configuration import RunConfig
+from jaxsurf.pipeline.configuration import RunConfig
 
 
 def typed(changes):

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxsurf.pipeline.run import trained
+from jaxsurf.pipeline.run import open_run
 from jaxsurf.training import hosts
 
 ROOT = Path(__file__).parents[3]
@@ -94,10 +94,10 @@ def test_two_processes_train_as_one_does_and_one_resumes_what_they_began(
     for status, err in both.end():
         assert status == 128 + signal.SIGTERM, err
         assert "stopped by SIGTERM; the state is saved" in err
-    assert 30 <= trained.open_run(tmp_path).step < 200
+    assert 30 <= open_run(tmp_path).step < 200
     outcome = launch("train", f"--config={config_file}", f"--workdir={tmp_path}")
     assert outcome.status == 0, outcome.err
-    assert trained.open_run(tmp_path).step == 200
+    assert open_run(tmp_path).step == 200
     assert_same_losses(tmp_path, pristine)
 
 
@@ -114,7 +114,7 @@ def test_when_one_is_killed_the_other_ends_and_both_go_on_later(
     assert "error: process 1 of 2 ended; start all of them again" in err
     for status, err in Two(config_file, tmp_path).end():
         assert status == 0, err
-    assert trained.open_run(tmp_path).step == 200
+    assert open_run(tmp_path).step == 200
     assert_same_losses(tmp_path, pristine)
 
 

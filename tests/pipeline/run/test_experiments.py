@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import configuration, experiments
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 

@@ -11,10 +11,10 @@ from flax import nnx
 from jaxsurf import mapped
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
-from jaxsurf.pipeline import evaluate, surf
-from jaxsurf.pipeline.run import configuration, train, trained
-from jaxsurf.training import feed, sharding
-from jaxsurf.training.examples import Examples
+from jaxsurf.pipeline import configuration, evaluate, surf
+from jaxsurf.pipeline.run import connect, encode_all, open_run, train_on
+from jaxsurf.training import data, sharding
+from jaxsurf.training.step import Examples
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def config(array, config_of):
 
 def go_on(config, root, monkeypatch, *, large_bytes):
     monkeypatch.setattr(mapped, "LARGE_BYTES", large_bytes)
-    return train.train_on(configuration.open_data(config.data), config, root, shown=False)
+    return train_on(configuration.open_data(config.data), config, root, shown=False)
 
 
 def measured_lines(root):
@@ -63,9 +63,9 @@ def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, tmp_path, mo
     assert measured_lines(tmp_path / "loaded") == measured_lines(tmp_path / "mapped")
     # Codes and graph (whose edges weigh by the images) too; opened once mapped, once loaded.
     built = []
-    for run in (loaded, trained.open_run(tmp_path / "mapped")):
-        latents = trained.encode_all(run)
-        graph = trained.connect(run, latents, run.config.graph)
+    for run in (loaded, open_run(tmp_path / "mapped")):
+        latents = encode_all(run)
+        graph = connect(run, latents, run.config.graph)
         built.append((latents.codes, graph.indices, graph.weights))
     for here, there in zip(*built, strict=True):
         np.testing.assert_array_equal(here, there)
@@ -83,7 +83,7 @@ def test_an_array_that_changed_under_a_run_is_refused(config, array, tmp_path, m
     try:
         np.save(array, 255 - images)
         with pytest.raises(UserError, match=r"the images of arm\.npy have changed"):
-            trained.open_run(tmp_path / "run")
+            open_run(tmp_path / "run")
     finally:
         np.save(array, images)
 
@@ -91,11 +91,11 @@ def test_an_array_that_changed_under_a_run_is_refused(config, array, tmp_path, m
 def test_a_map_is_streamed_on_cpus_and_elsewhere_only_if_it_does_not_fit(array, monkeypatch):
     images = mapped.open_array(array, start=128, shape=(40, 32, 32, 3))
     in_memory, from_map = Examples(np.array(images)), Examples(images)
-    assert feed.room_for(in_memory) == float("inf")
-    assert feed.room_for(from_map) == 0.0
+    assert data.room_for(in_memory) == float("inf")
+    assert data.room_for(from_map) == 0.0
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(feed, "device_room_bytes", lambda: 12_345.0)
-    assert feed.room_for(from_map) == 12_345.0
+    monkeypatch.setattr(data, "device_room_bytes", lambda: 12_345.0)
+    assert data.room_for(from_map) == 12_345.0
 
 
 def test_a_map_is_put_on_devices_in_portions(array, monkeypatch):

@@ -10,12 +10,21 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
-from jaxsurf.pipeline.run import assembly, configuration, fitting, program, train, trained
-from jaxsurf.training import pieces
+from jaxsurf.errors import Interrupted, UserError
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.run import (
+    compile_run,
+    compile_step,
+    connect,
+    encode_all,
+    make_setup,
+    open_run,
+    restore_newest,
+    train,
+    train_on,
+)
+from jaxsurf.training import step
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.hooks import Interrupted
-from jaxsurf.training.pieces import Pieces
 from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
 
@@ -23,7 +32,7 @@ STOPPED_AT = 97  # in the middle of an epoch and of a log interval
 
 
 def go_on(config, root, **options):
-    return train.train(config, root, shown=False, **options)
+    return train(config, root, shown=False, **options)
 
 
 def assert_same_result(one, other):
@@ -47,17 +56,17 @@ def test_a_run_stopped_by_a_signal_resumes_bitwise(
         with pytest.raises(Interrupted) as stopped:
             go_on(config_of(), tmp_path)
     assert stopped.value.signal == number
-    assert trained.open_run(str(tmp_path)).step == STOPPED_AT
+    assert open_run(str(tmp_path)).step == STOPPED_AT
     assert lines(tmp_path) == lines(pristine)[: len(lines(tmp_path))]
     assert go_on(config_of(), tmp_path).step == 200
     assert_same_result(tmp_path, pristine)
 
 
 def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
-    parts = assembly.assemble(run.config, run.images)
-    made = program.alone(parts)
+    parts = make_setup(run.config, run.images)
+    made = compile_run(parts)
     with contextlib.closing(Checkpoints(run.workdir.checkpoints, of=parts.identity)) as saved:
-        state, _ = fitting._begin(made, saved)
+        state, _ = restore_newest(saved, made.state)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves((made.state, parts.state)))
     assert int(state.step) == run.step
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
@@ -65,21 +74,10 @@ def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
 
 def program_of(config, **options):
     images = configuration.open_data(config.data)
-    return program.make_advance(assembly.assemble(config, images), **options)
+    return compile_step(make_setup(config, images), **options)
 
 
-def test_large_batches_go_in_pieces_on_one_cpu_device(config_of, monkeypatch):
-    monkeypatch.setattr(pieces, "PLAIN", 16 * 32**2)
-    monkeypatch.setattr(pieces, "WITH_FEATURES", 8 * 32**2)
-    config = config_of(training__batch_size=32)
-    assert program_of(config, num_devices=1)._piece == 16
-    perceptual = config_of(training__batch_size=32, objective__perceptual=0.3)
-    assert program_of(perceptual, num_devices=1)._piece == 8
-    for small in (program_of(config_of(), num_devices=1), program_of(config)):
-        assert not isinstance(small, Pieces)
-
-
-def test_a_run_in_pieces_resumes_bitwise_and_learns_what_whole_batches_do(
+def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
     config_of, tmp_path, monkeypatch, stop_at
 ):
     # A batch that divides among no two devices.
@@ -87,10 +85,10 @@ def test_a_run_in_pieces_resumes_bitwise_and_learns_what_whole_batches_do(
     images = configuration.open_data(config.data)
 
     def trained_in(name):
-        return train.train_on(images, config, tmp_path / name, shown=False)
+        return train_on(images, config, tmp_path / name, shown=False)
 
     trained_in("whole")
-    monkeypatch.setattr(pieces, "PLAIN", 16 * 32**2)
+    monkeypatch.setattr(step, "CPU_PIXELS", 16 * 32**2)
     trained_in("straight")
     with monkeypatch.context() as patch:
         stop_at(patch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
@@ -155,7 +153,7 @@ def test_a_profile_is_asked_for_by_a_flag(launch, config_file, tmp_path):
 
 
 def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
-    trained.connect(run, trained.encode_all(run), run.config.graph)
+    connect(run, encode_all(run), run.config.graph)
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert go_on(config_of(), root).step == 200
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
@@ -167,14 +165,14 @@ def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
 
 
 def test_more_epochs_need_extend_and_forget_what_older_weights_made(config_of, root, run):
-    trained.connect(run, trained.encode_all(run), run.config.graph)
+    connect(run, encode_all(run), run.config.graph)
     longer = config_of(training__num_epochs=42)
     with pytest.raises(
         UserError, match=r"begun with training\.num_epochs = 40, not 42;.*add --extend"
     ):
         go_on(longer, root)
     assert go_on(longer, root, extend=True).step == 210
-    assert trained.open_run(root).config == longer
+    assert open_run(root).config == longer
     assert not (root / "latents.npz").exists()
     assert not (root / "graph.npz").exists()
 
@@ -227,12 +225,12 @@ def test_intervals_may_change_on_resume(config_of, pristine, tmp_path, monkeypat
 
 
 def test_another_graph_makes_the_cached_one_anew(config_of, root, run):
-    latents = trained.encode_all(run)
-    trained.connect(run, latents, run.config.graph)
+    latents = encode_all(run)
+    connect(run, latents, run.config.graph)
     go_on(config_of(graph__kind="knn", graph__k=9), root)
-    again = trained.open_run(root)
+    again = open_run(root)
     assert (root / "latents.npz").exists()
-    assert trained.connect(again, latents, again.config.graph).k == 9
+    assert connect(again, latents, again.config.graph).k == 9
 
 
 def write_images(path, *, seed, number=24, side=32):
@@ -263,7 +261,7 @@ def own(trained_on_squares, tmp_path):
 
 
 def test_another_source_trains_by_its_name_alone(own):
-    run = trained.open_run(own)
+    run = open_run(own)
     assert run.images.name == "squares.npz"
     assert len(run.images) == 24
 
@@ -273,7 +271,7 @@ def test_changed_data_are_refused(config_of, own, trained_on_squares):
     before = file.read_bytes()
     write_images(file, seed=1)
     config = config_of(**OWN_DATA, data__source=str(file))
-    for again in (lambda: go_on(config, own), lambda: trained.open_run(own)):
+    for again in (lambda: go_on(config, own), lambda: open_run(own)):
         with pytest.raises(UserError, match=r"images of squares\.npz have changed.*bring the old"):
             again()
     file.write_bytes(before)
@@ -288,7 +286,7 @@ def test_another_source_is_refused_with_both_names(config_of, own, tmp_path):
 def test_data_that_were_moved_are_the_same_data(config_of, own, trained_on_squares, tmp_path):
     moved = shutil.copy(trained_on_squares / "squares.npz", tmp_path / "moved.npz")
     go_on(config_of(**OWN_DATA, data__source=str(moved)), own)
-    assert trained.open_run(own).config.data.source == str(moved)
+    assert open_run(own).config.data.source == str(moved)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +311,7 @@ def test_images_that_cannot_be_trained_on_leave_no_working_directory(
 def test_a_run_without_checkpoint_is_refused(root):
     shutil.rmtree(root / "checkpoints")
     with pytest.raises(UserError, match="holds no checkpoint; train there first"):
-        trained.open_run(root)
+        open_run(root)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +328,7 @@ def test_a_run_without_checkpoint_is_refused(root):
 def test_a_damaged_config_json_is_refused(root, content, complaint):
     (root / "config.json").write_text(content)
     with pytest.raises(UserError, match=complaint):
-        trained.open_run(root)
+        open_run(root)
 
 
 def test_checkpoints_without_settings_are_refused(config_of, run, tmp_path):
@@ -356,7 +354,7 @@ def test_settings_of_another_version_are_refused(config_of, run, tmp_path):
     ("wrong", "words"),
     [
         ({"training.seed": 2**32}, r"training\.seed is 4294967296; choose 0 to 4294967295"),
-        ({"training.save_every_s": float("inf")}, "must not be negative, and finite"),
+        ({"training.save_every_s": float("inf")}, "must be 0 or more, and finite"),
     ],
 )
 def test_settings_out_of_range_are_refused(config_of, wrong, words):
@@ -368,7 +366,7 @@ def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tm
     config = config_of(training__save_every_s=0.0, training__keep_last=3, training__num_epochs=12)
     go_on(config, tmp_path)
     losses = {line["step"]: line["loss"] for line in lines(tmp_path)}
-    opened = {name: trained.open_run(tmp_path, checkpoint=name) for name in ("last", "best", "59")}
+    opened = {name: open_run(tmp_path, checkpoint=name) for name in ("last", "best", "59")}
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
     assert kept[-3:] == [58, 59, 60]
     assert opened["last"].step == 60
@@ -376,7 +374,7 @@ def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tm
     # A checkpoint's loss is the last line's before it; of equal ones, the later is the better.
     loss_of = {step: losses[max(at for at in losses if at <= step)] for step in kept}
     assert opened["best"].step == max(kept, key=lambda step: (-loss_of[step], step))
-    codes = {name: trained.encode_all(run).codes for name, run in opened.items()}
+    codes = {name: encode_all(run).codes for name, run in opened.items()}
     assert (codes["last"] != codes["59"]).any()
     assert (tmp_path / "latents-59.npz").exists()
     assert (tmp_path / "latents.npz").exists()
@@ -385,7 +383,7 @@ def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tm
         ("x", "is 'x'; give"),
     ):
         with pytest.raises(UserError, match=words):
-            trained.open_run(tmp_path, checkpoint=wrong)
+            open_run(tmp_path, checkpoint=wrong)
     go_on(config_of(training__num_epochs=13), tmp_path, extend=True)
     assert not list(tmp_path.glob("latents*.npz"))
 

@@ -22,7 +22,7 @@ from jaxsurf.models.autoencoder import inference_batch
 from jaxsurf.pipeline.benchmark import whole_set
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
 from jaxsurf.pipeline.benchmark.whole_set import Training
-from jaxsurf.pipeline.run import assembly
+from jaxsurf.pipeline.run import make_setup
 from jaxsurf.training import sharding
 
 ALL = "1,036,800 images of 64 x 64"
@@ -69,7 +69,7 @@ def train(num_images: int) -> Contest:
     Args:
         num_images: at least so many.
     """
-    parts = assembly.assemble(whole_set.make_config(), whole_set.open_set())
+    parts = make_setup(whole_set.make_config(), whole_set.open_set())
     return Contest(ours=partial(Training(parts), num_images), rounds=1)
 
 

@@ -12,12 +12,17 @@ from functools import partial
 
 import jax
 
-from jaxsurf.pipeline import grid
+from jaxsurf.pipeline import configuration, experiments, grid
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
 from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.pipeline.run import assembly, configuration, experiments, program
-from jaxsurf.pipeline.run.assembly import Parts
-from jaxsurf.pipeline.run.program import Program
+from jaxsurf.pipeline.run import (
+    CompiledRun,
+    TrainSetup,
+    compile_run,
+    compile_step,
+    make_setup,
+)
+from jaxsurf.pipeline.sweep import compile_together
 from jaxsurf.training import loop
 
 # Three noise strengths, two kinds, three learning rates.
@@ -68,43 +73,40 @@ def make_report_grid() -> Grid:
     return grid.make_grid(experiments.GRID_BASE, experiments.GRID_AXES)
 
 
-def _assemble(group: Sequence[GridMember]) -> list[Parts]:
+def _assemble(group: Sequence[GridMember]) -> list[TrainSetup]:
     images = configuration.open_data(group[0].config.data)
-    return [assembly.assemble(member.config, images).on_host() for member in group]
+    return [make_setup(member.config, images).on_host() for member in group]
 
 
 class _Training:
     """Goes on for an epoch each time it is called."""
 
-    def __init__(self, made: Program) -> None:
+    def __init__(self, made: CompiledRun) -> None:
         self.state = made.state
-        self.advance = made.advance
+        self.step_fn = made.step_fn
         self.fed = made.make_feed()
         self.plan = dataclasses.replace(made.plan, num_epochs=0)
 
     def __call__(self) -> None:
         first = self.plan.num_steps
         self.plan = dataclasses.replace(self.plan, num_epochs=self.plan.num_epochs + 1)
-        self.state = loop.run(
-            self.state,
-            first_step=first,
-            advance=self.advance,
-            feed=self.fed,
-            plan=self.plan,
-            hooks=(),
+        calls = loop.calls(
+            self.state, first_step=first, step_fn=self.step_fn, feed=self.fed, plan=self.plan
         )
+        for _, state, _ in calls:
+            self.state = state
         jax.block_until_ready(self.state)
 
 
-def _together(parts: Sequence[Parts]) -> Work:
+def _together(parts: Sequence[TrainSetup]) -> Work:
     """Return the training of all as one program."""
-    return _Training(program.together(parts))
+    return _Training(compile_together(parts))
 
 
-def _in_turn(parts: Sequence[Parts]) -> Work:
+def _in_turn(parts: Sequence[TrainSetup]) -> Work:
     """Return the trainings of each alone, which share what is compiled."""
-    advance = program.make_advance(parts[0])
-    trainings = [_Training(program.alone(part, advance)) for part in parts]
+    shared = compile_step(parts[0])
+    trainings = [_Training(compile_run(part, shared)) for part in parts]
 
     def epoch() -> None:
         for training in trainings:

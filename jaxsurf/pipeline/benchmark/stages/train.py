@@ -13,11 +13,10 @@ from itertools import product
 import jax
 
 from jaxsurf.errors import UserError
+from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import cases, peaks
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
-from jaxsurf.pipeline.run import assembly, configuration, experiments, program
-from jaxsurf.pipeline.run.assembly import Parts
-from jaxsurf.pipeline.run.program import Program
+from jaxsurf.pipeline.run import CompiledRun, TrainSetup, compile_run, make_setup
 from jaxsurf.training.step import Losses
 
 Settings = Mapping[str, object]
@@ -50,7 +49,7 @@ class Training:
         losses: of the last call to the device.
     """
 
-    def __init__(self, made: Program, *, num_steps: int) -> None:
+    def __init__(self, made: CompiledRun, *, num_steps: int) -> None:
         self.made = made
         self.num_steps = num_steps
         self.state = made.state
@@ -65,13 +64,13 @@ class Training:
             epoch, batch, planned = self.made.plan.call_at(self.step)
             taken = min(planned, end - self.step)
             portion = self.fed(epoch, batch, taken)
-            self.state, self.losses = self.made.advance(self.state, *portion, num_steps=taken)
+            self.state, self.losses = self.made.step_fn(self.state, *portion, num_steps=taken)
             self.step += taken
         jax.block_until_ready(self.state)
 
     def flops(self) -> float:
         """Return the floating-point operations of a step, as XLA counts them."""
-        single = jax.jit(partial(self.made.advance, num_steps=1))
+        single = jax.jit(partial(self.made.step_fn, num_steps=1))
         portion = self.fed(*self.made.plan.call_at(0)[:2], 1)
         counted = single.lower(self.state, *portion).cost_analysis() or {}
         return counted["flops"]
@@ -96,9 +95,9 @@ def make_contest(
         raise UserError(f"not measured: {len(jax.devices())} of {num_devices} devices are there")
     config = configuration.from_dotted(settings)
     # The peer is made when the state that ours began with is gone.
-    parts = assembly.assemble(config, configuration.open_data(config.data)).on_host()
+    parts = make_setup(config, configuration.open_data(config.data)).on_host()
     steps = num_epochs * parts.plan.steps_per_epoch or _reasonable(parts)
-    training = Training(program.alone(parts, num_devices=num_devices), num_steps=steps)
+    training = Training(compile_run(parts, num_devices=num_devices), num_steps=steps)
     number = max(1, num_epochs) * len(parts.images) / (steps * parts.plan.batch_size)
     peak = peaks.flops_per_s(config.training.precision, num_devices=num_devices)
     return Contest(
@@ -108,7 +107,7 @@ def make_contest(
     )
 
 
-def _reasonable(parts: Parts) -> int:
+def _reasonable(parts: TrainSetup) -> int:
     """Return how many steps to time at once."""
     if jax.default_backend() != "cpu":
         return ACCELERATOR_EPOCHS * parts.plan.steps_per_epoch
@@ -116,7 +115,7 @@ def _reasonable(parts: Parts) -> int:
     return max(1, images // parts.plan.batch_size)
 
 
-def _make_peer(parts: Parts, num_steps: int, mode: str, number: float) -> cases.Parts:
+def _make_peer(parts: TrainSetup, num_steps: int, mode: str, number: float) -> cases.Parts:
     # Whoever lists the rows needs no PyTorch.
     from jaxsurf.pipeline.benchmark.torch_loop import TorchTraining
 

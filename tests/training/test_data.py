@@ -6,18 +6,19 @@ import jax
 import numpy as np
 import pytest
 
-from jaxsurf.training import feed, loop, seeding, sharding
-from jaxsurf.training.examples import Examples
-from jaxsurf.training.plan import Plan
+from jaxsurf.errors import UserError
+from jaxsurf.training import data, loop, sharding, step
+from jaxsurf.training.data import Plan, TrainingConfig
+from jaxsurf.training.step import Examples
 
 IMAGES = np.arange(11 * 2 * 2 * 3, dtype=np.uint8).reshape(11, 2, 2, 3)
 PLAN = Plan(num_images=11, batch_size=3, num_epochs=3, steps_per_call=3)
 
 
 def make(room_bytes, plan=PLAN):
-    return feed.make_feed(
+    return data.make_feed(
         Examples(IMAGES),
-        order_of=feed.make_orders(seeding.make_streams(3).order, plan),
+        order_of=data.make_orders(step.make_streams(3).order, plan),
         plan=plan,
         shardings=sharding.make_shardings(3, num_devices=1),
         room_bytes=room_bytes,
@@ -43,7 +44,7 @@ def calls(first_step=0):
 
 def test_a_set_larger_than_the_device_is_fed_the_same_images():
     whole, gathered = make(IMAGES.nbytes), make(IMAGES.nbytes - 1)
-    assert isinstance(gathered, feed.Ahead)
+    assert isinstance(gathered, data.Prefetch)
     for call in calls():
         np.testing.assert_array_equal(shown(gathered(*call), call[2]), shown(whole(*call), call[2]))
 
@@ -63,7 +64,7 @@ def test_the_next_portion_is_made_while_the_present_one_is_used():
             begun.set()
         return call
 
-    ahead = feed.Ahead(gather, PLAN)
+    ahead = data.Prefetch(gather, PLAN)
     assert ahead(*PLAN.call_at(0)) == (0, 0, 3)
     assert begun.wait(10)  # nobody has asked for it yet
     assert made == [(0, 0, 3), (0, 3, 1)]
@@ -77,7 +78,7 @@ def test_what_fails_ahead_is_raised_where_it_is_asked_for():
             raise OSError("disk is gone")
         return epoch
 
-    ahead = feed.Ahead(gather, PLAN)
+    ahead = data.Prefetch(gather, PLAN)
     assert ahead(0, 0, 3) == 0
     with pytest.raises(OSError, match="disk is gone"):
         ahead(0, 3, 1)
@@ -97,6 +98,32 @@ def test_nothing_travels_in_the_loop_that_is_not_sent_on_purpose(room_bytes):
     before = jax.config.jax_transfer_guard
     jax.config.update("jax_transfer_guard", "disallow")  # in the feed's thread too
     try:
-        loop.run(state, first_step=0, advance=bound, feed=fed, plan=plan, hooks=[])
+        for _ in loop.calls(state, first_step=0, step_fn=bound, feed=fed, plan=plan):
+            pass
     finally:
         jax.config.update("jax_transfer_guard", before)
+
+
+def test_calls_cover_each_epoch_whatever_their_length():
+    for steps_per_call in (1, 3, 4, 100):
+        plan = Plan(num_images=10, batch_size=3, num_epochs=2, steps_per_call=steps_per_call)
+        at, seen = 0, []
+        while at < plan.num_steps:
+            epoch, batch, num_steps = plan.call_at(at)
+            seen += [(epoch, batch + i) for i in range(num_steps)]
+            at += num_steps
+        assert seen == [(epoch, batch) for epoch in range(2) for batch in range(4)]
+
+
+def test_cpu_does_one_step_a_call_unless_told():
+    assert data.make_plan(TrainingConfig(), num_images=10).steps_per_call == 1
+    assert data.make_plan(TrainingConfig(steps_per_call=7), num_images=10).steps_per_call == 7
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"num_epochs": 0}, {"batch_size": 0}, {"seed": -1}, {"keep_last": 0}, {"keep_best": -1}],
+)
+def test_wrong_settings_are_refused(wrong):
+    with pytest.raises(UserError, match=rf"training\.{next(iter(wrong))}"):
+        TrainingConfig(**wrong)

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline.run import assembly, configuration
-from jaxsurf.training import features, feed, loop, seeding, sharding, step, sweep
-from jaxsurf.training.journal import Journal
-from jaxsurf.training.losses import Diverged, LossLog
-from jaxsurf.training.sweep import GroupLog
+from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline.run import make_setup
+from jaxsurf.training import data, features, loop, sharding, step, vmapped
+from jaxsurf.training.log import Diverged, GroupLog, Log
 
 # 11 images are not a whole number of batches of 4: 3 steps an epoch.
 IMAGES = np.zeros((11, 16, 16, 3), np.uint8)
@@ -48,19 +47,19 @@ def parts_of(*changes):
         sections = {name: BASE.get(name, {}) | change.get(name, {}) for name in BASE | change}
         config = configuration.from_dict(sections)
         if config.training.seed not in made:
-            made[config.training.seed] = assembly.assemble(config, images)
+            made[config.training.seed] = make_setup(config, images)
         # Of a new run nothing but its numbers depends on what members differ in, the seed apart.
         yield dataclasses.replace(
             made[config.training.seed],
             config=config,
-            streams=seeding.make_streams(config.training.seed),
+            streams=step.make_streams(config.training.seed),
         )
 
 
 def fed(parts, order_key, shardings, extract=None):
-    return feed.make_feed(
-        assembly.make_examples(parts.config, parts.images, extract),
-        order_of=feed.make_orders(order_key, parts.plan),
+    return data.make_feed(
+        parts.make_examples(extract),
+        order_of=data.make_orders(order_key, parts.plan),
         plan=parts.plan,
         shardings=shardings,
     )
@@ -69,14 +68,16 @@ def fed(parts, order_key, shardings, extract=None):
 def train(parts, state, advance, portions, bound):
     """Return the last state, and the losses of every step."""
     losses = []
-    state = loop.run(
+    calls = loop.calls(
         state,
         first_step=0,
-        advance=lambda state, *rest, num_steps: advance(state, *bound, *rest, num_steps=num_steps),
+        step_fn=lambda state, *rest, num_steps: advance(state, *bound, *rest, num_steps=num_steps),
         feed=portions,
         plan=parts.plan,
-        hooks=[lambda step, state, loss: losses.append(jax.device_get(loss))],
     )
+    for _, reached, loss in calls:
+        state = reached
+        losses.append(jax.device_get(loss))
     return jax.device_get(state), losses
 
 
@@ -92,7 +93,7 @@ def program(parts):
     key = json.dumps([parts.config.corruption.kind, *parts.config.objective.weights])
     if key not in programs:
         update = parts.make_update()
-        programs[key] = step.make_advance(update, batch_size=4, shardings=one_device())
+        programs[key] = step.compile_step(update, batch_size=4, shardings=one_device())
     return programs[key]
 
 
@@ -101,29 +102,31 @@ def alone(parts):
     portions = fed(parts, parts.streams.order, one_device(), extract)
     # The state is donated; the parts keep theirs.
     state = jax.tree.map(jnp.copy, parts.state)
-    return train(parts, state, program(parts), portions, (parts.make_member(), extract))
+    return train(parts, state, program(parts), portions, (parts.make_hyperparameters(), extract))
 
 
 def together(group, num_devices):
     """Return each member's last state and losses."""
     # Keys are used up by one training.
     group = [
-        dataclasses.replace(part, streams=seeding.make_streams(part.config.training.seed))
+        dataclasses.replace(part, streams=step.make_streams(part.config.training.seed))
         for part in group
     ]
-    mesh = sweep.make_mesh(len(group), num_devices=num_devices)
+    mesh = vmapped.make_mesh(len(group), num_devices=num_devices)
     first = group[0]
-    advance = sweep.make_advance(first.make_update(), batch_size=4, mesh=mesh)
+    advance = vmapped.compile_step(first.make_update(), batch_size=4, mesh=mesh)
     extract = features.make_extractor(first.config.objective)
     kinds = sorted({part.config.corruption.kind for part in group})
     terms = sorted({term for part in group for term in part.config.objective.weights})
-    members = sweep.stack([part.make_member(kinds=kinds, terms=terms) for part in group], mesh)
-    keys = sweep.stack([part.streams.order for part in group], mesh)
-    states = sweep.stack([part.state for part in group], mesh)
+    members = vmapped.stack(
+        [part.make_hyperparameters(kinds=kinds, terms=terms) for part in group], mesh
+    )
+    keys = vmapped.stack([part.streams.order for part in group], mesh)
+    states = vmapped.stack([part.state for part in group], mesh)
     assert len(jax.tree.leaves(states)[0]) == -(-len(group) // mesh.size) * mesh.size
     portions = fed(first, keys, sharding.Shardings(mesh), extract)
     states, losses = train(first, states, advance, portions, (members, extract))
-    return sweep.unstack(states, len(group)), [
+    return vmapped.unstack(states, len(group)), [
         [{name: values[number] for name, values in loss.items()} for loss in losses]
         for number in range(len(group))
     ]
@@ -204,18 +207,18 @@ def test_a_member_that_diverges_leaves_the_others_as_they_are(group):
 
 
 def test_a_mesh_has_no_more_devices_than_members():
-    assert sweep.make_mesh(3).size == 3
-    assert sweep.make_mesh(7).size == 4
-    assert sweep.make_mesh(7, num_devices=2).size == 2
+    assert vmapped.make_mesh(3).size == 3
+    assert vmapped.make_mesh(7).size == 4
+    assert vmapped.make_mesh(7, num_devices=2).size == 2
 
 
 @pytest.mark.parametrize("as_array", [np.asarray, jnp.asarray])
 def test_stacks_are_filled_up_with_the_last_member(as_array):
     trees = [{"a": as_array([n, n + 0.5]), "b": as_array(n)} for n in range(3)]
-    stacked = sweep.stack(trees, sweep.make_mesh(3, num_devices=2))
+    stacked = vmapped.stack(trees, vmapped.make_mesh(3, num_devices=2))
     assert stacked["b"].tolist() == [0, 1, 2, 2]
     assert [s.data.shape for s in stacked["a"].addressable_shards] == [(2, 2), (2, 2)]
-    for tree, back in zip(trees, sweep.unstack(stacked, 3), strict=True):
+    for tree, back in zip(trees, vmapped.unstack(stacked, 3), strict=True):
         assert isinstance(back["a"], np.ndarray)
         np.testing.assert_array_equal(back["a"], tree["a"])
 
@@ -223,31 +226,27 @@ def test_stacks_are_filled_up_with_the_last_member(as_array):
 @pytest.fixture
 def make_logs():
     """Make group logs of three members, 4 steps an epoch and a line; files are closed at last."""
-    journals = []
+    logs = []
 
-    def make(folder, *, resume_step=0, pending=((), (), ()), failed=()):
-        logs = []
+    def make(folder, *, resume_step=0, saved=(None, None, None), failed=()):
         for number in range(3):
-            path = folder / str(number) / "metrics.jsonl"
-            journals.append(Journal(path, resume_step=resume_step))
             logs.append(
-                LossLog(
-                    journals[-1],
-                    first_step=resume_step,
-                    steps_per_epoch=4,
-                    last_step=8,
+                Log(
+                    folder / str(number) / "metrics.jsonl",
                     every=4,
-                    schedule=lambda step: 0.1,
-                    pending=list(pending[number]),
-                    elapsed_s=0.0,
+                    last_step=8,
+                    steps_per_epoch=4,
+                    learning_rate=lambda step: 0.1,
+                    resume_step=resume_step,
+                    saved=saved[number],
                 )
             )
         terms = [("loss", "mse"), ("loss", "mse", "l1"), ("loss", "mse")]
-        return GroupLog(logs, terms=terms, failed=dict(failed))
+        return GroupLog(logs[-3:], terms=terms, failed=dict(failed))
 
     yield make
-    for journal in journals:
-        journal.close()
+    for log in logs:
+        log.close()
 
 
 def some_losses(at, *, bad=()):
@@ -270,7 +269,7 @@ def written(folder):
 def test_each_member_has_lines_of_its_own_losses(tmp_path, make_logs):
     log = make_logs(tmp_path)
     for at in range(1, 9):
-        log(at, None, some_losses(at))
+        log.add(at, some_losses(at))
     log.flush()
     assert written(tmp_path) == [
         [(4, 2.5, False), (8, 6.5, False)],
@@ -282,21 +281,21 @@ def test_each_member_has_lines_of_its_own_losses(tmp_path, make_logs):
 def test_a_group_saved_between_two_lines_goes_on_as_if_it_had_not_been(tmp_path, make_logs):
     log = make_logs(tmp_path / "stopped")
     for at in range(1, 7):
-        log(at, None, some_losses(at, bad=[1] * (at > 2)))
-    saved = json.loads(json.dumps(log.flush()))
+        log.add(at, some_losses(at, bad=[1] * (at > 2)))
+    saved = json.loads(json.dumps(log.flush()))["runs"]
     assert saved[1].startswith("training diverged by step 4: l1, loss, mse is not finite")
     failed = {1: saved[1]}
     resumed = make_logs(
-        tmp_path / "stopped", resume_step=6, pending=[saved[0], [], saved[2]], failed=failed
+        tmp_path / "stopped", resume_step=6, saved=[saved[0], None, saved[2]], failed=failed
     )
     for at in (7, 8):
-        resumed(at, None, some_losses(at, bad=[1]))
-    assert resumed.flush()[1] == saved[1]
+        resumed.add(at, some_losses(at, bad=[1]))
+    assert resumed.flush()["runs"][1] == saved[1]
     assert resumed.failed == failed
 
     straight = make_logs(tmp_path / "straight")
     for at in range(1, 9):
-        straight(at, None, some_losses(at, bad=[1] * (at > 2)))
+        straight.add(at, some_losses(at, bad=[1] * (at > 2)))
     straight.flush()
     assert written(tmp_path / "stopped") == written(tmp_path / "straight")
     assert straight.failed == failed
@@ -305,7 +304,7 @@ def test_a_group_saved_between_two_lines_goes_on_as_if_it_had_not_been(tmp_path,
 def test_a_member_that_diverges_is_marked_and_has_no_more_lines(tmp_path, make_logs):
     log = make_logs(tmp_path)
     for at in range(1, 9):
-        log(at, None, some_losses(at, bad=[0] * (at > 4)))
+        log.add(at, some_losses(at, bad=[0] * (at > 4)))
     log.flush()
     assert [len(lines) for lines in written(tmp_path)] == [1, 2, 2]
     assert list(log.failed) == [0]
@@ -315,10 +314,10 @@ def test_a_member_that_diverges_is_marked_and_has_no_more_lines(tmp_path, make_l
 def test_a_group_in_which_nobody_is_left_ends(tmp_path, make_logs):
     log = make_logs(tmp_path, failed={0: "before"})
     for at in range(1, 8):
-        log(at, None, some_losses(at, bad=[1, 2]))
+        log.add(at, some_losses(at, bad=[1, 2]))
     # A line is read one interval late.
     with pytest.raises(Diverged, match="all 3 members diverged"):
-        log(8, None, some_losses(8, bad=[1, 2]))
+        log.add(8, some_losses(8, bad=[1, 2]))
     assert log.latest == {}
     assert log.failed[0] == "before"
     assert log.failed[2].startswith("training diverged by step 4")

@@ -15,11 +15,11 @@ from jaxsurf.images import sources
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.models.autoencoder import ModelConfig
-from jaxsurf.pipeline.run import setting_values
+from jaxsurf.pipeline import setting_values
 from jaxsurf.training.corruption import CorruptionConfig
+from jaxsurf.training.data import TrainingConfig
 from jaxsurf.training.objective import ObjectiveConfig
 from jaxsurf.training.optimizer import OptimizerConfig
-from jaxsurf.training.plan import TrainingConfig
 
 # What may change when a run resumes, since it changes no result of training.
 FREE_TO_CHANGE = (

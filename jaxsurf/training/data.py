@@ -1,0 +1,249 @@
+"""How long a run trains, and what each call to the device trains on.
+
+Where a call begins and ends depends on the step alone, never on logging or saving: a resumed run
+makes the same calls as one that was never stopped, and so the same numbers. A call takes examples,
+an order and the number of its first batch in that order. Where the whole set fits the device it is
+put there once; where not, the host gathers the batches of the call, and there is no order: a
+process gathers the examples of its own devices alone. Both give the same numbers. While the devices
+work on one call, the host gathers and sends the next.
+"""
+
+import math
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int, Key
+
+from jaxsurf import mapped
+from jaxsurf.errors import UserError
+from jaxsurf.training import hosts, sharding
+from jaxsurf.training.sharding import Shardings
+from jaxsurf.training.step import AnyArray, Examples
+
+# On accelerators a call should last much longer than its dispatch. On CPUs XLA is quick at the
+# gradients of convolutions only outside of loops (BUILD_NOTES.md).
+CALL_STEPS = {"cpu": 1}
+CALL_STEPS_ACCELERATOR = 100
+SEEDS = 2**32
+PRECISIONS = ("float32", "bfloat16")
+# Of a device's memory examples may take this share; model, activations and XLA take the rest.
+EXAMPLES_SHARE = 0.5
+
+Order = Int[Array, "*runs slot"]
+Call = tuple[int, int, int]  # epoch, first batch within it, number of steps
+Fed = tuple[Examples, Order | None, Int[Array, ""]]
+Feed = Callable[[int, int, int], Fed]
+OrderOf = Callable[[int], Order]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long to train, and what is logged and saved on the way.
+
+    Attributes:
+        num_epochs: passes over the images.
+        batch_size: images a step, over all devices.
+        seed: of weights, noise and order.
+        precision: what the model is computed in during training, `float32` or `bfloat16`; weights,
+            optimizer, losses and latent codes are float32 in any case.
+        steps_per_call: steps that one call to the device does; 0 lets the backend decide, and on a
+            CPU convolutions are many times slower with several.
+        log_every: steps between two lines of metrics.
+        save_every_s: seconds between two checkpoints.
+        keep_last: how many of the newest checkpoints stay.
+        keep_best: how many of those with the lowest loss, as it was last written down, stay.
+        keep_every: each so-many-th checkpoint stays; 0 keeps none for that reason.
+    """
+
+    num_epochs: int = 200
+    batch_size: int = 16
+    seed: int = 0
+    precision: str = "float32"
+    steps_per_call: int = 0
+    log_every: int = 100
+    save_every_s: float = 60.0
+    keep_last: int = 2
+    keep_best: int = 1
+    keep_every: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "batch_size", "log_every", "keep_last"):
+            if getattr(self, name) < 1:
+                raise UserError(f"training.{name} is {getattr(self, name)}, but must be at least 1")
+        for name in ("steps_per_call", "save_every_s", "keep_best", "keep_every"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(
+                    f"training.{name} is {getattr(self, name)}, but must be 0 or more, and finite"
+                )
+        if self.precision not in PRECISIONS:
+            raise UserError(
+                f"training.precision is {self.precision!r}", cure=f"choose one of {PRECISIONS}"
+            )
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The length of a run in steps."""
+
+    num_images: int
+    batch_size: int
+    num_epochs: int
+    steps_per_call: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches that cover all images, the last one filled up."""
+        return -(-self.num_images // self.batch_size)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.num_epochs * self.steps_per_epoch
+
+    def call_at(self, step: int) -> Call:
+        """Return epoch, first batch and number of steps of the call that begins at a step."""
+        epoch, batch = divmod(step, self.steps_per_epoch)
+        num_steps = self.steps_per_call - batch % self.steps_per_call
+        return epoch, batch, min(num_steps, self.steps_per_epoch - batch)
+
+
+def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
+    """Return the plan of a run on the present backend."""
+    chosen = CALL_STEPS.get(jax.default_backend(), CALL_STEPS_ACCELERATOR)
+    return Plan(
+        num_images=num_images,
+        batch_size=config.batch_size,
+        num_epochs=config.num_epochs,
+        steps_per_call=config.steps_per_call or chosen,
+    )
+
+
+@partial(jax.jit, static_argnames=("num_images", "num_slots"))
+def epoch_order(
+    key: Key[Array, ""], epoch: Int[Array, ""], *, num_images: int, num_slots: int
+) -> Int[Array, "slot"]:
+    """Return the image numbers of an epoch in order.
+
+    Every image comes once; if the batches have more slots than there are images, the last batch is
+    filled up with the first images of the same order.
+    """
+    order = jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
+    return jnp.resize(order, (num_slots,))
+
+
+def make_orders(order_key: Key[Array, "*runs"], plan: Plan) -> OrderOf:
+    """Return what gives an epoch's order, computed once an epoch.
+
+    Args:
+        order_key: stream of the data order, or one for each of several runs, which then have an
+            order each.
+        plan: of the run.
+    """
+    size = {"num_images": plan.num_images, "num_slots": plan.steps_per_epoch * plan.batch_size}
+
+    @lru_cache(maxsize=1)
+    def order_of(epoch: int) -> Order:
+        ordered = partial(epoch_order, epoch=jax.device_put(np.int32(epoch)), **size)
+        return jax.vmap(ordered)(order_key) if order_key.ndim else ordered(order_key)
+
+    return order_of
+
+
+def make_feed(
+    examples: Examples,
+    *,
+    order_of: OrderOf,
+    plan: Plan,
+    shardings: Shardings,
+    room_bytes: float | None = None,
+) -> Feed:
+    """Return what gives the examples, the order and the first batch of a call.
+
+    Args:
+        examples: the whole set, on the host.
+        order_of: gives the data order of an epoch (`make_orders`).
+        plan: of the run.
+        shardings: where the examples go: whole, on every device.
+        room_bytes: what they may take on a device; None means `room_for` them.
+    """
+    room = room_for(examples) if room_bytes is None else room_bytes
+
+    def number(value: int) -> Int[Array, ""]:
+        return cast(Array, sharding.put(np.asarray(value, np.int32), shardings.replicated))
+
+    if examples.nbytes <= room:
+        on_device = sharding.put(examples, shardings.replicated)
+
+        @lru_cache(maxsize=1)
+        def placed(epoch: int) -> Order:
+            return sharding.put(order_of(epoch), shardings.replicated)
+
+        return lambda epoch, batch, num_steps: (on_device, placed(epoch), number(batch))
+
+    def gather(epoch: int, batch: int, num_steps: int) -> Fed:
+        slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
+
+        def gathered(values: AnyArray) -> Array:
+            return sharding.assemble(
+                (*slots.shape, *values.shape[1:]),
+                shardings.batches,
+                lambda index: mapped.take(np.asanyarray(values), slots[index[:2]]),
+            )
+
+        return jax.tree.map(gathered, examples), None, number(0)
+
+    return Prefetch(gather, plan)
+
+
+class Prefetch:
+    """A feed that gathers what the call after this one needs, in a thread of its own.
+
+    Args:
+        gather: the feed behind it; it need not be able to run twice at once.
+        plan: says which call comes next.
+    """
+
+    def __init__(self, gather: Feed, plan: Plan) -> None:
+        self.gather = gather
+        self.plan = plan
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._next: tuple[Call, Future[Fed]] | None = None
+
+    def __call__(self, epoch: int, batch: int, num_steps: int) -> Fed:
+        """Return what a call needs, and begin with the next."""
+        call = (epoch, batch, num_steps)
+        if self._next is None or self._next[0] != call:
+            self._next = call, self._thread.submit(self.gather, *call)
+        fed = self._next[1].result()
+        step = epoch * self.plan.steps_per_epoch + batch + num_steps
+        self._next = None
+        if step < self.plan.num_steps:
+            following = self.plan.call_at(step)
+            self._next = following, self._thread.submit(self.gather, *following)
+        return fed
+
+
+def room_for(examples: Examples) -> float:
+    """Return how many bytes examples may take on a device; the same in all processes.
+
+    What is memory-mapped is not loaded for CPUs.
+    """
+    streamed = mapped.is_mapped(examples.images) and jax.default_backend() == "cpu"
+    return min(device_room_bytes(), hosts.least(0.0 if streamed else float("inf")))
+
+
+def device_room_bytes() -> float:
+    """Return how many bytes examples may take on a device; the same in all processes.
+
+    CPUs have no limit: there examples are in the host's memory anyway.
+    """
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return hosts.least(EXAMPLES_SHARE * stats.get("bytes_limit", float("inf")))

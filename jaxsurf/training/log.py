@@ -1,0 +1,298 @@
+"""What a run writes down: `metrics.jsonl`, and TensorBoard's events beside it.
+
+One JSON object a log interval, the means of its losses, written an interval late: by then the
+device has computed them, and nobody waits. The sums of the open interval are part of what is saved
+with the state; when a run resumes, lines past its step are dropped, and with them a half-written
+last one: the finished file reads as if nothing had happened. Every start has an event file of its
+own, which says from which step on it replaces those before.
+"""
+
+import contextlib
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import UInt8
+
+from jaxsurf.errors import UserError
+from jaxsurf.training.step import Losses
+from jaxsurf.workdir import write_text
+
+# What a run saves with its state: the open interval, or of a run among many what it failed of.
+Saved = dict[str, Any]
+
+
+class Diverged(UserError):  # noqa: N818  (it says what happened)
+    """The loss is not a finite number."""
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """Return the lines of a metrics file but for one that was cut off; none if there is no file.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    found = []
+    try:
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
+                found.append({"step": json.loads(line)["step"]} | json.loads(line))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path} ({error})", cure="remove or rename it") from error
+    return found
+
+
+class EventFile:
+    """TensorBoard's file of one start.
+
+    Of tensorboardX only the formats are used: its `SummaryWriter` works in a thread, which a full
+    disk ends, after which writing blocks for ever.
+
+    Args:
+        folder: where it lies; TensorBoard reads such files in the order of their names.
+        resume_step: what older files have from the step after this one on is hidden.
+    """
+
+    def __init__(self, folder: Path, *, resume_step: int) -> None:
+        # Imported here: it takes seconds.
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.record_writer import RecordWriter
+
+        self._event, session = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"]
+        before = [re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.iterdir()]
+        # The clock may have been put back since the last one was begun.
+        stamp = max([int(time.time()), *(int(match[1]) + 1 for match in before if match)])
+        self._writer = RecordWriter(
+            str(folder / f"events.out.tfevents.{stamp:010}.{socket.gethostname()}")
+        )
+        self.write(file_version="brain.Event:2")
+        if any(before):
+            self.write(step=resume_step + 1, session_log=session(status=session.START))
+
+    def write(self, **fields: Any) -> None:  # noqa: ANN401
+        """Write an event, to stay."""
+        event = self._event(wall_time=time.time(), **fields)
+        self._writer.write(event.SerializeToString())
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Close the file; what could not be written was reported before."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+
+
+@dataclass
+class _Interval:
+    """Sums of losses, each times its number of steps; added one by one, so that no resume shows."""
+
+    steps: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    waiting: list[tuple[int, Losses]] = field(default_factory=list)  # still on the device
+
+    def fold(self) -> None:
+        """Fetch and add what is waiting."""
+        for steps, losses in jax.device_get(self.waiting):
+            self.steps += steps
+            for name, value in losses.items():
+                self.sums[name] = self.sums.get(name, 0.0) + steps * float(value)
+        self.waiting = []
+
+
+class Log:
+    """Averages the losses of a run over log intervals, and writes them down.
+
+    Args:
+        path: `metrics.jsonl`; TensorBoard's events go to its folder.
+        every: steps between two lines.
+        last_step: a line is written there, whatever the interval.
+        steps_per_epoch: turns steps into epochs.
+        learning_rate: by step.
+        resume_step: the step that the run begins or goes on at.
+        saved: what `flush` returned when the run was saved.
+        writes: whether this process is the one that writes.
+
+    Attributes:
+        latest: the figures of the last line, one from before a resume included.
+
+    Raises:
+        UserError: the files can't be written.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        every: int,
+        last_step: int,
+        steps_per_epoch: int,
+        learning_rate: Callable[[int], float],
+        resume_step: int = 0,
+        saved: Saved | None = None,
+        writes: bool = True,
+    ) -> None:
+        self.path, self.every, self.last_step = path, every, last_step
+        self.steps_per_epoch, self.learning_rate = steps_per_epoch, learning_rate
+        self._step = resume_step
+        saved = saved or {"steps": 0, "sums": {}, "elapsed_s": 0.0}
+        self._open = _Interval(saved["steps"], dict(saved["sums"]))
+        self._closed: tuple[int, _Interval] | None = None
+        self._started = time.monotonic() - saved["elapsed_s"]
+        self._line_began = time.monotonic()
+        kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
+        self.latest = kept[-1] if kept else {}
+        self._lines = self._events = None
+        if writes:
+            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+            with self._reported():
+                self._lines = path.open("ab", buffering=0)
+                self._events = EventFile(path.parent, resume_step=resume_step)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run has taken, those before a resume included."""
+        return time.monotonic() - self._started
+
+    def add(self, step: int, losses: Losses) -> None:
+        """Take the losses of the call that ended at a step; write the interval before this one.
+
+        Raises:
+            Diverged: a loss of that interval is not finite.
+            UserError: it can't be written.
+        """
+        self._open.waiting.append((step - self._step, losses))
+        crossed = step // self.every > self._step // self.every
+        self._step = step
+        if crossed or step == self.last_step:
+            self._write_closed()
+            self._closed, self._open = (step, self._open), _Interval()
+
+    def flush(self) -> Saved:
+        """Write closed intervals down, and return the open one.
+
+        Raises:
+            Diverged: a loss is not finite.
+            UserError: the lines can't be written.
+        """
+        self._write_closed()
+        self._open.fold()
+        _check_finite(self._open.sums, self._step)
+        sums = dict(self._open.sums)
+        return {"steps": self._open.steps, "sums": sums, "elapsed_s": self.elapsed_s}
+
+    def show(self, step: int, picture: UInt8[np.ndarray, "height width 3"], *, name: str) -> None:
+        """Write a picture for TensorBoard.
+
+        Raises:
+            UserError: it can't be written.
+        """
+        from tensorboardX.summary import image
+
+        if self._events is not None:
+            with self._reported():
+                self._events.write(step=step, summary=image(name, picture, dataformats="HWC"))
+
+    def close(self) -> None:
+        """Close both files."""
+        for file in filter(None, (self._lines, self._events)):
+            file.close()
+
+    def _write_closed(self) -> None:
+        if self._closed is None:
+            return
+        (step, interval), self._closed = self._closed, None
+        interval.fold()
+        means = {name: value / interval.steps for name, value in interval.sums.items()}
+        _check_finite(means, step)
+        now = time.monotonic()
+        values = {
+            "epoch": step / self.steps_per_epoch,
+            **means,
+            "learning_rate": self.learning_rate(step),
+            "elapsed_s": self.elapsed_s,
+            "interval_s": now - self._line_began,
+        }
+        self.latest = {"step": step, **values}
+        self._line_began = now
+        if self._lines is None or self._events is None:
+            return
+        from tensorboardX.summary import scalar
+
+        with self._reported():
+            line = json.dumps(self.latest).encode() + b"\n"
+            while line:
+                line = line[self._lines.write(line) :]
+            for name, value in values.items():
+                self._events.write(step=step, summary=scalar(name, value))
+
+    @contextlib.contextmanager
+    def _reported(self) -> Any:  # noqa: ANN401
+        try:
+            yield
+        except OSError as error:
+            raise UserError(
+                f"cannot write {self.path} or TensorBoard's events beside it: {error.strerror}",
+                cure="free some space or make it writable; the same command resumes",
+            ) from error
+
+
+class GroupLog:
+    """The logs of runs that are trained as one; one that diverges is marked, the others go on.
+
+    Args:
+        logs: one a run.
+        terms: names of each run's losses; the step may compute more, for others.
+        failed: what runs had failed of when the group was saved, by number.
+    """
+
+    def __init__(
+        self, logs: Sequence[Log], *, terms: Sequence[Collection[str]], failed: dict[int, str]
+    ) -> None:
+        self.logs, self.terms, self.failed = logs, terms, failed
+
+    @property
+    def latest(self) -> dict[str, float]:
+        """The figures of the first run that goes on."""
+        alive = [log for number, log in enumerate(self.logs) if number not in self.failed]
+        return alive[0].latest if alive else {}
+
+    def add(self, step: int, losses: Losses) -> None:
+        """Take one call's losses, runs first.
+
+        Raises:
+            Diverged: no run is left.
+        """
+        for number, log in enumerate(self.logs):
+            mine = {name: losses[name][number] for name in self.terms[number]}
+            self._guarded(number, partial(log.add, step, mine))
+        if len(self.failed) == len(self.logs):
+            raise Diverged(f"all {len(self.logs)} members diverged")
+
+    def flush(self) -> Saved:
+        """Return each run's open interval, or what it has failed of."""
+        found = [self._guarded(number, log.flush) for number, log in enumerate(self.logs)]
+        return {"runs": [self.failed.get(number, saved) for number, saved in enumerate(found)]}
+
+    def _guarded(self, number: int, do: Callable[[], Saved | None]) -> Saved | None:
+        if number not in self.failed:
+            try:
+                return do()
+            except Diverged as error:
+                self.failed[number] = str(error)
+        return None
+
+
+def _check_finite(losses: dict[str, float], step: int) -> None:
+    bad = sorted(name for name, value in losses.items() if not np.isfinite(value))
+    if bad:
+        raise Diverged(
+            f"training diverged by step {step}: {', '.join(bad)} is not finite",
+            cure="lower config.optimizer.learning_rate, and use a new --workdir",
+        )

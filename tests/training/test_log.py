@@ -1,0 +1,199 @@
+"""Lines and events that a run writes: means of its intervals, resumes, divergence, full disks."""
+
+import json
+import resource
+import struct
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tensorboardX.proto import event_pb2
+
+from jaxsurf.errors import UserError
+from jaxsurf.training.log import Diverged, Log, read_metrics
+
+
+@pytest.fixture
+def make_log():
+    """Make logs; their files are closed in the end."""
+    made = []
+
+    def make(folder, *, resume_step=0, saved=None, every=3, last_step=8):
+        log = Log(
+            folder / "metrics.jsonl",
+            every=every,
+            last_step=last_step,
+            steps_per_epoch=4,
+            learning_rate=lambda step: 0.1,
+            resume_step=resume_step,
+            saved=saved,
+        )
+        made.append(log)
+        return log
+
+    yield make
+    for log in made:
+        log.close()
+
+
+def losses(value):
+    return {"loss": jnp.float32(value), "mse": jnp.float32(value)}
+
+
+def lines(folder):
+    return [(line["step"], line["loss"]) for line in read_metrics(folder / "metrics.jsonl")]
+
+
+def test_a_line_is_the_mean_of_its_interval(tmp_path, make_log):
+    log = make_log(tmp_path)
+    for step in range(1, 9):
+        log.add(step, losses(step))
+    log.flush()
+    assert lines(tmp_path) == [(3, 2.0), (6, 5.0), (8, 7.5)]
+    (first, *_) = read_metrics(tmp_path / "metrics.jsonl")
+    assert first == {
+        "step": 3,
+        "epoch": 0.75,
+        "loss": 2.0,
+        "mse": 2.0,
+        "learning_rate": 0.1,
+        "elapsed_s": pytest.approx(0, abs=60),
+        "interval_s": pytest.approx(0, abs=60),
+    }
+
+
+def test_calls_of_many_steps_are_weighted_and_cross_an_interval_once(tmp_path, make_log):
+    log = make_log(tmp_path)
+    for step, value in ((1, 1.0), (4, 5.0), (8, 2.0)):
+        log.add(step, losses(value))
+    log.flush()
+    assert lines(tmp_path) == [(4, 4.0), (8, 2.0)]
+
+
+def test_resumed_in_mid_interval_writes_the_same_lines(tmp_path, make_log):
+    stopped, straight = tmp_path / "stopped", tmp_path / "straight"
+    log = make_log(stopped, every=7)
+    for step in range(1, 6):
+        log.add(step, losses(step / 3))
+    saved = json.loads(json.dumps(log.flush()))
+    log.add(6, losses(9.0))  # what follows the checkpoint is made again
+    log = make_log(stopped, resume_step=5, saved=saved, every=7)
+    for step in range(6, 9):
+        log.add(step, losses(step / 3))
+    log.flush()
+
+    log = make_log(straight, every=7)
+    for step in range(1, 9):
+        log.add(step, losses(step / 3))
+    log.flush()
+    assert lines(stopped) == lines(straight)
+    assert [step for step, _ in lines(straight)] == [7, 8]
+
+
+def test_what_is_being_saved_does_not_change_as_the_run_goes_on(tmp_path, make_log):
+    log = make_log(tmp_path)
+    log.add(1, losses(1.0))
+    saving = log.flush()
+    log.add(2, losses(2.0))
+    log.flush()
+    assert (saving["steps"], saving["sums"]) == (1, {"loss": 1.0, "mse": 1.0})
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
+    log = make_log(tmp_path)
+    for step, value in enumerate([1.0, float("nan"), 1.0], start=1):
+        log.add(step, losses(value))
+    with pytest.raises(Diverged, match=r"by step 3: loss, mse is not finite; lower"):
+        log.flush()
+    assert lines(tmp_path) == []
+    log = make_log(tmp_path)  # so that no such state is saved: `loop.run` flushes before it saves
+    log.add(1, losses(float("inf")))
+    with pytest.raises(Diverged, match="by step 1"):
+        log.flush()
+
+
+def test_a_resume_drops_later_lines_and_a_half_written_one(tmp_path, make_log):
+    path = tmp_path / "metrics.jsonl"
+    log = make_log(tmp_path, every=1, last_step=9)
+    for step in (1, 2, 3):
+        log.add(step, losses(step / 7))
+    log.flush()
+    with path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    log = make_log(tmp_path, resume_step=2, every=1, last_step=9)
+    assert log.latest["loss"] == np.float32(2 / 7)
+    log.add(3, losses(0.5))
+    log.flush()
+    assert lines(tmp_path) == [(1, np.float32(1 / 7)), (2, np.float32(2 / 7)), (3, 0.5)]
+
+
+def events(folder):
+    """Return TensorBoard's events, file by file in the order in which it reads them."""
+    found = []
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        content, at = path.read_bytes(), 0
+        while at + 12 <= len(content):
+            (length,) = struct.unpack_from("<Q", content, at)
+            found.append(event_pb2.Event.FromString(content[at + 12 : at + 12 + length]))
+            at += 12 + length + 4
+    return found
+
+
+def test_tensorboard_finds_its_own_file_beside(tmp_path, make_log):
+    log = make_log(tmp_path, every=1)
+    log.add(1, losses(1.5))
+    log.flush()
+    log.show(1, np.zeros((3, 5, 3), np.uint8), name="picture")
+    # It is read before it is closed: nothing waits in a buffer.
+    version, *line, picture = events(tmp_path)
+    assert version.file_version == "brain.Event:2"
+    values = {event.summary.value[0].tag: event.summary.value[0].simple_value for event in line}
+    assert values["loss"] == 1.5
+    assert {event.step for event in line} == {1}
+    assert (picture.summary.value[0].image.height, picture.summary.value[0].image.width) == (3, 5)
+
+
+def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path, monkeypatch, make_log):
+    for resumed, clock in ((0, 2e9), (2, 2e9), (0, 1e9), (1, 2e9)):  # the clock is put back
+        with monkeypatch.context() as patch:
+            patch.setattr(time, "time", lambda clock=clock: clock)
+            log = make_log(tmp_path, resume_step=resumed, every=1)
+        for step in range(resumed + 1, 4):
+            log.add(step, losses(0.0))
+        log.flush()
+        kept = []
+        for event in events(tmp_path):  # a start hides what came before from its step on
+            if event.session_log.status == event_pb2.SessionLog.START:
+                kept = [step for step in kept if step < event.step]
+            kept += [event.step for value in event.summary.value if value.tag == "loss"]
+        assert kept == [1, 2, 3]
+    assert len(list(tmp_path.glob("events.*"))) == 4
+
+
+def test_a_full_disk_ends_in_one_line_and_leaves_what_was_written(tmp_path, make_log):
+    path = tmp_path / "metrics.jsonl"
+    log = make_log(tmp_path, every=1, last_step=200)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    def fill():
+        for step in range(1, 100):
+            log.add(step, losses(1.0))
+
+    try:
+        with pytest.raises(UserError, match=r"cannot write .*metrics.jsonl or .*: File too large"):
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    written = lines(tmp_path)
+    assert written == [(step, 1.0) for step in range(1, len(written) + 1)]
+    log = make_log(tmp_path, resume_step=199, every=1, last_step=200)
+    log.add(200, losses(2.0))
+    log.flush()
+    assert lines(tmp_path) == [*written, (200, 2.0)]
+    assert path.read_text().endswith("\n")
+
+
+def test_no_file_reads_as_no_lines(tmp_path):
+    assert read_metrics(tmp_path / "metrics.jsonl") == []
