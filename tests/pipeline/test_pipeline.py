@@ -448,7 +448,7 @@ def test_a_latent_code_that_is_none_is_refused(run, text, message):
 
 def test_ends_from_outside_join_without_another_graph_or_index(run, tmp_path, monkeypatch):
     surf_pair(run)
-    monkeypatch.setattr(trained.graph, "build", None)
+    monkeypatch.setattr("jaxsurf.manifold.graph.build", None)
     monkeypatch.setattr("jaxsurf.manifold.edges.csr.from_edges", None)
     monkeypatch.setattr("jaxsurf.manifold.edges.saved.csr.check", lambda graph, *, origin: graph)
     for made in ("compiled", "ranked"):
@@ -473,8 +473,8 @@ def test_a_runs_own_graph_may_be_weighed_by_images_and_is_cached_so(root):
 
 def test_a_second_surf_uses_the_caches(run, monkeypatch):
     first = surf_pair(run).description
-    monkeypatch.setattr(trained.encode, "encode_images", None)
-    monkeypatch.setattr(trained.graph, "build", None)
+    monkeypatch.setattr("jaxsurf.manifold.encode.encode_images", None)
+    monkeypatch.setattr("jaxsurf.manifold.graph.build", None)
     assert surf_pair(run).description == first
 
 

@@ -16,6 +16,7 @@ from jaxsurf.pipeline.grid import Axis, Grid
 from jaxsurf.pipeline.run import open_run
 from jaxsurf.training import data, loop
 from jaxsurf.training.log import GroupLog
+from jaxsurf.workdir import WorkDir
 from tests.leavings import lines, weights
 
 # 14 images in batches of 5, which are no whole number of batches: 3 steps an epoch.
@@ -195,7 +196,7 @@ def watch_restoring(monkeypatch):
 def test_each_member_is_a_run_of_its_own(pristine, mode):
     for member, state in STATES.items():
         folder = member_of(pristine(mode), member)
-        ended = sweep.read_outcome(trained.WorkDir(folder))
+        ended = sweep.read_outcome(WorkDir(folder))
         assert ended.state == state
         if state == "diverged":
             assert lines(member_of(pristine(mode), member)) == []

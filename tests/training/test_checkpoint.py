@@ -219,6 +219,8 @@ def check_until_it_ends(checkpoints):
         checkpoints.check()
 
 
+# Writes of tensorstore's threads that end after the loop that waited for them.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_what_cannot_be_written_in_the_background_is_said_in_one_line(tmp_path):
     save_all(tmp_path, 3)
     checkpoints = Checkpoints(tmp_path)
