@@ -23,7 +23,7 @@ from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import make_setup
-from jaxsurf.training import features, sharding, step, vmapped
+from jaxsurf.training import distributed, features, step, vmapped
 from jaxsurf.training.step import Examples
 from tests.leavings import lines, newest, state
 
@@ -133,7 +133,7 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
         )
     )
     orders = vmapped.stack([order] * len(group), mesh)
-    shardings = sharding.make_shardings(BATCH, num_devices=1)
+    shardings = distributed.make_shardings(BATCH, num_devices=1)
     with jax.default_matmul_precision("highest"):
         given = (states, made, None, examples, orders, first)
         states, losses = together(*given, num_steps=number)

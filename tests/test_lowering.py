@@ -16,7 +16,7 @@ from jaxsurf.manifold.shortest_paths import relaxation
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import make_setup
-from jaxsurf.training import features, sharding, step, vmapped
+from jaxsurf.training import distributed, features, step, vmapped
 
 SCATTER = r"stablehlo\.\w*scatter"
 DILATED = r"lhs_dilat\w+ = \[2, 2\]"
@@ -63,7 +63,7 @@ def test_training_has_no_scatters(num_members, name, objective, precision):
     order = jnp.arange(len(IMAGES))
     update, first_batch = first.make_update(), jnp.int32(0)
     if num_members == 1:
-        shardings = sharding.make_shardings(4, num_devices=1)
+        shardings = distributed.make_shardings(4, num_devices=1)
         program = step.compile_step(update, batch_size=4, shardings=shardings)
         given = (first.state, first.make_hyperparameters(), extract, examples, order, first_batch)
     else:

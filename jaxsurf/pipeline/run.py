@@ -36,12 +36,12 @@ from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.training import corruption, data, features, hosts, loop, optimizer, sharding
+from jaxsurf.training import corruption, data, distributed, features, loop, optimizer
 from jaxsurf.training import step as train_step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed, Plan
+from jaxsurf.training.distributed import Cluster
 from jaxsurf.training.features import Extractor
-from jaxsurf.training.hosts import Cluster
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.objective import ObjectiveConfig
 from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
@@ -99,14 +99,16 @@ def train(
         Collapsed: training ended, and was saved, but the model is no better than the mean image.
         Interrupted: a signal asked to stop; the state is saved.
     """
-    with hosts.joined(cluster):
+    with distributed.joined(cluster):
         settings = configuration.flat(configuration.to_dict(config))
         settings.pop("data.path")  # files may lie in different places
-        hosts.check_agreement({f"config.{name}": v for name, v in settings.items()} | versions())
+        distributed.check_agreement(
+            {f"config.{name}": v for name, v in settings.items()} | versions()
+        )
         # Before images are opened, which may take long.
         check_settings(WorkDir(Path(root)).check_writable(), config, extend=extend)
         images = configuration.open_data(config.data)
-        hosts.check_agreement({"the fingerprint of the images": images.fingerprint})
+        distributed.check_agreement({"the fingerprint of the images": images.fingerprint})
         run = train_on(images, config, root, extend=extend, shown=shown, profile=profile)
         check_learnt(run.model, images, config.objective)
     return run
@@ -144,11 +146,11 @@ def train_on(
     # Nothing is written before all that may be wrong has been looked at.
     setup = make_setup(config, images)
     compiled = compile_run(setup)
-    with lock(workdir.root) if hosts.writes() else contextlib.nullcontext():
+    with lock(workdir.root) if distributed.writes() else contextlib.nullcontext():
         # Another run may have begun there meanwhile.
         check_settings(workdir, config, extend=extend)
         check_images(workdir, config, images)
-        if hosts.writes():
+        if distributed.writes():
             write_config(workdir, config, images)
         keep = {name: getattr(config.training, name) for name in KEEP}
         with contextlib.closing(
@@ -159,7 +161,7 @@ def train_on(
         workdir=workdir,
         config=config,
         images=images,
-        model=setup.with_weights(sharding.own(state)),
+        model=setup.with_weights(distributed.own(state)),
         step=int(state.step),
     )
 
@@ -175,8 +177,8 @@ def _fit(
 ) -> TrainState:
     """Run the loop from the newest checkpoint, or from the start, to the end."""
     state, saved = restore_newest(checkpoints, compiled.state)
-    first, writes = int(state.step), hosts.writes()
-    hosts.check_agreement({"the step of the newest checkpoint": first})
+    first, writes = int(state.step), distributed.writes()
+    distributed.check_agreement({"the step of the newest checkpoint": first})
     if first == setup.plan.num_steps:
         _log.info("training is finished already")
         return state
@@ -184,7 +186,7 @@ def _fit(
     originals = originals[np.linspace(0, len(originals) - 1, NUM_EXAMPLES).round().astype(int)]
 
     def show(at: int, state: TrainState) -> None:
-        model = setup.with_weights(sharding.own(state))
+        model = setup.with_weights(distributed.own(state))
         rows = {
             "original": originals,
             "reconstruction": reconstruction.reconstruct(model, originals),
@@ -223,7 +225,7 @@ def restore_newest(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainSt
     """Return the newest checkpoint's state and what was saved of the log; else the given state."""
     if checkpoints.newest_step is None:
         return state, None
-    sharding.free(state)  # whose place the restored one takes
+    distributed.free(state)  # whose place the restored one takes
     restored = checkpoints.restore(state)
     return restored.state, restored.run
 
@@ -377,7 +379,7 @@ def compile_step(setup: TrainSetup, *, num_devices: int | None = None) -> Compil
         num_devices: use at most so many; None means all there are.
     """
     batch_size = setup.config.training.batch_size
-    shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
+    shardings = distributed.make_shardings(batch_size, num_devices=num_devices)
     microbatch = train_step.choose_microbatch(
         batch_size,
         image_pixels=math.prod(setup.images.images.shape[1:3]),
@@ -401,15 +403,17 @@ def compile_run(
         num_devices: use at most so many; None means all there are.
     """
     shared = step_fn or compile_step(setup, num_devices=num_devices)
-    shardings = sharding.make_shardings(setup.config.training.batch_size, num_devices=num_devices)
+    shardings = distributed.make_shardings(
+        setup.config.training.batch_size, num_devices=num_devices
+    )
     own_extract = features.make_extractor(setup.config.objective)
-    state, hyper, extract = sharding.put(
+    state, hyper, extract = distributed.put(
         (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated
     )
 
     def bound(state: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
         given = shared(state, hyper, extract, *fed, num_steps=num_steps)
-        return sharding.in_step(given, shardings.mesh)
+        return distributed.in_step(given, shardings.mesh)
 
     return CompiledRun(
         state=state,

@@ -43,7 +43,7 @@ from jaxsurf.pipeline.run import (
     warn_of_loops,
     write_config,
 )
-from jaxsurf.training import data, features, loop, sharding, vmapped
+from jaxsurf.training import data, distributed, features, loop, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed
 from jaxsurf.training.log import Diverged, GroupLog, read_metrics
@@ -421,7 +421,7 @@ def compile_together(parts: Sequence[TrainSetup]) -> CompiledRun:
         parts: setups of the runs; all or none of them have a perceptual term.
     """
     first, mesh = parts[0], vmapped.make_mesh(len(parts))
-    shardings = sharding.Shardings(mesh)
+    shardings = distributed.Shardings(mesh)
     extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
     kinds = sorted({part.config.corruption.kind for part in parts})
     terms = sorted({term for part in parts for term in part.config.objective.weights})
@@ -446,7 +446,7 @@ def compile_together(parts: Sequence[TrainSetup]) -> CompiledRun:
 
     def step_fn(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
         given = jitted(states, hyper, extract, *fed, num_steps=num_steps)
-        return sharding.in_step(given, mesh)
+        return distributed.in_step(given, mesh)
 
     return CompiledRun(
         state=vmapped.stack([part.state for part in parts], mesh),

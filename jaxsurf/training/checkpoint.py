@@ -18,7 +18,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from jaxsurf.errors import UserError
-from jaxsurf.training import hosts, keeping, seal
+from jaxsurf.training import distributed, keeping, seal
 from jaxsurf.training.keeping import Keep
 from jaxsurf.training.shelf import Shelf
 
@@ -216,13 +216,13 @@ class Checkpoints:
         """Make the folder ready for another checkpoint."""
         self.folder.mkdir(parents=True, exist_ok=True)
         if self._shelf.unusable:
-            self._shelf.set_aside(rename=hosts.writes())
-            hosts.wait_for_all("set aside")
+            self._shelf.set_aside(rename=distributed.writes())
+            distributed.wait_for_all("set aside")
             self._manager.reload()
 
     def _seal(self) -> None:
         """Seal what is about to be renamed; in the background, where the rest is written."""
-        if self._saving is not None and hosts.writes():
+        if self._saving is not None and distributed.writes():
             step, label = self._saving
             seal.put_on(self.folder / f"{step}{UNFINISHED}", ITEMS, label)
 

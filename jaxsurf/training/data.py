@@ -22,8 +22,8 @@ from jaxtyping import Array, Int, Key
 
 from jaxsurf import mapped
 from jaxsurf.errors import UserError
-from jaxsurf.training import hosts, sharding
-from jaxsurf.training.sharding import Shardings
+from jaxsurf.training import distributed
+from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.step import AnyArray, Examples
 
 # On accelerators a call should last much longer than its dispatch. On CPUs XLA is quick at the
@@ -177,14 +177,14 @@ def make_feed(
     room = room_for(examples) if room_bytes is None else room_bytes
 
     def number(value: int) -> Int[Array, ""]:
-        return cast(Array, sharding.put(np.asarray(value, np.int32), shardings.replicated))
+        return cast(Array, distributed.put(np.asarray(value, np.int32), shardings.replicated))
 
     if examples.nbytes <= room:
-        on_device = sharding.put(examples, shardings.replicated)
+        on_device = distributed.put(examples, shardings.replicated)
 
         @lru_cache(maxsize=1)
         def placed(epoch: int) -> Order:
-            return sharding.put(order_of(epoch), shardings.replicated)
+            return distributed.put(order_of(epoch), shardings.replicated)
 
         return lambda epoch, batch, num_steps: (on_device, placed(epoch), number(batch))
 
@@ -192,7 +192,7 @@ def make_feed(
         slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
 
         def gathered(values: AnyArray) -> Array:
-            return sharding.assemble(
+            return distributed.assemble(
                 (*slots.shape, *values.shape[1:]),
                 shardings.batches,
                 lambda index: mapped.take(np.asanyarray(values), slots[index[:2]]),
@@ -237,7 +237,7 @@ def room_for(examples: Examples) -> float:
     What is memory-mapped is not loaded for CPUs.
     """
     streamed = mapped.is_mapped(examples.images) and jax.default_backend() == "cpu"
-    return min(device_room_bytes(), hosts.least(0.0 if streamed else float("inf")))
+    return min(device_room_bytes(), distributed.least(0.0 if streamed else float("inf")))
 
 
 def device_room_bytes() -> float:
@@ -246,4 +246,4 @@ def device_room_bytes() -> float:
     CPUs have no limit: there examples are in the host's memory anyway.
     """
     stats = jax.local_devices()[0].memory_stats() or {}
-    return hosts.least(EXAMPLES_SHARE * stats.get("bytes_limit", float("inf")))
+    return distributed.least(EXAMPLES_SHARE * stats.get("bytes_limit", float("inf")))

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from jaxsurf.errors import Interrupted
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed, Plan
-from jaxsurf.training.hosts import Agreement
+from jaxsurf.training.distributed import Agreement
 from jaxsurf.training.log import GroupLog, Log
 from jaxsurf.training.step import CompiledStep, Losses, TrainState
 
@@ -109,10 +109,9 @@ def run(
             bar.update(step * plan.batch_size - bar.n)
             if stop_agreed(requested()):
                 break
-        jax.block_until_ready(state)  # a request may come while the last steps are awaited
-        stopped = stop_agreed(requested())
         save(step)
         checkpoints.wait()
+        stopped = stop_agreed(requested())  # a request may have come while it was saved
     if stopped:
         raise Interrupted(stopped)
     return state

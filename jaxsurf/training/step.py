@@ -22,9 +22,9 @@ from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import Noise
+from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.objective import Extract
 from jaxsurf.training.optimizer import Optimizer, Rates
-from jaxsurf.training.sharding import Shardings
 
 AnyArray = Array | np.ndarray  # on a device, or still on the host
 Losses = dict[str, Float[Array, ""]]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.training import data, loop, sharding, step
+from jaxsurf.training import data, distributed, loop, step
 from jaxsurf.training.data import Plan, TrainingConfig
 from jaxsurf.training.step import Examples
 
@@ -20,7 +20,7 @@ def make(room_bytes, plan=PLAN):
         Examples(IMAGES),
         order_of=data.make_orders(step.make_streams(3).order, plan),
         plan=plan,
-        shardings=sharding.make_shardings(3, num_devices=1),
+        shardings=distributed.make_shardings(3, num_devices=1),
         room_bytes=room_bytes,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import optimizer, sharding, step
+from jaxsurf.training import distributed, optimizer, step
 from jaxsurf.training.corruption import CorruptionConfig, make_noise
 from jaxsurf.training.optimizer import OptimizerConfig
 from jaxsurf.training.step import Examples, Hyperparameters
@@ -53,7 +53,7 @@ def make(kind, microbatch):
     update = step.Update(
         graphdef=step.split_model(model)[0], make_optimizer=make_optimizer, layers=LAYERS
     )
-    shardings = sharding.make_shardings(BATCH, num_devices=1)
+    shardings = distributed.make_shardings(BATCH, num_devices=1)
     advance = step.compile_step(
         update, batch_size=BATCH, shardings=shardings, microbatch=microbatch
     )
@@ -109,7 +109,7 @@ def test_batches_that_were_sent_are_taken_in_turn():
 
 def test_only_one_cpu_device_wants_microbatches_and_only_of_large_batches():
     def chosen(batch_size, *, side=64, num_devices=1, with_features=False):
-        shardings = sharding.make_shardings(batch_size, num_devices=num_devices)
+        shardings = distributed.make_shardings(batch_size, num_devices=num_devices)
         return step.choose_microbatch(
             batch_size, image_pixels=side**2, with_features=with_features, shardings=shardings
         )

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import data, loop, optimizer, sharding, step
+from jaxsurf.training import data, distributed, loop, optimizer, step
 from jaxsurf.training.corruption import CorruptionConfig, make_noise
 from jaxsurf.training.data import Plan
 from jaxsurf.training.optimizer import OptimizerConfig
@@ -38,7 +38,7 @@ def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
         weights={"mse": jnp.float32(1)},
         noise_key=streams.noise,
     )
-    shardings = sharding.make_shardings(BATCH, num_devices=num_devices)
+    shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
     graphdef = step.split_model(model)[0]
     update = step.Update(
         graphdef=graphdef, make_optimizer=make_optimizer, layers={}, precision=precision
@@ -143,9 +143,9 @@ def test_a_step_corrupts_each_image_by_the_key_of_its_slot(monkeypatch):
 
 
 def test_batch_must_not_be_split_unevenly():
-    assert sharding.make_shardings(6).mesh.size == 3
-    assert sharding.make_shardings(7).mesh.size == 1
-    assert sharding.make_shardings(8).mesh.size == 4
+    assert distributed.make_shardings(6).mesh.size == 3
+    assert distributed.make_shardings(7).mesh.size == 1
+    assert distributed.make_shardings(8).mesh.size == 4
 
 
 def test_images_sent_for_each_call_train_as_those_on_the_device_do():
@@ -157,7 +157,7 @@ def test_images_sent_for_each_call_train_as_those_on_the_device_do():
             Examples(IMAGES),
             order_of=data.make_orders(step.make_streams(3).order, plan),
             plan=plan,
-            shardings=sharding.make_shardings(BATCH, num_devices=1),
+            shardings=distributed.make_shardings(BATCH, num_devices=1),
             room_bytes=room_bytes,
         )
         calls = loop.calls(state, first_step=0, step_fn=advance, feed=fed, plan=plan)

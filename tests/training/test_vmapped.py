@@ -11,7 +11,7 @@ import pytest
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import make_setup
-from jaxsurf.training import data, features, loop, sharding, step, vmapped
+from jaxsurf.training import data, distributed, features, loop, step, vmapped
 from jaxsurf.training.log import Diverged, GroupLog, Log
 
 # 11 images are not a whole number of batches of 4: 3 steps an epoch.
@@ -85,7 +85,7 @@ programs = {}
 
 
 def one_device():
-    return sharding.make_shardings(4, num_devices=1)
+    return distributed.make_shardings(4, num_devices=1)
 
 
 def program(parts):
@@ -124,7 +124,7 @@ def together(group, num_devices):
     keys = vmapped.stack([part.streams.order for part in group], mesh)
     states = vmapped.stack([part.state for part in group], mesh)
     assert len(jax.tree.leaves(states)[0]) == -(-len(group) // mesh.size) * mesh.size
-    portions = fed(first, keys, sharding.Shardings(mesh), extract)
+    portions = fed(first, keys, distributed.Shardings(mesh), extract)
     states, losses = train(first, states, advance, portions, (members, extract))
     return vmapped.unstack(states, len(group)), [
         [{name: values[number] for name, values in loss.items()} for loss in losses]

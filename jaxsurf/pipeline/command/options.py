@@ -12,7 +12,7 @@ from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline import grid as grids
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.grid import Axis, Grid
-from jaxsurf.training.hosts import Cluster
+from jaxsurf.training.distributed import Cluster
 
 # Flags that name a file of settings, and which of `configs/` is read where one isn't given.
 config_defaults: dict[str, str] = {}

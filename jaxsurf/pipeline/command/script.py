@@ -27,6 +27,7 @@ from jaxsurf.models import cpu_kernels
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.command import complaints, options
 from jaxsurf.stopping import Stopped
+from jaxsurf.training import distributed
 
 USER_ERROR, USAGE_ERROR = 1, 2
 
@@ -172,9 +173,7 @@ def _end(main: Callable[[], object], argv: Sequence[str]) -> NoReturn:
         traceback.print_exc()
         status = 1
     if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        distributed.leave(status)
     sys.exit(status)
 
 

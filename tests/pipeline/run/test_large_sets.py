@@ -13,7 +13,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.pipeline import configuration, evaluate, surf
 from jaxsurf.pipeline.run import connect, encode_all, open_run, train_on
-from jaxsurf.training import data, sharding
+from jaxsurf.training import data, distributed
 from jaxsurf.training.step import Examples
 
 
@@ -110,9 +110,9 @@ def test_a_map_is_put_on_devices_in_portions(array, monkeypatch):
             yield some
 
     monkeypatch.setattr(mapped, "portions", noted)
-    replicated = sharding.make_shardings(8).replicated
+    replicated = distributed.make_shardings(8).replicated
     examples = Examples(images, {"layer": np.ones((40, 2, 2, 1), np.float32)})
-    placed = sharding.put(examples, replicated)
+    placed = distributed.put(examples, replicated)
     assert largest == [7, 7, 7, 7, 7, 5]
     assert placed.images.sharding == placed.features["layer"].sharding == replicated
     np.testing.assert_array_equal(placed.images, np.load(array))

@@ -23,7 +23,7 @@ from jaxsurf.pipeline.benchmark import whole_set
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
 from jaxsurf.pipeline.benchmark.whole_set import Training
 from jaxsurf.pipeline.run import make_setup
-from jaxsurf.training import sharding
+from jaxsurf.training import distributed
 
 ALL = "1,036,800 images of 64 x 64"
 CODES = "1,036,800 codes, d = 8"
@@ -55,10 +55,10 @@ def read_through(summarise: Callable[[Any], object]) -> Contest:
 def send() -> Contest:
     """Return the way of all images to the devices."""
     images = whole_set.open_set().images
-    replicated = sharding.make_shardings(1, num_devices=1).replicated
+    replicated = distributed.make_shardings(1, num_devices=1).replicated
 
     def put(rows: np.ndarray) -> None:
-        jax.block_until_ready(sharding.put(rows, replicated))
+        jax.block_until_ready(distributed.put(rows, replicated))
 
     return Contest(warm=lambda: put(images[:FEW_IMAGES]), ours=lambda: put(images), rounds=1)
 

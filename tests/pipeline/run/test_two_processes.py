@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from jaxsurf.pipeline.run import open_run
-from jaxsurf.training import hosts
 
 ROOT = Path(__file__).parents[3]
 # Steps before rounding has grown: 3e-7 after 50 of them, 4e-4 after 200.
@@ -108,10 +107,11 @@ def test_when_one_is_killed_the_other_ends_and_both_go_on_later(
     both = Two(config_file, tmp_path, "--config.training.save_every_s=0.5")
     wait_for_step(tmp_path, 50)
     both.processes[1].kill()
+    began = time.monotonic()
     (status, err), (killed, _) = both.end()
     assert killed == -signal.SIGKILL
-    assert status == hosts.PEER_LOST
-    assert "error: process 1 of 2 ended; start all of them again" in err
+    assert status not in (0, None), err
+    assert time.monotonic() - began < 30
     for status, err in Two(config_file, tmp_path).end():
         assert status == 0, err
     assert open_run(tmp_path).step == 200

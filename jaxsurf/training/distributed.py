@@ -1,0 +1,317 @@
+"""Devices and processes: where arrays live, and several processes that train as one run.
+
+The mesh is over the devices of all processes. What is put on it lies whole on the host of each
+process, and each puts the parts that its own devices hold. Every process runs the same program;
+they have to hold the same configuration and the same images, which is checked before anything
+else; process 0 alone writes. When one ends before its time, JAX ends the others within seconds, and
+the run goes on from its last checkpoint.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Int
+
+from jaxsurf import mapped
+from jaxsurf.errors import UserError
+
+Tree = TypeVar("Tree")
+
+# A process that is silent for so long is taken for dead, and at the end each waits so long for all.
+HEARTBEAT_S = SHUTDOWN_S = 10
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shardings:
+    """Where arrays live: split over the devices along their first axis, or whole on each."""
+
+    mesh: Mesh
+
+    @property
+    def batch(self) -> NamedSharding:
+        """The first axis is split over all devices."""
+        return NamedSharding(self.mesh, P("data"))
+
+    @property
+    def batches(self) -> NamedSharding:
+        """As `batch`, of several batches: the first axis counts them."""
+        return NamedSharding(self.mesh, P(None, "data"))
+
+    @property
+    def replicated(self) -> NamedSharding:
+        """Every device holds the whole array."""
+        return NamedSharding(self.mesh, P())
+
+
+def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
+    """Return shardings over as many devices as divide the batch evenly.
+
+    Args:
+        batch_size: images a step, over all devices.
+        num_devices: use at most so many; None means all there are.
+
+    Raises:
+        UserError: several processes have devices, and the batch does not divide among all of them.
+    """
+    devices = jax.devices()[:num_devices]
+    used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    if used < len(devices) and jax.process_count() > 1:
+        raise UserError(
+            f"batches of {batch_size} images do not split evenly over the {len(devices)} devices "
+            f"of {jax.process_count()} processes",
+            cure=f"set config.training.batch_size to a multiple of {len(devices)}",
+        )
+    if used < len(devices):
+        _log.warning(
+            "using %d of %d devices: batches of %d images don't split evenly over more",
+            *(used, len(devices), batch_size),
+        )
+    mesh = jax.make_mesh((used,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:used])
+    return Shardings(mesh)
+
+
+def put(tree: Tree, where: NamedSharding) -> Tree:
+    """Return a tree of arrays and keys on the devices of all processes.
+
+    Args:
+        tree: the same in every process. A mapped array is never in the host's memory as a whole.
+        where: its sharding.
+    """
+    return jax.tree.map(lambda leaf: _put(leaf, where), tree)
+
+
+def _put(leaf: Array | np.ndarray, where: NamedSharding) -> Array:
+    if isinstance(leaf, np.memmap):
+        return _put_in_chunks(leaf, where)
+    if jax.process_count() == 1:
+        return jax.device_put(leaf, where)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = _put(jax.random.key_data(leaf), where)
+        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+    host = np.asarray(leaf)
+    return assemble(host.shape, where, lambda index: host[index])
+
+
+def _put_in_chunks(rows: np.memmap, where: NamedSharding) -> Array:
+    """Return a mapped array on the devices, where it is put together."""
+
+    def written(whole: Array, some: Array, start: Int[Array, ""]) -> Array:
+        return jax.lax.dynamic_update_slice_in_dim(whole, some, start, axis=0)
+
+    write = jax.jit(written, donate_argnums=0, out_shardings=where)
+    whole = jnp.zeros(rows.shape, rows.dtype, device=where)
+    start = 0
+    for some in mapped.portions(rows):
+        whole = write(whole, _put(some, NamedSharding(where.mesh, P())), np.int32(start))
+        start += len(some)
+    return whole
+
+
+def assemble(
+    shape: tuple[int, ...], where: NamedSharding, part: Callable[[Any], np.ndarray]
+) -> Array:
+    """Return an array of which every process makes the parts for its own devices alone.
+
+    Args:
+        shape: of the whole.
+        where: its sharding.
+        part: gives what the whole holds at some slices, one an axis.
+    """
+    with jax.transfer_guard("allow"):  # it is meant, though JAX does not count it as such
+        return jax.make_array_from_callback(shape, where, part)
+
+
+def in_step(tree: Tree, mesh: Mesh) -> Tree:
+    """Return what a call has given, at once or, on several CPU devices, when it is computed.
+
+    XLA's threads for such devices may all wait for calls that none is left to compute.
+
+    Args:
+        tree: of arrays on the mesh.
+        mesh: where the call runs.
+    """
+    several_cpus = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
+    return jax.block_until_ready(tree) if several_cpus else tree
+
+
+def free(tree: object) -> None:
+    """Give back what arrays take on the devices; shape, dtype and sharding can still be asked."""
+    for leaf in jax.tree.leaves(tree):
+        leaf.delete()
+
+
+def own(tree: Tree) -> Tree:
+    """Return a replicated tree as arrays that this process can compute with alone."""
+    return tree if jax.process_count() == 1 else jax.tree.map(np.asarray, tree)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """Where the processes of a run find one another.
+
+    Attributes:
+        coordinator: HOST:PORT of process 0; empty where the cluster's environment has it (Slurm,
+            Open MPI, Cloud TPU).
+        num_processes: how many; 0 where the environment has it.
+        process_id: which of them this is, from 0; -1 where the environment has it.
+        join_s: how long to wait for the others.
+    """
+
+    coordinator: str = ""
+    num_processes: int = 0
+    process_id: int = -1
+    join_s: int = 300
+
+    def __post_init__(self) -> None:
+        given = (bool(self.coordinator), self.num_processes > 0, self.process_id >= 0)
+        if any(given) and not all(given):
+            raise UserError(
+                "of --coordinator, --num_processes and --process_id some are missing",
+                cure="give all three, or none where the cluster's environment has them",
+            )
+        if any(given) and not self.coordinator.rpartition(":")[2].isdecimal():
+            raise UserError(f"--coordinator={self.coordinator} has no port", cure="give HOST:PORT")
+        if any(given) and self.process_id >= self.num_processes:
+            raise UserError(
+                f"--process_id is {self.process_id}, but there are {self.num_processes} processes",
+                cure=f"number them from 0 to {self.num_processes - 1}",
+            )
+
+
+@contextlib.contextmanager
+def joined(cluster: Cluster | None) -> Iterator[None]:
+    """Be one of several processes for a while, or alone where there is no cluster.
+
+    JAX must not have been asked for its devices before. After an error the process has to end by
+    `leave`: an ordinary end would wait for the others.
+
+    Args:
+        cluster: where the others are.
+
+    Raises:
+        UserError: they can't be found.
+    """
+    if cluster is None:
+        yield
+        return
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would catch SIGTERM itself, in place of the training loop.
+    jax.config.update("jax_enable_preemption_service", False)
+    place = {
+        "coordinator_address": cluster.coordinator,
+        "num_processes": cluster.num_processes,
+        "process_id": cluster.process_id,
+    }
+    try:
+        jax.distributed.initialize(
+            **(place if cluster.coordinator else {}),
+            initialization_timeout=cluster.join_s,
+            heartbeat_timeout_seconds=HEARTBEAT_S,
+            shutdown_timeout_seconds=SHUTDOWN_S,
+        )
+    except (ValueError, RuntimeError) as error:
+        raise UserError(
+            f"cannot join the other processes ({str(error).strip().splitlines()[0]})",
+            cure="give --coordinator=HOST:PORT, --num_processes and --process_id, the same HOST:"
+            "PORT to all, and start all of them",
+        ) from error
+    yield
+    jax.distributed.shutdown()
+
+
+def leave(status: int) -> NoReturn:
+    """End this process with a status after an error, where others of its run may still go on.
+
+    They are waited for as long as JAX waits: what all have failed of, each reports itself.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with contextlib.suppress(RuntimeError):  # others have ended
+        jax.distributed.shutdown()
+    os._exit(status)
+
+
+def writes() -> bool:
+    """Return whether this process is the one that writes files."""
+    return jax.process_index() == 0
+
+
+def least(number: float) -> float:
+    """Return the smallest of the numbers that all processes give."""
+    if jax.process_count() == 1:
+        return number
+    return float(np.min(multihost_utils.process_allgather(np.float32(number))))
+
+
+def wait_for_all(where: str) -> None:
+    """Return when all processes have come to the same point.
+
+    Args:
+        where: its name.
+    """
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(where)
+
+
+def check_agreement(facts: Mapping[str, Any]) -> None:
+    """Refuse processes that would not do the same.
+
+    Args:
+        facts: by name, what must be the same everywhere, as JSON values.
+
+    Raises:
+        UserError: something differs.
+    """
+    if jax.process_count() == 1:
+        return
+    mine = np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8)
+    size = int(np.max(multihost_utils.process_allgather(np.int32(len(mine)))))
+    padded = np.full(size, ord(" "), np.uint8)
+    padded[: len(mine)] = mine
+    here, *others = (json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded))
+    for number, theirs in enumerate(others, start=1):
+        for name in sorted(here.keys() | theirs.keys()):
+            if here.get(name) != theirs.get(name):
+                raise UserError(
+                    f"{name} is {here.get(name)} in process 0, but {theirs.get(name)} in process "
+                    f"{number}",
+                    cure="start all processes with the same command over the same files",
+                )
+
+
+class Agreement:
+    """What all processes come to know of one another without waiting.
+
+    Each gives a number in every call; what comes back is the largest that any gave in the call
+    before, which is there by then. So all of them see the same numbers at the same calls. A
+    process that is alone hears its own number at once.
+    """
+
+    def __init__(self) -> None:
+        self._before: Array | None = None
+        mesh = Mesh(np.asarray(jax.devices()), ("data",))
+        self._spread = NamedSharding(mesh, P("data"))
+        self._largest = jax.jit(jnp.max)
+
+    def __call__(self, number: int) -> int:
+        """Return the largest number of the call before; 0 at the first."""
+        if jax.process_count() == 1:
+            return int(number)
+        mine = np.full(jax.local_device_count(), number, np.int32)
+        given = jax.make_array_from_process_local_data(self._spread, mine)
+        before, self._before = self._before, self._largest(given)
+        return 0 if before is None else int(before)

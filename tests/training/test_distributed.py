@@ -1,0 +1,92 @@
+"""Several processes as one run, on the loopback."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.training import distributed
+from jaxsurf.training.distributed import Cluster
+
+ONE_OF_TWO = Path(__file__).with_name("several.py")
+
+
+def play(scene):
+    """Return status, output and errors of both processes."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    both = [
+        subprocess.Popen(
+            [sys.executable, ONE_OF_TWO, str(process), str(port), scene],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"JAX_PLATFORMS": "cpu"},
+        )
+        for process in (0, 1)
+    ]
+    said = [one.communicate(timeout=120) for one in both]
+    return [(one.returncode, *texts) for one, texts in zip(both, said, strict=True)]
+
+
+def test_all_know_the_largest_number_of_the_call_before_and_the_least():
+    for process, (status, out, err) in enumerate(play("agree")):
+        assert status == 0, err
+        assert f"4 devices, process {process} done" in out
+
+
+def test_processes_that_differ_are_refused_with_both_values():
+    for status, _, err in play("differ"):
+        assert status == 1
+        assert "error: data is cafe in process 0, but cafee in process 1; start all" in err
+
+
+@pytest.mark.parametrize(
+    ("scene", "dead"), [("be_killed", 1), ("be_killed_before_all_meet", 0), ("fail_alone", 1)]
+)
+def test_the_other_ends_within_half_a_minute_when_one_is_gone(scene, dead):
+    began = time.monotonic()
+    ended = play(scene)
+    assert (ended[dead][0] == -signal.SIGKILL) == (scene != "fail_alone")
+    assert ("error: no space; free some" in ended[dead][2]) == (scene == "fail_alone")
+    assert all(status != 0 for status, *_ in ended)
+    # Starting takes its share, where others are at work too.
+    assert time.monotonic() - began < 30 + 15
+
+
+def test_each_reports_itself_what_all_fail_of():
+    for status, _, err in play("fail_alike"):
+        assert status != 0
+        assert "error: no such images; look for them" in err
+
+
+def test_one_process_needs_no_others():
+    with distributed.joined(None):
+        assert distributed.writes()
+        distributed.check_agreement({"seed": 1})
+        agreement = distributed.Agreement()
+        assert [agreement(3), agreement(0)] == [3, 0]
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"coordinator": "here:1"}, "some are missing"),
+        ({"num_processes": 2, "process_id": 0}, "some are missing"),
+        ({"coordinator": "here", "num_processes": 2, "process_id": 0}, "here has no port"),
+        (
+            {"coordinator": "here:1", "num_processes": 2, "process_id": 2},
+            "is 2, but there are 2 processes",
+        ),
+    ],
+)
+def test_what_describes_no_cluster_is_refused(given, cause):
+    with pytest.raises(UserError, match=cause):
+        Cluster(**given)
