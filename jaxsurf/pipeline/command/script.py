@@ -1,7 +1,7 @@
 """Flags -> typed config -> call; a user's error becomes its line and an exit status.
 
 Exit status: 0 all went well; 1 a user's error; 2 flags or a configuration file that can't be read;
-75 when another process of the same run ended before its time; 128 + n when signal n asked to stop:
+128 + n when signal n asked to stop:
 143 for SIGTERM, 130 for SIGINT. Then what was done is saved, and the same command goes on from
 there (`jaxsurf.stopping`).
 """

@@ -265,6 +265,6 @@ def test_whole_road_writes_every_animation_and_figure_and_resumes(tiny, tmp_path
     for link in re.findall(r"\]\(([^)]+)\)", text):
         assert (tmp_path / link).exists(), link
     # Nothing is trained or measured a second time.
-    monkeypatch.setattr(runs.outcome, "train_and_judge", None)
+    monkeypatch.setattr(runs.sweep, "train_and_judge", None)
     monkeypatch.setattr(cures.evaluate, "measure", None)
     assert reproduction.reproduce(Scale(), tmp_path, shown=False).path.read_text() == text
