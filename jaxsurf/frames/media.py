@@ -83,8 +83,10 @@ def write_png(path: Path, picture: Picture) -> None:
     Raises:
         UserError: the file can't be written.
     """
+    import imageio.v3 as iio
+
     with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        iio.imwrite(temporary, picture, extension=".png")
 
 
 def durations_ms(num_frames: int, *, frame_ms: float) -> list[int]:
