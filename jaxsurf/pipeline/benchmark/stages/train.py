@@ -68,12 +68,15 @@ class Training:
             self.step += taken
         jax.block_until_ready(self.state)
 
-    def flops(self) -> float:
-        """Return the floating-point operations of a step, as XLA counts them."""
+    def flops(self) -> float | None:
+        """Return the floating-point operations of a step, as XLA counts them; None if it doesn't.
+
+        For GPUs jax 0.11 gives no count of a program that is not compiled.
+        """
         single = jax.jit(partial(self.made.step_fn, num_steps=1))
         portion = self.fed(*self.made.plan.call_at(0)[:2], 1)
         counted = single.lower(self.state, *portion).cost_analysis() or {}
-        return counted["flops"]
+        return counted.get("flops")
 
 
 def make_contest(
@@ -100,10 +103,11 @@ def make_contest(
     training = Training(compile_run(parts, num_devices=num_devices), num_steps=steps)
     number = max(1, num_epochs) * len(parts.images) / (steps * parts.plan.batch_size)
     peak = peaks.flops_per_s(config.training.precision, num_devices=num_devices)
+    flops = training.flops() if peak else None
     return Contest(
         ours=cases.Parts(parts=[training], number=number),
         make_peer=partial(_make_peer, parts, steps, mode, number) if mode else None,
-        least_s=steps * training.flops() / peak if peak else None,
+        least_s=steps * flops / peak if peak and flops else None,
     )
 
 
