@@ -5,7 +5,8 @@ import json
 import jax
 from flax import nnx
 
-from jaxsurf.pipeline.run import make_setup, open_run
+from jaxsurf.pipeline.run import open_run
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training.checkpoint import Checkpoints
 
 

@@ -22,7 +22,7 @@ from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.run import make_setup
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training import distributed, features, step, vmapped
 from jaxsurf.training.step import Examples
 from tests.leavings import lines, newest, state

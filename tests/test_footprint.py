@@ -52,7 +52,7 @@ def show(what, files):
 def training():
     """A function that calls the compiled step once, on a training that is open."""
     from jaxsurf.pipeline import configuration
-    from jaxsurf.pipeline.run import compile_run, make_setup
+    from jaxsurf.pipeline.setup import compile_run, make_setup
 
     config = configuration.from_dotted(SETTINGS)
     parts = make_setup(config, configuration.open_data(config.data))

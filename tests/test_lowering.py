@@ -15,7 +15,7 @@ from jaxsurf.manifold.neighbours import device_table
 from jaxsurf.manifold.shortest_paths import relaxation
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.run import make_setup
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training import distributed, features, step, vmapped
 
 SCATTER = r"stablehlo\.\w*scatter"

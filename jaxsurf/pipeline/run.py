@@ -10,16 +10,12 @@ import dataclasses
 import functools
 import json
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
@@ -33,26 +29,16 @@ from jaxsurf.manifold.edges.saved import load_graph, save_graph
 from jaxsurf.manifold.edges.weighting import Distance, Given, Weight
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.models.autoencoder import Autoencoder, inference_batch, make_autoencoder
+from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.training import corruption, data, distributed, features, loop, optimizer
-from jaxsurf.training import step as train_step
+from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, make_setup
+from jaxsurf.training import distributed, loop
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Cluster
-from jaxsurf.training.features import Extractor
-from jaxsurf.training.log import Log, Saved
+from jaxsurf.training.log import Saved
 from jaxsurf.training.objective import ObjectiveConfig
-from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
-from jaxsurf.training.step import (
-    CompiledStep,
-    Examples,
-    Hyperparameters,
-    Streams,
-    TrainState,
-    Update,
-)
+from jaxsurf.training.step import TrainState
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, versions, write_json
 
 LAST, BEST = "last", "best"
@@ -167,8 +153,8 @@ def train_on(
 
 
 def _fit(
-    setup: "TrainSetup",
-    compiled: "CompiledRun",
+    setup: TrainSetup,
+    compiled: CompiledRun,
     workdir: WorkDir,
     checkpoints: Checkpoints,
     *,
@@ -228,225 +214,6 @@ def restore_newest(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainSt
     distributed.free(state)  # whose place the restored one takes
     restored = checkpoints.restore(state)
     return restored.state, restored.run
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainSetup:
-    """One run, not yet begun.
-
-    Attributes:
-        config: of the run.
-        images: of the run.
-        plan: how far it goes.
-        graphdef: structure of its model.
-        state: before the first update.
-        streams: its randomness.
-        schedule: share of the highest learning rate by step.
-    """
-
-    config: RunConfig
-    images: ImageSet
-    plan: Plan
-    graphdef: nnx.GraphDef[Autoencoder]
-    state: TrainState
-    streams: Streams
-    schedule: Schedule
-
-    @property
-    def identity(self) -> str:
-        """What checkpoints of the run are known by: settings but for its length, and images."""
-        settings = {
-            name: value
-            for name, value in configuration.decisive(self.config).items()
-            if not name.startswith(("data.", "training.num_epochs"))
-        }
-        return fingerprint(json.dumps(settings, sort_keys=True), self.images.fingerprint)
-
-    def on_host(self) -> "TrainSetup":
-        """Return the same setup, whose state leaves the device to the states that are trained."""
-        return dataclasses.replace(self, state=jax.device_get(self.state))
-
-    def with_weights(self, state: TrainState) -> Autoencoder:
-        """Return the model with a training state's weights."""
-        return nnx.merge(self.graphdef, state.params, state.constants)
-
-    def make_optimizer(self, rates: Rates) -> Optimizer:
-        """Return the optimizer with some rates."""
-        return optimizer.make_optimizer(self.config.optimizer, self.schedule, rates)
-
-    def make_update(self) -> Update:
-        """Return the update of this run, and of all that share its compiled step."""
-        return Update(
-            graphdef=self.graphdef,
-            make_optimizer=self.make_optimizer,
-            layers=self.config.objective.layers,
-            precision=self.config.training.precision,
-        )
-
-    def make_hyperparameters(
-        self, *, kinds: Sequence[str] = (), terms: Sequence[str] = ()
-    ) -> Hyperparameters:
-        """Return this run's own numbers.
-
-        Args:
-            kinds: of noise that the compiled step is able to do; none means this run's alone.
-            terms: of the objective that the step computes; none means this run's alone.
-        """
-        weights = self.config.objective.weights
-        return Hyperparameters(
-            rates=optimizer.make_rates(self.config.optimizer),
-            noise=corruption.make_noise(self.config.corruption, kinds),
-            weights={name: jnp.float32(weights.get(name, 0.0)) for name in terms or weights},
-            noise_key=self.streams.noise,
-        )
-
-    def make_examples(self, extract: Extractor | None) -> Examples:
-        """Return the examples, on the host, with their features where these fit."""
-        kept = features.keep(
-            extract,
-            self.images.images,
-            allowed_mib=self.config.objective.feature_cache_mib,
-            room_bytes=data.device_room_bytes() - self.images.images.nbytes,
-        )
-        return Examples(self.images.images, kept)
-
-    def make_log(
-        self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
-    ) -> Log:
-        """Return what writes the run's losses down."""
-        highest = self.config.optimizer.learning_rate
-        return Log(
-            path,
-            every=self.config.training.log_every,
-            last_step=self.plan.num_steps,
-            steps_per_epoch=self.plan.steps_per_epoch,
-            learning_rate=lambda at: highest * float(np.asarray(self.schedule(at))),
-            resume_step=resume_step,
-            saved=saved,
-            writes=writes,
-        )
-
-
-def make_setup(config: RunConfig, images: ImageSet) -> TrainSetup:
-    """Return the setup of a run.
-
-    Raises:
-        UserError: the images do not suit the model.
-    """
-    streams = train_step.make_streams(config.training.seed)
-    plan = data.make_plan(config.training, num_images=len(images))
-    model = make_autoencoder(
-        config.model, mean_image=summary.mean(images.images), key=streams.weights
-    )
-    schedule = optimizer.make_schedule(
-        config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch
-    )
-    rates = optimizer.make_rates(config.optimizer)
-    made = optimizer.make_optimizer(config.optimizer, schedule, rates)
-    return TrainSetup(
-        config=config,
-        images=images,
-        plan=plan,
-        graphdef=train_step.split_model(model)[0],
-        state=train_step.init_state(model, made),
-        streams=streams,
-        schedule=schedule,
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CompiledRun:
-    """What `loop.run` takes of a run, or of several that are one program.
-
-    Attributes:
-        state: before the first update, on the devices.
-        plan: how far to go.
-        step_fn: the compiled step, bound to the hyperparameters.
-        make_feed: computes features and puts examples on the device; a finished run needs none.
-    """
-
-    state: TrainState
-    plan: Plan
-    step_fn: CompiledStep
-    make_feed: Callable[[], Feed]
-
-
-def compile_step(setup: TrainSetup, *, num_devices: int | None = None) -> CompiledStep:
-    """Return the compiled step of a run, and of all that differ in nothing but hyperparameters.
-
-    Args:
-        setup: of the run.
-        num_devices: use at most so many; None means all there are.
-    """
-    batch_size = setup.config.training.batch_size
-    shardings = distributed.make_shardings(batch_size, num_devices=num_devices)
-    microbatch = train_step.choose_microbatch(
-        batch_size,
-        image_pixels=math.prod(setup.images.images.shape[1:3]),
-        with_features="perceptual" in setup.config.objective.weights,
-        shardings=shardings,
-    )
-    warn_of_loops(setup.plan)
-    return train_step.compile_step(
-        setup.make_update(), batch_size=batch_size, shardings=shardings, microbatch=microbatch
-    )
-
-
-def compile_run(
-    setup: TrainSetup, step_fn: CompiledStep | None = None, *, num_devices: int | None = None
-) -> CompiledRun:
-    """Return what the loop takes of one run.
-
-    Args:
-        setup: of the run.
-        step_fn: of `compile_step`, for a run that shares it; None makes it.
-        num_devices: use at most so many; None means all there are.
-    """
-    shared = step_fn or compile_step(setup, num_devices=num_devices)
-    shardings = distributed.make_shardings(
-        setup.config.training.batch_size, num_devices=num_devices
-    )
-    own_extract = features.make_extractor(setup.config.objective)
-    state, hyper, extract = distributed.put(
-        (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated
-    )
-
-    def bound(state: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
-        given = shared(state, hyper, extract, *fed, num_steps=num_steps)
-        return distributed.in_step(given, shardings.mesh)
-
-    return CompiledRun(
-        state=state,
-        plan=setup.plan,
-        step_fn=bound,
-        make_feed=lambda: data.make_feed(
-            setup.make_examples(own_extract),
-            order_of=data.make_orders(setup.streams.order, setup.plan),
-            plan=setup.plan,
-            shardings=shardings,
-        ),
-    )
-
-
-def warn_of_loops(plan: Plan) -> None:
-    """Say that a setting for accelerators slows a CPU down."""
-    if plan.steps_per_call > 1 and jax.default_backend() == "cpu":
-        _log.info(
-            "training.steps_per_call=%d is for accelerators: on a CPU models made of convolutions, "
-            "as smooth is, train many times slower with it; leave it out of new runs",
-            plan.steps_per_call,
-        )
-
-
-def check_suitable(config: RunConfig, images: ImageSet) -> None:
-    """Refuse images that do not suit the model, without making it.
-
-    Raises:
-        UserError: they don't.
-    """
-    mean = np.zeros(images.images.shape[1:], np.float32)
-    key = jax.random.key(config.training.seed)
-    nnx.eval_shape(lambda: make_autoencoder(config.model, mean_image=mean, key=key))
 
 
 # --- May a run go on? Only if nothing that its result depends on has changed. ---------------------

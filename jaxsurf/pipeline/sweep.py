@@ -31,17 +31,19 @@ from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.pipeline.run import (
     Collapsed,
-    CompiledRun,
-    TrainSetup,
     check_images,
     check_learnt,
     check_settings,
-    check_suitable,
-    make_setup,
     restore_newest,
     train_on,
-    warn_of_loops,
     write_config,
+)
+from jaxsurf.pipeline.setup import (
+    CompiledRun,
+    TrainSetup,
+    check_suitable,
+    make_setup,
+    warn_of_loops,
 )
 from jaxsurf.training import data, distributed, features, loop, vmapped
 from jaxsurf.training.checkpoint import Checkpoints

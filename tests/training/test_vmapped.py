@@ -10,7 +10,7 @@ import pytest
 
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.run import make_setup
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training import data, distributed, features, loop, step, vmapped
 from jaxsurf.training.log import Diverged, GroupLog, Log
 

@@ -17,7 +17,7 @@ from flax import nnx
 from torch import Tensor
 
 from jaxsurf.pipeline.benchmark.torch_models import FeatureTwin, make_twin
-from jaxsurf.pipeline.run import TrainSetup
+from jaxsurf.pipeline.setup import TrainSetup
 from jaxsurf.training import corruption, features
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.objective import ObjectiveConfig

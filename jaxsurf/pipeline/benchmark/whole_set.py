@@ -25,7 +25,7 @@ from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import stand_in
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.run import TrainSetup, compile_run, make_setup
+from jaxsurf.pipeline.setup import TrainSetup, compile_run, make_setup
 from jaxsurf.workdir import read_arrays, write_arrays
 
 # The model whose codes are measured has seen so many images: enough for its codes to follow the

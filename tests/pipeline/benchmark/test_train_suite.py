@@ -12,7 +12,7 @@ from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.benchmark import peaks, timing
 from jaxsurf.pipeline.benchmark.cases import Case
 from jaxsurf.pipeline.benchmark.stages import train
-from jaxsurf.pipeline.run import make_setup
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training import features
 from jaxsurf.training.objective import ObjectiveConfig
 from tests.optional import torch

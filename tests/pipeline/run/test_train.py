@@ -12,17 +12,8 @@ import pytest
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.run import (
-    compile_run,
-    compile_step,
-    connect,
-    encode_all,
-    make_setup,
-    open_run,
-    restore_newest,
-    train,
-    train_on,
-)
+from jaxsurf.pipeline.run import connect, encode_all, open_run, restore_newest, train, train_on
+from jaxsurf.pipeline.setup import compile_run, compile_step, make_setup
 from jaxsurf.training import step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import lock

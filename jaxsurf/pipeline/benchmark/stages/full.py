@@ -22,7 +22,7 @@ from jaxsurf.models.autoencoder import inference_batch
 from jaxsurf.pipeline.benchmark import whole_set
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
 from jaxsurf.pipeline.benchmark.whole_set import Training
-from jaxsurf.pipeline.run import make_setup
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training import distributed
 
 ALL = "1,036,800 images of 64 x 64"

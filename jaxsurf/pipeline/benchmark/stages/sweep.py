@@ -15,13 +15,7 @@ import jax
 from jaxsurf.pipeline import configuration, experiments, grid
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
 from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.pipeline.run import (
-    CompiledRun,
-    TrainSetup,
-    compile_run,
-    compile_step,
-    make_setup,
-)
+from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, compile_step, make_setup
 from jaxsurf.pipeline.sweep import compile_together
 from jaxsurf.training import loop
 

@@ -16,7 +16,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import cases, peaks
 from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
-from jaxsurf.pipeline.run import CompiledRun, TrainSetup, compile_run, make_setup
+from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, make_setup
 from jaxsurf.training.step import Losses
 
 Settings = Mapping[str, object]
