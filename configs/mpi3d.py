@@ -11,7 +11,7 @@ factor free as well, 4,800 images, a 3-D latent space).
 from ml_collections import ConfigDict
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE
+from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
 from jaxsurf.pipeline import experiments
 from jaxsurf.pipeline.command import options
 

@@ -20,7 +20,7 @@ import socket
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,7 +29,6 @@ from typing import Any
 import filelock
 import numpy as np
 
-from jaxsurf import mapped
 from jaxsurf.errors import UserError
 
 # File systems take 255 bytes a name; a label and the name of a temporary folder are longer by this.
@@ -189,15 +188,23 @@ def lock(folder: Path) -> Iterator[None]:
                 file.write_text("", encoding="utf-8")
 
 
-def fingerprint(*parts: np.ndarray | str) -> str:
-    """Return the fingerprint of arrays (dtype, shape and content) and texts, in order."""
+def fingerprint(
+    *parts: np.ndarray | str,
+    read: Callable[[np.ndarray], Iterable[np.ndarray]] = lambda array: [array],
+) -> str:
+    """Return the fingerprint of arrays (dtype, shape and content) and texts, in order.
+
+    Args:
+        *parts: the arrays and texts.
+        read: yields all rows of an array in order; large ones are read in chunks.
+    """
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):
             digest.update(part.encode())
         else:
             digest.update(f"{part.dtype.str}{part.shape}".encode())
-            for rows in mapped.portions(np.atleast_1d(part)):
+            for rows in read(np.atleast_1d(part)):
                 digest.update(np.ascontiguousarray(rows).data)
         digest.update(b"\0")
     return digest.hexdigest()[:16]

@@ -17,10 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, UInt8, UInt32
 
-from jaxsurf import mapped
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import batches, pixels
+from jaxsurf.images import batches, pixels, storage
 
 Images = UInt8[np.ndarray, "image height width channel"]
 Values = Float[np.ndarray, "frame"]
@@ -147,7 +146,7 @@ def _smallest_over_images(
         sums = batches.mapped(smallest, flat_frames, shared=[some], size=FRAME_CHUNK, bucketed=True)
         return np.asarray(sums, np.float64)
 
-    chunks = mapped.portions(flat_images, rows=IMAGE_CHUNK)
+    chunks = storage.chunks(flat_images, rows=IMAGE_CHUNK)
     best = functools.reduce(np.minimum, map(over_some, chunks))
     return best / flat_frames.shape[1]
 

@@ -14,10 +14,9 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from jaxsurf import mapped
 from jaxsurf.evaluation import metrics
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import batches, pixels
+from jaxsurf.images import batches, pixels, storage
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 # 1 / sqrt(16,384) is 0.8 %. As many images of 64 x 64 take 200 MB.
@@ -53,7 +52,7 @@ def sample(images: Frames) -> Frames:
     if len(images) <= SAMPLE:
         return images
     drawn = np.random.default_rng(SAMPLE_SEED).choice(len(images), SAMPLE, replace=False)
-    return mapped.take(images, np.sort(drawn))
+    return storage.take(images, np.sort(drawn))
 
 
 @functools.partial(jax.jit, static_argnums=0)

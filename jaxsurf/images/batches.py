@@ -6,15 +6,15 @@ is compiled once or a few times, whatever the number of rows. At most two result
 at any time, whatever their number.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, PyTree, Shaped
 
-from jaxsurf.mapped import portions
+from jaxsurf.images.storage import chunks
 
 # Fewer rows are filled up to this: one program less is worth more than seven spare rows.
 SMALLEST_BUCKET = 8
@@ -53,57 +53,19 @@ def mapped(
         raise ValueError(f"{len(rows)} rows in batches of {size}: both must be at least 1")
     devices = jax.local_devices()
     mesh = jax.make_mesh((len(devices),), ("row",), axis_types=(AxisType.Auto,), devices=devices)
-    shared = _everywhere(tuple(shared), mesh)
-
-    def launch(some: Rows) -> PyTree[Array]:
-        each = -(-len(some) // mesh.size)
-        filled = _filled(some, mesh.size * (_bucket(each, size, mesh.size) if bucketed else size))
-        return run(*shared, jax.device_put(filled, NamedSharding(mesh, P("row"))))
-
-    step = mesh.size * size
-    launched = (launch(some) for some in portions(rows, rows=step))
-    return jax.tree.map(
-        lambda *results: np.concatenate(results)[: len(rows)], *_fetched_one_late(launched)
-    )
-
-
-def _everywhere(shared: PyTree, mesh: Mesh) -> PyTree[Array]:
-    """Return what lies whole on every device of a mesh; what does already stays as it is."""
-    devices = set(mesh.devices.flat)
-
-    def lies_there(leaf: object) -> bool:
-        return (
-            isinstance(leaf, jax.Array)
-            and leaf.is_fully_replicated
-            and leaf.sharding.device_set == devices
-        )
-
-    leaves, tree = jax.tree.flatten(shared)
-    where = NamedSharding(mesh, P())
-    return tree.unflatten(
-        [leaf if lies_there(leaf) else jax.device_put(leaf, where) for leaf in leaves]
-    )
-
-
-def _bucket(number: int, largest: int, num_devices: int) -> int:
-    """Return the power of two that a device's rows are filled up to, at most `largest`."""
-    least = -(-SMALLEST_BUCKET // num_devices)
-    return min(largest, max(least, 1 << (number - 1).bit_length()))
-
-
-def _filled(rows: Rows, size: int) -> Rows:
-    """Return rows with the last one repeated until there are `size`."""
-    missing = size - len(rows)
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]) if missing else rows
-
-
-def _fetched_one_late(results: Iterator[PyTree[Array]]) -> Iterator[PyTree[np.ndarray]]:
-    """Yield results on the host, each while the device works on the next.
-
-    Fetching at once would idle the device; fetching at the end would keep every result on it.
-    """
-    previous = next(results)
-    for result in results:
-        yield jax.device_get(previous)
-        previous = result
-    yield jax.device_get(previous)
+    # What lies whole on every device already is not copied.
+    shared = jax.device_put(tuple(shared), NamedSharding(mesh, P()))
+    least = -(-SMALLEST_BUCKET // mesh.size)
+    results, previous = [], None
+    for some in chunks(rows, rows=mesh.size * size):
+        needed = -(-len(some) // mesh.size)
+        each = min(size, max(least, 1 << (needed - 1).bit_length())) if bucketed else size
+        padding = np.repeat(some[-1:], mesh.size * each - len(some), axis=0)
+        filled = np.concatenate([some, padding]) if len(padding) else some
+        launched = run(*shared, jax.device_put(filled, NamedSharding(mesh, P("row"))))
+        # A batch late: at once it would idle the devices, in the end it would keep all on them.
+        if previous is not None:
+            results.append(jax.device_get(previous))
+        previous = launched
+    results.append(jax.device_get(previous))
+    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *results)

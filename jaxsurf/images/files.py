@@ -1,26 +1,52 @@
-"""A user's own images: a folder of pictures, or a numpy file.
+"""A user's own images: a picture, a folder of pictures, or a numpy file.
 
-Arrays of a `.npy` file, and those that an `.npz` file holds uncompressed, are mapped rather than
-loaded where they are large (`jaxsurf.mapped`).
+Whatever a picture file holds becomes three channels of eight bits: grey is repeated, a palette is
+looked up, transparency is laid over white, 16-bit grey is rounded, and the camera's note of which
+side is up is obeyed. To fit a square, a picture is cut to its centred square, then resized.
+
+Arrays of a gibibyte and more are not loaded: a `.npy` file of uint8 RGB is mapped where it lies,
+any other is converted once, into the cache.
 """
 
+import io
 import re
+import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Real, Shaped, UInt8
+from jaxtyping import Shaped, UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
 
-from jaxsurf import mapped, memory
+from jaxsurf import workdir
 from jaxsurf.errors import UserError
-from jaxsurf.images import cache, picture, pixels, stored
+from jaxsurf.images import pixels, storage
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.storage import Member
+
+Pixels = UInt8[np.ndarray, "height width 3"]
+Array = Shaped[np.ndarray, "..."]
 
 PICTURES = (".png", ".jpg", ".jpeg")
 ARRAYS = (".npz", ".npy")
 FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
+WHITE = (255, 255, 255, 255)
+# 65535 / 255: the brightest 16-bit value becomes the brightest 8-bit one.
+SIXTEEN_TO_EIGHT = 257
+# What Pillow raises where a file is damaged: SyntaxError for PNG, those of `struct` and of tuples
+# and numbers that are not what they should be for notes inside JPEG and PNG.
+_BROKEN_PICTURE = (
+    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error),
+    *(TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError),
+)
+# The last three: an archive with a password, or packed in a way that zipfile doesn't know, or a
+# header that claims more than there is.
+_BROKEN_ARRAY = (
+    *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, NotImplementedError, MemoryError),
+)
 
 
 def open_path(
@@ -42,9 +68,9 @@ def open_path(
     if not path.exists():
         raise UserError(f"there is no {path}", cure="give a folder or file that exists")
     if suffix in ARRAYS:
-        return _open_array(path, side, cache_dir)
+        return _open_arrays(path, side, cache_dir)
     if suffix in PICTURES:
-        image = picture.open_image(path, side=side)[None]
+        image = open_image(path, side=side)[None]
         return ImageSet(image, name=path.name, image_names=(path.name,))
     if suffix in FILMS:
         raise UserError(
@@ -59,112 +85,124 @@ def open_path(
 
 def _open_folder(folder: Path, side: int | None) -> ImageSet:
     """Return a folder's pictures in natural order: 2.png before 10.png."""
+
+    def natural(file: Path) -> list[tuple[int, int | str]]:
+        parts = re.split(r"(\d+)", file.name.lower())
+        # The name itself decides between names that differ in case or leading zeros only.
+        keys = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
+        return [*keys, (2, file.name)]
+
     try:
-        files = sorted((file for file in folder.iterdir() if _is_picture(file)), key=_natural)
+        files = [
+            file
+            for file in folder.iterdir()
+            # Some systems leave hidden companions of the same suffix.
+            if file.suffix.lower() in PICTURES and file.name[0] != "." and file.is_file()
+        ]
     except OSError as error:
         raise UserError(
             f"cannot read {folder}: {error.strerror or error}", cure="make it readable"
         ) from error
     if not files:
         raise UserError(f"{folder} holds no PNG or JPEG file", cure="choose another folder")
-    images = [picture.open_image(file, side=side) for file in files]
-    for file, image in zip(files, images, strict=True):
+    names = tuple(file.name for file in sorted(files, key=natural))
+    images = [open_image(folder / name, side=side) for name in names]
+    for name, image in zip(names, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(
-                f"{files[0].name} is {_size(images[0])} but {file.name} is {_size(image)}",
+                f"{names[0]} is {size_of(images[0])} but {name} is {size_of(image)}",
                 cure="give a side to fit all images to",
             )
-    names = tuple(file.name for file in files)
     return ImageSet(np.stack(images), name=f"folder {folder.name}", image_names=names)
 
 
-def _is_picture(file: Path) -> bool:
-    """Tell pictures from other files; some systems leave hidden companions of the same suffix."""
-    return file.suffix.lower() in PICTURES and not file.name.startswith(".") and file.is_file()
-
-
-def _natural(file: Path) -> list[tuple[int, int | str]]:
-    """Return a sort key that compares runs of digits as numbers, and letters in one case."""
-    parts = re.split(r"(\d+)", file.name.lower())
-    # The last part decides between names that differ in case or leading zeros only.
-    keys = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
-    return [*keys, (2, file.name)]
-
-
-def _size(image: picture.Pixels) -> str:
+def size_of(image: Pixels) -> str:
     """Return a picture's size as people write it."""
     return f"{image.shape[1]} x {image.shape[0]}"
 
 
-def _open_array(path: Path, side: int | None, cache_dir: str | Path | None) -> ImageSet:
-    """Return the images, and where it has them the factors, of a numpy file."""
-    arrays = _read(path)
+def open_image(path: str | Path, *, side: int | None = None) -> Pixels:
+    """Return the pixels of one picture file.
 
-    def convert(rows: Shaped[np.ndarray, "..."]) -> UInt8[np.ndarray, "image height width 3"]:
-        found = pixels.check(_to_pixels(rows, origin=str(path)), origin=str(path))
-        return picture.resize(found, side)
+    Args:
+        path: a file in any format that Pillow reads, PNG and JPEG among them.
+        side: height and width to fit it to, in pixels; None keeps its own.
 
-    images = cache.converted(
-        _pick(arrays, path), convert, how=f"RGB, side {side}", folder=cache_dir
-    )
-    if "factors" not in arrays:
-        return ImageSet(images, name=path.name)
-    factors, names = _factors(arrays, path)
-    return ImageSet(images, name=path.name, factors=factors, factor_names=names)
-
-
-def _factors(
-    arrays: Mapping[str, Shaped[np.ndarray, "..."]], path: Path
-) -> tuple[Real[np.ndarray, "image factor"], tuple[str, ...]]:
-    """Return the factors and their names; numbers where the file names none."""
-    factors = arrays["factors"]
-    real = np.issubdtype(factors.dtype, np.number) and not np.iscomplexobj(factors)
-    if factors.ndim != 2 or not real:
-        raise UserError(
-            f"the factors in {path} are {factors.dtype} of shape {factors.shape}",
-            cure="give numbers, one row an image and one column a factor",
-        )
-    if not np.isfinite(factors).all():
-        row = int(np.argmin(np.isfinite(factors).all(axis=1)))
-        raise UserError(
-            f"the factors in {path} are not all finite, the first such of image {row}",
-            cure="give a number for each, or leave that image out",
-        )
-    if "factor_names" not in arrays:
-        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1]))
-    names = arrays["factor_names"]
-    if names.ndim != 1:
-        raise UserError(
-            f"factor_names in {path} has shape {names.shape}",
-            cure="give a list of names, one a column of the factors",
-        )
-    return factors, tuple(map(str, names))
-
-
-def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
-    """Return the arrays of an .npz or .npy file by name."""
+    Raises:
+        UserError: the file is missing or is no picture that can be read.
+    """
+    path = Path(path)
     try:
-        # Opened here, since numpy leaves a damaged .npz file open.
-        with path.open("rb") as file:
-            large = path.stat().st_size > mapped.LARGE_BYTES
-            if large and file.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
-                return {"images": _map(path)}
-            file.seek(0)
-            loaded = np.load(file, allow_pickle=False)
-            if isinstance(loaded, np.ndarray):
-                return {"images": loaded}
-            _check_room(path, loaded)
-            arrays = {name: _array(path, loaded, name) for name in loaded.files}
-            for name, array in arrays.items():
-                if not isinstance(array, np.ndarray):
-                    raise ValueError(f"its member {name} is no array")
-            return arrays
-    # The last three: an archive with a password, or packed in a way that zipfile doesn't know, or a
-    # header that claims more than there is.
-    except (
-        *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
-        *(RuntimeError, NotImplementedError, MemoryError),
-    ) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    return decode(data, origin=str(path), side=side)
+
+
+def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
+    """Return the pixels of an encoded picture.
+
+    Args:
+        data: the content of a picture file.
+        origin: where it came from, for the message.
+        side: height and width to fit it to, in pixels; None keeps its own.
+
+    Raises:
+        UserError: it is no picture that can be read.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            rgb = _to_rgb(ImageOps.exif_transpose(image), origin)
+    except UnidentifiedImageError as error:
+        raise UserError(
+            f"{origin} is in no picture format that is known", cure="remove or replace it"
+        ) from error
+    except _BROKEN_PICTURE as error:
+        raise UserError(
+            f"{origin} is not a picture that can be read ({error})", cure="remove or replace it"
+        ) from error
+    return resize(np.asarray(rgb)[None], side)[0]
+
+
+def _to_rgb(image: Image.Image, origin: str) -> Image.Image:
+    """Return a picture of any mode as eight-bit RGB."""
+    if image.mode.startswith("I;16"):
+        eight = np.rint(np.asarray(image) / SIXTEEN_TO_EIGHT).astype(np.uint8)
+        return Image.fromarray(eight).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UserError(
+            f"{origin} holds 32-bit values, whose white is unknown", cure="save it with 8 bits"
+        )
+    if image.has_transparency_data:
+        over = Image.new("RGBA", image.size, WHITE)
+        return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def resize(
+    images: UInt8[np.ndarray, "image height width 3"], side: int | None
+) -> UInt8[np.ndarray, "image side side 3"]:
+    """Return pictures fitted to a square; as they are if `side` is None or already theirs."""
+    if side is None or images.shape[1:3] == (side, side):
+        return images
+    if side < 1:
+        raise UserError(f"side is {side}, but must be at least 1")
+    height, width = images.shape[1:3]
+    edge = min(height, width)
+    top, left = (height - edge) // 2, (width - edge) // 2
+    # Cut first: a resize of a region would let in some of what lies around it.
+    squares = images[:, top : top + edge, left : left + edge]
+    method = Image.Resampling.LANCZOS
+    return np.stack(
+        [np.asarray(Image.fromarray(one).resize((side, side), method)) for one in squares]
+    )
+
+
+def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> ImageSet:
+    """Return the images, and where it has them the factors, of a numpy file."""
+    try:
+        rows, factors, names = _read(path)
+    except _BROKEN_ARRAY as error:
         # The first line says what is wrong; those after it are numpy's advice to load pickles.
         reason = str(error).split("\n")[0]
         raise UserError(
@@ -172,65 +210,125 @@ def _read(path: Path) -> Mapping[str, Shaped[np.ndarray, "..."]]:
             cure="save it with np.savez or np.save, without objects",
         ) from error
 
+    def convert(some: Array) -> UInt8[np.ndarray, "image height width 3"]:
+        return resize(pixels.check(_to_pixels(some, origin=str(path)), origin=str(path)), side)
 
-def _check_room(path: Path, loaded: np.lib.npyio.NpzFile) -> None:
-    """Refuse an .npz file whose compressed arrays are larger than memory; others are mapped."""
-    assert loaded.zip is not None, "it is open"
-    packed = [one for one in loaded.zip.infolist() if one.compress_type != zipfile.ZIP_STORED]
-    memory.check_fits(
-        sum(one.file_size for one in packed),
-        origin=str(path),
-        cure="save it uncompressed, with np.savez: then it is mapped",
-    )
+    def blocks() -> Iterator[Array]:
+        return rows.chunks() if isinstance(rows, Member) else storage.chunks(rows)
 
-
-def _array(path: Path, loaded: np.lib.npyio.NpzFile, name: str) -> Shaped[np.ndarray, "..."]:
-    """Return an array of an .npz file, mapped if it is large and can be."""
-    found = stored.open_member(path, name, least_bytes=mapped.LARGE_BYTES)
-    return loaded[name] if found is None else found
-
-
-def _map(path: Path) -> Shaped[np.ndarray, "..."]:
-    """Return the array of a large .npy file; one in Fortran order is loaded."""
-    found = np.lib.format.open_memmap(path, mode="r")
-    if not found.flags.c_contiguous:
-        cure = "save it in C order, np.save(file, np.ascontiguousarray(images)): then it is mapped"
-        memory.check_fits(found.nbytes, origin=f"{path}, in Fortran order,", cure=cure)
-        return np.array(found)
-    return mapped.open_array(path, start=found.offset, shape=found.shape, dtype=found.dtype)
+    if isinstance(rows, np.ndarray) and not storage.is_mapped(rows):
+        images = convert(rows)
+    else:
+        first = convert(next(blocks())[:1])
+        if isinstance(rows, np.ndarray) and np.may_share_memory(first, rows):
+            images = rows
+        else:
+            images = storage.cached(
+                lambda: map(convert, blocks()),
+                shape=(rows.shape[0], *first.shape[1:]),
+                name=f"own-{workdir.fingerprint(str(path.resolve()), f'side {side}')}",
+                made_of=storage.identity(path),
+                folder=cache_dir,
+            )
+    return ImageSet(images, name=path.name, factors=factors, factor_names=names)
 
 
-def _pick(arrays: Mapping[str, Shaped[np.ndarray, "..."]], path: Path) -> Shaped[np.ndarray, "..."]:
-    """Return the array that holds the images: `images`, or else the only one."""
-    candidates = [name for name in arrays if name not in ("factors", "factor_names")]
-    if "images" in arrays:
-        return arrays["images"]
+def _read(path: Path) -> tuple[Array | Member, Array | None, tuple[str, ...]]:
+    """Return images, factors and their names as a numpy file has them; large images are not read.
+
+    Raises:
+        UserError: which array is meant is unclear, or the factors are not good.
+    """
+    # Opened here, since numpy leaves a damaged .npz file open.
+    with path.open("rb") as file:
+        is_npy = file.read(6) == np.lib.format.MAGIC_PREFIX
+        file.seek(0)
+        if is_npy and path.stat().st_size > storage.LARGE_BYTES:
+            found = np.load(path, mmap_mode="r")
+            in_order = found.flags.c_contiguous
+            return _in_c_order(found, in_order, path, lambda: np.load(file)), None, ()
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return loaded, None, ()
+        name = _images_of(path, loaded.files)
+        assert loaded.zip is not None, "it is open"
+        sizes = {one.filename: one.file_size for one in loaded.zip.infolist()}
+        if sizes.get(f"{name}.npy", 0) > storage.LARGE_BYTES:
+            found = Member.inspect(path, name)
+            rows = _in_c_order(found, not found.fortran_order, path, lambda: loaded[name])
+        else:
+            rows = loaded[name]
+        if isinstance(rows, bytes):
+            raise ValueError(f"its member {name} is no array")
+        factors = loaded.get("factors")
+        names = loaded.get("factor_names")
+        return rows, factors, _factor_names(path, factors, names)
+
+
+def _images_of(path: Path, names: Sequence[str]) -> str:
+    """Return which of some arrays holds the images: `images`, or else the only one."""
+    candidates = [name for name in names if name not in ("factors", "factor_names")]
+    if "images" in candidates:
+        return "images"
     if len(candidates) == 1:
-        return arrays[candidates[0]]
+        return candidates[0]
     raise UserError(
-        f"{path} holds {', '.join(arrays) or 'no array'}, so which of them is images is unclear",
+        f"{path} holds {', '.join(names) or 'no array'}, so which of them is images is unclear",
         cure="call the array 'images'",
     )
 
 
-def _to_pixels(
-    rows: Shaped[np.ndarray, "..."], *, origin: str
-) -> UInt8[np.ndarray, "image height width channel"]:
+def _in_c_order(
+    found: Array | Member, in_order: bool, path: Path, load: Callable[[], Array]
+) -> Array | Member:
+    """Return a large array as it lies in its file, or loaded if its rows are scattered there."""
+    if in_order:
+        return found
+    cure = "save it in C order, with np.ascontiguousarray: then it need not be loaded"
+    storage.check_fits(found.nbytes, origin=f"{path}, in Fortran order,", cure=cure)
+    return load()
+
+
+def _factor_names(path: Path, factors: Array | None, names: Array | None) -> tuple[str, ...]:
+    """Return the names of factors, which are numbered where the file names none.
+
+    Raises:
+        UserError: the factors are no table of finite numbers, or the names no list.
+    """
+    if factors is None:
+        return ()
+    if factors.ndim != 2 or factors.dtype.kind not in "iuf":
+        raise UserError(
+            f"the factors in {path} are {factors.dtype} of shape {factors.shape}",
+            cure="give numbers, one row an image and one column a factor",
+        )
+    finite = np.isfinite(factors).all(axis=1)
+    if not finite.all():
+        raise UserError(
+            f"the factors in {path} are not all finite, the first such of image {finite.argmin()}",
+            cure="give a number for each, or leave that image out",
+        )
+    if names is None:
+        return tuple(f"factor_{i}" for i in range(factors.shape[1]))
+    if names.ndim != 1:
+        raise UserError(
+            f"factor_names in {path} has shape {names.shape}",
+            cure="give a list of names, one a column of the factors",
+        )
+    return tuple(map(str, names))
+
+
+def _to_pixels(rows: Array, *, origin: str) -> UInt8[np.ndarray, "image height width channel"]:
     """Return an array as uint8 RGB: floats from [0, 1], grey repeated; anything else as it is."""
     if np.issubdtype(rows.dtype, np.floating):
-        rows = _from_unit(rows, origin=origin)
+        low, high = (float(rows.min()), float(rows.max())) if rows.size else (0.0, 0.0)
+        if not (low >= 0 and high <= 1):  # also true of NaN; another range's white is a guess
+            raise UserError(
+                f"{origin} holds floats from {low:g} to {high:g}, but floats must lie in [0, 1]",
+                cure="scale them, or save uint8",
+            )
+        rows = np.rint(rows * pixels.PEAK).astype(np.uint8)
     grey = rows.ndim == 3 and rows.shape[-1] not in (1, 3, 4)
     if grey or (rows.ndim == 4 and rows.shape[-1] == 1):
         rows = np.repeat(rows.reshape(*rows.shape[:3], 1), 3, axis=-1)
     return rows
-
-
-def _from_unit(rows: Shaped[np.ndarray, "..."], *, origin: str) -> UInt8[np.ndarray, "..."]:
-    """Return floats in [0, 1] as uint8; refuse a range whose white is a guess."""
-    low, high = (float(rows.min()), float(rows.max())) if rows.size else (0.0, 0.0)
-    if not (low >= 0 and high <= 1):  # also true of NaN
-        raise UserError(
-            f"{origin} holds floats from {low:g} to {high:g}, but floats must lie in [0, 1]",
-            cure="scale them, or save uint8",
-        )
-    return np.rint(rows * pixels.PEAK).astype(np.uint8)

@@ -1,20 +1,31 @@
-"""A set of images: pixels, factors where they are known, names, and a fingerprint.
+"""A set of images with its factors, and slices of it.
 
 Images follow the convention of `jaxsurf.images.pixels`: uint8, NHWC, RGB. The order of a set is
 its identity: latent codes, graphs and paths refer to images by their number in it.
+
+A grid of factors holds one image for every combination of their values, in C order: the last factor
+varies fastest. Image numbers and factor values are thus a pure function of each other, and a slice
+of a million images is known without opening one.
 """
 
+import contextlib
 import functools
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Bool, Real, UInt8
+from jaxtyping import Bool, Int, Real, Shaped, UInt8
 
-from jaxsurf import mapped, workdir
+from jaxsurf import workdir
 from jaxsurf.errors import UserError
-from jaxsurf.images import cache, pixels
-from jaxsurf.images import factors as factor_grid
+from jaxsurf.images import pixels, storage
+
+# A stride leaves whole what it would thin to fewer values than this: three camera heights are kinds
+# rather than a scale, and two of them would be another experiment.
+FEWEST_LEFT = 4
+
+Fixed = Mapping[str, int | float | str]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +33,7 @@ class ImageSet:
     """Images in a fixed order, which nobody can write to.
 
     Args:
-        images: the pixels, in memory or mapped from a file (`jaxsurf.mapped`).
+        images: the pixels, in memory or mapped from a file (`jaxsurf.images.storage`).
         name: what a person would call the set; error messages and reports say it.
         factors: the factor values of each image, where they are known.
         factor_names: one name a column of `factors`.
@@ -40,12 +51,22 @@ class ImageSet:
     factor_names: tuple[str, ...] = ()
     image_names: tuple[str, ...] = ()
     recipe: str = ""
+    _file: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
-        self._check_factors()
+        expected = (len(self), len(self.factor_names))
+        if self.factors is None and self.factor_names:
+            raise UserError(f"{self.name} names factors but has no values of them")
+        if self.factors is not None and self.factors.shape != expected:
+            raise UserError(
+                f"the factors of {self.name} have shape {self.factors.shape}, expected {expected}",
+                cure="give one row an image and one name a column",
+            )
         if self.image_names and len(self.image_names) != len(self):
             raise UserError(f"{self.name} has {len(self)} images, {len(self.image_names)} names")
+        # As the file is now: another may take its place later.
+        object.__setattr__(self, "_file", storage.whole_file(self.images))
         # A cached fingerprint holds only as long as nobody changes what it was taken of.
         frozen = self.images.view()
         frozen.flags.writeable = False
@@ -58,58 +79,60 @@ class ImageSet:
     def fingerprint(self) -> str:
         """Fingerprint of pixels (or their recipe), factors and order; other names don't count.
 
-        That of a file is kept in the cache: reading a large one takes minutes.
+        That of a mapped file is kept in the cache: reading a large one takes minutes.
         """
-        content = self.recipe or self.images
         others = () if self.factors is None else (self.factors, *self.factor_names)
-        origin = "" if self.recipe else mapped.identity(self.images)
-        if not origin:
-            return workdir.fingerprint(content, *others)
-        made_of = workdir.fingerprint(origin, *others)
-        kept = cache.remembered(
-            lambda: np.array(workdir.fingerprint(content, *others)),
-            name=f"fingerprint-{made_of}",
-            made_of=made_of,
-        )
-        return str(kept)
+        name = f"fingerprint-{workdir.fingerprint(self._file, *others)}.txt"
+        kept = storage.cache_folder() / name if self._file and not self.recipe else None
+        if kept is not None and kept.exists():
+            return kept.read_text(encoding="utf-8")
+        content = self.recipe or self.images
+        found = workdir.fingerprint(content, *others, read=storage.chunks)
+        if kept is not None:
+            with contextlib.suppress(UserError):  # it is computed again the next time
+                workdir.write_text(kept, found)
+        return found
 
     def select(
-        self,
-        *,
-        fixed: Mapping[str, int | float] | None = None,
-        free: Sequence[str] = (),
-        stride: int = 1,
+        self, *, fixed: Fixed | None = None, free: Sequence[str] = (), stride: int = 1
     ) -> "ImageSet":
         """Return the images whose fixed factors have the given values, in this set's order.
 
         Args:
-            fixed: the value of each factor that is held.
+            fixed: the value of each factor that is held, as a number.
             free: the factors that vary; one that has a single value here may be left out of both.
                 With `fixed` empty too, all of them.
             stride: keeps every stride-th of the values that each free factor takes in the slice,
-                as `factors.thinned` does.
+                if there are at least 4 * stride of them.
 
         Raises:
             UserError: the set has no factors, a name or value is unknown, a factor is in both or
                 in neither, the stride is below 1 or thins no factor, or no image is left.
         """
-        held = dict(fixed or {})
-        if not held and not free and stride == 1:
+        fixed = fixed or {}
+        if not fixed and not free and stride == 1:
             return self
         if self.factors is None:
             raise UserError(
                 f"{self.name} has no factors to pick a slice by",
                 cure="leave out fixed, free and stride",
             )
-        free = free if held or free else self.factor_names
-        factor_grid.check_names(self.factor_names, held, free)
+        named = [name for name, value in fixed.items() if isinstance(value, str)]
+        if named:
+            raise UserError(
+                f"{self.name} has no names for values of {', '.join(named)}", cure="give numbers"
+            )
+        free = free if fixed or free else self.factor_names
+        _check_names(self.factor_names, fixed, free)
         kept = np.ones(len(self), dtype=bool)
         for name, column in zip(self.factor_names, self.factors.T, strict=True):
-            kept &= _matches(name, column, held, free)
+            kept &= _matches(name, column, fixed, free)
         if not kept.any():
-            raise UserError(f"no image of {self.name} has {held} at once")
-        varying = [self.factor_names.index(name) for name in free]
-        kept[kept] = _on_stride(self.factors[kept][:, varying], stride)
+            raise UserError(f"no image of {self.name} has {dict(fixed)} at once")
+        varying = self.factors[kept][:, [self.factor_names.index(name) for name in free]].T
+        _check_stride(stride, [len(np.unique(column)) for column in varying])
+        on_stride = [np.isin(column, _thinned(np.unique(column), stride)) for column in varying]
+        kept[kept] = np.all(on_stride, axis=0) if free else True
         if not kept.any():
             raise UserError(
                 f"a stride of {stride} leaves no image of {self.name}, whose factors form no grid",
@@ -123,7 +146,7 @@ class ImageSet:
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)
         return ImageSet(
-            images=self.images[first : last + 1] if in_a_row else mapped.take(self.images, numbers),
+            self.images[first : last + 1] if in_a_row else storage.take(self.images, numbers),
             name=self.name,
             factors=None if self.factors is None else self.factors[kept],
             factor_names=self.factor_names,
@@ -131,54 +154,171 @@ class ImageSet:
             recipe=self.recipe,
         )
 
-    def _check_factors(self) -> None:
-        """Refuse factors that do not fit the images or their names."""
-        if self.factors is None:
-            if self.factor_names:
-                raise UserError(f"{self.name} names factors but has no values of them")
-            return
-        expected = (len(self), len(self.factor_names))
-        if self.factors.shape != expected:
-            raise UserError(
-                f"the factors of {self.name} have shape {self.factors.shape}, expected {expected}",
-                cure="give one row an image and one name a column",
-            )
-
 
 def _matches(
-    name: str,
-    column: Real[np.ndarray, " image"],
-    fixed: Mapping[str, int | float],
-    free: Sequence[str],
-) -> Bool[np.ndarray, " image"]:
+    name: str, column: Real[np.ndarray, " image"], fixed: Fixed, free: Sequence[str]
+) -> Bool[np.ndarray, " image"] | bool:
     """Return which images one factor lets into a slice."""
     values = np.unique(column)
-    if name in fixed:
-        matching = column == fixed[name]
-        if not np.any(matching):
-            raise UserError(
-                f"{name} has no value {fixed[name]!r}", cure=f"choose from {_listed(values)}"
-            )
-        return matching
-    if name in free or len(values) == 1:
-        return np.ones(len(column), dtype=bool)
-    raise factor_grid.undecided(name, len(values))
+    if name not in fixed:
+        _check_decided(name, len(values), free)
+        return True
+    matching = column == fixed[name]
+    if not matching.any():
+        texts = [f"{value:g}" for value in values]
+        # Ten fit on a line; beyond that the two ends say what the scale is.
+        texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
+        raise UserError(
+            f"{name} has no value {fixed[name]!r}", cure=f"choose from {', '.join(texts)}"
+        )
+    return matching
 
 
-def _on_stride(
-    columns: Real[np.ndarray, "image factor"], stride: int
-) -> Bool[np.ndarray, " image"]:
-    """Return which images have, of every factor given, a value that a stride keeps."""
-    scales = [np.unique(column) for column in columns.T]
-    factor_grid.check_stride(stride, [len(values) for values in scales])
-    kept = np.ones(len(columns), dtype=bool)
-    for column, values in zip(columns.T, scales, strict=True):
-        kept &= np.isin(column, factor_grid.thinned(values, stride))
-    return kept
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of some factors' values, in C order.
+
+    Args:
+        names: one name a factor; the last varies fastest.
+        sizes: how many values each factor takes: 0 .. size - 1.
+        labels: names of the values, for the factors that have them, in the order of the values.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[int, ...]
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return math.prod(self.sizes)
+
+    def indices(
+        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
+    ) -> Int[np.ndarray, " image"]:
+        """Return the image numbers of a slice, ascending; arguments are those of `axes`."""
+        axes = self.axes(fixed, free, stride=stride)
+        return np.ravel_multi_index(np.ix_(*axes), self.sizes).ravel()
+
+    def factors(self, indices: Int[np.ndarray, " image"]) -> Int[np.ndarray, "image factor"]:
+        """Return the factor values of images given by number."""
+        return np.stack(np.unravel_index(indices, self.sizes), axis=-1)
+
+    def axes(
+        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1, between: bool = False
+    ) -> list[Real[np.ndarray, " value"]]:
+        """Return the values that each factor takes in a slice.
+
+        Args:
+            fixed: the value, or the value's label, of each factor that is held.
+            free: the factors that vary. A factor with a single value may be left out of both.
+            stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
+            between: whether a number may be any, to be checked by the caller.
+
+        Raises:
+            UserError: a name or value is unknown, a factor is in both or in neither, or the stride
+                is below 1 or thins no factor.
+        """
+        _check_names(self.names, fixed, free)
+        axes = []
+        for name, size in zip(self.names, self.sizes, strict=True):
+            if name not in fixed:
+                _check_decided(name, size, free)
+                axes.append(_thinned(np.arange(size), stride))
+            elif between and not isinstance(fixed[name], str):
+                axes.append(np.array([fixed[name]]))
+            else:
+                axes.append(np.array([self.value(name, fixed[name])]))
+        _check_stride(stride, [self.sizes[self.names.index(name)] for name in free])
+        return axes
+
+    def value(self, name: str, value: int | float | str) -> int:
+        """Return a factor's value as a number, given as a number or as its label.
+
+        Raises:
+            UserError: the factor has no such value.
+        """
+        size = self.sizes[self.names.index(name)]
+        labels = self.labels.get(name, ())
+        known: Sequence[int | str] = range(size)
+        wanted = value
+        if isinstance(value, str):
+            known, wanted = labels, value.strip().lower().replace("_", " ").replace("-", " ")
+        for number, one in enumerate(known):
+            if one == wanted:  # 2.0 is 2, 2.5 is none of them
+                return number
+        allowed = f"0..{size - 1}" + (f" or {', '.join(labels)}" if labels else "")
+        raise UserError(f"{name} has no value {value!r}", cure=f"choose from {allowed}")
 
 
-def _listed(values: Real[np.ndarray, " value"]) -> str:
-    """Return values as text, the middle of a long list left out."""
-    texts = [f"{value:g}" for value in values]
-    # Ten fit on a line; beyond that the two ends say what the scale is.
-    return ", ".join(texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]])
+def _check_names(names: Sequence[str], fixed: Fixed, free: Sequence[str]) -> None:
+    """Refuse factors that a set does not have, and factors both fixed and free."""
+    unknown = [name for name in (*fixed, *free) if name not in names]
+    if unknown:
+        raise UserError(
+            f"no factor is called {', '.join(map(repr, unknown))}",
+            cure=f"choose from {', '.join(names)}" if names else "this set has no factors",
+        )
+    both = [name for name in fixed if name in free]
+    if both:
+        raise UserError(f"{', '.join(both)} is both fixed and free", cure="keep it in one of them")
+
+
+def _check_decided(name: str, size: int, free: Sequence[str]) -> None:
+    """Refuse a factor of several values that a slice neither fixes nor frees."""
+    if size > 1 and name not in free:
+        raise UserError(
+            f"{name} takes {size} values, but the slice neither fixes it nor sets it free",
+            cure=f"add {name} to `fixed` with a value, or to `free`",
+        )
+
+
+def _check_stride(stride: int, sizes: Sequence[int]) -> None:
+    """Refuse a stride below 1, and one that thins none of the free factors, of such sizes."""
+    if stride < 1:
+        raise UserError(
+            f"the stride is {stride}, but must be at least 1", cure="1 keeps all images"
+        )
+    most = max(sizes, default=0)
+    largest = most // FEWEST_LEFT
+    if stride > max(1, largest):
+        raise UserError(
+            f"a stride of {stride} thins nothing: no free factor takes {FEWEST_LEFT * stride} "
+            "values" + (f", but {most} at most" if most else ""),
+            cure=f"choose one up to {largest}" if largest > 1 else "leave the stride out",
+        )
+
+
+def _thinned(values: Shaped[np.ndarray, " value"], stride: int) -> Shaped[np.ndarray, " kept"]:
+    return values[::stride] if len(values) >= FEWEST_LEFT * stride > 0 else values
+
+
+# The order and the names of the data set's own description, https://github.com/rr-learning/disentanglement_dataset
+MPI3D = Grid(
+    names=(
+        "object_color",
+        "object_shape",
+        "object_size",
+        "camera_height",
+        "background_color",
+        "horizontal_axis",
+        "vertical_axis",
+    ),
+    sizes=(6, 6, 2, 3, 3, 40, 40),
+    labels={
+        "object_color": ("white", "green", "red", "blue", "brown", "olive"),
+        "object_shape": ("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
+        "object_size": ("small", "large"),
+        "camera_height": ("top", "centre", "bottom"),
+        "background_color": ("purple", "sea green", "salmon"),
+    },
+)
+
+# The slice of Yadlin & Botchan, "Data Interpolation in Latent Space", with two degrees of freedom:
+# white, cone, large, top, purple; 1,600 images. Every source with these factors begins there.
+DEFAULT_FIXED: Mapping[str, int] = {
+    "object_color": 0,
+    "object_shape": 0,
+    "object_size": 1,
+    "camera_height": 0,
+    "background_color": 0,
+}
+DEFAULT_FREE: tuple[str, ...] = ("horizontal_axis", "vertical_axis")

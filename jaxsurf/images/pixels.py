@@ -1,16 +1,24 @@
-"""The one pixel convention.
+"""The one pixel convention, and what many images have in common.
 
 Images are NHWC, RGB. At rest and on disk they are uint8; inside JAX they are float32 in [0, 1].
 Conversion divides by 255 and back rounds to the nearest value, so uint8 -> float -> uint8 is exact.
+
+Means, variances and differences are sums of whole numbers, taken a few megabytes at a time: exact,
+whatever the order of adding and the size of a chunk.
 """
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Int, UInt8
 
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
 
 PEAK = 255.0
+# Pixel values that are squared at once: 8 MB of float64, which a processor's cache nearly holds.
+_VALUES = 1_000_000
+
+Images = UInt8[np.ndarray, "image height width channel"]
 
 
 def to_float(images: UInt8[Array, "*shape"] | np.ndarray) -> Float[Array, "*shape"]:
@@ -23,7 +31,7 @@ def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
     return jnp.round(jnp.clip(images, 0.0, 1.0) * PEAK).astype(jnp.uint8)
 
 
-def check(images: np.ndarray, *, origin: str) -> UInt8[np.ndarray, "image height width channel"]:
+def check(images: np.ndarray, *, origin: str) -> Images:
     """Return images as they are if they follow the convention.
 
     Args:
@@ -46,3 +54,53 @@ def check(images: np.ndarray, *, origin: str) -> UInt8[np.ndarray, "image height
     if not images.size:
         raise UserError(f"{origin} holds no image")
     return images
+
+
+def mean(images: Images) -> Float[np.ndarray, "height width channel"]:
+    """Return the mean image, on [0, 1]."""
+    total = np.zeros(images.shape[1:], np.uint64)
+    for some in storage.chunks(images):
+        total += some.sum(axis=0, dtype=np.uint64)
+    return total / len(images) / PEAK
+
+
+def variance(images: Images) -> float:
+    """Return the error, on [0, 1], of answering every image with the mean image."""
+    total = np.zeros(images.shape[1:], np.uint64)
+    squares = np.zeros_like(total)
+    for some in storage.chunks(images, rows=max(1, _VALUES // images[0].size)):
+        wide = some.astype(np.uint64)
+        total += wide.sum(axis=0)
+        squares += np.square(wide).sum(axis=0)
+    # In whole numbers, so that the difference of squares loses nothing.
+    variances = (len(images) * squares - np.square(total)) / len(images) ** 2
+    return float(variances.mean()) / PEAK**2
+
+
+def rms(images: Images, pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
+    """Return the root of the mean squared difference of each pair of images, on 0-255.
+
+    Args:
+        images: the pixels.
+        pairs: the numbers of two images each.
+
+    Raises:
+        UserError: the pixels do not follow the convention, or a number is that of no image.
+    """
+    check(images, origin="a set to compare")
+    pairs = np.asarray(pairs)
+    if pairs.size and not (pairs.min() >= 0 and pairs.max() < len(images)):
+        raise UserError(
+            f"images {pairs.min()} to {pairs.max()} are compared, but there are {len(images)}",
+            cure=f"use numbers from 0 to {len(images) - 1}",
+        )
+    num_values = images[0].size
+    rows = max(1, _VALUES // num_values)
+    squares = np.empty(len(pairs))
+    for start in range(0, len(pairs), rows):
+        some = pairs[start : start + rows]
+        both = storage.take(images, some).reshape(len(some), 2, num_values)
+        # uint8 would wrap around.
+        difference = np.subtract(both[:, 0], both[:, 1], dtype=np.float64)
+        squares[start : start + rows] = np.vecdot(difference, difference)
+    return np.sqrt(squares / num_values)

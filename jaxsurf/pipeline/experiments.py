@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
+from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
 
 Settings = dict[str, object]
 

@@ -21,7 +21,7 @@ from jaxtyping import Float, Int, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import lengths, media
-from jaxsurf.images import differences, summary
+from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.edges.csr import LatentGraph
@@ -306,9 +306,9 @@ def check_learnt(model: Autoencoder, images: ImageSet, objective: ObjectiveConfi
         Collapsed: its error is hardly below the mean image's, or its outputs are nearly all equal.
     """
     shown = reconstruction.sample(images.images)
-    baseline = summary.variance(shown)
+    baseline = pixels.variance(shown)
     if objective.perceptual:
-        varied = summary.variance(reconstruction.reconstruct(model, shown))
+        varied = pixels.variance(reconstruction.reconstruct(model, shown))
         _log.info("variance of reconstructions %.3g, of the images %.3g", varied, baseline)
         fault = f"its outputs vary by {varied:.2e}, the images by {baseline:.2e}"
         learnt = varied > LEAST_SHARE * baseline
@@ -493,13 +493,13 @@ def make_distance(
     if pieces:
         return functools.partial(lengths.of_edges, model, codes, pieces=pieces)
     if further is None:
-        return functools.partial(differences.rms, images)
+        return functools.partial(pixels.rms, images)
 
     def between(pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
         numbers, places = np.unique(pairs, return_inverse=True)
         outside = numbers >= len(images)
         # Only those compared are put together: the whole set may not fit in memory twice.
         few = [images[numbers[~outside]], further[numbers[outside] - len(images)]]
-        return differences.rms(np.concatenate(few), places.reshape(pairs.shape))
+        return pixels.rms(np.concatenate(few), places.reshape(pairs.shape))
 
     return between

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsurf.images import summary
+from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import configuration
@@ -148,7 +148,7 @@ def make_setup(config: RunConfig, images: ImageSet) -> TrainSetup:
     streams = train_step.make_streams(config.training.seed)
     plan = data.make_plan(config.training, num_images=len(images))
     model = make_autoencoder(
-        config.model, mean_image=summary.mean(images.images), key=streams.weights
+        config.model, mean_image=pixels.mean(images.images), key=streams.weights
     )
     schedule = optimizer.make_schedule(
         config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch

@@ -23,7 +23,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route, Timing
-from jaxsurf.images import picture
+from jaxsurf.images import files
 from jaxsurf.manifold import encode, search
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
@@ -285,7 +285,7 @@ def _open_stop(run: TrainedRun, text: str) -> Stop:
             f"such as {_CODE}0.1,-2",
         )
     file = Path(text)
-    image = picture.open_image(file, side=run.config.data.side or None)
+    image = files.open_image(file, side=run.config.data.side or None)
     if image.shape != images.shape[1:]:
         here, there = (f"{s[1]} x {s[0]}" for s in (image.shape, images.shape[1:]))
         raise UserError(

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from jaxsurf import mapped
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
 from jaxsurf.training import distributed
 from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.step import AnyArray, Examples
@@ -195,7 +195,7 @@ def make_feed(
             return distributed.assemble(
                 (*slots.shape, *values.shape[1:]),
                 shardings.batches,
-                lambda index: mapped.take(np.asanyarray(values), slots[index[:2]]),
+                lambda index: storage.take(np.asanyarray(values), slots[index[:2]]),
             )
 
         return jax.tree.map(gathered, examples), None, number(0)
@@ -236,7 +236,7 @@ def room_for(examples: Examples) -> float:
 
     What is memory-mapped is not loaded for CPUs.
     """
-    streamed = mapped.is_mapped(examples.images) and jax.default_backend() == "cpu"
+    streamed = storage.is_mapped(examples.images) and jax.default_backend() == "cpu"
     return min(device_room_bytes(), distributed.least(0.0 if streamed else float("inf")))
 
 

@@ -24,8 +24,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Int
 
-from jaxsurf import mapped
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
 
 Tree = TypeVar("Tree")
 
@@ -115,7 +115,7 @@ def _put_in_chunks(rows: np.memmap, where: NamedSharding) -> Array:
     write = jax.jit(written, donate_argnums=0, out_shardings=where)
     whole = jnp.zeros(rows.shape, rows.dtype, device=where)
     start = 0
-    for some in mapped.portions(rows):
+    for some in storage.chunks(rows):
         whole = write(whole, _put(some, NamedSharding(where.mesh, P())), np.int32(start))
         start += len(some)
     return whole

@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.images import batches, pixels
-from jaxsurf.memory import MIB
+from jaxsurf.images.storage import MIB
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.training.objective import Features, ObjectiveConfig

@@ -9,13 +9,14 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import arm
+from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
 
 SIDE = 32
 POSE = {"horizontal_axis": 9.0, "vertical_axis": 23.0}
 
 
 def factors(**changes):
-    values = {**arm.DEFAULT_FIXED, **POSE, **changes}
+    values = {**DEFAULT_FIXED, **POSE, **changes}
     return np.array([values[name] for name in arm.FACTOR_NAMES], np.float32)
 
 
@@ -41,7 +42,7 @@ def test_grid_is_in_the_order_of_the_data_set():
 
 
 def test_grid_keeps_c_order_whatever_the_order_of_free_names():
-    fixed = {k: v for k, v in arm.DEFAULT_FIXED.items() if k != "camera_height"}
+    fixed = {k: v for k, v in DEFAULT_FIXED.items() if k != "camera_height"}
     rows = arm.grid(fixed, ("vertical_axis", "camera_height", "horizontal_axis"))
     assert rows.shape == (4800, 7)
     np.testing.assert_array_equal(rows[1600 + 40 * 3 + 7, 3:], [1, 0, 3, 7])
@@ -52,16 +53,16 @@ def test_grid_keeps_c_order_whatever_the_order_of_free_names():
     [
         ({"colour": 1}, (), "no factor is called 'colour'"),
         (
-            arm.DEFAULT_FIXED,
+            DEFAULT_FIXED,
             ("horizontal_axis",),
             "vertical_axis takes 40 values, but the slice neither",
         ),
         (
-            arm.DEFAULT_FIXED,
-            (*arm.DEFAULT_FREE, "object_size"),
+            DEFAULT_FIXED,
+            (*DEFAULT_FREE, "object_size"),
             "object_size is both fixed and free",
         ),
-        ({**arm.DEFAULT_FIXED, "object_size": 2}, arm.DEFAULT_FREE, "object_size is 2"),
+        ({**DEFAULT_FIXED, "object_size": 2}, DEFAULT_FREE, "object_size is 2"),
     ],
 )
 def test_bad_slices_are_refused(fixed, free, message):
@@ -120,7 +121,7 @@ def test_halving_the_resolution_is_the_mean_of_four_pixels():
     )
 
 
-@pytest.mark.parametrize("axis", arm.DEFAULT_FREE)
+@pytest.mark.parametrize("axis", DEFAULT_FREE)
 def test_image_moves_steadily_with_the_axes(axis):
     at = np.array([12.0, 12.05, 12.5, 13.0], np.float32)
     images = draw(*[factors(**{axis: value}) for value in at], side=64)

@@ -90,20 +90,22 @@ def test_a_batch_is_split_evenly_over_the_devices(number, size, bucketed, sizes)
     assert seen == sizes
 
 
-def test_what_lies_on_all_devices_is_not_moved():
+def test_what_lies_on_all_devices_is_not_copied():
+    mesh = jax.make_mesh((4,), ("else",), axis_types=(jax.sharding.AxisType.Auto,))
+    there = jax.device_put(np.arange(8.0), NamedSharding(mesh, PartitionSpec()))
     seen = []
 
     def run(first, second, some):
-        seen.extend([first, second])
-        return first * second * some
+        seen.append(first)
+        return first[None, :3] * second * some
 
-    three = jnp.float32(3)  # on one device
-    batches.mapped(run, rows(4), shared=[three, np.float32(2)], size=1)
-    again = batches.mapped(run, rows(4), shared=seen[:2], size=1)
-    assert seen[0] is not three
-    assert seen[2] is seen[0]
-    assert seen[3] is seen[1]
-    np.testing.assert_array_equal(again, 6 * rows(4))
+    results = batches.mapped(run, rows(4), shared=[there, jnp.float32(2)], size=1)
+    places = [
+        [shard.data.unsafe_buffer_pointer() for shard in one.addressable_shards]
+        for one in (there, seen[0])
+    ]
+    assert places[0] == places[1]
+    np.testing.assert_array_equal(results, np.arange(3.0)[None] * 2 * rows(4))
 
 
 def test_what_is_split_over_the_devices_is_made_whole_on_each():

@@ -1,13 +1,14 @@
 """Image sets and factor grids: slices, order, fingerprints, and what is refused."""
 
 import itertools
+import os
 
 import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, Grid
-from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images import storage
+from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, Grid, ImageSet
 
 GRID = Grid(("tint", "lone", "turn"), (3, 1, 5), {"tint": ("red", "sea green", "blue")})
 
@@ -203,6 +204,8 @@ def test_set_without_factors_has_no_slices():
         make_set(factors=None, factor_names=()).select(fixed={"tint": 1})
     with pytest.raises(UserError, match=r"pick a slice by; leave out fixed, free and stride"):
         make_set(factors=None, factor_names=()).select(stride=2)
+    with pytest.raises(UserError, match=r"toys has no names for values of tint; give numbers"):
+        make_set().select(fixed={"tint": "red"}, free=["turn"])
 
 
 @pytest.mark.parametrize(
@@ -230,7 +233,7 @@ def test_fingerprint_depends_on_content_and_order_alone():
 
 def test_images_cannot_be_written_to():
     with pytest.raises(ValueError, match=r"read-only"):
-        make_set().images[0] = 0
+        make_set(images=make_set().images.copy()).images[0] = 0
 
 
 def test_a_recipe_stands_for_the_pixels_in_the_fingerprint():
@@ -241,3 +244,30 @@ def test_a_recipe_stands_for_the_pixels_in_the_fingerprint():
     assert drawn.fingerprint != make_set(recipe="arm 2").fingerprint
     assert drawn.fingerprint != make_set(recipe="arm 1", factors=drawn.factors[::-1]).fingerprint
     assert make_set().fingerprint != make_set(images=rounded).fingerprint
+
+
+def test_fingerprint_of_a_mapped_file_is_computed_once_until_it_changes(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, reads = tmp_path / "a.npy", []
+    chunks = storage.chunks
+    monkeypatch.setattr(
+        storage, "chunks", lambda array: reads.append(storage.is_mapped(array)) or chunks(array)
+    )
+
+    def opened(**changes):
+        return make_set(images=np.load(path, mmap_mode="r"), **changes)
+
+    np.save(path, make_set().images)
+    assert opened().fingerprint == make_set().fingerprint
+    assert opened().fingerprint == make_set().fingerprint
+    assert reads.count(True) == 1
+    # Factors belong to it too; a part of the file is no file.
+    assert opened(factor_names=("a", "b", "c")).fingerprint != make_set().fingerprint
+    part = opened().select(fixed={"tint": 0}, free=["turn"])
+    assert part.fingerprint == make_set().select(fixed={"tint": 0}, free=["turn"]).fingerprint
+    assert reads.count(True) == 3
+    before = opened()
+    np.save(path, make_set().images[::-1])
+    os.utime(path, ns=(1, 1))
+    assert opened().fingerprint == make_set(images=make_set().images[::-1]).fingerprint
+    assert before._file != opened()._file

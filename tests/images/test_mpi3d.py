@@ -1,5 +1,7 @@
-"""MPI3D: the archive is streamed, slices are cached, and the TFDS builder keeps the order."""
+"""MPI3D: the archive is streamed, slices are cached or mapped, the TFDS builder keeps the order."""
 
+import io
+import os
 import subprocess
 import sys
 import textwrap
@@ -10,11 +12,12 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import prepared
-from jaxsurf.images.factors import MPI3D, Grid
+from jaxsurf.images import image_set, storage
+from jaxsurf.images.image_set import MPI3D, Grid, ImageSet
 from jaxsurf.images.mpi3d import archive
 from jaxsurf.images.mpi3d.mpi3d_dataset_builder import Builder, Mpi3dConfig, _examples
 from jaxsurf.images.sources import open_images
+from jaxsurf.images.storage import Member
 
 KINDS = {"stored": np.savez, "deflated": np.savez_compressed}
 SMALL = Grid(("tint", "lone", "turn"), (3, 1, 7), {"tint": ("red", "green", "blue")})
@@ -73,13 +76,13 @@ def test_default_slice_is_the_reports(full, tmp_path):
 
 def test_a_stride_reads_its_own_images_alone(full, tmp_path, monkeypatch):
     wanted = []
-    read = archive.Archive.read
+    read = Member.chunks
 
     def note(whole, indices):
         wanted.extend(indices.tolist())
         return read(whole, indices)
 
-    monkeypatch.setattr(archive.Archive, "read", note)
+    monkeypatch.setattr(Member, "chunks", note)
     images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, stride=2)
     expected = [14_400 + 40 * h + v for h in range(0, 40, 2) for v in range(0, 40, 2)]
     assert read_number(images.images).tolist() == wanted == expected
@@ -92,15 +95,10 @@ def test_folder_that_holds_the_archive_will_do(full, tmp_path):
     assert len(images) == 40
 
 
-def test_all_blocks_hold_all_images_in_order(full):
-    whole = archive.inspect(full, num_images=len(MPI3D))
-    numbers = np.concatenate([read_number(block) for block in whole.blocks()])
-    assert np.array_equal(numbers, np.arange(len(MPI3D)))
-
-
 def test_side_resizes_on_request(full, tmp_path):
-    images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, side=5, **SLICE)
-    assert images.images.shape == (40, 5, 5, 3)
+    for side in (None, 5, 3):
+        images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, side=side, **SLICE)
+        assert images.images.shape == (40, side or 2, side or 2, 3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -110,12 +108,12 @@ def test_memory_stays_far_below_the_array(kind, tmp_path):
     KINDS[kind](path, images=numbered(len(MPI3D), 6))
     program = f"""
         import resource, pathlib
-        from jaxsurf.images.factors import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
+        from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE, MPI3D
         from jaxsurf.images.mpi3d import archive
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         whole = archive.inspect(pathlib.Path({str(path)!r}), num_images=len(MPI3D))
-        whole.read(MPI3D.indices(DEFAULT_FIXED, DEFAULT_FREE))
-        assert sum(len(block) for block in whole.blocks()) == len(MPI3D)
+        assert sum(map(len, whole.chunks(MPI3D.indices(DEFAULT_FIXED, DEFAULT_FREE)))) == 1600
+        assert sum(map(len, whole.chunks())) == len(MPI3D)
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     """
     run = [sys.executable, "-c", textwrap.dedent(program)]
@@ -123,108 +121,59 @@ def test_memory_stays_far_below_the_array(kind, tmp_path):
     assert growth_mib < 40
 
 
-def test_slice_is_cached_and_bound_to_the_file(tmp_path):
-    path, cache = tmp_path / "toy.npz", tmp_path / "cache"
-    write(path, images=numbered(len(MPI3D), 1 + 1))
-    first = open_images("mpi3d_toy", path=path, cache_dir=cache, **SLICE)
+def test_slice_is_cached_and_bound_to_the_file(tmp_path, monkeypatch):
+    path, cache = tmp_path / "toy.npz", tmp_path / "jaxsurf"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    write(path, images=numbered(len(MPI3D), 2))
+    first = open_images("mpi3d_toy", path=path, **SLICE)
     [kept] = cache.iterdir()
     stamp = kept.stat().st_mtime_ns
-    again = open_images("mpi3d_toy", path=path, cache_dir=cache, **SLICE)
+    again = open_images("mpi3d_toy", path=path, **SLICE)
     assert kept.stat().st_mtime_ns == stamp
     assert again.fingerprint == first.fingerprint
     write(path, images=numbered(len(MPI3D), 3))
-    changed = open_images("mpi3d_toy", path=path, cache_dir=cache, **SLICE)
+    changed = open_images("mpi3d_toy", path=path, **SLICE)
     assert changed.images.shape == (40, 3, 3, 3)
-    assert list(cache.iterdir()) == [kept]
+    assert len(list(cache.iterdir())) == 1
 
 
-def test_damaged_cache_is_made_again(full, tmp_path):
-    first = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, **SLICE)
-    [kept] = tmp_path.iterdir()
-    kept.write_bytes(kept.read_bytes()[:100])
-    again = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, **SLICE)
-    assert again.fingerprint == first.fingerprint
+def zipped(content, method=zipfile.ZIP_STORED):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w", method) as archived:
+        archived.writestr("images.npy", content)
+    return data.getvalue()
 
 
-def test_unwritable_cache_is_only_warned_of(full, tmp_path, caplog):
-    (tmp_path / "file").touch()
-    images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path / "file", **SLICE)
-    assert len(images) == 40
-    [warning] = caplog.messages
-    assert warning.startswith("the images are not cached")
+def saved(**arrays):
+    data = io.BytesIO()
+    np.savez(data, **arrays)
+    return data.getvalue()
 
 
-def test_default_cache_follows_xdg(full, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    open_images("mpi3d_toy", path=full, **SLICE)
-    assert len(list((tmp_path / "jaxsurf").iterdir())) == 1
+GOOD = numbered(21, 2)
 
 
 @pytest.mark.parametrize(
-    ("arrays", "words"),
+    ("content", "words"),
     [
-        ({"images": numbered(21, 2).astype(np.int16)}, "holds int16 values, expected uint8"),
-        ({"images": numbered(20, 2)}, r"shape \(20, 2, 2, 3\), expected \(21, side, side, 3\)"),
-        ({"images": numbered(21, 2)[:, :1]}, r"shape \(21, 1, 2, 3\), expected"),
-        ({"images": numbered(21, 2).reshape(21, 12)}, r"shape \(21, 12\), expected"),
-        ({"images": np.asfortranarray(numbered(21, 2))}, "in Fortran order, expected"),
-        ({"pictures": numbered(21, 2)}, "no array called 'images', but pictures"),
+        (saved(images=GOOD.astype(np.int16)), "holds int16 values, expected uint8; give MPI3D's"),
+        (saved(images=GOOD[:20]), r"shape \(20, 2, 2, 3\), expected \(21, side, side, 3\); give"),
+        (saved(images=GOOD[:, :1]), r"shape \(21, 1, 2, 3\), expected"),
+        (saved(images=GOOD.reshape(21, 12)), r"shape \(21, 12\), expected"),
+        (saved(images=np.asfortranarray(GOOD)), "in Fortran order, expected"),
+        (saved(pictures=GOOD), "no array called 'images'; give MPI3D's own"),
+        (saved(images=GOOD)[:-40], "is truncated: its end is missing; download it again"),
+        (b"<html>not found</html>", r"a\.npz is not an \.npz file; give MPI3D's own"),
+        (zipped(b"not an array"), "does not hold a numpy array"),
+        (zipped(b"what", zipfile.ZIP_LZMA), "does not hold a numpy array"),
+        (None, "cannot read .*: No such file"),
     ],
 )
-def test_wrong_array_is_refused(arrays, words, tmp_path):
+def test_what_is_no_archive_is_refused(content, words, tmp_path):
+    if content is not None:
+        (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(UserError, match=words):
-        archive.inspect(write(tmp_path / "a.npz", **arrays), num_images=21)
-
-
-def test_half_a_download_is_refused(tmp_path):
-    path = write(tmp_path / "a.npz", images=numbered(21, 2))
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(UserError, match=r"is truncated: its end is missing; download it again"):
-        archive.inspect(path, num_images=21)
-
-
-def test_short_array_is_refused(tmp_path):
-    whole = write(tmp_path / "whole.npz", images=numbered(21, 2))
-    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(tmp_path / "a.npz", "w") as target:
-        target.writestr("images.npy", source.read("images.npy")[:-5])
-    with pytest.raises(UserError, match=r"its array takes 380 bytes, but 375 are there"):
         archive.inspect(tmp_path / "a.npz", num_images=21)
-
-
-def test_other_file_is_refused(tmp_path):
-    (tmp_path / "a.npz").write_text("<html>not found</html>")
-    with pytest.raises(UserError, match=r"a\.npz is not an \.npz file"):
-        archive.inspect(tmp_path / "a.npz", num_images=21)
-
-
-def test_member_that_is_no_array_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as target:
-        target.writestr("images.npy", b"not an array")
-    with pytest.raises(UserError, match=r"does not hold a numpy array"):
-        archive.inspect(tmp_path / "a.npz", num_images=21)
-
-
-def test_unknown_compression_is_refused(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_LZMA) as target:
-        target.writestr("images.npy", b"whatever")
-    with pytest.raises(UserError, match=r"write it again with np.savez"):
-        archive.inspect(tmp_path / "a.npz", num_images=21)
-
-
-def test_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read .*: No such file"):
-        archive.inspect(tmp_path / "a.npz", num_images=21)
-
-
-def test_damaged_deflated_data_is_refused(tmp_path):
-    path = tmp_path / "a.npz"
-    noise = np.random.default_rng(3).integers(256, size=(21, 13, 13, 3), dtype=np.uint8)
-    np.savez_compressed(path, images=noise)
-    data = bytearray(path.read_bytes())
-    data[5000:5200] = bytes(200)
-    path.write_bytes(data)
-    with pytest.raises(UserError, match=r"is damaged .*; download it again"):
-        archive.inspect(path, num_images=21).read(np.arange(21))
 
 
 def small_builder(tmp_path, kind="stored", **changes):
@@ -251,27 +200,6 @@ def test_builder_keeps_image_i_at_place_i(kind, tmp_path):
     assert factors == SMALL.factors(np.arange(21)).tolist()
 
 
-def test_prepared_rows_are_read_by_number(tmp_path):
-    builder, config = small_builder(tmp_path)
-    builder.download_and_prepare(download_config=config)
-    folder = prepared.find(tmp_path / "data", "mpi3d/small")
-    assert read_number(prepared.read_rows(folder, np.array([2, 11, 20]))).tolist() == [2, 11, 20]
-    with pytest.raises(UserError, match=r"holds 21 images, too few"):
-        prepared.read_rows(folder, np.array([21]))
-
-
-def test_rows_out_of_place_are_refused(tmp_path, monkeypatch):
-    def misnumber(whole, grid):
-        for key, example in _examples(whole, grid):
-            yield key, example | {"index": (key + 1) % len(grid)}
-
-    monkeypatch.setattr("jaxsurf.images.mpi3d.mpi3d_dataset_builder._examples", misnumber)
-    builder, config = small_builder(tmp_path)
-    builder.download_and_prepare(download_config=config)
-    with pytest.raises(UserError, match=r"has image 6 in place 5; prepare it again"):
-        prepared.read_rows(prepared.find(tmp_path / "data", "mpi3d/small"), np.array([5]))
-
-
 def test_prepared_set_opens_as_any_tfds_set(tmp_path):
     builder, config = small_builder(tmp_path)
     builder.download_and_prepare(download_config=config)
@@ -282,19 +210,76 @@ def test_prepared_set_opens_as_any_tfds_set(tmp_path):
     assert images.factor_names == tuple(sorted(SMALL.names))
 
 
-def test_prepared_set_opens_by_its_own_name(tmp_path, monkeypatch):
-    """The named source reads rows of a prepared folder; the grid is shrunk for the test alone."""
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    """MPI3D is a grid of 21 images, of which more than three are large."""
+    for module in ("sources", "mpi3d.archive"):
+        monkeypatch.setattr(f"jaxsurf.images.{module}.MPI3D", SMALL)
+    monkeypatch.setattr(storage, "LARGE_BYTES", 3 * 75)
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 4 * 75)
+    monkeypatch.setattr(archive, "BLOCK", 4)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+
+
+SLICES = [
+    {"free": SMALL.names},
+    {"fixed": {"tint": "green"}, "free": ["turn"]},
+    {"fixed": {"turn": 3}, "free": ["tint"]},
+]
+
+
+@pytest.mark.parametrize("slice_", SLICES, ids=["whole", "in a row", "small"])
+@pytest.mark.parametrize("kind", [*KINDS, "prepared"])
+def test_a_slice_is_mapped_where_it_is_large(kind, slice_, small, tmp_path, monkeypatch):
+    builder, config = small_builder(tmp_path, "stored" if kind == "prepared" else kind)
+    path = tmp_path / "manual" / "small.npz"
+    if kind == "prepared":
+        builder.download_and_prepare(download_config=config)
+        (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
+        monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+        path = ""
+    images = open_images("mpi3d_toy", path=path, **slice_)
+    numbers = SMALL.indices(slice_.get("fixed", {}), slice_["free"])
+    expected = ImageSet(numbered(21, 5)[numbers], "", SMALL.factors(numbers), SMALL.names)
+    assert storage.is_mapped(images.images) == (len(numbers) > 3)
+    assert np.array_equal(images.images, expected.images)
+    assert images.factors.tolist() == expected.factors.tolist()
+    assert images.fingerprint == expected.fingerprint
+    monkeypatch.setattr(Member, "chunks", None)
+    monkeypatch.setattr(archive, "_prepared", None)
+    again = open_images("mpi3d_toy", path=path, **slice_)
+    assert again.fingerprint == images.fingerprint
+
+
+def test_a_prepared_folder_is_read_again_when_its_files_change(small, tmp_path, monkeypatch):
     builder, config = small_builder(tmp_path)
     builder.download_and_prepare(download_config=config)
     (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
-    for module in ("sources", "mpi3d_set"):
-        monkeypatch.setattr(f"jaxsurf.images.{module}.MPI3D", SMALL)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-    images = open_images("mpi3d_toy", fixed={"tint": "blue"}, free=["turn"])
-    assert read_number(images.images).tolist() == list(range(14, 21))
-    monkeypatch.setattr("jaxsurf.images.factors.FEWEST_LEFT", 3)
-    images = open_images("mpi3d_toy", fixed={"tint": "blue"}, free=["turn"], stride=2)
-    assert read_number(images.images).tolist() == [14, 16, 18, 20]
+    open_images("mpi3d_toy", path=tmp_path / "data", **SLICES[0])
+    [kept] = (tmp_path / "home/jaxsurf").iterdir()
+    [shard, *_] = sorted((tmp_path / "data/mpi3d/mpi3d_toy/1.0.0").glob("*array_record*"))
+    os.utime(shard, (0, 0))
+    monkeypatch.setattr(image_set, "FEWEST_LEFT", 3)
+    thinned = open_images("mpi3d_toy", path=tmp_path / "data", **SLICES[1], stride=2)
+    assert read_number(thinned.images).tolist() == [7, 9, 11, 13]
+    open_images("mpi3d_toy", path=tmp_path / "data", **SLICES[0])
+    assert not kept.exists()
+
+
+def test_rows_out_of_place_are_refused(small, tmp_path, monkeypatch):
+    def misnumber(whole, grid):
+        for key, example in _examples(whole, grid):
+            yield key, example | {"index": (key + 1) % len(grid)}
+
+    monkeypatch.setattr("jaxsurf.images.mpi3d.mpi3d_dataset_builder._examples", misnumber)
+    builder, config = small_builder(tmp_path)
+    builder.download_and_prepare(download_config=config)
+    (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
+    with pytest.raises(UserError, match=r"has image 15 in place 14; prepare it again"):
+        open_images("mpi3d_toy", path=tmp_path / "data", fixed={"tint": "blue"}, free=["turn"])
+    monkeypatch.setattr("jaxsurf.images.sources.MPI3D", Grid(("turn",), (22,)))
+    with pytest.raises(UserError, match=r"holds 21 images, too few; prepare it again"):
+        open_images("mpi3d_toy", path=tmp_path / "data", free=["turn"])
 
 
 def test_builder_says_what_it_holds(tmp_path):

@@ -8,22 +8,11 @@ Images are NHWC, RGB: float32 in [0, 1] from `render`, uint8 from `render_batch`
 movement are modelled on MPI3D-toy (Gondal et al., 2019).
 """
 
-from jaxsurf.images.arm.factors import (
-    CONTINUOUS,
-    DEFAULT_FIXED,
-    DEFAULT_FREE,
-    EDITION,
-    FACTOR_NAMES,
-    FACTOR_SIZES,
-    check,
-    grid,
-)
 from jaxsurf.images.arm.render import render, render_batch
+from jaxsurf.images.arm.scene import CONTINUOUS, EDITION, FACTOR_NAMES, FACTOR_SIZES, check, grid
 
 __all__ = [
     "CONTINUOUS",
-    "DEFAULT_FIXED",
-    "DEFAULT_FREE",
     "EDITION",
     "FACTOR_NAMES",
     "FACTOR_SIZES",

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
-from jaxsurf.images.arm import factors as factor_grid
 from jaxsurf.images.arm import scene, solids
 
 SAMPLES = 16
@@ -68,7 +67,7 @@ def render_batch(
     Raises:
         UserError: a factor is not a value of its range, or a number is not positive.
     """
-    rows = factor_grid.check(factors)
+    rows = scene.check(factors)
     for name, number in (("side", side), ("samples", samples)):
         if number < 1:
             raise UserError(f"{name} is {number}, but must be at least 1")

@@ -1,16 +1,24 @@
-"""What stands where: the arm's parts for given factors, the three cameras, and the colours.
+"""The arm's factors and what stands where for them: its parts, the three cameras, the colours.
 
 World: z is up, the floor is z = 0, the post stands at the origin and is 1 high, the cameras look
 along +y. Positions, angles and colours were fitted to MPI3D-toy's published sample images.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from jaxsurf.errors import UserError
 from jaxsurf.images.arm.solids import NO_QUADRIC, Solid, box, slab, tube
+from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE, MPI3D, Fixed
+
+# Raised when images change to the eye: trained runs are bound to the edition of their images.
+EDITION = 1
+FACTOR_NAMES, FACTOR_SIZES = MPI3D.names, MPI3D.sizes
+CONTINUOUS: tuple[str, ...] = ("object_size", "horizontal_axis", "vertical_axis")
 
 # NumPy here, since JAX would choose a device while this file is imported.
 OBJECT_COLORS = np.array(
@@ -62,6 +70,53 @@ CAMERAS = np.array(
     ],
     np.float32,
 )
+
+
+def grid(
+    fixed: Fixed = DEFAULT_FIXED, free: Sequence[str] = DEFAULT_FREE, *, stride: int = 1
+) -> Float[np.ndarray, "image factor"]:
+    """Return the factors of a slice of MPI3D's grid, one row an image, in the data set's C-order.
+
+    Args:
+        fixed: the value, or its name, of every factor that is not free.
+        free: the factors that take all their values, in any order.
+        stride: as in `Grid.axes`.
+
+    Raises:
+        UserError: as `Grid.axes` and `check` do.
+    """
+    axes = MPI3D.axes(fixed, free, stride=stride, between=True)
+    mesh = np.meshgrid(*axes, indexing="ij")
+    return check(np.stack([axis.ravel() for axis in mesh], axis=-1))
+
+
+def check(factors: np.ndarray) -> Float[np.ndarray, "image factor"]:
+    """Return the factors as float32 if every one is a value of its range.
+
+    Raises:
+        UserError: not two-dimensional with seven columns, empty, not finite, out of range, or a
+            fraction where only whole numbers have a meaning.
+    """
+    factors = np.asarray(factors)
+    if factors.ndim != 2 or factors.shape[1] != len(FACTOR_NAMES) or not len(factors):
+        raise UserError(
+            f"factors have shape {factors.shape}, but must be (images, {len(FACTOR_NAMES)})",
+            cure=f"one row an image: {', '.join(FACTOR_NAMES)}",
+        )
+    if factors.dtype.kind not in "iuf":
+        raise UserError(f"factors hold {factors.dtype} values, but must be real numbers")
+    factors = factors.astype(np.float32)
+    for column, name, size in zip(factors.T, FACTOR_NAMES, FACTOR_SIZES, strict=True):
+        good = (column >= 0) & (column <= size - 1)  # false for NaN
+        if name not in CONTINUOUS:
+            good &= column == np.round(column)
+        if not good.all():
+            row = int(np.argmin(good))
+            kind = "any number" if name in CONTINUOUS else "a whole number"
+            raise UserError(
+                f"{name} is {column[row]:g} in row {row}, but must be {kind} from 0 to {size - 1}"
+            )
+    return factors
 
 
 class Camera(NamedTuple):

@@ -30,8 +30,9 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
-from jaxsurf.images.factors import MPI3D, Grid
+from jaxsurf.images.image_set import MPI3D, Grid
 from jaxsurf.images.mpi3d import archive
+from jaxsurf.images.storage import Member
 
 Example = tuple[int, dict[str, Any]]
 
@@ -130,10 +131,10 @@ class Builder(tfds.core.ShardBasedBuilder):
         return Path(dl_manager.download(archive.url(name)))
 
 
-def _examples(whole: archive.Archive, grid: Grid) -> Iterator[Example]:
+def _examples(whole: Member, grid: Grid) -> Iterator[Example]:
     """Yield every image with its number and factors."""
     index = 0
-    for block in whole.blocks():
+    for block in whole.chunks():
         numbers = np.arange(index, index + len(block))
         for number, image, values in zip(numbers, block, grid.factors(numbers), strict=True):
             labels = dict(zip(grid.names, map(int, values), strict=True))

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int, Shaped
 
-from jaxsurf import memory
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
 from jaxsurf.manifold.arrays import pickled
 
 PICKLES = (".pkl", ".pickle")
@@ -150,7 +150,7 @@ def _check_room(path: Path, archive: np.lib.npyio.NpzFile, name: str) -> None:
     """Refuse an array that is larger than memory."""
     assert archive.zip is not None, "it is open"
     size = sum(one.file_size for one in archive.zip.infolist() if one.filename == f"{name}.npy")
-    memory.check_fits(size, origin=f"{name} in {path}", cure="save the array with np.save")
+    storage.check_fits(size, origin=f"{name} in {path}", cure="save the array with np.save")
 
 
 def _member(path: Path, part: str, names: list[str]) -> str:

@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.cache import default_folder
+from jaxsurf.images.storage import cache_folder
 from jaxsurf.workdir import read_arrays, write_arrays
 
 Arrays = Mapping[str, np.ndarray]
@@ -159,7 +159,7 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     elif source == OXFORD.family and needed in (authors := shipped()).kernels:
         found = authors
     else:
-        found = read(fetch(*DOWNLOADS[source], default_folder() / "vgg16"))
+        found = read(fetch(*DOWNLOADS[source], cache_folder() / "vgg16"))
     if needed not in found.kernels:
         raise UserError(
             f"the weights in {source} end at {found.deepest}, but {relu(needed)} is asked for",

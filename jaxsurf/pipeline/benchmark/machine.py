@@ -15,7 +15,7 @@ from typing import Any
 
 import jax
 
-from jaxsurf import memory
+from jaxsurf.images import storage
 from jaxsurf.workdir import fingerprint, versions
 
 # Ours, and what rows may compare with.
@@ -58,8 +58,8 @@ def _cores() -> int | None:
 
 
 def _memory_gib() -> float | None:
-    total = memory.total_bytes()
-    return None if total is None else round(total / memory.GIB, 1)
+    total = storage.total_bytes()
+    return None if total is None else round(total / storage.GIB, 1)
 
 
 def _accelerator() -> str | None:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from jaxsurf.memory import MIB
+from jaxsurf.images.storage import MIB
 
 
 def peak_mib() -> float | None:

@@ -10,6 +10,7 @@ of work, where the arm's renderer would take an hour. The same on every call.
 
 import itertools
 import sys
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from jaxsurf.images import stored
-from jaxsurf.images.factors import MPI3D
+from jaxsurf.images.image_set import MPI3D
 from jaxsurf.workdir import replacing
 
 COLOURS = (
@@ -86,8 +86,15 @@ def write(path: Path, *, side: int = 64) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    with replacing(path) as temporary:
-        stored.write(temporary, blocks(side), shape=(len(MPI3D), side, side, 3))
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(MPI3D), side, side, 3)}
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w") as archive,
+        archive.open("images.npy", "w", force_zip64=True) as member,
+    ):
+        np.lib.format.write_array_header_1_0(member, header)
+        for block in blocks(side):
+            member.write(np.ascontiguousarray(block).data)
 
 
 def blocks(side: int) -> Iterator[Images]:

@@ -3,7 +3,7 @@
 The generated set of MPI3D's size, a model trained on it for a little, its codes and its graph. Set
 and model are made by whoever asks first, in a process of its own, so that making them is in
 nobody's memory; codes and graph are what the rows before left there. The folder is `benchmark-full`
-in the cache (`jaxsurf.images.cache.default_folder`), and takes 13 GB.
+in the cache (`jaxsurf.images.storage.cache_folder`), and takes 13 GB.
 """
 
 import subprocess
@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import cache
+from jaxsurf.images import storage
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode
 from jaxsurf.manifold.edges import saved
@@ -61,7 +61,7 @@ class Training:
 
 def folder() -> Path:
     """Return where everything is kept."""
-    return cache.default_folder() / "benchmark-full"
+    return storage.cache_folder() / "benchmark-full"
 
 
 def make_config(**changes: object) -> RunConfig:

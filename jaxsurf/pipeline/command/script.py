@@ -22,7 +22,7 @@ from absl import logging as absl_logging
 
 from jaxsurf import stopping
 from jaxsurf.errors import Interrupted, UserError
-from jaxsurf.images import cache
+from jaxsurf.images import storage
 from jaxsurf.models import cpu_kernels
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.command import complaints, options
@@ -51,7 +51,7 @@ def _prepare() -> None:
     speaker.setLevel(logging.INFO)
     speaker.propagate = False
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(cache.default_folder() / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(storage.cache_folder() / "compiled"))
         # A new model compiles hundreds of small programs: six seconds, or one from the cache.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 

@@ -4,8 +4,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from jaxsurf import memory
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
 from jaxsurf.manifold.arrays import array_file
 
 CODES = np.arange(21, dtype=np.float32).reshape(7, 3) / 8 - 1
@@ -78,7 +78,7 @@ def test_a_npy_is_not_read_into_memory(tmp_path):
 def test_an_array_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
     path = tmp_path / "z.npz"
     np.savez_compressed(path, z=np.zeros((999, 9)), other=CODES)
-    monkeypatch.setattr(memory, "total_bytes", lambda: 50_000)
+    monkeypatch.setattr(storage, "total_bytes", lambda: 50_000)
     np.testing.assert_array_equal(array_file.read(f"{path}:other"), CODES)
     monkeypatch.setattr(np.lib.format, "read_array", None)
     with pytest.raises(UserError, match=r"z in .*z\.npz takes 0\.0 GiB unpacked.*with np\.save"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import differences
+from jaxsurf.images import pixels
 from jaxsurf.manifold import graph, search
 from jaxsurf.manifold.edges import csr
 from jaxsurf.manifold.edges.saved import load_graph, save_graph
@@ -23,7 +23,7 @@ def images_of(number, *, seed=0):
 
 
 def distance_in(images):
-    return functools.partial(differences.rms, images)
+    return functools.partial(pixels.rms, images)
 
 
 def naive(images, ends, power):

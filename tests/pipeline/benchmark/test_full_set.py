@@ -6,10 +6,9 @@ import math
 import numpy as np
 import pytest
 
-from jaxsurf import mapped
 from jaxsurf.errors import UserError
-from jaxsurf.images import sources
-from jaxsurf.images.factors import MPI3D, Grid
+from jaxsurf.images import sources, storage
+from jaxsurf.images.image_set import MPI3D, Grid
 from jaxsurf.manifold import search
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import process, stand_in, suites, whole_set
@@ -22,7 +21,7 @@ SIZES = (2, 6, 2, 3, 3, 3, 5)
 def grid(monkeypatch):
     """MPI3D with fewer colours and poses."""
     small = Grid(MPI3D.names, SIZES, MPI3D.labels)
-    for module in ("images.sources", "images.mpi3d_set", "pipeline.benchmark.stand_in"):
+    for module in ("images.sources", "images.mpi3d.archive", "pipeline.benchmark.stand_in"):
         monkeypatch.setattr(f"jaxsurf.{module}.MPI3D", small)
     return small
 
@@ -38,7 +37,7 @@ def folder(grid, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(whole_set, "_ensure", ensure)
     monkeypatch.setattr(whole_set, "TRAINED_IMAGES", 64)
-    monkeypatch.setattr(mapped, "LARGE_BYTES", 1000)
+    monkeypatch.setattr(storage, "LARGE_BYTES", 1000)
     monkeypatch.setattr(full, "FEW_IMAGES", 70)
     monkeypatch.setattr(full, "FEW_CODES", 50)
     write = stand_in.write
@@ -85,7 +84,7 @@ def test_rows_make_what_the_next_begin_with(folder):
         return contest.ours()
 
     images = measured(full.open_map()).images
-    assert mapped.is_mapped(images)
+    assert storage.is_mapped(images)
     assert measured(full.read_through(np.shape)) == images.shape
     measured(full.send())
     measured(full.train(600))

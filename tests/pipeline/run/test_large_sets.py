@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsurf import mapped
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
+from jaxsurf.images import storage
 from jaxsurf.pipeline import configuration, evaluate, surf
 from jaxsurf.pipeline.run import connect, encode_all, open_run, train_on
 from jaxsurf.training import data, distributed
@@ -37,7 +37,7 @@ def config(array, config_of):
 
 
 def go_on(config, root, monkeypatch, *, large_bytes):
-    monkeypatch.setattr(mapped, "LARGE_BYTES", large_bytes)
+    monkeypatch.setattr(storage, "LARGE_BYTES", large_bytes)
     return train_on(configuration.open_data(config.data), config, root, shown=False)
 
 
@@ -50,11 +50,11 @@ def measured_lines(root):
 
 
 def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, tmp_path, monkeypatch):
-    monkeypatch.setattr(mapped, "READ_AT_ONCE", 3)
+    monkeypatch.setattr(storage, "READ_AT_ONCE", 3)
     loaded = go_on(config, tmp_path / "loaded", monkeypatch, large_bytes=1 << 30)
     from_map = go_on(config, tmp_path / "mapped", monkeypatch, large_bytes=1000)
-    assert not mapped.is_mapped(loaded.images.images)
-    assert mapped.is_mapped(from_map.images.images)
+    assert not storage.is_mapped(loaded.images.images)
+    assert storage.is_mapped(from_map.images.images)
     assert from_map.images.fingerprint == loaded.images.fingerprint
     for here, there in zip(
         *(jax.tree.leaves(nnx.state(run.model)) for run in (loaded, from_map)), strict=True
@@ -74,7 +74,7 @@ def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, tmp_path, mo
 def test_a_run_goes_on_when_its_images_are_mapped_now(config, tmp_path, monkeypatch):
     go_on(config, tmp_path / "run", monkeypatch, large_bytes=1 << 30)
     again = go_on(config, tmp_path / "run", monkeypatch, large_bytes=1000)
-    assert mapped.is_mapped(again.images.images)
+    assert storage.is_mapped(again.images.images)
 
 
 def test_an_array_that_changed_under_a_run_is_refused(config, array, tmp_path, monkeypatch):
@@ -89,7 +89,7 @@ def test_an_array_that_changed_under_a_run_is_refused(config, array, tmp_path, m
 
 
 def test_a_map_is_streamed_on_cpus_and_elsewhere_only_if_it_does_not_fit(array, monkeypatch):
-    images = mapped.open_array(array, start=128, shape=(40, 32, 32, 3))
+    images = np.load(array, mmap_mode="r")
     in_memory, from_map = Examples(np.array(images)), Examples(images)
     assert data.room_for(in_memory) == float("inf")
     assert data.room_for(from_map) == 0.0
@@ -98,18 +98,18 @@ def test_a_map_is_streamed_on_cpus_and_elsewhere_only_if_it_does_not_fit(array, 
     assert data.room_for(from_map) == 12_345.0
 
 
-def test_a_map_is_put_on_devices_in_portions(array, monkeypatch):
-    monkeypatch.setattr(mapped, "PORTION_BYTES", 7 * 32 * 32 * 3)
-    images = mapped.open_array(array, start=128, shape=(40, 32, 32, 3))
+def test_a_map_is_put_on_devices_in_chunks(array, monkeypatch):
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 7 * 32 * 32 * 3)
+    images = np.load(array, mmap_mode="r")
     largest = []
-    portions = mapped.portions
+    chunks = storage.chunks
 
     def noted(values):
-        for some in portions(values):
+        for some in chunks(values):
             largest.append(len(some))
             yield some
 
-    monkeypatch.setattr(mapped, "portions", noted)
+    monkeypatch.setattr(storage, "chunks", noted)
     replicated = distributed.make_shardings(8).replicated
     examples = Examples(images, {"layer": np.ones((40, 2, 2, 1), np.float32)})
     placed = distributed.put(examples, replicated)

@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxsurf import workdir
 from jaxsurf.evaluation import pairs
-from jaxsurf.images import summary
+from jaxsurf.images import pixels, storage
 from jaxsurf.manifold import encode, graph, knn, search
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.models.autoencoder import inference_batch
@@ -130,8 +130,12 @@ def _case(stage: str, size: str, prepare: Callable[[], Contest], where: Where = 
 
 CASES = [
     _case("open", f"{ALL}: mapped", open_map),
-    _case("open", f"{ALL}: fingerprint", partial(read_through, workdir.fingerprint)),
-    _case("open", f"{ALL}: mean image", partial(read_through, summary.mean)),
+    _case(
+        "open",
+        f"{ALL}: fingerprint",
+        partial(read_through, partial(workdir.fingerprint, read=storage.chunks)),
+    ),
+    _case("open", f"{ALL}: mean image", partial(read_through, pixels.mean)),
     _case("train", f"{ALL}: sent to the device", send, "accelerator"),
     _case("train", f"{CPU_IMAGES:,} of {ALL}, batch 512", partial(train, CPU_IMAGES), "cpu"),
     _case(

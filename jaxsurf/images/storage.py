@@ -1,0 +1,318 @@
+"""Arrays that may be larger than memory: mapped, read in chunks, kept in the cache folder.
+
+A large array is mapped from a `.npy` file (an `np.memmap`) and reads as any other does. Whoever
+goes through all of one takes `chunks`, whoever needs some of its rows takes `take`: both release
+the pages that were read, so that the process stays small. Arrays in memory pass through as they
+are. What took long to read, to draw or to unpack comes from `cached`; `Member` reads an array out
+of an `.npz` file without holding all of it.
+"""
+
+import contextlib
+import logging
+import math
+import mmap
+import os
+import shutil
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeGuard
+
+import numpy as np
+from jaxtyping import Int, Shaped, UInt8
+from tqdm import tqdm
+
+from jaxsurf import workdir
+from jaxsurf.errors import UserError
+
+Rows = Shaped[np.ndarray, "row *rest"]
+
+MIB, GIB = 2**20, 2**30
+# Arrays of more bytes are mapped; smaller ones are loaded, which is quicker from then on and leaves
+# the file alone. A gibibyte is little beside any machine's memory.
+LARGE_BYTES = 1 << 30
+# Large enough that the calls cost nothing, small enough to be nothing beside the array.
+CHUNK_BYTES = 8 << 20
+# Rows read before their pages are released: up to 2 MB around each count as ours until then.
+READ_AT_ONCE = 64
+# Half a file that nobody has written to for so long is what a killed process left behind.
+FORSAKEN_S = 3600.0
+
+_log = logging.getLogger(__name__)
+
+
+def cache_folder() -> Path:
+    """Return jaxsurf's folder under XDG_CACHE_HOME, or under ~/.cache where that is not set."""
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "jaxsurf"
+
+
+def identity(path: Path) -> str:
+    """Return what tells a file from an older or newer one of its name: path, size and time."""
+    status = path.stat()
+    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
+def is_mapped(array: object) -> TypeGuard[np.memmap]:
+    """Tell arrays that lie in a file from those in memory, copies of the former among them."""
+    return isinstance(array, np.memmap) and array.mode is not None
+
+
+def whole_file(array: Rows) -> str:
+    """Return the identity of the file that an array is all of; empty for other arrays."""
+    if is_mapped(array) and array.flags.c_contiguous:
+        path = Path(str(array.filename))
+        if path.stat().st_size == array.offset + array.nbytes:
+            return f"{identity(path)} {array.dtype.str}{array.shape}"
+    return ""
+
+
+def total_bytes() -> int | None:
+    """Return the memory of the machine; None where the system does not tell."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # systems other than POSIX
+        return None
+
+
+def check_fits(size: int, *, origin: str, cure: str) -> None:
+    """Refuse what is larger than all memory before any of it is taken.
+
+    Args:
+        size: in bytes.
+        origin: what would take it, for the message.
+        cure: what to do instead.
+
+    Raises:
+        UserError: it is larger; what is smaller may not fit beside other things all the same.
+    """
+    total = total_bytes()
+    if total is not None and size > total:
+        raise UserError(
+            f"{origin} takes {size / GIB:,.1f} GiB unpacked, but this machine has "
+            f"{total / GIB:,.1f} GiB of memory",
+            cure=cure,
+        )
+
+
+def chunks(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
+    """Yield all rows in order, some megabytes at a time, without a copy.
+
+    Args:
+        array: mapped or in memory.
+        rows: how many at a time; 0 means as many as `CHUNK_BYTES` hold.
+    """
+    step = rows or max(1, CHUNK_BYTES // max(1, array[:1].nbytes))
+    for start in range(0, len(array), step):
+        # Not a memmap any more: what is made of it is in memory.
+        yield array[start : start + step].view(np.ndarray)
+        _release_pages(array)
+
+
+def take(array: Rows, numbers: Int[np.ndarray, "*some"]) -> Shaped[np.ndarray, "..."]:
+    """Return rows by number, in the shape of the numbers, as an array in memory.
+
+    A mapped array is read from its front to its end, whatever their order.
+    """
+    if not is_mapped(array):
+        return array[numbers]
+    wanted = np.arange(len(array))[numbers.ravel()]
+    order = np.argsort(wanted, kind="stable")
+    taken = np.empty((len(wanted), *array.shape[1:]), array.dtype)
+    for start in range(0, len(order), READ_AT_ONCE):
+        some = order[start : start + READ_AT_ONCE]
+        _prefetch(array, wanted[some])
+        taken[some] = array[wanted[some]]
+        _release_pages(array)
+    return taken.reshape(*numbers.shape, *array.shape[1:])
+
+
+def _map_of(array: np.memmap) -> mmap.mmap:
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    assert isinstance(base, mmap.mmap), "it has a mode, so it lies in a file"
+    return base
+
+
+def _prefetch(array: np.memmap, numbers: Int[np.ndarray, " row"]) -> None:
+    """Have the system read rows from the disk together, rather than one after the other."""
+    if not (array.flags.c_contiguous and hasattr(mmap, "MADV_WILLNEED")):
+        return
+    pages, size = _map_of(array), array.strides[0]
+    front = array.ctypes.data - np.frombuffer(pages, np.uint8, 1).ctypes.data
+    for start in (front + numbers * size).tolist():
+        page = start - start % mmap.PAGESIZE
+        pages.madvise(mmap.MADV_WILLNEED, page, start + size - page)
+
+
+def _release_pages(array: Rows) -> None:
+    """Take what was read of a mapped array out of this process; the system may still have it."""
+    # Of a map that may be written to, changes would be lost.
+    if is_mapped(array) and array.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
+        _map_of(array).madvise(mmap.MADV_DONTNEED)
+
+
+def cached(
+    blocks: Callable[[], Iterable[UInt8[np.ndarray, "block height width 3"]]],
+    *,
+    shape: tuple[int, ...],
+    name: str,
+    made_of: str,
+    folder: str | Path | None = None,
+) -> UInt8[np.ndarray, "image height width 3"]:
+    """Return images from the cache, where they are made and kept if it does not hold them.
+
+    More than `LARGE_BYTES` of them are written a block at a time, and mapped. Where fewer cannot be
+    written it costs time, never a run: it is only warned of.
+
+    Args:
+        blocks: gives all images in order, a few at a time.
+        shape: of all images together.
+        name: of the file in the cache, without suffix; says how they are made.
+        made_of: what they are made of; a file that was made of something else is removed.
+        folder: the cache's folder; None means `cache_folder()`.
+
+    Raises:
+        UserError: they are large, and there is no room for them.
+    """
+    folder = cache_folder() if folder is None else Path(folder)
+    path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
+    large = math.prod(shape) > LARGE_BYTES
+    mode = "r" if large else None
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        _log.debug("%s is made anew: %s", path, error)
+    made = blocks() if large else [np.concatenate(list(blocks()))]
+    try:
+        _make_room(path, name, math.prod(shape))
+        with workdir.replacing(path) as temporary:
+            _write(temporary, made, shape)
+    except UserError as error:
+        if not isinstance(made, list):
+            raise
+        _log.warning("the images are not cached: %s", error)
+    return made[0] if isinstance(made, list) else np.load(path, mmap_mode="r")
+
+
+def _make_room(path: Path, name: str, needed: int) -> None:
+    """Remove what is of no use to anyone; refuse a folder that cannot take so many bytes."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        old = time.time() - FORSAKEN_S
+        with contextlib.suppress(FileNotFoundError):  # another process is doing the same
+            for stale in path.parent.glob(f"{name}.*.npy"):
+                stale.unlink()
+            for half in path.parent.glob(f".{name}.*.npy"):
+                if half.stat().st_mtime < old:
+                    half.unlink()
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise UserError(
+            f"cannot write to {path.parent}: {error.strerror or error}",
+            cure="set XDG_CACHE_HOME to a folder that can be written",
+        ) from error
+    if free < needed:
+        raise UserError(
+            f"the images take {needed / GIB:.1f} GiB unpacked, but {path.parent} has "
+            f"{free / GIB:.1f} GiB left",
+            cure="free some space, or set XDG_CACHE_HOME to a folder on a larger disk",
+        )
+
+
+def _write(path: Path, blocks: Iterable[Rows], shape: tuple[int, ...]) -> None:
+    about = f"unpacking into {path.parent}"
+    bar = tqdm(total=shape[0], unit=" images", desc=about, delay=1)
+    with path.open("wb") as file, bar:
+        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block).data)
+            bar.update(len(block))
+        assert bar.n == shape[0], f"{bar.n} images came, not {shape[0]}"
+
+
+@dataclass(frozen=True)
+class Member:
+    """An array in an `.npz` file, of which only the header has been read.
+
+    Attributes:
+        path: the file.
+        name: of the array.
+        shape: of the array.
+        dtype: of its values.
+        fortran_order: whether the first axis varies fastest in the file.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran_order: bool
+
+    @classmethod
+    def inspect(cls, path: Path, name: str) -> "Member":
+        """Return a member by name.
+
+        Raises:
+            UserError: the file is shorter than its header says.
+            KeyError: it holds no such array.
+            OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error: it is no
+                archive of arrays, or encrypted, or packed in another way than numpy does.
+        """
+        with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
+            # The third version differs from these in the names of columns, which images have not.
+            old = np.lib.format.read_magic(stream) == (1, 0)
+            form = np.lib.format
+            read = form.read_array_header_1_0 if old else form.read_array_header_2_0
+            shape, fortran_order, dtype = read(stream)
+            if dtype.hasobject:
+                raise ValueError("it holds Python objects")
+            needed = stream.tell() + math.prod(shape) * dtype.itemsize
+            there = archive.getinfo(f"{name}.npy").file_size
+        if there < needed:
+            raise UserError(
+                f"{path} is truncated: its array takes {needed} bytes, but {there} are there",
+                cure="copy or download it again",
+            )
+        return cls(path, name, shape, dtype, fortran_order)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the array."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def chunks(self, numbers: Int[np.ndarray, " row"] | None = None) -> Iterator[Rows]:
+        """Yield rows, some megabytes at a time, and stop reading after the last that is wanted.
+
+        Args:
+            numbers: those that are wanted, ascending; None means all.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        numbers = np.arange(self.shape[0]) if numbers is None else numbers
+        size = math.prod(self.shape[1:]) * self.dtype.itemsize
+        step = max(1, CHUNK_BYTES // size)
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as stream:
+                header = archive.getinfo(f"{self.name}.npy").file_size - self.nbytes
+                for start in range(0, int(numbers[-1]) + 1, step):
+                    stop = min(start + step, self.shape[0])
+                    first, last = np.searchsorted(numbers, (start, stop))
+                    if first == last:
+                        continue
+                    stream.seek(header + start * size)
+                    data = stream.read((stop - start) * size)
+                    if len(data) < (stop - start) * size:
+                        raise EOFError(f"it ends within images {start}..{stop - 1}")
+                    rows = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
+                    yield rows[numbers[first:last] - start]
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            raise UserError(
+                f"{self.path} is damaged ({error})", cure="copy or download it again"
+            ) from error

@@ -1,0 +1,222 @@
+"""A TensorFlow Datasets set as an image set, read without TensorFlow.
+
+What lies prepared on disk is looked up by name and read as it is, whoever wrote it; only what is
+not there is asked of tensorflow-datasets, by name: a list of all its builders would reach for the
+network. tensorflow-datasets is imported when it is first needed, since that takes half a second.
+
+Encoded images are decoded by `files` rather than by TFDS, so that grey, palettes and transparency
+become RGB here as they do everywhere else.
+"""
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxsurf.errors import UserError
+from jaxsurf.images import files
+from jaxsurf.images.image_set import ImageSet
+
+FORMAT = "array_record"
+# Whole numbers that say which example it is, not what it shows.
+NUMBERING = ("index", "id")
+
+
+def open_tfds(
+    source: str,
+    path: str | Path,
+    *,
+    fixed: Mapping[str, int | float | str],
+    free: Sequence[str],
+    stride: int,
+    side: int | None,
+) -> ImageSet:
+    """Return a TFDS set, or one split of it, prepared first if that can be done here.
+
+    Scalar whole-number features, labels among them, become factors. Images come in the order of
+    their `index` feature, where they have one, else in the order on disk.
+
+    Args:
+        source: "tfds:NAME" or "tfds:NAME:SPLIT"; NAME may go on with /CONFIG and :VERSION.
+        path: the TFDS data folder; empty means the default one.
+        fixed: the value, or the label, of each factor that is held.
+        free: the factors that vary.
+        stride: keeps every stride-th value of each free factor, once all images are read.
+        side: height and width to fit all images to, in pixels; None keeps their own.
+
+    Raises:
+        UserError: it is neither prepared nor can be, is in a format without random access, or has
+            no such split, no images, or images of several sizes.
+    """
+    reference, _, split = source.removeprefix("tfds:").partition(":")
+    if not reference:
+        raise UserError(f"{source!r} names no set", cure="write tfds:NAME or tfds:NAME:SPLIT")
+    if split[:1].isdecimal():
+        version, _, split = split.partition(":")
+        reference = f"{reference}:{version}"
+    root = Path(path) if path else default_folder()
+    builder = load(reference, root) or prepare(reference, root)
+    features: dict[str, Any] = dict(builder.info.features)
+    splits = sorted(builder.info.splits)
+    split = split or ("train" if "train" in splits else splits[0])
+    if split.split("[")[0] not in splits:
+        raise UserError(f"{source} has no split {split!r}", cure=f"choose from {', '.join(splits)}")
+    key = image_feature(source, features)
+    examples = _examples(builder, split, key)
+    # TFDS restores features in any order, and the order of factors is part of a set's identity.
+    names = tuple(
+        name
+        for name, feature in sorted(features.items())
+        if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
+        if name not in NUMBERING
+    )
+    images = [_pixels(example[key], source, side) for example in examples]
+    sizes = sorted({files.size_of(image) for image in images})
+    if len(sizes) > 1:
+        raise UserError(
+            f"{source} holds images of {len(sizes)} sizes, {sizes[0]} and {sizes[1]} among them",
+            cure="give a side to fit all images to",
+        )
+    opened = ImageSet(
+        np.stack(images),
+        name=f"TFDS {reference} {split}",
+        factors=np.array([[int(example[name]) for name in names] for example in examples]),
+        factor_names=names,
+    )
+    labels = {name: getattr(features.get(name), "names", []) for name in fixed}
+    for name, value in fixed.items():
+        if isinstance(value, str) and value not in labels[name]:
+            raise UserError(
+                f"{name} has no value {value!r}",
+                cure=f"choose from {', '.join(labels[name]) or 'numbers'}",
+            )
+    numbers = {
+        name: labels[name].index(value) if isinstance(value, str) else value
+        for name, value in fixed.items()
+    }
+    return opened.select(fixed=numbers, free=free, stride=stride)
+
+
+def image_feature(source: str, features: Mapping[str, Any]) -> str:
+    """Return the name of the feature that holds the images.
+
+    Raises:
+        UserError: several could, or none.
+    """
+    found = [
+        name
+        for name, feature in features.items()
+        if feature.np_dtype == np.uint8 and len(feature.shape or ()) == 3
+    ]
+    if "image" not in found and len(found) != 1:
+        raise UserError(
+            f"{source} has {len(found)} features that could be its images",
+            cure=f"it needs one, called image; it has {', '.join(sorted(features))}",
+        )
+    return "image" if "image" in found else found[0]
+
+
+def _examples(builder: Any, split: str, key: str) -> list[Any]:  # noqa: ANN401  # see load
+    """Return a split's examples by number, their encoded images still encoded."""
+    import tensorflow_datasets as tfds
+
+    encoded = isinstance(builder.info.features[key], tfds.features.Image)
+    decoders = {key: tfds.decode.SkipDecoding()} if encoded else None
+    try:
+        examples = list(builder.as_data_source(split, decoders=decoders))
+    except ValueError as error:
+        raise UserError(
+            f"TFDS does not understand the split {split!r}: {str(error).splitlines()[0]}",
+            cure="write it as in train[:1000] or train[10%:20%]",
+        ) from error
+    if not examples:
+        raise UserError(f"the split {split!r} is empty", cure="choose a larger one")
+    numbered = "index" in builder.info.features
+    return sorted(examples, key=lambda one: int(one["index"])) if numbered else examples
+
+
+def _pixels(value: bytes | np.ndarray, source: str, side: int | None) -> files.Pixels:
+    """Return one example's image, encoded or not."""
+    if isinstance(value, bytes):
+        return files.decode(value, origin=source, side=side)
+    if value.shape[-1] not in (1, 3):
+        raise UserError(
+            f"{source} holds pictures of shape {value.shape}, but (height, width, 1 or 3) is needed"
+        )
+    return files.resize(np.repeat(value, 3 // value.shape[-1], axis=-1)[None], side)[0]
+
+
+def default_folder() -> Path:
+    """Return the folder that tensorflow-datasets uses when it is not given one."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+
+
+def load(reference: str, root: Path) -> Any:  # noqa: ANN401  # imported lazily: its type has no name
+    """Return the read-only builder of a prepared set; None if there is none.
+
+    Args:
+        reference: NAME or NAME/CONFIG, with or without :VERSION; the newest is taken without.
+        root: the TFDS data folder.
+
+    Raises:
+        UserError: what is there is damaged, or in a format that cannot be read by number.
+    """
+    import tensorflow_datasets as tfds
+    from google.protobuf.json_format import ParseError
+    from tensorflow_datasets.core.read_only_builder import builder_from_files
+
+    try:
+        builder = builder_from_files(reference, data_dir=root)
+        formats = {found.value for found in builder.info.available_file_formats()}
+    except tfds.core.DatasetNotFoundError:
+        return None
+    except (OSError, ValueError, AssertionError, ParseError) as error:
+        raise UserError(
+            f"{reference} in {root} is damaged ({error})", cure="prepare it again"
+        ) from error
+    if FORMAT not in formats:
+        raise UserError(
+            f"{builder.data_path} is prepared as {', '.join(formats)}, which needs TensorFlow",
+            cure=f'prepare it again with file_format="{FORMAT}"',
+        )
+    return builder
+
+
+def prepare(reference: str, root: Path) -> Any:  # noqa: ANN401  # see load
+    """Prepare a set that tensorflow-datasets knows, and return its builder.
+
+    Raises:
+        UserError: it knows no such set, or cannot prepare it without TensorFlow or a network.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        builder = tfds.builder(reference, data_dir=root, file_format=FORMAT)
+    except (tfds.core.DatasetNotFoundError, ImportError, AssertionError, ValueError) as error:
+        configs = sorted((root / reference).glob("*/*/dataset_info.json"))
+        names = ", ".join(f"{reference}/{info.parents[1].name}" for info in configs)
+        raise UserError(
+            f"{reference} is not prepared in {root}, and tensorflow-datasets has no builder of it",
+            cure=f"choose one of {names}"
+            if names
+            else "check the name, or give the folder that holds it as path",
+        ) from error
+    features: Any = builder.info.features
+    encoded = any(isinstance(feature, tfds.features.Image) for feature in features.values())
+    try:
+        if encoded and importlib.util.find_spec("tensorflow") is None:
+            # Raised before a download rather than after it.
+            raise ImportError("features.Image needs TensorFlow to be written")
+        builder.download_and_prepare()
+    except (ImportError, OSError, RuntimeError, AssertionError, ValueError) as error:
+        # The first line says what is missing; those after it are advice to builders' authors.
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        raise UserError(
+            f"{reference} is not prepared, and cannot be here ({reason})",
+            cure=f"where TensorFlow and a network are, run `tfds build {reference} "
+            f"--file_format={FORMAT}`, and give its data folder as path",
+        ) from error
+    return builder

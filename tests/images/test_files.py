@@ -1,0 +1,344 @@
+"""A user's own pictures and numpy files: what comes back, and what is refused."""
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxsurf.errors import UserError
+from jaxsurf.images import files, storage
+from jaxsurf.images.sources import open_images
+
+
+def colors(*shape, seed=0):
+    """Return random uint8 pixels."""
+    return np.random.default_rng(seed).integers(256, size=shape, dtype=np.uint8)
+
+
+def save(path, pixels, **options):
+    Image.fromarray(pixels).save(path, **options)
+    return path
+
+
+# Pictures
+
+
+def test_folder_is_sorted_as_people_count(tmp_path):
+    pixels = {name: colors(5, 7, 3, seed=i) for i, name in enumerate(["2.png", "10.png", "1.PNG"])}
+    for name, image in pixels.items():
+        save(tmp_path / name, image)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / "._1.png").touch()
+    images = open_images(str(tmp_path))
+    assert images.image_names == ("1.PNG", "2.png", "10.png")
+    for name, image in zip(images.image_names, images.images, strict=True):
+        assert np.array_equal(image, pixels[name])
+    assert images.fingerprint == open_images("folder", path=tmp_path).fingerprint
+
+
+def test_a_single_picture_is_a_set_of_one(tmp_path):
+    images = open_images(str(save(tmp_path / "a.jpg", np.full((16, 8, 3), 131, np.uint8))))
+    assert images.image_names == ("a.jpg",)
+    assert images.images.tolist() == np.full((1, 16, 8, 3), 131).tolist()
+
+
+def test_sizes_that_differ_are_named_unless_side_is_given(tmp_path):
+    save(tmp_path / "a.png", colors(5, 7, 3))
+    save(tmp_path / "b.png", colors(3, 7, 3))
+    with pytest.raises(UserError, match=r"a\.png is 7 x 5 but b\.png is 7 x 3; give a side"):
+        open_images(str(tmp_path))
+    assert open_images(str(tmp_path), side=11).images.shape == (2, 11, 11, 3)
+
+
+def test_a_picture_keeps_its_size_or_fits_the_centre(tmp_path):
+    pixels = np.zeros((4, 10, 3), np.uint8)
+    pixels[:, 3:7] = 200
+    path = save(tmp_path / "a.png", pixels)
+    assert np.array_equal(files.open_image(path), pixels)
+    assert (files.open_image(path, side=2) == 200).all()
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        ([[3, 250]], [[[3] * 3, [250] * 3]]),
+        (np.array([[0, 128, 129, 257, 65535]], np.uint16), [[[v] * 3 for v in (0, 0, 1, 1, 255)]]),
+        (
+            [[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 51]]],
+            [[[10, 20, 30], [255, 255, 255], [204, 204, 204]]],
+        ),
+    ],
+    ids=["grey", "16-bit grey", "transparency over white"],
+)
+def test_every_kind_of_picture_becomes_rgb(pixels, expected, tmp_path):
+    pixels = pixels if isinstance(pixels, np.ndarray) else np.array(pixels, np.uint8)
+    assert files.open_image(save(tmp_path / "a.png", pixels)).tolist() == expected
+
+
+def test_palette_is_looked_up(tmp_path):
+    pixels = np.array([[[250, 0, 0], [0, 0, 90]]], np.uint8)
+    Image.fromarray(pixels).quantize(2).save(tmp_path / "a.png")
+    assert np.array_equal(files.open_image(tmp_path / "a.png"), pixels)
+
+
+def test_camera_rotation_is_obeyed(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by a quarter
+    path = save(tmp_path / "a.jpg", colors(8, 16, 3), exif=exif)
+    assert files.open_image(path).shape == (16, 8, 3)
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture", None])
+def test_unreadable_picture_is_named(content, tmp_path):
+    whole = save(tmp_path / "good.png", colors(31, 37, 3)).read_bytes()
+    (tmp_path / "bad.png").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(UserError, match=r"bad\.png is (not|in no) .*; remove") as caught:
+        open_images(str(tmp_path))
+    assert "object at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize("error", [struct.error("bad"), TypeError("bad"), IndexError("bad")])
+def test_a_damaged_note_in_a_picture_is_a_damaged_picture(tmp_path, monkeypatch, error):
+    def stumble(image):
+        raise error
+
+    monkeypatch.setattr("PIL.ImageOps.exif_transpose", stumble)
+    with pytest.raises(UserError, match=r"a\.png is not a picture that can be read \(bad\)"):
+        open_images(str(save(tmp_path / "a.png", colors(5, 7, 3))))
+
+
+def test_unreadable_folder_is_refused(tmp_path, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied")
+
+    # Not by its mode, which does not bind an administrator.
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*: Permission denied; make it readable"):
+        open_images(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.mp4", r"a\.mp4 is a film, and reading films is not built yet; save its frames"),
+        ("a.txt", r"of no known kind; .*\.npz, \.npy, \.png, \.jpg, \.jpeg"),
+        ("folder/", "holds no PNG or JPEG file; choose another folder"),
+    ],
+)
+def test_what_holds_no_images_is_refused(name, words, tmp_path):
+    path = tmp_path / name
+    path.mkdir() if name.endswith("/") else path.touch()
+    with pytest.raises(UserError, match=words):
+        open_images(str(path))
+
+
+def test_one_picture_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"cannot read .*a\.png: No such file"):
+        files.open_image(tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"side is 0, but must be at least 1"):
+        files.open_image(save(tmp_path / "a.png", colors(5, 7, 3)), side=0)
+    save(tmp_path / "a.tiff", np.ones((5, 7), np.float32))
+    with pytest.raises(UserError, match=r"a\.tiff holds 32-bit values, whose white is unknown"):
+        files.open_image(tmp_path / "a.tiff")
+
+
+# Numpy files
+
+
+def test_npz_holds_images_and_factors(tmp_path):
+    pixels, factors = colors(24, 5, 7, 3), np.array([[i // 8, i % 8] for i in range(24)])
+    names = np.array(["age", "time"])
+    np.savez(tmp_path / "a.npz", images=pixels, factors=factors, factor_names=names)
+    images = open_images(str(tmp_path / "a.npz"), fixed={"time": 1}, free=["age"])
+    assert np.array_equal(images.images, pixels[1::8])
+    assert images.factor_names == ("age", "time")
+    thinned = open_images("file", path=tmp_path / "a.npz", stride=2)
+    assert np.array_equal(thinned.images, pixels[::2])
+    assert thinned.factors.tolist() == factors[::2].tolist()
+
+
+def test_factors_without_names_are_numbered(tmp_path):
+    np.savez(tmp_path / "a.npz", images=colors(2, 5, 7, 3), factors=np.eye(2))
+    assert open_images(str(tmp_path / "a.npz")).factor_names == ("factor_0", "factor_1")
+
+
+def test_only_array_is_the_images(tmp_path):
+    np.savez(tmp_path / "a.npz", faces=colors(2, 5, 7, 3))
+    np.save(tmp_path / "b.npy", colors(2, 5, 7, 3))
+    one, other = (open_images(str(tmp_path / name)) for name in ("a.npz", "b.npy"))
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 7), (2, 5, 7, 1), (2, 5, 3, 1)])
+def test_grey_array_gets_three_channels(shape, tmp_path):
+    pixels = colors(*shape)
+    np.save(tmp_path / "a.npy", pixels)
+    images = open_images(str(tmp_path / "a.npy")).images
+    assert np.array_equal(images[..., 2], pixels.reshape(shape[:3]))
+
+
+def test_floats_become_the_nearest_uint8(tmp_path):
+    np.save(tmp_path / "a.npy", np.full((2, 5, 7, 3), 100.4 / 255))
+    assert (open_images(str(tmp_path / "a.npy")).images == 100).all()
+    assert open_images(str(tmp_path / "a.npy"), side=4).images.shape == (2, 4, 4, 3)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.full((2, 5, 7, 3), 1.5), r"holds floats from 1\.5 to 1\.5, but floats must lie in"),
+        (np.full((2, 5, 7, 3), np.nan), "holds floats from nan to nan"),
+        (np.full((2, 5, 7, 3), -0.5), "holds floats from -0.5"),
+        (np.ones((2, 5, 7, 3), int), "holds int64 values, but images are uint8"),
+        (np.ones((2, 5, 7, 3), bool), "holds bool values, but images are uint8"),
+        (np.ones((2, 3, 5, 7), np.uint8), "put the channels last"),
+        (np.ones((0, 5, 7, 3), np.uint8), "holds no image"),
+        (np.ones((5, 7, 3), np.uint8), r"shape \(., 7, 3\), but images are \(number, height"),
+        (np.array([None, 1]), "cannot be read as plain arrays"),
+    ],
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+@pytest.mark.parametrize("large", [False, True])
+def test_ambiguous_array_is_refused(array, words, suffix, large, tmp_path, monkeypatch):
+    if large:
+        monkeypatch.setattr(storage, "LARGE_BYTES", 200)
+    path = tmp_path / f"a.{suffix}"
+    np.save(path, array) if suffix == "npy" else np.savez(path, images=array)
+    with pytest.raises(UserError, match=words):
+        open_images(str(path), side=4, cache_dir=tmp_path / "cache")
+
+
+FACTORS = np.array([[1, 2], [3, 4]])
+
+
+@pytest.mark.parametrize(
+    ("arrays", "words"),
+    [
+        ({"left": FACTORS, "right": FACTORS}, "holds left, right, so which .* the array 'images'"),
+        ({}, "holds no array, so which"),
+        ({"factors": np.arange(2)}, r"factors in .* are int64 of shape \(2,\); give numbers"),
+        ({"factors": FACTORS * 1j}, "factors in .* are complex128"),
+        ({"factors": FACTORS * [[1, 1], [1, np.inf]]}, "not all finite, the first such of image 1"),
+        ({"factors": FACTORS * [[np.nan, 1], [1, 1]]}, "not all finite, the first such of image 0"),
+        ({"factors": FACTORS, "factor_names": "a"}, r"factor_names in .* has shape \(\); give a l"),
+        ({"factors": FACTORS, "factor_names": ["a"]}, r"shape \(2, 2\), expected \(2, 1\)"),
+    ],
+)
+def test_bad_tables_are_refused(arrays, words, tmp_path):
+    images = {} if "left" in arrays or not arrays else {"images": colors(2, 5, 7, 3)}
+    np.savez(tmp_path / "a.npz", **images, **arrays)
+    with pytest.raises(UserError, match=words):
+        open_images(str(tmp_path / "a.npz"))
+
+
+def claims(shape):
+    """Return an array whose header claims more than there is."""
+    data = io.BytesIO()
+    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(data, header)
+    return data.getvalue() + bytes(99)
+
+
+def zipped(name, content):
+    data = io.BytesIO()
+    with zipfile.ZipFile(data, "w") as packed:
+        packed.writestr(name, content)
+    return data.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.npz", b"PK\x03\x04 no more", "cannot be read as plain arrays"),
+        ("a.npy", b"PK\x03\x04 no more", "cannot be read as plain arrays"),
+        ("a.npy", b"", "cannot be read as plain arrays"),
+        ("a.npz", zipped("a.png", b"a picture"), r"arrays \(its member a\.png is no array"),
+        ("a.npy", claims((2**40, 2**10, 4, 3)), r"cannot be read as plain arrays \(Unable to"),
+        ("a.npz", zipped("images.npy", claims((2**40, 2**10, 4, 3))), r"arrays \(Unable to"),
+    ],
+)
+def test_damaged_numpy_files_are_refused(name, content, words, tmp_path):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=words + ".*; save it with np.savez or np.save"):
+        open_images(str(tmp_path / name))
+
+
+# Large numpy files
+
+
+@pytest.fixture
+def large(monkeypatch):
+    monkeypatch.setattr(storage, "LARGE_BYTES", 200)
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 4 * 105)
+
+
+NOISE = colors(21, 5, 7, 3)
+
+
+def test_a_large_npy_is_mapped_where_it_lies(large, tmp_path):
+    np.save(tmp_path / "a.npy", NOISE)
+    images = open_images(str(tmp_path / "a.npy"), cache_dir=tmp_path / "cache")
+    assert storage.is_mapped(images.images)
+    assert not images.images.flags.writeable
+    assert np.array_equal(images.images, NOISE)
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_a_large_npz_is_unpacked_once_until_it_changes(write, large, tmp_path, monkeypatch):
+    factors = np.arange(42.0).reshape(21, 2)
+    path, cache = tmp_path / "a.npz", tmp_path / "cache"
+    write(path, images=NOISE, factors=factors)
+    images = open_images(str(path), cache_dir=cache)
+    assert storage.is_mapped(images.images)
+    assert np.array_equal(images.images, NOISE)
+    chosen = images.select(fixed={"factor_0": 8}, free=["factor_1"])
+    assert np.array_equal(chosen.images, NOISE[4:5])
+    [kept] = cache.iterdir()
+    before = kept.stat().st_mtime_ns
+    open_images(str(path), cache_dir=cache)
+    assert kept.stat().st_mtime_ns == before
+    write(path, images=NOISE[::-1], factors=factors[::-1])
+    assert np.array_equal(open_images(str(path), cache_dir=cache).images, NOISE[::-1])
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [NOISE / 255.0, NOISE[..., 0], np.asfortranarray(NOISE)],
+    ids=["floats", "grey", "Fortran order"],
+)
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_large_arrays_of_other_kinds_are_converted_as_smaller_ones_are(
+    rows, suffix, large, tmp_path, monkeypatch
+):
+    path = tmp_path / f"a.{suffix}"
+    np.save(path, rows) if suffix == "npy" else np.savez(path, rows)
+    images = open_images(str(path), side=4, cache_dir=tmp_path / "cache")
+    assert open_images(str(path), side=3, cache_dir=tmp_path / "cache").images.shape[1:3] == (3, 3)
+    monkeypatch.setattr(storage, "LARGE_BYTES", 1 << 30)
+    loaded = open_images(str(path), side=4, cache_dir=tmp_path / "cache")
+    assert not storage.is_mapped(loaded.images)
+    assert images.fingerprint == loaded.fingerprint
+    assert np.array_equal(images.images, loaded.images)
+    assert storage.is_mapped(images.images) == (not rows.flags.f_contiguous)
+
+
+def test_an_array_in_fortran_order_larger_than_memory_is_refused(large, tmp_path, monkeypatch):
+    np.save(tmp_path / "a.npy", np.asfortranarray(NOISE))
+    monkeypatch.setattr(storage, "total_bytes", lambda: NOISE.nbytes - 1)
+    with pytest.raises(UserError, match=r"a\.npy, in Fortran order, takes .* save it in C order"):
+        open_images(str(tmp_path / "a.npy"))
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_large_file_that_was_cut_off_is_refused(suffix, large, tmp_path):
+    path = tmp_path / f"a.{suffix}"
+    np.save(path, NOISE) if suffix == "npy" else np.savez(path, NOISE)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=rf"a\.{suffix} cannot be read as plain arrays"):
+        open_images(str(path))

@@ -1,0 +1,221 @@
+"""Arrays larger than memory: chunks, rows by number, the cache folder, members of archives."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+import types
+import zipfile
+
+import numpy as np
+import pytest
+
+from jaxsurf import workdir
+from jaxsurf.errors import UserError
+from jaxsurf.images import storage
+from jaxsurf.images.storage import Member
+
+ROWS = np.random.default_rng(0).integers(0, 256, (71, 5, 3, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def array(tmp_path):
+    np.save(tmp_path / "rows.npy", ROWS)
+    return np.load(tmp_path / "rows.npy", mmap_mode="r")
+
+
+@pytest.mark.parametrize("rows", [0, 1, 7, 71, 100])
+def test_chunks_are_all_rows_in_order(array, rows, monkeypatch):
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 45 * 11)
+    for some in (ROWS, array, array[3:60], array[[2, 5]]):
+        chunks = [chunk.copy() for chunk in storage.chunks(some, rows=rows)]
+        assert max(map(len, chunks)) <= (rows or 11)
+        assert np.array_equal(np.concatenate(chunks), some)
+
+
+@pytest.mark.parametrize("view", [slice(None), slice(5, None), slice(None, None, -2)])
+def test_rows_are_taken_in_any_order_and_again(array, view, monkeypatch):
+    monkeypatch.setattr(storage, "READ_AT_ONCE", 3)
+    numbers = np.random.default_rng(1).integers(-4, 30, 77)
+    for some in (ROWS, array):
+        taken = storage.take(some[view], numbers)
+        assert not storage.is_mapped(taken)
+        assert np.array_equal(taken, ROWS[view][numbers])
+        table = numbers.reshape(7, 11)
+        assert np.array_equal(storage.take(some[view], table), ROWS[view][table])
+
+
+def test_changes_of_a_map_that_may_be_written_to_are_kept(array):
+    writable = np.load(array.filename, mmap_mode="c")
+    writable[3] = 7
+    list(storage.chunks(writable))
+    assert (storage.take(writable, np.array([3])) == 7).all()
+    assert (writable[3] == 7).all()
+
+
+def test_a_whole_file_is_known_by_place_size_and_time(array):
+    whole = storage.whole_file(array)
+    assert whole == storage.whole_file(np.load(array.filename, mmap_mode="r").view())
+    for part in (ROWS, array[1:], array[:-1], array[::-1], array[[1, 2]], array + 1):
+        assert storage.whole_file(part) == ""
+    assert storage.whole_file(array.reshape(71, 45)) not in ("", whole)
+    os.utime(array.filename, ns=(1, 1))
+    assert storage.whole_file(array) != whole
+
+
+def test_memory_stays_far_below_the_array(tmp_path):
+    np.lib.format.open_memmap(tmp_path / "a.npy", "w+", np.uint8, (200, 1 << 20)).flush()
+    program = f"""
+        import pathlib
+        import numpy as np
+        from jaxsurf import workdir
+        from jaxsurf.images import storage
+        array = np.load({str(tmp_path / "a.npy")!r}, mmap_mode="r")
+        def peak():
+            lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+            return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+        storage.take(array[:, :64], np.arange(1))
+        before = peak()
+        workdir.fingerprint(array, read=storage.chunks)
+        for number in range(0, 200, 10):
+            storage.take(array, np.arange(number, number + 10))
+        print((peak() - before) // 1024)
+    """
+    run = [sys.executable, "-c", textwrap.dedent(program)]
+    growth_mib = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
+    assert growth_mib < 60
+
+
+def test_what_is_larger_than_memory_is_refused_with_both_sizes(monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 3 * 2**17, "SC_PAGE_SIZE": 4096}.get)
+    storage.check_fits(3 * 2**29, origin="it", cure="wait")
+    with pytest.raises(UserError):
+        storage.check_fits(3 * 2**29 + 1, origin="it", cure="wait")
+    line = r"it takes 2,048\.5 GiB unpacked, but this machine has 1\.5 GiB of memory; wait"
+    with pytest.raises(UserError, match=line):
+        storage.check_fits(2**41 + 2**29, origin="it", cure="wait")
+    monkeypatch.delattr(os, "sysconf")
+    storage.check_fits(2**80, origin="it", cure="wait")  # where nobody knows, it is tried
+
+
+# The cache
+
+
+@pytest.fixture(params=["small", "large"])
+def cached(request, tmp_path, monkeypatch):
+    """Calls `storage.cached` on ROWS, which are loaded or mapped."""
+    monkeypatch.setattr(storage, "LARGE_BYTES", ROWS.nbytes - (request.param == "large"))
+
+    def call(blocks=(ROWS[:30], ROWS[30:]), *, made_of="it", folder=tmp_path / "cache"):
+        found = storage.cached(
+            lambda: iter(blocks), shape=ROWS.shape, name="noise", made_of=made_of, folder=folder
+        )
+        assert storage.is_mapped(found) == (request.param == "large")
+        return found
+
+    return call
+
+
+def test_images_are_made_once_until_what_they_are_made_of_changes(cached, tmp_path):
+    assert np.array_equal(cached(), ROWS)
+    assert np.array_equal(cached(blocks=()), ROWS)
+    assert np.array_equal(cached([ROWS[::-1]], made_of="other"), ROWS[::-1])
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.parametrize("harm", [lambda data: data[:-30], lambda data: data[:50], lambda _: b""])
+def test_a_damaged_file_is_made_again(cached, harm, tmp_path):
+    cached()
+    [kept] = (tmp_path / "cache").iterdir()
+    kept.write_bytes(harm(kept.read_bytes()))
+    assert np.array_equal(cached(), ROWS)
+    assert np.array_equal(cached(blocks=()), ROWS)
+
+
+def test_a_cache_that_cannot_be_written_stops_large_images_alone(cached, tmp_path, caplog):
+    (tmp_path / "file").touch()
+    if ROWS.nbytes > storage.LARGE_BYTES:
+        with pytest.raises(UserError, match=r"cannot write to .*file.*set XDG_CACHE_HOME"):
+            cached(folder=tmp_path / "file")
+    else:
+        assert np.array_equal(cached(folder=tmp_path / "file"), ROWS)
+        assert caplog.messages[0].startswith("the images are not cached: cannot write to")
+
+
+def test_a_disk_too_small_for_large_images_is_refused_before_any_is_written(
+    cached, tmp_path, monkeypatch
+):
+    room = types.SimpleNamespace(free=ROWS.nbytes - 1)
+    monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: room)
+    monkeypatch.setattr(storage, "LARGE_BYTES", 200)
+    with pytest.raises(UserError, match=r"take 0\.0 GiB unpacked, but .* left; free some space"):
+        storage.cached(
+            lambda: iter([ROWS]), shape=ROWS.shape, name="n", made_of="", folder=tmp_path / "cache"
+        )
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_what_breaks_off_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "LARGE_BYTES", 200)
+
+    def blocks():
+        yield ROWS[:7]
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(UserError, match=r"cannot write .*No space left on device; free some"):
+        storage.cached(blocks, shape=ROWS.shape, name="noise", made_of="it", folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path, cached):
+    for number, age_s in ((1, storage.FORSAKEN_S + 60), (2, 60)):
+        half = tmp_path / f".noise.{number}.npy"
+        half.touch()
+        os.utime(half, (time.time() - age_s,) * 2)
+    cached(folder=tmp_path)
+    name = f"noise.{workdir.fingerprint('it')}.npy"
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".noise.2.npy", name]
+
+
+def test_the_cache_is_where_xdg_says(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert storage.cache_folder() == tmp_path / "jaxsurf"
+
+
+# Arrays in .npz files
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_rows_of_a_member_are_streamed(save, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 45 * 11)
+    save(tmp_path / "a.npz", other=np.arange(3), images=ROWS)
+    member = Member.inspect(tmp_path / "a.npz", "images")
+    assert (member.shape, member.nbytes) == (ROWS.shape, ROWS.nbytes)
+    blocks = list(member.chunks())
+    assert max(map(len, blocks)) == 11
+    assert np.array_equal(np.concatenate(blocks), ROWS)
+    some = np.array([3, 12, 13, 50])
+    assert np.array_equal(np.concatenate(list(member.chunks(some))), ROWS[some])
+
+
+def test_a_damaged_member_is_refused(tmp_path):
+    path = tmp_path / "a.npz"
+    noise = np.random.default_rng(3).integers(256, size=(21, 13, 13, 3), dtype=np.uint8)
+    np.savez_compressed(path, images=noise)
+    data = bytearray(path.read_bytes())
+    data[5000:5200] = bytes(200)
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=r"a\.npz is damaged .*; copy or download it again"):
+        list(Member.inspect(path, "images").chunks())
+
+
+def test_a_member_shorter_than_its_header_says_is_refused(tmp_path):
+    np.savez(tmp_path / "whole.npz", images=ROWS)
+    with (
+        zipfile.ZipFile(tmp_path / "whole.npz") as source,
+        zipfile.ZipFile(tmp_path / "a.npz", "w") as target,
+    ):
+        target.writestr("images.npy", source.read("images.npy")[:-5])
+    with pytest.raises(UserError, match=r"its array takes 3323 bytes, but 3318 are there"):
+        Member.inspect(tmp_path / "a.npz", "images")
