@@ -422,7 +422,7 @@ def open_run(root: Path | str, *, checkpoint: str = LAST) -> TrainedRun:
     images = configuration.open_data(config.data)
     if images.fingerprint != saved["data"]["fingerprint"]:
         raise _other_images(images, saved, workdir)
-    setup = make_setup(config, images)
+    setup = make_setup(config, images, abstract=True)
     with contextlib.closing(Checkpoints(workdir.checkpoints, of=setup.identity)) as checkpoints:
         step = checkpoints.best_step if checkpoint == BEST else None
         if checkpoint == BEST and step is None:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import SingleDeviceSharding
 
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
@@ -139,28 +140,47 @@ class TrainSetup:
         )
 
 
-def make_setup(config: RunConfig, images: ImageSet) -> TrainSetup:
+def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -> TrainSetup:
     """Return the setup of a run.
+
+    Args:
+        config: of the run.
+        images: of the run.
+        abstract: whether its state has shapes alone, as a checkpoint is restored into. New weights
+            take half a second, the mean image of a large set more.
 
     Raises:
         UserError: the images do not suit the model.
     """
     streams = train_step.make_streams(config.training.seed)
     plan = data.make_plan(config.training, num_images=len(images))
-    model = make_autoencoder(
-        config.model, mean_image=pixels.mean(images.images), key=streams.weights
-    )
     schedule = optimizer.make_schedule(
         config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch
     )
     rates = optimizer.make_rates(config.optimizer)
     made = optimizer.make_optimizer(config.optimizer, schedule, rates)
+    mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.images)
+    graphdefs: list[nnx.GraphDef[Autoencoder]] = []
+
+    def init() -> TrainState:
+        model = make_autoencoder(config.model, mean_image=mean, key=streams.weights)
+        graphdefs.append(train_step.split_model(model)[0])
+        return train_step.init_state(model, made)
+
+    if abstract:
+        here = SingleDeviceSharding(jax.local_devices()[0])
+        state = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
+            jax.eval_shape(init),
+        )
+    else:
+        state = init()
     return TrainSetup(
         config=config,
         images=images,
         plan=plan,
-        graphdef=train_step.split_model(model)[0],
-        state=train_step.init_state(model, made),
+        graphdef=graphdefs[0],
+        state=state,
         streams=streams,
         schedule=schedule,
     )

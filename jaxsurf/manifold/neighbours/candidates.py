@@ -9,7 +9,6 @@ from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.spatial import KDTree
 
 # A k-d tree prunes well up to about this many dimensions; beyond it, it visits nearly every point.
 MAX_TREE_DIMENSIONS = 8
@@ -69,6 +68,8 @@ class Tree:
     """
 
     def __init__(self, codes: Codes, *, in_order: bool = False) -> None:
+        from scipy.spatial import KDTree
+
         self._order = np.arange(len(codes)) if in_order else spatial_order(codes)
         self._tree = KDTree(codes[self._order])
 
@@ -106,4 +107,6 @@ def spatial_order(codes: Codes) -> Int[np.ndarray, "point"]:
     """
     if codes.shape[1] > MAX_TREE_DIMENSIONS or len(codes) < _CACHED:
         return np.arange(len(codes))
+    from scipy.spatial import KDTree
+
     return np.asarray(KDTree(codes, balanced_tree=False, compact_nodes=False).indices)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int, Real
-from scipy.spatial import KDTree
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import euclid
@@ -40,6 +39,8 @@ def pairs(codes: Real[np.ndarray, "point latent"], *, radius: float) -> Pairs:
     codes = euclid.check(codes)
     if not (np.isfinite(radius) and radius >= 0):
         raise UserError(f"radius is {radius}", cure="use a finite number of 0 or more")
+    from scipy.spatial import KDTree
+
     tree = KDTree(codes)
     # A little wider than asked, since KDTree rounds differently; exact distances decide below.
     reach = radius * (1 + 1e-12)
