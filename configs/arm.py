@@ -7,9 +7,9 @@ Any other source by `--config.data.source=` alone.
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return options.make_config({})
+    return cli.make_config({})

@@ -11,11 +11,10 @@ Names: `mse_2d`, `perceptual_2d`, `combined_70_30`, `combined_30_70`, `combined_
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, experiments
 
 
 def get_config(variant: str = "mse_2d") -> ConfigDict:
     """Return the settings of an experiment: its name, and a model after a comma."""
     name, _, model = variant.partition(",")
-    return options.make_config(experiments.settings(name, model or "reference"))
+    return cli.make_config(experiments.settings(name, model or "reference"))

@@ -12,8 +12,7 @@ from ml_collections import ConfigDict
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
-from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, experiments
 
 VARIANTS = ("2d", "3d", "camera_height", "background_color")
 
@@ -24,10 +23,10 @@ def get_config(variant: str = "2d") -> ConfigDict:
         raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
     changes: experiments.Settings = {"data.source": "mpi3d_toy"}
     if variant in DEFAULT_FIXED:
-        return options.make_config(changes | experiments.third_factor(variant))
+        return cli.make_config(changes | experiments.third_factor(variant))
     slice_ = {
         "data.fixed": ",".join(f"{name}={value}" for name, value in DEFAULT_FIXED.items()),
         "data.free": ",".join(DEFAULT_FREE),
         "model.latent_dim": 2 if variant == "2d" else 3,
     }
-    return options.make_config(changes | slice_)
+    return cli.make_config(changes | slice_)

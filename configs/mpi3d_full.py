@@ -16,10 +16,9 @@ Where the file is not at hand, a set of the same size and factors stands in for 
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, experiments
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return options.make_config(experiments.ALL_FACTORS)
+    return cli.make_config(experiments.ALL_FACTORS)

@@ -9,10 +9,9 @@ epochs, batch 16, learning rate 1e-2 falling tenfold every 150 epochs, L2 weight
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, experiments
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return options.make_config(experiments.REFERENCE)
+    return cli.make_config(experiments.REFERENCE)

@@ -10,10 +10,9 @@ Interpolation in Latent Space", and its authors' score table.
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, experiments
 
 
 def get_config() -> ConfigDict:
     """Return the grid."""
-    return options.make_grid(experiments.GRID_BASE, axes=experiments.GRID_AXES)
+    return cli.make_config(experiments.GRID_BASE, axes=experiments.GRID_AXES)

@@ -5,12 +5,12 @@ python launch/train.py --config=configs/tiny.py --workdir=runs/tiny
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli
 
 
 def get_config() -> ConfigDict:
     """Return the settings."""
-    return options.make_config(
+    return cli.make_config(
         {
             "data.side": 32,
             "model.channels": 8,

@@ -5,12 +5,12 @@ python launch/sweep.py --config=configs/tiny_grid.py --workdir=runs/tiny_grid
 
 from ml_collections import ConfigDict
 
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli
 
 
 def get_config() -> ConfigDict:
     """Return the grid."""
-    return options.make_grid(
+    return cli.make_config(
         {
             "data.side": 32,
             "data.stride": 2,

@@ -6,19 +6,24 @@ The table is printed, and after every row written to benchmarks.json and benchma
 command again measures what is missing there.
 """
 
+from pathlib import Path
+
 from absl import flags
 
-from jaxsurf.pipeline.benchmark import suites
-from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline import cli
 
-_SUITE = flags.DEFINE_enum("suite", suites.ALL, suites.names(), "Which rows to measure.")
-_OUT = options.define_out()
+_SUITE = flags.DEFINE_string(
+    "suite", "all", "Which rows to measure: graph, decode, train, sweep, full, or all but full."
+)
+_OUT = cli.define_string("out")
 
 
 def main() -> object:
     """Measure."""
-    return suites.run(_SUITE.value, _OUT())
+    from jaxsurf.pipeline.benchmark import suites
+
+    return suites.run(_SUITE.value, Path(_OUT.value))
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -5,30 +5,20 @@
 The same command again resumes. The table is printed and written to comparison.md.
 """
 
-from absl import flags
-
-from jaxsurf.pipeline.command import options, script
+from jaxsurf.pipeline import cli, configuration
 from jaxsurf.pipeline.compare import CompareConfig, compare
 
-_WORKDIR = options.define_workdir()
-_OURS = options.define_config("config", "arm.py")
-_REFERENCE = options.define_config("reference", "reference.py")
-_LATENT_DIMS = options.define_numbers("latent_dims", (2, 3), "Latent sizes.")
-_SEEDS = options.define_numbers("seeds", (0, 1, 2), "Random seeds of our model.")
-_NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "Random pairs of each evaluation.")
+_WORKDIR = cli.define_string("workdir")
+_OURS = cli.define_config("config", "arm.py")
+_REFERENCE = cli.define_config("reference", "reference.py")
+_REST = cli.define_fields(CompareConfig)
 
 
 def main() -> object:
     """Compare."""
-    config = CompareConfig(
-        ours=_OURS(),
-        reference=_REFERENCE(),
-        latent_dims=_LATENT_DIMS(),
-        seeds=_SEEDS(),
-        num_pairs=_NUM_PAIRS.value,
-    )
-    return compare(config, _WORKDIR())
+    ours, reference = (configuration.from_dict(read()) for read in (_OURS, _REFERENCE))
+    return compare(CompareConfig(ours=ours, reference=reference, **_REST()), _WORKDIR.value)
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

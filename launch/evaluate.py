@@ -5,30 +5,23 @@ python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,lin
 
 from absl import flags
 
-from jaxsurf.pipeline import evaluate
-from jaxsurf.pipeline.command import options, script, way_options
+from jaxsurf.pipeline import cli, evaluate
+from jaxsurf.pipeline.evaluate import EvaluateConfig, Timing
 from jaxsurf.pipeline.run import open_run
 
-_WORKDIR = options.define_workdir()
-_CHECKPOINT = options.define_checkpoint()
-_NUM_PAIRS = flags.DEFINE_integer("num_pairs", 100, "How many random pairs.")
-_METHODS = way_options.define_methods()
-_TIMING = way_options.define_timing()
-_GRAPH = way_options.define_graph()
-_SEED = flags.DEFINE_integer("seed", 0, "Of the choice of pairs.")
+_WORKDIR = cli.define_string("workdir")
+_CHECKPOINT = cli.define_string("checkpoint", "last")
+_PAIRS = cli.define_fields(EvaluateConfig)
+_TIMING = cli.define_fields(Timing, exclusive=("frames", "points_per_edge"))
+_GRAPH = cli.define_graph()
+flags.DEFINE_alias("method", "methods")
 
 
 def main() -> object:
     """Evaluate."""
-    config = evaluate.EvaluateConfig(
-        num_pairs=_NUM_PAIRS.value,
-        methods=_METHODS(),
-        timing=_TIMING(),
-        graph=_GRAPH(),
-        seed=_SEED.value,
-    )
-    return evaluate.evaluate(open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
+    config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()), graph=_GRAPH())
+    return evaluate.evaluate(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value), config)
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

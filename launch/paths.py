@@ -6,17 +6,32 @@
 An anchor is a row of the file, counted from 0, or a code that is not in it.
 """
 
-from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.paths import flags, pipeline
+from pathlib import Path
 
-_CONFIG = flags.define()
-_OUT = options.define_out()
+from jaxsurf.pipeline import cli
+from jaxsurf.pipeline.paths.config import GRAPH, Lines, PathsConfig, Sample, Trimming
+
+_WAY = cli.define_fields(PathsConfig, exclusive=("frames", "points_per_edge"))
+_GRAPH = cli.define_graph(GRAPH.weight)
+_TRIMMING = cli.define_fields(Trimming)
+_LINES = cli.define_fields(Lines)
+_SAMPLE = cli.define_fields(Sample)
+_OUT = cli.define_string("out")
 
 
 def main() -> object:
     """Find the way."""
-    return pipeline.run(_CONFIG(), _OUT())
+    from jaxsurf.pipeline.paths import pipeline
+
+    config = PathsConfig(
+        **_WAY(),
+        graph=_GRAPH(),
+        trimming=Trimming(**_TRIMMING()),
+        lines=Lines(**_LINES()),
+        sample=Sample(**_SAMPLE()),
+    )
+    return pipeline.run(config, Path(_OUT.value))
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -3,17 +3,18 @@
 python launch/quickstart.py
 """
 
-from jaxsurf.pipeline import quickstart
-from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline import cli
 
-_WORKDIR = options.define_workdir("runs/quickstart")
+_WORKDIR = cli.define_string("workdir", "runs/quickstart")
 
 
 def main() -> object:
     """Run the quickstart."""
-    return quickstart.quickstart(RunConfig(), _WORKDIR())
+    from jaxsurf.pipeline import quickstart
+    from jaxsurf.pipeline.configuration import RunConfig
+
+    return quickstart.quickstart(RunConfig(), _WORKDIR.value)
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

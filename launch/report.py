@@ -3,18 +3,19 @@
 python launch/report.py --workdir=runs/arm
 """
 
-from jaxsurf.pipeline import report
-from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.run import open_run
+from jaxsurf.pipeline import cli
 
-_WORKDIR = options.define_workdir()
-_CHECKPOINT = options.define_checkpoint()
+_WORKDIR = cli.define_string("workdir")
+_CHECKPOINT = cli.define_string("checkpoint", "last")
 
 
 def main() -> object:
     """Write the report."""
-    return report.write(open_run(_WORKDIR(), checkpoint=_CHECKPOINT()))
+    from jaxsurf.pipeline import report
+    from jaxsurf.pipeline.run import open_run
+
+    return report.write(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value))
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

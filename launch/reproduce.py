@@ -7,23 +7,21 @@
 resumes. Everything is put together on one page, reproduction.md.
 """
 
-from typing import cast, get_args
+from pathlib import Path
 
-from absl import flags
+from jaxsurf.pipeline import cli
+from jaxsurf.pipeline.reproduce.scale import Scale
 
-from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.reproduce import reproduction, scale
-
-_WORKDIR = options.define_workdir()
-_SCALE = flags.DEFINE_enum("scale", "small", get_args(scale.Name), "How large.")
-_MPI3D = flags.DEFINE_string("mpi3d", "", "MPI3D-toy's own .npz file, instead of the robot arm.")
+_WORKDIR = cli.define_string("workdir")
+_SCALE = cli.define_fields(Scale, name="scale")
 
 
 def main() -> object:
     """Reproduce."""
-    asked = scale.Scale(name=cast(scale.Name, _SCALE.value), mpi3d=_MPI3D.value or "")
-    return reproduction.reproduce(asked, _WORKDIR())
+    from jaxsurf.pipeline.reproduce import reproduction
+
+    return reproduction.reproduce(Scale(**_SCALE()), Path(_WORKDIR.value))
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

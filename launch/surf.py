@@ -7,28 +7,25 @@
 A stop is an image number, an image file that need not be in the set, or a latent code.
 """
 
-from jaxsurf.pipeline import surf
-from jaxsurf.pipeline.command import options, script, way_options
-from jaxsurf.pipeline.run import open_run
+from absl import flags
 
-_WORKDIR = options.define_workdir()
-_CHECKPOINT = options.define_checkpoint()
-_STOPS = way_options.define_stops()
-_METHODS = way_options.define_methods()
-_TIMING = way_options.define_timing()
-_GRAPH = way_options.define_graph()
+from jaxsurf.pipeline import cli, surf
+from jaxsurf.pipeline.run import open_run
+from jaxsurf.pipeline.surf import SurfConfig, Timing
+
+_WORKDIR = cli.define_string("workdir")
+_CHECKPOINT = cli.define_string("checkpoint", "last")
+_STOPS = cli.define_fields(SurfConfig)
+_TIMING = cli.define_fields(Timing, exclusive=("frames", "points_per_edge"))
+_GRAPH = cli.define_graph()
+flags.DEFINE_alias("method", "methods")
 
 
 def main() -> object:
     """Animate."""
-    config = surf.SurfConfig(
-        **_STOPS(),
-        methods=_METHODS(),
-        timing=_TIMING(),
-        graph=_GRAPH(),
-    )
-    return surf.surf(open_run(_WORKDIR(), checkpoint=_CHECKPOINT()), config)
+    config = SurfConfig(**_STOPS(), timing=Timing(**_TIMING()), graph=_GRAPH())
+    return surf.surf(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value), config)
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -5,24 +5,29 @@
 The same command again resumes. `--config.section.name=value` changes a setting of all runs.
 """
 
-from typing import cast, get_args
+from typing import cast
 
 from absl import flags
 
-from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.sweep import Mode, sweep
+from jaxsurf.pipeline import cli, grid
 
-_GRID = options.define_grid()
-_WORKDIR = options.define_workdir()
+_GRID = cli.define_config()
+_WORKDIR = cli.define_string("workdir")
 _MODE = flags.DEFINE_enum(
-    "mode", "auto", get_args(Mode), "Members that share shapes as one program, or in turn."
+    "mode",
+    "auto",
+    ("auto", "together", "in_turn"),
+    "Runs that share shapes are trained together, as one program, or in turn; auto: in turn on "
+    "CPUs.",
 )
 
 
 def main() -> object:
     """Sweep."""
-    return sweep(_GRID(), _WORKDIR(), mode=cast(Mode, _MODE.value))
+    from jaxsurf.pipeline.sweep import Mode, sweep
+
+    return sweep(grid.from_dict(_GRID()), _WORKDIR.value, mode=cast(Mode, _MODE.value))
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

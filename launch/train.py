@@ -1,4 +1,4 @@
-"""Train a model, or go on training one.
+r"""Train a model, or go on training one.
 
     python launch/train.py --config=configs/arm.py --workdir=runs/arm
 
@@ -14,12 +14,17 @@ the same files, and which of them it is; on Slurm and Cloud TPU `--distributed` 
 
 from absl import flags
 
-from jaxsurf.pipeline.command import options, script
-from jaxsurf.pipeline.run import train
+from jaxsurf.pipeline import cli, configuration
+from jaxsurf.pipeline.run import Cluster, train
 
-_CONFIG = options.define_config()
-_WORKDIR = options.define_workdir()
-_CLUSTER = options.define_cluster()
+_CONFIG = cli.define_config()
+_WORKDIR = cli.define_string("workdir")
+_DISTRIBUTED = flags.DEFINE_bool(
+    "distributed",
+    False,
+    "Be one of several processes that train together; --coordinator implies it.",
+)
+_CLUSTER = cli.define_fields(Cluster)
 _EXTEND = flags.DEFINE_bool("extend", False, "Allow more epochs than the run was begun with.")
 _PROFILE = flags.DEFINE_integer(
     "profile", 0, "Write a trace of so many steps to WORKDIR/profile, for TensorBoard.", 0
@@ -28,14 +33,15 @@ _PROFILE = flags.DEFINE_integer(
 
 def main() -> object:
     """Train."""
+    cluster = _CLUSTER()
     return train(
-        _CONFIG(),
-        _WORKDIR(),
+        configuration.from_dict(_CONFIG()),
+        _WORKDIR.value,
         extend=_EXTEND.value,
-        cluster=_CLUSTER(),
+        cluster=Cluster(**cluster) if _DISTRIBUTED.value or cluster else None,
         profile=_PROFILE.value,
     )
 
 
 if __name__ == "__main__":
-    script.run(main)
+    cli.run(main)

@@ -18,22 +18,32 @@ _CONNECTED: tuple[Kind, ...] = ("smallest", "smallest-radius")
 
 @dataclass(frozen=True, kw_only=True)
 class GraphConfig:
-    """Which graph to build."""
+    """Which graph to build.
+
+    Attributes:
+        kind: `smallest` k that connects all; `knn` with k neighbours a point; `mutual`: both ends
+            have to be among the other's k nearest; `radius`: all within it; `smallest-radius` that
+            connects all.
+        k: neighbours a point; for `knn` and `mutual` only.
+        radius: largest distance of joined points, in latent units; for `radius` only.
+        weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep
+            to where images lie densely; `image`: how far the images at its ends are apart (root
+            mean square, on 0-255), or `image-density`: its cube; `decoded`: how far the decoded
+            ends are apart; `pullback`: the length of the whole decoded edge.
+        spanning_tree: add the Euclidean minimum spanning tree, which connects any graph.
+        repair: join the graph's components by the shortest bridges between them; results say where
+            a path crosses one.
+        search: how neighbours are looked for: `exact`, or `approximate` (faiss), quicker in many
+            dimensions, which misses some; `path.json` says how many.
+    """
 
     kind: Kind = "smallest"
     k: int = 0
-    """Neighbours a point; for `knn` and `mutual` only."""
     radius: float = 0.0
-    """Largest distance of joined points, in latent units; for `radius` only."""
     weight: Weight = "density"
-    """What an edge costs, see `jaxsurf.manifold.edges.weighting`."""
     spanning_tree: bool = False
-    """Whether the Euclidean minimum spanning tree is added."""
     repair: bool = False
-    """Whether components are joined by the shortest bridges between them."""
     search: Search = "exact"
-    """How neighbours are looked for; `approximate` misses some (see `manifold.approximate`), says
-    how many in the graph's description, and is for kinds that neighbours make."""
 
     def __post_init__(self) -> None:
         _check_known("kind", self.kind, get_args(Kind))

@@ -4,18 +4,21 @@ Every part is the frozen dataclass of the module that uses it; here they are put
 into JSON and back, and compared when a run resumes.
 """
 
+import contextlib
 import dataclasses
+import functools
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import dacite
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import sources
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.models.autoencoder import ModelConfig
-from jaxsurf.pipeline import setting_values
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.data import TrainingConfig
 from jaxsurf.training.objective import ObjectiveConfig
@@ -37,12 +40,14 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        source: what `images.sources.open_images` takes: `arm`, `mpi3d_toy`, `tfds:NAME`, a folder,
-            an array file.
+        source: `arm`, `mpi3d_toy`, `mpi3d_realistic`, `mpi3d_real`, `tfds:NAME`, a folder of
+            images or an array file.
         path: where the source's files are, if it needs any.
-        fixed: values of the factors that are held.
-        free: factors that vary; with `fixed` empty too, the source's own default slice.
-        stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
+        fixed: values of the factors that are held (`object_color=red,object_size=1`).
+        free: factors that vary (`horizontal_axis,vertical_axis`); with `fixed` empty too, the
+            source's own default slice.
+        stride: keeps every stride-th value of each free factor that takes at least 4 * stride; with
+            2, the arm's default slice has 20 x 20 images.
         side: resize to this side; 0 leaves images as they are.
     """
 
@@ -108,17 +113,27 @@ def names() -> tuple[str, ...]:
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """Return the configuration that nested dicts describe; what is left out has its default.
 
+    Lists and mappings may be texts, as flags give them: `name,name` and `name=value,name=value`.
+
     Raises:
         UserError: a key is unknown, or a value is of the wrong type or out of range.
     """
-    sections = {item.name: item for item in dataclasses.fields(RunConfig)}
-    _refuse_unknown(values, sections, prefix="config")
-    return RunConfig(
-        **{
-            name: _section(sections[name].type, part, prefix=f"config.{name}")
-            for name, part in values.items()
-        }
-    )
+    try:
+        return dacite.from_dict(RunConfig, values, dacite.Config(strict=True, type_hooks=_READERS))
+    except dacite.UnexpectedDataError as error:
+        unknown = ", ".join(sorted(error.keys))
+        raise UserError(
+            f"{unknown} is not a setting", cure="launch/train.py --help lists them"
+        ) from error
+    except dacite.WrongTypeError as error:
+        kind, origin = error.field_type, typing.get_origin(error.field_type)
+        if origin is typing.Literal:
+            wanted = f"one of {', '.join(typing.get_args(kind))}"
+        else:
+            wanted = _FORMATS.get(origin, f"of type {kind.__name__}")
+        section, _, name = (error.field_path or "").partition(".")
+        given = values[section][name] if name else values[section]
+        raise UserError(f"config.{error.field_path} is {given!r}, but must be {wanted}") from error
 
 
 def from_dotted(settings: Mapping[str, Any]) -> RunConfig:
@@ -168,28 +183,6 @@ def decisive(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _section(kind: Any, values: Mapping[str, Any], *, prefix: str) -> Any:  # noqa: ANN401  (any dataclass)
-    """Return one part; its class is only known at run time."""
-    if not isinstance(values, Mapping):
-        raise UserError(f"{prefix} is {values!r}, but must be a group of settings")
-    hints = typing.get_type_hints(kind)
-    _refuse_unknown(values, hints, prefix=prefix)
-    return kind(
-        **{
-            name: setting_values.typed(value, hints[name], name=f"{prefix}.{name}")
-            for name, value in values.items()
-        }
-    )
-
-
-def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], *, prefix: str) -> None:
-    for name in values:
-        if name not in known:
-            raise UserError(
-                f"{prefix}.{name} is not a setting", cure=f"choose from {', '.join(known)}"
-            )
-
-
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested settings by dotted name."""
     found: dict[str, Any] = {}
@@ -199,3 +192,44 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[prefix + name] = value
     return found
+
+
+def _names(value: Any) -> Any:  # noqa: ANN401  (unchecked input)
+    """Return the names of a list or of a text as a tuple; anything else as it is."""
+    words = value.split(",") if isinstance(value, str) else value
+    if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        return value
+    return tuple(word.strip() for word in words if word.strip())
+
+
+def _assignments(value: Any, usual: float | None = None) -> Any:  # noqa: ANN401  (unchecked input)
+    """Return what a text assigns, numbers as such; anything else as it is.
+
+    Args:
+        value: such as `size=1,color=white`.
+        usual: what a name without a value has; None refuses it.
+    """
+    if not isinstance(value, str):
+        return value
+    assigned: dict[str, Any] = {}
+    for part in _names(value):
+        name, equals, text = (word.strip() for word in part.partition("="))
+        if not name or (equals and not text) or (not equals and usual is None):
+            return value
+        assigned[name] = text if equals else usual
+        for kind in (float, int):
+            with contextlib.suppress(ValueError):
+                assigned[name] = kind(text)
+    return assigned
+
+
+# By type: what makes a value of it of what a flag or a file gives. Truth values are no numbers: as
+# texts they are refused.
+_READERS: dict[Any, Any] = {
+    int: lambda value: str(value) if isinstance(value, bool) else value,
+    float: lambda value: {int: float, bool: str}.get(type(value), lambda other: other)(value),
+    tuple[str, ...]: _names,
+    Mapping[str, float]: functools.partial(_assignments, usual=1.0),
+    Mapping[str, int | float | str]: _assignments,
+}
+_FORMATS = {tuple: "names with commas between", Mapping: "like name=value,name=value"}

@@ -167,11 +167,22 @@ def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Gri
     Raises:
         UserError: an axis is over no setting, or has no such values.
     """
-    made = [
+    return from_dict(configuration.nested(base) | {"grid": axes.items()})
+
+
+def from_dict(nested: Mapping[str, Any]) -> Grid:
+    """Return the grid of a file of `configs/`: sections, and axes under `grid`.
+
+    Raises:
+        UserError: as `make_grid` does, or there is no grid.
+    """
+    if "grid" not in nested:
+        raise UserError("the file of --config holds no grid", cure="see configs/tiny_grid.py")
+    axes = tuple(
         Axis(
             tuple(names.split(",")),
             tuple(value if isinstance(value, tuple) else (value,) for value in values),
         )
-        for names, values in axes.items()
-    ]
-    return Grid(configuration.nested(base), tuple(made))
+        for names, values in nested["grid"]
+    )
+    return Grid({name: section for name, section in nested.items() if name != "grid"}, axes)

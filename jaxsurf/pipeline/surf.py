@@ -51,13 +51,14 @@ class SurfConfig:
         source: an image number, the path of an image file outside the set, or a latent code such
             as `code:0.1,-2`.
         target: the same.
-        anchors: instead of both, two or more of the same to pass.
+        anchors: instead of both, two or more of the same to pass, commas between; semicolons where
+            one is a latent code.
         loop: whether the path goes back from the last anchor to the first.
         order: of the anchors: `given`, or `best`, the shortest that starts at the first of them.
         methods: which interpolations.
         timing: how many frames.
         graph: another graph than the run's own.
-        frame_ms: how long a frame is shown.
+        frame_ms: how long a frame is shown, in milliseconds.
     """
 
     source: str = ""

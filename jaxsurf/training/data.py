@@ -50,8 +50,8 @@ class TrainingConfig:
         num_epochs: passes over the images.
         batch_size: images a step, over all devices.
         seed: of weights, noise and order.
-        precision: what the model is computed in during training, `float32` or `bfloat16`; weights,
-            optimizer, losses and latent codes are float32 in any case.
+        precision: what the model is computed in during training: `float32`, or `bfloat16` for
+            accelerators; weights, optimizer, losses and latent codes are float32 in any case.
         steps_per_call: steps that one call to the device does; 0 lets the backend decide, and on a
             CPU convolutions are many times slower with several.
         log_every: steps between two lines of metrics.

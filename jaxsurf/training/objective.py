@@ -43,8 +43,10 @@ class ObjectiveConfig:
         l1: weight of the mean absolute error.
         bce: weight of the binary cross-entropy.
         perceptual: weight of the perceptual term.
-        layers: outputs of VGG16 that the perceptual term compares, each with its weight.
-        vgg: weights of VGG16: `oxford`, `torchvision`, or a weight file.
+        layers: outputs of VGG16 that the perceptual term compares, each with its weight
+            (`relu2_2=0.5,relu3_3=1`).
+        vgg: weights of VGG16: `oxford` (comes with jaxsurf to relu3_3), `torchvision`, or a weight
+            file (`.npz`, `.safetensors`, `.h5`, or `.pth` where torch is installed).
         preparation: `own`: images are prepared as those weights want it; `none`: values in
             [-1, 1] as they are, which is what the report did to torchvision's weights.
         precision: of VGG16: `float32`, `bfloat16`, or `auto`: float32 on CPUs, else bfloat16.

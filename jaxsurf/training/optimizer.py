@@ -27,7 +27,7 @@ class OptimizerConfig:
     """Which optimizer, and how fast it learns.
 
     Attributes:
-        name: `adamw` or `reference`.
+        name: `adamw` with warm-up and cosine decay, or `reference`: Adam with L2 and step decay.
         learning_rate: the highest; `adamw` decays it to zero over the run.
         weight_decay: `adamw`: decoupled, on kernels alone; `reference`: L2, on everything.
         b2: `adamw`: decay of the second moment; `reference` has torch's 0.999.

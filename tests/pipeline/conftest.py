@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, configuration
 from jaxsurf.pipeline.run import open_run, train
 from jaxsurf.training import loop
 
@@ -109,7 +108,7 @@ def launch(tmp_path_factory, cache_home):
 
 def make_config(**changes):
     changes = {name.replace("__", "."): value for name, value in changes.items()}
-    return configuration.from_dict(options.make_config(SETTINGS | changes).to_dict())
+    return configuration.from_dict(cli.make_config(SETTINGS | changes).to_dict())
 
 
 @pytest.fixture(scope="session")
@@ -123,8 +122,8 @@ def config_file(tmp_path_factory):
     """The same configuration as a file for --config."""
     path = tmp_path_factory.mktemp("configs") / "small.py"
     path.write_text(
-        "from jaxsurf.pipeline.command import options\n\n\n"
-        f"def get_config():\n    return options.make_config({SETTINGS!r})\n"
+        "from jaxsurf.pipeline import cli\n\n\n"
+        f"def get_config():\n    return cli.make_config({SETTINGS!r})\n"
     )
     return path
 

@@ -90,7 +90,7 @@ def become(script, flags, folder, out, err, cache=None, most=None, kill=None):
         runpy.run_path(script, run_name="__main__")
         status = 0
     except SystemExit as end:
-        status = end.code
+        status = end.code or 0
     except BaseException:  # noqa: BLE001  (it is shown, as the interpreter would)
         traceback.print_exc()
         status = 1

@@ -255,25 +255,25 @@ def test_a_folder_that_is_a_file_or_where_one_is(tmp_path, monkeypatch):
 
 
 CALLS = [
-    ((), 2, "--latents, --out are missing; see --help"),
+    ((), 2, "Flag --latents must have a value other than None. flag --out=None:"),
     (("--latents=none.npy", "--anchors=3,17", "--out=out"), 1, "there is no file none.npy"),
     (("--latents=flat.npy", "--anchors=3,17", "--out=out"), 1, "not (point, latent)"),
     (("--latents=codes.npy", "--anchors=3,530", "--out=out"), 1, "anchor 530 is out of range"),
     (("--latents=z.pkl", "--anchors=3,17", "--out=out"), 1, "would run code when read"),
     (
         ("--latents=codes.npy", "--anchors=3,17", "--out=out", "--weight=image"),
-        2,
-        "--weight is 'image', but must be one of latent, density",
+        1,
+        "needs the images",
     ),
     (
         ("--latents=codes.npy", "--anchors=3,17", "--out=out", "--frames=9", "--points_per_edge=3"),
-        1,
-        "--frames and --points_per_edge exclude each other",
+        2,
+        "At most one of (frames, points_per_edge) must have a value",
     ),
     (
         ("--latents=codes.npy", "--method=pc", "--percentiles=5,high", "--out=out"),
-        1,
-        "--percentiles is 5,high; give two numbers",
+        2,
+        "flag --percentiles=5,high: could not convert string to float: 'high'",
     ),
     (("--latents=codes.npy", "--anchors=3,17", "--out=codes.npy"), 1, "codes.npy is a file"),
     (

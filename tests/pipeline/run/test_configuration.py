@@ -6,13 +6,12 @@ import json
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.command import options
+from jaxsurf.pipeline import cli, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 
 
 def typed(changes):
-    return configuration.from_dict(options.make_config(changes).to_dict())
+    return configuration.from_dict(cli.make_config(changes).to_dict())
 
 
 @pytest.mark.parametrize(
@@ -44,18 +43,21 @@ def test_texts_of_the_command_line_become_typed_values():
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        ({"modell": {}}, r"config\.modell is not a setting; choose from data, model,"),
-        ({"model": {"size": 3}}, r"config\.model\.size is not a setting; choose from name,"),
-        ({"model": 3}, r"config\.model is 3, but must be a group of settings"),
+        ({"modell": {}}, r"modell is not a setting; launch/train\.py --help lists"),
+        ({"model": {"size": 3}}, r"^size is not a setting"),
+        ({"model": 3}, r"config\.model is 3, but must be of type ModelConfig"),
         ({"model": {"latent_dim": 2.5}}, r"config\.model\.latent_dim is 2\.5.*type int"),
         ({"model": {"latent_dim": True}}, r"config\.model\.latent_dim is True.*type int"),
         ({"model": {"name": 3}}, r"config\.model\.name is 3.*type str"),
         ({"data": {"free": [3]}}, r"config\.data\.free is \[3\].*commas"),
-        ({"data": {"fixed": "size"}}, r"config\.data\.fixed has 'size'.*factor=value"),
+        ({"data": {"fixed": "size"}}, r"config\.data\.fixed is 'size'.*name=value"),
         ({"data": {"side": -1}}, r"data\.side is -1"),
         ({"data": {"stride": 0}}, r"data\.stride is 0, but must be at least 1; 1 keeps all"),
         ({"data": {"stride": 1.5}}, r"config\.data\.stride is 1\.5.*type int"),
-        ({"graph": {"kind": "tree"}}, r"graph\.kind=tree is unknown or not built yet"),
+        ({"data": {"fixed": "=1"}}, r"config\.data\.fixed is '=1'.*name=value"),
+        ({"objective": {"layers": {"relu1_1": True}}}, r"objective\.layers is .*name=value"),
+        ({"optimizer": {"b2": True}}, r"config\.optimizer\.b2 is True.*type float"),
+        ({"graph": {"kind": "tree"}}, r"graph\.kind is 'tree', but must be one of smallest, knn,"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values, complaint):

@@ -1,0 +1,284 @@
+"""Command lines: flags and settings in, one call, an exit status out.
+
+A script of `launch/` defines flags with what stands here and hands `run` a function. Exit status:
+0 all went well; 1 a user's error; 2 a command line or a file of settings that can't be read; 130
+and 143 stopped by SIGINT and SIGTERM. A user's mistake ends in one line on standard error, before
+what takes long is imported.
+"""
+
+import atexit
+import gc
+import inspect
+import logging
+import os
+import re
+import signal
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from jaxsurf.errors import Interrupted, UserError
+from jaxsurf.manifold.edges.weighting import Weight
+from jaxsurf.manifold.graph_config import GraphConfig
+
+USER_ERROR, USAGE_ERROR = 1, 2
+
+# Flags that name a file of settings, and the file in `configs/` that is read where one isn't given.
+_config_files: dict[str, str] = {}
+
+_makers = {
+    bool: flags.DEFINE_bool,
+    float: flags.DEFINE_float,
+    int: flags.DEFINE_integer,
+    str: flags.DEFINE_string,
+}
+
+# What is defined here belongs to the script that asked for it, so that its --help shows it.
+flags.disclaim_key_flags()
+
+
+def run(main: Callable[[], object]) -> NoReturn:
+    """Parse flags, call `main`, write what it returns to standard output, and exit."""
+    atexit.register(gc.freeze)  # spares a walk over a million objects: half a second
+    if "--help" in sys.argv:
+        sys.stdout.write(describe())
+        sys.exit()
+    status, line = USAGE_ERROR, ""
+    try:
+        _parse(sys.argv)
+        _prepare()
+        status = USER_ERROR
+        result = main()
+        sys.stdout.write("" if result is None else f"{result}\n")
+        status = 0
+    except (UserError, PermissionError) as error:
+        line = f"error: {error}"
+    except Interrupted as error:
+        status = 128 + error.signal
+        line = f"{error}; the state is saved: the same command goes on from there"
+    except KeyboardInterrupt:
+        status, line = 128 + signal.SIGINT, "stopped by SIGINT; what was finished is kept"
+    except Exception:  # noqa: BLE001  (a defect, shown as the interpreter would)
+        line = traceback.format_exc().rstrip()
+    sys.stderr.write(f"{line}\n" if line else "")
+    if (jax := sys.modules.get("jax")) and jax.distributed.is_initialized():
+        from jaxsurf.training import distributed
+
+        distributed.leave(status)  # others of the run may still go on
+    sys.exit(status)
+
+
+def _parse(argv: list[str]) -> None:
+    """Parse flags; whatever is wrong with them, or in a file of settings, is one line."""
+    for name, default in _config_files.items():
+        if default and not any(re.match(rf"--?{name}(=|$)", each) for each in argv):
+            configs = Path(argv[0]).absolute().parents[1] / "configs"
+            argv.insert(1, f"--{name}={configs / default}")
+    try:
+        rest = flags.FLAGS(argv)
+    # A file of settings is Python and may raise anything at all.
+    except Exception as error:
+        raise UserError(_explain(error, argv)) from error
+    if len(rest) > 1:
+        raise UserError(f"unexpected argument {rest[1]!r}", cure="flags look like --name=value")
+
+
+def _explain(error: BaseException, argv: Sequence[str]) -> str:
+    """Return the message of an error; of one that a file of settings raised, its line too."""
+    chain = [error]
+    while cause := chain[-1].__cause__ or chain[-1].__context__:
+        chain.append(cause)
+    files = {str(Path(each.rpartition("=")[2].partition(":")[0]).absolute()) for each in argv}
+    for each in reversed(chain):
+        for frame in reversed(traceback.extract_tb(each.__traceback__)):
+            if frame.filename in files and not isinstance(each, UserError):
+                return f"{frame.filename}, line {frame.lineno}: {type(each).__name__}: {each}"
+    return f"no setting {chain[:2][-1].args[0]}" if type(chain[-1]) is KeyError else str(error)
+
+
+def _prepare() -> None:
+    """Set up XLA and its cache, and what libraries log."""
+    import jax
+
+    from jaxsurf.images import storage
+    from jaxsurf.models import cpu_kernels
+
+    cpu_kernels.configure()
+    # Where a checkpoint can't be written, threads of tensorstore's end later, each with a traceback
+    # of its own beside the line that says what happened.
+    late = "Event loop is closed"
+    sys.unraisablehook = lambda e: str(e.exc_value) == late or sys.__unraisablehook__(e)
+    sys.excepthook = lambda *it: str(it[1]) == late or sys.__excepthook__(*it)
+    logging.basicConfig(format="%(message)s", force=True)  # libraries did it before
+    logging.getLogger("jaxsurf").setLevel(logging.INFO)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(storage.cache_folder() / "compiled"))
+        # A new model compiles hundreds of small programs: six seconds, or one from the cache.
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def describe() -> str:
+    """Return what `--help` prints: what the script is for, its flags, and settings if any."""
+    text = f"{sys.modules['__main__'].__doc__ or ''}\n{flags.FLAGS.main_module_help()}\n"
+    if not _config_files:
+        return text
+    changed = " or ".join(f"--{name}.NAME=VALUE" for name in _config_files)
+    lines = [f"\nSettings, each changed by {changed}:\n"]
+    for name, default, meaning in settings():
+        first, *rest = textwrap.wrap(meaning, 60)
+        lines += [f"  {name:27} {default!s:11} {first}", *(f"{'':42}{line}" for line in rest)]
+    return text + "\n".join(lines) + "\n"
+
+
+def settings() -> Iterator[tuple[str, object, str]]:
+    """Yield the name of every setting, its default, and its meaning."""
+    from jaxsurf.pipeline.configuration import RunConfig
+
+    defaults = make_config({}).to_dict()
+    for section in fields(RunConfig):
+        for name, meaning in attributes(cast(type, section.type)).items():
+            yield f"{section.name}.{name}", defaults[section.name][name], meaning
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """Return what each attribute of a class means, from its docstring."""
+    section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
+    return {name: text[0].upper() + " ".join(text[1:].split()) for name, text in found}
+
+
+def make_config(
+    changes: Mapping[str, object], axes: Mapping[str, Sequence[object]] | None = None
+) -> ConfigDict:
+    """Return all settings for a file of `configs/`: the defaults, with some changed.
+
+    Lists and mappings are texts, so that flags can set them: `data.free` is "name,name",
+    `data.fixed` "name=value,name=value".
+
+    Args:
+        changes: values by dotted name, such as "model.latent_dim".
+        axes: of a grid of runs, as `grid.make_grid` takes them; no flag can set what they change.
+    """
+    from jaxsurf.pipeline import configuration
+
+    nested = configuration.to_dict(configuration.RunConfig())
+    nested["data"] |= {"fixed": "", "free": ""}
+    layers = nested["objective"]["layers"].items()
+    nested["objective"]["layers"] = ",".join(f"{name}={weight}" for name, weight in layers)
+    config: Any = ConfigDict(nested)
+    config.update_from_flattened_dict(dict(changes))
+    if axes:
+        config.grid = axes.items()
+        for section, _, name in (name.partition(".") for name in ",".join(axes).split(",")):
+            if name in config.get(section, ()):
+                del config[section][name]
+    return config.lock()
+
+
+def define_config(name: str = "config", default: str = "") -> Callable[[], dict[str, Any]]:
+    """Define `--config`, a file of `configs/` whose settings further flags may change.
+
+    Args:
+        name: of the flag.
+        default: file in `configs/` that is read where the flag isn't given.
+
+    Returns:
+        What reads the settings as nested dicts.
+    """
+    shown = f"such as configs/{default or 'arm.py'}{' (the default)' * bool(default)}"
+    # Without its own default, which would be read now, before a mistake can be reported.
+    holder = config_flags.DEFINE_config_file(name, None, f"File with the settings, {shown}.")
+    flags.declare_key_flag(name)
+    _config_files[name] = default
+    if not default:
+        flags.mark_flag_as_required(name)
+
+    def config() -> dict[str, Any]:
+        try:
+            return holder.value.to_dict()
+        except (AttributeError, OSError) as error:
+            raise UserError(
+                f"--{name} gives no settings: {error}",
+                cure="name a file whose get_config() returns what cli.make_config makes",
+            ) from error
+
+    return config
+
+
+def define_string(name: str, default: str | None = None) -> flags.FlagHolder[str]:
+    """Define `--workdir`, `--out` or `--checkpoint`, which has to be given if it has no default."""
+    texts = {
+        "workdir": "Folder of the run: all files go there.",
+        "out": "Folder that the files go to.",
+        "checkpoint": "Which weights: last, best (the lowest loss), or a step's.",
+    }
+    holder = flags.DEFINE_string(name, default, texts[name], required=default is None)
+    flags.register_validator(name, lambda text: text != "", "is empty; `.` is the current folder")
+    return cast("flags.FlagHolder[str]", holder)
+
+
+class _TupleParser(flags.ArgumentParser):
+    """Reads values with commas between, or semicolons where values hold commas."""
+
+    def __init__(self, kind: Callable[[str], object]) -> None:
+        self.kind = kind
+
+    def parse(self, argument: str) -> tuple[object, ...]:
+        words = argument.split(";" if ";" in argument else ",")
+        return tuple(self.kind(word.strip()) for word in words if word.strip())
+
+
+def define_fields(
+    kind: type, /, *, defaults: bool = True, exclusive: Sequence[str] = (), **renamed: str
+) -> Callable[[], dict[str, Any]]:
+    """Define a flag for each field of a class of settings, of the field's type and meaning.
+
+    Args:
+        kind: the class; fields that are themselves of such a class are left out.
+        defaults: whether the texts of flags show what fields are by default.
+        exclusive: flags of which one at most may be given.
+        renamed: flags of another name than their field's.
+
+    Returns:
+        What reads the values that are given, by the fields' names.
+    """
+    hints, meanings = get_type_hints(kind), attributes(kind)
+    holders: dict[str, flags.FlagHolder[Any]] = {}
+    for item in fields(kind):
+        hint, required = hints[item.name], item.default is MISSING
+        first, *_ = get_args(hint) or (hint,)
+        if is_dataclass(first):
+            continue
+        name, text = renamed.get(item.name, item.name), meanings[item.name]
+        if defaults and not required and item.default:
+            words = item.default if isinstance(item.default, tuple) else [item.default]
+            text += f" [{','.join(map(str, words))}]"
+        if get_origin(hint) is Literal:
+            holders[item.name] = flags.DEFINE_enum(name, None, get_args(hint), text)
+        elif get_origin(hint) is tuple:
+            holders[item.name] = flags.DEFINE(_TupleParser(first), name, None, text)
+        else:
+            holders[item.name] = _makers[first](name, None, text, required=required)
+    if exclusive:
+        flags.mark_flags_as_mutual_exclusive(list(exclusive))
+    return lambda: {n: holder.value for n, holder in holders.items() if holder.value is not None}
+
+
+def define_graph(weight: Weight = GraphConfig.weight) -> Callable[[], GraphConfig | None]:
+    """Define `--graph`, a graph's kind, and its other fields; none of them means no graph."""
+    read = define_fields(GraphConfig, kind="graph", defaults=False)
+
+    def graph() -> GraphConfig | None:
+        given = read()
+        kind = "knn" if "k" in given else "radius" if "radius" in given else GraphConfig.kind
+        usual: dict[str, Any] = {"kind": kind, "weight": weight}
+        return GraphConfig(**(usual | given)) if given else None
+
+    return graph

@@ -1,1 +1,0 @@
-"""What a launch script is: flags in, a call of a whole pipeline, an exit status out."""
