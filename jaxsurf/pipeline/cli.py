@@ -47,7 +47,7 @@ flags.disclaim_key_flags()
 def run(main: Callable[[], object]) -> NoReturn:
     """Parse flags, call `main`, write what it returns to standard output, and exit."""
     atexit.register(gc.freeze)  # spares a walk over a million objects: half a second
-    if "--help" in sys.argv:
+    if {"-h", "-help", "--help", "--helpfull", "--helpshort"}.intersection(sys.argv):
         sys.stdout.write(describe())
         sys.exit()
     status, line = USAGE_ERROR, ""
@@ -100,6 +100,9 @@ def _explain(error: BaseException, argv: Sequence[str]) -> str:
         for frame in reversed(traceback.extract_tb(each.__traceback__)):
             if frame.filename in files and not isinstance(each, UserError):
                 return f"{frame.filename}, line {frame.lineno}: {type(each).__name__}: {each}"
+    where, is_file, _ = str(error).partition("Error whilst parsing config file")
+    if is_file:  # which has a whole traceback behind it
+        return f"{where}{type(chain[-1]).__name__}: {chain[-1]}"
     return f"no setting {chain[:2][-1].args[0]}" if type(chain[-1]) is KeyError else str(error)
 
 

@@ -53,6 +53,7 @@ FLAGS = cases(
     ("no file", "train", "--config=configs/none.py", 1, "No such file or directory: 'configs/none"),
     ("folder", "train", "--config=configs --config.data.side=3", 2, "Is a directory: 'configs'"),
     ("variant", "train", "--config=configs/mpi3d.py:9d", 2, "no variant '9d'"),
+    ("no variants", "train", "--config=configs/tiny.py:x", 2, "tiny.py:x: TypeError: get_config()"),
     ("default", "compare", "--workdir=W --config.zzz=3", 2, "no setting 'zzz'"),
     (
         "another",
@@ -235,6 +236,11 @@ def test_no_checkpoint_is_refused(launch, root):
     (root / "checkpoints").rename(root / "elsewhere")
     outcome = launch("surf", f"--workdir={root}", *ENDS)
     assert_one_line(outcome, 1, "holds no checkpoint; train there first")
+
+
+@pytest.mark.parametrize("flag", ["-h", "-help", "--helpfull"])
+def test_other_words_for_help_are_understood(launch, flag):
+    assert "--workdir: " in launch("report", flag).out
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "launch").glob("*.py")))
