@@ -84,7 +84,8 @@ def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
     """Return the report's own figure, whose differences and squares overflow in uint8.
 
     Modulo 256, so it means something only where every |difference| < 16; kept to compare with
-    published numbers. Has no matrix product: some ten times slower than `interpolation_mse`.
+    published numbers. Has no matrix product: on CPUs some five times slower than
+    `interpolation_mse`.
 
     Args:
         frames: decoded frames.

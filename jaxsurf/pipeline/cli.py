@@ -28,8 +28,6 @@ from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.manifold.edges.weighting import Weight
 from jaxsurf.manifold.graph_config import GraphConfig
 
-USER_ERROR, USAGE_ERROR = 1, 2
-
 # Flags that name a file of settings, and the file in `configs/` that is read where one isn't given.
 _config_files: dict[str, str] = {}
 
@@ -39,6 +37,9 @@ _makers = {
     int: flags.DEFINE_integer,
     str: flags.DEFINE_string,
 }
+
+# Imports make a million objects that stay; looking for garbage among them takes a fifth longer.
+gc.set_threshold(100_000)
 
 # What is defined here belongs to the script that asked for it, so that its --help shows it.
 flags.disclaim_key_flags()
@@ -50,11 +51,11 @@ def run(main: Callable[[], object]) -> NoReturn:
     if {"-h", "-help", "--help", "--helpfull", "--helpshort"}.intersection(sys.argv):
         sys.stdout.write(describe())
         sys.exit()
-    status, line = USAGE_ERROR, ""
+    status, line = 2, ""
     try:
         _parse(sys.argv)
         _prepare()
-        status = USER_ERROR
+        status = 1
         result = main()
         sys.stdout.write("" if result is None else f"{result}\n")
         status = 0
@@ -114,8 +115,7 @@ def _prepare() -> None:
     from jaxsurf.models import cpu_kernels
 
     cpu_kernels.configure()
-    # Where a checkpoint can't be written, threads of tensorstore's end later, each with a traceback
-    # of its own beside the line that says what happened.
+    # Where saving fails, threads of tensorstore's end later, in tracebacks beside the one line.
     late = "Event loop is closed"
     sys.unraisablehook = lambda e: str(e.exc_value) == late or sys.__unraisablehook__(e)
     sys.excepthook = lambda *it: str(it[1]) == late or sys.__excepthook__(*it)
@@ -129,15 +129,14 @@ def _prepare() -> None:
 
 def describe() -> str:
     """Return what `--help` prints: what the script is for, its flags, and settings if any."""
-    text = f"{sys.modules['__main__'].__doc__ or ''}\n{flags.FLAGS.main_module_help()}\n"
-    if not _config_files:
-        return text
-    changed = " or ".join(f"--{name}.NAME=VALUE" for name in _config_files)
-    lines = [f"\nSettings, each changed by {changed}:\n"]
-    for name, default, meaning in settings():
+    lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
+    if _config_files:
+        changed = " or ".join(f"--{name}.NAME=VALUE" for name in _config_files)
+        lines.append(f"\n\nSettings, each changed by {changed}:\n")
+    for name, default, meaning in settings() if _config_files else ():
         first, *rest = textwrap.wrap(meaning, 60)
         lines += [f"  {name:27} {default!s:11} {first}", *(f"{'':42}{line}" for line in rest)]
-    return text + "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n"
 
 
 def settings() -> Iterator[tuple[str, object, str]]:
@@ -186,14 +185,11 @@ def make_config(
 
 
 def define_config(name: str = "config", default: str = "") -> Callable[[], dict[str, Any]]:
-    """Define `--config`, a file of `configs/` whose settings further flags may change.
+    """Define `--config`, a file of settings; return what reads them as nested dicts.
 
     Args:
-        name: of the flag.
+        name: of the flag; `--name.section.setting=value` changes one.
         default: file in `configs/` that is read where the flag isn't given.
-
-    Returns:
-        What reads the settings as nested dicts.
     """
     shown = f"such as configs/{default or 'arm.py'}{' (the default)' * bool(default)}"
     # Without its own default, which would be read now, before a mistake can be reported.
