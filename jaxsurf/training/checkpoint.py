@@ -1,39 +1,48 @@
 """Checkpoints: a pytree and a JSON object, kept together under a step.
 
-The owner of orbax. Saving is asynchronous and atomic: a folder with a step's number is a finished
-checkpoint, and it is sealed, so that later damage shows. Values come back bit for bit, on the
-shardings of the tree they are restored into. One that can't be used is passed over for an older.
+The owner of orbax. A folder named by a step is a finished checkpoint, whose values come back bit
+for bit. Its manifest holds the SHA-256 digest of each file, since orbax's arrays have no checksum.
+One that is damaged, or of another run, is named in the log and an older one used; before the next
+is saved, its folder becomes STEP.unusable (quarantine), since orbax would stumble over it.
 """
 
 import contextlib
 import errno
+import glob
+import hashlib
+import itertools
 import logging
+import math
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jaxsurf.errors import UserError
-from jaxsurf.training import distributed, keeping, seal
-from jaxsurf.training.keeping import Keep
-from jaxsurf.training.shelf import Shelf
+from jaxsurf.training import distributed
+from jaxsurf.workdir import read_json, write_json
 
-ITEMS = ("state", "run")
-# How orbax names a checkpoint until it is finished.
+MANIFEST = "manifest.json"
 UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
-# What orbax and tensorstore raise where something can't be written.
+REMOVED = "removed"  # old checkpoints are moved there at once: none is ever seen half removed
+# What orbax and tensorstore raise where something can't be written, or is not what it should be.
 UNWRITABLE = (OSError, ValueError)
-# What they raise where arrays are not what they are asked for.
-UNFITTING = (OSError, ValueError, KeyError, TypeError)
+UNREADABLE = (*UNWRITABLE, KeyError, TypeError)
+# Reasons that they bury in long texts.
 REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
+_log = logging.getLogger(__name__)
+# Orbax logs its errors with tracebacks before it raises them.
+logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
 
-@dataclass(frozen=True)
-class Restored:
+
+class Restored(NamedTuple):
     """What a checkpoint held."""
 
     state: Any
@@ -49,7 +58,7 @@ class Checkpoints:
         of: identity of the run; checkpoints of another are not used.
         keep_last: how many of the newest stay.
         keep_best: how many of those with the lowest loss stay.
-        keep_every: each so-many-th stays; 0 keeps none for that reason.
+        keep_every: each so-many-th that was saved stays; 0 keeps none for that reason.
     """
 
     def __init__(
@@ -61,43 +70,50 @@ class Checkpoints:
         keep_best: int = 1,
         keep_every: int = 0,
     ) -> None:
-        keep = Keep(last=keep_last, best=keep_best, every=keep_every)
-        # Its errors are raised as well, and are said in one line then.
-        logging.getLogger("absl").addFilter(_is_not_orbax)
-        self.folder = folder.absolute()
-        self._shelf = Shelf(self.folder, of=of, keep=keep)
-        self._good: set[int] = set()
-        self._saving: tuple[int, dict[str, Any]] | None = None
+        self.folder = path = folder.absolute()
+        self._of, self._ready = of, False
+        self._saved: int | None = None  # the last step, until it is read back
+        self._link = contextlib.ExitStack()
+        if glob.escape(str(path)) != str(path) or "\\" in str(path):
+            # Orbax globs with the path, and tensorstore takes a backslash in it for a slash.
+            place = self._link.enter_context(tempfile.TemporaryDirectory(prefix="jaxsurf-"))
+            path = Path(place) / "checkpoints"
+            path.symlink_to(self.folder)
+        policies = [LatestN(keep_last), BestN(get_metric_fn=_loss, reverse=True, n=keep_best)]
         self._manager = ocp.CheckpointManager(
-            self.folder,
+            path,
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=_Policy(self._shelf),
+                best_fn=_loss,  # else metrics are not written
+                preservation_policy=AnyPreservationPolicy([*policies, _EveryNth(keep_every)]),
+                todelete_subdir=REMOVED,
                 create=False,
-                enable_async_checkpointing=True,
-                async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
-                lightweight_initialize=True,  # else one damaged file is enough to end in an error
+                lightweight_initialize=True,  # else damaged metrics are an error at once
+                async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
-            item_names=ITEMS,
+            item_names=("state", "run"),
             item_handlers={
                 "state": ocp.StandardCheckpointHandler(),
                 "run": ocp.JsonCheckpointHandler(),
             },
         )
-        self._shelf.look(self._steps)
+
+    @property
+    def steps(self) -> list[int]:
+        """The steps of all finished checkpoints, in order; damage has yet to show."""
+        return sorted(self._manager.all_steps())
 
     @property
     def newest_step(self) -> int | None:
-        """The step of the newest finished checkpoint; None if there is none."""
-        return self._manager.latest_step()
+        """The last of them; None if there is none."""
+        return max(self.steps, default=None)
 
     @property
     def best_step(self) -> int | None:
-        """The step of the checkpoint with the lowest loss; None if none has one."""
-        return next(iter(keeping.best(self._shelf.notes)), None)
-
-    @property
-    def _steps(self) -> list[int]:
-        return sorted(self._manager.all_steps())
+        """The intact one's with the lowest loss, the later of equals; None if none has a loss."""
+        intact = [step for step in reversed(self.steps) if not self._find_flaw(step)]
+        losses = {step: _loss(self._manager.metrics(step)) for step in intact}
+        known = (step for step in intact if losses[step] < math.inf)
+        return min(known, key=losses.__getitem__, default=None)
 
     def save(
         self, step: int, state: object, run: dict[str, Any], *, loss: float | None = None
@@ -108,30 +124,35 @@ class Checkpoints:
             step: of the run.
             state: the pytree.
             run: the JSON object.
-            loss: what tells the best checkpoints; one without has no say.
+            loss: what tells the best checkpoints; one without is the worst.
 
         Raises:
             UserError: this one or the one before can't be written; older checkpoints are intact.
         """
-        if step in self._good:
-            return
-        self.wait()
-        if self._shelf.holds(step):
-            return
-        try:
-            self._clear()
-            self._saving = step, self._shelf.label(step, loss=loss)
+        self._finish_saving()
+        with self._report_failures():
+            if not self._ready:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                if distributed.writes():
+                    self._clear()
+                distributed.wait_for_all("quarantine")
+                self._manager.reload()
+                self._ready = True
+            if step in self.steps:
+                return
+            number = 1
+            if (newest := self.newest_step) is not None:
+                number += self._manager.metrics(newest)["number"]  # pyright: ignore[reportOptionalSubscript]
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(jax.tree.map(_once, state)),
                     run=ocp.args.JsonSave(run),
                 ),
+                metrics={"number": number, "loss": loss},
                 force=True,
             )
-        except UNWRITABLE as error:
-            raise _unwritable(self.folder, error) from error
-        self._good.add(step)
+        self._saved = step
 
     def restore(self, like: object, *, step: int | None = None) -> Restored:
         """Return the newest checkpoint that can be used; those that can't be are named in the log.
@@ -143,23 +164,32 @@ class Checkpoints:
         Raises:
             UserError: there is none, or none that is intact and of this run.
         """
-        if not self._steps:
+        if not self.steps:
             raise UserError(
                 f"{self.folder.parent} holds no checkpoint",
                 cure="train there first: python launch/train.py --config=... --workdir=...",
             )
-        if step is not None and step not in self._steps:
-            listed = ", ".join(map(str, self._steps))
+        if step is not None and step not in self.steps:
+            listed = ", ".join(map(str, self.steps))
             raise UserError(f"there is no checkpoint {step}", cure=f"choose one of {listed}")
-        for each in reversed(self._steps) if step is None else [step]:
-            restored = self._restore(each, like)
-            if restored is not None:
-                return restored
-        named = ", ".join(f"{step} ({flaw})" for step, flaw in self._shelf.unusable.items())
-        raise UserError(
-            f"no checkpoint in {self.folder} can be used: {named}",
-            cure="put back what training wrote, or train in another --workdir",
-        )
+        cure = "put back what training wrote, or train in another --workdir"
+        flaws = []
+        for each in reversed(self.steps) if step is None else [step]:
+            if flaw := self._find_flaw(each):
+                _log.warning("checkpoint %s can't be used: %s", self.folder / str(each), flaw)
+                flaws.append(f"{each} ({flaw})")
+                continue
+            wanted = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+            try:
+                items = self._manager.restore(
+                    each, args=ocp.args.Composite(state=wanted, run=ocp.args.JsonRestore())
+                )
+            except UNREADABLE as error:  # it is not damaged, so older ones won't do either
+                named = f"checkpoint {self.folder / str(each)} can't be restored"
+                raise UserError(f"{named} ({_reason(error)})", cure=cure) from error
+            return Restored(items["state"], items["run"], each)
+        named = f"no checkpoint in {self.folder} can be used"
+        raise UserError(f"{named}: {', '.join(flaws)}", cure=cure)
 
     def check(self) -> None:
         """Raise what went wrong with what was being saved, once that has come to its end.
@@ -167,104 +197,127 @@ class Checkpoints:
         Raises:
             UserError: it could not be written.
         """
-        if self._saving is not None and not self._manager.is_saving_in_progress():
-            self.wait()
+        if self._saved is not None and not self._manager.is_saving_in_progress():
+            self._finish_saving()
 
     def wait(self) -> None:
-        """Return when everything saved so far is on disk.
+        """Return when everything saved so far is on disk, and the last of it was read back.
 
         Raises:
-            UserError: it could not be written.
+            UserError: it could not be written, or is not what was written.
         """
+        self._finish_saving()
+        step, self._saved = self._saved, None
+        if step is None or not distributed.writes():
+            return
         try:
-            self._manager.wait_until_finished()
-        except UNWRITABLE as error:
-            raise _unwritable(self.folder, error) from error
-        finally:
-            self._saving = None
+            self._manager.item_metadata(step)  # finds each array
+            flaw = self._find_flaw(step)
+        except UNREADABLE as error:
+            flaw = _reason(error)
+        if flaw:
+            raise UserError(
+                f"checkpoint {self.folder / str(step)} can't be read back: {flaw}",
+                cure="check the disk; the same command goes on from an older checkpoint",
+            )
 
     def close(self) -> None:
-        """Finish what is being saved and free its threads."""
+        """Do as `wait` does, and free all threads."""
         try:
             self.wait()
         finally:
             # What it may raise again was raised by waiting.
-            with contextlib.suppress(*UNWRITABLE):
+            with contextlib.suppress(UserError, *UNWRITABLE):
                 self._manager.close()
-
-    def _restore(self, step: int, like: object) -> Restored | None:
-        """Return a checkpoint; None, and say why, if it can't be used."""
-        if not self._shelf.holds(step):
-            return None
-        wanted = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        try:
-            items = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(wanted), run=ocp.args.JsonRestore()
-                ),
-            )
-        except UNFITTING as error:  # so it is not damaged: older ones won't do either
-            raise UserError(
-                f"checkpoint {self._shelf.path(step)} can't be restored ({_first_line(error)})",
-                cure="put back what training wrote, or train in another --workdir",
-            ) from error
-        self._good.add(step)
-        return Restored(items["state"], items["run"], step)
+            self._link.close()
 
     def _clear(self) -> None:
-        """Make the folder ready for another checkpoint."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if self._shelf.unusable:
-            self._shelf.set_aside(rename=distributed.writes())
-            distributed.wait_for_all("set aside")
-            self._manager.reload()
+        """Remove what a killed run left half saved, and rename what can't be used."""
+        for unfinished in self.folder.glob(f"*{UNFINISHED}"):
+            shutil.rmtree(unfinished)
+        for step in self.steps:
+            if flaw := self._find_flaw(step):
+                path = self.folder / str(step)
+                names = (path.with_suffix(f".unusable{n or ''}") for n in itertools.count())
+                free = next(name for name in names if not name.exists())
+                path.rename(free)
+                _log.warning("checkpoint %s is kept as %s: %s", path, free.name, flaw)
 
-    def _seal(self) -> None:
-        """Seal what is about to be renamed; in the background, where the rest is written."""
-        if self._saving is not None and distributed.writes():
-            step, label = self._saving
-            seal.put_on(self.folder / f"{step}{UNFINISHED}", ITEMS, label)
+    def _finish_saving(self) -> None:
+        step, self._saved = self._saved, None
+        with self._report_failures():
+            self._manager.wait_until_finished()
+        self._saved = step
+        if distributed.writes():
+            shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
+
+    def _write_manifest(self) -> None:
+        """Write the manifest of what is about to get its name, in orbax's thread."""
+        for folder in self.folder.glob(f"*{UNFINISHED}") if distributed.writes() else ():
+            # Files beside the folders may still change, and none of them is needed to restore.
+            paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
+            files = {path.relative_to(folder).as_posix(): _digest(path) for path in paths}
+            write_json(folder / MANIFEST, {"of": self._of, "files": files})
+
+    def _find_flaw(self, step: int) -> str:
+        """Return why a checkpoint can't be used; nothing if it can."""
+        folder = self.folder / str(step)
+        try:
+            manifest = read_json(folder / MANIFEST)
+            of, files = manifest["of"], dict(manifest["files"])
+        except (UserError, KeyError, TypeError, ValueError):
+            return f"it is unfinished, or its {MANIFEST} is damaged"
+        if of != self._of:
+            return "it is of another run"
+        for name, digest in files.items():
+            try:
+                if _digest(folder / name) != digest:
+                    return f"{name} was altered"
+            except OSError as error:
+                return f"{name} can't be read: {error.strerror}"
+        return ""
+
+    @contextlib.contextmanager
+    def _report_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except UNWRITABLE as error:
+            raise UserError(
+                f"cannot save a checkpoint in {self.folder}: {_reason(error)}",
+                cure="free some space or make it writable; older checkpoints are intact, so the "
+                "same command resumes",
+            ) from error
 
 
-class _Policy:
-    """What orbax asks which checkpoints stay."""
+class _EveryNth(NamedTuple):
+    """Orbax's policy that each n-th checkpoint stays, counted over all starts; 0 means none."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self.shelf = shelf
+    n: int
 
     def should_preserve(self, checkpoints: Sequence[Any], **_: object) -> list[bool]:
-        """Return for each whether it stays."""
-        steps = [each.step for each in checkpoints]
-        chosen = self.shelf.chosen(steps)
-        return [step in chosen for step in steps]
+        return [self.n > 0 and info.metrics["number"] % self.n == 0 for info in checkpoints]
+
+
+def _loss(metrics: Any) -> float:  # noqa: ANN401  (orbax's type)
+    return math.inf if metrics["loss"] is None else metrics["loss"]
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _once(array: object) -> object:
-    """Return one copy of what lies on all devices of this process; orbax would cut it in pieces.
+    """Return one copy of what lies on all devices of this process.
 
-    A piece of each device's is quicker for arrays of gigabytes; small ones it costs tenths of a
-    second a checkpoint.
+    Orbax would cut it in pieces: quicker for gigabytes, but tenths of a second for small arrays.
     """
     if isinstance(array, jax.Array) and array.is_fully_addressable and array.is_fully_replicated:
         return array.addressable_data(0)
     return array
 
 
-def _is_not_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in Path(record.pathname).parts
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).split("\n")[0]
-
-
-def _unwritable(folder: Path, error: BaseException) -> UserError:
-    """Return the error of something that can't be written; tensorstore hides why in a long text."""
-    known = map(os.strerror, REASONS)
-    reason = next((text for text in known if text in str(error)), _first_line(error))
-    return UserError(
-        f"cannot save a checkpoint in {folder}: {reason}",
-        cure="free some space or make it writable; older checkpoints are intact, so the same "
-        "command resumes",
-    )
+def _reason(error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    known = (reason for reason in map(os.strerror, REASONS) if reason in text)
+    return next(known, text.split("\n")[0])

@@ -84,15 +84,17 @@ def test_a_run_killed_at_ten_random_moments_equals_a_straight_one(
 
 
 # Before the settings stand, before and after metrics are trimmed, before the first folder of a
-# checkpoint, its seal, its last name, and the end of the oldest: which change, and which of them.
+# checkpoint, its manifest, its last name, and both ends of the oldest: which change, and which of
+# them.
 SPOTS = [
     (r"os.rename .*/config\.json", 1),
     (r"os.rename .*/metrics\.jsonl", 1),
     (r"open .*/run/metrics\.jsonl", 1),
     (r"os.mkdir .*/checkpoints/\d+\.orbax", 1),
-    (r"os.rename .*/seal\.json", 2),
+    (r"os.rename .*/manifest\.json", 2),
     (r"os.rename .*/checkpoints/\d+\.orbax-checkpoint-tmp .*/checkpoints/\d+$", 3),
-    (r"shutil.rmtree .*/checkpoints/\d+$", 2),
+    (r"os.rename .*/checkpoints/removed/\d+$", 2),
+    (r"shutil.rmtree .*/checkpoints/removed$", 6),
 ]
 
 
@@ -131,7 +133,7 @@ def test_half_a_last_line_and_a_clock_put_back_change_nothing(train, launch, str
 
 
 def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, launch, straight, tmp_path):
-    train(tmp_path, OFTEN, kill={"pattern": r"shutil.rmtree .*/checkpoints/\d+$", "number": 1})
+    train(tmp_path, OFTEN, kill={"pattern": r"os.rename .*/removed/\d+$", "number": 1})
     assert launch.finish().status == -signal.SIGKILL
     before = newest(tmp_path)
     # Tensorstore writes several arrays to a file, how many is chance; the largest is 1 MB alone.

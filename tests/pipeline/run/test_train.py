@@ -299,6 +299,24 @@ def test_images_that_cannot_be_trained_on_leave_no_working_directory(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [r"lr[0.1]/a\b", "a b/größe"])
+def test_a_run_in_a_folder_of_any_name_is_trained_resumed_and_surfed(
+    launch, config_file, tmp_path, name
+):
+    flags = (f"--config={config_file}", f"--workdir={tmp_path / name}")
+    assert launch("train", *flags).status == 0
+    more = launch("train", *flags, "--config.training.num_epochs=41", "--extend")
+    assert more.status == 0, more.err
+    surfed = launch("surf", f"--workdir={tmp_path / name}", "--source=3", "--target=31")
+    assert surfed.status == 0, surfed.err
+    assert (tmp_path / name / "surf/3-31/path.json").exists()
+    assert sorted(path.name for path in (tmp_path / name / "checkpoints").iterdir()) == [
+        "200",
+        "205",
+    ]
+
+
 def test_a_run_without_checkpoint_is_refused(root):
     shutil.rmtree(root / "checkpoints")
     with pytest.raises(UserError, match="holds no checkpoint; train there first"):
