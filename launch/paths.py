@@ -1,4 +1,4 @@
-"""Find a way through latent codes of your own; no model and no images are needed.
+"""Find a path through latent codes of your own; no model and no images are needed.
 
     python launch/paths.py --latents=codes.npy --anchors=3,17,256 --loop --out=runs/paths
     python launch/paths.py --latents=z.50.pkl --anchors=centers_ind.txt --k=10 --repair --out=runs/z
@@ -9,28 +9,20 @@ An anchor is a row of the file, counted from 0, or a code that is not in it.
 from pathlib import Path
 
 from jaxsurf.pipeline import cli
-from jaxsurf.pipeline.paths.config import GRAPH, Lines, PathsConfig, Sample, Trimming
+from jaxsurf.pipeline.paths_config import GRAPH, PathsConfig, Trimming
 
-_WAY = cli.define_fields(PathsConfig, exclusive=("frames", "points_per_edge"))
+_PATH = cli.define_fields(PathsConfig, exclusive=("frames", "points_per_edge"))
 _GRAPH = cli.define_graph(GRAPH.weight)
 _TRIMMING = cli.define_fields(Trimming)
-_LINES = cli.define_fields(Lines)
-_SAMPLE = cli.define_fields(Sample)
 _OUT = cli.define_string("out")
 
 
 def main() -> object:
-    """Find the way."""
-    from jaxsurf.pipeline.paths import pipeline
+    """Find the path."""
+    from jaxsurf.pipeline import paths
 
-    config = PathsConfig(
-        **_WAY(),
-        graph=_GRAPH(),
-        trimming=Trimming(**_TRIMMING()),
-        lines=Lines(**_LINES()),
-        sample=Sample(**_SAMPLE()),
-    )
-    return pipeline.run(config, Path(_OUT.value))
+    config = PathsConfig(**_PATH(), graph=_GRAPH(), trimming=Trimming(**_TRIMMING()))
+    return paths.run(config, Path(_OUT.value))
 
 
 if __name__ == "__main__":

@@ -1,1 +1,0 @@
-"""Arrays of numbers from a user's files, read without running what such files may hold."""

@@ -1,0 +1,204 @@
+"""What a path is sought through: codes of a file, the rows that take part, and anchors.
+
+Rows keep their numbers in the file: whatever is left out, an anchor is named, and a path is
+described, by those.
+
+An anchor is a row number; a file of row numbers (`centers_ind.txt`); a code that is none of the
+rows, its numbers with commas between (`code:0.1,-2`); or a file of such codes, one a row
+(`codes:path.txt`). All of them may be mixed.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import codes_file, euclid
+from jaxsurf.pipeline.paths_config import PathsConfig
+
+_CODE, _CODES, _WHOLE = "code:", "codes:", r"[+-]?[0-9]+"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Anchor:
+    """A place to pass.
+
+    Attributes:
+        label: what a person calls it: its row number, or the code that was given.
+        code: where it lies.
+        row: its row in the file; None for a code from outside.
+    """
+
+    label: str
+    code: Float[np.ndarray, "latent"]
+    row: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """What a path is sought through.
+
+    Attributes:
+        name: of the file of codes.
+        values: what it holds, a code a row; may lie on disk.
+        codes: those that take part.
+        rows: which rows of the file they are, ascending.
+        anchors: where to pass, in the order in which they were given.
+    """
+
+    name: str
+    values: Real[np.ndarray, "row latent"]
+    codes: Float[np.ndarray, "point latent"]
+    rows: Int[np.ndarray, "point"]
+    anchors: Sequence[Anchor]
+
+
+def open_inputs(config: PathsConfig) -> Inputs:
+    """Read the codes that take part, and the anchors; these take part whatever is thinned out.
+
+    Raises:
+        UserError: a file or an anchor is not good, or fewer than two rows take part.
+    """
+    values, name = codes_file.read(config.latents), Path(config.latents).name
+    if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
+        raise UserError(
+            f"{name} holds an array of type {values.dtype} and shape {values.shape}, not real "
+            "numbers of shape (point, latent)",
+            cure="give one row a point; codes of one number each have shape (point, 1)",
+        )
+    rows = np.arange(len(values))
+    if config.index_file:
+        found = _find_rows(config.index_file, name, len(values))
+        rows, times = np.unique(found, return_counts=True)
+        if len(rows) and times.max() > 1:
+            raise UserError(
+                f"{config.index_file} names row {rows[times.argmax()]} {times.max()} times",
+                cure="name each row once",
+            )
+    anchors = _parse_anchors(config.anchors, values, name)
+    needed = np.array([anchor.row for anchor in anchors if anchor.row is not None], np.int64)
+    if len(lacking := np.setdiff1d(needed, rows)):
+        raise UserError(
+            f"anchor {lacking[0]} is not among the {len(rows)} rows of --index_file",
+            cure="choose another, or add it there: anchors are rows of the whole file",
+        )
+    _check_anchors(anchors, config, size=values.shape[1])
+    rows = rows[:: config.stride]
+    if config.subset > len(rows):
+        raise UserError(
+            f"--subset is {config.subset}, but {len(rows)} rows of {name} are there to draw from",
+            cure="give fewer, or leave it out",
+        )
+    if config.subset:
+        rows = np.random.default_rng(config.seed).choice(rows, config.subset, replace=False)
+    rows = np.union1d(rows, needed)
+    if len(rows) < 2:
+        raise UserError(
+            f"{len(rows)} of the codes in {name} takes part, and one alone has no neighbours",
+            cure="give at least two",
+        )
+    codes = np.asarray(values if len(rows) == len(values) else values[rows], dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
+    if bad.size:
+        raise UserError(
+            f"{bad.size} of {len(codes)} codes in {name} are not finite, the first in row "
+            f"{rows[bad[0]]}",
+            cure="mend these rows, or leave them out with --index_file",
+        )
+    return Inputs(name=name, values=values, codes=codes, rows=rows, anchors=anchors)
+
+
+def _find_rows(text: str, name: str, number: int) -> Int[np.ndarray, "row"]:
+    """Return the row that a text is, or those that a file holds or marks by truth values."""
+    if re.fullmatch(_WHOLE, text):
+        origin, found = "--anchors", np.array([text]).astype(float)
+    else:
+        origin, found = codes_file.split(text)[0], codes_file.read(text)
+        if origin.suffix.lower() in codes_file.TABLES:  # below or beside one another
+            found = found.ravel()
+    if found.dtype == bool and found.shape == (number,):
+        return np.flatnonzero(found)
+    if found.ndim != 1 or found.dtype.kind not in "iuf" or not found.size:
+        raise UserError(
+            f"{origin} holds an array of type {found.dtype} and shape {found.shape}, no rows",
+            cure=f"give a list of row numbers, or a truth value for each of the {number} rows",
+        )
+    wrong = found[~((found >= 0) & (found < number) & (found == np.floor(found)))]
+    if wrong.size:
+        raise UserError(
+            f"{origin} has row {wrong[0]:.15g}, but {name} has {number} rows",
+            cure=f"give whole numbers from 0 to {number - 1}",
+        )
+    return found.astype(np.int64)
+
+
+def _parse_anchors(
+    texts: Sequence[str], values: Real[np.ndarray, "row latent"], name: str
+) -> list[Anchor]:
+    """Return the anchors that texts name, which stood between commas."""
+    number, size = values.shape
+    found: list[Anchor] = []
+    # Whole numbers may have white space between as well.
+    split = [text.split() if re.fullmatch(r"[\s\d+-]+", text) else [text.strip()] for text in texts]
+    parts = itertools.chain.from_iterable(split)
+    for part in parts:
+        if part.startswith(_CODES):
+            file = part.removeprefix(_CODES)
+            codes = euclid.check(codes_file.read(file), origin=f"codes of {file}")
+            if codes.shape[1] != size:
+                raise UserError(
+                    f"codes of {file} have {codes.shape[1]} numbers, but those of {name} {size}",
+                    cure=f"give one row a code; a file of row numbers is given without {_CODES}",
+                )
+            found += [Anchor(label=f"{file}:{at}", code=code) for at, code in enumerate(codes)]
+        elif part.startswith(_CODE):
+            numbers = [part.removeprefix(_CODE), *itertools.islice(parts, size - 1)]
+            label = _CODE + ",".join(numbers)
+            try:
+                code = np.asarray([[float(each) for each in numbers]]).reshape(1, size)
+            except ValueError as error:
+                raise UserError(
+                    f"{label} is no code of {size} numbers, as those of {name} are",
+                    cure=f"behind {_CODE} give {size} numbers with commas between, and then the "
+                    f"next anchor; or codes in a file, one a row: {_CODES}path.txt",
+                ) from error
+            found.append(Anchor(label=label, code=euclid.check(code, origin=label)[0]))
+        elif (
+            re.fullmatch(_WHOLE, part)
+            or codes_file.split(part)[0].suffix.lower() in codes_file.SUFFIXES
+        ):
+            found += [
+                Anchor(label=str(row), code=np.asarray(values[row], np.float64), row=row)
+                for row in _find_rows(part, name, number).tolist()
+            ]
+        else:
+            raise UserError(
+                f"anchor {part!r} is neither a row number nor a file",
+                cure="give rows (3,17), a file of rows (anchors.txt) or a code "
+                f"({_CODE}0.1,-2 for two numbers)",
+            )
+    return found
+
+
+def _check_anchors(anchors: Sequence[Anchor], config: PathsConfig, *, size: int) -> None:
+    """Refuse too few or too many anchors, and one that is named where that means nothing."""
+    labels = [anchor.label for anchor in anchors]
+    if (len(labels) > 1) == (config.method == "pc"):
+        raise UserError(
+            f"{len(labels)} anchors were given{': ' if labels else ''}{' and '.join(labels)}",
+            cure="a line along a component passes one or none; other methods take at least two, "
+            f"such as --anchors=3,17; a code has {size} numbers",
+        )
+    again = [a for a, b in itertools.pairwise(labels + labels[:1] * config.loop) if a == b]
+    if config.order == "best":
+        again += [label for at, label in enumerate(labels) if label in labels[:at]]
+    if again:
+        raise UserError(
+            f"anchor {again[0]} is given twice in a row, or twice with --order=best",
+            cure="give it once; with --loop the path comes back to the first one by itself",
+        )

@@ -1,0 +1,415 @@
+"""Latent codes of any origin in, a path through them out: files, numbers and a picture.
+
+No model and no images are needed. `PathsConfig` says what is asked for, `path.json` what came out.
+"""
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import codes_file, euclid, knn, principal, tour
+from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.neighbours import within
+from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
+from jaxsurf.manifold.shortest_paths import visiting
+from jaxsurf.pipeline import path_inputs
+from jaxsurf.pipeline.path_inputs import Inputs
+from jaxsurf.pipeline.paths_config import GRAPH, LINEAR_POINTS, PC_POINTS, PERCENTILES, PathsConfig
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import MOST_DOTS, LatentPlot, Line
+from jaxsurf.workdir import check_writable, fingerprint, replacing_folder, versions, write_json
+
+# Of points that are no row of the file, and corners that are no point of the path.
+_NONE = -1
+# Legs that the summary spells out, and stops that the picture's title names.
+_SPELLED, _NAMED = 12, 8
+_FILES = (
+    r"path\.json|(lengths|steps)\.csv|latent\.png|nodes\.txt|(codes|pc\d+)(\.npy|(_nodes)?\.txt)"
+)
+# Columns of `lengths.csv` that `path.json` has too.
+_LEG = ("from", "to", "edges", "length", "cost", "straight")
+Table = list[dict[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Found:
+    """A path, as a polyline and as points along it.
+
+    Attributes:
+        name: what its files are called.
+        corners: of the polyline.
+        stops: numbers of the corners where it stops, in order, and their labels.
+        points: the latent codes that are written, in order.
+        at: which of the points each corner is; -1 where it is none.
+        facts: what `path.json` says beside.
+        rows: the row of each point, -1 where it is none; empty where all are none.
+        nodes: the rows that it leads along, one after another; empty where it leads along none.
+            Codes from outside are numbered behind the rows of the file.
+    """
+
+    name: str
+    corners: Float[np.ndarray, "corner latent"]
+    stops: Sequence[tuple[int, str]]
+    points: Float[np.ndarray, "point latent"]
+    at: Int[np.ndarray, "corner"]
+    facts: dict[str, Any]
+    rows: Int[np.ndarray, "point"] = field(default_factory=lambda: np.empty(0, np.int64))
+    nodes: Int[np.ndarray, "node"] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def legs(self) -> Table:
+        """Return a row for the part from each stop to the next; `detour` is length by straight."""
+        costs, table = self.facts.get("edge_weights"), []
+        for number, ((first, start), (last, stop)) in enumerate(pairwise(self.stops), start=1):
+            leg = {
+                "way": self.name,
+                "leg": number,
+                "from": start,
+                "to": stop,
+                "edges": last - first,
+            }
+            leg["length"] = float(piece_lengths(self.corners[first : last + 1]).sum())
+            leg["cost"] = None if costs is None else float(np.sum(costs[first:last]))
+            leg["straight"] = float(piece_lengths(self.corners[[first, last]])[0])
+            leg["detour"] = leg["length"] / leg["straight"] if leg["straight"] else None
+            table.append(leg)
+        return table
+
+    def length(self) -> float:
+        """Return the length of the whole polyline, in latent units."""
+        return sum(leg["length"] for leg in self.legs())
+
+
+# Paths, and the graph that they follow, if they do.
+Made = tuple[list[Found], LatentGraph | None]
+
+
+def run(config: PathsConfig, out: Path) -> str:
+    """Find the path that is asked for, and write everything about it.
+
+    Args:
+        config: which path through which codes.
+        out: the folder, new or empty or of an earlier call, which is replaced as a whole.
+
+    Returns:
+        A summary for people.
+
+    Raises:
+        UserError: a file or an anchor is not good, no path joins the anchors, or the folder can't
+            be written.
+    """
+    _check_folder(out, config)
+    inputs = path_inputs.open_inputs(config)
+    index = knn.Index(inputs.codes)
+    make = {"surfing": _surf, "linear": _go_straight, "pc": _follow_components}[config.method]
+    paths, graph = make(inputs, index, config)
+    if config.snap:
+        paths = [_snap(path, inputs, index) for path in paths]
+    legs = [leg for path in paths for leg in path.legs()]
+    steps = [step for path in paths for step in _tabulate(path, index, config.support_radius)]
+    description = _describe(config, inputs, paths, steps, graph)
+    with replacing_folder(out) as fresh:
+        for path in paths:
+            binary, text, *listed = description["methods"][path.name]["files"]
+            np.save(fresh / binary, path.points)
+            np.savetxt(fresh / text, path.points)
+            for file in listed:
+                np.savetxt(fresh / file, path.nodes, fmt="%d")
+        for name, table in (("lengths.csv", legs), ("steps.csv", steps)):
+            with (fresh / name).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, table[0])
+                writer.writeheader()
+                writer.writerows(table)
+        plots.save(plots.latent(_plot(inputs, paths, graph), width=1100), fresh / "latent.png")
+        write_json(fresh / "path.json", description)
+    number, size = inputs.codes.shape
+    lines = [f"{out}: {inputs.name}, {number:,} codes of {size} numbers"]
+    if graph is not None:
+        lines.append(f"  {graph.description}; {connectivity.of(graph)}")
+    if bridges := description["bridges"]:
+        crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
+        lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
+    if (proven := description["order_proven"]) is not None:
+        lines.append(f"  {visiting.told(len(inputs.anchors), proven=proven)}")
+    lines += _align(legs[:_SPELLED])
+    if len(legs) > _SPELLED:
+        lines.append(f"  and {len(legs) - _SPELLED} more in lengths.csv")
+    for path in paths:
+        lines.append(f"  {path.name}: {len(path.points)} points, length {path.length():.6g}")
+    return "\n".join(lines + (_align(steps) if config.verbose else []))
+
+
+def _check_folder(folder: Path, config: PathsConfig) -> None:
+    """Refuse a folder that can't be written, or whose files would be lost when it is replaced."""
+    cure = "choose a new or empty folder with --out"
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file", cure=cure)
+    others = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
+    if "path.json" in others:  # what an earlier call wrote; names alone may be anybody's
+        others = [name for name in others if not re.fullmatch(_FILES, name)]
+    anchors = [text.strip().removeprefix("codes:") for text in config.anchors]
+    for name in (config.latents, config.index_file, *anchors):
+        file, _ = codes_file.split(name)
+        # It lies in the folder by its name, or by what that links to.
+        places = file.resolve(), file.parent.resolve() / file.name
+        if name and any(folder.resolve() in place.parents for place in places):
+            others.append(file.name)
+    if folder.resolve() in (place := Path.cwd(), *place.parents):
+        raise UserError(f"{folder} is where you are", cure=cure)
+    if others:
+        cause = f"{folder} holds other files, such as {others[0]}, which would be lost"
+        raise UserError(cause, cure=cure)
+    check_writable(folder.parent, kind="the folder", flag="--out")
+
+
+def _surf(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
+    """Return the shortest path past anchors, and the graph that it follows."""
+    anchors, number = inputs.anchors, len(inputs.codes)
+    found = tour.make_tour(
+        index,
+        [a.code if a.row is None else int(np.searchsorted(inputs.rows, a.row)) for a in anchors],
+        config.graph or GRAPH,
+        loop=config.loop,
+        order=config.order,
+        trim=config.trimming or None,
+        names=[anchor.label for anchor in anchors],
+    )
+    visit, graph = found.visit, found.graph
+    all_rows = np.append(inputs.rows, len(inputs.values) + np.arange(len(found.codes) - number))
+    corners, nodes = found.codes[visit.nodes], all_rows[visit.nodes]
+    at, points = _time(corners, config, usual=2)
+    rows, known = np.full(len(points), _NONE), (at != _NONE) & (visit.nodes < number)
+    rows[at[known]] = nodes[known]
+    path = Found(
+        name="surfing",
+        corners=corners,
+        stops=[(at, anchors[n].label) for at, n in zip(visit.places, visit.order, strict=True)],
+        points=points,
+        at=at,
+        facts={
+            "edge_weights": graph.weights_along(visit.nodes).tolist(),
+            "bridges": all_rows[graph.bridges_along(visit.nodes)].tolist(),
+            "search": visit.method,
+            "order_proven": visit.proven,
+            "order": list(visit.order),
+        },
+        rows=rows,
+        nodes=nodes,
+    )
+    return [path], graph
+
+
+def _go_straight(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
+    """Return the path that runs straight from each anchor to the next."""
+    codes = np.stack([anchor.code for anchor in inputs.anchors])
+    order, proven = list(range(len(codes))), None
+    if config.order == "best":
+        apart = euclid.between(codes[:, None], codes[None])
+        order, proven = visiting.best_order(apart, loop=config.loop)
+    order = order + order[:1] * config.loop
+    at, points = _time(codes[order], config, usual=LINEAR_POINTS)
+    path = Found(
+        name="linear",
+        corners=codes[order],
+        stops=[(place, inputs.anchors[n].label) for place, n in enumerate(order)],
+        points=points,
+        at=at,
+        facts={"order_proven": proven, "order": order},
+    )
+    return [path], None
+
+
+def _follow_components(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
+    """Return a straight path along each component, past an anchor, or the mean without one."""
+    size = inputs.codes.shape[1]
+    if wrong := [number for number in config.components if not 1 <= number <= size]:
+        raise UserError(
+            f"--components has {wrong[0]}, but codes of {size} numbers have as many",
+            cure=f"give numbers from 1 to {size}",
+        )
+    found, paths = principal.of(inputs.codes), []
+    through = inputs.anchors[0].code if inputs.anchors else found.mean
+    for number in config.components or range(1, size + 1):
+        along, direction = found.values(inputs.codes, number - 1), found.directions[:, number - 1]
+        span, count = config.percentiles or PERCENTILES, config.frames or PC_POINTS
+        start, stop = config.limits or np.percentile(along, span)
+        values = np.linspace(start, stop, count)
+        if config.percentile_spacing:
+            values = np.percentile(along, np.linspace(span[0], span[1], count))
+        base = through - (through - found.mean) @ direction * direction
+        codes = base + values[:, None] * direction
+        path = Found(
+            name=f"pc{number}",
+            corners=codes,
+            stops=[(0, f"{values[0]:.4g}"), (count - 1, f"{values[-1]:.4g}")],
+            points=codes,
+            at=np.arange(count),
+            facts={"component": number, "share": float(found.shares[number - 1])},
+        )
+        paths.append(path)
+    return paths, None
+
+
+def _time(
+    corners: Float[np.ndarray, "corner latent"], config: PathsConfig, usual: int
+) -> tuple[Int[np.ndarray, "corner"], Float[np.ndarray, "point latent"]]:
+    """Return which point each corner of a path is, and the points."""
+    if config.frames is None:
+        each = config.points_per_edge or usual
+        points = per_edge(corners, points_per_edge=each).points
+        return np.arange(len(corners)) * (each - 1), points
+    at = np.full(len(corners), _NONE)
+    at[[0, -1]] = 0, config.frames - 1  # only the ends are corners for sure
+    return at, constant_speed(corners, frames=config.frames).points
+
+
+def _snap(path: Found, inputs: Inputs, index: knn.Index) -> Found:
+    """Return a path whose points are the nearest codes, each but once where it comes repeatedly."""
+    nearest = index.nearest_to(path.points, k=1).indices[:, 0]
+    fresh = np.append(True, np.diff(nearest) != 0)
+    nodes, rows = nearest[fresh], inputs.rows[nearest[fresh]]
+    at = np.where(path.at == _NONE, _NONE, (np.cumsum(fresh) - 1)[path.at])
+    return replace(path, points=inputs.codes[nodes], at=at, rows=rows, nodes=rows)
+
+
+def _tabulate(path: Found, index: knn.Index, radius: float) -> Table:
+    """Return a row a point of a path.
+
+    `distance` is that from the point before, `along` the sum of these, `away` the distance to the
+    nearest code, `support` how many codes lie within a radius: what a model was never shown, it may
+    decode to anything.
+    """
+    distances = np.append(0.0, piece_lengths(path.points))
+    rows = path.rows if path.rows.size else np.full(len(path.points), _NONE)
+    away, loose = np.zeros(len(path.points)), rows == _NONE
+    if loose.any():
+        away[loose] = index.nearest_to(path.points[loose], k=1).distances[:, 0]
+    counts = within.counts(index.codes, path.points, radius=radius) if radius else None
+    return [
+        {
+            "way": path.name,
+            "step": step,
+            "row": None if rows[step] == _NONE else int(rows[step]),
+            "stop": ", ".join(label for corner, label in path.stops if path.at[corner] == step)
+            or None,
+            "distance": float(distances[step]),
+            "along": float(along),
+            "away": float(away[step]),
+            "support": None if counts is None else int(counts[step]),
+        }
+        for step, along in enumerate(np.cumsum(distances))
+    ]
+
+
+def _describe(
+    config: PathsConfig,
+    inputs: Inputs,
+    paths: Sequence[Found],
+    steps: Table,
+    graph: LatentGraph | None,
+) -> dict[str, Any]:
+    """Return the content of `path.json`."""
+    path, known = paths[0], {anchor.label: anchor for anchor in inputs.anchors}
+    ends = [
+        {
+            "label": label,
+            "row": known[label].row,
+            "code": known[label].code.tolist(),
+            "node": known[label].row if graph is None else int(path.nodes[place]),
+        }
+        for place, label in (enumerate(known) if config.method == "pc" else path.stops)
+    ]
+    methods = {}
+    for each in paths:
+        own = [step for step in steps if step["way"] == each.name]
+        stem, nodes = ("codes", "nodes.txt")
+        if config.method == "pc":
+            stem, nodes = each.name, f"{each.name}_nodes.txt"
+        methods[each.name] = {
+            **(each.facts if config.method == "pc" else {}),
+            "num_points": len(each.points),
+            "length": each.length(),
+            "rows": [step["row"] for step in own],
+            "farthest_from_codes": max(step["away"] for step in own),
+            "support": [step["support"] for step in own] if config.support_radius else None,
+            "files": [f"{stem}.npy", f"{stem}.txt", *[nodes] * bool(each.nodes.size)],
+        }
+    return {
+        "ends": ends,
+        "order": path.facts.get("order", []),
+        "loop": config.loop,
+        "nodes": [] if graph is None else path.nodes.tolist(),
+        "length": sum(each.length() for each in paths),
+        "edge_weights": path.facts.get("edge_weights", []),
+        "bridges": path.facts.get("bridges", []),
+        "graph": None if graph is None else graph.facts(),
+        "search": path.facts.get("search"),
+        "order_proven": path.facts.get("order_proven"),
+        "legs": [{name: leg[name] for name in _LEG} for each in paths for leg in each.legs()],
+        "methods": methods,
+        "checkpoint": None,
+        "data": {
+            "name": inputs.name,
+            "fingerprint": fingerprint(np.asarray(inputs.values)),
+            "rows": len(inputs.values),
+            "dimensions": inputs.values.shape[1],
+            "rows_used": len(inputs.rows),
+            "sample": {
+                name: getattr(config, name) for name in ("index_file", "stride", "subset", "seed")
+            },
+        },
+        "versions": versions(),
+        "seed": config.seed,
+    }
+
+
+def _align(table: Table) -> list[str]:
+    """Return a table for people: columns in line, numbers short."""
+    rows = [
+        ["-" if x is None else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values()]
+        for row in table
+    ]
+    cells = [list(table[0]), *rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return [f"  {'  '.join(map(str.rjust, row, widths))}".rstrip() for row in cells]
+
+
+def _plot(inputs: Inputs, paths: Sequence[Found], graph: LatentGraph | None) -> LatentPlot:
+    """Return what `latent.png` shows."""
+    own = {anchor.label: anchor.code for anchor in inputs.anchors}
+    lines = []
+    for path in paths:
+        last = len(path.stops) - 1
+        for number, leg in enumerate(path.legs(), start=1):
+            back = number == last > 1 and path.stops[0][1] == path.stops[-1][1]
+            name = f"{number} to {1 if back else number + 1}: length {leg['length']:.4g}"
+            if "share" in path.facts:
+                name = f"{path.name} ({path.facts['share']:.0%}): {leg['from']} to {leg['to']}"
+            (first, _), (end, _) = path.stops[number - 1 : number + 1]
+            lines.append(Line(name=name, points=path.corners[first : end + 1], dashed=back))
+    labels, how = [label for _, label in paths[0].stops], "straight"
+    if graph is not None:
+        how = graph.description
+    elif "share" in paths[0].facts:
+        labels, how = list(own), "along principal components"
+    named = ", ".join([*labels[:_NAMED], *["..."][: len(labels) // (_NAMED + 1)]])
+    edges = graph.edges()[0] if graph is not None and len(inputs.codes) <= MOST_DOTS else None
+    if edges is not None:
+        edges = edges[(edges < len(inputs.codes)).all(axis=1)]  # but for codes from outside
+    return LatentPlot(
+        codes=inputs.codes,
+        title=f"{inputs.name}: {named or 'past the mean'}\n{how}",
+        lines=lines,
+        stops=dict(zip(plots.numbered(labels), (own[label] for label in labels), strict=True)),
+        edges=edges,
+        marks=None if graph is not None else np.concatenate([path.points for path in paths]),
+        dimensions=2,
+    )

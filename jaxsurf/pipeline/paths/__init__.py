@@ -1,1 +1,0 @@
-"""Paths through latent codes of any origin: no model, no images."""

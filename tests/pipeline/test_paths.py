@@ -1,0 +1,497 @@
+"""Paths through latents of a user's own: what is found, what is written, what is refused."""
+
+import csv
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import scipy.sparse
+from PIL import Image
+from scipy.sparse import csgraph
+from scipy.spatial.distance import cdist
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold.edges.trimming import Trimming
+from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.pipeline import paths
+from jaxsurf.pipeline.paths_config import PathsConfig
+
+K = 11
+KNN = GraphConfig(kind="knn", k=K, weight="latent")
+
+
+def spiral(number=307, seed=0):
+    random = np.random.default_rng(seed)
+    angle = np.sort(random.uniform(0, 3 * np.pi, number))
+    codes = (1 + angle)[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    codes += random.normal(size=codes.shape) * 0.05
+    return codes[random.permutation(number)].astype(np.float32)
+
+
+CODES = spiral()
+
+
+@pytest.fixture
+def find(tmp_path, monkeypatch):
+    """Finds a path, by default in `codes.npy`, and returns what path.json says."""
+    monkeypatch.chdir(tmp_path)
+    np.save("codes.npy", CODES)
+
+    def find(*anchors, **changes):
+        config = {"latents": "codes.npy"} | changes
+        if config.get("method", "surfing") == "surfing":
+            config = {"graph": KNN} | config
+        find.summary = paths.run(
+            PathsConfig(anchors=tuple(map(str, anchors)), **config), tmp_path / "out"
+        )
+        return json.loads((tmp_path / "out" / "path.json").read_text())
+
+    def written(name):
+        path = tmp_path / "out" / name
+        if name.endswith(".csv"):
+            with path.open(newline="") as file:
+                return list(csv.DictReader(file))
+        return np.load(path) if name.endswith(".npy") else np.loadtxt(path)
+
+    find.written = written
+    return find
+
+
+def shortest(codes, anchors, k=K):
+    """Return the length of the shortest path past anchors in the symmetric k-NN graph."""
+    distances = cdist(*[codes.astype(np.float64)] * 2)
+    nearest = np.argsort(distances + np.diag(np.full(len(codes), np.inf)), axis=1)[:, :k]
+    rows = np.repeat(np.arange(len(codes)), k)
+    weights = distances[rows, nearest.ravel()]
+    matrix = scipy.sparse.coo_array((weights, (rows, nearest.ravel())), shape=distances.shape)
+    lengths = csgraph.dijkstra(matrix.tocsr(), directed=False, indices=anchors)
+    return sum(lengths[at, anchors[at + 1]] for at in range(len(anchors) - 1))
+
+
+@pytest.mark.parametrize("loop", [False, True])
+def test_the_path_is_the_shortest_past_all_anchors_in_order(find, loop):
+    anchors = [3, 17, 256, 101]
+    said = find(*anchors, loop=loop)
+    visited = [*anchors, 3] if loop else anchors
+    assert said["length"] == pytest.approx(shortest(CODES, visited), rel=1e-6)
+    assert [end["row"] for end in said["ends"]] == visited
+    nodes = find.written("nodes.txt").astype(int)
+    assert nodes.tolist() == said["nodes"]
+    places = [nodes.tolist().index(row) for row in anchors]
+    assert places == sorted(places)
+    for name in ("codes.npy", "codes.txt"):
+        np.testing.assert_array_equal(find.written(name), CODES[nodes])
+
+
+def test_each_leg_has_its_length_its_straight_line_and_its_share(find):
+    said = find(3, 17, 256, loop=True)
+    legs = find.written("lengths.csv")
+    assert [(leg["from"], leg["to"]) for leg in legs] == [("3", "17"), ("17", "256"), ("256", "3")]
+    for leg in legs:
+        ends = [int(leg["from"]), int(leg["to"])]
+        assert float(leg["length"]) == pytest.approx(shortest(CODES, ends), rel=1e-6)
+        assert float(leg["cost"]) == pytest.approx(float(leg["length"]), rel=1e-9)
+        straight = np.linalg.norm(CODES[ends[0]].astype(float) - CODES[ends[1]])
+        assert float(leg["straight"]) == pytest.approx(straight, rel=1e-6)
+        assert float(leg["detour"]) == pytest.approx(float(leg["length"]) / straight, rel=1e-6)
+    assert sum(int(leg["edges"]) for leg in legs) == len(said["nodes"]) - 1
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("method", ["surfing", "linear"])
+def test_the_best_order_is_no_longer_than_others(find, method, loop):
+    anchors = [3, 17, 256, 101, 40]
+    best = find(*anchors, method=method, order="best", loop=loop)
+    assert "best order of 5 anchors: none is shorter (Held and Karp)" in find.summary
+    assert [anchors[place] for place in best["order"]] == [end["row"] for end in best["ends"]]
+    assert best["ends"][0]["row"] == 3
+    random = np.random.default_rng(0)
+    for _ in range(2):
+        mixed = [3, *random.permutation(anchors[1:]).tolist()]
+        assert best["length"] <= find(*mixed, method=method, loop=loop)["length"] + 1e-9
+    find(*range(3, 120, 7), method=method, order="best")
+    assert "best order of 17 anchors: not proven (2-opt and Or-opt)" in find.summary
+
+
+def test_points_per_edge_and_frames_time_the_path_as_asked(find):
+    nodes = find(3, 17)["nodes"]
+    find(3, 17, points_per_edge=4)
+    np.testing.assert_array_equal(find.written("codes.npy")[::3], CODES[nodes])
+    steps = find.written("steps.csv")
+    rows = [step["row"] for step in steps]
+    assert rows[::3] == [str(node) for node in nodes]
+    assert set(rows[1::3] + rows[2::3]) == {""}
+    assert [steps[0]["stop"], steps[1]["stop"], steps[-1]["stop"]] == ["3", "", "17"]
+    find(3, 17, frames=23)
+    points = find.written("codes.npy")
+    assert points.shape == (23, 2)
+    np.testing.assert_array_equal(points[[0, -1]], CODES[[3, 17]])
+
+
+def test_linear_is_cryodrgn_s_direct_traversal(find):
+    """Each pair of anchors has n points, both counted, and joints come once."""
+    find(3, 17, 256, method="linear", points_per_edge=5, loop=True)
+    ends = CODES[[3, 17, 256, 3]].astype(float)
+    legs = [ends[:-1] + share / 4 * np.diff(ends, axis=0) for share in range(4)]
+    expected = [*np.stack(legs, axis=1).reshape(-1, 2), ends[-1]]
+    np.testing.assert_allclose(find.written("codes.txt"), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("frames", [None, 7])
+def test_pc_is_cryodrgn_s_pc_traversal(find, frames):
+    """Lines through the mean along each component, from its 5th to its 95th percentile."""
+    codes = np.random.default_rng(1).normal(size=(503, 3)) * [5, 2, 1] + [1, 2, 3]
+    np.save("z.npy", codes)
+    find(latents="z.npy", method="pc", frames=frames)
+    centred = codes - codes.mean(axis=0)
+    for number, direction in enumerate(np.linalg.svd(centred)[2], start=1):
+        low, high = np.percentile(centred @ direction, [5, 95])
+        values = np.linspace(low, high, frames or 10)[:, None]
+        expected = codes.mean(axis=0) + values * direction
+        points = find.written(f"pc{number}.txt")
+        if np.dot(points[-1] - points[0], direction) < 0:  # a direction's sign is free
+            expected = expected[::-1]
+        np.testing.assert_allclose(points, expected, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("lines", "percentiles", "values"),
+    [
+        ({"percentiles": (90, 10), "percentile_spacing": True}, [90, 74, 58, 42, 26, 10], None),
+        ({"limits": (-1.5, 3)}, None, np.linspace(-1.5, 3, 6)),
+    ],
+)
+def test_a_line_may_be_bounded_otherwise_and_pass_an_anchor(find, lines, percentiles, values):
+    said = find(17, method="pc", frames=6, components=(2,), **lines)
+    assert list(said["methods"]) == ["pc2"]
+    centred = CODES.astype(float) - CODES.mean(axis=0, dtype=float)
+    direction = np.linalg.svd(centred, full_matrices=False)[2][1]
+    direction = direction * np.sign(direction[np.abs(direction).argmax()])
+    points = find.written("pc2.npy")
+    found = (points - CODES.mean(axis=0, dtype=float)) @ direction
+    expected = np.percentile(centred @ direction, percentiles) if values is None else values
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+    # Every point differs from the anchor along the component alone.
+    beside = points - CODES[17]
+    np.testing.assert_allclose(beside - np.outer(beside @ direction, direction), 0, atol=1e-9)
+
+
+def test_snapped_points_are_the_nearest_codes(find):
+    find(3, 256, method="linear", points_per_edge=60)
+    nearest = cdist(find.written("codes.npy"), CODES).argmin(axis=1)
+    said = find(3, 256, method="linear", points_per_edge=60, snap=True)
+    expected = [row for at, row in enumerate(nearest) if not at or row != nearest[at - 1]]
+    assert len(expected) < 60
+    assert find.written("nodes.txt").tolist() == expected
+    assert said["methods"]["linear"]["rows"] == expected
+    np.testing.assert_array_equal(find.written("codes.npy"), CODES[expected])
+    assert [find.written("steps.csv")[at]["stop"] for at in (0, 1, -1)] == ["3", "", "256"]
+
+
+def test_codes_around_each_point_are_counted(find):
+    said = find(3, 256, method="linear", points_per_edge=5, support_radius=2.5)["methods"]["linear"]
+    distances = cdist(find.written("codes.npy"), CODES)
+    expected = (distances <= 2.5).sum(axis=1).tolist()
+    assert len(set(expected)) > 2
+    assert said["support"] == expected
+    assert [int(step["support"]) for step in find.written("steps.csv")] == expected
+    assert said["farthest_from_codes"] == pytest.approx(distances.min(axis=1).max(), rel=1e-6)
+
+
+def test_codes_from_outside_join_by_their_nearest(find):
+    said = find(3, "code:0.5", "0.25", 17, "code:0.5", "0.25")
+    assert [end["label"] for end in said["ends"]] == ["3", "code:0.5,0.25", "17", "code:0.5,0.25"]
+    assert [end["row"] for end in said["ends"]] == [3, None, 17, None]
+    assert [end["node"] for end in said["ends"]] == [3, 307, 17, 307]
+    at = said["nodes"].index(307)
+    nearest = np.argsort(cdist([[0.5, 0.25]], CODES)[0])[:4]
+    assert {said["nodes"][at - 1], said["nodes"][at + 1]} <= set(nearest.tolist())
+    np.testing.assert_array_equal(find.written("codes.npy")[at], [0.5, 0.25])
+
+
+def test_a_gap_that_is_crossed_by_way_of_an_anchor_from_outside_is_said(find):
+    line = np.stack([np.arange(7) / 8, np.zeros(7)], axis=1)
+    np.save("gap.npy", np.concatenate([line, np.add(line, [2, 0])]))
+    graph = GraphConfig(kind="knn", k=2, weight="latent")
+    # Of the nearest four to it, 6 and 5 and 4 lie on its side of the gap, 7 on the other.
+    assert find(0, "code:1.25", 0, 13, latents="gap.npy", graph=graph)["bridges"] == [[14, 7]]
+    assert "crosses gaps in the graph, bridged from 14 to 7" in find.summary
+
+
+def test_anchors_come_from_files(find, tmp_path):
+    np.savetxt("centers_ind.txt", [3, 17, 256], fmt="%d")
+    np.savetxt("plain.txt", [[101.0, 40.0]])
+    said = find("centers_ind.txt", 9, "plain.txt", "7 8")
+    assert [end["row"] for end in said["ends"]] == [3, 17, 256, 9, 101, 40, 7, 8]
+    for folder, code in (("a", [0.5, 0.25]), ("b", [3, 1])):
+        (tmp_path / folder).mkdir()
+        np.savetxt(f"{folder}/x.txt", [code])
+    said = find("codes:a/x.txt", "codes:b/x.txt")
+    assert [end["code"] for end in said["ends"]] == [[0.5, 0.25], [3, 1]]
+    assert [end["label"] for end in said["ends"]] == ["a/x.txt:0", "b/x.txt:0"]
+
+
+@pytest.mark.parametrize("name", ["codes.npz:z", "z.50.pkl", "codes.csv"])
+def test_every_file_of_codes_gives_the_same_path(find, tmp_path, name):
+    expected = find(3, 17)
+    np.savez("codes.npz", z=CODES, logvar=-CODES)
+    (tmp_path / "z.50.pkl").write_bytes(pickle.dumps(CODES) + pickle.dumps(-CODES))
+    np.savetxt("codes.csv", CODES, delimiter=",")
+    said = find(3, 17, latents=name)
+    assert said["nodes"] == expected["nodes"]
+    assert said["length"] == pytest.approx(expected["length"], rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["ind.npy", "ind.txt", "mask.npy"])
+def test_rows_keep_their_numbers_whatever_is_left_out(find, name):
+    index = np.random.default_rng(0).permutation(307)[:211]
+    np.save("ind.npy", index)
+    np.savetxt("ind.txt", index)
+    np.save("mask.npy", np.isin(np.arange(307), index))
+    # A row that is left out may hold anything.
+    codes = np.where(np.isin(np.arange(307), index)[:, None], CODES, np.nan)
+    np.save("codes.npy", codes)
+    said = find(index[0], index[1], index_file=name)
+    places = np.searchsorted(np.sort(index), index[:2])
+    assert said["length"] == pytest.approx(shortest(CODES[np.sort(index)], places), rel=1e-6)
+    assert set(said["nodes"]) <= set(index.tolist())
+    assert said["methods"]["surfing"]["rows"] == said["nodes"]
+    assert (said["data"]["rows"], said["data"]["rows_used"]) == (307, 211)
+
+
+def test_a_stride_and_a_subset_thin_out_but_keep_the_anchors(find):
+    said = find(1, 200, stride=2)
+    used = sorted({*range(0, 307, 2), 1})
+    assert said["data"]["rows_used"] == len(used)
+    places = [used.index(row) for row in (1, 200)]
+    assert said["length"] == pytest.approx(shortest(CODES[used], places), rel=1e-6)
+    some = [find(1, 200, subset=150, seed=seed) for seed in (5, 5, 6)]
+    assert some[0] == some[1]
+    assert some[0]["nodes"] != some[2]["nodes"]
+    assert 150 <= some[0]["data"]["rows_used"] <= 152
+
+
+def test_a_trimmed_graph_has_so_many_neighbours_and_its_gaps_are_said(find):
+    graph = GraphConfig(kind="knn", k=K, weight="latent", repair=True)
+    said = find(3, 256, trimming=Trimming(avg_neighbors=5), graph=graph)
+    assert said["graph"]["edges"] == int(5 * 307 / 2) + said["graph"]["bridges"]
+    assert said["bridges"]
+
+
+def test_without_a_graph_the_smallest_that_connects_is_used_and_lengths_count(find):
+    said = find(3, 17, graph=None)
+    assert (said["graph"]["weight"], said["graph"]["components"]) == ("latent", 1)
+    assert said["length"] == pytest.approx(shortest(CODES, [3, 17], k=said["graph"]["k"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("method", ["surfing", "linear", "pc"])
+@pytest.mark.parametrize("size", [1, 2, 3, 64])
+def test_codes_of_any_size_are_drawn(find, tmp_path, method, size):
+    np.save("z.npy", np.random.default_rng(0).normal(size=(101, size)))
+    more = {"components": (1,)} if method == "pc" else {"graph": None}
+    find(*(() if method == "pc" else (3, 17, 64)), latents="z.npy", method=method, **more)
+    with Image.open(tmp_path / "out" / "latent.png") as image:
+        assert np.asarray(image.convert("L")).std() > 10
+
+
+def test_a_second_call_replaces_the_files_of_the_first(find, tmp_path):
+    assert find(3, 17)["methods"]["surfing"]["files"] == ["codes.npy", "codes.txt", "nodes.txt"]
+    find(method="pc", components=(1,))
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"path.json", "lengths.csv", "steps.csv", "latent.png", "pc1.npy", "pc1.txt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"codes.npy", "out"}
+
+
+class Planted:
+    def __reduce__(self):
+        return os.mkdir, ("ran",)
+
+
+NAN = np.where(np.arange(53)[:, None] == 17, np.nan, np.ones((53, 2)))
+APART = np.concatenate([CODES[:53], CODES[:53] + 100])
+# Files that are there, beside `codes.npy` of 307 rows of 2 numbers.
+FILES = {
+    "flat.npy": CODES[:, 0],
+    "cube.npy": CODES[None],
+    "none.npy": np.empty((0, 3)),
+    "complex.npy": CODES + 1j,
+    "truth.npy": CODES > 0,
+    "text.npy": np.array([["a", "b"]]),
+    "nan.npy": NAN,
+    "apart.npy": APART,
+    "far.npy": np.array([3, 17, 400]),
+    "below.npy": np.array([3, 17, -1]),
+    "twice.npy": np.array([3, 17, 3]),
+    "half.npy": np.array([3.5, 17]),
+    "short.npy": np.ones(52, bool),
+    "three.npy": np.array([5, 17, 20]),
+    "one.npy": np.array([3]),
+}
+# Anchors between white space, further settings, words of the line.
+REFUSED = [
+    ("3 17", {"latents": "flat.npy"}, "type float32 and shape (307,), not real numbers"),
+    ("3 17", {"latents": "cube.npy"}, "shape (1, 307, 2)"),
+    ("3 17", {"latents": "none.npy"}, "shape (0, 3)"),
+    ("3 17", {"latents": "complex.npy"}, "type complex64"),
+    ("3 17", {"latents": "truth.npy"}, "type bool"),
+    ("3 17", {"latents": "text.npy"}, "type <U1"),
+    ("3 18", {"latents": "nan.npy"}, "1 of 53 codes in nan.npy are not finite, the first in ro"),
+    ("3 17", {"latents": "z.pkl"}, "z.pkl is refused (it would run posix.mkdir when read)"),
+    ("3 17", {"latents": "nowhere.npy"}, "cannot read nowhere.npy: No such file"),
+    ("3 307", {}, "--anchors has row 307, but codes.npy has 307 rows; give whole numbers from 0"),
+    ("3 -1", {}, "--anchors has row -1, but"),
+    ("3 " + "9" * 400, {}, "--anchors has row inf, but"),
+    ("3 2.5", {}, "anchor '2.5' is neither a row number nor a file; give rows (3,17)"),
+    ("3 seventeen", {}, "anchor 'seventeen' is neither"),
+    ("", {}, "0 anchors were given; a line along a component passes one or none; other"),
+    ("3", {}, "1 anchors were given: 3; a line"),
+    ("3 17 17", {}, "anchor 17 is given twice in a row"),
+    ("3 nowhere.txt", {}, "cannot read nowhere.txt: No such file"),
+    ("3 words.txt", {}, "words.txt is refused (could not convert string 'x'"),
+    ("3 empty.txt", {}, "empty.txt is refused (it holds no numbers)"),
+    ("3 half.npy", {}, "half.npy has row 3.5, but codes.npy has 307 rows"),
+    ("3 code:1", {}, "code:1 is no code of 2 numbers, as those of codes.npy are; behind code:"),
+    ("3 code:1 x", {}, "code:1,x is no code of 2 numbers"),
+    ("code:1 17", {}, "1 anchors were given: code:1,17; a line along a component passes one"),
+    ("3 code:1 nan", {}, "1 of 1 code:1,nan are not finite"),
+    ("3 codes:codes.h5", {}, "codes.h5 is of no known kind"),
+    ("3 codes:none.npy", {}, "codes of none.npy have shape (0, 3)"),
+    ("3 codes:wide.txt", {}, "codes of wide.txt have 3 numbers, but those of codes.npy 2"),
+    ("3 60", {"latents": "apart.npy", "graph": KNN}, "no path joins 3 and 60: they lie in"),
+    ("3 17 3", {"loop": True}, "anchor 3 is given twice in a row"),
+    ("3 17 3", {"order": "best"}, "anchor 3 is given twice in a row, or twice with --order=best"),
+    ("3 17", {"method": "linear", "graph": KNN}, "--graph, with what belongs to it, has no mean"),
+    ("", {"method": "pc", "loop": True}, "--loop has no meaning with --method=pc; leave it out"),
+    ("", {"method": "pc", "points_per_edge": 3}, "--points_per_edge has no meaning"),
+    ("3 17", {"method": "pc"}, "2 anchors were given: 3 and 17; a line along a comp"),
+    ("", {"method": "pc", "components": (3,)}, "--components has 3, but codes of 2 numbers"),
+    ("3 17", {"snap": True}, "--snap has no meaning with --method=surfing; leave it out, or use"),
+    ("3 17", {"limits": (0, 1)}, "--components, --percentiles or --limits has no meaning"),
+    ("3 17", {"trimming": Trimming(max_edge=1)}, "no meaning with a graph that is to connect all"),
+    ("3 17", {"method": "fast"}, "--method is fast; give one of surfing, linear, pc"),
+    ("3 17", {"order": "fast"}, "--order is fast; give one of given, best"),
+    ("3 17", {"frames": 1}, "--frames is 1; give 2 or more"),
+    ("3 17", {"points_per_edge": 0}, "--points_per_edge is 0; give 2 or more"),
+    ("3 17", {"support_radius": -1.0}, "--support_radius is -1.0"),
+    ("3 17", {"support_radius": np.nan}, "--support_radius is nan"),
+    ("3 17", {"graph": GraphConfig(kind="knn", k=307)}, "k is 307, but 307 points have 306"),
+    ("3 17", {"subset": 308}, "--subset is 308, but 307 rows of codes.npy are there"),
+    ("3 17", {"subset": 1}, "--subset is 1; give 2 or more"),
+    ("3 17", {"stride": 0}, "--stride is 0; give 1 or more"),
+    ("3 17", {"seed": -1}, "--seed is -1"),
+    ("", {"method": "pc", "percentiles": (5,)}, "--percentiles is (5,); give two numbers"),
+    ("", {"method": "pc", "percentiles": (5, 101)}, "--percentiles is (5, 101); give two"),
+    ("", {"method": "pc", "limits": (2, 2)}, "--limits is (2, 2); give two numbers"),
+    ("", {"method": "pc", "limits": (0, np.inf)}, "--limits is (0, inf); give two numbers"),
+    ("", {"method": "pc", "limits": (1, 2), "percentile_spacing": True}, "they exclude perc"),
+    ("", {"method": "pc", "components": (1, 1)}, "--components is (1, 1); give each but once"),
+    ("3 17", {"index_file": "far.npy"}, "far.npy has row 400, but codes.npy has 307 rows"),
+    ("3 17", {"index_file": "below.npy"}, "below.npy has row -1"),
+    ("3 17", {"index_file": "twice.npy"}, "twice.npy names row 3 2 times; name each row once"),
+    ("3 17", {"index_file": "none.npy"}, "shape (0, 3), no rows; give a list of row numbers, or"),
+    ("3 17", {"index_file": "short.npy"}, "type bool and shape (52,), no rows"),
+    ("3 17", {"index_file": "three.npy"}, "anchor 3 is not among the 3 rows of --index_file"),
+    ("3", {"index_file": "one.npy", "method": "pc"}, "1 of the codes in codes.npy takes part"),
+    ("3 17", {"index_file": "z.pkl"}, "z.pkl is refused"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("anchors", "settings", "word"), REFUSED)
+def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+    tmp_path, monkeypatch, anchors, settings, word
+):
+    monkeypatch.chdir(tmp_path)
+    for name, array in {"codes.npy": CODES, **FILES}.items():
+        np.save(name, array)
+    for name, text in {"words.txt": "3\nx\n", "empty.txt": "", "wide.txt": "1 2 3\n"}.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "z.pkl").write_bytes(pickle.dumps(Planted()))
+    before = sorted(tmp_path.iterdir())
+    settings = {"latents": "codes.npy", "anchors": tuple(anchors.split())} | settings
+    with pytest.raises(UserError) as caught:
+        paths.run(PathsConfig(**settings), tmp_path / "out")
+    assert word in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "line"),
+    [
+        ("thesis.tex", {}, "holds other files, such as thesis.tex, which would be lost"),
+        ("codes.npy", {}, "holds other files, such as codes.npy, which would be lost"),
+        ("path.json", {"latents": "out/codes.npy"}, "such as codes.npy, which would be lost"),
+        ("path.json", {"index_file": "out/nodes.txt"}, "such as nodes.txt, which would be lost"),
+        ("path.json", {"anchors": ("codes:out/codes.txt", "1")}, "such as codes.txt, which would"),
+        ("", {}, "out is a file; choose"),
+        (".", {}, "is where you are; choose"),
+    ],
+)
+def test_a_folder_whose_files_would_be_lost_is_never_replaced(
+    find, tmp_path, monkeypatch, name, settings, line
+):
+    out = tmp_path / "out"
+    if name:
+        out.mkdir()
+    if name == ".":
+        monkeypatch.chdir(out)
+    else:
+        (out / name).write_text("years of work")
+    config = {"latents": "codes.npy", "anchors": ("3", "17")} | settings
+    with pytest.raises(UserError) as caught:
+        paths.run(PathsConfig(**config), out)
+    assert line in str(caught.value)
+    assert name == "." or (out / name).read_text() == "years of work"
+
+
+OK = "--latents=codes.npy --anchors=3,17 --out=out"
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "word"),
+    [
+        ("", 2, "Flag --latents must have a value other than None"),
+        (f"{OK} --latents=nowhere.npy", 1, "cannot read nowhere.npy"),
+        (f"{OK} --weight=image", 1, "needs the images"),
+        (f"{OK} --frames=9 --points_per_edge=3", 2, "At most one of (frames, points_per_edge)"),
+        (f"{OK} --percentiles=5,high", 2, "flag --percentiles=5,high: could not convert string"),
+        (f"{OK} --radius=2 --search=approximate", 1, "search=approximate has no meaning with"),
+    ],
+)
+def test_a_command_with_a_mistake_is_one_line(launch, find, tmp_path, flags, status, word):
+    outcome = launch("paths", *flags.split(), folder=tmp_path)
+    assert outcome.err.count("\n") == 1, outcome.err
+    assert word in outcome.err
+    assert (outcome.out, outcome.status) == ("", status)
+
+
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (
+            "--anchors=3,code:0.5,0,17 --k=9 --loop --verbose --order=best --max_edge=9",
+            "code:0.5,0  ",
+        ),
+        (
+            "--method=pc --anchors=17 --components=2,1 --percentiles=90,10 --percentile_spacing "
+            "--frames=4 --snap --support_radius=1.5 --stride=2 --subset=20 --seed=3",
+            "pc2: ",
+        ),
+    ],
+)
+def test_a_command_says_what_it_found(launch, find, tmp_path, flags, word):
+    outcome = launch("paths", "--latents=codes.npy", *flags.split(), "--out=out", folder=tmp_path)
+    assert (outcome.err, outcome.status) == ("", 0)
+    assert "out: codes.npy, " in outcome.out
+    assert word in outcome.out
+    assert (tmp_path / "out" / "path.json").exists()
+
+
+def test_approximate_neighbours_are_had_by_a_flag_and_their_recall_is_said(launch, find, tmp_path):
+    flags = (*OK.split(), "--k=9", "--search=approximate")
+    outcome = launch("paths", *flags, folder=tmp_path)
+    assert outcome.status == 0
+    assert outcome.err.startswith("approximate search for 9 neighbours of 307 codes: recall ")
+    graph = json.loads((tmp_path / "out" / "path.json").read_text())["graph"]
+    assert graph["recall"] > 0.9
