@@ -167,7 +167,7 @@ def _parse_anchors(
                     cure=f"behind {_CODE} give {size} numbers with commas between, and then the "
                     f"next anchor; or codes in a file, one a row: {_CODES}path.txt",
                 ) from error
-            found.append(Anchor(label=label, code=euclid.check(code, origin=label)[0]))
+            found.append(Anchor(label=label, code=euclid.check(code, origin=f"codes ({label})")[0]))
         elif (
             re.fullmatch(_WHOLE, part)
             or codes_file.split(part)[0].suffix.lower() in codes_file.SUFFIXES
@@ -190,7 +190,7 @@ def _check_anchors(anchors: Sequence[Anchor], config: PathsConfig, *, size: int)
     labels = [anchor.label for anchor in anchors]
     if (len(labels) > 1) == (config.method == "pc"):
         raise UserError(
-            f"{len(labels)} anchors were given{': ' if labels else ''}{' and '.join(labels)}",
+            f"{len(labels)} anchors were given{': ' if labels else ''}{' and '.join(labels[:3])}",
             cure="a line along a component passes one or none; other methods take at least two, "
             f"such as --anchors=3,17; a code has {size} numbers",
         )

@@ -35,8 +35,8 @@ _SPELLED, _NAMED = 12, 8
 _FILES = (
     r"path\.json|(lengths|steps)\.csv|latent\.png|nodes\.txt|(codes|pc\d+)(\.npy|(_nodes)?\.txt)"
 )
-# Columns of `lengths.csv` that `path.json` has too.
-_LEG = ("from", "to", "edges", "length", "cost", "straight")
+# Columns of `lengths.csv`; `path.json` has those from the third to the last but one.
+_LEG = ("way", "leg", "from", "to", "edges", "length", "cost", "straight", "detour")
 Table = list[dict[str, Any]]
 
 
@@ -67,20 +67,14 @@ class Found:
 
     def legs(self) -> Table:
         """Return a row for the part from each stop to the next; `detour` is length by straight."""
-        costs, table = self.facts.get("edge_weights"), []
+        costs, lengths, table = self.facts.get("edge_weights"), piece_lengths(self.corners), []
         for number, ((first, start), (last, stop)) in enumerate(pairwise(self.stops), start=1):
-            leg = {
-                "way": self.name,
-                "leg": number,
-                "from": start,
-                "to": stop,
-                "edges": last - first,
-            }
-            leg["length"] = float(piece_lengths(self.corners[first : last + 1]).sum())
-            leg["cost"] = None if costs is None else float(np.sum(costs[first:last]))
-            leg["straight"] = float(piece_lengths(self.corners[[first, last]])[0])
-            leg["detour"] = leg["length"] / leg["straight"] if leg["straight"] else None
-            table.append(leg)
+            length = float(lengths[first:last].sum())
+            straight = float(piece_lengths(self.corners[[first, last]])[0])
+            cost = None if costs is None else float(np.sum(costs[first:last]))
+            detour = length / straight if straight else None
+            leg = (self.name, number, start, stop, last - first, length, cost, straight, detour)
+            table.append(dict(zip(_LEG, leg, strict=True)))
         return table
 
     def length(self) -> float:
@@ -293,13 +287,15 @@ def _tabulate(path: Found, index: knn.Index, radius: float) -> Table:
     if loose.any():
         away[loose] = index.nearest_to(path.points[loose], k=1).distances[:, 0]
     counts = within.counts(index.codes, path.points, radius=radius) if radius else None
+    met: dict[int, list[str]] = {}
+    for corner, label in path.stops:
+        met.setdefault(int(path.at[corner]), []).append(label)
     return [
         {
             "way": path.name,
             "step": step,
             "row": None if rows[step] == _NONE else int(rows[step]),
-            "stop": ", ".join(label for corner, label in path.stops if path.at[corner] == step)
-            or None,
+            "stop": ", ".join(met[step]) if step in met else None,
             "distance": float(distances[step]),
             "along": float(along),
             "away": float(away[step]),
@@ -330,9 +326,9 @@ def _describe(
     methods = {}
     for each in paths:
         own = [step for step in steps if step["way"] == each.name]
-        stem, nodes = ("codes", "nodes.txt")
+        stem, nodes = ("codes", "nodes")
         if config.method == "pc":
-            stem, nodes = each.name, f"{each.name}_nodes.txt"
+            stem, nodes = each.name, f"{each.name}_nodes"
         methods[each.name] = {
             **(each.facts if config.method == "pc" else {}),
             "num_points": len(each.points),
@@ -340,7 +336,7 @@ def _describe(
             "rows": [step["row"] for step in own],
             "farthest_from_codes": max(step["away"] for step in own),
             "support": [step["support"] for step in own] if config.support_radius else None,
-            "files": [f"{stem}.npy", f"{stem}.txt", *[nodes] * bool(each.nodes.size)],
+            "files": [f"{stem}.npy", f"{stem}.txt", *[f"{nodes}.txt"] * bool(each.nodes.size)],
         }
     return {
         "ends": ends,
@@ -353,7 +349,7 @@ def _describe(
         "graph": None if graph is None else graph.facts(),
         "search": path.facts.get("search"),
         "order_proven": path.facts.get("order_proven"),
-        "legs": [{name: leg[name] for name in _LEG} for each in paths for leg in each.legs()],
+        "legs": [{name: leg[name] for name in _LEG[2:-1]} for each in paths for leg in each.legs()],
         "methods": methods,
         "checkpoint": None,
         "data": {
@@ -373,11 +369,10 @@ def _describe(
 
 def _align(table: Table) -> list[str]:
     """Return a table for people: columns in line, numbers short."""
-    rows = [
-        ["-" if x is None else f"{x:.4g}" if isinstance(x, float) else str(x) for x in row.values()]
-        for row in table
-    ]
-    cells = [list(table[0]), *rows]
+    cells = [list(table[0])]
+    for row in table:
+        short = (f"{x:.4g}" if isinstance(x, float) else x for x in row.values())
+        cells.append(["-" if x is None else str(x) for x in short])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     return [f"  {'  '.join(map(str.rjust, row, widths))}".rstrip() for row in cells]
 

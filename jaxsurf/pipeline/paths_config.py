@@ -71,13 +71,13 @@ class PathsConfig:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        methods, orders = get_args(Method), get_args(Order)
+        methods, orders, each = get_args(Method), get_args(Order), self.points_per_edge
         by_percent = self.percentiles or self.percentile_spacing
         for name, bad, cure in (
             ("method", self.method not in methods, f"one of {', '.join(methods)}"),
             ("order", self.order not in orders, f"one of {', '.join(orders)}"),
-            ("frames", _is_below_2(self.frames), "2 or more: both ends count"),
-            ("points_per_edge", _is_below_2(self.points_per_edge), "2 or more: both ends count"),
+            ("frames", self.frames is not None and self.frames < 2, "2 or more: ends count"),
+            ("points_per_edge", each is not None and each < 2, "2 or more: ends count"),
             ("components", len({*self.components}) < len(self.components), "each but once"),
             ("percentiles", not _is_span(self.percentiles, 0, 100), "two numbers such as 5,95"),
             ("limits", not _is_span(self.limits, -np.inf, np.inf), "two numbers such as -1,1"),
@@ -116,7 +116,3 @@ def _is_span(span: tuple[float, ...], lowest: float, highest: float) -> bool:
     """Return whether these are two different finite numbers in a range, or none."""
     inside = all(lowest <= number <= highest and abs(number) < np.inf for number in span)
     return not span or (len(span) == 2 and span[0] != span[1] and inside)
-
-
-def _is_below_2(number: int | None) -> bool:
-    return number is not None and number < 2

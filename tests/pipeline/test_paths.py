@@ -229,7 +229,7 @@ def test_anchors_come_from_files(find, tmp_path):
         (tmp_path / folder).mkdir()
         np.savetxt(f"{folder}/x.txt", [code])
     said = find("codes:a/x.txt", "codes:b/x.txt")
-    assert [end["code"] for end in said["ends"]] == [[0.5, 0.25], [3, 1]]
+    np.testing.assert_array_equal(find.written("codes.npy")[[0, -1]], [[0.5, 0.25], [3, 1]])
     assert [end["label"] for end in said["ends"]] == ["a/x.txt:0", "b/x.txt:0"]
 
 
@@ -309,20 +309,14 @@ class Planted:
         return os.mkdir, ("ran",)
 
 
-NAN = np.where(np.arange(53)[:, None] == 17, np.nan, np.ones((53, 2)))
-APART = np.concatenate([CODES[:53], CODES[:53] + 100])
 # Files that are there, beside `codes.npy` of 307 rows of 2 numbers.
 FILES = {
     "flat.npy": CODES[:, 0],
-    "cube.npy": CODES[None],
     "none.npy": np.empty((0, 3)),
     "complex.npy": CODES + 1j,
-    "truth.npy": CODES > 0,
-    "text.npy": np.array([["a", "b"]]),
-    "nan.npy": NAN,
-    "apart.npy": APART,
+    "nan.npy": np.where(np.arange(53)[:, None] == 17, np.nan, CODES[:53]),
+    "apart.npy": np.concatenate([CODES[:53], CODES[:53] + 100]),
     "far.npy": np.array([3, 17, 400]),
-    "below.npy": np.array([3, 17, -1]),
     "twice.npy": np.array([3, 17, 3]),
     "half.npy": np.array([3.5, 17]),
     "short.npy": np.ones(52, bool),
@@ -332,31 +326,21 @@ FILES = {
 # Anchors between white space, further settings, words of the line.
 REFUSED = [
     ("3 17", {"latents": "flat.npy"}, "type float32 and shape (307,), not real numbers"),
-    ("3 17", {"latents": "cube.npy"}, "shape (1, 307, 2)"),
     ("3 17", {"latents": "none.npy"}, "shape (0, 3)"),
     ("3 17", {"latents": "complex.npy"}, "type complex64"),
-    ("3 17", {"latents": "truth.npy"}, "type bool"),
-    ("3 17", {"latents": "text.npy"}, "type <U1"),
     ("3 18", {"latents": "nan.npy"}, "1 of 53 codes in nan.npy are not finite, the first in ro"),
     ("3 17", {"latents": "z.pkl"}, "z.pkl is refused (it would run posix.mkdir when read)"),
     ("3 17", {"latents": "nowhere.npy"}, "cannot read nowhere.npy: No such file"),
     ("3 307", {}, "--anchors has row 307, but codes.npy has 307 rows; give whole numbers from 0"),
-    ("3 -1", {}, "--anchors has row -1, but"),
     ("3 " + "9" * 400, {}, "--anchors has row inf, but"),
     ("3 2.5", {}, "anchor '2.5' is neither a row number nor a file; give rows (3,17)"),
-    ("3 seventeen", {}, "anchor 'seventeen' is neither"),
     ("", {}, "0 anchors were given; a line along a component passes one or none; other"),
     ("3", {}, "1 anchors were given: 3; a line"),
     ("3 17 17", {}, "anchor 17 is given twice in a row"),
-    ("3 nowhere.txt", {}, "cannot read nowhere.txt: No such file"),
-    ("3 words.txt", {}, "words.txt is refused (could not convert string 'x'"),
-    ("3 empty.txt", {}, "empty.txt is refused (it holds no numbers)"),
     ("3 half.npy", {}, "half.npy has row 3.5, but codes.npy has 307 rows"),
     ("3 code:1", {}, "code:1 is no code of 2 numbers, as those of codes.npy are; behind code:"),
-    ("3 code:1 x", {}, "code:1,x is no code of 2 numbers"),
     ("code:1 17", {}, "1 anchors were given: code:1,17; a line along a component passes one"),
-    ("3 code:1 nan", {}, "1 of 1 code:1,nan are not finite"),
-    ("3 codes:codes.h5", {}, "codes.h5 is of no known kind"),
+    ("3 code:1 nan", {}, "1 of 1 codes (code:1,nan) are not finite"),
     ("3 codes:none.npy", {}, "codes of none.npy have shape (0, 3)"),
     ("3 codes:wide.txt", {}, "codes of wide.txt have 3 numbers, but those of codes.npy 2"),
     ("3 60", {"latents": "apart.npy", "graph": KNN}, "no path joins 3 and 60: they lie in"),
@@ -374,27 +358,21 @@ REFUSED = [
     ("3 17", {"order": "fast"}, "--order is fast; give one of given, best"),
     ("3 17", {"frames": 1}, "--frames is 1; give 2 or more"),
     ("3 17", {"points_per_edge": 0}, "--points_per_edge is 0; give 2 or more"),
-    ("3 17", {"support_radius": -1.0}, "--support_radius is -1.0"),
     ("3 17", {"support_radius": np.nan}, "--support_radius is nan"),
     ("3 17", {"graph": GraphConfig(kind="knn", k=307)}, "k is 307, but 307 points have 306"),
     ("3 17", {"subset": 308}, "--subset is 308, but 307 rows of codes.npy are there"),
-    ("3 17", {"subset": 1}, "--subset is 1; give 2 or more"),
     ("3 17", {"stride": 0}, "--stride is 0; give 1 or more"),
-    ("3 17", {"seed": -1}, "--seed is -1"),
     ("", {"method": "pc", "percentiles": (5,)}, "--percentiles is (5,); give two numbers"),
     ("", {"method": "pc", "percentiles": (5, 101)}, "--percentiles is (5, 101); give two"),
-    ("", {"method": "pc", "limits": (2, 2)}, "--limits is (2, 2); give two numbers"),
     ("", {"method": "pc", "limits": (0, np.inf)}, "--limits is (0, inf); give two numbers"),
     ("", {"method": "pc", "limits": (1, 2), "percentile_spacing": True}, "they exclude perc"),
     ("", {"method": "pc", "components": (1, 1)}, "--components is (1, 1); give each but once"),
     ("3 17", {"index_file": "far.npy"}, "far.npy has row 400, but codes.npy has 307 rows"),
-    ("3 17", {"index_file": "below.npy"}, "below.npy has row -1"),
     ("3 17", {"index_file": "twice.npy"}, "twice.npy names row 3 2 times; name each row once"),
     ("3 17", {"index_file": "none.npy"}, "shape (0, 3), no rows; give a list of row numbers, or"),
     ("3 17", {"index_file": "short.npy"}, "type bool and shape (52,), no rows"),
     ("3 17", {"index_file": "three.npy"}, "anchor 3 is not among the 3 rows of --index_file"),
     ("3", {"index_file": "one.npy", "method": "pc"}, "1 of the codes in codes.npy takes part"),
-    ("3 17", {"index_file": "z.pkl"}, "z.pkl is refused"),
 ]  # fmt: skip
 
 
@@ -405,8 +383,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(
     monkeypatch.chdir(tmp_path)
     for name, array in {"codes.npy": CODES, **FILES}.items():
         np.save(name, array)
-    for name, text in {"words.txt": "3\nx\n", "empty.txt": "", "wide.txt": "1 2 3\n"}.items():
-        (tmp_path / name).write_text(text)
+    (tmp_path / "wide.txt").write_text("1 2 3\n")
     (tmp_path / "z.pkl").write_bytes(pickle.dumps(Planted()))
     before = sorted(tmp_path.iterdir())
     settings = {"latents": "codes.npy", "anchors": tuple(anchors.split())} | settings
