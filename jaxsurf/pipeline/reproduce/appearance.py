@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import Float, Num
+from scipy import ndimage
 
 from jaxsurf.images import pixels
 
@@ -29,9 +30,8 @@ def sharpness(images: Images, *, share: float = 0.05) -> Values:
     Tenengrad's gradient (Krotkov, "Focusing", IJCV 1, 1987; compared with others in Pertuz et al.,
     "Analysis of focus measure operators for shape-from-focus", Pattern Recognition 46, 2013), with
     a share of the pixels in place of a threshold, so that a weak edge counts as weak rather than
-    not at all. But for what happens at the border, no blur raises it: averages of values have a
-    k largest whose sum is at most that of the values themselves. A reconstruction's, divided by its
-    original's, is 1 where it is perfect and less where it is blurred.
+    not at all. A reconstruction's, divided by its original's, is 1 where it is perfect and less
+    where it is blurred.
 
     Args:
         images: at least 3 x 3 pixels.
@@ -46,11 +46,11 @@ def sharpness(images: Images, *, share: float = 0.05) -> Values:
     for some in _chunks(images):
         luminance = some @ np.array(LUMINANCE)
         # Sobel's masks are a central difference across, (1, 2, 1) along, so 8 times the slope.
-        down = luminance[:, 2:] - luminance[:, :-2]
-        across = luminance[:, :, 2:] - luminance[:, :, :-2]
-        vertical = down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:]
-        horizontal = across[:, :-2] + 2 * across[:, 1:-1] + across[:, 2:]
-        gradients = np.hypot(vertical, horizontal).reshape(len(some), -1) / 8
+        down, across = (
+            ndimage.correlate1d(ndimage.correlate1d(luminance, (-1, 0, 1), axis), (1, 2, 1), along)
+            for axis, along in ((1, 2), (2, 1))
+        )
+        gradients = np.hypot(down, across)[:, 1:-1, 1:-1].reshape(len(some), -1) / 8
         number = max(1, round(share * gradients.shape[1]))
         parts.append(np.partition(gradients, -number, axis=1)[:, -number:].mean(axis=1))
     return np.concatenate(parts)
@@ -72,14 +72,11 @@ def colour_error(images: Images, references: Images, *, window: int = 8) -> Valu
         On the 0-255 scale.
     """
     parts = []
+    first, last = window // 2, (window - 1) // 2  # centres of windows that lie inside an image
+    inside = slice(first, -last or None)
     for some, other in zip(_chunks(images), _chunks(references), strict=True):
-        means = (some - other) * pixels.PEAK
-        for axis in (1, 2):  # by running sums
-            padding = [(0, 0)] * 4
-            padding[axis] = (1, 0)
-            sums = np.moveaxis(np.pad(means.cumsum(axis), padding), axis, 0)
-            means = np.moveaxis(sums[window:] - sums[:-window], 0, axis) / window
-        parts.append(np.abs(means).mean(axis=(1, 2, 3)))
+        means = ndimage.uniform_filter((some - other) * pixels.PEAK, window, axes=(1, 2))
+        parts.append(np.abs(means[:, inside, inside]).mean(axis=(1, 2, 3)))
     return np.concatenate(parts)
 
 

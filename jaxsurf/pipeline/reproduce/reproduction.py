@@ -1,20 +1,44 @@
 """The whole reproduction: train, search, measure, animate, draw, judge, and write one page."""
 
+import dataclasses
+import itertools
 import logging
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from scipy.spatial.distance import pdist, squareform
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation import reconstruction
+from jaxsurf.frames import media
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.reproduce import claims, cures, measures, page, pictures, runs
-from jaxsurf.pipeline.reproduce.claims import COMBINED, Evidence, Judged
-from jaxsurf.pipeline.reproduce.pictures import Animated
-from jaxsurf.pipeline.reproduce.runs import Key, Runs
+from jaxsurf.pipeline.reproduce import claims
+from jaxsurf.pipeline.reproduce.claims import Judged
+from jaxsurf.pipeline.reproduce.measures import COMBINED, METHODS, Run, factor_values, make_run
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.sweep import sweep
-from jaxsurf.workdir import write_text
+from jaxsurf.pipeline.run import TrainedRun, connect, encode_all
+from jaxsurf.pipeline.surf import SurfConfig, surf
+from jaxsurf.pipeline.sweep import best, sweep
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import LatentPlot
+from jaxsurf.workdir import WorkDir, read_json, replacing, write_json, write_text
 
-PAGE = "reproduction.md"
+PAGE, BEGUN = "reproduction.md", "reproduction.json"
+# What each experiment's animations are called in the report.
+ANIMATED = {
+    "mse_2d": "2d_{}.gif",
+    COMBINED: "2d_{}_with_combined_loss.gif",
+    "mse_3d": "3d_{}.gif",
+}
+# The report's 2-D example pair, images 801 and 968 of 1,600, as values of the two axes.
+EXAMPLE = ((20, 1), (24, 8))
+LOSSES = ("mse_2d", "perceptual_2d", COMBINED, "combined_30_70", "combined_99_1")
+NUM_SHOWN = 9
 
 _log = logging.getLogger(__name__)
 
@@ -27,14 +51,14 @@ class Reproduction:
     judged: list[Judged]
 
     def __str__(self) -> str:
-        told = [f"{self.path}:"]
+        lines = [f"{self.path}:"]
         for model in experiments.MODELS:
             verdicts = [each.verdicts[model].holds for each in self.judged]
-            told.append(
+            lines.append(
                 f"  {model:10} {verdicts.count(True)} claims hold, {verdicts.count(False)} do not, "
                 f"{verdicts.count(None)} not measured"
             )
-        return "\n".join(told)
+        return "\n".join(lines)
 
 
 def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduction:
@@ -59,45 +83,140 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
             f"there is no {scale.mpi3d}", cure="name MPI3D-toy's .npz file with --mpi3d"
         )
     root = Path(root)
-    done = runs.train_all(scale, root, shown=shown)
+    check_scale(scale, root)
+    # The noises are the grid's.
+    names = [name for name in experiments.EXPERIMENTS if not name.startswith("noise_")]
+    runs: dict[tuple[str, str], Run] = {}
+    for name, model in itertools.product(names, experiments.MODELS):
+        _log.info("%s with %s", name, model)
+        folder = root / "runs" / f"{model}-{name}"
+        runs[name, model] = make_run(scale, name, model, folder, shown=shown)
     grids = {
         model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
         for model in experiments.MODELS
     }
-    evidence = Evidence(
-        runs=done,
-        measures=measures.measure_all(done, num_pairs=scale.num_pairs),
-        ways={
-            model: cures.compare(done[COMBINED, model], num_pairs=scale.num_pairs)
-            for model in experiments.MODELS
-            if done[COMBINED, model].outcome.good
-        },
-        grids=grids,
+    animated = {}
+    for key, run in runs.items():
+        if run.opened and run.name in ANIMATED:
+            animated[key] = _animate(run, run.opened, root)
+        if run.opened and experiments.EXPERIMENTS[run.name].three_factors:
+            _draw_clusters(run, run.opened, root)
+    for model in experiments.MODELS:
+        _draw_reconstructions([runs[name, model] for name in LOSSES], root / "figures" / model)
+    judged = claims.judge_all(runs, grids)
+    pictures = [*sorted((root / "figures").rglob("*.png")), *sorted(root.glob("grid-*/losses.png"))]
+    page = render(
+        scale=scale,
+        full=dataclasses.replace(scale, name="full"),
+        judged=judged,
+        runs=runs,
+        animated=animated,
+        best={model: best(results) for model, results in grids.items()},
+        pictures=[path.relative_to(root) for path in pictures],
     )
-    animated = _draw(done, root)
-    judged = claims.judge_all(evidence)
-    text = page.markdown(scale, judged, evidence, animated, _pictures(root))
-    write_text(root / PAGE, text)
+    write_text(root / PAGE, page)
     return Reproduction(root / PAGE, judged)
 
 
-def _draw(done: Runs, root: Path) -> dict[Key, Animated]:
-    """Make the six animations and all pictures, with both models."""
-    made = {}
-    for model in experiments.MODELS:
-        for name in pictures.ANIMATED:
-            run = done[name, model]
-            if run.outcome.good:
-                _log.info("animating %s with %s", name, model)
-                made[name, model] = pictures.animate(run, root)
-        pictures.show_reconstructions(done, model, root)
-        for factor in pictures.THIRD_FACTORS:
-            if done[factor, model].outcome.good:
-                pictures.show_clusters(done[factor, model], root)
-    return made
+def check_scale(scale: Scale, root: Path) -> None:
+    """Refuse a folder in which a reproduction of another scale or source was begun; else note it.
+
+    Raises:
+        UserError: there is one.
+    """
+    path = WorkDir(root).check_writable().root / BEGUN
+    # The file may have been moved: its images are compared apart.
+    asked = {"name": scale.name, "mpi3d": bool(scale.mpi3d)}
+    begun = read_json(path, cure="remove it if nothing else is there") if path.exists() else asked
+    for name, flag in (("name", "--scale"), ("mpi3d", "--mpi3d")):
+        if begun.get(name) != asked[name]:
+            raise UserError(
+                f"{root} holds a reproduction begun with {flag}={begun.get(name)}, not "
+                f"{asked[name]}",
+                cure="use that again, or a new --workdir",
+            )
+    write_json(path, asked)
 
 
-def _pictures(root: Path) -> list[Path]:
-    """Return all pictures that are there, relative to the page."""
-    found = [*sorted((root / "figures").rglob("*.png")), *sorted(root.glob("grid-*/losses.png"))]
-    return [path.relative_to(root) for path in found]
+def example_pair(images: ImageSet) -> tuple[int, int]:
+    """Return the images nearest to the poses of the report's example pair."""
+    axes = ("horizontal_axis", "vertical_axis")
+    poses = np.stack([factor_values(images, axis) for axis in axes], axis=1).astype(np.float64)
+    source, target = (int(np.square(poses - pose).sum(axis=1).argmin()) for pose in EXAMPLE)
+    return source, target
+
+
+def render(**parts: Any) -> str:  # noqa: ANN401  (what the template asks for)
+    """Return the page as Markdown: `reproduction.md.jinja`, filled in."""
+    template = jinja2.Template(
+        Path(__file__).with_name("reproduction.md.jinja").read_text(encoding="utf-8"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return template.render(
+        models=experiments.MODELS, files=ANIMATED, methods=METHODS, combined=COMBINED, **parts
+    )
+
+
+def _animate(run: Run, opened: TrainedRun, root: Path) -> dict[str, Any]:
+    """Make a run's two animations and the pictures of its latent space; return `path.json`."""
+    latents = encode_all(opened)
+    # The report's choice: its example in 2-D, the two latents farthest apart in 3-D.
+    pair = example_pair(opened.images)
+    if opened.config.model.latent_dim > 2:
+        distances = squareform(pdist(latents.codes))
+        pair = divmod(int(distances.argmax()), len(distances))
+    source, target = (str(number) for number in pair)
+    made, figures = opened.workdir.surf(source, target), root / "figures" / run.model
+    path = made / "path.json"
+    saved = read_json(path, cure=f"remove {made}: it is made again") if path.exists() else {}
+    if saved.get("checkpoint") != opened.step or set(saved.get("methods", ())) != set(METHODS):
+        _log.info("animating %s with %s", run.name, run.model)
+        surf(opened, SurfConfig(source=source, target=target, methods=METHODS))
+        saved = read_json(path)
+    copies = {
+        f"{method}.gif": root / "animations" / run.model / ANIMATED[run.name].format(method)
+        for method in METHODS
+    }
+    copies["latent.png"] = figures / f"{run.name}_path.png"
+    copies["strip.png"] = figures / f"{run.name}_strip.png"
+    for name, copy in copies.items():
+        with replacing(copy) as temporary:
+            shutil.copyfile(made / name, temporary)
+    graph = connect(opened, latents, opened.config.graph)
+    for what, title, edges in (
+        ("latents", "Latent codes", None),
+        ("graph", graph.description, graph.edges()[0]),
+    ):
+        title = f"{title}: {run.about}, {run.model}"
+        plot = LatentPlot(codes=latents.codes, title=title, edges=edges)
+        plots.save(plots.latent(plot), figures / f"{run.name}_{what}.png")
+    return saved
+
+
+def _draw_clusters(run: Run, opened: TrainedRun, root: Path) -> None:
+    """Draw the latent codes of images with a third factor, coloured by it."""
+    factor = run.name.replace("_", " ")
+    plot = LatentPlot(
+        codes=encode_all(opened).codes,
+        title=f"Latent codes by {factor}, {run.model}",
+        groups=[f"{value:g}" for value in factor_values(opened.images, run.name)],
+        legend=factor,
+    )
+    plots.save(plots.latent(plot), root / "figures" / run.model / f"clusters_{run.name}.png")
+
+
+def _draw_reconstructions(runs: list[Run], folder: Path) -> None:
+    """Draw the same images under each loss, one row a loss."""
+    good = {run.about: run.opened for run in runs if run.opened}
+    if not good:
+        return
+    images = next(iter(good.values())).images.images
+    chosen = images[np.linspace(0, len(images) - 1, NUM_SHOWN).round().astype(int)]
+    outputs = {
+        about: reconstruction.reconstruct(opened.model, chosen) for about, opened in good.items()
+    }
+    strip = media.strip({"original": chosen} | outputs, num_shown=NUM_SHOWN, scale=3)
+    media.write_png(folder / "reconstructions.png", strip)

@@ -4,7 +4,6 @@
 for fewer epochs. The learning rate falls at the same shares of the run as in the report.
 """
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -12,31 +11,32 @@ from typing import Literal, get_args
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration, experiments, grid
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.experiments import Experiment
+from jaxsurf.pipeline.experiments import Settings
 from jaxsurf.pipeline.grid import Grid
 
 Name = Literal["small", "full"]
 
 SMALL_DATA: Mapping[str, object] = {"data.side": 32, "data.stride": 2}
-SMALL_EPOCHS, SMALL_BATCH = 40, 16
+# Epochs and batch size.
+SMALL = (40, 16)
 # A batch of 8 for 20 epochs makes as many steps, with half the images through VGG16.
-SMALL_PERCEPTUAL_EPOCHS, SMALL_PERCEPTUAL_BATCH = 20, 8
-# Ours is set beside MSE alone, so it is trained on as many images.
-AS_LONG_AS_MSE = ("combined_99_1",)
+SMALL_PERCEPTUAL = (20, 8)
+# Our combination is set beside MSE alone, so it is trained on as many images.
+AS_LONG_AS_MSE = "combined_99_1"
 # Three times as many images an epoch.
-SMALL_THIRD_FACTOR_EPOCHS = 16
-# The rate of the report's long runs would not get far in a three-hundredth of their epochs.
-SMALL_LONG_RATE = 3e-3
+SMALL_THIRD_FACTOR = (16, 16)
 # Six runs a model, in half the steps of the others.
-SMALL_GRID_EPOCHS, SMALL_GRID_BATCH = 10, 8
+SMALL_GRID = (10, 8)
 # The grid of `small`, and of our model: noises alone.
 NOISE_AXES = ("corruption.strength", "corruption.kind")
+# The rate of the report's long runs would not get far in a three-hundredth of their epochs.
+SMALL_LONG_RATE = 3e-3
 # Our model's epochs at full scale where a perceptual term slows learning down; else its default.
 FULL_PERCEPTUAL_EPOCHS = 600
 # As many as an evaluation has by default, and half of them.
 NUM_PAIRS: Mapping[Name, int] = {"small": 50, "full": 100}
-# Settings by which a run can be less than the report's, and how that is told.
-TOLD = {
+# Settings by which a run can be less than the report's, and their description.
+REDUCTIONS = {
     "data.stride": "1 in {0} values of each axis",
     "data.side": "{0} x {0} pixels",
     "training.num_epochs": "{0} of {1} epochs",
@@ -68,61 +68,55 @@ class Scale:
 
     def config(self, name: str, model: str) -> RunConfig:
         """Return the configuration of an experiment."""
-        made = configuration.from_dotted(experiments.settings(name, model) | self._shared())
+        settings = experiments.settings(name, model) | self._shared()
         experiment = experiments.EXPERIMENTS[name]
-        if self.name == "small":
-            return _shortened(made, name, experiment)
-        if model == "smooth" and experiment.perceptual:
-            return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS)
-        return made
+        if self.name == "full":
+            made = configuration.from_dotted(settings)
+            slow = model == "smooth" and experiment.perceptual
+            return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS) if slow else made
+        if experiment.three_factors:
+            settings = _shortened(settings, *SMALL_THIRD_FACTOR)
+        elif experiment.perceptual and name != AS_LONG_AS_MSE:
+            settings = _shortened(settings, *SMALL_PERCEPTUAL)
+        else:
+            settings = _shortened(settings, *SMALL)
+        if model == "reference" and experiment.recipe is experiments.LONG:
+            settings["optimizer.learning_rate"] = SMALL_LONG_RATE
+        return configuration.from_dotted(settings)
 
     def grid(self, model: str) -> Grid:
         """Return the grid search of a model."""
-        base: experiments.Settings = {"objective.mse": experiments.SYMMETRIC}
+        base: Settings = {"objective.mse": experiments.SYMMETRIC} | self._shared()
         if model == "reference":
-            base |= experiments.GRID_BASE
+            base = {**experiments.GRID_BASE, **base}
         axes = experiments.GRID_AXES
         if self.name == "small":
-            made = configuration.from_dotted(base)
-            base |= {
-                "optimizer.step_epochs": configuration.lasting(
-                    made, SMALL_GRID_EPOCHS
-                ).optimizer.step_epochs,
-                "training.num_epochs": SMALL_GRID_EPOCHS,
-                "training.batch_size": SMALL_GRID_BATCH,
-            }
+            base = _shortened(base, *SMALL_GRID)
         if self.name == "small" or model != "reference":
             axes = {name: axes[name] for name in NOISE_AXES}
-        return grid.make_grid(base | self._shared(), axes)
+        return grid.make_grid(base, axes)
 
     def reduction(self, config: RunConfig, full: RunConfig) -> str:
         """Return in what a run is less than at full scale, in a few words; empty if in nothing."""
         here, there = (configuration.decisive(each) for each in (config, full))
         return ", ".join(
-            told.format(here[name], there[name])
-            for name, told in TOLD.items()
+            text.format(here[name], there[name])
+            for name, text in REDUCTIONS.items()
             if here[name] != there[name]
         )
 
-    def _shared(self) -> experiments.Settings:
+    def _shared(self) -> Settings:
         """Return the images, and the report's own graph: others are compared apart."""
-        made: experiments.Settings = {"graph.weight": "latent"}
+        made: Settings = {"graph.weight": "latent"}
         made |= SMALL_DATA if self.name == "small" else {}
         return made | ({"data.source": "mpi3d_toy", "data.path": self.mpi3d} if self.mpi3d else {})
 
 
-def _shortened(config: RunConfig, name: str, experiment: Experiment) -> RunConfig:
-    """Return an experiment's run as `small` has it."""
-    epochs, batch = SMALL_EPOCHS, SMALL_BATCH
-    if experiment.three_factors:
-        epochs = SMALL_THIRD_FACTOR_EPOCHS
-    elif experiment.perceptual and name not in AS_LONG_AS_MSE:
-        epochs, batch = SMALL_PERCEPTUAL_EPOCHS, SMALL_PERCEPTUAL_BATCH
-    shorter = configuration.lasting(config, epochs)
-    shorter = dataclasses.replace(
-        shorter, training=dataclasses.replace(shorter.training, batch_size=batch)
-    )
-    if config.model.name != "reference" or experiment.recipe is not experiments.LONG:
-        return shorter
-    faster = dataclasses.replace(shorter.optimizer, learning_rate=SMALL_LONG_RATE)
-    return dataclasses.replace(shorter, optimizer=faster)
+def _shortened(settings: Settings, epochs: int, batch_size: int) -> Settings:
+    """Return settings with so many epochs; the learning rate falls at the same shares of them."""
+    shorter = configuration.lasting(configuration.from_dotted(settings), epochs)
+    return settings | {
+        "training.num_epochs": epochs,
+        "training.batch_size": batch_size,
+        "optimizer.step_epochs": shorter.optimizer.step_epochs,
+    }
