@@ -10,11 +10,10 @@ from pathlib import Path
 from statistics import fmean
 
 from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.reproduce.measures import Figures, Run
+from jaxsurf.pipeline.reproduce.measures import Figures, Runs
 from jaxsurf.pipeline.sweep import Result
 
 GRID = "grid"
-
 _RULE = re.compile(r"(\S+) (<=|<|==|>) ([\d.]+)?(?: \* )?([a-z]\S+)?")
 _COMPARISONS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, ">": operator.gt}
 _OUTCOMES = {True: "holds", False: "does not hold", None: "not measured"}
@@ -67,9 +66,7 @@ class Judged:
         return " Where not: ".join(text for holds, text in reasons.items() if holds in outcomes)
 
 
-def judge_all(
-    runs: Mapping[tuple[str, str], Run], grids: Mapping[str, Sequence[Result]]
-) -> list[Judged]:
+def judge_all(runs: Runs, grids: Mapping[str, Sequence[Result]]) -> list[Judged]:
     """Return every claim, judged.
 
     Args:
@@ -83,9 +80,7 @@ def judge_all(
     ]
 
 
-def _judge(
-    claim: Claim, model: str, runs: Mapping[tuple[str, str], Run], results: Sequence[Result]
-) -> Verdict:
+def _judge(claim: Claim, model: str, runs: Runs, results: Sequence[Result]) -> Verdict:
     """Judge a claim on one model's runs; where one failed, say what became of it."""
     measured = {
         name: _noises(results) if name == GRID else runs[name, model].figures

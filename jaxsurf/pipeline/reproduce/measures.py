@@ -75,6 +75,9 @@ class Run:
         return experiments.EXPERIMENTS[self.name].about
 
 
+Runs = Mapping[tuple[str, str], Run]  # by experiment and model
+
+
 def make_run(scale: Scale, name: str, model: str, root: Path, *, shown: bool) -> Run:
     """Train and measure an experiment; what its folder holds already is not made again.
 

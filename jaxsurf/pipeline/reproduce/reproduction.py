@@ -1,6 +1,5 @@
 """The whole reproduction: train, search, measure, animate, draw, judge, and write one page."""
 
-import dataclasses
 import itertools
 import logging
 import shutil
@@ -16,7 +15,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import experiments
+from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.reproduce import claims
 from jaxsurf.pipeline.reproduce.claims import Judged
 from jaxsurf.pipeline.reproduce.measures import COMBINED, METHODS, Run, factor_values, make_run
@@ -100,14 +99,21 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
         if run.opened and run.name in ANIMATED:
             animated[key] = _animate(run, run.opened, root)
         if run.opened and experiments.EXPERIMENTS[run.name].three_factors:
-            _draw_clusters(run, run.opened, root)
+            factor, codes = run.name.replace("_", " "), encode_all(run.opened).codes
+            plot = LatentPlot(
+                codes=codes,
+                title=f"Latent codes by {factor}, {run.model}",
+                groups=[f"{value:g}" for value in factor_values(run.opened.images, run.name)],
+                legend=factor,
+            )
+            path = root / "figures" / run.model / f"clusters_{run.name}.png"
+            plots.save(plots.latent(plot), path)
     for model in experiments.MODELS:
         _draw_reconstructions([runs[name, model] for name in LOSSES], root / "figures" / model)
     judged = claims.judge_all(runs, grids)
     pictures = [*sorted((root / "figures").rglob("*.png")), *sorted(root.glob("grid-*/losses.png"))]
     page = render(
-        scale=scale,
-        full=dataclasses.replace(scale, name="full"),
+        scale,
         judged=judged,
         runs=runs,
         animated=animated,
@@ -146,7 +152,7 @@ def example_pair(images: ImageSet) -> tuple[int, int]:
     return source, target
 
 
-def render(**parts: Any) -> str:  # noqa: ANN401  (what the template asks for)
+def render(scale: Scale, **parts: Any) -> str:  # noqa: ANN401  (what the template asks for)
     """Return the page as Markdown: `reproduction.md.jinja`, filled in."""
     template = jinja2.Template(
         Path(__file__).with_name("reproduction.md.jinja").read_text(encoding="utf-8"),
@@ -156,7 +162,14 @@ def render(**parts: Any) -> str:  # noqa: ANN401  (what the template asks for)
         keep_trailing_newline=True,
     )
     return template.render(
-        models=experiments.MODELS, files=ANIMATED, methods=METHODS, combined=COMBINED, **parts
+        models=experiments.MODELS,
+        files=ANIMATED,
+        methods=METHODS,
+        combined=COMBINED,
+        decisive=configuration.decisive,
+        full=Scale(name="full", mpi3d=scale.mpi3d),
+        scale=scale,
+        **parts,
     )
 
 
@@ -194,18 +207,6 @@ def _animate(run: Run, opened: TrainedRun, root: Path) -> dict[str, Any]:
         plot = LatentPlot(codes=latents.codes, title=title, edges=edges)
         plots.save(plots.latent(plot), figures / f"{run.name}_{what}.png")
     return saved
-
-
-def _draw_clusters(run: Run, opened: TrainedRun, root: Path) -> None:
-    """Draw the latent codes of images with a third factor, coloured by it."""
-    factor = run.name.replace("_", " ")
-    plot = LatentPlot(
-        codes=encode_all(opened).codes,
-        title=f"Latent codes by {factor}, {run.model}",
-        groups=[f"{value:g}" for value in factor_values(opened.images, run.name)],
-        legend=factor,
-    )
-    plots.save(plots.latent(plot), root / "figures" / run.model / f"clusters_{run.name}.png")
 
 
 def _draw_reconstructions(runs: list[Run], folder: Path) -> None:

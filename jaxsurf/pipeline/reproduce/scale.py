@@ -27,22 +27,12 @@ AS_LONG_AS_MSE = "combined_99_1"
 SMALL_THIRD_FACTOR = (16, 16)
 # Six runs a model, in half the steps of the others.
 SMALL_GRID = (10, 8)
-# The grid of `small`, and of our model: noises alone.
-NOISE_AXES = ("corruption.strength", "corruption.kind")
 # The rate of the report's long runs would not get far in a three-hundredth of their epochs.
 SMALL_LONG_RATE = 3e-3
 # Our model's epochs at full scale where a perceptual term slows learning down; else its default.
 FULL_PERCEPTUAL_EPOCHS = 600
 # As many as an evaluation has by default, and half of them.
 NUM_PAIRS: Mapping[Name, int] = {"small": 50, "full": 100}
-# Settings by which a run can be less than the report's, and their description.
-REDUCTIONS = {
-    "data.stride": "1 in {0} values of each axis",
-    "data.side": "{0} x {0} pixels",
-    "training.num_epochs": "{0} of {1} epochs",
-    "training.batch_size": "batches of {0} for {1}",
-    "optimizer.learning_rate": "learning rate {0:g} for {1:g}",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +75,7 @@ class Scale:
         return configuration.from_dotted(settings)
 
     def grid(self, model: str) -> Grid:
-        """Return the grid search of a model."""
+        """Return the grid search of a model; of noises alone if it is small or the model ours."""
         base: Settings = {"objective.mse": experiments.SYMMETRIC} | self._shared()
         if model == "reference":
             base = {**experiments.GRID_BASE, **base}
@@ -93,17 +83,8 @@ class Scale:
         if self.name == "small":
             base = _shortened(base, *SMALL_GRID)
         if self.name == "small" or model != "reference":
-            axes = {name: axes[name] for name in NOISE_AXES}
+            axes = {name: axes[name] for name in ("corruption.strength", "corruption.kind")}
         return grid.make_grid(base, axes)
-
-    def reduction(self, config: RunConfig, full: RunConfig) -> str:
-        """Return in what a run is less than at full scale, in a few words; empty if in nothing."""
-        here, there = (configuration.decisive(each) for each in (config, full))
-        return ", ".join(
-            text.format(here[name], there[name])
-            for name, text in REDUCTIONS.items()
-            if here[name] != there[name]
-        )
 
     def _shared(self) -> Settings:
         """Return the images, and the report's own graph: others are compared apart."""
