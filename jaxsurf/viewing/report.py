@@ -11,6 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 from PIL import Image
@@ -113,17 +114,22 @@ class Page:
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
+    template = Path(__file__).with_name("report.html.jinja")
+    return fill(template, page=page, baseline=BASELINE, floor=FLOOR)
+
+
+def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the template names)
+    """Return a template that is filled in; texts are escaped if it is one of HTML."""
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
+        loader=jinja2.FileSystemLoader(template.parent),
+        autoescape=template.name.endswith(".html.jinja"),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": _number, "picture": picture, "quoted": shlex.quote}
-    template = environment.get_template("report.html.jinja")
-    return template.render(page=page, baseline=BASELINE, floor=FLOOR)
+    return environment.get_template(template.name).render(parts)
 
 
 def picture(data: bytes, *, enlarge: bool = False) -> dict[str, str | int]:

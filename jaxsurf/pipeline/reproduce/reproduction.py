@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
@@ -23,7 +22,7 @@ from jaxsurf.pipeline.reproduce.scale import Scale
 from jaxsurf.pipeline.run import TrainedRun, connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.pipeline.sweep import best, sweep
-from jaxsurf.viewing import plots
+from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.plots import LatentPlot
 from jaxsurf.workdir import WorkDir, read_json, replacing, write_json, write_text
 
@@ -154,14 +153,8 @@ def example_pair(images: ImageSet) -> tuple[int, int]:
 
 def render(scale: Scale, **parts: Any) -> str:  # noqa: ANN401  (what the template asks for)
     """Return the page as Markdown: `reproduction.md.jinja`, filled in."""
-    template = jinja2.Template(
-        Path(__file__).with_name("reproduction.md.jinja").read_text(encoding="utf-8"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return template.render(
+    return report.fill(
+        Path(__file__).with_name("reproduction.md.jinja"),
         models=experiments.MODELS,
         files=ANIMATED,
         methods=METHODS,
