@@ -109,22 +109,9 @@ def train_on(
     shown: bool = True,
     profile: int = 0,
 ) -> "TrainedRun":
-    """Train as `train` does, on images that are open already; a collapsed model is not refused.
+    """Train as `train` does, on the images that `config.data` names; they are open already.
 
-    Args:
-        images: those that `config.data` names.
-        config: as in `train`.
-        root: as in `train`.
-        extend: as in `train`.
-        shown: as in `train`.
-        profile: as in `train`.
-
-    Returns:
-        The trained run.
-
-    Raises:
-        UserError: as `train` does.
-        Interrupted: as `train` does.
+    A collapsed model is not refused.
     """
     workdir = WorkDir(Path(root)).check_writable()
     check_settings(workdir, config, extend=extend)

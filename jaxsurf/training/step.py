@@ -291,14 +291,11 @@ def compile_step(
     def accumulated(
         state: TrainState,
         hyper: Hyperparameters,
-        extract: Extract | None,
-        examples: Examples,
-        order: Int[Array, "slot"] | None,
-        first: Int[Array, ""],
-        *,
+        *fed: Any,  # noqa: ANN401  (as the function above takes)
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
         # Python loops, since XLA's CPU backend is slow at convolutions in loops of its own.
+        extract, examples, order, first = fed
         found = []
         for number in range(num_steps):
             place = jnp.int32(number) if order is None else first + number
