@@ -38,13 +38,7 @@ from jaxsurf.pipeline.run import (
     train_on,
     write_config,
 )
-from jaxsurf.pipeline.setup import (
-    CompiledRun,
-    TrainSetup,
-    check_suitable,
-    make_setup,
-    warn_of_loops,
-)
+from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, make_setup, warn_of_loops
 from jaxsurf.training import data, distributed, features, loop, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed
@@ -188,7 +182,7 @@ class _Sweep:
         # Images are opened last, which may take long.
         for group in groups:
             images = self.images(group[0].config.data)
-            check_suitable(group[0].config, images)
+            make_setup(group[0].config, images, abstract=True)  # do they suit the model?
             for member in group:
                 check_images(self.workdir(member), member.config, images)
 
@@ -239,7 +233,7 @@ class _Sweep:
 
 def every_epoch(config: RunConfig, *, num_images: int) -> RunConfig:
     """Return the same run with one line of metrics an epoch: the last is the last epoch's mean."""
-    steps = -(-num_images // config.training.batch_size)
+    steps = data.make_plan(config.training, num_images=num_images).steps_per_epoch
     return dataclasses.replace(
         config, training=dataclasses.replace(config.training, log_every=steps)
     )
@@ -286,7 +280,7 @@ def read_outcome(workdir: WorkDir) -> Outcome | None:
 def _judge(
     workdir: WorkDir, config: RunConfig, images: ImageSet, model: Autoencoder, *, together: int = 1
 ) -> Outcome:
-    """Say how a run that reached its end ended, and write it down."""
+    """Judge a run that reached its end, and write down how it ended."""
     lines = read_metrics(workdir.metrics)
     if not lines:
         raise UserError(
@@ -340,8 +334,8 @@ def train_together(
         Interrupted: a signal asked to stop; the group is saved.
     """
     configs = [every_epoch(config, num_images=len(images)) for config in configs]
-    parts = [make_setup(config, images).on_host() for config in configs]
-    identity = fingerprint(*(part.identity for part in parts))
+    setups = [make_setup(config, images).on_host() for config in configs]
+    identity = fingerprint(*(setup.identity for setup in setups))
     with contextlib.ExitStack() as stack:
         for workdir, config in zip(workdirs, configs, strict=True):
             stack.enter_context(lock(workdir.check_writable().root))
@@ -349,31 +343,31 @@ def train_together(
         saved = Checkpoints(checkpoints, of=identity, keep_best=0)
         stack.enter_context(contextlib.closing(saved))
         try:
-            states, failed = _fit_together(parts, workdirs, saved, shown=shown)
+            states, failed = _fit_together(setups, workdirs, saved, shown=shown)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
             raise UserError(
-                f"{len(parts)} members trained together, {workdirs[0].root.name} the first, don't "
+                f"{len(setups)} members trained together, {workdirs[0].root.name} the first, don't "
                 "fit the devices",
                 cure="train in turn: --mode=in_turn",
             ) from error
         outcomes = []
-        for number, (part, workdir) in enumerate(zip(parts, workdirs, strict=True)):
+        for number, (setup, workdir) in enumerate(zip(setups, workdirs, strict=True)):
             if number in failed:
-                lost = Outcome(state="diverged", message=failed[number], together=len(parts))
+                lost = Outcome(state="diverged", message=failed[number], together=len(setups))
                 outcomes.append(_write_outcome(workdir, lost))
                 continue
             state = states[number]
-            with contextlib.closing(Checkpoints(workdir.checkpoints, of=part.identity)) as own:
+            with contextlib.closing(Checkpoints(workdir.checkpoints, of=setup.identity)) as own:
                 own.save(int(state.step), state, {})
-            model = part.with_weights(state)
-            outcomes.append(_judge(workdir, part.config, images, model, together=len(parts)))
+            model = setup.with_weights(state)
+            outcomes.append(_judge(workdir, setup.config, images, model, together=len(setups)))
         return outcomes
 
 
 def _fit_together(
-    parts: Sequence[TrainSetup],
+    setups: Sequence[TrainSetup],
     workdirs: Sequence[WorkDir],
     checkpoints: Checkpoints,
     *,
@@ -384,19 +378,19 @@ def _fit_together(
     Returns:
         The last states, none if every member diverged, and what members have failed of, by number.
     """
-    compiled = compile_together(parts)
+    compiled = compile_together(setups)
     states, saved = restore_newest(checkpoints, compiled.state)
     first = int(states.step[0])
     # What stands in the place of a member's open interval is what it failed of.
-    runs: list[Any] = saved["runs"] if saved else [None] * len(parts)
+    runs: list[Any] = saved["runs"] if saved else [None] * len(setups)
     failed = {number: run for number, run in enumerate(runs) if isinstance(run, str)}
     with contextlib.ExitStack() as files:
         logs = []
-        for number, (part, workdir) in enumerate(zip(parts, workdirs, strict=True)):
+        for number, (setup, workdir) in enumerate(zip(setups, workdirs, strict=True)):
             mine = None if number in failed else runs[number]
-            log = part.make_log(workdir.metrics, resume_step=first, saved=mine)
+            log = setup.make_log(workdir.metrics, resume_step=first, saved=mine)
             logs.append(files.enter_context(contextlib.closing(log)))
-        terms = [part.config.objective.losses for part in parts]
+        terms = [setup.config.objective.losses for setup in setups]
         log = GroupLog(logs, terms=terms, failed=failed)
         if first < compiled.plan.num_steps:
             try:
@@ -408,28 +402,28 @@ def _fit_together(
                     plan=compiled.plan,
                     log=log,
                     checkpoints=checkpoints,
-                    save_every_s=parts[0].config.training.save_every_s,
+                    save_every_s=setups[0].config.training.save_every_s,
                     shown=shown,
                 )
             except Diverged:  # all of them
                 return [], log.failed
-    return vmapped.unstack(states, len(parts)), log.failed
+    return vmapped.unstack(states, len(setups)), log.failed
 
 
-def compile_together(parts: Sequence[TrainSetup]) -> CompiledRun:
+def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     """Return what the loop takes of runs that differ in nothing but `grid.NUMBERS`.
 
     Args:
-        parts: setups of the runs; all or none of them have a perceptual term.
+        setups: of the runs; all or none of them have a perceptual term.
     """
-    first, mesh = parts[0], vmapped.make_mesh(len(parts))
+    first, mesh = setups[0], vmapped.make_mesh(len(setups))
     shardings = distributed.Shardings(mesh)
     extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
-    kinds = sorted({part.config.corruption.kind for part in parts})
-    terms = sorted({term for part in parts for term in part.config.objective.weights})
-    numbers = [part.make_hyperparameters(kinds=kinds, terms=terms) for part in parts]
+    kinds = sorted({setup.config.corruption.kind for setup in setups})
+    terms = sorted({term for setup in setups for term in setup.config.objective.weights})
+    numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]
     hyper = vmapped.stack(numbers, mesh)
-    keys = vmapped.stack([part.streams.order for part in parts], mesh)
+    keys = vmapped.stack([setup.streams.order for setup in setups], mesh)
     warn_of_loops(first.plan)
     jitted = vmapped.compile_step(
         first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
@@ -451,7 +445,7 @@ def compile_together(parts: Sequence[TrainSetup]) -> CompiledRun:
         return distributed.in_step(given, mesh)
 
     return CompiledRun(
-        state=vmapped.stack([part.state for part in parts], mesh),
+        state=vmapped.stack([setup.state for setup in setups], mesh),
         plan=first.plan,
         step_fn=step_fn,
         make_feed=make_feed,
