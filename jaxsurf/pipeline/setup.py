@@ -27,6 +27,7 @@ from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import corruption, data, distributed, features, optimizer
 from jaxsurf.training import step as train_step
 from jaxsurf.training.data import Feed, Plan
+from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
@@ -203,15 +204,9 @@ class CompiledRun:
     make_feed: Callable[[], Feed]
 
 
-def compile_step(setup: TrainSetup, *, num_devices: int | None = None) -> CompiledStep:
-    """Return the compiled step of a run, and of all that differ in nothing but hyperparameters.
-
-    Args:
-        setup: of the run.
-        num_devices: use at most so many; None means all there are.
-    """
+def compile_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
+    """Return the compiled step of a run, and of all that differ in nothing but hyperparameters."""
     batch_size = setup.config.training.batch_size
-    shardings = distributed.make_shardings(batch_size, num_devices=num_devices)
     microbatch = train_step.choose_microbatch(
         batch_size,
         image_pixels=math.prod(setup.images.images.shape[1:3]),
@@ -234,10 +229,10 @@ def compile_run(
         step_fn: of `compile_step`, for a run that shares it; None makes it.
         num_devices: use at most so many; None means all there are.
     """
-    shared = step_fn or compile_step(setup, num_devices=num_devices)
     shardings = distributed.make_shardings(
         setup.config.training.batch_size, num_devices=num_devices
     )
+    shared = step_fn or compile_step(setup, shardings)
     own_extract = features.make_extractor(setup.config.objective)
     state, hyper, extract = distributed.put(
         (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated
@@ -261,21 +256,10 @@ def compile_run(
 
 
 def warn_of_loops(plan: Plan) -> None:
-    """Say that a setting for accelerators slows a CPU down."""
+    """Warn of a setting for accelerators that slows a CPU down."""
     if plan.steps_per_call > 1 and jax.default_backend() == "cpu":
         _log.info(
             "training.steps_per_call=%d is for accelerators: on a CPU models made of convolutions, "
             "as smooth is, train many times slower with it; leave it out of new runs",
             plan.steps_per_call,
         )
-
-
-def check_suitable(config: RunConfig, images: ImageSet) -> None:
-    """Refuse images that do not suit the model, without making it.
-
-    Raises:
-        UserError: they don't.
-    """
-    mean = np.zeros(images.images.shape[1:], np.float32)
-    key = jax.random.key(config.training.seed)
-    nnx.eval_shape(lambda: make_autoencoder(config.model, mean_image=mean, key=key))

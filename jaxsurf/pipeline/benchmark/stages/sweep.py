@@ -17,7 +17,7 @@ from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
 from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, compile_step, make_setup
 from jaxsurf.pipeline.sweep import compile_together
-from jaxsurf.training import loop
+from jaxsurf.training import distributed, loop
 
 # Three noise strengths, two kinds, three learning rates.
 AXES: Mapping[str, Sequence[object]] = {
@@ -99,7 +99,8 @@ def _together(parts: Sequence[TrainSetup]) -> Work:
 
 def _in_turn(parts: Sequence[TrainSetup]) -> Work:
     """Return the trainings of each alone, which share what is compiled."""
-    shared = compile_step(parts[0])
+    shardings = distributed.make_shardings(parts[0].config.training.batch_size)
+    shared = compile_step(parts[0], shardings)
     trainings = [_Training(compile_run(part, shared)) for part in parts]
 
     def epoch() -> None:
