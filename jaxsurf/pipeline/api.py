@@ -4,6 +4,7 @@ Nothing here writes a file but training and `Animation.save`; codes and graph of
 its working directory, as the commands keep them.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -128,8 +129,10 @@ def train(
                 f"{own[0]} means nothing where images are given",
                 cure="give it to open_images, or to train without images",
             )
-        file = _keep(config, WorkDir(Path(workdir)).check_writable())
-        config = dict(settings or {}) | {"data.source": "file", "data.path": str(file)}
+        file = WorkDir(Path(workdir)).check_writable().root.absolute() / IMAGES
+        named = dict(settings or {}) | {"data.source": "file", "data.path": str(file)}
+        images, config = config, configuration.from_dotted(named)
+        _keep(images, file)  # when the settings are known to be good
     elif settings is not None:
         raise UserError("settings were given twice", cure="give one of config and settings")
     if isinstance(config, Mapping):
@@ -160,15 +163,14 @@ def _named(stop: Stop) -> str:
     return f"code:{','.join(repr(float(value)) for value in np.ravel(stop))}"
 
 
-def _keep(images: ImageSet, workdir: WorkDir) -> Path:
-    """Write images into a working directory, or refuse others than those that are there."""
-    file = workdir.root.absolute() / IMAGES
+def _keep(images: ImageSet, file: Path) -> None:
+    """Write images and factors to a file, or refuse others than those that it holds."""
     arrays = {"images": images.images}
     if images.factors is not None:
         arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
     if not file.exists():
         file.parent.mkdir(parents=True, exist_ok=True)
         write_arrays(file, **arrays)
-    elif not np.array_equal(files.open_path(file).images, images.images):
-        raise UserError(f"{file} holds other images", cure="train in another folder")
-    return file
+    # Without the recipe, which the file does not hold.
+    elif files.open_path(file).fingerprint != dataclasses.replace(images, recipe="").fingerprint:
+        raise UserError(f"{file} holds other images or factors", cure="train in another folder")
