@@ -7,6 +7,7 @@ into JSON and back, and compared when a run resumes.
 import contextlib
 import dataclasses
 import functools
+import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -121,16 +122,21 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     try:
         return dacite.from_dict(RunConfig, values, dacite.Config(strict=True, type_hooks=_READERS))
     except dacite.UnexpectedDataError as error:
-        unknown = ", ".join(sorted(error.keys))
+        known = to_dict(RunConfig())
+        unknown = [section for section in values if section not in known]
+        for section in known.keys() & values.keys():
+            given = values[section] if isinstance(values[section], Mapping) else ()
+            unknown += [f"{section}.{name}" for name in given if name not in known[section]]
         raise UserError(
-            f"{unknown} is not a setting", cure="launch/train.py --help lists them"
+            f"{', '.join(sorted(unknown))} is not a setting",
+            cure="launch/train.py --help lists them",
         ) from error
     except dacite.WrongTypeError as error:
         kind, origin = error.field_type, typing.get_origin(error.field_type)
         if origin is typing.Literal:
             wanted = f"one of {', '.join(typing.get_args(kind))}"
         else:
-            wanted = _FORMATS.get(origin, f"of type {kind.__name__}")
+            wanted = _FORMATS.get(origin) or f"of type {kind.__name__}"
         section, _, name = (error.field_path or "").partition(".")
         given = values[section][name] if name else values[section]
         raise UserError(f"config.{error.field_path} is {given!r}, but must be {wanted}") from error
@@ -232,4 +238,9 @@ _READERS: dict[Any, Any] = {
     Mapping[str, float]: functools.partial(_assignments, usual=1.0),
     Mapping[str, int | float | str]: _assignments,
 }
-_FORMATS = {tuple: "names with commas between", Mapping: "like name=value,name=value"}
+_ASSIGNMENTS = "like name=value,name=value"
+_FORMATS = {
+    tuple: "names with commas between",
+    Mapping: _ASSIGNMENTS,
+    types.UnionType: _ASSIGNMENTS,  # of a mapping's values; nothing else takes several types
+}

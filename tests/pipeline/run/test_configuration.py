@@ -44,7 +44,8 @@ def test_texts_of_the_command_line_become_typed_values():
     ("values", "complaint"),
     [
         ({"modell": {}}, r"modell is not a setting; launch/train\.py --help lists"),
-        ({"model": {"size": 3}}, r"^size is not a setting"),
+        ({"model": {"size": 3}}, r"^model\.size is not a setting"),
+        ({"data": {"fixed": {"size": [1]}}}, r"config\.data\.fixed is .*\[1\].*name=value"),
         ({"model": 3}, r"config\.model is 3, but must be of type ModelConfig"),
         ({"model": {"latent_dim": 2.5}}, r"config\.model\.latent_dim is 2\.5.*type int"),
         ({"model": {"latent_dim": True}}, r"config\.model\.latent_dim is True.*type int"),
