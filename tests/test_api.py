@@ -1,9 +1,13 @@
 """What `import jaxsurf` offers, and what importing costs."""
 
+import dataclasses
 import os
 import pkgutil
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import pytest
@@ -123,6 +127,13 @@ def test_settings_by_name_and_more_epochs_go_on_with_a_run(run, images):
     assert jaxsurf.train({**named, **longer}, folder, extend=True, shown=False).step == 61
 
 
+def test_a_thread_other_than_the_main_one_may_train(run, images, tmp_path):
+    folder = shutil.copytree(run.workdir.root, tmp_path / "copy")
+    train = partial(jaxsurf.train, images, folder, SETTINGS | {"training.num_epochs": 61})
+    with ThreadPoolExecutor() as threads:
+        assert threads.submit(train, extend=True, shown=False).result().step == 61
+
+
 def test_a_surf_is_in_memory_until_it_is_saved(run, tmp_path):
     run.surf(0, 1)  # after which codes and graph are kept
     before = sorted(run.workdir.root.rglob("*"))
@@ -159,8 +170,14 @@ def test_an_evaluation_is_in_memory(run):
 
 def test_what_training_cannot_take_is_refused(run, images):
     fewer = jaxsurf.open_images("arm", side=32, stride=8)
-    with pytest.raises(UserError, match=r"images\.npz holds other images; train in another"):
-        jaxsurf.train(fewer, run.workdir.root, SETTINGS)
+    otherwise = dataclasses.replace(images, factors=images.factors + 1)
+    for other in (fewer, otherwise):
+        with pytest.raises(UserError, match=r"images\.npz holds other images or factors; train"):
+            jaxsurf.train(other, run.workdir.root, SETTINGS)
+    fresh = run.workdir.root.with_name("fresh")
+    with pytest.raises(UserError, match=r"training\.epochs is not a setting"):
+        jaxsurf.train(images, fresh, {"training.epochs": 3})
+    assert not fresh.exists()
     with pytest.raises(UserError, match=r"data\.side means nothing where images are given"):
         jaxsurf.train(images, run.workdir.root, {"data.side": 48})
     with pytest.raises(UserError, match="settings were given twice"):

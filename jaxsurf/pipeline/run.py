@@ -317,7 +317,8 @@ def check_learnt(model: Autoencoder, images: ImageSet, objective: ObjectiveConfi
 def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
     """Write the configuration down, and forget what another one made."""
     if workdir.begun and read_config(workdir)[0].graph != config.graph:
-        workdir.graph.unlink(missing_ok=True)
+        for path in workdir.root.glob("graph*.npz"):
+            path.unlink(missing_ok=True)
     write_json(
         workdir.config,
         {
@@ -354,7 +355,7 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
                     raise UserError(
                         f"no {section}.{name} in it: another version of jaxsurf wrote it"
                     )
-    except (KeyError, TypeError, UserError) as error:
+    except (KeyError, TypeError, AttributeError, UserError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"{workdir.config} does not describe a run ({reason})", cure=PUT_BACK

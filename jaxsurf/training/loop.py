@@ -9,6 +9,7 @@ processes of a run save and stop at the same step.
 import contextlib
 import logging
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -119,9 +120,10 @@ def run(
 
 @contextlib.contextmanager
 def _stop_request() -> Iterator[Callable[[], int]]:
-    """Yield what tells the number of the signal that asked to stop, 0 for none.
+    """Yield what returns the number of the signal that asked to stop, 0 for none.
 
-    Inside, SIGTERM and SIGINT only set a flag; a second SIGINT raises.
+    Inside, SIGTERM and SIGINT only set a flag; a second SIGINT raises. A thread other than the main
+    one can't change what signals do: there nothing asks.
     """
     received = 0
 
@@ -132,7 +134,8 @@ def _stop_request() -> Iterator[Callable[[], int]]:
             raise KeyboardInterrupt
         received = received or number
 
-    asking = (signal.SIGTERM, signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread()
+    asking = (signal.SIGTERM, signal.SIGINT) if main else ()
     previous = {number: signal.signal(number, receive) for number in asking}
     try:
         yield lambda: received

@@ -14,7 +14,7 @@ from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import connect, encode_all, open_run, restore_newest, train, train_on
 from jaxsurf.pipeline.setup import compile_run, compile_step, make_setup
-from jaxsurf.training import step
+from jaxsurf.training import distributed, step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
@@ -63,9 +63,18 @@ def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def program_of(config, **options):
+def program_of(config):
     images = configuration.open_data(config.data)
-    return compile_step(make_setup(config, images), **options)
+    shardings = distributed.make_shardings(config.training.batch_size)
+    return compile_step(make_setup(config, images), shardings)
+
+
+def test_devices_that_are_not_used_are_named_once(config_of, run, caplog):
+    setup = make_setup(config_of(training__batch_size=6), run.images)
+    with caplog.at_level("WARNING"):
+        compile_run(setup)
+    (warning,) = caplog.messages
+    assert warning.startswith("using 3 of 4 devices")
 
 
 def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
@@ -217,11 +226,12 @@ def test_intervals_may_change_on_resume(config_of, pristine, tmp_path, monkeypat
 
 def test_another_graph_makes_the_cached_one_anew(config_of, root, run):
     latents = encode_all(run)
-    connect(run, latents, run.config.graph)
+    for each in (run, open_run(root, checkpoint=str(run.step))):
+        connect(each, latents, run.config.graph)
     go_on(config_of(graph__kind="knn", graph__k=9), root)
-    again = open_run(root)
     assert (root / "latents.npz").exists()
-    assert connect(again, latents, again.config.graph).k == 9
+    for again in (open_run(root), open_run(root, checkpoint=str(run.step))):
+        assert connect(again, latents, again.config.graph).k == 9
 
 
 def write_images(path, *, seed, number=24, side=32):
@@ -330,8 +340,9 @@ def test_a_run_without_checkpoint_is_refused(root):
         ("[]", r"config\.json holds no JSON object"),
         ("{}", r"config\.json does not describe a run \(no 'config' in it\)"),
         ('{"config": {}, "data": {}}', r"\(no 'fingerprint' in it\)"),
+        ('{"config": [], "data": {}}', r"config\.json does not describe a run"),
         ('{"config": {"data": 3}, "data": {"fingerprint": ""}}', r"config\.data is 3"),
-        ('{"config": {"model": {"size": 3}}, "data": {}}', r"size is not a setting"),
+        ('{"config": {"model": {"size": 3}}, "data": {}}', r"model\.size is not a setting"),
     ],
 )
 def test_a_damaged_config_json_is_refused(root, content, complaint):
