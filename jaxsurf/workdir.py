@@ -147,7 +147,7 @@ def lock(folder: Path) -> Iterator[None]:
     """Keep other runs out of a folder, which is made if it is missing.
 
     The lock is the operating system's and ends with the process, however that ends. Linux hands
-    such locks on to NFS servers. Where a file system has none, the run goes on and says so.
+    such locks on to NFS servers. Where a file system has none, a warning is logged.
 
     Raises:
         UserError: another process holds it, or the folder can't be written.

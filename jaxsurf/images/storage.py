@@ -57,7 +57,7 @@ def identity(path: Path) -> str:
 
 
 def is_mapped(array: object) -> TypeGuard[np.memmap]:
-    """Tell arrays that lie in a file from those in memory, copies of the former among them."""
+    """Return whether an array lies in a file; a copy of one that does lies in memory."""
     return isinstance(array, np.memmap) and array.mode is not None
 
 
@@ -71,7 +71,7 @@ def whole_file(array: Rows) -> str:
 
 
 def total_bytes() -> int | None:
-    """Return the memory of the machine; None where the system does not tell."""
+    """Return the memory of the machine; None where the system does not report it."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError):  # systems other than POSIX

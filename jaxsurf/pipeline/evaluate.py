@@ -170,8 +170,8 @@ def _score(
     for method in methods:
         animations = [by_method[method] for by_method in made]
         frames = [animation.frames for animation in animations]
-        ways = [animation.path for animation in animations if animation.path is not None]
-        scores[method] = pairs.score(frames, images, paths=ways or None)
+        latent = [animation.path for animation in animations if animation.path is not None]
+        scores[method] = pairs.score(frames, images, paths=latent or None)
     if floor := _true_frames(run, chosen):
         # Its other metrics depend on the number of frames, which is not that of the other methods.
         scores[pairs.FLOOR] = {METRIC: pairs.score(floor, images)[METRIC]}

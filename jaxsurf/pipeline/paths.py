@@ -132,7 +132,7 @@ def run(config: PathsConfig, out: Path) -> str:
         crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
         lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
     if (proven := description["order_proven"]) is not None:
-        lines.append(f"  {visiting.told(len(inputs.anchors), proven=proven)}")
+        lines.append(f"  {visiting.describe(len(inputs.anchors), proven=proven)}")
     lines += _align(legs[:_SPELLED])
     if len(legs) > _SPELLED:
         lines.append(f"  and {len(legs) - _SPELLED} more in lengths.csv")

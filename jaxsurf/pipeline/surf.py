@@ -82,7 +82,7 @@ class SurfConfig:
         if not self.anchors and not (self.source and self.target):
             raise UserError("nothing says what to animate", cure=cure)
         if len(self.stops) < 2:
-            raise UserError("one anchor is no way", cure="give two or more: --anchors=3,17,256")
+            raise UserError("one anchor makes no path", cure="give two or more: --anchors=3,17,256")
 
     @property
     def stops(self) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ class Surfed:
             lines.append(f"  the way crosses gaps in the graph, bridged from {crossed}")
         if self.visit.proven is not None:
             number = len(self.stops) - self.description["loop"]
-            lines.append(f"  {visiting.told(number, proven=self.visit.proven)}")
+            lines.append(f"  {visiting.describe(number, proven=self.visit.proven)}")
         for method, animation in self.animations.items():
             error = animation.metrics["interpolation_mse"]
             lines.append(

@@ -42,9 +42,11 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """
     found = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            with contextlib.suppress(json.JSONDecodeError, KeyError, TypeError):
-                found.append({"step": json.loads(line)["step"]} | json.loads(line))
+        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            with contextlib.suppress(json.JSONDecodeError):
+                line = json.loads(text)
+                if isinstance(line, dict) and "step" in line:
+                    found.append(line)
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({error})", cure="remove or rename it") from error
     return found

@@ -174,7 +174,7 @@ RUNS = cases(
     ("--anchors=3,31,7 --radius=1e-9", "no path joins 3 and 31"),
     ("--source=3", "nothing says what to animate; give --source and --target, or --anchors"),
     ("--source=3 --anchors=1,2", "there are two answers to what to animate: source"),
-    ("--anchors=7", "one anchor is no way; give two or more: --anchors=3,17,256"),
+    ("--anchors=7", "one anchor makes no path; give two or more: --anchors=3,17,256"),
     ("--anchors=code:1,2", "code:1 has 1 numbers, but latent codes have 2"),
     ("--anchors=code:1,2;40", "image 40 is out of range; choose 0 to 39"),
     fast=("--source=40 --target=31", "--anchors=3,31 --graph=knn", "--anchors=code:1,2;40"),

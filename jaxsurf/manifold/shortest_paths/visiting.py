@@ -32,7 +32,7 @@ def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tupl
     return _bettered(_nearest_first(lengths), to_end).tolist(), False
 
 
-def told(number: int, *, proven: bool) -> str:
+def describe(number: int, *, proven: bool) -> str:
     """Return how the order of so many places was found, for people."""
     how = "none is shorter (Held and Karp)" if proven else "not proven (2-opt and Or-opt)"
     return f"best order of {number} anchors: {how}"
