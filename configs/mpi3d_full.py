@@ -11,7 +11,7 @@ has room for them holds them all; elsewhere each call's own are read from the di
 
 Where the file is not at hand, a set of the same size and factors stands in for it:
 
-    python -m jaxsurf.pipeline.benchmark.stand_in mpi3d_toy.npz
+    python -m jaxsurf.pipeline.benchmark.full_set mpi3d_toy.npz
 """
 
 from ml_collections import ConfigDict

@@ -9,6 +9,7 @@ leaves open how much of it NumPy did: neighbours are picked either way.
 import itertools
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -28,31 +29,14 @@ MakeBuilder = Callable[[Codes], Callable[[int], Graph]]
 
 def with_numpy(codes: Codes) -> Callable[[int], Graph]:
     """Return what builds k-NN graphs: distances as a matrix, its rows sorted by NumPy."""
-    distances = cdist(codes, codes)
-
-    def build(k: int) -> Graph:
-        graph = _nodes(len(codes))
-        for node, row in enumerate(distances):
-            for other in np.argsort(row)[1 : k + 1].tolist():
-                graph.add_edge(node, other, weight=float(row[other]))
-        return graph
-
-    return build
+    return partial(_joined, cdist(codes, codes), lambda row: np.argsort(row).tolist())
 
 
 def in_python(codes: Codes) -> Callable[[int], Graph]:
     """Return what builds k-NN graphs: distances one by one, in lists that Python sorts."""
     points = codes.tolist()
     distances = [[math.dist(point, other) for other in points] for point in points]
-
-    def build(k: int) -> Graph:
-        graph = _nodes(len(codes))
-        for node, row in enumerate(distances):
-            for other in sorted(range(len(row)), key=row.__getitem__)[1 : k + 1]:
-                graph.add_edge(node, other, weight=row[other])
-        return graph
-
-    return build
+    return partial(_joined, distances, lambda row: sorted(range(len(row)), key=row.__getitem__))
 
 
 def smallest_connected(build: Callable[[int], Graph]) -> tuple[Graph, int]:
@@ -91,10 +75,12 @@ def decode(
     return np.stack([np.asarray(pixels.to_uint8(single)) for single in singles])
 
 
-def _nodes(number: int) -> Graph:
-    """Return a networkx graph without edges."""
+def _joined(distances: Any, ranked: Callable[[Any], list[int]], k: int) -> Graph:  # noqa: ANN401
     import networkx
 
     graph = networkx.Graph()
-    graph.add_nodes_from(range(number))
+    graph.add_nodes_from(range(len(distances)))
+    for node, row in enumerate(distances):
+        for other in ranked(row)[1 : k + 1]:
+            graph.add_edge(node, other, weight=float(row[other]))
     return graph

@@ -34,13 +34,7 @@ Shape = Literal["cube", "roll"]
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points that are drawn at random, evenly over a shape.
-
-    Attributes:
-        shape: `cube`, of as many dimensions as it says; or `roll`, a Swiss roll in three.
-        number: of points.
-        dimensions: of the space.
-    """
+    """So many points, drawn evenly over a cube or over a Swiss roll in three dimensions."""
 
     shape: Shape
     number: int
@@ -51,18 +45,20 @@ class Cloud:
         return f"{self.number:,} x {self.dimensions}{of}"
 
     def points(self) -> Float[np.ndarray, "point latent"]:
-        """Return the points."""
+        """Draw the points, the same at every call."""
         drawn = np.random.default_rng(0).random((self.number, self.dimensions))
-        return drawn if self.shape == "cube" else _rolled(drawn[:, 0], drawn[:, 1])
+        if self.shape == "cube":
+            return drawn
+        # One and a half turns of the spiral r = t, evenly by area: its length up to t is nearly
+        # t^2 / 2.
+        first, last = 1.5 * np.pi, 4.5 * np.pi
+        turn = np.sqrt(first**2 + (last**2 - first**2) * drawn[:, 0])
+        return np.stack([turn * np.cos(turn), 21 * drawn[:, 1], turn * np.sin(turn)], axis=1)
 
 
 @contextlib.contextmanager
 def shared(folder: Path) -> Iterator[None]:
-    """Share inputs among the processes that are started meanwhile.
-
-    Args:
-        folder: where they are kept as long, out of sight.
-    """
+    """Share inputs among the processes that are started meanwhile, out of sight in a folder."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".inputs-") as name:
         os.environ[_FOLDER] = name
         try:
@@ -82,26 +78,11 @@ def connected(cloud: Cloud, *, weight: Weight = "latent") -> LatentGraph:
 
 
 def pairs(given: LatentGraph, number: int) -> Int[np.ndarray, "pair 2"]:
-    """Return random pairs of different nodes, all in the largest component.
-
-    Args:
-        given: the graph.
-        number: of pairs.
-    """
+    """Return random pairs of different nodes, all in the largest component."""
     largest = np.bincount(given.components).argmax()
     nodes = np.flatnonzero(given.components == largest)
     rng = np.random.default_rng(1)
     return np.stack([rng.choice(nodes, 2, replace=False) for _ in range(number)])
-
-
-def _rolled(
-    along: Float[np.ndarray, "point"], across: Float[np.ndarray, "point"]
-) -> Float[np.ndarray, "point 3"]:
-    """Return points of a Swiss roll of one and a half turns, evenly by area."""
-    # Of the spiral r = t, the length up to t is nearly t^2 / 2.
-    first, last = 1.5 * np.pi, 4.5 * np.pi
-    turn = np.sqrt(first**2 + (last**2 - first**2) * along)
-    return np.stack([turn * np.cos(turn), 21 * across, turn * np.sin(turn)], axis=1)
 
 
 def _arrays(kind: str, cloud: Cloud, weight: Weight = "latent") -> dict[str, np.ndarray]:

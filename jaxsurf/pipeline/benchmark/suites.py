@@ -4,6 +4,7 @@ The same call again goes on: rows that the folder has already, of this machine a
 are kept, those of other suites too. A file of another machine or code is replaced.
 """
 
+import dataclasses
 import importlib
 import itertools
 import logging
@@ -14,23 +15,16 @@ from typing import Any
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline.benchmark import inputs, process, rows, stages
-from jaxsurf.pipeline.benchmark.cases import Case, Total
-from jaxsurf.pipeline.benchmark.rows import Key, Row
+from jaxsurf.pipeline.benchmark.rows import Case, Key, Row, Total
 from jaxsurf.workdir import read_json
 
-
-def _modules(name: str, *, packed: bool) -> tuple[str, ...]:
-    """Return the modules of a suite; where it is a package, those that this names, in its order."""
-    if not packed:
-        return (name,)
-    return tuple(f"{name}.{module}" for module in importlib.import_module(name).MODULES)
-
-
-# Name -> modules; a new suite is a new module in `stages/`.
-SUITES = {
-    found.name: _modules(f"{stages.__name__}.{found.name}", packed=found.ispkg)
-    for found in pkgutil.iter_modules(stages.__path__)
-}
+# Name -> modules; a new suite is a new module in `stages/`, or a package that names its `MODULES`.
+SUITES = {}
+for _found in pkgutil.iter_modules(stages.__path__, f"{stages.__name__}."):
+    _names = [""]
+    if _found.ispkg:
+        _names = [f".{name}" for name in importlib.import_module(_found.name).MODULES]
+    SUITES[_found.name.rpartition(".")[2]] = tuple(_found.name + name for name in _names)
 ALL = "all"
 # Take gigabytes of disk and half an hour: measured only where they are named.
 APART = ("full",)
@@ -80,17 +74,22 @@ def run(suite: str, out: Path) -> str:
 
 
 def _rows(module: str, number: int, case: Case | Total, found: Mapping[Key, Row]) -> list[Row]:
-    """Return the rows of a case: those that are there, or extrapolated from those, or measured."""
+    # Those that are there, or extrapolated from those, or measured.
     if isinstance(case, Total):
         return [_extrapolated(case, found)]
     kept = [found.get((case.stage, size, case.peer)) for size in case.sizes()]
-    complete = [row for row in kept if row is not None and _complete(row, case)]
+    # Whether measuring a row again would add nothing to it.
+    complete = [
+        row
+        for row in kept
+        if row and not row.error and (row.peer_s is not None or not process.has_peer(case))
+    ]
     name = f"{case.stage}: {case.size}" + (case.peer and f", beside {case.peer}")
     if len(complete) == len(kept):
         _log.info("%s: measured before", name)
         return complete
     _log.info("%s", name)
-    measured, said = process.measure(module, number, case)
+    measured, said = process.rows_of(module, number, case)
     for row in measured:
         _log.info("%s", row)
     if said:
@@ -99,21 +98,16 @@ def _rows(module: str, number: int, case: Case | Total, found: Mapping[Key, Row]
 
 
 def _extrapolated(total: Total, found: Mapping[Key, Row]) -> Row:
-    """Return a row that is computed from others."""
-    sizes = {(row.stage, row.size): row for row in found.values()}
-    parts = [sizes.get((total.stage, size)) for size in total.parts]
-    times = [part.ours_s for part in parts if part is not None and part.ours_s is not None]
-    if len(times) < len(parts):
-        missing = len(parts) - len(times)
-        error = f"{missing} of the {len(parts)} rows that it is made of have no time"
-        return Row(stage=total.stage, size=total.size, extrapolated=True, error=error)
-    peaks = [part.peak_mib for part in parts if part is not None and part.peak_mib is not None]
-    return Row(
-        stage=total.stage,
-        size=total.size,
-        ours_s=total.times * sum(times),
-        peak_mib=max(peaks, default=None),
-        extrapolated=True,
+    sizes = {row.size: row for row in found.values() if row.stage == total.stage}
+    parts = [sizes[size] for size in total.parts if size in sizes]
+    times = [part.ours_s for part in parts if part.ours_s is not None]
+    whole = Row(stage=total.stage, size=total.size, extrapolated=True)
+    if missing := len(total.parts) - len(times):
+        error = f"{missing} of the {len(total.parts)} rows that it is made of have no time"
+        return dataclasses.replace(whole, error=error)
+    peaks = [part.peak_mib for part in parts if part.peak_mib is not None]
+    return dataclasses.replace(
+        whole, ours_s=total.times * sum(times), peak_mib=max(peaks, default=None)
     )
 
 
@@ -122,38 +116,25 @@ def _suits(case: Case | Total, machine: dict[str, Any]) -> bool:
     return case.where in ("anywhere", kind)
 
 
-def _complete(row: Row, case: Case) -> bool:
-    """Return whether measuring a row again would add nothing to it."""
-    if row.error:
-        return False
-    return row.peer_s is not None or not process.has_peer(case)
-
-
-def _same(saved: Any, machine: Mapping[str, Any]) -> bool:  # noqa: ANN401 - whatever a file holds
-    """Return whether a file is of this machine; packages may have been installed since."""
-    if not isinstance(saved, dict) or not isinstance(saved.get("versions"), dict):
-        return False
-    now = machine["versions"]
-    same = all(now.get(name) == version for name, version in saved["versions"].items())
-    return same and saved | {"versions": now} == machine
-
-
 def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
-    """Return the rows that a folder has of this machine and code.
-
-    Raises:
-        UserError: the file is damaged.
-    """
+    # The rows that a folder has of this machine and code.
     path = out / rows.JSON
     if not path.exists():
         return {}
     saved = read_json(path)
-    if not _same(saved.get("machine"), machine):
+    before, now = saved.get("machine"), machine["versions"]
+    known = isinstance(before, dict) and isinstance(before.get("versions"), dict)
+    # Packages may have been installed since.
+    if not (
+        known
+        and before["versions"].items() <= now.items()
+        and before | {"versions": now} == machine
+    ):
         _log.info("%s is of another machine or of other code: measured anew", path)
         return {}
     try:
         found: Sequence[Row] = [rows.from_content(content) for content in saved["rows"]]
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, OverflowError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else error
         raise UserError(f"{path} is damaged ({reason})", cure="remove it") from error
     return {row.key: row for row in found}

@@ -11,7 +11,7 @@ from jaxsurf.images import sources, storage
 from jaxsurf.images.image_set import MPI3D, Grid
 from jaxsurf.manifold import search
 from jaxsurf.pipeline import configuration, experiments
-from jaxsurf.pipeline.benchmark import process, stand_in, suites, whole_set
+from jaxsurf.pipeline.benchmark import full_set, process, suites
 from jaxsurf.pipeline.benchmark.stages import full
 
 SIZES = (2, 6, 2, 3, 3, 3, 5)
@@ -21,7 +21,7 @@ SIZES = (2, 6, 2, 3, 3, 3, 5)
 def grid(monkeypatch):
     """MPI3D with fewer colours and poses."""
     small = Grid(MPI3D.names, SIZES, MPI3D.labels)
-    for module in ("images.sources", "images.mpi3d.archive", "pipeline.benchmark.stand_in"):
+    for module in ("images.sources", "images.mpi3d.archive", "pipeline.benchmark.full_set"):
         monkeypatch.setattr(f"jaxsurf.{module}.MPI3D", small)
     return small
 
@@ -32,21 +32,21 @@ def folder(grid, tmp_path, monkeypatch):
 
     def ensure(path, make):
         if not path.exists():
-            getattr(whole_set, make)()
+            getattr(full_set, make)()
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(whole_set, "_ensure", ensure)
-    monkeypatch.setattr(whole_set, "TRAINED_IMAGES", 64)
+    monkeypatch.setattr(full_set, "_ensure", ensure)
+    monkeypatch.setattr(full_set, "TRAINED_IMAGES", 64)
     monkeypatch.setattr(storage, "LARGE_BYTES", 1000)
     monkeypatch.setattr(full, "FEW_IMAGES", 70)
     monkeypatch.setattr(full, "FEW_CODES", 50)
-    write = stand_in.write
-    monkeypatch.setattr(stand_in, "write", lambda path: write(path, side=16))
+    write = full_set.write
+    monkeypatch.setattr(full_set, "write", lambda path: write(path, side=16))
     return tmp_path / "jaxsurf/benchmark-full"
 
 
 def test_generated_images_are_in_order_and_show_every_factor(grid, tmp_path):
-    stand_in.write(tmp_path / "mpi3d_toy.npz", side=32)
+    full_set.write(tmp_path / "mpi3d_toy.npz", side=32)
     images = sources.open_images("mpi3d_toy", path=tmp_path, free=grid.names).images
     assert images.shape == (math.prod(SIZES), 32, 32, 3)
     assert len(np.unique(images.reshape(len(images), -1), axis=0)) == len(images)
@@ -61,14 +61,14 @@ def test_generated_images_are_in_order_and_show_every_factor(grid, tmp_path):
     # A larger object hides more.
     large, small = (change[:, size].sum() for size in (1, 0))
     assert large > 1.5 * small
-    assert np.array_equal(images, np.concatenate(list(stand_in.blocks(32))))
+    assert np.array_equal(images, np.concatenate(list(full_set.blocks(32))))
 
 
 def test_settings_are_those_of_all_factors():
     config = configuration.from_dotted(experiments.ALL_FACTORS)
     assert len(MPI3D.indices(config.data.fixed, config.data.free)) == 1_036_800
     assert config.model.latent_dim == 8
-    on_the_set = whole_set.make_config(training__seed=3)
+    on_the_set = full_set.make_config(**{"training.seed": 3})
     assert on_the_set.training.seed == 3
     assert dataclasses.replace(on_the_set.data, path="") == config.data
     assert on_the_set.model == config.model
@@ -89,13 +89,13 @@ def test_rows_make_what_the_next_begin_with(folder):
     measured(full.send())
     measured(full.train(600))
     measured(full.encode_all())
-    codes = whole_set.open_codes()
+    codes = full_set.open_codes()
     assert codes.shape == (len(images), 8)
     assert np.ptp(codes, axis=0).max() > 0
     found = measured(full.find_neighbours())
     assert found.indices.shape == (len(images), 10)
     measured(full.build_graph())
-    graph = whole_set.open_graph()
+    graph = full_set.open_graph()
     assert "minimum spanning tree" in graph.description
     for number in (1, 3):
         paths = measured(full.find_paths(number))
@@ -109,7 +109,7 @@ def test_rows_make_what_the_next_begin_with(folder):
 
 
 def test_a_row_before_its_time_says_which_one_is_missing(folder):
-    for opened, row in ((whole_set.open_codes, "encode"), (whole_set.open_graph, "graph")):
+    for opened, row in ((full_set.open_codes, "encode"), (full_set.open_graph, "graph")):
         with pytest.raises(UserError, match=rf"there is no .*: the row `{row}` makes it"):
             opened()
 
@@ -120,7 +120,7 @@ def test_what_is_missing_is_made_in_another_process(tmp_path, monkeypatch):
     with pytest.raises(
         UserError, match=r"mpi3d_toy\.npz cannot be made \(.*cannot write .*Not a dir"
     ):
-        whole_set.open_set()
+        full_set.open_set()
 
 
 @pytest.mark.parametrize("kind", ["cpu", "accelerator"])

@@ -12,10 +12,9 @@ from jaxsurf.manifold import graph, knn, search
 from jaxsurf.manifold.edges import csr
 from jaxsurf.manifold.shortest_paths.node_path import NodePath
 from jaxsurf.models.autoencoder import ModelConfig
-from jaxsurf.pipeline.benchmark import former, inputs, process, rows, timing
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
-from jaxsurf.pipeline.benchmark.figures import MEDIAN, WHOLE, WORST, Times
+from jaxsurf.pipeline.benchmark import former, inputs, measurement, process, rows
 from jaxsurf.pipeline.benchmark.inputs import Cloud
+from jaxsurf.pipeline.benchmark.rows import MEDIAN, WHOLE, WORST, Case, Contest, Parts, Times
 from jaxsurf.pipeline.benchmark.stages.graph import (
     building,
     clouds,
@@ -37,7 +36,7 @@ PEERS = [value for value in vars(searchers).values() if isinstance(value, search
 def clock(monkeypatch):
     """A clock that only what calls it moves on; `work(seconds)` makes such work."""
     now = [0.0]
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(measurement.time, "perf_counter", lambda: now[0])
 
     def work(seconds, answer=None):
         def do():
@@ -71,7 +70,7 @@ def test_a_slow_peer_is_stopped_and_its_time_scaled(clock):
         make_peer=lambda: Parts(parts=[clock(10)] * 5, first=clock(7)),
         limit_s=25,
     )
-    found = timing.measure(contest)
+    found = measurement.measure(contest)
     # The first round stops after the second part, 27 seconds; there is no other one for either.
     assert list(found.peer.parts) == [10, 10]
     assert found.peer.partial
@@ -87,7 +86,7 @@ def test_both_play_as_many_rounds_as_the_peer_has_time_for(clock):
         rounds=4,
         limit_s=28,
     )
-    found = timing.measure(contest)
+    found = measurement.measure(contest)
     assert list(found.peer.parts) == [9]
     assert not found.peer.partial
     assert len(played) == 1 + 2
@@ -95,7 +94,7 @@ def test_both_play_as_many_rounds_as_the_peer_has_time_for(clock):
 
 def test_of_some_parts_the_time_of_all_is_told(clock):
     work = Parts(parts=[clock(2)] * 3, number=100)
-    found = timing.measure(Contest(ours=clock(1), make_peer=lambda: work))
+    found = measurement.measure(Contest(ours=clock(1), make_peer=lambda: work))
     assert found.peer.partial
     assert found.peer.whole == 200
 
@@ -157,7 +156,7 @@ def test_lengths_are_compared_pair_by_pair():
 @pytest.mark.parametrize("cloud", [SQUARE, ROLL], ids=str)
 def test_every_search_finds_shortest_paths(cloud, peer):
     contest = one_pair.make_contest(cloud, "latent", "auto", peer, pairs=11)
-    found = timing.measure(dataclasses.replace(contest, rounds=1))
+    found = measurement.measure(dataclasses.replace(contest, rounds=1))
     assert found.error == ""
     assert len(found.peer.parts) == 11
     # Against what neither of them is: all pairs by SciPy.
@@ -172,18 +171,18 @@ def test_every_search_finds_shortest_paths(cloud, peer):
 @pytest.mark.parametrize("method", ["bidirectional", "landmarks"])
 def test_other_ways_and_weights_agree_too(method):
     contest = one_pair.make_contest(ROLL, "density", method, searchers.IGRAPH, pairs=7)
-    found = timing.measure(dataclasses.replace(contest, rounds=1))
+    found = measurement.measure(dataclasses.replace(contest, rounds=1))
     assert (found.error, len(found.ours.parts)) == ("", 7)
 
 
 def test_many_pairs_are_one_call_and_of_slow_peers_some(monkeypatch):
     contest = many_pairs.make_contest(SQUARE, searchers.NETWORKX, pairs=50)
-    found = timing.measure(dataclasses.replace(contest, rounds=1))
+    found = measurement.measure(dataclasses.replace(contest, rounds=1))
     assert (found.error, found.ours.number, found.peer.number) == ("", 1, 50)
     assert len(found.peer.parts) == many_pairs.SAMPLE
     monkeypatch.setattr(clouds, "SMALL", (SQUARE,))
     whole = many_pairs.make_contest(SQUARE, searchers.IGRAPH, pairs=50)
-    found = timing.measure(dataclasses.replace(whole, rounds=1))
+    found = measurement.measure(dataclasses.replace(whole, rounds=1))
     assert (found.error, len(found.peer.parts)) == ("", 50)
 
 
@@ -191,7 +190,7 @@ def test_many_pairs_are_one_call_and_of_slow_peers_some(monkeypatch):
 def test_every_index_finds_the_same_neighbours(name, make_index, precision, monkeypatch):
     monkeypatch.setattr(nearest, "LEAST", 50)
     contest = nearest.make_contest(SQUARE, make_index, 7, precision)
-    found = timing.measure(dataclasses.replace(contest, rounds=1))
+    found = measurement.measure(dataclasses.replace(contest, rounds=1))
     assert (found.error, len(found.peer.parts)) == ("", 7)
     near = contest.make_peer()
     near.first()
@@ -212,7 +211,7 @@ def test_other_neighbours_are_refused():
 
 @pytest.mark.parametrize("once", [False, True])
 def test_both_build_the_graph_of_the_same_edges(once):
-    found = timing.measure(building.make_contest(SQUARE, listed_once=once))
+    found = measurement.measure(building.make_contest(SQUARE, listed_once=once))
     assert found.error == ""
     assert found.peer.whole > 0
 
@@ -220,7 +219,7 @@ def test_both_build_the_graph_of_the_same_edges(once):
 def test_interpolation_errors_agree():
     for make_peer in (interpolation._written_out, interpolation._by_scipy):
         contest = interpolation.make_contest(20, make_peer, side=8)
-        found = timing.measure(contest)
+        found = measurement.measure(contest)
         assert (found.error, len(found.peer.parts)) == ("", interpolation.FRAMES)
         answers = [part() for part in contest.make_peer().parts]
         with pytest.raises(ValueError, match="errors are"):
@@ -280,7 +279,7 @@ def test_both_roads_end_in_the_same_frames(monkeypatch):
     contest = pipeline.make_contest(ModelConfig(channels=8), former.with_numpy)
     nodes, frames = contest.ours.parts[0]()
     assert (len(nodes), len(frames)) == (6, 11)
-    found = timing.measure(dataclasses.replace(contest, rounds=1))
+    found = measurement.measure(dataclasses.replace(contest, rounds=1))
     assert found.error == ""
     assert found.peer.whole > 0
     with pytest.raises(ValueError, match="frames differ by up to"):

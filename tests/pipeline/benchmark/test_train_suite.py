@@ -9,8 +9,8 @@ from flax import nnx
 from jaxsurf.errors import UserError
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.benchmark import peaks, timing
-from jaxsurf.pipeline.benchmark.cases import Case
+from jaxsurf.pipeline.benchmark import measurement
+from jaxsurf.pipeline.benchmark.rows import Case
 from jaxsurf.pipeline.benchmark.stages import train
 from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training import features
@@ -101,7 +101,7 @@ def test_an_epoch_is_computed_from_some_steps(monkeypatch):
     monkeypatch.setattr(train, "CPU_IMAGES", 8)
     contest = train.make_contest(settings, mode="eager")
     assert contest.ours.number == 2.0  # 8 of 16 images
-    found = timing.measure(contest)
+    found = measurement.measure(contest)
     assert found.error == ""
     assert found.ours.whole > 0
     assert found.peer.whole > 0
@@ -117,7 +117,7 @@ def test_whole_epochs_are_not_extrapolated():
 
 
 def test_share_of_the_peak_is_that_of_the_products(monkeypatch):
-    monkeypatch.setitem(peaks.PEAKS, jax.devices()[0].device_kind, {"bfloat16": 1e12})
+    monkeypatch.setitem(measurement.PEAKS, jax.devices()[0].device_kind, {"bfloat16": 1e12})
     contest = train.make_contest(TINY, num_epochs=1)
     flops = 1e12 * contest.least_s
     # The decoder's last convolution alone, forwards and back for weights and inputs.
@@ -140,9 +140,9 @@ def test_peaks_are_found_by_name(monkeypatch, kind, precision, expected):
         device_kind = kind
 
     monkeypatch.setattr(jax, "devices", lambda: [Device()])
-    assert peaks.flops_per_s(precision) == expected
+    assert measurement.flops_per_s(precision) == expected
     if expected:
-        assert peaks.flops_per_s(precision, num_devices=4) == 4 * expected
+        assert measurement.flops_per_s(precision, num_devices=4) == 4 * expected
 
 
 def test_devices_that_there_are_not_are_named():

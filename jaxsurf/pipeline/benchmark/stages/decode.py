@@ -16,7 +16,7 @@ from jaxsurf.frames import decode
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
-from jaxsurf.pipeline.benchmark.cases import Case, Contest
+from jaxsurf.pipeline.benchmark.rows import Case, Contest
 
 FRAMES, SIDE = 1000, 64
 MODELS = (ModelConfig(name="smooth"), ModelConfig(name="reference", channels=64))

@@ -1,11 +1,12 @@
 """Encode -> neighbours -> graph -> path over 1,036,800 images, and what comes before.
 
-The set is a generated one of MPI3D's size (`whole_set`), the settings are those of
+The set is a generated one of MPI3D's size (`full_set`), the settings are those of
 `configs/mpi3d_full.py`. There is no peer. Each row does all of its work once; what it compiles, it
 compiles on a little of it beforehand. Codes and graph are written to files, as the pipeline does,
 and the next row begins with those.
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,10 +20,10 @@ from jaxsurf.images import pixels, storage
 from jaxsurf.manifold import encode, graph, knn, search
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.models.autoencoder import inference_batch
-from jaxsurf.pipeline.benchmark import whole_set
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
-from jaxsurf.pipeline.benchmark.whole_set import Training
-from jaxsurf.pipeline.setup import make_setup
+from jaxsurf.pipeline.benchmark import full_set
+from jaxsurf.pipeline.benchmark.rows import Case, Contest, Where
+from jaxsurf.pipeline.benchmark.stages.train import Training
+from jaxsurf.pipeline.setup import compile_run, make_setup
 from jaxsurf.training import distributed
 
 ALL = "1,036,800 images of 64 x 64"
@@ -36,8 +37,8 @@ NUM_PATHS = 10
 
 def open_map() -> Contest:
     """Return the opening of the set."""
-    whole_set.open_set()
-    return Contest(ours=whole_set.open_set)
+    full_set.open_set()
+    return Contest(ours=full_set.open_set)
 
 
 def read_through(summarise: Callable[[Any], object]) -> Contest:
@@ -46,7 +47,7 @@ def read_through(summarise: Callable[[Any], object]) -> Contest:
     Args:
         summarise: makes one.
     """
-    images = whole_set.open_set().images
+    images = full_set.open_set().images
     return Contest(
         warm=lambda: summarise(images[:FEW_IMAGES]), ours=lambda: summarise(images), rounds=1
     )
@@ -54,7 +55,7 @@ def read_through(summarise: Callable[[Any], object]) -> Contest:
 
 def send() -> Contest:
     """Return the way of all images to the devices."""
-    images = whole_set.open_set().images
+    images = full_set.open_set().images
     replicated = distributed.make_shardings(1, num_devices=1).replicated
 
     def put(rows: np.ndarray) -> None:
@@ -69,27 +70,28 @@ def train(num_images: int) -> Contest:
     Args:
         num_images: at least so many.
     """
-    parts = make_setup(whole_set.make_config(), whole_set.open_set())
-    return Contest(ours=partial(Training(parts), num_images), rounds=1)
+    parts = make_setup(full_set.make_config(), full_set.open_set())
+    steps = math.ceil(num_images / parts.plan.batch_size)
+    return Contest(ours=Training(compile_run(parts), num_steps=steps), rounds=1)
 
 
 def encode_all() -> Contest:
     """Return the encoding of all images."""
-    images, model = whole_set.open_set().images, whole_set.open_model()
+    images, model = full_set.open_set().images, full_set.open_model()
 
     def encoded(number: int) -> Latents:
         return encode.encode_images(model, images[:number], batch_size=inference_batch(model))
 
     return Contest(
         warm=lambda: encoded(FEW_IMAGES),
-        ours=lambda: whole_set.save_codes(encoded(len(images))),
+        ours=lambda: full_set.save_codes(encoded(len(images))),
         rounds=1,
     )
 
 
 def find_neighbours() -> Contest:
     """Return the search for the neighbours of all codes."""
-    codes, k = whole_set.open_codes(), whole_set.make_config().graph.k
+    codes, k = full_set.open_codes(), full_set.make_config().graph.k
     return Contest(
         warm=lambda: knn.nearest(codes[:FEW_CODES], k=k),
         ours=lambda: knn.nearest(codes, k=k),
@@ -99,13 +101,13 @@ def find_neighbours() -> Contest:
 
 def build_graph() -> Contest:
     """Return the making of the graph, its neighbours found already."""
-    config = whole_set.make_config().graph
-    index = knn.Index(whole_set.open_codes())
+    config = full_set.make_config().graph
+    index = knn.Index(full_set.open_codes())
     index.nearest(k=config.k)
     few = index.codes[:FEW_CODES]
     return Contest(
         warm=lambda: graph.build(few, config),
-        ours=lambda: whole_set.save_graph(graph.build(index, config)),
+        ours=lambda: full_set.save_graph(graph.build(index, config)),
         rounds=1,
     )
 
@@ -116,11 +118,11 @@ def find_paths(num_paths: int) -> Contest:
     Args:
         num_paths: how many; a single one in a graph that was just read, as surfing does it.
     """
-    built = whole_set.open_graph()
+    built = full_set.open_graph()
     chosen = pairs.choose_pairs(built.num_nodes, num_paths, seed=0)
     ends = [(int(source), int(target)) for source, target in chosen]
     if num_paths == 1:
-        return Contest(ours=lambda: search.shortest_paths(whole_set.open_graph(), ends), rounds=1)
+        return Contest(ours=lambda: search.shortest_paths(full_set.open_graph(), ends), rounds=1)
     return Contest(ours=lambda: search.shortest_paths(built, ends), rounds=1)
 
 

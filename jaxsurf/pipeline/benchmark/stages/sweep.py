@@ -13,7 +13,7 @@ from functools import partial
 import jax
 
 from jaxsurf.pipeline import configuration, experiments, grid
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Total, Where, Work
+from jaxsurf.pipeline.benchmark.rows import Case, Contest, Total, Where, Work
 from jaxsurf.pipeline.grid import Grid, GridMember
 from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, compile_step, make_setup
 from jaxsurf.pipeline.sweep import compile_together

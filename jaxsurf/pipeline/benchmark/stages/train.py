@@ -14,8 +14,8 @@ import jax
 
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration, experiments
-from jaxsurf.pipeline.benchmark import cases, peaks
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Where
+from jaxsurf.pipeline.benchmark import measurement
+from jaxsurf.pipeline.benchmark.rows import Case, Contest, Parts, Where
 from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, make_setup
 from jaxsurf.training.step import Losses
 
@@ -102,10 +102,10 @@ def make_contest(
     steps = num_epochs * parts.plan.steps_per_epoch or _reasonable(parts)
     training = Training(compile_run(parts, num_devices=num_devices), num_steps=steps)
     number = max(1, num_epochs) * len(parts.images) / (steps * parts.plan.batch_size)
-    peak = peaks.flops_per_s(config.training.precision, num_devices=num_devices)
+    peak = measurement.flops_per_s(config.training.precision, num_devices=num_devices)
     flops = training.flops() if peak else None
     return Contest(
-        ours=cases.Parts(parts=[training], number=number),
+        ours=Parts(parts=[training], number=number),
         make_peer=partial(_make_peer, parts, steps, mode, number) if mode else None,
         least_s=steps * flops / peak if peak and flops else None,
     )
@@ -119,14 +119,14 @@ def _reasonable(parts: TrainSetup) -> int:
     return max(1, images // parts.plan.batch_size)
 
 
-def _make_peer(parts: TrainSetup, num_steps: int, mode: str, number: float) -> cases.Parts:
+def _make_peer(parts: TrainSetup, num_steps: int, mode: str, number: float) -> Parts:
     # Whoever lists the rows needs no PyTorch.
     from jaxsurf.pipeline.benchmark.torch_loop import TorchTraining
 
     training = TorchTraining(
         parts, num_steps=num_steps, compiled=mode == "compile", recorded=mode == "graphs"
     )
-    return cases.Parts(parts=[training], number=number)
+    return Parts(parts=[training], number=number)
 
 
 def _cases() -> Iterator[Case]:

@@ -13,8 +13,8 @@ import numpy as np
 from jaxsurf.manifold.edges import csr
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.pipeline.benchmark import inputs
-from jaxsurf.pipeline.benchmark.cases import Case, Contest
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K
+from jaxsurf.pipeline.benchmark.rows import Case, Contest
 from jaxsurf.pipeline.benchmark.stages.graph import clouds
 
 

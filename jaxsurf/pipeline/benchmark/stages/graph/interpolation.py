@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxsurf.evaluation import metrics
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
+from jaxsurf.pipeline.benchmark.rows import Case, Contest, Parts
 
 FRAMES, SIDE = 55, 64
 # The report's sets, of two degrees of freedom and of three.

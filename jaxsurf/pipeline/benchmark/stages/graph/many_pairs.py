@@ -11,8 +11,8 @@ from functools import partial
 from jaxsurf.manifold import search
 from jaxsurf.manifold.shortest_paths.node_path import NodePath
 from jaxsurf.pipeline.benchmark import inputs
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.inputs import Cloud
+from jaxsurf.pipeline.benchmark.rows import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.stages.graph import clouds, searchers
 from jaxsurf.pipeline.benchmark.stages.graph.lengths import check_equal
 from jaxsurf.pipeline.benchmark.stages.graph.searchers import Peer

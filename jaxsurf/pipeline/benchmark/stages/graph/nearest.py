@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.manifold import knn
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K
+from jaxsurf.pipeline.benchmark.rows import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.stages.graph.clouds import ALL, WIDE
 
 Points = Float[np.ndarray, "point latent"]

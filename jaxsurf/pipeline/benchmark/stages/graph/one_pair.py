@@ -11,9 +11,8 @@ from functools import partial
 from jaxsurf.manifold import search
 from jaxsurf.manifold.shortest_paths import finder
 from jaxsurf.pipeline.benchmark import inputs
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
-from jaxsurf.pipeline.benchmark.figures import MEDIAN, WORST
 from jaxsurf.pipeline.benchmark.inputs import Cloud, Weight
+from jaxsurf.pipeline.benchmark.rows import MEDIAN, WORST, Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.stages.graph import clouds, searchers
 from jaxsurf.pipeline.benchmark.stages.graph.lengths import check_equal
 from jaxsurf.pipeline.benchmark.stages.graph.searchers import Peer

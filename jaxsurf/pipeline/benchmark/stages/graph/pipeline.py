@@ -19,8 +19,7 @@ from jaxsurf.manifold import path as paths
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
 from jaxsurf.pipeline.benchmark import former
-from jaxsurf.pipeline.benchmark.cases import Case, Contest, Parts
-from jaxsurf.pipeline.benchmark.figures import MEDIAN
+from jaxsurf.pipeline.benchmark.rows import MEDIAN, Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.stages.decode import check_alike, make_model
 from jaxsurf.pipeline.benchmark.stages.graph import clouds
 

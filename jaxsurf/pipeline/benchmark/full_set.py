@@ -1,25 +1,51 @@
-"""A generated set of MPI3D's exact format and size, where the real one is not at hand.
+"""A generated set of MPI3D's exact format and size, and what the rows of suite `full` make of it.
 
-    python -m jaxsurf.pipeline.benchmark.stand_in FILE.npz
+    python -m jaxsurf.pipeline.benchmark.full_set FILE.npz
 
-One image for every combination of the seven factors, all of them visible: two limbs turn about a
-shoulder and an elbow, an object of one of six shapes, six colours and two sizes hangs at their end,
-before one of three grounds, seen from one of three heights. Flat figures with soft edges: a minute
-of work, where the arm's renderer would take an hour. The same on every call.
+writes the set, where the real one is not at hand: one image for every combination of the seven
+factors, all of them visible. Two limbs turn about a shoulder and an elbow, an object of one of six
+shapes, six colours and two sizes hangs at their end, before one of three grounds, seen from one of
+three heights. Flat figures with soft edges: a minute of work, where the arm's renderer would take
+an hour. The same on every call.
+
+So that each row can be measured alone, folder `benchmark-full` in the cache
+(`jaxsurf.images.storage.cache_folder`) keeps what they start from, 13 GB. Set and model are made by
+whoever asks first, in a process of its own, so that making them is in nobody's memory; codes and
+graph are what the rows before left there.
 """
 
 import itertools
+import math
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import jax
 import numpy as np
+from flax import nnx
 from jaxtyping import Float, Int, UInt8
 
-from jaxsurf.images.image_set import MPI3D
-from jaxsurf.workdir import replacing
+from jaxsurf.errors import UserError
+from jaxsurf.images import storage
+from jaxsurf.images.image_set import MPI3D, ImageSet
+from jaxsurf.manifold import encode
+from jaxsurf.manifold.edges import saved
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
+from jaxsurf.pipeline import configuration, experiments
+from jaxsurf.pipeline.benchmark.stages.train import Training
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.setup import compile_run, make_setup
+from jaxsurf.workdir import read_arrays, replacing, write_arrays
+
+# The model whose codes are measured has seen so many images: enough for its codes to follow the
+# factors, a minute of two cores.
+TRAINED_IMAGES, TRAINED_BATCH = 12_800, 64
+# Of caches that this folder alone holds.
+STAMP = "suite full"
 
 COLOURS = (
     (235, 235, 230),
@@ -55,16 +81,107 @@ Distances = Float[np.ndarray, "pose row column"]
 Place = tuple[Float[np.ndarray, "pose 1 1"], Float[np.ndarray, "pose 1 1"]]
 
 
+def folder() -> Path:
+    """Return where everything is kept."""
+    return storage.cache_folder() / "benchmark-full"
+
+
+def make_config(**changes: object) -> RunConfig:
+    """Return the configuration of `configs/mpi3d_full.py` on the generated set, with changes."""
+    place = {"data.path": str(folder() / "mpi3d_toy.npz")}
+    return configuration.from_dotted({**experiments.ALL_FACTORS, **place, **changes})
+
+
+def open_set() -> ImageSet:
+    """Return the generated set, mapped."""
+    _ensure(folder() / "mpi3d_toy.npz", "make_set")
+    return configuration.open_data(make_config().data)
+
+
+def open_model() -> Autoencoder:
+    """Return the model that was trained for a little."""
+    path = folder() / "weights.npz"
+    _ensure(path, "make_model")
+    grey = np.zeros(open_set().images.shape[1:], np.float32)
+    model = make_autoencoder(make_config().model, mean_image=grey, key=jax.random.key(0))
+    leaves, structure = jax.tree.flatten(nnx.state(model))
+    arrays = read_arrays(path)
+    nnx.update(model, jax.tree.unflatten(structure, [arrays[f"{i}"] for i in range(len(leaves))]))
+    return model
+
+
+def save_codes(latents: encode.Latents) -> None:
+    """Keep the codes for the rows that follow."""
+    encode.save_latents(folder() / "latents.npz", latents, stamp=STAMP)
+
+
+def open_codes() -> Float[np.ndarray, "point latent"]:
+    """Return the codes of all images.
+
+    Raises:
+        UserError: they were not measured yet.
+    """
+    return encode.load_latents(_made("latents.npz", by="encode"), stamp=STAMP).codes
+
+
+def save_graph(graph: LatentGraph) -> None:
+    """Keep the graph for the rows that follow."""
+    saved.save_graph(folder() / "graph.npz", graph, stamp=STAMP)
+
+
+def open_graph() -> LatentGraph:
+    """Return the graph over all images.
+
+    Raises:
+        UserError: it was not measured yet.
+    """
+    return saved.load_graph(_made("graph.npz", by="graph"), stamp=STAMP)
+
+
+def make_set() -> None:
+    """Make the generated set."""
+    write(folder() / "mpi3d_toy.npz")
+
+
+def make_model() -> None:
+    """Train the model for a little."""
+    config = make_config(**{"training.batch_size": TRAINED_BATCH, "training.num_epochs": 1})
+    parts = make_setup(config, open_set())
+    steps = math.ceil(TRAINED_IMAGES / parts.plan.batch_size)
+    training = Training(compile_run(parts), num_steps=steps)
+    training()
+    leaves = jax.tree.leaves(nnx.state(parts.with_weights(training.state)))
+    arrays = {str(i): np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    write_arrays(folder() / "weights.npz", **arrays)
+
+
+def _made(name: str, *, by: str) -> Path:
+    path = folder() / name
+    if not path.exists():
+        raise UserError(f"there is no {path}: the row `{by}` makes it, and has not")
+    return path
+
+
+def _ensure(path: Path, make: str) -> None:
+    """Have a file made in another process where it isn't there.
+
+    Raises:
+        UserError: it can't be made.
+    """
+    if path.exists():
+        return
+    code = f"from {__name__} import {make}; {make}()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"{path} cannot be made ({last})")
+
+
 @dataclass(frozen=True)
 class Cover:
-    """What a figure hides in the images of all poses, one seldom hiding much.
+    """What a figure hides in the images of all poses: some pixels, by a share on 0-255."""
 
-    Attributes:
-        places: numbers of the pixels, all images counted through.
-        shares: how much of each is hidden, on 0-255.
-    """
-
-    places: Int[np.ndarray, "pixel"]
+    places: Int[np.ndarray, "pixel"]  # all images counted through
     shares: UInt8[np.ndarray, "pixel"]
 
     def paint(self, images: Images, colour: tuple[int, int, int]) -> None:
@@ -77,11 +194,7 @@ class Cover:
 
 
 def write(path: Path, *, side: int = 64) -> None:
-    """Write the set as a stored .npz file of MPI3D's format.
-
-    Args:
-        path: the file.
-        side: height and width of the images, in pixels.
+    """Write the set, of images of a side in pixels, as a stored .npz file of MPI3D's format.
 
     Raises:
         UserError: the file cannot be written.
@@ -98,11 +211,7 @@ def write(path: Path, *, side: int = 64) -> None:
 
 
 def blocks(side: int) -> Iterator[Images]:
-    """Yield the images of all poses, for one combination of the other five factors after another.
-
-    Args:
-        side: as for `write`.
-    """
+    """Yield the images of all poses, for each combination of the other five factors in order."""
     *_, heights, grounds, _, _ = MPI3D.sizes
     scenes = [_Scene(side, CAMERAS[height]) for height in range(heights)]
     bare = [[scene.bare(GROUNDS[ground]) for ground in range(grounds)] for scene in scenes]
@@ -133,7 +242,7 @@ class _Scene:
         self.hand = self.elbow[0] + LOWER * np.sin(second), self.elbow[1] - LOWER * np.cos(second)
 
     def bare(self, ground: tuple[int, int, int]) -> Images:
-        """Return all poses of the arm, its hand empty, before a ground that darkens upwards."""
+        """Return the arm with an empty hand, before a ground that darkens upwards."""
         light = 1 + 0.15 * self.y[0] * np.ones_like(self.x[0])
         shades = np.clip(light[..., None] * np.array(ground), 0, 255).astype(np.uint8)
         images = np.repeat(shades[None], len(self.hand[0]), axis=0)
@@ -142,7 +251,7 @@ class _Scene:
         return images
 
     def figure(self, planes: tuple[tuple[float, float, float], ...], radius: float) -> Cover:
-        """Return what the object at the hand hides in all poses."""
+        """Return what the object at the hand hides."""
         x, y = self.x - self.hand[0], self.y - self.hand[1]
         if not planes:
             return self._cover(np.hypot(x, y) - radius)
@@ -153,7 +262,6 @@ class _Scene:
         return self._cover(outside)
 
     def _limb(self, start: Place | tuple[float, float], end: Place) -> Distances:
-        """Return how far pixels are from a limb, negative within it."""
         along = end[0] - start[0], end[1] - start[1]
         x, y = self.x - start[0], self.y - start[1]
         share = (x * along[0] + y * along[1]) / (along[0] ** 2 + along[1] ** 2)
@@ -161,7 +269,6 @@ class _Scene:
         return np.hypot(x - share * along[0], y - share * along[1]) - LIMB_RADIUS
 
     def _cover(self, distances: Distances) -> Cover:
-        """Return what lies within a figure, its edge softened over a pixel."""
         shares = np.clip(0.5 - distances * self.soft, 0, 1).ravel()
         places = np.flatnonzero(shares)
         return Cover(places, np.rint(255 * shares[places]).astype(np.uint8))
