@@ -237,7 +237,7 @@ def from_content(content: object) -> Row:
     if not isinstance(content, Mapping):
         raise TypeError(f"{content!r} is no row")
     # A whole number is a figure as any other.
-    values = {name: float(v) if type(v) is int else v for name, v in content.items()}
+    values: dict[str, Any] = {n: float(v) if type(v) is int else v for n, v in content.items()}
     row = Row(**{name: value for name, value in values.items() if name != "ratio"})
     kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(row)}
     for name, kind in kinds.items():

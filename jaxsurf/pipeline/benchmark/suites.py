@@ -122,11 +122,12 @@ def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
     if not path.exists():
         return {}
     saved = read_json(path)
-    before, now = saved.get("machine"), machine["versions"]
-    known = isinstance(before, dict) and isinstance(before.get("versions"), dict)
+    before: Any = saved.get("machine")
+    now = machine["versions"]
     # Packages may have been installed since.
     if not (
-        known
+        isinstance(before, dict)
+        and isinstance(before.get("versions"), dict)
         and before["versions"].items() <= now.items()
         and before | {"versions": now} == machine
     ):
