@@ -13,6 +13,7 @@ from jaxsurf.manifold import search
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import full_set, process, suites
 from jaxsurf.pipeline.benchmark.stages import full
+from jaxsurf.training import data
 
 SIZES = (2, 6, 2, 3, 3, 3, 5)
 
@@ -136,3 +137,20 @@ def test_all_suites_are_all_but_those_that_take_gigabytes(tmp_path, monkeypatch)
     # Whoever looks for its rows does not find them.
     monkeypatch.setattr(suites, "SUITES", {"full": ("no.such.module",)})
     assert "Machine: cpu Abacus" in suites.run("all", tmp_path)
+
+
+@pytest.mark.slow
+def test_training_is_timed_in_whole_calls_alone(folder, monkeypatch):
+    monkeypatch.setitem(data.CALL_STEPS, "cpu", 3)
+    monkeypatch.setitem(experiments.ALL_FACTORS, "training.batch_size", 64)
+    training = full.train(4 * 64).ours
+    sizes, advance = [], training.made.step_fn
+
+    def step_fn(state, *portion, num_steps):
+        sizes.append(num_steps)
+        return advance(state, *portion, num_steps=num_steps)
+
+    training.made = dataclasses.replace(training.made, step_fn=step_fn)
+    training()
+    training()
+    assert sizes == [3, 3, 3, 3]

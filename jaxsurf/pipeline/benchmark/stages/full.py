@@ -71,7 +71,9 @@ def train(num_images: int) -> Contest:
         num_images: at least so many.
     """
     parts = make_setup(full_set.make_config(), full_set.open_set())
-    steps = math.ceil(num_images / parts.plan.batch_size)
+    # Whole calls: one cut short would be another program, compiled while it is timed.
+    call = parts.plan.steps_per_call
+    steps = call * math.ceil(num_images / (call * parts.plan.batch_size))
     return Contest(ours=Training(compile_run(parts), num_steps=steps), rounds=1)
 
 
