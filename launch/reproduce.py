@@ -3,7 +3,7 @@
     python launch/reproduce.py --workdir=runs/reproduction --scale=small
     python launch/reproduce.py --workdir=runs/reproduction --scale=full --mpi3d=mpi3d_toy.npz
 
-`small` takes a quarter of an hour on two cores; `full` is for accelerators. The same command again
+`small` takes ten minutes on two cores; `full` is for accelerators. The same command again
 resumes. Everything is put together on one page, reproduction.md.
 """
 

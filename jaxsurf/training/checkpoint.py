@@ -282,10 +282,12 @@ class Checkpoints:
         try:
             yield
         except UNWRITABLE as error:
+            then = "there is none yet, so the same command begins anew"
+            if any(path.name.isdigit() for path in self.folder.glob("*")):
+                then = "older checkpoints are intact, so the same command resumes"
             raise UserError(
                 f"cannot save a checkpoint in {self.folder}: {_reason(error)}",
-                cure="free some space or make it writable; older checkpoints are intact, so the "
-                "same command resumes",
+                cure=f"free some space or make it writable; {then}",
             ) from error
 
 
