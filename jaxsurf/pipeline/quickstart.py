@@ -1,15 +1,13 @@
 """The whole pipeline in one call: the arm, trained, animated, measured."""
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 from jaxsurf.pipeline import evaluate, report, surf
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.evaluate import EvaluateConfig, Evaluation
+from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.run import train
 from jaxsurf.pipeline.surf import SurfConfig
-from jaxsurf.workdir import WorkDir
 
 # The report's 2-D example pair, and two between which the straight latent line leaves the data.
 PAIRS = ((801, 968), (1160, 122), (117, 60))
@@ -18,22 +16,7 @@ NUM_PAIRS = 100
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True)
-class QuickstartResult:
-    """What the newcomer is told at the end."""
-
-    workdir: Path
-    evaluation: Evaluation
-
-    def __str__(self) -> str:
-        first = self.workdir / "surf" / f"{PAIRS[0][0]}-{PAIRS[0][1]}"
-        return (
-            f"{self.evaluation}\nanimations: {first}\n"
-            f"everything on one page: {WorkDir(self.workdir).report}"
-        )
-
-
-def quickstart(config: RunConfig, root: Path | str) -> QuickstartResult:
+def quickstart(config: RunConfig, root: Path | str) -> str:
     """Train, animate three pairs, evaluate a hundred, and write the report.
 
     Args:
@@ -41,7 +24,7 @@ def quickstart(config: RunConfig, root: Path | str) -> QuickstartResult:
         root: the working directory.
 
     Returns:
-        Where everything is, and the scores.
+        The scores, and where everything is.
     """
     _log.info("training in %s (the same command resumes)", root)
     run = train(config, root)
@@ -51,4 +34,8 @@ def quickstart(config: RunConfig, root: Path | str) -> QuickstartResult:
     _log.info("evaluating %d random pairs", NUM_PAIRS)
     evaluation = evaluate.evaluate(run, EvaluateConfig(num_pairs=NUM_PAIRS))
     report.write(run)
-    return QuickstartResult(workdir=Path(root), evaluation=evaluation)
+    first = "-".join(map(str, PAIRS[0]))
+    return (
+        f"{evaluation}\nanimations: {run.workdir.surf(first)}\n"
+        f"everything on one page: {run.workdir.report}"
+    )

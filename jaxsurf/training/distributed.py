@@ -85,11 +85,9 @@ def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardi
 
 
 def put(tree: Tree, where: NamedSharding) -> Tree:
-    """Return a tree of arrays and keys on the devices of all processes.
+    """Return a tree of arrays and keys, the same in every process, on the devices of all of them.
 
-    Args:
-        tree: the same in every process. A mapped array is never in the host's memory as a whole.
-        where: its sharding.
+    A mapped array is never in the host's memory as a whole.
     """
     return jax.tree.map(lambda leaf: _put(leaf, where), tree)
 
@@ -126,10 +124,7 @@ def assemble(
 ) -> Array:
     """Return an array of which every process makes the parts for its own devices alone.
 
-    Args:
-        shape: of the whole.
-        where: its sharding.
-        part: gives what the whole holds at some slices, one an axis.
+    `part` gives what the whole holds at some slices, one an axis.
     """
     with jax.transfer_guard("allow"):  # it is meant, though JAX does not count it as such
         return jax.make_array_from_callback(shape, where, part)
@@ -139,10 +134,6 @@ def in_step(tree: Tree, mesh: Mesh) -> Tree:
     """Return what a call has given, at once or, on several CPU devices, when it is computed.
 
     XLA's threads for such devices may all wait for calls that none is left to compute.
-
-    Args:
-        tree: of arrays on the mesh.
-        mesh: where the call runs.
     """
     several_cpus = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
     return jax.block_until_ready(tree) if several_cpus else tree
@@ -258,11 +249,7 @@ def least(number: float) -> float:
 
 
 def wait_for_all(where: str) -> None:
-    """Return when all processes have come to the same point.
-
-    Args:
-        where: its name.
-    """
+    """Return when all processes have come to the point of that name."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
@@ -270,11 +257,8 @@ def wait_for_all(where: str) -> None:
 def check_agreement(facts: Mapping[str, Any]) -> None:
     """Refuse processes that would not do the same.
 
-    Args:
-        facts: by name, what must be the same everywhere, as JSON values.
-
     Raises:
-        UserError: something differs.
+        UserError: a fact, which is a JSON value, differs.
     """
     if jax.process_count() == 1:
         return

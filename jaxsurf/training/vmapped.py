@@ -32,12 +32,7 @@ STACKED, WHOLE = P(AXIS), P()
 
 
 def make_mesh(num_runs: int, *, num_devices: int | None = None) -> Mesh:
-    """Return a mesh over at most as many devices as there are runs.
-
-    Args:
-        num_runs: of the group.
-        num_devices: use at most so many; None means all there are.
-    """
+    """Return a mesh over at most as many devices as there are runs, or `num_devices`."""
     devices = jax.devices()[:num_devices][:num_runs]
     return jax.make_mesh((len(devices),), (AXIS,), axis_types=(AxisType.Auto,), devices=devices)
 
