@@ -1,11 +1,10 @@
-"""What XLA's CPU backend is slow at, in a form that it is fast with, and how XLA is set up.
+"""What XLA's CPU backend is slow at, in a form that it is fast with.
 
 - Strided and transposed convolutions and their gradients, as slices and matrix products. A GPU is
   slow at transposed convolutions too, so that the report's model has this form everywhere.
 - `narrow`: a convolution to fewer channels with a quicker gradient.
 - Max-pooling as a maximum of slices. The gradient of XLA's own is slow on CPUs and a scatter on
   GPUs, which takes long where results must not depend on the order of the moment.
-- `configure`: XLA's flags and the allocator's thresholds.
 
 Values and gradients are those of the plain layers, up to rounding; BUILD_NOTES.md has the figures.
 Images are NHWC. All kernels are [height, width, in, out] but for those of transposed convolutions,
@@ -16,9 +15,6 @@ kinds of place in a block, *corners*, depend on different parts of the kernel, s
 product of its own; they are put together only where somebody needs the map as a whole.
 """
 
-import ctypes
-import os
-import sys
 from collections.abc import Iterable, Sequence
 from itertools import product
 
@@ -28,53 +24,20 @@ from jax import lax
 from jaxtyping import Array, Float
 
 Maps = Float[Array, "batch height width channel"]
-Kernel = Float[Array, "3 3 in out"]
+Pooled = Float[Array, "batch down along channel"]
+Made = Float[Array, "batch down along out"]
+Kernel = Float[Array, "3 3 channel out"]
+TransposedKernel = Float[Array, "3 3 out channel"]
 PAIRS = tuple(product(range(2), range(2)))
 
-# Name, value, and the beginnings of jax's versions that know both: XLA ends the process otherwise.
-FLAGS = (
-    # By default XLA hands convolutions to YNNPACK, which computes them in one thread. Products and
-    # sums stay with it: it uses all cores for them.
-    ("--xla_cpu_experimental_ynn_fusion_type", "individual_dot,reduce", ("0.10.",)),
-    # By default some kernels add up in the order of the moment, and all are chosen by how long they
-    # took when a program was compiled, so that a resumed run would end otherwise.
-    ("--xla_gpu_deterministic_ops", "true", ("0.10.", "0.11.", "0.12.")),
-)
-# Of malloc.h. Larger blocks, such as whole sets of images, are still given back to the system.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-LARGEST_KEPT, MOST_KEPT = 2**30, 2**31 - 1
 
-
-def configure() -> None:
-    """Give XLA its flags and have the allocator keep freed memory, before JAX uses a device.
-
-    It imports jax and nothing heavier. What the user has chosen in XLA_FLAGS stays.
-    """
-    chosen = os.environ.get("XLA_FLAGS", "")
-    given = [
-        f"{name}={value}"
-        for name, value, versions in FLAGS
-        if jax.__version__.startswith(versions) and name not in chosen
-    ]
-    os.environ["XLA_FLAGS"] = " ".join([chosen, *given]).strip()
-    # XLA takes a step's scratch memory anew at every call. What is larger than 32 MiB glibc gives
-    # back each time, and the system clears it page by page when it is asked for again: a third to a
-    # half of a step of `reference`.
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, LARGEST_KEPT)
-        mallopt(_M_TRIM_THRESHOLD, MOST_KEPT)
-        # A heap of a thread's own holds no more than 64 MiB; XLA computes in threads.
-        mallopt(_M_ARENA_MAX, 1)
-
-
-def convolve(maps: Maps, kernel: Kernel, *, padding: int) -> Maps:
+def convolve(maps: Maps, kernel: Kernel, *, padding: int) -> Made:
     """Return a convolution of stride 2 with zero padding."""
     side = (maps.shape[1] + 2 * padding - 3) // 2 + 1
     return _product(_patches(_padded(maps, padding, padding), side=side, stride=2), kernel)
 
 
-def convolve_and_pool(maps: Maps, kernel: Kernel, *, padding: int) -> Maps:
+def convolve_and_pool(maps: Maps, kernel: Kernel, *, padding: int) -> Made:
     """Return `convolve` with the maximum of each block of 2 x 2 values; it makes an even side."""
     side = (maps.shape[1] + 2 * padding - 3) // 4 + 1
     padded = _padded(maps, padding, padding)
@@ -84,13 +47,13 @@ def convolve_and_pool(maps: Maps, kernel: Kernel, *, padding: int) -> Maps:
     )
 
 
-def pool_overlapping(maps: Maps) -> Maps:
+def pool_overlapping(maps: Maps) -> Pooled:
     """Return the maximum of every square of 2 x 2 values: a line less than there was."""
     down, along = maps.shape[1] - 1, maps.shape[2] - 1
     return _largest(maps[:, row : row + down, column : column + along] for row, column in PAIRS)
 
 
-def pool_blocks(maps: Maps) -> Maps:
+def pool_blocks(maps: Maps) -> Pooled:
     """Return the maximum of each block of 2 x 2 values; an odd last line is left out."""
     batch, height, width, depth = maps.shape
     down, along = height // 2, width // 2
@@ -98,14 +61,14 @@ def pool_blocks(maps: Maps) -> Maps:
     return _largest(split[:, :, row, :, column] for row, column in PAIRS)
 
 
-def enlarge(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> Maps:
+def enlarge(maps: Maps, kernel: TransposedKernel) -> Made:
     """Return a transposed convolution of stride 2: of side 2 n + 1 where maps have side n."""
     side = maps.shape[1]
     corners = enlarged_corners(_padded(maps, 0, 1), kernel)
     return _joined(corners)[:, : 2 * side + 1, : 2 * side + 1]
 
 
-def enlarged_corners(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> list[Maps]:
+def enlarged_corners(maps: Maps, kernel: TransposedKernel) -> list[Made]:
     """Return the four corners of the first n blocks of what `enlarge` returns, n the maps' side.
 
     Value 2 m of a line is the sum of input m through the kernel's place 0 and input m - 1 through
@@ -123,7 +86,7 @@ def enlarged_corners(maps: Maps, kernel: Float[Array, "3 3 out in"]) -> list[Map
     return corners
 
 
-def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out in"]) -> Maps:
+def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out channel"]) -> Made:
     """Return a transposed convolution of stride 1 that crops 2 values from every side.
 
     Value s of a line is the sum of input s + 2 through the kernel's place 0 and input s + 1 through
@@ -137,8 +100,7 @@ def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out in"]) -> Maps:
     weights = kernel.transpose(3, 0, 1, 2).reshape(-1, 4 * depth)
     through = [_product(maps, weights).reshape(*maps.shape[:3], 2, 2, depth) for maps in corners]
 
-    def value(row: int, column: int) -> Maps:
-        """Return a corner of the output."""
+    def corner_at(row: int, column: int) -> Array:
         summed = []
         for a, b in PAIRS:
             (below, i), (right, j) = divmod(row + 2 - a, 2), divmod(column + 2 - b, 2)
@@ -146,17 +108,17 @@ def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out in"]) -> Maps:
             summed.append(corner[:, below : below + last, right : right + last, a, b])
         return sum(summed[1:], start=summed[0])
 
-    return _joined([value(row, column) for row, column in PAIRS])
+    return _joined([corner_at(row, column) for row, column in PAIRS])
 
 
-def plain(maps: Maps, kernel: Kernel) -> Maps:
+def plain(maps: Maps, kernel: Kernel) -> Float[Array, "batch height width out"]:
     """Return XLA's own convolution of stride 1, with zeros around; it keeps the sides."""
     numbers = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=numbers)
 
 
 @jax.custom_jvp
-def narrow(maps: Maps, kernel: Kernel) -> Maps:
+def narrow(maps: Maps, kernel: Kernel) -> Float[Array, "batch height width out"]:
     """Return `plain` to fewer channels, whose gradient CPUs compute in half the time.
 
     The gradient with respect to a kernel correlates input and output. XLA lays out nine shifted
@@ -167,7 +129,7 @@ def narrow(maps: Maps, kernel: Kernel) -> Maps:
 
 
 @narrow.defjvp
-def _narrow_jvp(primals: tuple[Maps, Kernel], tangents: tuple[Maps, Kernel]) -> tuple[Maps, Maps]:
+def _narrow_jvp(primals: tuple[Maps, Kernel], tangents: tuple[Maps, Kernel]) -> tuple[Array, Array]:
     (maps, kernel), (maps_change, kernel_change) = primals, tangents
     # The changed kernel is taken for an image and the maps for its kernel. That is slow itself, but
     # its transpose is what is wanted. Place h of the output is the sum over places p of the maps
@@ -192,11 +154,11 @@ def _largest(maps: Iterable[Maps]) -> Maps:
     return found
 
 
-def _padded(maps: Maps, before: int, after: int) -> Maps:
+def _padded(maps: Maps, before: int, after: int) -> Pooled:
     return jnp.pad(maps, ((0, 0), (before, after), (before, after), (0, 0)))
 
 
-def _patches(maps: Maps, *, side: int, stride: int) -> Maps:
+def _patches(maps: Maps, *, side: int, stride: int) -> Made:
     """Return the 3 x 3 surroundings of every stride-th place, as channels."""
     reach = stride * (side - 1) + 1
     places = product(range(3), range(3))
@@ -205,14 +167,16 @@ def _patches(maps: Maps, *, side: int, stride: int) -> Maps:
     )
 
 
-def _product(patches: Maps, kernel: Array) -> Maps:
+def _product(
+    patches: Float[Array, "batch height width in"], kernel: Float[Array, "... out"]
+) -> Float[Array, "batch height width out"]:
     """Return channels times the kernel, whose last axis stays; one product for the whole batch."""
     weights = kernel.reshape(patches.shape[-1], kernel.shape[-1])
     rows = patches.reshape(-1, patches.shape[-1]) @ weights
     return rows.reshape(*patches.shape[:-1], weights.shape[-1])
 
 
-def _joined(corners: Sequence[Maps]) -> Maps:
+def _joined(corners: Sequence[Maps]) -> Pooled:
     """Return the map whose blocks have these corners."""
     batch, side, _, depth = corners[0].shape
     blocks = jnp.stack(corners, axis=3).reshape(batch, side, side, 2, 2, depth)

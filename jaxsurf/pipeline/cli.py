@@ -7,6 +7,7 @@ what takes long is imported.
 """
 
 import atexit
+import ctypes
 import gc
 import inspect
 import logging
@@ -37,6 +38,18 @@ _makers = {
     int: flags.DEFINE_integer,
     str: flags.DEFINE_string,
 }
+
+# With the beginnings of jax's versions that know each: XLA ends the process otherwise.
+XLA_FLAGS = {
+    # By default XLA hands convolutions to YNNPACK, which computes them in one thread. Products and
+    # sums stay with it: it uses all cores for them.
+    "--xla_cpu_experimental_ynn_fusion_type=individual_dot,reduce": ("0.10.",),
+    # By default some kernels add up in the order of the moment, and all are chosen by how long they
+    # took when a program was compiled, so that a resumed run would end otherwise.
+    "--xla_gpu_deterministic_ops=true": ("0.10.", "0.11.", "0.12."),
+}
+# Parameters of malloc.h with their values.
+MALLOC = {"mmap threshold": (-3, 2**30), "trim threshold": (-1, 2**31 - 1), "most arenas": (-8, 1)}
 
 # Imports make a million objects that stay; looking for garbage among them takes a fifth longer.
 gc.set_threshold(100_000)
@@ -109,12 +122,11 @@ def _explain(error: BaseException, argv: Sequence[str]) -> str:
 
 def _prepare() -> None:
     """Set up XLA and its cache, and what libraries log."""
+    configure_process()
     import jax
 
     from jaxsurf.images import storage
-    from jaxsurf.models import cpu_kernels
 
-    cpu_kernels.configure()
     # Where saving fails, threads of tensorstore's end later, in tracebacks beside the one line.
     late = "Event loop is closed"
     sys.unraisablehook = lambda e: str(e.exc_value) == late or sys.__unraisablehook__(e)
@@ -125,6 +137,26 @@ def _prepare() -> None:
         jax.config.update("jax_compilation_cache_dir", str(storage.cache_folder() / "compiled"))
         # A new model compiles hundreds of small programs: six seconds, or one from the cache.
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+def configure_process() -> None:
+    """Give XLA its flags and have the allocator keep freed memory, before JAX uses a device.
+
+    What the user has chosen in XLA_FLAGS stays.
+    """
+    import jax
+
+    chosen = os.environ.get("XLA_FLAGS", "")
+    for flag, versions in XLA_FLAGS.items():
+        if jax.__version__.startswith(versions) and flag.partition("=")[0] not in chosen:
+            os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    # XLA takes a step's scratch memory anew at every call. What is larger than 32 MiB glibc gives
+    # back each time, and the system clears it page by page when it is asked for again: a third to a
+    # half of a step of `reference`. Blocks above 1 GiB, such as whole sets of images, it still
+    # gives back. One arena for all threads, since a heap of a thread's own ends at 64 MiB.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    for parameter, value in MALLOC.values() if mallopt else ():
+        mallopt(parameter, value)
 
 
 def describe() -> str:

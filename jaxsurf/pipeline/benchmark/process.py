@@ -27,7 +27,7 @@ import jax
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
-from jaxsurf.models import cpu_kernels
+from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.benchmark.measurement import in_one_line, measure
 from jaxsurf.pipeline.benchmark.rows import Case, Row
 from jaxsurf.workdir import fingerprint, versions
@@ -150,7 +150,7 @@ def _main(arguments: Sequence[str]) -> object:
     if not arguments:
         return _facts()
     # As launch scripts do.
-    cpu_kernels.configure()
+    cli.configure_process()
     module, number = arguments
     found = _measured(importlib.import_module(module).CASES[int(number)])
     return [dataclasses.asdict(row) for row in found]
