@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from jaxsurf.manifold.graph_config import GraphConfig
     from jaxsurf.manifold.path import LatentPath
     from jaxsurf.manifold.tour import find_paths
-    from jaxsurf.pipeline.api import Run, open_run, train
+    from jaxsurf.pipeline.run import Run, open_run
+    from jaxsurf.pipeline.train import train
 
 __all__ = [
     "Animation",
@@ -45,12 +46,12 @@ _HOMES = {
     "GraphConfig": "jaxsurf.manifold.graph_config",
     "ImageSet": "jaxsurf.images.image_set",
     "LatentPath": "jaxsurf.manifold.path",
-    "Run": "jaxsurf.pipeline.api",
+    "Run": "jaxsurf.pipeline.run",
     "UserError": "jaxsurf.errors",
     "find_paths": "jaxsurf.manifold.tour",
     "open_images": "jaxsurf.images.sources",
-    "open_run": "jaxsurf.pipeline.api",
-    "train": "jaxsurf.pipeline.api",
+    "open_run": "jaxsurf.pipeline.run",
+    "train": "jaxsurf.pipeline.train",
 }
 
 

@@ -15,7 +15,7 @@ the same files, and which of them it is; on Slurm and Cloud TPU `--distributed` 
 from absl import flags
 
 from jaxsurf.pipeline import cli, configuration
-from jaxsurf.pipeline.run import Cluster, train
+from jaxsurf.pipeline.train import Cluster, train
 
 _CONFIG = cli.define_config()
 _WORKDIR = cli.define_string("workdir")

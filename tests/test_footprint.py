@@ -82,7 +82,7 @@ def test_one_call_of_the_compiled_step_runs_few_files(training):
 
 def test_one_surf_of_an_open_run_runs_few_files(tmp_path):
     from jaxsurf.pipeline import configuration, surf
-    from jaxsurf.pipeline.run import train
+    from jaxsurf.pipeline.train import train
 
     run = train(configuration.from_dotted(SETTINGS), tmp_path / "run", shown=False)
     surf.make(run, surf.SurfConfig(source="3", target="7"))  # which writes the caches

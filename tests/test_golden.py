@@ -61,7 +61,7 @@ def given_run(root):
     from jaxsurf.manifold.graph_config import GraphConfig
     from jaxsurf.models.autoencoder import Autoencoder, Constant
     from jaxsurf.pipeline import configuration, evaluate, surf
-    from jaxsurf.pipeline.run import TrainedRun
+    from jaxsurf.pipeline.run import Run
     from jaxsurf.workdir import WorkDir
 
     class Blobs(Autoencoder):
@@ -79,7 +79,7 @@ def given_run(root):
         def decode(self, codes):
             return draw(jnp, codes)
 
-    run = TrainedRun(
+    run = Run(
         workdir=WorkDir(root),
         config=configuration.from_dict({}),
         images=ImageSet((draw(np, ring_codes()) * 255).round().astype(np.uint8), "blobs"),

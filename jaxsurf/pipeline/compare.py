@@ -21,7 +21,8 @@ from jaxsurf.evaluation.pairs import FLOOR
 from jaxsurf.pipeline import configuration, evaluate, sweep
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
-from jaxsurf.pipeline.run import open_run, read_config, train_on
+from jaxsurf.pipeline.run import open_run, read_config
+from jaxsurf.pipeline.train import train_on
 from jaxsurf.training import data
 from jaxsurf.training.log import read_metrics
 from jaxsurf.workdir import WorkDir, write_text

@@ -1,7 +1,7 @@
 """The configuration of a run: typed, printable, comparable.
 
-Every part is the frozen dataclass of the module that uses it; here they are put together, turned
-into JSON and back, and compared when a run resumes.
+Every section is the frozen dataclass of the module that uses it; a setting is added there alone.
+Settings come nested by section (JSON), or by dotted name (`model.latent_dim`).
 """
 
 import contextlib
@@ -100,15 +100,15 @@ def open_data(config: DataConfig) -> ImageSet:
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return a configuration as nested dicts of JSON values."""
-    nested = dataclasses.asdict(config)
-    nested["data"]["free"] = list(config.data.free)
-    return nested
+    values = dataclasses.asdict(config)
+    values["data"]["free"] = list(config.data.free)
+    return values
 
 
 def names() -> tuple[str, ...]:
     """Return the dotted name of every setting."""
-    sections = to_dict(RunConfig())
-    return tuple(f"{section}.{name}" for section, values in sections.items() for name in values)
+    sections = to_dict(RunConfig()).items()
+    return tuple(f"{section}.{name}" for section, values in sections for name in values)
 
 
 def from_dict(values: Mapping[str, Any]) -> RunConfig:
@@ -122,14 +122,10 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     try:
         return dacite.from_dict(RunConfig, values, dacite.Config(strict=True, type_hooks=_READERS))
     except dacite.UnexpectedDataError as error:
-        known = to_dict(RunConfig())
-        unknown = [section for section in values if section not in known]
-        for section in known.keys() & values.keys():
-            given = values[section] if isinstance(values[section], Mapping) else ()
-            unknown += [f"{section}.{name}" for name in given if name not in known[section]]
+        given = {".".join(name.split(".")[:2]) for name in flat(values)}
+        unknown = sorted(given - {*names(), *to_dict(RunConfig())})
         raise UserError(
-            f"{', '.join(sorted(unknown))} is not a setting",
-            cure="launch/train.py --help lists them",
+            f"{', '.join(unknown)} is not a setting", cure="launch/train.py --help lists them"
         ) from error
     except dacite.WrongTypeError as error:
         kind, origin = error.field_type, typing.get_origin(error.field_type)
@@ -143,21 +139,12 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
 
 
 def from_dotted(settings: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration of settings by dotted name; what is left out has its default.
-
-    Raises:
-        UserError: as `from_dict` does.
-    """
-    return from_dict(nested(settings))
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return settings by dotted name as sections."""
+    """Return the configuration of settings by dotted name, as `from_dict` does."""
     sections: dict[str, dict[str, Any]] = {}
     for name, value in settings.items():
         section, _, setting = name.partition(".")
         sections.setdefault(section, {})[setting] = value
-    return sections
+    return from_dict(sections)
 
 
 def lasting(config: RunConfig, epochs: int) -> RunConfig:
@@ -182,11 +169,8 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 
 def decisive(config: RunConfig) -> dict[str, Any]:
     """Return the settings that a trained model depends on, by dotted name."""
-    return {
-        name: value
-        for name, value in flat(to_dict(config)).items()
-        if not name.startswith(FREE_TO_CHANGE)
-    }
+    every = flat(to_dict(config)).items()
+    return {name: value for name, value in every if not name.startswith(FREE_TO_CHANGE)}
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -200,21 +184,18 @@ def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _names(value: Any) -> Any:  # noqa: ANN401  (unchecked input)
-    """Return the names of a list or of a text as a tuple; anything else as it is."""
+# Readers get what a flag or a file gives, and leave what they can't read for the type check.
+
+
+def _names(value: Any) -> Any:  # noqa: ANN401
     words = value.split(",") if isinstance(value, str) else value
     if not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
         return value
     return tuple(word.strip() for word in words if word.strip())
 
 
-def _assignments(value: Any, usual: float | None = None) -> Any:  # noqa: ANN401  (unchecked input)
-    """Return what a text assigns, numbers as such; anything else as it is.
-
-    Args:
-        value: such as `size=1,color=white`.
-        usual: what a name without a value has; None refuses it.
-    """
+def _assignments(value: Any, usual: float | None = None) -> Any:  # noqa: ANN401
+    """Return what a text such as `size=1,color=white` assigns; a bare name has the usual value."""
     if not isinstance(value, str):
         return value
     assigned: dict[str, Any] = {}
@@ -229,8 +210,7 @@ def _assignments(value: Any, usual: float | None = None) -> Any:  # noqa: ANN401
     return assigned
 
 
-# By type: what makes a value of it of what a flag or a file gives. Truth values are no numbers: as
-# texts they are refused.
+# Truth values are no numbers: as texts they are refused.
 _READERS: dict[Any, Any] = {
     int: lambda value: str(value) if isinstance(value, bool) else value,
     float: lambda value: {int: float, bool: str}.get(type(value), lambda other: other)(value),

@@ -18,11 +18,10 @@ from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.search import NodePath
-from jaxsurf.pipeline.run import TrainedRun, connect, encode_all
+from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.workdir import write_json, write_text
 
-# True in-between images are drawn, which takes longer than decoding; the mean over a path's frames
-# hardly depends on how many of them it is taken.
+# Drawing takes longer than decoding, and the mean over a path hardly depends on their number.
 TRUE_FRAMES = 16
 METRIC = "interpolation_mse"
 # Pairs that are animated and scored together: some 100 MB of frames a method at 64 x 64.
@@ -55,12 +54,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of many pairs, readable as a table.
-
-    Attributes:
-        content: of `evaluation.json`.
-        rows: of `evaluation.csv`: one for each pair and method.
-    """
+    """Scores of many pairs: the content of `evaluation.json`, and the rows of `evaluation.csv`."""
 
     content: dict[str, Any]
     rows: Sequence[dict[str, Any]]
@@ -84,12 +78,8 @@ class Evaluation:
         return "\n".join(lines)
 
 
-def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
+def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
     """Score methods on random pairs and write the scores down.
-
-    Args:
-        run: a trained run.
-        config: how many pairs, which methods.
 
     Raises:
         UserError: as `measure` does, or the files can't be written.
@@ -100,16 +90,10 @@ def evaluate(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
     return made
 
 
-def measure(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
-    """Score methods on random pairs.
+def measure(run: Run, config: EvaluateConfig) -> Evaluation:
+    """Return the scores of methods on random pairs.
 
-    Args:
-        run: a trained run.
-        config: how many pairs, which methods.
-
-    Returns:
-        The scores. Where true in-between images can be had (the arm), a method `true` holds the
-        floor: their score.
+    Where true in-between images can be had (the arm), a method `true` holds the floor: their score.
 
     Raises:
         UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
@@ -153,7 +137,7 @@ def measure(run: TrainedRun, config: EvaluateConfig) -> Evaluation:
 
 
 def _score(
-    run: TrainedRun,
+    run: Run,
     config: EvaluateConfig,
     latents: Latents,
     paths: Sequence[NodePath],
@@ -178,7 +162,7 @@ def _score(
     return scores
 
 
-def _true_frames(run: TrainedRun, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
+def _true_frames(run: Run, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
     """Return true images on the straight line between the factors of each pair's ends.
 
     Only the arm can be drawn between its grid's values; other sources have none.

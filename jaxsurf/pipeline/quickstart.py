@@ -6,8 +6,8 @@ from pathlib import Path
 from jaxsurf.pipeline import evaluate, report, surf
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
-from jaxsurf.pipeline.run import train
 from jaxsurf.pipeline.surf import SurfConfig
+from jaxsurf.pipeline.train import train
 
 # The report's 2-D example pair, and two between which the straight latent line leaves the data.
 PAIRS = ((801, 968), (1160, 122), (117, 60))

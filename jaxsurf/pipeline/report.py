@@ -10,7 +10,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.evaluate import METRIC
-from jaxsurf.pipeline.run import TrainedRun
+from jaxsurf.pipeline.run import Run
 from jaxsurf.training.log import read_metrics
 from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
@@ -20,7 +20,7 @@ from jaxsurf.workdir import read_json, write_text
 NO_LOSSES = ("step", "epoch", "learning_rate")
 
 
-def write(run: TrainedRun) -> Path:
+def write(run: Run) -> Path:
     """Write `report.html`.
 
     Args:
@@ -77,7 +77,7 @@ def _curve(path: Path) -> bytes | None:
     return plots.png(plots.curves(curves, title="Training"))
 
 
-def _evaluation(run: TrainedRun) -> Evaluation | None:
+def _evaluation(run: Run) -> Evaluation | None:
     """Return the scores of many pairs; None if there was no evaluation."""
     path = run.workdir.evaluation
     if not path.exists():
@@ -105,7 +105,7 @@ def _evaluation(run: TrainedRun) -> Evaluation | None:
         )
 
 
-def _pair(run: TrainedRun, path: Path) -> Pair:
+def _pair(run: Run, path: Path) -> Pair:
     """Return what was animated, by its `path.json` and the pictures beside it."""
     saved, folder = read_json(path), path.parent
     with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
@@ -143,7 +143,7 @@ def _numbers(path: Path) -> list[tuple[int, str]]:
     return [(int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
-def _stale(run: TrainedRun, saved: dict[str, Any]) -> str:
+def _stale(run: Run, saved: dict[str, Any]) -> str:
     """Return what a result was made with, if it is not this run as it is now."""
     if saved["checkpoint"] == run.step and saved["data"]["fingerprint"] == run.images.fingerprint:
         return ""

@@ -1,12 +1,11 @@
 """From a configuration and images to what the training loop takes: a setup, then a compiled run.
 
 A setup is a run not yet begun: plan, model, state before the first update, streams of randomness.
-Runs that differ in nothing but hyperparameters share one compiled step.
 """
 
 import dataclasses
+import functools
 import json
-import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
-from jaxsurf.training.optimizer import Optimizer, Rates, Schedule
+from jaxsurf.training.optimizer import Schedule
 from jaxsurf.training.step import (
     CompiledStep,
     Examples,
@@ -41,22 +40,10 @@ from jaxsurf.training.step import (
 )
 from jaxsurf.workdir import fingerprint
 
-_log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSetup:
-    """One run, not yet begun.
-
-    Attributes:
-        config: of the run.
-        images: of the run.
-        plan: how far it goes.
-        graphdef: structure of its model.
-        state: before the first update.
-        streams: its randomness.
-        schedule: share of the highest learning rate by step.
-    """
+    """One run, not yet begun; `schedule` is the share of the highest learning rate by step."""
 
     config: RunConfig
     images: ImageSet
@@ -84,15 +71,13 @@ class TrainSetup:
         """Return the model with a training state's weights."""
         return nnx.merge(self.graphdef, state.params, state.constants)
 
-    def make_optimizer(self, rates: Rates) -> Optimizer:
-        """Return the optimizer with some rates."""
-        return optimizer.make_optimizer(self.config.optimizer, self.schedule, rates)
-
     def make_update(self) -> Update:
         """Return the update of this run, and of all that share its compiled step."""
         return Update(
             graphdef=self.graphdef,
-            make_optimizer=self.make_optimizer,
+            make_optimizer=functools.partial(
+                optimizer.make_optimizer, self.config.optimizer, self.schedule
+            ),
             layers=self.config.objective.layers,
             precision=self.config.training.precision,
         )
@@ -144,11 +129,8 @@ class TrainSetup:
 def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -> TrainSetup:
     """Return the setup of a run.
 
-    Args:
-        config: of the run.
-        images: of the run.
-        abstract: whether its state has shapes alone, as a checkpoint is restored into. New weights
-            take half a second, the mean image of a large set more.
+    Its state may be abstract: shapes alone, which a checkpoint is restored into. New weights take
+    half a second, the mean image of a large set more.
 
     Raises:
         UserError: the images do not suit the model.
@@ -213,7 +195,6 @@ def compile_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
         with_features="perceptual" in setup.config.objective.weights,
         shardings=shardings,
     )
-    warn_of_loops(setup.plan)
     return train_step.compile_step(
         setup.make_update(), batch_size=batch_size, shardings=shardings, microbatch=microbatch
     )
@@ -226,7 +207,7 @@ def compile_run(
 
     Args:
         setup: of the run.
-        step_fn: of `compile_step`, for a run that shares it; None makes it.
+        step_fn: of `compile_step`, for a run that shares it.
         num_devices: use at most so many; None means all there are.
     """
     shardings = distributed.make_shardings(
@@ -253,13 +234,3 @@ def compile_run(
             shardings=shardings,
         ),
     )
-
-
-def warn_of_loops(plan: Plan) -> None:
-    """Warn of a setting for accelerators that slows a CPU down."""
-    if plan.steps_per_call > 1 and jax.default_backend() == "cpu":
-        _log.info(
-            "training.steps_per_call=%d is for accelerators: on a CPU models made of convolutions, "
-            "as smooth is, train many times slower with it; leave it out of new runs",
-            plan.steps_per_call,
-        )

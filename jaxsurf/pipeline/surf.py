@@ -1,7 +1,7 @@
-"""Two or more images in, their animations out: pixel, linear, surfing, side by side.
+"""Two or more images in, their animations out, one a method.
 
-`make` finds the path and animates it in memory; `surf` does the same and writes everything about
-it into the working directory.
+`make` finds the path and animates it in memory; `surf` also writes everything about it into the
+working directory.
 
 A stop is a text: digits are the number of an image; `code:0.1,-2` is a latent code; any other text
 is an image file, which is given as `./12` where its name would say something else. An image from
@@ -33,14 +33,13 @@ from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS, attach
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.search import Visit
 from jaxsurf.manifold.shortest_paths import visiting
-from jaxsurf.pipeline.run import TrainedRun, connect, encode_all, make_distance
+from jaxsurf.pipeline.run import Run, connect, encode_all, make_distance
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import fingerprint, replacing_folder, versions, write_json
 
 _CODE = "code:"
-# Longer names would fill the plot.
-LONGEST_STEM = 24
+LONGEST_STEM = 24  # longer names would fill the plot
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +134,10 @@ class Surfed:
 
     def __str__(self) -> str:
         place = f"{self.folder}: " if self.folder else ""
-        lines = [f"{place}{len(self.visit.nodes)} images on the way, {self.graph.description}"]
+        lines = [f"{place}a path of {len(self.visit.nodes)} nodes, {self.graph.description}"]
         if bridges := self.description["bridges"]:
             crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
-            lines.append(f"  the way crosses gaps in the graph, bridged from {crossed}")
+            lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
         if self.visit.proven is not None:
             number = len(self.stops) - self.description["loop"]
             lines.append(f"  {visiting.describe(number, proven=self.visit.proven)}")
@@ -150,27 +149,20 @@ class Surfed:
         return "\n".join(lines)
 
 
-def surf(run: TrainedRun, config: SurfConfig) -> Surfed:
+def surf(run: Run, config: SurfConfig) -> Surfed:
     """Animate a path and write everything about it into the working directory.
-
-    Args:
-        run: a trained run.
-        config: past which stops, and how.
 
     Raises:
         UserError: as `make` does, or the folder can't be written.
     """
     made = make(run, config)
-    label, asked, usual = "", config.graph or run.config.graph, GraphConfig()
+    asked, label = config.graph or run.config.graph, ""
     if asked != run.config.graph:
-        parts = [f"{asked.kind}{asked.k or asked.radius or ''}"]
-        parts += [
-            name for name, on in (("tree", asked.spanning_tree), ("repaired", asked.repair)) if on
-        ]
-        parts += [asked.search] if asked.search != usual.search else []
-        parts += [asked.weight] if asked.weight != usual.weight else []
+        size, others = asked.k or asked.radius or "", ("search", "weight")
+        parts = [f"{asked.kind}{size}", "tree" * asked.spanning_tree, "repaired" * asked.repair]
+        parts += [getattr(asked, n) for n in others if getattr(asked, n) != getattr(GraphConfig, n)]
         # A hyphen parts the stops from one another and from the graph.
-        label = "_".join(parts).replace("-", "_")
+        label = "_".join(filter(None, parts)).replace("-", "_")
     folder = run.workdir.surf(*(stop.key for stop in made.stops), label=label)
     frames = {method: animation.frames for method, animation in made.animations.items()}
     with replacing_folder(folder) as fresh:
@@ -182,12 +174,8 @@ def surf(run: TrainedRun, config: SurfConfig) -> Surfed:
     return replace(made, folder=folder)
 
 
-def make(run: TrainedRun, config: SurfConfig) -> Surfed:
+def make(run: Run, config: SurfConfig) -> Surfed:
     """Find a path, animate it and measure the animations, in memory.
-
-    Args:
-        run: a trained run.
-        config: past which stops, and how.
 
     Raises:
         UserError: a stop is out of range or unreadable, the stops are not connected, or a method
@@ -206,10 +194,18 @@ def make(run: TrainedRun, config: SurfConfig) -> Surfed:
         anchors=visit.places,
     )
     (made,) = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)
-    animations = {
-        method: replace(each, metrics=_measure(run, each), frame_ms=config.frame_ms)
-        for method, each in made.items()
-    }
+    images = run.images.images
+    animations = {}
+    for method, each in made.items():
+        wrapped = None  # the report had no set as large
+        if len(images) <= reconstruction.SAMPLE:
+            wrapped = float(metrics.interpolation_mse_wrapped(each.frames, images).mean())
+        figures = {
+            "interpolation_mse": float(metrics.interpolation_mse(each.frames, images).mean()),
+            "interpolation_mse_wrapped": wrapped,
+            **{f"step_{n}": value for n, value in vars(metrics.smoothness(each.frames)).items()},
+        }
+        animations[method] = replace(each, metrics=figures, frame_ms=config.frame_ms)
     description = {
         "ends": [
             {
@@ -248,31 +244,13 @@ def make(run: TrainedRun, config: SurfConfig) -> Surfed:
     )
 
 
-def _measure(run: TrainedRun, animation: Animation) -> dict[str, float | None]:
-    """Return the figures of an animation."""
-    frames, images = animation.frames, run.images.images
-    wrapped = None  # the report had no set as large
-    if len(images) <= reconstruction.SAMPLE:
-        wrapped = float(metrics.interpolation_mse_wrapped(frames, images).mean())
-    return {
-        "interpolation_mse": float(metrics.interpolation_mse(frames, images).mean()),
-        "interpolation_mse_wrapped": wrapped,
-        **{f"step_{name}": value for name, value in vars(metrics.smoothness(frames)).items()},
-    }
-
-
-def _open_stop(run: TrainedRun, text: str) -> Stop:
-    """Return the stop that a number, a latent code or a file name means.
-
-    Raises:
-        UserError: the set has no such number, the code is none of this model's, or the file is no
-            image of its size.
-    """
+def _open_stop(run: Run, text: str) -> Stop:
+    """Return the stop that a number, a latent code or a file name means."""
+    last, images = len(run.images.images) - 1, run.images.images
     if text.startswith(_CODE):
         code = _parse_code(text, size=run.config.model.latent_dim)
         image = decode.decode_points(run.model, code[None])[0]
         return Stop(label=text, key=f"code_{fingerprint(code)[:8]}", image=image, code=code)
-    last, images = len(run.images) - 1, run.images.images
     if re.fullmatch(r"[+-]?[0-9]+", text):
         number = int(text)
         if not 0 <= number <= last:
@@ -299,7 +277,6 @@ def _open_stop(run: TrainedRun, text: str) -> Stop:
 
 
 def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
-    """Return the latent code that a text such as `code:0.1,-2` means."""
     cure = f"give {size} numbers with commas between: {_CODE}{','.join(['0.1'] * size)}"
     try:
         code = np.asarray([float(part) for part in text.removeprefix(_CODE).split(",")])
@@ -314,14 +291,11 @@ def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
 
 
 def _join(
-    run: TrainedRun, latents: Latents, built: LatentGraph, stops: Sequence[Stop]
-) -> tuple[LatentGraph, Float[np.ndarray, "node latent"], tuple[int, ...]]:
+    run: Run, latents: Latents, built: LatentGraph, stops: Sequence[Stop]
+) -> tuple[LatentGraph, Float[np.ndarray, "node latent"], list[int]]:
     """Return the graph with stops from outside as further nodes, its codes, and each stop's node.
 
     Equal stops share a node.
-
-    Raises:
-        UserError: an image's code is not finite.
     """
     outside = {stop.key: stop for stop in stops if stop.number is None}
     graph, codes = built, latents.codes
@@ -341,34 +315,34 @@ def _join(
         k = min(OUTSIDE_NEIGHBOURS, len(latents.codes))
         graph = attach(built, latents.index, added, k=k, distance=distance)
     fresh = {key: len(latents.codes) + place for place, key in enumerate(outside)}
-    return graph, codes, tuple(fresh.get(s.key, s.number or 0) for s in stops)
+    return graph, codes, [fresh.get(stop.key, stop.number or 0) for stop in stops]
 
 
-def _plot(run: TrainedRun, made: Surfed) -> LatentPlot:
-    """Return the latent space with the graph and the paths on it."""
-    keys = [stop.key for stop in made.stops]
+def _plot(run: Run, made: Surfed) -> LatentPlot:
+    """Return the codes of the set, coloured by a factor, with the graph and the paths on them."""
+    keys, number = [stop.key for stop in made.stops], len(run.images.images)
     few = len(keys) <= 5  # more would not fit
     past = " to ".join(keys) if few else f"{keys[0]} to {keys[-1]} past {len(keys) - 2} others"
-    labels = plots.numbered(keys)
-    if len(keys) == 2:
-        labels = [f"source {keys[0]}", f"target {keys[1]}"]
+    labels = [f"source {keys[0]}", f"target {keys[-1]}"]
+    if len(keys) > 2:
+        labels = plots.numbered(keys)
     values, legend, factors = None, "", run.images.factors
-    if factors is not None and len(factors) == len(made.codes):
-        for name, column in zip(run.images.factor_names, factors.T, strict=True):
-            if values is None and np.ptp(column):  # the first that varies
-                values, legend = column.astype(np.float64), name.replace("_", " ")
-    lines = [
-        Line(name=method, points=animation.path.points)
-        for method, animation in made.animations.items()
-        if animation.path is not None
-    ]
+    if factors is not None and np.ptp(factors, axis=0).any():
+        first = int(np.argmax(np.ptp(factors, axis=0) > 0))  # of those that vary
+        values = factors[:, first].astype(np.float64)
+        legend = run.images.factor_names[first].replace("_", " ")
+    edges = made.graph.edges()[0]
     nodes = made.visit.nodes[list(made.visit.places)]
     return LatentPlot(
-        codes=made.codes,
+        codes=made.codes[:number],
         title=f"{run.images.name}: {past}\n{made.graph.description}",
-        edges=made.graph.edges()[0],
+        edges=edges[(edges < number).all(axis=1)],  # but for stops from outside
         values=values,
         legend=legend,
-        lines=lines,
+        lines=[
+            Line(name=method, points=animation.path.points)
+            for method, animation in made.animations.items()
+            if animation.path is not None
+        ],
         stops=dict(zip(labels, made.codes[nodes], strict=True)),
     )

@@ -29,16 +29,16 @@ from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import DataConfig, RunConfig
 from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.pipeline.run import (
+from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, make_setup
+from jaxsurf.pipeline.train import (
     Collapsed,
-    check_images,
+    check_begun,
     check_learnt,
-    check_settings,
+    check_varied,
     restore_newest,
     train_on,
     write_config,
 )
-from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, make_setup, warn_of_loops
 from jaxsurf.training import data, distributed, features, loop, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed
@@ -175,7 +175,7 @@ class _Sweep:
         members = [member for group in groups for member in group]
         self.check_names([member.name for member in members])
         for member in members:
-            check_settings(self.workdir(member), member.config, extend=None)
+            check_begun(self.workdir(member), member.config, None, extend=None)
         # Grids have no axis over what the features are of, so one network stands for all.
         objectives = [member.config.objective for member in members]
         features.make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
@@ -183,8 +183,9 @@ class _Sweep:
         for group in groups:
             images = self.images(group[0].config.data)
             make_setup(group[0].config, images, abstract=True)  # do they suit the model?
+            check_varied(images)
             for member in group:
-                check_images(self.workdir(member), member.config, images)
+                check_begun(self.workdir(member), member.config, images, extend=None)
 
     def check_names(self, names: Sequence[str]) -> None:
         """Refuse a folder in which another grid was begun."""
@@ -424,7 +425,6 @@ def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]
     hyper = vmapped.stack(numbers, mesh)
     keys = vmapped.stack([setup.streams.order for setup in setups], mesh)
-    warn_of_loops(first.plan)
     jitted = vmapped.compile_step(
         first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
     )

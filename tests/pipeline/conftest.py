@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from jaxsurf.pipeline import cli, configuration
-from jaxsurf.pipeline.run import open_run, train
+from jaxsurf.pipeline.run import open_run
+from jaxsurf.pipeline.train import train
 from jaxsurf.training import loop
 
 ROOT = Path(__file__).parents[2]

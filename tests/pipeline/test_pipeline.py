@@ -18,8 +18,9 @@ from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import report
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
-from jaxsurf.pipeline.run import connect, encode_all, open_run, train
+from jaxsurf.pipeline.run import connect, encode_all, open_run
 from jaxsurf.pipeline.surf import SurfConfig, surf
+from jaxsurf.pipeline.train import train
 from jaxsurf.viewing import plots
 
 NUM_IMAGES = 40

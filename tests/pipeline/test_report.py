@@ -9,7 +9,7 @@ from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import report
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.pipeline.run import TrainedRun
+from jaxsurf.pipeline.run import Run
 from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, write_json
 
@@ -20,9 +20,7 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint
 def run(tmp_path):
     # The page shows what was written down, so no model is needed.
     images = ImageSet(images=FRAMES, name="noise")
-    return TrainedRun(
-        workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=None, step=7
-    )
+    return Run(workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=None, step=7)
 
 
 def description(run, source, target):

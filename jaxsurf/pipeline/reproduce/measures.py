@@ -31,8 +31,10 @@ from jaxsurf.pipeline import configuration, evaluate, experiments, sweep
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
 from jaxsurf.pipeline.reproduce import appearance
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import TrainedRun, check_images, check_settings, encode_all, open_run
+from jaxsurf.pipeline.run import Run as TrainedRun
+from jaxsurf.pipeline.run import encode_all, open_run
 from jaxsurf.pipeline.sweep import Outcome
+from jaxsurf.pipeline.train import check_begun
 from jaxsurf.workdir import WorkDir, fingerprint, read_json, write_json
 
 FILE = "measures.json"
@@ -93,9 +95,9 @@ def make_run(scale: Scale, name: str, model: str, root: Path, *, shown: bool) ->
         Interrupted: as `train` does.
     """
     workdir, config = WorkDir(root), scale.config(name, model)
-    check_settings(workdir, config, extend=None)
+    check_begun(workdir, config, None, extend=None)
     images = configuration.open_data(config.data)
-    check_images(workdir, config, images)
+    check_begun(workdir, config, images, extend=None)
     outcome = sweep.read_outcome(workdir)
     if outcome is None:
         outcome = sweep.train_and_judge(images, config, workdir, shown=shown)

@@ -19,7 +19,8 @@ from jaxsurf.pipeline.reproduce import claims
 from jaxsurf.pipeline.reproduce.claims import Judged
 from jaxsurf.pipeline.reproduce.measures import COMBINED, METHODS, Run, factor_values, make_run
 from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import TrainedRun, connect, encode_all
+from jaxsurf.pipeline.run import Run as TrainedRun
+from jaxsurf.pipeline.run import connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.pipeline.sweep import best, sweep
 from jaxsurf.viewing import plots, report

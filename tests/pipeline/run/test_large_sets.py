@@ -12,7 +12,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.images import storage
 from jaxsurf.pipeline import configuration, evaluate, surf
-from jaxsurf.pipeline.run import connect, encode_all, open_run, train_on
+from jaxsurf.pipeline.run import connect, encode_all, open_run
+from jaxsurf.pipeline.train import train_on
 from jaxsurf.training import data, distributed
 from jaxsurf.training.step import Examples
 

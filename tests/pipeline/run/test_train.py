@@ -12,9 +12,10 @@ import pytest
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.run import connect, encode_all, open_run, restore_newest, train, train_on
-from jaxsurf.pipeline.setup import compile_run, compile_step, make_setup
-from jaxsurf.training import distributed, step
+from jaxsurf.pipeline.run import connect, encode_all, open_run
+from jaxsurf.pipeline.setup import compile_run, make_setup
+from jaxsurf.pipeline.train import restore_newest, train, train_on
+from jaxsurf.training import step
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
@@ -63,12 +64,6 @@ def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
-def program_of(config):
-    images = configuration.open_data(config.data)
-    shardings = distributed.make_shardings(config.training.batch_size)
-    return compile_step(make_setup(config, images), shardings)
-
-
 def test_devices_that_are_not_used_are_named_once(config_of, run, caplog):
     setup = make_setup(config_of(training__batch_size=6), run.images)
     with caplog.at_level("WARNING"):
@@ -100,15 +95,6 @@ def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
     assert any((found != wanted).any() for found, wanted in pairs)
     for found, wanted in zip(lines(tmp_path / "straight"), lines(tmp_path / "whole"), strict=True):
         assert found == pytest.approx(wanted, rel=1e-3)
-
-
-def test_what_loops_cost_on_a_cpu_is_told(config_of, caplog):
-    with caplog.at_level("INFO"):
-        program_of(config_of())
-        assert caplog.messages == []
-        program_of(config_of(training__steps_per_call=7))
-    (said,) = caplog.messages
-    assert said.startswith("training.steps_per_call=7 is for accelerators")
 
 
 @pytest.mark.slow
