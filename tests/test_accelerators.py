@@ -15,7 +15,7 @@ from flax import nnx
 from jaxsurf.frames.decode import decode_points
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import knn, search
+from jaxsurf.manifold import knn, shortest_path
 from jaxsurf.manifold.edges import csr
 from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
@@ -227,6 +227,6 @@ def test_lengths_of_shortest_paths_are_the_hosts():
     ends = np.stack([np.repeat(np.arange(len(codes)), 8), neighbours.indices.ravel()], axis=1)
     graph = csr.from_edges(ends, neighbours.distances.ravel(), num_nodes=len(codes))
     sources = [0, 77, 19_999]
-    relaxed = search.distances(graph, sources, method="relaxation")
-    expected = search.distances(graph, sources, method="dijkstra")
+    relaxed = shortest_path.distances(graph, sources, method="relaxation")
+    expected = shortest_path.distances(graph, sources, method="dijkstra")
     np.testing.assert_allclose(relaxed, expected, rtol=1e-12)

@@ -81,9 +81,9 @@ def test_a_path_passes_codes_that_are_not_among_the_rows():
     ("anchors", "complaint"),
     [
         ([3], "1 anchors were given"),
-        ([0, 20], "anchor 20 is out of range: there are 20 codes"),
-        ([0, -1], "anchor -1 is out of range"),
-        ([0, [0.1]], "anchor 1 is .* neither a row number nor a code of 2 numbers"),
+        ([0, 20], "anchor 1 is 20, neither a row nor a code of 2 numbers; give rows from 0 to 19"),
+        ([0, -1], "anchor 1 is -1, neither"),
+        ([0, [0.1]], "anchor 1 is .* neither a row nor a code of 2 numbers"),
         ([0, 0.5], "anchor 1 is 0.5, neither"),
         ([0, [np.nan, 0.0]], "finite"),
     ],

@@ -10,9 +10,8 @@ from flax import nnx
 
 from jaxsurf.frames import decode
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import encode
+from jaxsurf.manifold import encode, relaxation
 from jaxsurf.manifold.neighbours import device_table
-from jaxsurf.manifold.shortest_paths import relaxation
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import make_setup
@@ -118,7 +117,7 @@ def test_graph_searches_are_lowered():
         np.zeros((9, 16), np.int32), np.zeros((9, 16)), np.zeros(2, np.int32)
     )
     with jax.enable_x64(True):
-        texts = lowered(relaxation._relaxed, neighbours, jnp.arange(3), 7)
+        texts = lowered(relaxation._relax, neighbours, jnp.arange(3), 7)
     for text in texts:
         assert "stablehlo.while" in text
         assert "f64" in text

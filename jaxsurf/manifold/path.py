@@ -1,14 +1,14 @@
-"""Points on the way -> the latent path that is decoded, one point a frame.
+"""A polyline in latent space -> the latent path that is decoded, one point a frame.
 
-A way is a polyline: its corners, in order, such as the codes of the nodes of a shortest path.
-Everything is computed in float64. The first and the last frame are the first and the last corner
-exactly. Corners may coincide.
+The corners of the polyline are, for example, the codes of the nodes of a shortest path; they may
+coincide. Everything is computed in float64. The first and the last frame are the first and the
+last corner exactly.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Float, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import euclid
@@ -51,9 +51,8 @@ def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int)
             cure="use 2 or more",
         )
     corners = euclid.check(np.asarray(points), origin="path points")
-    places = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
-    piece, step = np.divmod(places, points_per_edge - 1)
-    return LatentPath(_between(corners, piece, step / (points_per_edge - 1)))
+    steps = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
+    return _interpolate(steps / (points_per_edge - 1), np.arange(len(corners)), corners)
 
 
 def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) -> LatentPath:
@@ -73,23 +72,18 @@ def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) ->
         raise UserError(f"frames is {frames}, but both ends are counted", cure="use 2 or more")
     corners = euclid.check(np.asarray(points), origin="path points")
     lengths = piece_lengths(corners)
-    # Pieces of no length have no inside, and would be divided by below.
-    corners = np.concatenate([corners[:1], corners[1:][lengths > 0], corners[-1:]])
-    at_corner = np.append(0.0, np.cumsum(lengths[lengths > 0]))
-    at_frame = np.linspace(0.0, at_corner[-1], frames)
-    piece = np.searchsorted(at_corner, at_frame, side="right") - 1
-    piece = np.minimum(piece, len(at_corner) - 1)
-    span = np.append(np.diff(at_corner), 1.0)
-    way = _between(corners, piece, (at_frame - at_corner[piece]) / span[piece])
-    way[-1] = corners[-1]
-    return LatentPath(way)
+    places = np.append(0.0, np.cumsum(lengths))
+    inner = np.append(True, lengths > 0)  # pieces of no length have no inside
+    timed = _interpolate(np.linspace(0.0, places[-1], frames), places[inner], corners[inner])
+    timed.points[-1] = corners[-1]
+    return timed
 
 
-def _between(
+def _interpolate(
+    times: Float[np.ndarray, "frame"],
+    corner_times: Real[np.ndarray, "corner"],
     corners: Float[np.ndarray, "corner latent"],
-    piece: Int[np.ndarray, "frame"],
-    share: Float[np.ndarray, "frame"],
-) -> Float[np.ndarray, "frame latent"]:
-    """Return the points at a share (0 to 1) of their piece; exact where the share is 0."""
-    following = np.minimum(piece + 1, len(corners) - 1)
-    return corners[piece] + share[:, None] * (corners[following] - corners[piece])
+) -> LatentPath:
+    """Return the points at given times, exactly the corners at their times."""
+    axes = [np.interp(times, corner_times, axis) for axis in corners.T]
+    return LatentPath(np.stack(axes, axis=-1))

@@ -1,79 +1,62 @@
-"""Codes of any model in, the path past some of them out: neither model nor images are needed."""
+"""The path past several anchors, in the order given or in the best one.
 
-from collections.abc import Callable, Sequence
+`find_paths` is for codes of any model: neither model nor images are needed.
+"""
+
+import functools
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import euclid, knn, outside, path, search
+from jaxsurf.manifold import euclid, knn, outside, path
 from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS
 from jaxsurf.manifold.path import LatentPath
-from jaxsurf.manifold.search import Order, Visit
+from jaxsurf.manifold.shortest_path import Codes, Method, check_nodes, distances, shortest_paths
 
+Order = Literal["given", "best"]
 # The row of a code, or a code that is none of them.
 Anchor = int | Real[np.ndarray, "latent"] | Sequence[float]
 
+# Held and Karp's table has m 2^m entries: 12 anchors take some 0.2 s, each further one twice that.
+MOST_PROVEN = 12
+# Gains below this share of the path are rounding, after which a search might run in circles.
+_LEAST_GAIN = 1e-12
+# Longer runs than three are seldom worth moving (Or 1976).
+_LONGEST_RUN = 3
+# Lengths from a thousand anchors to all nodes don't all fit in memory; so many of them do.
+_LENGTHS_AT_ONCE = 1 << 24
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Tour:
-    """A shortest path past anchors.
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Visit:
+    """A path past several anchors.
+
+    There is one entry a stop in `order` and `places`; in a loop, the first anchor is the last stop
+    as well.
 
     Attributes:
-        graph: the graph over the codes; anchors from outside are its last nodes.
-        codes: of its nodes.
-        visit: the path in it.
+        nodes: the whole path; a node where two legs meet comes once.
+        length: the sum of the weights of its edges, in float64.
+        order: which of the given anchors each stop is, counted from 0.
+        places: where in `nodes` each stop stands.
+        method: how the legs were searched for; several names if in several ways.
+        proven: whether no other order is shorter; None where the order was given.
     """
 
-    graph: LatentGraph
-    codes: Float[np.ndarray, "node latent"]
-    visit: Visit
-
-
-def make_tour(
-    index: knn.Index,
-    anchors: Sequence[Anchor],
-    config: GraphConfig,
-    *,
-    loop: bool = False,
-    order: Order = "given",
-    trim: Callable[[LatentGraph], LatentGraph] | None = None,
-    names: Sequence[str] | None = None,
-) -> Tour:
-    """Return the shortest path past anchors in the graph over codes.
-
-    Args:
-        index: of the codes.
-        anchors: two or more; equal codes from outside are one node.
-        config: which graph.
-        loop: as for `find_paths`.
-        order: as for `find_paths`.
-        trim: as for `graph.build`.
-        names: what messages call the anchors; None for their nodes' numbers.
-
-    Raises:
-        UserError: a code is not finite, there is no such graph, or no path in it.
-    """
-    built, codes = graphs.build(index, config, trim=trim), index.codes
-    fresh: dict[tuple[float, ...], int] = {}
-    nodes = [
-        int(anchor)  # pyright: ignore[reportArgumentType]
-        if np.ndim(anchor) == 0
-        else fresh.setdefault(tuple(np.asarray(anchor, float)), len(codes) + len(fresh))
-        for anchor in anchors
-    ]
-    if fresh:
-        added = np.asarray(list(fresh))
-        built = outside.attach(built, index, added, k=min(OUTSIDE_NEIGHBOURS, len(codes)))
-        codes = np.concatenate([codes, added])
-    connectivity.check_joined(built, nodes, names=names)
-    visit = search.through(built, nodes, loop=loop, order=order, codes=codes)
-    return Tour(graph=built, codes=codes, visit=visit)
+    nodes: Int[np.ndarray, "step"]
+    length: float
+    order: tuple[int, ...]
+    places: tuple[int, ...]
+    method: str
+    proven: bool | None
 
 
 def find_paths(
@@ -109,20 +92,179 @@ def find_paths(
     index = knn.Index(euclid.check(np.asarray(codes), origin="codes"))
     number, size = index.codes.shape
     for place, anchor in enumerate(anchors):
-        is_row = np.ndim(anchor) == 0 and np.issubdtype(np.asarray(anchor).dtype, np.integer)
-        if is_row and not 0 <= int(anchor) < number:  # pyright: ignore[reportArgumentType]
+        given = np.asarray(anchor)
+        is_row = given.ndim == 0 and given.dtype.kind in "iu"
+        if not (0 <= given < number if is_row else given.shape == (size,)):
             raise UserError(
-                f"anchor {anchor} is out of range: there are {number} codes",
-                cure=f"give rows from 0 to {number - 1}",
-            )
-        if not is_row and np.shape(anchor) != (size,):
-            raise UserError(
-                f"anchor {place} is {anchor!r}, neither a row number nor a code of {size} numbers",
+                f"anchor {place} is {anchor!r}, neither a row nor a code of {size} numbers",
                 cure=f"give rows from 0 to {number - 1}, or codes of {size} numbers",
             )
-    config = graph or GraphConfig(weight="latent")
-    tour = make_tour(index, anchors, config, loop=loop, order=order)
-    corners = tour.codes[tour.visit.nodes]
+    built = graphs.build(index, graph or GraphConfig(weight="latent"))
+    built, all_codes, nodes = with_anchors(built, index, anchors)
+    visit = through(built, nodes, loop=loop, order=order, codes=all_codes)
+    corners = all_codes[visit.nodes]
     if frames is not None:
         return path.constant_speed(corners, frames=frames)
     return path.per_edge(corners, points_per_edge=points_per_edge)
+
+
+def with_anchors(
+    graph: LatentGraph, index: knn.Index, anchors: Sequence[Anchor]
+) -> tuple[LatentGraph, Codes, list[int]]:
+    """Return a graph with nodes for anchors from outside, the codes of all nodes, and the anchors.
+
+    Args:
+        graph: over the codes.
+        index: of the codes.
+        anchors: equal codes from outside are one node.
+
+    Raises:
+        UserError: an anchor is not finite, or edges of the graph weigh what images decide.
+    """
+    codes = index.codes
+    fresh: dict[tuple[float, ...], int] = {}
+    nodes = [
+        int(anchor)  # pyright: ignore[reportArgumentType]
+        if np.ndim(anchor) == 0
+        else fresh.setdefault(tuple(np.asarray(anchor, float)), len(codes) + len(fresh))
+        for anchor in anchors
+    ]
+    if not fresh:
+        return graph, codes, nodes
+    added = np.asarray(list(fresh))
+    graph = outside.attach(graph, index, added, k=min(OUTSIDE_NEIGHBOURS, len(codes)))
+    return graph, np.concatenate([codes, added]), nodes
+
+
+def through(
+    graph: LatentGraph,
+    anchors: Sequence[int],
+    *,
+    loop: bool = False,
+    order: Order = "given",
+    codes: Codes | None = None,
+    method: Method = "auto",
+) -> Visit:
+    """Return a shortest path past several nodes.
+
+    Args:
+        graph: where to look.
+        anchors: the nodes to pass, at least one; a node may come more than once.
+        loop: whether the path goes back from the last anchor to the first.
+        order: `given`, or `best` (see `best_order`).
+        codes: as for `shortest_paths`.
+        method: as for `shortest_paths`; what decides an order is found by `distances`.
+
+    Raises:
+        UserError: there are no anchors, one is no node of the graph, two are in different
+            components, or the order or the method is not known.
+    """
+    if order not in get_args(Order):
+        known = ", ".join(get_args(Order))
+        raise UserError(f"order {order!r} is not known", cure=f"use one of: {known}")
+    if not len(anchors):
+        raise UserError("no anchors were given", cure="give at least one node to pass")
+    check_nodes(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
+    stops, proven = list(range(len(anchors))), None
+    if order == "best":
+        step = max(1, _LENGTHS_AT_ONCE // graph.num_nodes)
+        blocks = [anchors[start : start + step] for start in range(0, len(anchors), step)]
+        lengths = np.concatenate([distances(graph, block)[:, anchors] for block in blocks])
+        # There and back, sums are rounded differently.
+        stops, proven = best_order(np.minimum(lengths, lengths.T), loop=loop)
+    stops += stops[:1] if loop else []
+    # One stop alone is a leg to itself.
+    ends = [(anchors[a], anchors[b]) for a, b in zip(stops, stops[1:] or stops, strict=False)]
+    legs = shortest_paths(graph, ends, codes=codes, method=method)
+    places = [0, *itertools.accumulate(len(leg.nodes) - 1 for leg in legs)]
+    return Visit(
+        nodes=np.concatenate([legs[0].nodes[:1], *(leg.nodes[1:] for leg in legs)]),
+        length=sum(leg.length for leg in legs),
+        order=tuple(stops),
+        places=tuple(places[: len(stops)]),
+        method=", ".join(dict.fromkeys(leg.method for leg in legs)),
+        proven=proven,
+    )
+
+
+def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tuple[list[int], bool]:
+    """Return a short order of places that begins with the first, and whether none is shorter.
+
+    A loop ends at the first place as well; otherwise the path may end anywhere. Up to `MOST_PROVEN`
+    places it is the best order (Held & Karp 1962). Above, it starts with the nearest unvisited
+    place each time, and is shortened until neither turning a stretch round (2-opt, Croes 1958) nor
+    moving a run of up to three places, either end first (Or 1976), shortens it further.
+
+    Args:
+        lengths: symmetric, 0 on the diagonal, finite.
+        loop: whether the path ends at place 0 again.
+    """
+    number = len(lengths)
+    # An end stands behind all places; its distance is that back to the first, or nothing.
+    back = lengths[:, :1] if loop else np.zeros((number, 1))
+    lengths = np.block([[lengths, back], [back.T, np.zeros((1, 1))]])
+    if number <= MOST_PROVEN:
+        return _prove(lengths), True
+    order, left = [0], np.ones(number, dtype=bool)
+    while len(order) < number:
+        left[order[-1]] = False
+        order.append(int(np.where(left, lengths[order[-1], :-1], np.inf).argmin()))
+    return _shorten(np.array([*order, number]), lengths)[:-1].tolist(), False
+
+
+def describe_order(number: int, *, proven: bool) -> str:
+    """Return how the order of so many places was found, for people."""
+    how = "none is shorter (Held and Karp)" if proven else "not proven (2-opt and Or-opt)"
+    return f"best order of {number} anchors: {how}"
+
+
+def _prove(lengths: Float[np.ndarray, "place place"]) -> list[int]:
+    """Return the shortest order from the first place past all others to the end, without it."""
+    apart, end = lengths.tolist(), len(lengths) - 1
+
+    @functools.cache
+    def reach(last: int, others: frozenset[int]) -> tuple[float, list[int]]:
+        """Return the length of the shortest path past others to a place, and the order before."""
+        if not others:
+            return apart[0][last], [0]
+        paths = [(place, *reach(place, others - {place})) for place in others]
+        length, place, order = min(
+            (length + apart[place][last], place, order) for place, length, order in paths
+        )
+        return length, [*order, place]
+
+    return reach(end, frozenset(range(1, end)))[1]
+
+
+def _shorten(
+    order: Int[np.ndarray, "stop"], lengths: Float[np.ndarray, "place place"]
+) -> Int[np.ndarray, "stop"]:
+    """Return an order that no turn and no move shortens; its first and last stop stay."""
+    least = _LEAST_GAIN * lengths[order[:-1], order[1:]].sum()
+    changed = True
+    while changed:
+        changed = False
+        for first in range(len(order) - 3):
+            # Stretches that begin behind `first`, by their last stop.
+            here, head = order[first], order[first + 1]
+            tails, after = order[first + 2 : -1], order[first + 3 :]
+            gains = lengths[here, head] + lengths[tails, after]
+            gains -= lengths[here, tails] + lengths[head, after]
+            if gains.max() > least:
+                last = first + 2 + int(gains.argmax())
+                order[first + 1 : last + 1] = order[first + 1 : last + 1][::-1].copy()
+                changed = True
+        for size in range(1, _LONGEST_RUN + 1):
+            for start in range(1, len(order) - size):
+                run = order[start : start + size]
+                rest = np.concatenate([order[:start], order[start + size :]])
+                before, after = rest[:-1], rest[1:]
+                kept = lengths[before, run[0]] + lengths[run[-1], after]
+                turned = lengths[before, run[-1]] + lengths[run[0], after]
+                costs = np.stack([kept, turned]) - lengths[before, after]
+                is_turned, gap = np.divmod(int(costs.argmin()), len(before))
+                if costs[0, start - 1] - costs[is_turned, gap] > least:
+                    moved = run[::-1] if is_turned else run
+                    order = np.concatenate([rest[: gap + 1], moved, rest[gap + 1 :]])
+                    changed = True
+    return order

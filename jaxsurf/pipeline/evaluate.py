@@ -13,11 +13,11 @@ from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Route, Timing
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import arm
-from jaxsurf.manifold import search
+from jaxsurf.manifold import shortest_path
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.search import NodePath
+from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.workdir import write_json, write_text
 
@@ -104,7 +104,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     ends = [(int(source), int(target)) for source, target in chosen]
     for both in ends:
         connectivity.check_joined(built, both)
-    paths = search.shortest_paths(built, ends, codes=latents.codes)
+    paths = shortest_path.shortest_paths(built, ends, codes=latents.codes)
     blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]
     parts = [_score(run, config, latents, paths[each], chosen[each]) for each in blocks]
     scores = {

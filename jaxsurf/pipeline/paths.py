@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import codes_file, euclid, knn, principal, tour
+from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.neighbours import within
 from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
-from jaxsurf.manifold.shortest_paths import visiting
 from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import Inputs
 from jaxsurf.pipeline.paths_config import GRAPH, LINEAR_POINTS, PC_POINTS, PERCENTILES, PathsConfig
@@ -132,7 +132,7 @@ def run(config: PathsConfig, out: Path) -> str:
         crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
         lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
     if (proven := description["order_proven"]) is not None:
-        lines.append(f"  {visiting.describe(len(inputs.anchors), proven=proven)}")
+        lines.append(f"  {tour.describe_order(len(inputs.anchors), proven=proven)}")
     lines += _align(legs[:_SPELLED])
     if len(legs) > _SPELLED:
         lines.append(f"  and {len(legs) - _SPELLED} more in lengths.csv")
@@ -167,18 +167,16 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
 def _surf(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
     """Return the shortest path past anchors, and the graph that it follows."""
     anchors, number = inputs.anchors, len(inputs.codes)
-    found = tour.make_tour(
+    built = graphs.build(index, config.graph or GRAPH, trim=config.trimming or None)
+    graph, codes, stops = tour.with_anchors(
+        built,
         index,
         [a.code if a.row is None else int(np.searchsorted(inputs.rows, a.row)) for a in anchors],
-        config.graph or GRAPH,
-        loop=config.loop,
-        order=config.order,
-        trim=config.trimming or None,
-        names=[anchor.label for anchor in anchors],
     )
-    visit, graph = found.visit, found.graph
-    all_rows = np.append(inputs.rows, len(inputs.values) + np.arange(len(found.codes) - number))
-    corners, nodes = found.codes[visit.nodes], all_rows[visit.nodes]
+    connectivity.check_joined(graph, stops, names=[anchor.label for anchor in anchors])
+    visit = tour.through(graph, stops, loop=config.loop, order=config.order, codes=codes)
+    all_rows = np.append(inputs.rows, len(inputs.values) + np.arange(len(codes) - number))
+    corners, nodes = codes[visit.nodes], all_rows[visit.nodes]
     at, points = _time(corners, config, usual=2)
     rows, known = np.full(len(points), _NONE), (at != _NONE) & (visit.nodes < number)
     rows[at[known]] = nodes[known]
@@ -207,7 +205,7 @@ def _go_straight(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
     order, proven = list(range(len(codes))), None
     if config.order == "best":
         apart = euclid.between(codes[:, None], codes[None])
-        order, proven = visiting.best_order(apart, loop=config.loop)
+        order, proven = tour.best_order(apart, loop=config.loop)
     order = order + order[:1] * config.loop
     at, points = _time(codes[order], config, usual=LINEAR_POINTS)
     path = Found(

@@ -8,7 +8,7 @@ import numpy as np
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.edges.trimming import Trimming
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.search import Order
+from jaxsurf.manifold.tour import Order
 
 Method = Literal["surfing", "linear", "pc"]
 # Codes are of any model: their plain distances are what counts. The cube that surfing with a model

@@ -24,15 +24,14 @@ from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.images import files
-from jaxsurf.manifold import encode, search
+from jaxsurf.manifold import encode, tour
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS, attach
 from jaxsurf.manifold.path import piece_lengths
-from jaxsurf.manifold.search import Visit
-from jaxsurf.manifold.shortest_paths import visiting
+from jaxsurf.manifold.tour import Visit
 from jaxsurf.pipeline.run import Run, connect, encode_all, make_distance
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot, Line
@@ -64,7 +63,7 @@ class SurfConfig:
     target: str = ""
     anchors: tuple[str, ...] = ()
     loop: bool = False
-    order: search.Order = "given"
+    order: tour.Order = "given"
     methods: tuple[str, ...] = animate.METHODS
     timing: Timing = field(default_factory=Timing)
     graph: GraphConfig | None = None
@@ -140,7 +139,7 @@ class Surfed:
             lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
         if self.visit.proven is not None:
             number = len(self.stops) - self.description["loop"]
-            lines.append(f"  {visiting.describe(number, proven=self.visit.proven)}")
+            lines.append(f"  {tour.describe_order(number, proven=self.visit.proven)}")
         for method, animation in self.animations.items():
             error = animation.metrics["interpolation_mse"]
             lines.append(
@@ -186,7 +185,7 @@ def make(run: Run, config: SurfConfig) -> Surfed:
     built = connect(run, latents, config.graph or run.config.graph)
     graph, codes, nodes = _join(run, latents, built, given)
     connectivity.check_joined(graph, nodes, names=[stop.label for stop in given])
-    visit = search.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
+    visit = tour.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
     stops = [given[place] for place in visit.order]
     route = Route(
         codes=codes[visit.nodes],

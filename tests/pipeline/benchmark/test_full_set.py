@@ -9,7 +9,7 @@ import pytest
 from jaxsurf.errors import UserError
 from jaxsurf.images import sources, storage
 from jaxsurf.images.image_set import MPI3D, Grid
-from jaxsurf.manifold import search
+from jaxsurf.manifold import shortest_path
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark import full_set, process, suites
 from jaxsurf.pipeline.benchmark.stages import full
@@ -102,7 +102,7 @@ def test_rows_make_what_the_next_begin_with(folder):
         paths = measured(full.find_paths(number))
         assert len(paths) == number
         ends = [(int(path.nodes[0]), int(path.nodes[-1])) for path in paths]
-        again = search.shortest_paths(graph, ends)
+        again = shortest_path.shortest_paths(graph, ends)
         assert [path.length for path in paths] == [path.length for path in again]
     assert {file.name for file in folder.iterdir()} == {
         *("mpi3d_toy.npz", "weights.npz", "latents.npz", "graph.npz")

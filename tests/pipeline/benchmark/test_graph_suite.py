@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxsurf.manifold import graph, knn, search
+from jaxsurf.manifold import graph, knn, shortest_path
 from jaxsurf.manifold.edges import csr
-from jaxsurf.manifold.shortest_paths.node_path import NodePath
+from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.pipeline.benchmark import former, inputs, measurement, process, rows
 from jaxsurf.pipeline.benchmark.inputs import Cloud
@@ -162,7 +162,7 @@ def test_every_search_finds_shortest_paths(cloud, peer):
     # Against what neither of them is: all pairs by SciPy.
     given = inputs.connected(cloud)
     search_it = peer.make(given, cloud.points())
-    distances = search.distances(given, [5], method="igraph")[0]
+    distances = shortest_path.distances(given, [5], method="igraph")[0]
     for target in (0, 100, 306):
         way = search_it(5, target)
         assert given.weights_along(np.asarray(way)).sum() == pytest.approx(distances[target])
@@ -264,7 +264,7 @@ def test_the_reports_way_finds_the_same_path(make_builder):
     assert sorted(theirs) == [tuple(edge) for edge in ends.tolist()]
     np.testing.assert_allclose([theirs[edge] for edge in sorted(theirs)], weights, rtol=1e-12)
     way = former.shortest_path(built, 3, 200)
-    found = search.shortest_path(ours, 3, 200)
+    found = shortest_path.shortest_path(ours, 3, 200)
     assert way == found.nodes.tolist()
     points = former.between(codes, way, points_per_edge=3)
     np.testing.assert_allclose(points[::2], codes[way])
@@ -334,5 +334,5 @@ def test_shared_inputs_are_made_once_and_removed(tmp_path, monkeypatch):
 def test_the_road_has_as_many_frames_as_the_reports_animation():
     source, target = pipeline.find_ends(clouds.SMALL[0].points())
     built = graph.build(clouds.SMALL[0].points(), pipeline.GRAPH)
-    path = search.shortest_path(built, source, target)
+    path = shortest_path.shortest_path(built, source, target)
     assert (len(path.nodes) - 1) * (pipeline.POINTS_PER_EDGE - 1) + 1 == 55

@@ -17,8 +17,9 @@ import numpy as np
 from jaxsurf import workdir
 from jaxsurf.evaluation import pairs
 from jaxsurf.images import pixels, storage
-from jaxsurf.manifold import encode, graph, knn, search
+from jaxsurf.manifold import encode, graph, knn
 from jaxsurf.manifold.encode import Latents
+from jaxsurf.manifold.shortest_path import shortest_paths
 from jaxsurf.models.autoencoder import inference_batch
 from jaxsurf.pipeline.benchmark import full_set
 from jaxsurf.pipeline.benchmark.rows import Case, Contest, Where
@@ -124,8 +125,8 @@ def find_paths(num_paths: int) -> Contest:
     chosen = pairs.choose_pairs(built.num_nodes, num_paths, seed=0)
     ends = [(int(source), int(target)) for source, target in chosen]
     if num_paths == 1:
-        return Contest(ours=lambda: search.shortest_paths(full_set.open_graph(), ends), rounds=1)
-    return Contest(ours=lambda: search.shortest_paths(built, ends), rounds=1)
+        return Contest(ours=lambda: shortest_paths(full_set.open_graph(), ends), rounds=1)
+    return Contest(ours=lambda: shortest_paths(built, ends), rounds=1)
 
 
 def _case(stage: str, size: str, prepare: Callable[[], Contest], where: Where = "anywhere") -> Case:

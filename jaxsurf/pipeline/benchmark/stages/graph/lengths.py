@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from jaxsurf.manifold.edges.csr import LatentGraph
-from jaxsurf.manifold.shortest_paths.node_path import NodePath
+from jaxsurf.manifold.shortest_path import NodePath
 
 TOLERANCE = 1e-6
 

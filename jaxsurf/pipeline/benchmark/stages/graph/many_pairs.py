@@ -8,8 +8,8 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
-from jaxsurf.manifold import search
-from jaxsurf.manifold.shortest_paths.node_path import NodePath
+from jaxsurf.manifold import shortest_path
+from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.pipeline.benchmark import inputs
 from jaxsurf.pipeline.benchmark.inputs import Cloud
 from jaxsurf.pipeline.benchmark.rows import Case, Contest, Parts
@@ -35,7 +35,7 @@ def make_contest(cloud: Cloud, peer: Peer, *, pairs: int = PAIRS) -> Contest:
 
     def ours() -> list[NodePath]:
         fresh = dataclasses.replace(graph)  # nothing is known of it yet
-        return search.shortest_paths(fresh, ends, codes=codes)
+        return shortest_path.shortest_paths(fresh, ends, codes=codes)
 
     def make_peer() -> Parts:
         theirs = peer.make(graph, codes)
@@ -60,7 +60,7 @@ def _load_kernels() -> None:
     cloud = clouds.SMALL[0]
     graph, codes = inputs.connected(cloud), cloud.points()
     for method in ("auto", "dijkstra", "bidirectional", "astar", "landmarks"):
-        search.shortest_path(graph, 0, 1, codes=codes, method=method)
+        shortest_path.shortest_path(graph, 0, 1, codes=codes, method=method)
 
 
 _SOME = (searchers.IGRAPH, searchers.NETWORKIT)

@@ -5,11 +5,14 @@ what a search of a few pairs does, `landmarks` what many pairs come to: making t
 own. Lengths are held against the peer's, pair by pair.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import partial
 
-from jaxsurf.manifold import search
-from jaxsurf.manifold.shortest_paths import finder
+from jaxsurf.manifold import shortest_path
+from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.search_kernels import NUM_LANDMARKS
+from jaxsurf.manifold.shortest_path import Method, NodePath
 from jaxsurf.pipeline.benchmark import inputs
 from jaxsurf.pipeline.benchmark.inputs import Cloud, Weight
 from jaxsurf.pipeline.benchmark.rows import MEDIAN, WORST, Case, Contest, Parts
@@ -21,7 +24,12 @@ PAIRS = 20
 
 
 def make_contest(
-    cloud: Cloud, weight: Weight, method: search.Method, peer: Peer | None, *, pairs: int = PAIRS
+    cloud: Cloud,
+    weight: Weight,
+    method: Method,
+    peer: Peer | None,
+    *,
+    pairs: int = PAIRS,
 ) -> Contest:
     """Return the contest of one peer on one graph.
 
@@ -35,8 +43,8 @@ def make_contest(
     graph, codes = inputs.connected(cloud, weight=weight), cloud.points()
     ends = inputs.pairs(graph, pairs).tolist()
 
-    def ours(source: int, target: int) -> search.NodePath:
-        return search.shortest_path(graph, source, target, codes=codes, method=method)
+    def ours(source: int, target: int) -> NodePath:
+        return shortest_path.shortest_path(graph, source, target, codes=codes, method=method)
 
     def make_peer() -> Parts:
         theirs = peer.make(graph, codes) if peer is not None else ours
@@ -60,15 +68,20 @@ def make_ready(cloud: Cloud) -> Contest:
     graph = inputs.connected(cloud)
     node = int(inputs.pairs(graph, 1)[0, 0])
     small = inputs.connected(clouds.SMALL[0])
+
+    def make(given: LatentGraph, end: int) -> NodePath:
+        fresh = dataclasses.replace(given)  # nothing is known of it yet
+        return shortest_path.shortest_path(fresh, end, end, method="landmarks")
+
     return Contest(
-        ours=lambda: finder.Finder(graph).make_landmarks(node),
+        ours=lambda: make(graph, node),
         rounds=clouds.rounds(cloud),
-        warm=lambda: finder.Finder(small).make_landmarks(0),
+        warm=lambda: make(small, 0),
     )
 
 
 def _cases(
-    cloud: Cloud, weight: Weight, method: search.Method, peers: Sequence[Peer | None]
+    cloud: Cloud, weight: Weight, method: Method, peers: Sequence[Peer | None]
 ) -> list[Case]:
     return [
         Case(
@@ -90,7 +103,7 @@ _SOME = (*_IGRAPH, searchers.SCIPY, searchers.NETWORKIT, searchers.NETWORKIT_AST
 _ALL = (*_SOME, searchers.RUSTWORKX, searchers.NETWORKX, searchers.CRYODRGN)
 # A peer takes half a minute over a million points, and the suite has to end in a quarter of an
 # hour: so the slowest of them stay below that, and igraph goes through the hardest.
-_LISTED: Sequence[tuple[Sequence[Cloud], Weight, search.Method, Sequence[Peer | None]]] = (
+_LISTED: Sequence[tuple[Sequence[Cloud], Weight, Method, Sequence[Peer | None]]] = (
     (clouds.SMALL, "latent", "auto", _ALL),
     (clouds.MIDDLE[:1], "latent", "astar", _SOME),
     (clouds.MIDDLE[1:], "latent", "astar", _ALL),
@@ -117,7 +130,7 @@ CASES = [
     *(
         Case(
             stage="path",
-            size=f"{cloud}: nodes numbered anew and {finder.NUM_LANDMARKS} landmarks made, once",
+            size=f"{cloud}: nodes numbered anew and {NUM_LANDMARKS} landmarks made, once",
             prepare=partial(make_ready, cloud),
         )
         for cloud in (clouds.MIDDLE[1], clouds.LARGE[1], clouds.LARGE_ROLL)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from jaxsurf.frames import decode
 from jaxsurf.frames.decode import Frames
-from jaxsurf.manifold import graph, knn, search
+from jaxsurf.manifold import graph, knn, shortest_path
 from jaxsurf.manifold import path as paths
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
@@ -59,13 +59,13 @@ def find_ends(codes: Codes) -> tuple[int, int]:
     """Return the first node, and the first to which the way has as many frames as it should."""
     built = graph.build(codes, GRAPH)
     nodes = 1 + (FRAMES - 1) // (POINTS_PER_EDGE - 1)
-    every = search.shortest_paths(built, [(0, target) for target in range(len(codes))])
+    every = shortest_path.shortest_paths(built, [(0, target) for target in range(len(codes))])
     return 0, next(int(path.nodes[-1]) for path in every if len(path.nodes) == nodes)
 
 
 def surf(model: Autoencoder, codes: Codes, source: int, target: int) -> Seen:
     """Return nodes and frames, as jaxsurf finds them."""
-    found = search.shortest_path(graph.build(codes, GRAPH), source, target)
+    found = shortest_path.shortest_path(graph.build(codes, GRAPH), source, target)
     way = paths.per_edge(codes[found.nodes], points_per_edge=POINTS_PER_EDGE)
     return found.nodes.tolist(), decode.decode_points(model, way.points)
 

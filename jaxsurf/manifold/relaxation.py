@@ -1,11 +1,9 @@
 """Lengths from many sources at once, on whatever device JAX computes: for accelerators.
 
-A step looks from every node at all its neighbours and keeps the shortest way (Bellman-Ford); the
+A step looks from every node at all its neighbours and keeps the shortest path (Bellman-Ford); the
 last step is the one that changes nothing. Work is a multiple of Dijkstra's, but it is the same for
-all nodes and all sources, which is what such devices are made for.
-
-Everything is in float64, for which JAX is told so while it computes: lengths are those of paths, up
-to the order in which weights are added up.
+all nodes and all sources, which is what such devices are made for. Everything is in float64:
+lengths are those of paths, up to the order in which weights are added up.
 """
 
 from typing import NamedTuple
@@ -25,13 +23,14 @@ _BYTES_PER_ENTRY = 4 * 8
 
 
 class _Table(NamedTuple):
-    """Neighbours in rows of one width: a row for each node, then more for those with many."""
+    """Neighbours in rows of one width: a row for each node, then more for those with many.
+
+    Slots that are left over hold the node itself, at weight 0.
+    """
 
     neighbours: Int[np.ndarray, "row slot"]
-    """Slots that are left over hold the node itself, at weight 0."""
     weights: Float[np.ndarray, "row slot"]
-    owners: Int[np.ndarray, "further_row"]
-    """The node of each further row."""
+    owners: Int[np.ndarray, "further_row"]  # the node of each further row
 
 
 def is_quicker() -> bool:
@@ -43,7 +42,7 @@ def lengths(
     graph: LatentGraph, sources: Int[np.ndarray, "source"]
 ) -> Float[np.ndarray, "source node"]:
     """Return the lengths of shortest paths from each source to every node; inf where none leads."""
-    table, parts = _table(graph), []
+    table, parts = _tabulate(graph), []
     size = max(1, min(len(sources), _MAX_BYTES // (_BYTES_PER_ENTRY * graph.num_nodes)))
     with jax.enable_x64(True):
         on_device = jax.device_put(table)
@@ -51,13 +50,12 @@ def lengths(
             batch = sources[start : start + size]
             # Every batch of one size, so that all are one program.
             filled = np.resize(batch, size)
-            found = _relaxed(on_device, jnp.asarray(filled), graph.num_nodes)
+            found = _relax(on_device, jnp.asarray(filled), graph.num_nodes)
             parts.append(np.asarray(found).T[: len(batch)])
     return np.concatenate(parts) if parts else np.empty((0, graph.num_nodes))
 
 
-def _table(graph: LatentGraph) -> _Table:
-    """Return the table of a graph."""
+def _tabulate(graph: LatentGraph) -> _Table:
     nodes = np.arange(graph.num_nodes)
     further = np.maximum(0, -(-np.diff(graph.indptr) // _WIDTH) - 1)
     owners = np.repeat(nodes, further)
@@ -70,31 +68,24 @@ def _table(graph: LatentGraph) -> _Table:
     return _Table(neighbours, weights, owners.astype(np.int32))
 
 
-def _step(table: _Table, lengths: Float[Array, "node source"]) -> Float[Array, "node source"]:
-    """Return lengths by way of the neighbours where these are shorter."""
-    best = jnp.full((len(table.neighbours), lengths.shape[1]), jnp.inf)
-    for slot in range(_WIDTH):
-        through = lengths[table.neighbours[:, slot]] + table.weights[:, slot, None]
-        best = jnp.minimum(best, through)
-    shorter = jnp.minimum(lengths, best[: len(lengths)])
-    return shorter.at[table.owners].min(best[len(lengths) :])
-
-
 @jax.jit(static_argnums=2)
-def _relaxed(
+def _relax(
     table: _Table, sources: Int[Array, "source"], num_nodes: int
 ) -> Float[Array, "node source"]:
     """Return the lengths from each source, a column each."""
 
-    def going_on(state: tuple[Float[Array, "node source"], Bool[Array, ""]]) -> Bool[Array, ""]:
-        return state[1]
-
     def step(
         state: tuple[Float[Array, "node source"], Bool[Array, ""]],
     ) -> tuple[Float[Array, "node source"], Bool[Array, ""]]:
-        shorter = _step(table, state[0])
-        return shorter, (shorter < state[0]).any()
+        lengths, _ = state
+        best = jnp.full((len(table.neighbours), len(sources)), jnp.inf)
+        for slot in range(_WIDTH):
+            through = lengths[table.neighbours[:, slot]] + table.weights[:, slot, None]
+            best = jnp.minimum(best, through)
+        shorter = jnp.minimum(lengths, best[:num_nodes])
+        shorter = shorter.at[table.owners].min(best[num_nodes:])
+        return shorter, (shorter < lengths).any()
 
     start = jnp.full((num_nodes, len(sources)), jnp.inf)
     start = start.at[sources, jnp.arange(len(sources))].set(0.0)
-    return jax.lax.while_loop(going_on, step, (start, jnp.asarray(num_nodes > 1)))[0]
+    return jax.lax.while_loop(lambda state: state[1], step, (start, jnp.asarray(num_nodes > 1)))[0]

@@ -1,0 +1,266 @@
+"""Shortest paths in a `LatentGraph`.
+
+Ends are node numbers. A path lists its nodes from source to target, both counted; its length is
+the sum of the weights of its edges. Two ends in different components are an error, never an empty
+path. Where several paths are equally short, any one of them comes back.
+
+Every method finds a shortest path:
+
+- `igraph`: the library's Dijkstra.
+- `dijkstra`: compiled, one search for all targets of a source.
+- `bidirectional`: from both ends at once.
+- `astar`: first towards the target, by the straight line. It needs codes, and a graph that
+  promises that no edge is shorter than the straight line (its `weight` is `latent`).
+- `landmarks`: the same by distances to 16 nodes that are made once, whatever edges weigh; the
+  straight line helps where it holds.
+
+`auto` goes by the first rule that applies, and the path names the method:
+
+1. Fewer than 20,000 nodes, and 2,000,000 nodes times pairs: `igraph`.
+2. A source with 32 targets or more in one call: `dijkstra`.
+3. Landmarks are there, or 128 pairs were asked of this graph, those of the call counted:
+   `landmarks`. They take as long as 17 searches of the whole graph.
+4. The straight line holds: `astar`. Otherwise: `bidirectional`.
+
+Compiled searches run on all cores. Beside the graph they take 32 bytes a node and core (twice that
+for `bidirectional`), 12 an entry, and 64 a node for landmarks. What is made of a graph is kept as
+long as the graph.
+"""
+
+import itertools
+import threading
+import weakref
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold.edges.csr import LatentGraph
+
+if TYPE_CHECKING:
+    import igraph
+
+    from jaxsurf.manifold.search_kernels import PreparedGraph
+
+Codes = Real[np.ndarray, "node latent"]
+Method = Literal["auto", "igraph", "dijkstra", "bidirectional", "astar", "landmarks"]
+LengthMethod = Literal["auto", "igraph", "dijkstra", "relaxation"]
+
+# Below so many nodes igraph is done before the compiler is loaded; with many sources, below so many
+# nodes in all.
+_FEW_NODES = 20_000
+_FEW_VISITS = 2_000_000
+# A pair reaches about an eighth (bidirectional) to a hundredth (landmarks) of all nodes.
+_MANY_TARGETS = 32
+# Pairs that take about as long as landmarks: 60 to 500 by weights, shape and method.
+_MANY_PAIRS = 128
+
+_igraphs: "weakref.WeakKeyDictionary[LatentGraph, igraph.Graph]" = weakref.WeakKeyDictionary()
+_prepared: "weakref.WeakKeyDictionary[LatentGraph, PreparedGraph]" = weakref.WeakKeyDictionary()
+_preparing = threading.Lock()
+
+
+@dataclass(frozen=True, eq=False)
+class NodePath:
+    """A shortest path through a graph.
+
+    Attributes:
+        nodes: source first, target last; one node where these are the same.
+        length: the sum of the weights of its edges, in float64.
+        method: how it was searched for; a `Method` but `auto`.
+    """
+
+    nodes: Int[np.ndarray, "step"]
+    length: float
+    method: str
+
+
+def shortest_path(
+    graph: LatentGraph,
+    source: int,
+    target: int,
+    *,
+    codes: Codes | None = None,
+    method: Method = "auto",
+) -> NodePath:
+    """Return a shortest path between two nodes; see `shortest_paths`."""
+    return shortest_paths(graph, [(source, target)], codes=codes, method=method)[0]
+
+
+def shortest_paths(
+    graph: LatentGraph,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    codes: Codes | None = None,
+    method: Method = "auto",
+) -> list[NodePath]:
+    """Return a shortest path for each pair of nodes, in the order of the pairs.
+
+    Args:
+        graph: where to look.
+        pairs: sources and targets; where both are the same node, the path is that node.
+        codes: the latent codes of the nodes, where they are known. They may speed up the search,
+            most so if the same array is given every time, since it is looked through once.
+        method: how to search.
+
+    Raises:
+        UserError: an end is no node of the graph, two ends are in different components, the method
+            is not known, codes are not one a node or not finite, or `astar` lacks what it needs.
+    """
+    _check_method(method, Method)
+    for source, target in pairs:
+        check_nodes(graph, {"source": source, "target": target})
+    if codes is not None and codes.shape[:1] != (graph.num_nodes,):
+        raise UserError(
+            f"{len(codes)} codes for {graph.num_nodes} nodes", cure="give one code a node"
+        )
+    wanted = [(int(source), int(target)) for source, target in pairs]
+    targets: dict[int, list[int]] = defaultdict(list)
+    for source, target in dict.fromkeys(wanted):
+        targets[source].append(target)
+    if method == "igraph" or (method == "auto" and _is_small(graph, len(pairs))):
+        found = _search_by_igraph(graph, targets)
+    else:
+        found = _search_compiled(graph, targets, codes, method)
+    by_ends = {(path.nodes[0], path.nodes[-1]): path for path in found}
+    return [by_ends[pair] for pair in wanted]
+
+
+def distances(
+    graph: LatentGraph, sources: Sequence[int], *, method: LengthMethod = "auto"
+) -> Float[np.ndarray, "source node"]:
+    """Return the lengths of shortest paths from several nodes to every node.
+
+    Args:
+        graph: where to look.
+        sources: the nodes to start from.
+        method: `igraph`; `dijkstra`, compiled, on all cores; `relaxation`, all sources at once, on
+            the device where JAX computes. `auto` leaves small graphs to the first, and others to
+            the last where there is an accelerator. Differences are rounding of float64 alone.
+
+    Returns:
+        One row a source; inf where no path leads.
+
+    Raises:
+        UserError: a source is no node of the graph, or the method is not known.
+    """
+    _check_method(method, LengthMethod)
+    for place, source in enumerate(sources):
+        check_nodes(graph, {f"source {place}": source})
+    starts = np.asarray(sources, dtype=np.int64)
+    if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
+        unique, places = np.unique(starts, return_inverse=True)  # igraph refuses repeated sources
+        lengths = _to_igraph(graph).distances(unique.tolist(), weights="weight")
+        return np.reshape(np.asarray(lengths, dtype=np.float64), (-1, graph.num_nodes))[places]
+    # JAX and numba take longer to load than a small graph to search.
+    from jaxsurf.manifold import relaxation, search_kernels
+
+    if method == "relaxation" or (method == "auto" and relaxation.is_quicker()):
+        return relaxation.lengths(graph, starts)
+    rows = search_kernels.in_threads(_prepare(graph).distances, starts.tolist())
+    return np.reshape(rows, (-1, graph.num_nodes))
+
+
+def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
+    """Refuse what is no node of a graph, and nodes that no path joins.
+
+    Args:
+        graph: where a path is asked for.
+        nodes: whole numbers, by what they are called in the message.
+
+    Raises:
+        UserError: one is no node of the graph, or not in the component of the first one.
+    """
+    for name, node in nodes.items():
+        given = np.asarray(node)
+        if given.ndim or given.dtype.kind not in "iu" or not 0 <= node < graph.num_nodes:
+            raise UserError(
+                f"{name} is {node}, but the graph has {graph.num_nodes} nodes",
+                cure=f"use a whole number from 0 to {graph.num_nodes - 1}",
+            )
+    names = [f"{node} ({name})" for name, node in nodes.items()]
+    connectivity.check_joined(graph, list(nodes.values()), names=names)
+
+
+def _search_by_igraph(graph: LatentGraph, targets: Mapping[int, list[int]]) -> list[NodePath]:
+    found = []
+    for source, ends in targets.items():
+        walks = _to_igraph(graph).get_shortest_paths(source, to=ends, weights="weight")
+        for nodes in map(np.asarray, walks):
+            length = float(graph.weights_along(nodes).sum())
+            found.append(NodePath(nodes, length, "igraph"))
+    return found
+
+
+def _search_compiled(
+    graph: LatentGraph, targets: Mapping[int, list[int]], codes: Codes | None, method: Method
+) -> list[NodePath]:
+    from jaxsurf.manifold import search_kernels
+
+    prepared, straight = _prepare(graph), None
+    if codes is not None and graph.weight == "latent":
+        straight = prepared.straighten(codes)
+    if method == "astar" and straight is None:
+        raise UserError(
+            "astar needs graph.weight=latent, and codes of the nodes of which no two are farther "
+            "apart than their edge is long",
+            cure="give the codes that the graph was made of, or use method=auto or landmarks",
+        )
+    chosen = method
+    if method == "auto":
+        prepared.num_asked += sum(len(e) for e in targets.values() if len(e) < _MANY_TARGETS)
+        chosen = "bidirectional" if straight is None else "astar"
+        if prepared.has_landmarks or prepared.num_asked >= _MANY_PAIRS:
+            chosen = "landmarks"
+
+    def search(job: tuple[int, list[int]]) -> list[NodePath]:
+        source, ends = job
+        together = method == "auto" and len(ends) >= _MANY_TARGETS
+        used = "dijkstra" if together else chosen
+        found = prepared.paths(source, ends, method=used, straight=straight)
+        return [NodePath(nodes, length, used) for nodes, length in found]
+
+    paths = search_kernels.in_threads(search, targets.items())
+    return list(itertools.chain.from_iterable(paths))
+
+
+def _prepare(graph: LatentGraph) -> "PreparedGraph":
+    """Return a graph prepared for compiled searches, made at the first call."""
+    from jaxsurf.manifold.search_kernels import PreparedGraph
+
+    with _preparing:
+        if graph not in _prepared:
+            _prepared[graph] = PreparedGraph(graph)
+        return _prepared[graph]
+
+
+def _to_igraph(graph: LatentGraph) -> "igraph.Graph":
+    """Return the same graph for igraph, made at the first call."""
+    import igraph  # here, since it brings a part of matplotlib along
+
+    if graph not in _igraphs:
+        ends, weights = graph.edges()
+        # From pairs as they are made: igraph takes longer over a list of them, or over an array.
+        made = igraph.Graph(
+            graph.num_nodes, zip(ends[:, 0].tolist(), ends[:, 1].tolist(), strict=True)
+        )
+        made.es["weight"] = weights.tolist()
+        _igraphs[graph] = made
+    return _igraphs[graph]
+
+
+def _is_small(graph: LatentGraph, num_searches: int) -> bool:
+    return graph.num_nodes < _FEW_NODES and graph.num_nodes * num_searches < _FEW_VISITS
+
+
+def _check_method(value: str, known: object) -> None:
+    if value not in get_args(known):
+        raise UserError(
+            f"search method {value!r} is not known",
+            cure=f"use one of: {', '.join(get_args(known))}",
+        )

@@ -1,1 +1,0 @@
-"""The engines that search a graph for shortest paths, and which of them suits a question."""

@@ -1,0 +1,329 @@
+"""Shortest paths and lengths by every method, against SciPy, networkx and known answers."""
+
+import dataclasses
+import gc
+import subprocess
+import sys
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import networkx as nx
+import numpy as np
+import pytest
+import scipy.sparse
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.sparse import csgraph
+from scipy.spatial import distance
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import relaxation, search_kernels, shortest_path
+from jaxsurf.manifold.edges.csr import from_edges
+
+WITHOUT_CODES = ("igraph", "dijkstra", "bidirectional", "landmarks")
+every_method = pytest.mark.parametrize("method", [*WITHOUT_CODES, "astar"])
+every_lengths = pytest.mark.parametrize("method", ["igraph", "dijkstra", "relaxation"])
+few = settings(max_examples=25, deadline=None, database=None)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def rolled_up(points, *, seed=0):
+    """Return codes on a rolled-up sheet, where the straight line is a bad guide."""
+    rng = np.random.default_rng(seed)
+    angle, height = rng.uniform(4, 14, points), rng.uniform(0, 9, points)
+    return np.stack([angle * np.cos(angle), height, angle * np.sin(angle)], axis=1)
+
+
+def knn_graph(codes, *, k=6):
+    """Return the graph that joins each point to its k nearest; edges weigh their length."""
+    apart = distance.cdist(codes, codes)
+    near = np.argsort(apart + np.diag(np.full(len(codes), np.inf)), axis=1)[:, :k]
+    ends = np.stack([np.repeat(np.arange(len(codes)), near.shape[1]), near.ravel()], axis=1)
+    return from_edges(ends, apart[tuple(ends.T)], num_nodes=len(codes), weight="latent")
+
+
+def oracle(made, sources=None):
+    shape = (made.num_nodes, made.num_nodes)
+    matrix = scipy.sparse.csr_array((made.weights, made.indices, made.indptr), shape=shape)
+    return csgraph.dijkstra(matrix, indices=sources)
+
+
+def to_networkx(made):
+    theirs = nx.empty_graph(made.num_nodes)
+    ends, weights = made.edges()
+    theirs.add_weighted_edges_from(zip(*ends.T.tolist(), weights.tolist(), strict=True))
+    return theirs
+
+
+def joined_pairs(made):
+    components = made.components
+    return np.argwhere(components[:, None] == components).tolist()
+
+
+def check_paths(made, pairs, paths):
+    """Hold paths to networkx's lengths, and to being walks of their length."""
+    length, theirs = nx.single_source_dijkstra_path_length, to_networkx(made)
+    expected = {source: length(theirs, source) for source, _ in pairs}
+    for (source, target), path in zip(pairs, paths, strict=True):
+        assert (path.nodes[0], path.nodes[-1]) == (source, target)
+        assert path.length == pytest.approx(made.weights_along(path.nodes).sum(), rel=1e-12)
+        assert path.length == pytest.approx(expected[source][target], rel=1e-9)
+
+
+ROLL = rolled_up(401)
+
+
+@pytest.fixture
+def roll():
+    return knn_graph(ROLL)
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """Have `auto` take no graph for small."""
+    monkeypatch.setattr(shortest_path, "_FEW_NODES", 0)
+
+
+@pytest.mark.core
+@every_method
+def test_nodes_and_lengths_equal_the_oracles_for_each_pair_in_order(roll, method):
+    pairs = [(7, 0), (5, 5), (300, 13), (7, 400), (7, 0), (13, 300)]
+    paths = shortest_path.shortest_paths(roll, pairs, codes=ROLL, method=method)
+    assert {path.method for path in paths} == {method}
+    for (source, target), path in zip(pairs, paths, strict=True):
+        assert path.nodes.tolist() == nx.dijkstra_path(to_networkx(roll), source, target)
+        assert path.length == pytest.approx(oracle(roll, source)[target], rel=1e-12)
+        alone = shortest_path.shortest_path(roll, source, target, codes=ROLL, method=method)
+        assert (alone.nodes.tolist(), alone.length) == (path.nodes.tolist(), path.length)
+    assert shortest_path.shortest_paths(roll, [], codes=ROLL, method=method) == []
+
+
+@pytest.mark.parametrize("method", [*WITHOUT_CODES, "auto"])
+@few
+@given(seed=seeds, num_nodes=st.integers(1, 13), density=st.sampled_from([0.1, 0.3, 0.8]))
+def test_ties_edges_of_no_weight_and_components_are_no_trouble(method, seed, num_nodes, density):
+    rng = np.random.default_rng(seed)
+    ends = np.array(np.triu_indices(num_nodes, 1)).T
+    ends = ends[rng.random(len(ends)) < density]
+    weights = rng.integers(0, 4, len(ends)).astype(float)
+    made = from_edges(ends, weights, num_nodes=num_nodes, weight="density")
+    pairs = joined_pairs(made)
+    check_paths(made, pairs, shortest_path.shortest_paths(made, pairs, method=method))
+
+
+@pytest.mark.parametrize("method", ["landmarks", "astar"])
+@few
+@given(seed=seeds, points=st.integers(2, 19), offset=st.sampled_from([0.0, 1e6]))
+def test_coincident_and_collinear_codes_are_no_trouble(method, seed, points, offset):
+    codes = np.random.default_rng(seed).integers(0, 5, size=(points, 2)) / 3 + offset
+    made = knn_graph(codes, k=min(3, points - 1))
+    pairs = joined_pairs(made)
+    found = shortest_path.shortest_paths(made, pairs, codes=codes, method=method)
+    check_paths(made, pairs, found)
+
+
+@every_method
+@pytest.mark.parametrize("scale", [1e-40, 1e40])
+def test_very_short_and_very_long_edges_are_no_trouble(method, scale):
+    codes = scale * rolled_up(101)
+    made = knn_graph(codes)
+    for path in shortest_path.shortest_paths(made, [(3, 99), (17, 50)], codes=codes, method=method):
+        expected = oracle(made, path.nodes[0])[path.nodes[-1]]
+        assert path.length == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dimensions", [2, 37])
+def test_rounding_never_makes_an_edge_shorter_than_its_straight_line(dimensions):
+    """Sums of many squares depend on the order in which they are added up."""
+    codes = 1e3 + np.random.default_rng(7).normal(size=(151, dimensions))
+    made = knn_graph(codes)
+    pairs = joined_pairs(made)[:: 151 * 3]
+    found = shortest_path.shortest_paths(made, pairs, codes=codes, method="astar")
+    check_paths(made, pairs, found)
+
+
+def test_landmarks_serve_all_components_and_save_work(monkeypatch):
+    codes = np.concatenate([rolled_up(1009), rolled_up(83, seed=1) + 500, [[1e3, 0, 0]]])
+    made = knn_graph(codes)
+    ends, weights = made.edges()
+    kept = (ends < 1092).all(axis=1)
+    made = from_edges(ends[kept], weights[kept], num_nodes=1093, weight="latent")
+    pairs = [(3, 999), (1010, 1091), (1092, 1092), (40, 700)]
+    reached = {}
+    for method in ("bidirectional", "astar", "landmarks"):
+        states = [search_kernels._make_state(1093) for _ in range(2)]
+        for state in states:
+            state.reached[:] = -1
+        prepared = shortest_path._prepare(made)
+        monkeypatch.setattr(prepared, "_states", states)
+        found = shortest_path.shortest_paths(made, pairs[:1], codes=codes, method=method)
+        reached[method] = sum((state.reached >= 0).sum() for state in states)
+        found += shortest_path.shortest_paths(made, pairs[1:], codes=codes, method=method)
+        check_paths(made, pairs, found)
+    assert reached["landmarks"] < reached["bidirectional"] / 2
+    assert reached["landmarks"] < reached["astar"] / 2
+    marks, units = prepared._open_landmarks()
+    assert 0.5 <= marks.max() <= 1  # their rounding is a share of 1
+    assert np.isfinite(units).all()
+    assert len(units) == made.components.max() + 1
+
+
+@pytest.mark.parametrize("method", ["dijkstra", "bidirectional", "astar", "landmarks"])
+def test_threads_may_share_a_graph(method, monkeypatch):
+    codes = rolled_up(307)
+    pairs = np.random.default_rng(5).integers(0, 307, (61, 2)).tolist()
+    expected = shortest_path.shortest_paths(knn_graph(codes), pairs, method="igraph")
+    made = knn_graph(codes)
+    monkeypatch.setattr(search_kernels.numba.config, "NUMBA_NUM_THREADS", 3)
+    with ThreadPoolExecutor(5) as pool:
+        calls = [
+            pool.submit(shortest_path.shortest_paths, made, pairs, codes=codes, method=method)
+            for _ in range(7)
+        ]
+    for call in calls:
+        walks = [path.nodes.tolist() for path in call.result()]
+        assert walks == [path.nodes.tolist() for path in expected]
+
+
+@pytest.mark.parametrize(
+    ("method", "kernel"), [("bidirectional", "_meet"), ("astar", "_seek"), ("landmarks", "_seek")]
+)
+def test_an_interrupted_search_leaves_nothing_behind(roll, method, kernel, monkeypatch):
+    shortest_path.shortest_path(roll, 7, 300, codes=ROLL, method=method)
+
+    def interrupt(rows, state, *_):
+        state.lengths[:] = -1.0
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(search_kernels, kernel, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            shortest_path.shortest_path(roll, 7, 300, codes=ROLL, method=method)
+    path = shortest_path.shortest_path(roll, 9, 200, codes=ROLL, method=method)
+    assert path.length == pytest.approx(oracle(roll, 9)[200], rel=1e-12)
+
+
+def test_what_is_made_of_a_graph_is_made_once_and_dies_with_it(roll):
+    made = dataclasses.replace(roll)
+    for method in ("igraph", "landmarks", "astar"):
+        shortest_path.shortest_path(made, 0, 3, codes=ROLL, method=method)
+    kept = [weakref.ref(make(made)) for make in (shortest_path._prepare, shortest_path._to_igraph)]
+    assert [ref() for ref in kept] == [shortest_path._prepare(made), shortest_path._to_igraph(made)]
+    del made
+    gc.collect()
+    assert [ref() for ref in kept] == [None, None]
+
+
+def test_small_graphs_load_nothing_of_the_compiled_search():
+    code = (
+        "import sys, numpy as np; from jaxsurf.manifold import shortest_path;"
+        "from jaxsurf.manifold.edges.csr import from_edges;"
+        "ends = np.stack([np.arange(1599), np.arange(1, 1600)], axis=1);"
+        "made = from_edges(ends, np.ones(1599), num_nodes=1600);"
+        "assert shortest_path.shortest_path(made, 3, 1500).method == 'igraph';"
+        "assert not {'numba', 'jaxsurf.manifold.relaxation'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.usefixtures("compiled")
+def test_auto_follows_the_rules_of_the_module(roll):
+    def methods(made, pairs, codes=None):
+        paths = shortest_path.shortest_paths(made, pairs, codes=codes)
+        assert [path.length for path in paths] == pytest.approx(
+            [oracle(made, source)[target] for source, target in pairs], rel=1e-12
+        )
+        return [path.method for path in paths]
+
+    one = [(3, 300)]
+    assert methods(roll, one, ROLL) == ["astar"]
+    assert methods(roll, one) == ["bidirectional"]
+    for weight in ("density", "given"):
+        assert methods(dataclasses.replace(roll, weight=weight), one, ROLL) == ["bidirectional"]
+    # Codes of another graph; a promise that is not kept.
+    assert methods(roll, one, 2 * ROLL) == ["bidirectional"]
+    short = from_edges([[0, 1], [1, 2]], [1.0, 1.0 - 1e-6], num_nodes=3, weight="latent")
+    assert methods(short, [(0, 2)], np.arange(3.0)[:, None]) == ["bidirectional"]
+    fresh = dataclasses.replace(roll)
+    assert methods(fresh, [(7, target) for target in range(40)] + one) == ["dijkstra"] * 40 + [
+        "bidirectional"
+    ]
+    assert methods(fresh, [(source, 9) for source in range(126)], ROLL) == ["astar"] * 126
+    assert methods(fresh, one, ROLL) == ["landmarks"]
+    many = [(source, 9) for source in range(128)]
+    assert methods(dataclasses.replace(roll), many) == ["landmarks"] * 128
+
+
+@pytest.mark.parametrize(
+    ("pair", "options", "message"),
+    [
+        ((-1, 0), {}, r"source is -1, but the graph has 401 nodes; .* from 0 to 400"),
+        ((0, 401), {}, r"target is 401"),
+        ((0, 1.0), {}, r"target is 1.0.* a whole number"),
+        ((0, np.nan), {}, r"target is nan"),
+        ((True, 0), {}, r"source is True"),
+        ((0, "3"), {}, r"target is 3"),
+        ((0, 3), {"method": "a*"}, r"'a\*' is not known; use one of: auto, igraph, dijkstra"),
+        ((0, 3), {"codes": ROLL[:-1]}, r"400 codes for 401 nodes"),
+        ((0, 3), {"method": "astar"}, r"astar needs .* codes of the nodes.*method=auto"),
+        ((0, 3), {"method": "astar", "codes": 2 * ROLL}, r"give the codes that the graph"),
+        ((0, 3), {"method": "astar", "codes": np.full_like(ROLL, np.nan)}, r"not finite"),
+    ],
+)
+def test_wrong_input_is_refused(roll, pair, options, message):
+    with pytest.raises(UserError, match=message):
+        shortest_path.shortest_path(roll, *pair, **options)
+
+
+@pytest.mark.parametrize("method", [*WITHOUT_CODES, "auto"])
+def test_an_unreachable_target_is_refused_with_sizes_and_cure(method):
+    made = from_edges([[0, 1], [2, 3], [3, 4]], [1.0, 1.0, 1.0], num_nodes=5)
+    with pytest.raises(
+        UserError, match=r"0 \(source\) and 4 \(target\).* of 2 and 3 nodes.*larger"
+    ):
+        shortest_path.shortest_path(made, 0, 4, method=method)
+
+
+@every_lengths
+def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method):
+    rng = np.random.default_rng(1)
+    # A node with many more neighbours than relaxation's rows have slots, others, and one alone.
+    ends = np.concatenate([[[0, leaf] for leaf in range(1, 60)], rng.integers(61, 99, (80, 2))])
+    ends = ends[ends[:, 0] != ends[:, 1]]
+    weights = rng.integers(0, 5, len(ends)).astype(float)
+    made = from_edges(ends, weights, num_nodes=99)
+    sources = [3, 61, 60, 3, 77]
+    expected = oracle(made, sources)
+    assert np.isinf(expected).any()
+    found = shortest_path.distances(made, sources, method=method)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    assert shortest_path.distances(made, [], method=method).shape == (0, 99)
+    with pytest.raises(UserError, match=r"source 1 is 99, but the graph has 99 nodes"):
+        shortest_path.distances(made, [0, 99], method=method)
+    assert jax.numpy.ones(1).dtype == np.float32  # as it was
+
+
+def test_relaxation_takes_sources_in_batches_that_fit(roll, monkeypatch):
+    sizes, relax = [], relaxation._relax
+
+    def counting(table, batch, num_nodes):
+        sizes.append(len(batch))
+        return relax(table, batch, num_nodes)
+
+    monkeypatch.setattr(relaxation, "_relax", counting)
+    monkeypatch.setattr(relaxation, "_MAX_BYTES", 3 * 401 * relaxation._BYTES_PER_ENTRY)
+    found = shortest_path.distances(roll, np.arange(7), method="relaxation")
+    assert sizes == [3, 3, 3]
+    np.testing.assert_allclose(found, oracle(roll, np.arange(7)), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("compiled")
+@pytest.mark.parametrize("accelerator", [False, True])
+def test_auto_relaxes_on_accelerators_alone(roll, accelerator, monkeypatch):
+    calls = []
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if accelerator else "cpu")
+    monkeypatch.setattr(relaxation, "lengths", lambda *_: calls.append("relaxation"))
+    shortest_path.distances(roll, [0])
+    assert calls == ["relaxation"] * accelerator

@@ -1,0 +1,153 @@
+"""Paths past several anchors, and the best order, against trying all orders."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames.animate import Route
+from jaxsurf.manifold import tour
+from jaxsurf.manifold.edges.csr import from_edges
+from jaxsurf.manifold.shortest_path import distances, shortest_path, shortest_paths
+
+either_end = pytest.mark.parametrize("loop", [False, True])
+
+
+def apart(points):
+    return np.linalg.norm(points[:, None] - points[None], axis=-1)
+
+
+@pytest.fixture(scope="module")
+def square():
+    points = np.random.default_rng(0).random((211, 2))
+    lengths = apart(points)
+    ends = np.argwhere(np.triu(lengths < 0.2, k=1))
+    return from_edges(ends, lengths[tuple(ends.T)], num_nodes=211, weight="latent")
+
+
+def length_of(lengths, order, *, loop):
+    stops = [*order, *(order[:1] if loop else [])]
+    return sum(lengths[a, b] for a, b in itertools.pairwise(stops))
+
+
+def least(lengths, *, loop):
+    orders = itertools.permutations(range(1, len(lengths)))
+    return min(length_of(lengths, (0, *rest), loop=loop) for rest in orders)
+
+
+@either_end
+@settings(max_examples=30, deadline=None, database=None)
+@given(seed=st.integers(0, 2**32 - 1), num_places=st.integers(1, 7))
+def test_no_order_is_shorter_than_the_proven_one(loop, seed, num_places):
+    # Whole coordinates: some places coincide, some orders are equally good.
+    lengths = apart(np.random.default_rng(seed).integers(0, 5, (num_places, 2)))
+    order, proven = tour.best_order(lengths, loop=loop)
+    assert (proven, order[0], sorted(order)) == (True, 0, list(range(num_places)))
+    expected = least(lengths, loop=loop)
+    assert length_of(lengths, order, loop=loop) == pytest.approx(expected, rel=1e-12)
+
+
+@either_end
+def test_many_places_are_in_a_good_order_that_is_not_called_proven(loop, monkeypatch):
+    ratios = []
+    for seed in range(15):
+        lengths = apart(np.random.default_rng(seed).random((11, 2)))
+        best, _ = tour.best_order(lengths, loop=loop)
+        with monkeypatch.context() as fewer:
+            fewer.setattr(tour, "MOST_PROVEN", 10)
+            order, proven = tour.best_order(lengths, loop=loop)
+        assert (proven, order[0], sorted(order)) == (False, 0, list(range(11)))
+        ratios.append(length_of(lengths, order, loop=loop) / length_of(lengths, best, loop=loop))
+    assert min(ratios) >= 1 - 1e-12
+    assert np.mean(ratios) < 1.02
+    assert max(ratios) < 1.15
+
+
+@either_end
+def test_neither_a_turn_nor_a_move_of_up_to_three_shortens_the_order(loop):
+    lengths = apart(np.random.default_rng(3).random((37, 2)))
+    order, _ = tour.best_order(lengths, loop=loop)
+    length = length_of(lengths, order, loop=loop)
+    for start, stop in itertools.combinations(range(1, 38), 2):
+        run, rest = order[start:stop], order[:start] + order[stop:]
+        others = [order[:start] + run[::-1] + order[stop:]]
+        if len(run) <= 3:
+            gaps = range(1, len(rest) + 1)
+            others += [rest[:g] + piece + rest[g:] for g in gaps for piece in (run, run[::-1])]
+        assert min(length_of(lengths, o, loop=loop) for o in others) >= length - 1e-9
+
+
+def test_a_thousand_places_are_in_an_order_within_a_tenth_of_the_best_to_expect():
+    """The best loop past n random points of a unit square is about 0.7124 sqrt(n) long."""
+    lengths = apart(np.random.default_rng(0).random((1009, 2)))
+    order, proven = tour.best_order(lengths, loop=True)
+    assert (sorted(order), order[0], proven) == (list(range(1009)), 0, False)
+    assert length_of(lengths, order, loop=True) < 1.1 * 0.7124 * np.sqrt(1009)
+
+
+@either_end
+def test_places_alone_at_one_point_or_on_a_circle_have_the_order_to_expect(loop):
+    assert tour.best_order(np.zeros((1, 1)), loop=loop) == ([0], True)
+    order, proven = tour.best_order(np.zeros((20, 20)), loop=loop)
+    assert (sorted(order), proven) == (list(range(20)), False)
+    places = np.random.default_rng(1).permutation(37)
+    angle = 2 * np.pi * places / 37
+    order, _ = tour.best_order(apart(np.stack([np.cos(angle), np.sin(angle)], axis=1)), loop=loop)
+    steps = np.abs(np.diff(places[[*order, *(order[:1] if loop else [])]]))
+    assert (np.minimum(steps, 37 - steps) == 1).all()
+
+
+@pytest.mark.core
+@either_end
+def test_a_visit_is_the_shortest_paths_one_behind_the_other(square, loop):
+    anchors = [17, 200, 200, 3, 90]  # one comes twice in succession
+    visit = tour.through(square, anchors, loop=loop)
+    legs = shortest_paths(square, list(itertools.pairwise(anchors + anchors[:1] * loop)))
+    for leg, (start, stop) in zip(legs, itertools.pairwise(visit.places), strict=True):
+        assert visit.nodes[start : stop + 1].tolist() == leg.nodes.tolist()
+    assert visit.length == pytest.approx(sum(leg.length for leg in legs), rel=1e-12)
+    assert visit.length == pytest.approx(square.weights_along(visit.nodes).sum(), rel=1e-12)
+    assert visit.order == (0, 1, 2, 3, 4, 0)[: len(legs) + 1]
+    assert (visit.places[0], visit.places[-1]) == (0, len(visit.nodes) - 1)
+    assert (visit.method, visit.proven) == ("igraph", None)
+    images = np.zeros((len(visit.order), 2, 2, 3), np.uint8)
+    route = Route(codes=np.zeros((len(visit.nodes), 2)), images=images, anchors=visit.places)
+    assert route.anchors == visit.places
+
+
+@either_end
+@pytest.mark.parametrize("num_anchors", [1, 2, 6, 15])
+def test_the_best_order_of_anchors_is_that_of_the_lengths_of_shortest_paths(
+    square, loop, num_anchors, monkeypatch
+):
+    anchors = np.random.default_rng(num_anchors).integers(0, 211, num_anchors).tolist()
+    monkeypatch.setattr(tour, "_LENGTHS_AT_ONCE", 4 * 211 + 5)  # in several blocks
+    visit = tour.through(square, anchors, loop=loop, order="best")
+    assert visit.nodes[list(visit.places)].tolist() == [anchors[stop] for stop in visit.order]
+    assert sorted(visit.order) == sorted([*range(num_anchors), *([0] if loop else [])])
+    assert visit.order[0] == 0
+    assert visit.proven == (num_anchors <= tour.MOST_PROVEN)
+    between = distances(square, anchors)[:, anchors]
+    order, _ = tour.best_order(between, loop=loop)
+    assert visit.length == pytest.approx(length_of(between, order, loop=loop), rel=1e-12)
+    if num_anchors > 1:
+        leg = shortest_path(square, anchors[0], anchors[1], method="bidirectional")
+        assert between[0, 1] == pytest.approx(leg.length, rel=1e-12)
+
+
+def test_wrong_anchors_are_refused_by_name(square):
+    pieces = from_edges([[0, 1], [2, 3]], [1.0, 1.0], num_nodes=4)
+    for made, anchors, message in (
+        (square, [], r"no anchors were given"),
+        (square, [3, 999, 5], r"anchor 1 is 999, but the graph has 211 nodes; .* 0 to 210"),
+        (square, [3, 5.5], r"anchor 1 is 5.5"),
+        (pieces, [0, 1, 3], r"no path joins 0 \(anchor 0\) and 3 \(anchor 2\)"),
+    ):
+        for order in ("given", "best"):
+            with pytest.raises(UserError, match=message):
+                tour.through(made, anchors, order=order)
+    with pytest.raises(UserError, match=r"order 'shortest' is not known; use one of: given, best"):
+        tour.through(square, [1, 2], order="shortest")
