@@ -19,12 +19,10 @@ from jaxsurf.images.storage import chunks
 # Fewer rows are filled up to this: one program less is worth more than seven spare rows.
 SMALLEST_BUCKET = 8
 
-Rows = Shaped[np.ndarray, "row *rest"]
-
 
 def mapped(
     run: Callable[..., PyTree[Array]],
-    rows: Rows,
+    rows: Shaped[np.ndarray, "row *rest"],
     *,
     shared: Sequence[PyTree] = (),
     size: int,
@@ -42,9 +40,6 @@ def mapped(
         bucketed: whether the last batch is filled up to the next power of two only (at least
             `SMALLEST_BUCKET` over all devices, at most `size` on each), which is less work and a
             few programs more.
-
-    Returns:
-        As `run` does, as numpy arrays with one row for each of `rows`, in their order.
 
     Raises:
         ValueError: there is no row, or `size` is not positive.

@@ -1,4 +1,4 @@
-"""A user's own images: a picture, a folder of pictures, or a numpy file.
+"""A user's own images: a folder of pictures, or a numpy file.
 
 Whatever a picture file holds becomes three channels of eight bits: grey is repeated, a palette is
 looked up, transparency is laid over white, 16-bit grey is rounded, and the camera's note of which
@@ -11,9 +11,7 @@ any other is converted once, into the cache.
 import io
 import re
 import struct
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +22,7 @@ from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import pixels, storage
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.pixels import Images
 from jaxsurf.images.storage import Member
 
 Pixels = UInt8[np.ndarray, "height width 3"]
@@ -31,21 +30,11 @@ Array = Shaped[np.ndarray, "..."]
 
 PICTURES = (".png", ".jpg", ".jpeg")
 ARRAYS = (".npz", ".npy")
-FILMS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".gif")
-WHITE = (255, 255, 255, 255)
-# 65535 / 255: the brightest 16-bit value becomes the brightest 8-bit one.
-SIXTEEN_TO_EIGHT = 257
 # What Pillow raises where a file is damaged: SyntaxError for PNG, those of `struct` and of tuples
 # and numbers that are not what they should be for notes inside JPEG and PNG.
 _BROKEN_PICTURE = (
     *(OSError, SyntaxError, ValueError, Image.DecompressionBombError, struct.error),
     *(TypeError, KeyError, IndexError, AttributeError, OverflowError, ZeroDivisionError),
-)
-# The last three: an archive with a password, or packed in a way that zipfile doesn't know, or a
-# header that claims more than there is.
-_BROKEN_ARRAY = (
-    *(OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(RuntimeError, NotImplementedError, MemoryError),
 )
 
 
@@ -55,31 +44,23 @@ def open_path(
     """Return the images of a folder or file.
 
     Args:
-        path: a folder of PNG and JPEG files, or an .npz, .npy, PNG or JPEG file.
+        path: a folder of PNG and JPEG files, or an .npz or .npy file.
         side: height and width to fit all images to, in pixels; None keeps their own.
         cache_dir: where a large array goes that has to be converted; None means the user's cache.
 
     Raises:
         UserError: nothing is there, or it is not one of these, or its content is not good.
     """
-    suffix = path.suffix.lower()
     if path.is_dir():
         return _open_folder(path, side)
     if not path.exists():
         raise UserError(f"there is no {path}", cure="give a folder or file that exists")
-    if suffix in ARRAYS:
+    if path.suffix.lower() in ARRAYS:
         return _open_arrays(path, side, cache_dir)
-    if suffix in PICTURES:
-        image = open_image(path, side=side)[None]
-        return ImageSet(image, name=path.name, image_names=(path.name,))
-    if suffix in FILMS:
-        raise UserError(
-            f"{path} is a film, and reading films is not built yet",
-            cure="save its frames as PNG files in a folder",
-        )
     raise UserError(
-        f"{path} is of no known kind",
-        cure=f"give a folder, or a file that ends in {', '.join(ARRAYS + PICTURES)}",
+        f"{path} is neither a folder nor a numpy file",
+        cure=f"give a folder of PNG or JPEG files (the frames of a film), "
+        f"or a file that ends in {' or '.join(ARRAYS)}",
     )
 
 
@@ -93,27 +74,24 @@ def _open_folder(folder: Path, side: int | None) -> ImageSet:
         return [*keys, (2, file.name)]
 
     try:
-        files = [
-            file
-            for file in folder.iterdir()
-            # Some systems leave hidden companions of the same suffix.
-            if file.suffix.lower() in PICTURES and file.name[0] != "." and file.is_file()
-        ]
+        # Some systems leave hidden companions of the same suffix.
+        found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
+        found = [file for file in found if file.name[0] != "." and file.is_file()]
     except OSError as error:
         raise UserError(
             f"cannot read {folder}: {error.strerror or error}", cure="make it readable"
         ) from error
-    if not files:
+    if not found:
         raise UserError(f"{folder} holds no PNG or JPEG file", cure="choose another folder")
-    names = tuple(file.name for file in sorted(files, key=natural))
-    images = [open_image(folder / name, side=side) for name in names]
-    for name, image in zip(names, images, strict=True):
+    found.sort(key=natural)
+    images = [open_image(file, side=side) for file in found]
+    for file, image in zip(found, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(
-                f"{names[0]} is {size_of(images[0])} but {name} is {size_of(image)}",
+                f"{found[0].name} is {size_of(images[0])} but {file.name} is {size_of(image)}",
                 cure="give a side to fit all images to",
             )
-    return ImageSet(np.stack(images), name=f"folder {folder.name}", image_names=names)
+    return ImageSet(np.stack(images), name=f"folder {folder.name}")
 
 
 def size_of(image: Pixels) -> str:
@@ -140,12 +118,7 @@ def open_image(path: str | Path, *, side: int | None = None) -> Pixels:
 
 
 def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
-    """Return the pixels of an encoded picture.
-
-    Args:
-        data: the content of a picture file.
-        origin: where it came from, for the message.
-        side: height and width to fit it to, in pixels; None keeps its own.
+    """Return the pixels of an encoded picture, whose `origin` is for messages.
 
     Raises:
         UserError: it is no picture that can be read.
@@ -165,23 +138,21 @@ def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
 
 
 def _to_rgb(image: Image.Image, origin: str) -> Image.Image:
-    """Return a picture of any mode as eight-bit RGB."""
     if image.mode.startswith("I;16"):
-        eight = np.rint(np.asarray(image) / SIXTEEN_TO_EIGHT).astype(np.uint8)
+        # 65535 / 257 is 255.
+        eight = np.rint(np.asarray(image) / 257).astype(np.uint8)
         return Image.fromarray(eight).convert("RGB")
     if image.mode in ("I", "F"):
         raise UserError(
             f"{origin} holds 32-bit values, whose white is unknown", cure="save it with 8 bits"
         )
     if image.has_transparency_data:
-        over = Image.new("RGBA", image.size, WHITE)
+        over = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(over, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
-def resize(
-    images: UInt8[np.ndarray, "image height width 3"], side: int | None
-) -> UInt8[np.ndarray, "image side side 3"]:
+def resize(images: Images, side: int | None) -> Images:
     """Return pictures fitted to a square; as they are if `side` is None or already theirs."""
     if side is None or images.shape[1:3] == (side, side):
         return images
@@ -202,7 +173,7 @@ def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> 
     """Return the images, and where it has them the factors, of a numpy file."""
     try:
         rows, factors, names = _read(path)
-    except _BROKEN_ARRAY as error:
+    except storage.BROKEN as error:
         # The first line says what is wrong; those after it are numpy's advice to load pickles.
         reason = str(error).split("\n")[0]
         raise UserError(
@@ -210,7 +181,7 @@ def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> 
             cure="save it with np.savez or np.save, without objects",
         ) from error
 
-    def convert(some: Array) -> UInt8[np.ndarray, "image height width 3"]:
+    def convert(some: Array) -> Images:
         return resize(pixels.check(_to_pixels(some, origin=str(path)), origin=str(path)), side)
 
     def blocks() -> Iterator[Array]:
@@ -245,56 +216,42 @@ def _read(path: Path) -> tuple[Array | Member, Array | None, tuple[str, ...]]:
         file.seek(0)
         if is_npy and path.stat().st_size > storage.LARGE_BYTES:
             found = np.load(path, mmap_mode="r")
-            in_order = found.flags.c_contiguous
-            return _in_c_order(found, in_order, path, lambda: np.load(file)), None, ()
+            _check_order(path, in_order=found.flags.c_contiguous)
+            return found, None, ()
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded, None, ()
-        name = _images_of(path, loaded.files)
+        candidates = [name for name in loaded.files if name not in ("factors", "factor_names")]
+        if "images" not in candidates and len(candidates) != 1:
+            raise UserError(
+                f"{path} holds {', '.join(loaded.files) or 'no array'}, "
+                "so which of them is images is unclear",
+                cure="call the array 'images'",
+            )
+        name = "images" if "images" in candidates else candidates[0]
         assert loaded.zip is not None, "it is open"
         sizes = {one.filename: one.file_size for one in loaded.zip.infolist()}
         if sizes.get(f"{name}.npy", 0) > storage.LARGE_BYTES:
-            found = Member.inspect(path, name)
-            rows = _in_c_order(found, not found.fortran_order, path, lambda: loaded[name])
+            rows = Member.inspect(path, name)
+            _check_order(path, in_order=not rows.fortran_order)
         else:
             rows = loaded[name]
         if isinstance(rows, bytes):
             raise ValueError(f"its member {name} is no array")
-        factors = loaded.get("factors")
-        names = loaded.get("factor_names")
-        return rows, factors, _factor_names(path, factors, names)
+        return rows, loaded.get("factors"), _factor_names(path, loaded)
 
 
-def _images_of(path: Path, names: Sequence[str]) -> str:
-    """Return which of some arrays holds the images: `images`, or else the only one."""
-    candidates = [name for name in names if name not in ("factors", "factor_names")]
-    if "images" in candidates:
-        return "images"
-    if len(candidates) == 1:
-        return candidates[0]
-    raise UserError(
-        f"{path} holds {', '.join(names) or 'no array'}, so which of them is images is unclear",
-        cure="call the array 'images'",
-    )
+def _check_order(path: Path, *, in_order: bool) -> None:
+    if not in_order:
+        raise UserError(
+            f"{path} is large and in Fortran order: each image is scattered over the whole file",
+            cure="save it in C order, with np.ascontiguousarray",
+        )
 
 
-def _in_c_order(
-    found: Array | Member, in_order: bool, path: Path, load: Callable[[], Array]
-) -> Array | Member:
-    """Return a large array as it lies in its file, or loaded if its rows are scattered there."""
-    if in_order:
-        return found
-    cure = "save it in C order, with np.ascontiguousarray: then it need not be loaded"
-    storage.check_fits(found.nbytes, origin=f"{path}, in Fortran order,", cure=cure)
-    return load()
-
-
-def _factor_names(path: Path, factors: Array | None, names: Array | None) -> tuple[str, ...]:
-    """Return the names of factors, which are numbered where the file names none.
-
-    Raises:
-        UserError: the factors are no table of finite numbers, or the names no list.
-    """
+def _factor_names(path: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
+    """Return the names of factors, which are numbered where the file names none."""
+    factors, names = arrays.get("factors"), arrays.get("factor_names")
     if factors is None:
         return ()
     if factors.ndim != 2 or factors.dtype.kind not in "iuf":
@@ -310,12 +267,7 @@ def _factor_names(path: Path, factors: Array | None, names: Array | None) -> tup
         )
     if names is None:
         return tuple(f"factor_{i}" for i in range(factors.shape[1]))
-    if names.ndim != 1:
-        raise UserError(
-            f"factor_names in {path} has shape {names.shape}",
-            cure="give a list of names, one a column of the factors",
-        )
-    return tuple(map(str, names))
+    return tuple(map(str, np.atleast_1d(names)))
 
 
 def _to_pixels(rows: Array, *, origin: str) -> UInt8[np.ndarray, "image height width channel"]:

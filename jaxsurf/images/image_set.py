@@ -11,11 +11,12 @@ of a million images is known without opening one.
 import contextlib
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Int, Real, Shaped, UInt8
+from jaxtyping import Float, Int, Real, Shaped, UInt8
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
@@ -28,6 +29,19 @@ FEWEST_LEFT = 4
 Fixed = Mapping[str, int | float | str]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What is asked of a source; `sources.open_images` describes each part."""
+
+    source: str
+    path: str | Path = ""
+    fixed: Fixed = field(default_factory=dict)
+    free: Sequence[str] = ()
+    stride: int = 1
+    side: int | None = None
+    cache_dir: str | Path | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ImageSet:
     """Images in a fixed order, which nobody can write to.
@@ -37,9 +51,10 @@ class ImageSet:
         name: what a person would call the set; error messages and reports say it.
         factors: the factor values of each image, where they are known.
         factor_names: one name a column of `factors`.
-        image_names: one name an image, where they have names of their own, as files have.
         recipe: what the pixels follow from together with the factors, where they are computed;
             it stands for them in the fingerprint, since rounding differs between machines.
+        draw: makes images of the same size from rows of factors, where these can be drawn.
+        continuous: the factors that `draw` takes any value of, those between images included.
 
     Raises:
         UserError: the pixels do not follow the convention, or the lengths do not agree.
@@ -49,8 +64,9 @@ class ImageSet:
     name: str
     factors: Real[np.ndarray, "image factor"] | None = None
     factor_names: tuple[str, ...] = ()
-    image_names: tuple[str, ...] = ()
     recipe: str = ""
+    draw: Callable[[Real[np.ndarray, "image factor"]], pixels.Images] | None = None
+    continuous: tuple[str, ...] = ()
     _file: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -63,8 +79,6 @@ class ImageSet:
                 f"the factors of {self.name} have shape {self.factors.shape}, expected {expected}",
                 cure="give one row an image and one name a column",
             )
-        if self.image_names and len(self.image_names) != len(self):
-            raise UserError(f"{self.name} has {len(self)} images, {len(self.image_names)} names")
         # As the file is now: another may take its place later.
         object.__setattr__(self, "_file", storage.whole_file(self.images))
         # A cached fingerprint holds only as long as nobody changes what it was taken of.
@@ -117,16 +131,14 @@ class ImageSet:
                 f"{self.name} has no factors to pick a slice by",
                 cure="leave out fixed, free and stride",
             )
-        named = [name for name, value in fixed.items() if isinstance(value, str)]
-        if named:
-            raise UserError(
-                f"{self.name} has no names for values of {', '.join(named)}", cure="give numbers"
-            )
         free = free if fixed or free else self.factor_names
         _check_names(self.factor_names, fixed, free)
         kept = np.ones(len(self), dtype=bool)
         for name, column in zip(self.factor_names, self.factors.T, strict=True):
-            kept &= _matches(name, column, fixed, free)
+            if name in fixed:
+                kept &= column == _value_among(np.unique(column), name, fixed[name])
+            else:
+                _check_decided(name, len(np.unique(column)), free)
         if not kept.any():
             raise UserError(f"no image of {self.name} has {dict(fixed)} at once")
         varying = self.factors[kept][:, [self.factor_names.index(name) for name in free]].T
@@ -138,40 +150,18 @@ class ImageSet:
                 f"a stride of {stride} leaves no image of {self.name}, whose factors form no grid",
                 cure="choose a smaller one",
             )
-        return self._subset(kept)
-
-    def _subset(self, kept: Bool[np.ndarray, " image"]) -> "ImageSet":
-        """Return the images marked in `kept`; those in a row stay where they are."""
         numbers = np.flatnonzero(kept)
         first, last = numbers[0], numbers[-1]
-        in_a_row = last - first + 1 == len(numbers)
+        in_a_row = last - first + 1 == len(numbers)  # these stay where they are
         return ImageSet(
             self.images[first : last + 1] if in_a_row else storage.take(self.images, numbers),
             name=self.name,
-            factors=None if self.factors is None else self.factors[kept],
+            factors=self.factors[kept],
             factor_names=self.factor_names,
-            image_names=tuple(np.array(self.image_names)[kept]) if self.image_names else (),
             recipe=self.recipe,
+            draw=self.draw,
+            continuous=self.continuous,
         )
-
-
-def _matches(
-    name: str, column: Real[np.ndarray, " image"], fixed: Fixed, free: Sequence[str]
-) -> Bool[np.ndarray, " image"] | bool:
-    """Return which images one factor lets into a slice."""
-    values = np.unique(column)
-    if name not in fixed:
-        _check_decided(name, len(values), free)
-        return True
-    matching = column == fixed[name]
-    if not matching.any():
-        texts = [f"{value:g}" for value in values]
-        # Ten fit on a line; beyond that the two ends say what the scale is.
-        texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
-        raise UserError(
-            f"{name} has no value {fixed[name]!r}", cure=f"choose from {', '.join(texts)}"
-        )
-    return matching
 
 
 @dataclass(frozen=True)
@@ -182,14 +172,22 @@ class Grid:
         names: one name a factor; the last varies fastest.
         sizes: how many values each factor takes: 0 .. size - 1.
         labels: names of the values, for the factors that have them, in the order of the values.
+        continuous: the factors that may be held between two values, as images that are drawn can.
+        held: the value of each factor that is fixed in the default slice; the others are free.
     """
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    continuous: tuple[str, ...] = ()
+    held: Fixed = field(default_factory=dict)
 
     def __len__(self) -> int:
         return math.prod(self.sizes)
+
+    def factors(self, indices: Int[np.ndarray, " image"]) -> Int[np.ndarray, "image factor"]:
+        """Return the factor values of images given by number."""
+        return np.stack(np.unravel_index(indices, self.sizes), axis=-1)
 
     def indices(
         self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
@@ -198,55 +196,94 @@ class Grid:
         axes = self.axes(fixed, free, stride=stride)
         return np.ravel_multi_index(np.ix_(*axes), self.sizes).ravel()
 
-    def factors(self, indices: Int[np.ndarray, " image"]) -> Int[np.ndarray, "image factor"]:
-        """Return the factor values of images given by number."""
-        return np.stack(np.unravel_index(indices, self.sizes), axis=-1)
+    def rows(
+        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
+    ) -> Float[np.ndarray, "image factor"]:
+        """Return the factor values of a slice, one row an image; arguments are those of `axes`."""
+        mesh = np.meshgrid(*self.axes(fixed, free, stride=stride), indexing="ij")
+        return np.stack([axis.ravel() for axis in mesh], axis=-1).astype(np.float32)
 
     def axes(
-        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1, between: bool = False
+        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
     ) -> list[Real[np.ndarray, " value"]]:
-        """Return the values that each factor takes in a slice.
+        """Return the values that each factor takes in a slice; both empty mean the default slice.
 
         Args:
             fixed: the value, or the value's label, of each factor that is held.
             free: the factors that vary. A factor with a single value may be left out of both.
             stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
-            between: whether a number may be any, to be checked by the caller.
 
         Raises:
             UserError: a name or value is unknown, a factor is in both or in neither, or the stride
                 is below 1 or thins no factor.
         """
+        if not fixed and not free:
+            fixed, free = self.held, [name for name in self.names if name not in self.held]
         _check_names(self.names, fixed, free)
         axes = []
         for name, size in zip(self.names, self.sizes, strict=True):
-            if name not in fixed:
+            if name in fixed:
+                axes.append(np.array([self._value(name, fixed[name])]))
+            else:
                 _check_decided(name, size, free)
                 axes.append(_thinned(np.arange(size), stride))
-            elif between and not isinstance(fixed[name], str):
-                axes.append(np.array([fixed[name]]))
-            else:
-                axes.append(np.array([self.value(name, fixed[name])]))
         _check_stride(stride, [self.sizes[self.names.index(name)] for name in free])
         return axes
 
-    def value(self, name: str, value: int | float | str) -> int:
-        """Return a factor's value as a number, given as a number or as its label.
-
-        Raises:
-            UserError: the factor has no such value.
-        """
+    def _value(self, name: str, value: int | float | str) -> int | float:
+        """Return a factor's value as a number, given as a number or as its label."""
         size = self.sizes[self.names.index(name)]
         labels = self.labels.get(name, ())
-        known: Sequence[int | str] = range(size)
-        wanted = value
         if isinstance(value, str):
-            known, wanted = labels, value.strip().lower().replace("_", " ").replace("-", " ")
-        for number, one in enumerate(known):
-            if one == wanted:  # 2.0 is 2, 2.5 is none of them
-                return number
+            label = value.strip().lower().replace("_", " ").replace("-", " ")
+            if label in labels:
+                return labels.index(label)
+        elif name in self.continuous and 0 <= value <= size - 1:
+            return value
+        elif value in range(size):  # 2.0 is 2, 2.5 is none of them
+            return int(value)
         allowed = f"0..{size - 1}" + (f" or {', '.join(labels)}" if labels else "")
         raise UserError(f"{name} has no value {value!r}", cure=f"choose from {allowed}")
+
+    def check(self, rows: np.ndarray) -> Float[np.ndarray, "image factor"]:
+        """Return rows of factors as float32 if every one is a value of its range.
+
+        Raises:
+            UserError: not one row an image, empty, not finite, out of range, or a fraction where
+                only whole numbers have a meaning.
+        """
+        rows = np.asarray(rows)
+        if rows.ndim != 2 or rows.shape[1] != len(self.names) or not len(rows):
+            raise UserError(
+                f"factors have shape {rows.shape}, but must be (images, {len(self.names)})",
+                cure=f"one row an image: {', '.join(self.names)}",
+            )
+        if rows.dtype.kind not in "iuf":
+            raise UserError(f"factors hold {rows.dtype} values, but must be real numbers")
+        rows = rows.astype(np.float32)
+        for column, name, size in zip(rows.T, self.names, self.sizes, strict=True):
+            good = (column >= 0) & (column <= size - 1)  # false for NaN
+            if name not in self.continuous:
+                good &= column == np.round(column)
+            if not good.all():
+                row = int(np.argmin(good))
+                kind = "any number" if name in self.continuous else "a whole number"
+                cause = f"{name} is {column[row]:g} in row {row}"
+                raise UserError(f"{cause}, but must be {kind} from 0 to {size - 1}")
+        return rows
+
+
+def _value_among(
+    values: Real[np.ndarray, " value"], name: str, wanted: int | float | str
+) -> int | float:
+    if isinstance(wanted, str):
+        raise UserError(f"the values of {name} have no names like {wanted!r}", cure="give a number")
+    if wanted not in values:
+        texts = [f"{value:g}" for value in values]
+        # Ten fit on a line; beyond that the two ends say what the scale is.
+        texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
+        raise UserError(f"{name} has no value {wanted!r}", cure=f"choose from {', '.join(texts)}")
+    return wanted
 
 
 def _check_names(names: Sequence[str], fixed: Fixed, free: Sequence[str]) -> None:
@@ -282,7 +319,7 @@ def _check_stride(stride: int, sizes: Sequence[int]) -> None:
     if stride > max(1, largest):
         raise UserError(
             f"a stride of {stride} thins nothing: no free factor takes {FEWEST_LEFT * stride} "
-            "values" + (f", but {most} at most" if most else ""),
+            f"values, but {most} at most",
             cure=f"choose one up to {largest}" if largest > 1 else "leave the stride out",
         )
 
@@ -291,29 +328,8 @@ def _thinned(values: Shaped[np.ndarray, " value"], stride: int) -> Shaped[np.nda
     return values[::stride] if len(values) >= FEWEST_LEFT * stride > 0 else values
 
 
-# The order and the names of the data set's own description, https://github.com/rr-learning/disentanglement_dataset
-MPI3D = Grid(
-    names=(
-        "object_color",
-        "object_shape",
-        "object_size",
-        "camera_height",
-        "background_color",
-        "horizontal_axis",
-        "vertical_axis",
-    ),
-    sizes=(6, 6, 2, 3, 3, 40, 40),
-    labels={
-        "object_color": ("white", "green", "red", "blue", "brown", "olive"),
-        "object_shape": ("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
-        "object_size": ("small", "large"),
-        "camera_height": ("top", "centre", "bottom"),
-        "background_color": ("purple", "sea green", "salmon"),
-    },
-)
-
 # The slice of Yadlin & Botchan, "Data Interpolation in Latent Space", with two degrees of freedom:
-# white, cone, large, top, purple; 1,600 images. Every source with these factors begins there.
+# white, cone, large, top, purple; 1,600 images.
 DEFAULT_FIXED: Mapping[str, int] = {
     "object_color": 0,
     "object_shape": 0,
@@ -322,3 +338,17 @@ DEFAULT_FIXED: Mapping[str, int] = {
     "background_color": 0,
 }
 DEFAULT_FREE: tuple[str, ...] = ("horizontal_axis", "vertical_axis")
+
+# The order and the names of the data set's own description, https://github.com/rr-learning/disentanglement_dataset
+MPI3D = Grid(
+    names=(*DEFAULT_FIXED, *DEFAULT_FREE),
+    sizes=(6, 6, 2, 3, 3, 40, 40),
+    labels={
+        "object_color": ("white", "green", "red", "blue", "brown", "olive"),
+        "object_shape": ("cone", "cube", "cylinder", "hexagonal", "pyramid", "sphere"),
+        "object_size": ("small", "large"),
+        "camera_height": ("top", "centre", "bottom"),
+        "background_color": ("purple", "sea green", "salmon"),
+    },
+    held=DEFAULT_FIXED,
+)

@@ -32,11 +32,7 @@ def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
 
 
 def check(images: np.ndarray, *, origin: str) -> Images:
-    """Return images as they are if they follow the convention.
-
-    Args:
-        images: the array to look at.
-        origin: where it came from, for the message.
+    """Return images as they are if they follow the convention; `origin` is for the message.
 
     Raises:
         UserError: the array is not uint8, not NHWC with three channels, or holds no image.
@@ -78,11 +74,7 @@ def variance(images: Images) -> float:
 
 
 def rms(images: Images, pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
-    """Return the root of the mean squared difference of each pair of images, on 0-255.
-
-    Args:
-        images: the pixels.
-        pairs: the numbers of two images each.
+    """Return the root of the mean squared difference of pairs of images, on 0-255.
 
     Raises:
         UserError: the pixels do not follow the convention, or a number is that of no image.

@@ -8,6 +8,7 @@ of an `.npz` file without holding all of it.
 """
 
 import contextlib
+import errno
 import logging
 import math
 import mmap
@@ -40,6 +41,11 @@ CHUNK_BYTES = 8 << 20
 READ_AT_ONCE = 64
 # Half a file that nobody has written to for so long is what a killed process left behind.
 FORSAKEN_S = 3600.0
+# What reading a damaged .npy or .npz file raises, one with a password or one that holds objects.
+BROKEN = (
+    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, NotImplementedError, MemoryError),
+)
 
 _log = logging.getLogger(__name__)
 
@@ -182,52 +188,39 @@ def cached(
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
     large = math.prod(shape) > LARGE_BYTES
-    mode = "r" if large else None
     try:
-        return np.load(path, mmap_mode=mode, allow_pickle=False)
+        return np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         _log.debug("%s is made anew: %s", path, error)
-    made = blocks() if large else [np.concatenate(list(blocks()))]
+    if large:
+        _write(path, name, blocks(), shape)
+        return np.load(path, mmap_mode="r")
+    made = np.concatenate(list(blocks()))
     try:
-        _make_room(path, name, math.prod(shape))
-        with workdir.replacing(path) as temporary:
-            _write(temporary, made, shape)
+        _write(path, name, [made], shape)
     except UserError as error:
-        if not isinstance(made, list):
-            raise
         _log.warning("the images are not cached: %s", error)
-    return made[0] if isinstance(made, list) else np.load(path, mmap_mode="r")
+    return made
 
 
-def _make_room(path: Path, name: str, needed: int) -> None:
-    """Remove what is of no use to anyone; refuse a folder that cannot take so many bytes."""
+def _write(path: Path, name: str, blocks: Iterable[Rows], shape: tuple[int, ...]) -> None:
+    """Write a file to the cache in place of those that are of no use to anyone any more."""
+    folder, needed = path.parent, math.prod(shape)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        old = time.time() - FORSAKEN_S
+        folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process is doing the same
-            for stale in path.parent.glob(f"{name}.*.npy"):
-                stale.unlink()
-            for half in path.parent.glob(f".{name}.*.npy"):
-                if half.stat().st_mtime < old:
-                    half.unlink()
-        free = shutil.disk_usage(path.parent).free
+            for old in [*folder.glob(f"{name}.*.npy"), *folder.glob(f".{name}.*.npy")]:
+                if old.name[0] != "." or time.time() - old.stat().st_mtime > FORSAKEN_S:
+                    old.unlink()
+        if shutil.disk_usage(folder).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
         raise UserError(
-            f"cannot write to {path.parent}: {error.strerror or error}",
-            cure="set XDG_CACHE_HOME to a folder that can be written",
+            f"cannot write {needed / GIB:.1f} GiB of images to {folder}: {error.strerror or error}",
+            cure="free some space, or set XDG_CACHE_HOME to another folder",
         ) from error
-    if free < needed:
-        raise UserError(
-            f"the images take {needed / GIB:.1f} GiB unpacked, but {path.parent} has "
-            f"{free / GIB:.1f} GiB left",
-            cure="free some space, or set XDG_CACHE_HOME to a folder on a larger disk",
-        )
-
-
-def _write(path: Path, blocks: Iterable[Rows], shape: tuple[int, ...]) -> None:
-    about = f"unpacking into {path.parent}"
-    bar = tqdm(total=shape[0], unit=" images", desc=about, delay=1)
-    with path.open("wb") as file, bar:
+    bar = tqdm(total=shape[0], unit=" images", desc=f"unpacking into {folder}", delay=1)
+    with workdir.replacing(path) as temporary, temporary.open("wb") as file, bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
@@ -260,9 +253,7 @@ class Member:
 
         Raises:
             UserError: the file is shorter than its header says.
-            KeyError: it holds no such array.
-            OSError, EOFError, RuntimeError, ValueError, zipfile.BadZipFile, zlib.error: it is no
-                archive of arrays, or encrypted, or packed in another way than numpy does.
+            Exception: one of `BROKEN`, where it is no archive of arrays or holds none of the name.
         """
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
             # The third version differs from these in the names of columns, which images have not.

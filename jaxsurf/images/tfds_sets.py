@@ -10,7 +10,7 @@ become RGB here as they do everywhere else.
 
 import importlib.util
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,47 +18,34 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import files
-from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.image_set import ImageSet, Request
 
 FORMAT = "array_record"
 # Whole numbers that say which example it is, not what it shows.
 NUMBERING = ("index", "id")
 
 
-def open_tfds(
-    source: str,
-    path: str | Path,
-    *,
-    fixed: Mapping[str, int | float | str],
-    free: Sequence[str],
-    stride: int,
-    side: int | None,
-) -> ImageSet:
+def open_tfds(request: Request) -> ImageSet:
     """Return a TFDS set, or one split of it, prepared first if that can be done here.
 
-    Scalar whole-number features, labels among them, become factors. Images come in the order of
-    their `index` feature, where they have one, else in the order on disk.
-
-    Args:
-        source: "tfds:NAME" or "tfds:NAME:SPLIT"; NAME may go on with /CONFIG and :VERSION.
-        path: the TFDS data folder; empty means the default one.
-        fixed: the value, or the label, of each factor that is held.
-        free: the factors that vary.
-        stride: keeps every stride-th value of each free factor, once all images are read.
-        side: height and width to fit all images to, in pixels; None keeps their own.
+    The source is "tfds:NAME" or "tfds:NAME:SPLIT"; NAME may go on with /CONFIG and :VERSION. The
+    path is the TFDS data folder; empty means the default one. Scalar whole-number features, labels
+    among them, become factors. Images come in the order of their `index` feature, where they have
+    one, else in the order on disk.
 
     Raises:
         UserError: it is neither prepared nor can be, is in a format without random access, or has
             no such split, no images, or images of several sizes.
     """
+    source, side = request.source, request.side
     reference, _, split = source.removeprefix("tfds:").partition(":")
     if not reference:
         raise UserError(f"{source!r} names no set", cure="write tfds:NAME or tfds:NAME:SPLIT")
     if split[:1].isdecimal():
         version, _, split = split.partition(":")
         reference = f"{reference}:{version}"
-    root = Path(path) if path else default_folder()
-    builder = load(reference, root) or prepare(reference, root)
+    root = Path(request.path) if request.path else default_folder()
+    builder = load(reference, root) or _prepare(reference, root)
     features: dict[str, Any] = dict(builder.info.features)
     splits = sorted(builder.info.splits)
     split = split or ("train" if "train" in splits else splits[0])
@@ -86,18 +73,16 @@ def open_tfds(
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
     )
-    labels = {name: getattr(features.get(name), "names", []) for name in fixed}
-    for name, value in fixed.items():
-        if isinstance(value, str) and value not in labels[name]:
+    fixed = {}
+    for name, value in request.fixed.items():
+        labels = getattr(features.get(name), "names", [])
+        if isinstance(value, str) and value not in labels:
             raise UserError(
                 f"{name} has no value {value!r}",
-                cure=f"choose from {', '.join(labels[name]) or 'numbers'}",
+                cure=f"choose from {', '.join(labels) or 'numbers'}",
             )
-    numbers = {
-        name: labels[name].index(value) if isinstance(value, str) else value
-        for name, value in fixed.items()
-    }
-    return opened.select(fixed=numbers, free=free, stride=stride)
+        fixed[name] = labels.index(value) if isinstance(value, str) else value
+    return opened.select(fixed=fixed, free=request.free, stride=request.stride)
 
 
 def image_feature(source: str, features: Mapping[str, Any]) -> str:
@@ -139,7 +124,6 @@ def _examples(builder: Any, split: str, key: str) -> list[Any]:  # noqa: ANN401 
 
 
 def _pixels(value: bytes | np.ndarray, source: str, side: int | None) -> files.Pixels:
-    """Return one example's image, encoded or not."""
     if isinstance(value, bytes):
         return files.decode(value, origin=source, side=side)
     if value.shape[-1] not in (1, 3):
@@ -185,12 +169,8 @@ def load(reference: str, root: Path) -> Any:  # noqa: ANN401  # imported lazily:
     return builder
 
 
-def prepare(reference: str, root: Path) -> Any:  # noqa: ANN401  # see load
-    """Prepare a set that tensorflow-datasets knows, and return its builder.
-
-    Raises:
-        UserError: it knows no such set, or cannot prepare it without TensorFlow or a network.
-    """
+def _prepare(reference: str, root: Path) -> Any:  # noqa: ANN401  # see load
+    """Prepare a set that tensorflow-datasets knows, and return its builder."""
     import tensorflow_datasets as tfds
 
     try:

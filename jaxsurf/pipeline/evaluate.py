@@ -12,7 +12,6 @@ from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Route, Timing
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import arm
 from jaxsurf.manifold import shortest_path
 from jaxsurf.manifold.components import connectivity
 from jaxsurf.manifold.encode import Latents
@@ -93,7 +92,7 @@ def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
 def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     """Return the scores of methods on random pairs.
 
-    Where true in-between images can be had (the arm), a method `true` holds the floor: their score.
+    Where in-between images can be drawn (of the arm), a method `true` holds the floor: their score.
 
     Raises:
         UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
@@ -165,16 +164,17 @@ def _score(
 def _true_frames(run: Run, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
     """Return true images on the straight line between the factors of each pair's ends.
 
-    Only the arm can be drawn between its grid's values; other sources have none.
+    There are none where images are not drawn, or where what varies has nothing between its values,
+    as colours and shapes.
     """
-    if run.config.data.source != "arm" or run.images.factors is None:
+    images = run.images
+    if images.draw is None or images.factors is None:
         return []
-    ends = run.images.factors[chosen].astype(np.float64)
-    continuous = [arm.FACTOR_NAMES.index(name) for name in arm.CONTINUOUS]
-    if np.ptp(np.delete(ends, continuous, axis=2), axis=(0, 1)).any():
-        return []  # colours and shapes have nothing between them
+    ends = images.factors[chosen].astype(np.float64)
+    kinds = [name not in images.continuous for name in images.factor_names]
+    if np.ptp(ends[:, :, kinds], axis=(0, 1)).any():
+        return []
     share = np.linspace(0, 1, TRUE_FRAMES)[None, :, None]
     factors = (1 - share) * ends[:, :1] + share * ends[:, 1:]
-    side = run.images.images.shape[1]
-    frames = arm.render_batch(factors.reshape(-1, factors.shape[-1]), side=side)
+    frames = images.draw(factors.reshape(-1, factors.shape[-1]))
     return list(frames.reshape(len(chosen), TRUE_FRAMES, *frames.shape[1:]))

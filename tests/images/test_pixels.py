@@ -10,6 +10,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (13, 7, 5, 3), dtype=np.uint8
 PAIRS = np.random.default_rng(1).integers(0, 13, (41, 2))
 
 
+@pytest.mark.core
 def test_every_value_survives_the_way_to_floats_and_back():
     values = np.arange(256, dtype=np.uint8)
     floats = pixels.to_float(values)
@@ -18,13 +19,10 @@ def test_every_value_survives_the_way_to_floats_and_back():
     assert pixels.to_uint8(np.array([-0.2, 1.2, 0.49 / 255, 0.51 / 255])).tolist() == [0, 255, 0, 1]
 
 
-def test_mean_is_that_of_all_at_once_bit_for_bit(monkeypatch):
+def test_mean_and_variance_are_those_of_all_at_once(monkeypatch):
     monkeypatch.setattr(storage, "CHUNK_BYTES", 3 * 105)
-    assert np.array_equal(pixels.mean(IMAGES), IMAGES.mean(axis=0) / 255.0)
-
-
-def test_error_of_the_mean_image_is_the_variance(monkeypatch):
     monkeypatch.setattr(pixels, "_VALUES", 3 * 105)
+    assert np.array_equal(pixels.mean(IMAGES), IMAGES.mean(axis=0) / 255.0)
     expected = (IMAGES / 255).var(axis=0).mean()
     assert pixels.variance(IMAGES) == pytest.approx(expected, rel=1e-12)
 
@@ -34,10 +32,8 @@ def test_error_of_the_mean_image_is_the_variance(monkeypatch):
 def test_rms_equals_the_formula_whatever_the_size_of_chunks(images, values, monkeypatch):
     monkeypatch.setattr(pixels, "_VALUES", values)
     differences = images[PAIRS[:, 0]].astype(np.float64) - images[PAIRS[:, 1]]
-    found = pixels.rms(images, PAIRS)
-    assert found.dtype == np.float64
     expected = np.sqrt((differences**2).mean(axis=(1, 2, 3)))
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(pixels.rms(images, PAIRS), expected, rtol=1e-12)
 
 
 def test_black_and_white_are_255_apart_and_equal_images_0():
@@ -49,14 +45,7 @@ def test_black_and_white_are_255_apart_and_equal_images_0():
     assert pixels.rms(images, np.empty((0, 2), np.int64)).shape == (0,)
 
 
-@pytest.mark.parametrize(
-    ("images", "pairs", "word"),
-    [
-        (IMAGES.astype(np.float32), [[0, 1]], "float32 values, but images are uint8"),
-        (IMAGES[:3], [[0, 3]], "images 0 to 3 are compared, but there are 3; use .* 0 to 2"),
-        (IMAGES[:3], [[-1, 1]], "images -1 to 1 are compared"),
-    ],
-)
-def test_rms_refuses(images, pairs, word):
-    with pytest.raises(UserError, match=word):
-        pixels.rms(images, np.array(pairs))
+@pytest.mark.parametrize("pairs", [[[0, 3]], [[-1, 1]]])
+def test_numbers_of_no_image_are_refused(pairs):
+    with pytest.raises(UserError, match="are compared, but there are 3; use numbers from 0 to 2"):
+        pixels.rms(IMAGES[:3], np.array(pairs))

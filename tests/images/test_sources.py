@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import arm
+from jaxsurf.images.drawn import arm
 from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
 from jaxsurf.images.sources import open_images
 
@@ -37,13 +37,17 @@ def drawn(monkeypatch):
     return calls
 
 
-def test_the_arms_slice_is_drawn_once(tmp_path, monkeypatch):
+@pytest.mark.core
+def test_the_arms_slice_is_drawn_once_and_between_its_images(tmp_path, monkeypatch):
     images = open_images("arm", side=11, cache_dir=tmp_path, **SLICE)
     rows = np.tile(np.array([1, 5, 0.5, 2, 1, 7, 0], np.float32), (40, 1))
     rows[:, 6] = np.arange(40)
     assert images.name == "robot arm"
     assert np.array_equal(images.factors, rows)
     assert np.array_equal(images.images, arm.render_batch(rows, side=11))
+    between = rows[:3] + np.array([0, 0, 0, 0, 0, 0.3, 0.6], np.float32)
+    assert np.array_equal(images.draw(between), arm.render_batch(between, side=11))
+    assert images.continuous == ("object_size", "horizontal_axis", "vertical_axis")
     monkeypatch.setattr(arm, "render_batch", None)
     again = open_images("arm", side=11, cache_dir=tmp_path, **SLICE)
     assert np.array_equal(again.images, images.images)
@@ -67,44 +71,25 @@ def test_a_stride_draws_a_quarter_of_the_default_slice(drawn, tmp_path):
     assert thinned.fingerprint != whole.fingerprint
 
 
-def test_a_stride_leaves_a_third_factor_of_the_arm_whole(drawn, tmp_path):
-    fixed = {name: value for name, value in DEFAULT_FIXED.items() if name != "camera_height"}
-    free = ("camera_height", *DEFAULT_FREE)
-    images = open_images("arm", fixed=fixed, free=free, stride=4, side=2, cache_dir=tmp_path)
-    assert len(images) == 3 * 10 * 10
-
-
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("source", "changes", "words"),
     [
-        ({"fixed": {"colour": 1}, "free": []}, "no factor is called 'colour'"),
-        ({"fixed": {"object_color": "pink"}, "free": []}, "object_color has no value 'pink'"),
-        ({"fixed": {"object_color": 1}, "free": []}, "object_shape takes 6 values, but the slice"),
-        ({"fixed": DEFAULT_FIXED | {"object_size": 2}, "free": DEFAULT_FREE}, "object_size is 2 "),
-        ({"stride": 0}, "the stride is 0, but must be at least 1"),
-        ({"stride": 11}, "11 thins nothing: .* takes 44 values, but 40 at most; .* up to 10"),
-        ({"side": 0}, "side is 0, but must be at least 1"),
-        ({"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
+        ("arm", {"fixed": {"object_color": 1}}, "object_shape takes 6 values, but the slice"),
+        ("arm", {"fixed": DEFAULT_FIXED | {"object_size": 2}, "free": DEFAULT_FREE}, "no value 2;"),
+        ("arm", {"stride": 11}, "11 thins nothing: .* takes 44 values, but 40 at most; .* to 10"),
+        ("arm", {"side": 0}, "side is 0, but must be at least 1"),
+        ("arm", {"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
+        ("amr", {}, "file called 'amr'; choose from arm, mpi3d_toy, .*tfds:NAME"),
+        ("amr", {"path": "here"}, "no source and no file called 'amr'"),
+        ("arm:2", {}, "no source and no file called 'arm:2'"),
+        ("folder", {"path": "nowhere"}, "there is no nowhere; give a folder or file that exists"),
+        ("mpi3d_toy", {"path": "nowhere"}, r"there is no nowhere; give the \.npz file"),
     ],
 )
-def test_arm_refuses_a_bad_slice(changes, words, tmp_path):
-    with pytest.raises(UserError, match=words):
-        open_images("arm", cache_dir=tmp_path, **changes)
-
-
-@pytest.mark.parametrize(
-    ("source", "path", "words"),
-    [
-        ("amr", "", "no source and no file called 'amr'; choose from arm, mpi3d_toy, .*tfds:NAME"),
-        ("amr", "here", "no source and no file called 'amr'"),
-        ("folder", "nowhere", "there is no nowhere; give a folder or file that exists"),
-        ("mpi3d_toy", "nowhere", r"there is no nowhere; give the \.npz file"),
-    ],
-)
-def test_unknown_source_names_the_known_ones(source, path, words, tmp_path, monkeypatch):
+def test_what_leads_nowhere_is_refused(source, changes, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=words):
-        open_images(source, path=path)
+        open_images(source, cache_dir=tmp_path / "cache", **changes)
 
 
 def test_opening_imports_what_it_needs_alone():

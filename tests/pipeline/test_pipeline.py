@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS, Timing
-from jaxsurf.images import arm
+from jaxsurf.images.drawn import arm
 from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import report

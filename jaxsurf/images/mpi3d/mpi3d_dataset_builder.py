@@ -11,8 +11,7 @@
 Without `manual_dir`, or where the file is not there, the archive is downloaded. `checksums.tsv`
 holds no digest of the archives: TFDS then accepts whatever the address serves, and the reader's own
 checks of type, shape and size stand in. `DownloadConfig(register_checksums=True)` writes the digest
-of a download there, and every later one is held to it; `force_checksums_validation=True` refuses to
-download until that has been done.
+of a download there, and every later one is held to it.
 
 The builder is a `ShardBasedBuilder` because the more usual `GeneratorBasedBuilder` gathers a split
 in temporary files once it exceeds a gigabyte, writes those with TensorFlow, and sorts the split in
@@ -30,8 +29,8 @@ from typing import Any, ClassVar
 import numpy as np
 import tensorflow_datasets as tfds
 
+from jaxsurf.images import mpi3d
 from jaxsurf.images.image_set import MPI3D, Grid
-from jaxsurf.images.mpi3d import archive
 from jaxsurf.images.storage import Member
 
 Example = tuple[int, dict[str, Any]]
@@ -78,20 +77,17 @@ class Builder(tfds.core.ShardBasedBuilder):
         super().__init__(file_format=file_format, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        """Describe the set; text comes from the files beside this one."""
-        config = self._config
+        grid, side = self._config.grid, self._config.side
         labels = {
             # The axes have no names for their values, only a number of them.
-            name: tfds.features.ClassLabel(names=list(config.grid.labels[name]))
-            if name in config.grid.labels
+            name: tfds.features.ClassLabel(names=list(grid.labels[name]))
+            if name in grid.labels
             else tfds.features.ClassLabel(num_classes=size)
-            for name, size in zip(config.grid.names, config.grid.sizes, strict=True)
+            for name, size in zip(grid.names, grid.sizes, strict=True)
         }
+        # features.Image would encode with TensorFlow.
         image = tfds.features.Tensor(
-            shape=(config.side, config.side, 3),
-            dtype=np.uint8,
-            # features.Image would encode with TensorFlow.
-            encoding=tfds.features.Encoding.ZLIB,
+            shape=(side, side, 3), dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB
         )
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"index": np.int64, "image": image, **labels}),
@@ -108,7 +104,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         TFDS writes shards one after the other, in order; each takes up where the last one ended.
         """
         grid, num_shards = self._config.grid, self._config.num_shards
-        whole = archive.inspect(self._find(dl_manager), num_images=len(grid))
+        whole = mpi3d.inspect(self._find(dl_manager), num_images=len(grid))
         examples = _examples(whole, grid)
         ends = [len(grid) * shard // num_shards for shard in range(num_shards + 1)]
         sizes = [end - start for start, end in itertools.pairwise(ends)]
@@ -116,8 +112,7 @@ class Builder(tfds.core.ShardBasedBuilder):
 
     @property
     def _config(self) -> Mpi3dConfig:
-        """The configuration, which a builder with configurations always has."""
-        assert isinstance(self.builder_config, Mpi3dConfig)
+        assert isinstance(self.builder_config, Mpi3dConfig), "the builder has configurations"
         return self.builder_config
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
@@ -128,15 +123,14 @@ class Builder(tfds.core.ShardBasedBuilder):
             file = Path(dl_manager.manual_dir) / f"{name}.npz"
             if file.exists():
                 return file
-        return Path(dl_manager.download(archive.url(name)))
+        return Path(dl_manager.download(mpi3d.url(name)))
 
 
 def _examples(whole: Member, grid: Grid) -> Iterator[Example]:
-    """Yield every image with its number and factors."""
-    index = 0
+    numbers = itertools.count()
     for block in whole.chunks():
-        numbers = np.arange(index, index + len(block))
-        for number, image, values in zip(numbers, block, grid.factors(numbers), strict=True):
+        for image in block:
+            number = next(numbers)
+            values = np.unravel_index(number, grid.sizes)
             labels = dict(zip(grid.names, map(int, values), strict=True))
-            yield int(number), {"index": int(number), "image": image, **labels}
-        index += len(block)
+            yield number, {"index": number, "image": image, **labels}

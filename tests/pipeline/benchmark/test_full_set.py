@@ -22,7 +22,7 @@ SIZES = (2, 6, 2, 3, 3, 3, 5)
 def grid(monkeypatch):
     """MPI3D with fewer colours and poses."""
     small = Grid(MPI3D.names, SIZES, MPI3D.labels)
-    for module in ("images.sources", "images.mpi3d.archive", "pipeline.benchmark.full_set"):
+    for module in ("images.mpi3d", "pipeline.benchmark.full_set"):
         monkeypatch.setattr(f"jaxsurf.{module}.MPI3D", small)
     return small
 

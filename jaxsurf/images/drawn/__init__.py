@@ -1,0 +1,50 @@
+"""Sources that are drawn: images computed from factors, at the values of a grid and between them.
+
+A drawn source is one module here. It has a grid of factors, an edition that is raised when its
+images change to the eye (trained runs are bound to it), and a function that draws rows of factors.
+Its opener hands them to `open_drawn`; `jaxsurf.images.sources.SOURCES` names the opener.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxsurf import workdir
+from jaxsurf.images import storage
+from jaxsurf.images.image_set import Grid, ImageSet, Request
+from jaxsurf.images.pixels import Images
+
+# That of MPI3D's images.
+SIDE = 64
+
+
+def open_drawn(
+    request: Request, *, name: str, grid: Grid, draw: Callable[..., Images], edition: int
+) -> ImageSet:
+    """Return a slice of a drawn source; it is drawn once and kept in the cache.
+
+    Args:
+        request: which slice, and how large the images.
+        name: what a person would call the set.
+        grid: of its factors.
+        draw: takes rows of factors and `side`.
+        edition: of the images.
+    """
+    rows = grid.rows(request.fixed, request.free, stride=request.stride)
+    side = SIDE if request.side is None else request.side
+    code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
+    images = storage.cached(
+        lambda: [draw(rows, side=side)],
+        shape=(len(rows), side, side, 3),
+        name=f"{request.source}-{side}-{workdir.fingerprint(rows)}",
+        made_of=workdir.fingerprint(*code),
+        folder=request.cache_dir,
+    )
+    return ImageSet(
+        images,
+        name=name,
+        factors=rows,
+        factor_names=grid.names,
+        recipe=f"{request.source}, edition {edition}, side {side}",
+        draw=lambda rows: draw(rows, side=side),
+        continuous=grid.continuous,
+    )
