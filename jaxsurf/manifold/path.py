@@ -1,8 +1,7 @@
 """A polyline in latent space -> the latent path that is decoded, one point a frame.
 
-The corners of the polyline are, for example, the codes of the nodes of a shortest path; they may
-coincide. Everything is computed in float64. The first and the last frame are the first and the
-last corner exactly.
+Corners may coincide. Everything is computed in float64. The first and the last frame are the first
+and the last corner exactly.
 """
 
 from dataclasses import dataclass
@@ -34,9 +33,8 @@ def piece_lengths(points: Float[np.ndarray, "corner latent"]) -> Float[np.ndarra
 def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int) -> LatentPath:
     """Return a path with a fixed number of points on each straight piece.
 
-    This is the reference's timing: every edge takes equally long, whatever its length. Both ends
-    of a piece are counted and a joint is not repeated: m pieces of n points give m (n - 1) + 1
-    frames. The joints are corners exactly.
+    This is the reference's timing: every edge takes equally long. Both ends of a piece are counted
+    and a joint is not repeated: m pieces of n points give m (n - 1) + 1 frames.
 
     Args:
         points: the corners; one alone gives one frame.

@@ -23,19 +23,11 @@ _BYTES_PER_ENTRY = 4 * 8
 
 
 class _Table(NamedTuple):
-    """Neighbours in rows of one width: a row for each node, then more for those with many.
+    """Neighbours in rows of one width: a row for each node, then more for those with many."""
 
-    Slots that are left over hold the node itself, at weight 0.
-    """
-
-    neighbours: Int[np.ndarray, "row slot"]
+    neighbours: Int[np.ndarray, "row slot"]  # the node itself in slots that are left over
     weights: Float[np.ndarray, "row slot"]
     owners: Int[np.ndarray, "further_row"]  # the node of each further row
-
-
-def is_quicker() -> bool:
-    """Return whether JAX computes on a device that this is made for."""
-    return jax.default_backend() != "cpu"
 
 
 def lengths(

@@ -4,19 +4,19 @@
 have similar numbers, so that they lie near one another in memory, and each component is one range
 of numbers; at a million nodes that makes a search several times as fast.
 
-A search state is as long as the graph, so states are kept between searches: a search notes which
-nodes it reached and resets these alone. It does so in one kernel, hence whoever is interrupted
-leaves a state that is either clear or dropped. Kernels release the interpreter's lock, so that
-threads run them side by side. Compiling takes seconds: machine code is kept beside the sources or
-in the user's cache folder. Import this module where it is needed, since numba is slow to load.
+A search state is as long as the graph, so states are kept between searches: `_clear` resets the
+nodes that were reached. A state of an interrupted search is dropped. Kernels release the
+interpreter's lock, so that threads run them side by side. Machine code is kept beside the sources
+or in the user's cache folder. Import this module where it is needed: numba is slow to load.
 """
 
 import itertools
+import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -30,24 +30,21 @@ from jaxsurf.manifold.edges.csr import LatentGraph
 NUM_LANDMARKS = 16
 # Straight lines count for a little less, so that rounding never puts one above its edge.
 _SHRUNK = 1 - 1e-9
-# Shares of `_Bounds.unit`. Marks, and the difference of two of them, are off by at most 2^-25 and
-# 2^-24 of it by rounding to float32; lengths in float64 by far less than what is left.
+# In shares of `_Bounds.unit`: rounding to float32 puts marks off by at most 2^-25, differences of
+# two by 2^-24, and lengths in float64 by far less than what is left.
 _ROUNDING = 2.0**-22
 
 Codes = Float[np.ndarray, "node latent"]
-_Job = TypeVar("_Job")
-_Result = TypeVar("_Result")
-# The nodes of a path, source first, and its length.
-_Found = tuple[Int[np.ndarray, "step"], float]
+_Found = tuple[Int[np.ndarray, "step"], float]  # the nodes of a path, and its length
 
 
-def in_threads(call: Callable[[_Job], _Result], jobs: Iterable[_Job]) -> list[_Result]:
+def in_threads(call: Callable[[Any], Any], jobs: Collection[Any]) -> list[Any]:
     """Return what a call gives for each job, in order; one thread a core works."""
-    listed = list(jobs)
-    if len(listed) == 1:  # a thread takes longer to start than a short search takes
-        return [call(listed[0])]
-    with ThreadPoolExecutor(numba.config.NUMBA_NUM_THREADS) as pool:
-        return list(pool.map(call, listed))
+    if len(jobs) == 1:  # a thread takes longer to start than a short search takes
+        return list(map(call, jobs))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with ThreadPoolExecutor(cores) as pool:
+        return list(pool.map(call, jobs))
 
 
 def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,9 +77,9 @@ class _State(NamedTuple):
 
 
 class _Bounds(NamedTuple):
-    """What no path between two nodes is shorter than: the largest of several lengths.
+    """What no path is shorter than: the largest of several lengths.
 
-    These are `_SHRUNK` times the distance between their codes, and the difference of their
+    These are the straight line between the codes of its ends, and the difference of their
     distances to each landmark (Goldberg & Harrelson 2005). Arrays without columns bound nothing.
     """
 
@@ -91,11 +88,23 @@ class _Bounds(NamedTuple):
     unit: float
 
 
-class PreparedGraph:
-    """Finds shortest paths in one graph; threads may share it.
+_NO_BOUNDS = _Bounds(np.zeros((0, 0)), np.zeros((0, 0), np.float32), 0.0)
 
-    `num_asked` counts the pairs that were searched for one by one; the caller keeps it.
-    """
+
+_prepared: "weakref.WeakKeyDictionary[LatentGraph, PreparedGraph]" = weakref.WeakKeyDictionary()
+_preparing = threading.Lock()
+
+
+def prepare(graph: LatentGraph) -> "PreparedGraph":
+    """Return a graph prepared for searches; made at the first call, kept as long as the graph."""
+    with _preparing:
+        if graph not in _prepared:
+            _prepared[graph] = PreparedGraph(graph)
+        return _prepared[graph]
+
+
+class PreparedGraph:
+    """Finds shortest paths in one graph; threads may share it."""
 
     def __init__(self, graph: LatentGraph) -> None:
         shape = (graph.num_nodes, graph.num_nodes)
@@ -111,92 +120,92 @@ class PreparedGraph:
         self._starts = np.append(0, np.flatnonzero(np.diff(graph.components[self._order])) + 1)
         self._states: list[_State] = []
         self._straight: tuple[weakref.ref[np.ndarray], Codes | None] | None = None
-        self._landmarks: tuple[np.ndarray, np.ndarray] | None = None
         self._lock = threading.Lock()
-        self.num_asked = 0
-
-    @property
-    def has_landmarks(self) -> bool:
-        """Whether landmarks were made."""
-        return self._landmarks is not None
+        # The marks of all nodes, and the unit of each component.
+        self.landmarks: tuple[np.ndarray, np.ndarray] | None = None
+        self.num_asked = 0  # pairs that were searched for one by one; kept by the caller
 
     def paths(
         self, source: int, targets: Sequence[int], *, method: str, straight: Codes | None
     ) -> list[_Found]:
         """Return a path from one node to each of others in its component.
 
-        Args:
-            source: the first node of each path.
-            targets: the last ones.
-            method: `dijkstra` searches once for all targets; `bidirectional`, `astar` and
-                `landmarks` once for each.
-            straight: what `straighten` returned; `astar` needs it, `landmarks` gains by it.
+        `dijkstra` searches once for all targets, any other method once for each. `astar` needs
+        what `straighten` returned, and `landmarks` gains by it.
         """
-        start, stops = int(self._rank[source]), self._rank[np.asarray(targets)].tolist()
+        sources, stops = self._rank[[source]], self._rank[np.asarray(targets)].tolist()
         if method == "dijkstra":
-            lengths, before = _explore(self._rows, np.array([start]), np.array(stops))
-            found = [(_trace(before, stop), lengths[stop]) for stop in stops]
+            state = self._explore(sources)
+            found = [(_trace(state.before, stop), state.lengths[stop]) for stop in stops]
         elif method == "bidirectional":
-            fore, back = self._take_state(), self._take_state()
-            found = [_meet(self._rows, fore, back, start, stop) for stop in stops]
-            self._states += [fore, back]
+            found = self._meet(int(sources[0]), stops)
         else:
-            codes = np.zeros((0, 0)) if straight is None else straight
-            bounds = _Bounds(codes, np.zeros((0, 0), np.float32), 0.0)
+            bounds = _NO_BOUNDS if straight is None else _NO_BOUNDS._replace(codes=straight)
             if method == "landmarks":
-                marks, units = self._open_landmarks()
-                component = np.searchsorted(self._starts, start, side="right") - 1
-                bounds = _Bounds(codes, marks, float(units[component]))
-            state = self._take_state()
-            found = [_seek(self._rows, state, bounds, start, stop) for stop in stops]
+                marks, units = self.make_landmarks()
+                component = np.searchsorted(self._starts, sources[0], side="right") - 1
+                bounds = bounds._replace(marks=marks, unit=float(units[component]))
+            found, state = [], self._take_state()
+            for stop in stops:
+                reached = _search(self._rows, state, bounds, sources, stop)
+                found.append((_trace(state.before, stop), state.lengths[stop]))
+                _clear(state, reached)
             self._states.append(state)
         return [(self._order[nodes], float(length)) for nodes, length in found]
 
     def distances(self, source: int) -> Float[np.ndarray, "node"]:
         """Return the lengths of shortest paths to every node; inf where none leads."""
-        return self._lengths_from(self._rank[[source]])[self._rank]
+        return self._explore(self._rank[[source]]).lengths[self._rank]
 
     def straighten(self, codes: Real[np.ndarray, "node latent"]) -> Codes | None:
-        """Return codes for `paths`; None if an edge is shorter than the line between its ends.
-
-        All edges are looked at once for an array of codes.
-
-        Raises:
-            UserError: the codes are not finite.
-        """
-        with self._lock:
+        """Return codes for `paths`; None if an edge is shorter than the line between its ends."""
+        with self._lock:  # an array is looked through once
             if self._straight is None or self._straight[0]() is not codes:
                 ordered = euclid.check(np.asarray(codes))[self._order]
                 holds = not _has_shortcuts(self._rows, ordered)
                 self._straight = (weakref.ref(codes), ordered if holds else None)
             return self._straight[1]
 
-    def _open_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the marks of all nodes, and the unit of each component; made at the first call.
+    def make_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return `landmarks`, made at the first call.
 
         In every component each landmark is as far as can be from those before. One search serves
         all components, since it can't leave any.
         """
         with self._lock:
-            if self._landmarks is not None:
-                return self._landmarks
+            if self.landmarks is not None:
+                return self.landmarks
             limits = [*self._starts.tolist(), len(self._order)]
             marks = np.zeros((len(self._order), NUM_LANDMARKS), np.float32)
-            nearest = lengths = self._lengths_from(self._starts)
+            nearest = lengths = self._explore(self._starts).lengths
             # No two nodes are farther apart than twice the most from any one.
             units = 2 * np.maximum.reduceat(lengths, self._starts)
             units[units == 0] = 1.0
             for mark in range(NUM_LANDMARKS):
                 farthest = [a + nearest[a:b].argmax() for a, b in itertools.pairwise(limits)]
-                lengths = self._lengths_from(np.array(farthest))
+                lengths = self._explore(np.array(farthest)).lengths
                 marks[:, mark] = lengths / np.repeat(units, np.diff(limits))
                 nearest = np.minimum(nearest, lengths) if mark else lengths
-            self._landmarks = (marks, units)
-            return self._landmarks
+            self.landmarks = (marks, units)
+            return self.landmarks
 
-    def _lengths_from(self, sources: Int[np.ndarray, "source"]) -> Float[np.ndarray, "node"]:
-        """Return the lengths from the nearest source to every node, all in the new numbers."""
-        return _explore(self._rows, sources.astype(np.int64), np.zeros(0, np.int64))[0]
+    def _explore(self, sources: Int[np.ndarray, "source"]) -> _State:
+        """Return the state after a search from several nodes, in the new numbers, for all."""
+        state = _make_state(len(self._order))
+        _search(self._rows, state, _NO_BOUNDS, sources.astype(np.int32), -1)
+        return state
+
+    def _meet(self, start: int, stops: list[int]) -> list[_Found]:
+        found, fore, back = [], self._take_state(), self._take_state()
+        for stop in stops:
+            middle, *reached = _meet(self._rows, fore, back, start, stop)
+            behind = _trace(back.before, middle)[-2::-1]
+            nodes = np.append(_trace(fore.before, middle), behind)
+            found.append((nodes, fore.lengths[middle] + back.lengths[middle]))
+            _clear(fore, reached[0])
+            _clear(back, reached[1])
+        self._states += [fore, back]
+        return found
 
     def _take_state(self) -> _State:
         try:  # rather than to look first: another thread may be quicker
@@ -224,11 +233,10 @@ def _has_shortcuts(rows: _Rows, codes: Codes) -> bool:
     return False
 
 
-@_kernel
 def _make_state(num_nodes: int) -> _State:
     before, reached = np.empty(num_nodes, np.int32), np.empty(num_nodes, np.int32)
     keys, heap = np.empty(num_nodes), np.empty(num_nodes, np.int32)
-    place = np.full(num_nodes, np.int32(-1))
+    place = np.full(num_nodes, -1, np.int32)
     return _State(np.full(num_nodes, np.inf), before, reached, keys, heap, place)
 
 
@@ -292,15 +300,61 @@ def _bound(bounds: _Bounds, node: int, target: int) -> float:
 
 
 @_inlined
-def _advance(rows: _Rows, state: _State, size: int, reached: int) -> tuple[int, int]:
-    """Go on from the nearest node of a search without bounds; return the new counts."""
+def _advance(
+    rows: _Rows, state: _State, bounds: _Bounds, target: int, size: int, reached: int
+) -> tuple[int, int]:
+    """Go on from the first node of the heap; return the new counts."""
     node = state.heap[0]
     size, so_far = _take(state, size), state.lengths[node]
     for entry in range(rows.indptr[node], rows.indptr[node + 1]):
         other, length = rows.indices[entry], so_far + rows.weights[entry]
         if length < state.lengths[other]:
-            size, reached = _reach(state, other, node, length, length, size, reached)
+            key = length + _bound(bounds, other, target)
+            size, reached = _reach(state, other, node, length, key, size, reached)
     return size, reached
+
+
+@_kernel
+def _search(
+    rows: _Rows, state: _State, bounds: _Bounds, sources: Int[np.ndarray, "source"], target: int
+) -> int:
+    """Find a path from the nearest source to one node, or to all if it is -1; count the reached.
+
+    This is A* (Hart, Nilsson & Raphael 1968), without bounds Dijkstra's search. Bounds need not
+    agree with one another: a node is gone on from again if a shorter path to it turns up.
+    """
+    size = reached = 0
+    for source in sources:
+        size, reached = _reach(state, source, source, 0.0, 0.0, size, reached)
+    while size and state.heap[0] != target:
+        size, reached = _advance(rows, state, bounds, target, size, reached)
+    return reached
+
+
+@_kernel
+def _meet(
+    rows: _Rows, fore: _State, back: _State, source: int, target: int
+) -> tuple[int, int, int]:
+    """Return where searches from both ends meet, and how many nodes each reached (Pohl 1971).
+
+    The smaller heap goes first. It is enough to look for the meeting node when a node is gone on
+    from: of two neighbours on a shortest path, settled from different ends, the later one has been
+    reached from the other.
+    """
+    best, middle, bounds = np.inf, -1, _NO_BOUNDS
+    size, reached = _reach(fore, source, source, 0.0, 0.0, 0, 0)
+    back_size, back_reached = _reach(back, target, target, 0.0, 0.0, 0, 0)
+    while size and back_size and fore.keys[0] + back.keys[0] < best:
+        forward = size <= back_size
+        node = fore.heap[0] if forward else back.heap[0]
+        length = fore.lengths[node] + back.lengths[node]
+        if length < best:
+            best, middle = length, node
+        if forward:
+            size, reached = _advance(rows, fore, bounds, node, size, reached)
+        else:
+            back_size, back_reached = _advance(rows, back, bounds, node, back_size, back_reached)
+    return middle, reached, back_reached
 
 
 @_kernel
@@ -312,83 +366,8 @@ def _trace(before: Int[np.ndarray, "node"], target: int) -> Int[np.ndarray, "ste
     return np.array(nodes[::-1])
 
 
-@_inlined
+@_kernel
 def _clear(state: _State, reached: int) -> None:
     for step in range(reached):
         node = state.reached[step]
         state.lengths[node], state.place[node] = np.inf, -1
-
-
-@_kernel
-def _explore(
-    rows: _Rows, sources: Int[np.ndarray, "source"], targets: Int[np.ndarray, "target"]
-) -> tuple[Float[np.ndarray, "node"], Int[np.ndarray, "node"]]:
-    """Find paths from the nearest source to all targets, to every node if there are none.
-
-    Returns:
-        Of each node, the length of its path and the node before it (Dijkstra 1959).
-    """
-    num_nodes = len(rows.indptr) - 1
-    state, wanted = _make_state(num_nodes), np.zeros(num_nodes, np.bool_)
-    num_wanted = size = reached = 0
-    for target in targets:
-        num_wanted += not wanted[target]
-        wanted[target] = True
-    for source in sources:
-        size, reached = _reach(state, source, source, 0.0, 0.0, size, reached)
-    while size:
-        if wanted[state.heap[0]]:
-            num_wanted -= 1
-            if num_wanted == 0:
-                break
-        size, reached = _advance(rows, state, size, reached)
-    return state.lengths, state.before
-
-
-@_kernel
-def _seek(rows: _Rows, state: _State, bounds: _Bounds, source: int, target: int) -> _Found:
-    """Find a path to one node, those first that the bounds admit on it: A*.
-
-    Bounds need not agree with one another: a node to which a shorter path turns up is gone on from
-    again (Hart, Nilsson & Raphael 1968).
-    """
-    size, reached = _reach(state, source, source, 0.0, 0.0, 0, 0)
-    while size and state.heap[0] != target:
-        node = state.heap[0]
-        size, so_far = _take(state, size), state.lengths[node]
-        for entry in range(rows.indptr[node], rows.indptr[node + 1]):
-            other, length = rows.indices[entry], so_far + rows.weights[entry]
-            if length < state.lengths[other]:
-                key = length + _bound(bounds, other, target)
-                size, reached = _reach(state, other, node, length, key, size, reached)
-    nodes, length = _trace(state.before, target), state.lengths[target]
-    _clear(state, reached)
-    return nodes, length
-
-
-@_kernel
-def _meet(rows: _Rows, fore: _State, back: _State, source: int, target: int) -> _Found:
-    """Find a path between two nodes from both ends at once, the smaller heap first (Pohl 1971).
-
-    It is enough to look for the meeting node when a node is gone on from. Of two neighbours on a
-    shortest path, the first settled from the source and the second from the target, the one settled
-    later has been reached from the other by then.
-    """
-    best, middle = np.inf, -1
-    size, reached = _reach(fore, source, source, 0.0, 0.0, 0, 0)
-    back_size, back_reached = _reach(back, target, target, 0.0, 0.0, 0, 0)
-    while size and back_size and fore.keys[0] + back.keys[0] < best:
-        forward = size <= back_size
-        node = fore.heap[0] if forward else back.heap[0]
-        length = fore.lengths[node] + back.lengths[node]
-        if length < best:
-            best, middle = length, node
-        if forward:
-            size, reached = _advance(rows, fore, size, reached)
-        else:
-            back_size, back_reached = _advance(rows, back, back_size, back_reached)
-    behind = _trace(back.before, middle)[:-1][::-1]
-    nodes = np.concatenate((_trace(fore.before, middle), behind))
-    _clear(fore, reached)
-    _clear(back, back_reached)
-    return nodes, best

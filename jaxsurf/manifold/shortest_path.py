@@ -1,18 +1,16 @@
 """Shortest paths in a `LatentGraph`.
 
-Ends are node numbers. A path lists its nodes from source to target, both counted; its length is
-the sum of the weights of its edges. Two ends in different components are an error, never an empty
-path. Where several paths are equally short, any one of them comes back.
+Two ends in different components are an error, never an empty path. Where several paths are equally
+short, any one of them comes back.
 
 Every method finds a shortest path:
 
 - `igraph`: the library's Dijkstra.
-- `dijkstra`: compiled, one search for all targets of a source.
+- `dijkstra`: compiled, one search of the whole graph for all targets of a source.
 - `bidirectional`: from both ends at once.
-- `astar`: first towards the target, by the straight line. It needs codes, and a graph that
-  promises that no edge is shorter than the straight line (its `weight` is `latent`).
-- `landmarks`: the same by distances to 16 nodes that are made once, whatever edges weigh; the
-  straight line helps where it holds.
+- `astar`: first towards the target, by the straight line. No edge may be shorter than that: the
+  `weight` of the graph is `latent`, and its codes are given.
+- `landmarks`: the same by distances to 16 nodes, which are made once, whatever edges weigh.
 
 `auto` goes by the first rule that applies, and the path names the method:
 
@@ -20,20 +18,18 @@ Every method finds a shortest path:
 2. A source with 32 targets or more in one call: `dijkstra`.
 3. Landmarks are there, or 128 pairs were asked of this graph, those of the call counted:
    `landmarks`. They take as long as 17 searches of the whole graph.
-4. The straight line holds: `astar`. Otherwise: `bidirectional`.
+4. `astar`, where it can be used, else `bidirectional`.
 
 Compiled searches run on all cores. Beside the graph they take 32 bytes a node and core (twice that
 for `bidirectional`), 12 an entry, and 64 a node for landmarks. What is made of a graph is kept as
 long as the graph.
 """
 
-import itertools
-import threading
 import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -45,24 +41,19 @@ from jaxsurf.manifold.edges.csr import LatentGraph
 if TYPE_CHECKING:
     import igraph
 
-    from jaxsurf.manifold.search_kernels import PreparedGraph
-
 Codes = Real[np.ndarray, "node latent"]
 Method = Literal["auto", "igraph", "dijkstra", "bidirectional", "astar", "landmarks"]
 LengthMethod = Literal["auto", "igraph", "dijkstra", "relaxation"]
 
-# Below so many nodes igraph is done before the compiler is loaded; with many sources, below so many
-# nodes in all.
+# Below, igraph is done before numba is loaded.
 _FEW_NODES = 20_000
-_FEW_VISITS = 2_000_000
+_FEW_VISITS = 2_000_000  # nodes times searches
 # A pair reaches about an eighth (bidirectional) to a hundredth (landmarks) of all nodes.
 _MANY_TARGETS = 32
 # Pairs that take about as long as landmarks: 60 to 500 by weights, shape and method.
 _MANY_PAIRS = 128
 
-_igraphs: "weakref.WeakKeyDictionary[LatentGraph, igraph.Graph]" = weakref.WeakKeyDictionary()
-_prepared: "weakref.WeakKeyDictionary[LatentGraph, PreparedGraph]" = weakref.WeakKeyDictionary()
-_preparing = threading.Lock()
+_igraphs: weakref.WeakKeyDictionary[LatentGraph, Any] = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,10 +132,10 @@ def distances(
         sources: the nodes to start from.
         method: `igraph`; `dijkstra`, compiled, on all cores; `relaxation`, all sources at once, on
             the device where JAX computes. `auto` leaves small graphs to the first, and others to
-            the last where there is an accelerator. Differences are rounding of float64 alone.
+            the last where there is an accelerator.
 
     Returns:
-        One row a source; inf where no path leads.
+        One row a source, in float64; inf where no path leads.
 
     Raises:
         UserError: a source is no node of the graph, or the method is not known.
@@ -154,15 +145,16 @@ def distances(
         check_nodes(graph, {f"source {place}": source})
     starts = np.asarray(sources, dtype=np.int64)
     if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
-        unique, places = np.unique(starts, return_inverse=True)  # igraph refuses repeated sources
-        lengths = _to_igraph(graph).distances(unique.tolist(), weights="weight")
-        return np.reshape(np.asarray(lengths, dtype=np.float64), (-1, graph.num_nodes))[places]
-    # JAX and numba take longer to load than a small graph to search.
+        rows = [_to_igraph(graph).distances(start, weights="weight") for start in starts.tolist()]
+        return np.reshape(np.asarray(rows, dtype=np.float64), (-1, graph.num_nodes))
+    # They take longer to load than a small graph to search.
+    import jax
+
     from jaxsurf.manifold import relaxation, search_kernels
 
-    if method == "relaxation" or (method == "auto" and relaxation.is_quicker()):
+    if method == "relaxation" or (method == "auto" and jax.default_backend() != "cpu"):
         return relaxation.lengths(graph, starts)
-    rows = search_kernels.in_threads(_prepare(graph).distances, starts.tolist())
+    rows = search_kernels.in_threads(search_kernels.prepare(graph).distances, starts.tolist())
     return np.reshape(rows, (-1, graph.num_nodes))
 
 
@@ -171,10 +163,10 @@ def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
 
     Args:
         graph: where a path is asked for.
-        nodes: whole numbers, by what they are called in the message.
+        nodes: by what they are called in the message.
 
     Raises:
-        UserError: one is no node of the graph, or not in the component of the first one.
+        UserError: one is no whole number, no node, or not in the component of the first one.
     """
     for name, node in nodes.items():
         given = np.asarray(node)
@@ -202,41 +194,31 @@ def _search_compiled(
 ) -> list[NodePath]:
     from jaxsurf.manifold import search_kernels
 
-    prepared, straight = _prepare(graph), None
+    prepared, straight = search_kernels.prepare(graph), None
     if codes is not None and graph.weight == "latent":
         straight = prepared.straighten(codes)
     if method == "astar" and straight is None:
         raise UserError(
-            "astar needs graph.weight=latent, and codes of the nodes of which no two are farther "
-            "apart than their edge is long",
+            "astar needs graph.weight=latent, and codes between which no edge is shorter than the "
+            "straight line",
             cure="give the codes that the graph was made of, or use method=auto or landmarks",
         )
     chosen = method
     if method == "auto":
         prepared.num_asked += sum(len(e) for e in targets.values() if len(e) < _MANY_TARGETS)
         chosen = "bidirectional" if straight is None else "astar"
-        if prepared.has_landmarks or prepared.num_asked >= _MANY_PAIRS:
+        if prepared.landmarks or prepared.num_asked >= _MANY_PAIRS:
             chosen = "landmarks"
 
     def search(job: tuple[int, list[int]]) -> list[NodePath]:
         source, ends = job
         together = method == "auto" and len(ends) >= _MANY_TARGETS
         used = "dijkstra" if together else chosen
-        found = prepared.paths(source, ends, method=used, straight=straight)
-        return [NodePath(nodes, length, used) for nodes, length in found]
+        walks = prepared.paths(source, ends, method=used, straight=straight)
+        return [NodePath(nodes, length, used) for nodes, length in walks]
 
-    paths = search_kernels.in_threads(search, targets.items())
-    return list(itertools.chain.from_iterable(paths))
-
-
-def _prepare(graph: LatentGraph) -> "PreparedGraph":
-    """Return a graph prepared for compiled searches, made at the first call."""
-    from jaxsurf.manifold.search_kernels import PreparedGraph
-
-    with _preparing:
-        if graph not in _prepared:
-            _prepared[graph] = PreparedGraph(graph)
-        return _prepared[graph]
+    found = search_kernels.in_threads(search, targets.items())
+    return [path for paths in found for path in paths]
 
 
 def _to_igraph(graph: LatentGraph) -> "igraph.Graph":

@@ -37,16 +37,13 @@ _LENGTHS_AT_ONCE = 1 << 24
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Visit:
-    """A path past several anchors.
-
-    There is one entry a stop in `order` and `places`; in a loop, the first anchor is the last stop
-    as well.
+    """A path past several anchors; in a loop, the first one is the last stop as well.
 
     Attributes:
         nodes: the whole path; a node where two legs meet comes once.
         length: the sum of the weights of its edges, in float64.
-        order: which of the given anchors each stop is, counted from 0.
-        places: where in `nodes` each stop stands.
+        order: for each stop, which of the given anchors it is, counted from 0.
+        places: for each stop, where in `nodes` it stands.
         method: how the legs were searched for; several names if in several ways.
         proven: whether no other order is shorter; None where the order was given.
     """
@@ -73,15 +70,14 @@ def find_paths(
 
     Args:
         codes: one row a point.
-        anchors: two or more to pass: row numbers, counted from 0, or codes that are not among the
-            rows.
+        anchors: two or more to pass: row numbers from 0, or codes that are not among the rows.
         loop: whether the path goes back to the first anchor.
         order: `given`, or `best`, which starts at the first anchor and is as short as possible.
-        graph: which one; None is the k-NN graph of the smallest k that connects all
-            points, whose edges weigh their lengths.
+        graph: None is the k-NN graph of the smallest k that connects all points, whose edges weigh
+            their lengths.
         frames: so many points at constant speed along the path.
         points_per_edge: without `frames`, points on each edge, both ends counted; with 2, the
-            codes on the path and nothing between.
+            codes on the path alone.
 
     Raises:
         UserError: there are too few anchors, one is no row and no code, there is no such graph, or
@@ -111,18 +107,14 @@ def find_paths(
 def with_anchors(
     graph: LatentGraph, index: knn.Index, anchors: Sequence[Anchor]
 ) -> tuple[LatentGraph, Codes, list[int]]:
-    """Return a graph with nodes for anchors from outside, the codes of all nodes, and the anchors.
+    """Return a graph with further nodes for anchors from outside, all codes, and all anchors.
 
-    Args:
-        graph: over the codes.
-        index: of the codes.
-        anchors: equal codes from outside are one node.
+    Equal codes from outside are one node.
 
     Raises:
         UserError: an anchor is not finite, or edges of the graph weigh what images decide.
     """
-    codes = index.codes
-    fresh: dict[tuple[float, ...], int] = {}
+    codes, fresh = index.codes, {}  # nodes by code
     nodes = [
         int(anchor)  # pyright: ignore[reportArgumentType]
         if np.ndim(anchor) == 0
@@ -153,11 +145,10 @@ def through(
         loop: whether the path goes back from the last anchor to the first.
         order: `given`, or `best` (see `best_order`).
         codes: as for `shortest_paths`.
-        method: as for `shortest_paths`; what decides an order is found by `distances`.
+        method: as for `shortest_paths`.
 
     Raises:
-        UserError: there are no anchors, one is no node of the graph, two are in different
-            components, or the order or the method is not known.
+        UserError: there are no anchors, no path joins them, or an order is not known.
     """
     if order not in get_args(Order):
         known = ", ".join(get_args(Order))
@@ -190,14 +181,13 @@ def through(
 def best_order(lengths: Float[np.ndarray, "place place"], *, loop: bool) -> tuple[list[int], bool]:
     """Return a short order of places that begins with the first, and whether none is shorter.
 
-    A loop ends at the first place as well; otherwise the path may end anywhere. Up to `MOST_PROVEN`
-    places it is the best order (Held & Karp 1962). Above, it starts with the nearest unvisited
-    place each time, and is shortened until neither turning a stretch round (2-opt, Croes 1958) nor
-    moving a run of up to three places, either end first (Or 1976), shortens it further.
+    Up to `MOST_PROVEN` places it is the best order (Held & Karp 1962). Above, it starts with the
+    nearest unvisited place each time, and is shortened until neither turning a stretch round
+    (2-opt, Croes 1958) nor moving up to three places, either end first (Or 1976), shortens it.
 
     Args:
         lengths: symmetric, 0 on the diagonal, finite.
-        loop: whether the path ends at place 0 again.
+        loop: whether the path ends at the first place again; otherwise it may end anywhere.
     """
     number = len(lengths)
     # An end stands behind all places; its distance is that back to the first, or nothing.
@@ -227,11 +217,9 @@ def _prove(lengths: Float[np.ndarray, "place place"]) -> list[int]:
         """Return the length of the shortest path past others to a place, and the order before."""
         if not others:
             return apart[0][last], [0]
-        paths = [(place, *reach(place, others - {place})) for place in others]
-        length, place, order = min(
-            (length + apart[place][last], place, order) for place, length, order in paths
-        )
-        return length, [*order, place]
+        before = {place: reach(place, others - {place}) for place in others}
+        length, place = min((before[place][0] + apart[place][last], place) for place in others)
+        return length, [*before[place][1], place]
 
     return reach(end, frozenset(range(1, end)))[1]
 
