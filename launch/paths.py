@@ -9,7 +9,7 @@ An anchor is a row of the file, counted from 0, or a code that is not in it.
 from pathlib import Path
 
 from jaxsurf.pipeline import cli
-from jaxsurf.pipeline.paths_config import GRAPH, PathsConfig, Trimming
+from jaxsurf.pipeline.path_inputs import GRAPH, PathsConfig, Trimming
 
 _PATH = cli.define_fields(PathsConfig, exclusive=("frames", "points_per_edge"))
 _GRAPH = cli.define_graph(GRAPH.weight)

@@ -10,7 +10,7 @@ resumes. Everything is put together on one page, reproduction.md.
 from pathlib import Path
 
 from jaxsurf.pipeline import cli
-from jaxsurf.pipeline.reproduce.scale import Scale
+from jaxsurf.pipeline.reproduce.reproduction import Scale
 
 _WORKDIR = cli.define_string("workdir")
 _SCALE = cli.define_fields(Scale, name="scale")

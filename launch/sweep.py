@@ -5,18 +5,19 @@
 The same command again resumes. `--config.section.name=value` changes a setting of all runs.
 """
 
-from typing import cast
+from typing import cast, get_args
 
 from absl import flags
 
 from jaxsurf.pipeline import cli, grid
+from jaxsurf.pipeline.sweep import Mode, sweep
 
 _GRID = cli.define_config()
 _WORKDIR = cli.define_string("workdir")
 _MODE = flags.DEFINE_enum(
     "mode",
     "auto",
-    ("auto", "together", "in_turn"),
+    get_args(Mode),
     "Runs that share shapes are trained together, as one program, or in turn; auto: in turn on "
     "CPUs.",
 )
@@ -24,8 +25,6 @@ _MODE = flags.DEFINE_enum(
 
 def main() -> object:
     """Sweep."""
-    from jaxsurf.pipeline.sweep import Mode, sweep
-
     return sweep(grid.from_dict(_GRID()), _WORKDIR.value, mode=cast(Mode, _MODE.value))
 
 

@@ -27,7 +27,6 @@ from jaxsurf.training import data
 from jaxsurf.training.log import read_metrics
 from jaxsurf.workdir import WorkDir, write_text
 
-CANDIDATE, BASELINE = "ours", "reference"
 # What the pace is taken from, whichever is more: the first step pays for compilation, and losses
 # are written down a step late, so that few steps tell nothing.
 PROBE_EPOCHS, PROBE_STEPS = 2, 50
@@ -46,6 +45,7 @@ COLUMNS = {
     "surfing / linear": "{:.2f}",
     "win rate": "{:.2f}",
 }
+MEDIANS = ("PSNR dB", "surfing / linear", "win rate")
 
 _log = logging.getLogger(__name__)
 
@@ -71,45 +71,42 @@ class CompareConfig:
     num_pairs: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("latent_dims", "seeds"):
-            if not getattr(self, name):
-                raise UserError(f"--{name} is empty", cure="give at least one number")
-        if min(self.seeds) < 0 or min(self.latent_dims) < 1:
-            raise UserError("--seeds must not be negative, and --latent_dims at least 1")
+        for name, least in (("latent_dims", 1), ("seeds", 0)):
+            if min(getattr(self, name), default=-1) < least:
+                raise UserError(
+                    f"--{name} is {getattr(self, name)}", cure=f"give numbers of {least} or more"
+                )
         if self.num_pairs < 1:
             raise UserError(f"--num_pairs is {self.num_pairs}", cure="give at least 1")
 
 
 def compare(config: CompareConfig, root: Path | str) -> str:
-    """Train and evaluate every member, and write `comparison.md`.
-
-    Args:
-        config: the members.
-        root: the folder of all of them.
-
-    Returns:
-        The table, in Markdown.
+    """Train and evaluate every member; return the table in Markdown, also in `comparison.md`.
 
     Raises:
         UserError: as `train` and `evaluate` do, but for a model that collapsed or diverged, which
             has a row.
     """
-    root, rows, medians = Path(root), [], []
-    for latent_dim in config.latent_dims:
+    rows, lines = [], []
+    for size in config.latent_dims:
         mine = []
         for seed in config.seeds:
-            member = _with(config.ours, latent_dim=latent_dim, seed=seed)
-            mine.append(_row(member, _folder(root, CANDIDATE, member), config.num_pairs))
+            member = _with(config.ours, latent_dim=size, seed=seed)
+            folder = Path(root) / f"ours-d{size}-seed{seed}"
+            mine.append(_row(member, folder, config.num_pairs))
         times = [row["training s"] for row in mine if row["training s"] is not None]
         if not times:
             raise UserError("all of our runs diverged", cure="lower config.optimizer.learning_rate")
-        baseline = _with(config.reference, latent_dim=latent_dim, seed=config.seeds[0])
-        folder = _folder(root, BASELINE, baseline)
+        baseline = _with(config.reference, latent_dim=size, seed=config.seeds[0])
+        folder = Path(root) / f"reference-d{size}-seed{config.seeds[0]}"
         fitted = _fitted(baseline, folder, float(np.median(times)))
         rows += [*mine, _row(fitted, folder, config.num_pairs)]
-        medians += _medians(mine)
-    written = "\n".join([*table(rows), "", *medians])
-    write_text(root / "comparison.md", written + "\n")
+        if scored := [row for row in mine if "win rate" in row]:
+            middle = (np.median([row[name] for row in scored]) for name in MEDIANS)
+            texts = (f"{n} {COLUMNS[n].format(m)}" for n, m in zip(MEDIANS, middle, strict=True))
+            lines.append(f"d = {size}, medians of {len(scored)} seeds: {', '.join(texts)}")
+    written = "\n".join([*table(rows), "", *lines])
+    write_text(Path(root) / "comparison.md", written + "\n")
     return written
 
 
@@ -123,31 +120,10 @@ def table(rows: Sequence[Row]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in head + cells]
 
 
-def _medians(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence on our model's medians over the seeds with scores, if there are any."""
-    scored = [row for row in rows if row.get("win rate") is not None]
-    if not scored:
-        return []
-    psnr_db, ratio, win_rate = (
-        np.median([row[name] for row in scored])
-        for name in ("PSNR dB", "surfing / linear", "win rate")
-    )
-    return [
-        f"d = {scored[0]['d']}, medians of {len(scored)} seeds: PSNR {psnr_db:.1f} dB,"
-        f" surfing / linear {ratio:.2f}, win rate {win_rate:.2f}"
-    ]
-
-
 def _with(config: RunConfig, *, latent_dim: int, seed: int) -> RunConfig:
-    return dataclasses.replace(
-        config,
-        model=dataclasses.replace(config.model, latent_dim=latent_dim),
-        training=dataclasses.replace(config.training, seed=seed),
-    )
-
-
-def _folder(root: Path, side: str, config: RunConfig) -> Path:
-    return root / f"{side}-d{config.model.latent_dim}-seed{config.training.seed}"
+    model = dataclasses.replace(config.model, latent_dim=latent_dim)
+    training = dataclasses.replace(config.training, seed=seed)
+    return dataclasses.replace(config, model=model, training=training)
 
 
 def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
@@ -161,20 +137,20 @@ def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
     training = dataclasses.replace(config.training, num_epochs=epochs, log_every=1)
     probe = folder.with_name(f"{folder.name}-probe")
     train_on(images, dataclasses.replace(config, training=training), probe)
-    epoch_s = _epoch_s(read_metrics(WorkDir(probe).metrics))
+    epoch_s = seconds_an_epoch(read_metrics(WorkDir(probe).metrics))
     return configuration.lasting(config, max(1, round(budget_s / epoch_s)))
 
 
-def _epoch_s(lines: Sequence[Mapping[str, float]]) -> float:
-    """Return the seconds of an epoch without compilation: the pace after the first line."""
+def seconds_an_epoch(lines: Sequence[Mapping[str, float]]) -> float:
+    """Return the pace after the first line of metrics, which waited for compilation."""
     last, first = lines[-1], lines[0]
     return (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
 
 
 def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
     """Train and evaluate one member; one that failed may have no graph, and no scores."""
-    images, workdir = configuration.open_data(config.data), WorkDir(folder)
-    outcome = sweep.train_and_judge(images, config, workdir, shown=True)
+    images = configuration.open_data(config.data)
+    outcome = sweep.train_and_judge(images, config, WorkDir(folder), shown=True)
     failed = "" if outcome.good else f" ({outcome.state})"
     row = {
         "model": f"{config.model.name}{failed}",
@@ -192,14 +168,12 @@ def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
         _log.warning("%s has no scores: %s", folder.name, error)
         return row
     _log.info("%s", result)
-    content = result.content
-    means = {name: scores[METRIC]["mean"] for name, scores in content["methods"].items()}
-    versus = content["versus"]["surfing"][METRIC]
+    methods, versus = result.content["methods"], result.content["versus"]["surfing"][METRIC]
     return row | {
-        "k": content["graph"]["k"] or None,
-        "linear": means["linear"],
-        "surfing": means["surfing"],
-        "true images": means.get(FLOOR),
+        "k": result.content["graph"]["k"] or None,
+        "linear": methods["linear"][METRIC]["mean"],
+        "surfing": methods["surfing"][METRIC]["mean"],
+        "true images": methods[FLOOR][METRIC]["mean"] if FLOOR in methods else None,
         "surfing / linear": versus["ratio"],
         "win rate": versus["win_rate"],
     }

@@ -22,16 +22,20 @@ from jaxsurf.manifold.edges.csr import LatentGraph
 from jaxsurf.manifold.neighbours import within
 from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
 from jaxsurf.pipeline import path_inputs
-from jaxsurf.pipeline.path_inputs import Inputs
-from jaxsurf.pipeline.paths_config import GRAPH, LINEAR_POINTS, PC_POINTS, PERCENTILES, PathsConfig
+from jaxsurf.pipeline.path_inputs import (
+    GRAPH,
+    LINEAR_POINTS,
+    PC_POINTS,
+    PERCENTILES,
+    Inputs,
+    PathsConfig,
+)
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import MOST_DOTS, LatentPlot, Line
 from jaxsurf.workdir import check_writable, fingerprint, replacing_folder, versions, write_json
 
-# Of points that are no row of the file, and corners that are no point of the path.
-_NONE = -1
-# Legs that the summary spells out, and stops that the picture's title names.
-_SPELLED, _NAMED = 12, 8
+_NONE = -1  # of points that are no row of the file, and corners that are no point of the path
+_SPELLED, _NAMED = 12, 8  # legs in the summary, stops in the picture's title
 _FILES = (
     r"path\.json|(lengths|steps)\.csv|latent\.png|nodes\.txt|(codes|pc\d+)(\.npy|(_nodes)?\.txt)"
 )
@@ -87,14 +91,11 @@ Made = tuple[list[Found], LatentGraph | None]
 
 
 def run(config: PathsConfig, out: Path) -> str:
-    """Find the path that is asked for, and write everything about it.
+    """Find the path that is asked for, write everything about it, and return a summary.
 
     Args:
         config: which path through which codes.
         out: the folder, new or empty or of an earlier call, which is replaced as a whole.
-
-    Returns:
-        A summary for people.
 
     Raises:
         UserError: a file or an anchor is not good, no path joins the anchors, or the folder can't
@@ -276,8 +277,7 @@ def _tabulate(path: Found, index: knn.Index, radius: float) -> Table:
     """Return a row a point of a path.
 
     `distance` is that from the point before, `along` the sum of these, `away` the distance to the
-    nearest code, `support` how many codes lie within a radius: what a model was never shown, it may
-    decode to anything.
+    nearest code, `support` how many codes lie within a radius.
     """
     distances = np.append(0.0, piece_lengths(path.points))
     rows = path.rows if path.rows.size else np.full(len(path.points), _NONE)

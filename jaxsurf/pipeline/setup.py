@@ -18,12 +18,13 @@ import numpy as np
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
 
+from jaxsurf.errors import UserError
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.training import corruption, data, distributed, features, optimizer
+from jaxsurf.training import corruption, data, distributed, features, optimizer, vmapped
 from jaxsurf.training import step as train_step
 from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Shardings
@@ -233,4 +234,41 @@ def compile_run(
             plan=setup.plan,
             shardings=shardings,
         ),
+    )
+
+
+def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
+    """Return what the loop takes of runs that share a program."""
+    first, mesh = setups[0], vmapped.make_mesh(len(setups))
+    shardings = distributed.Shardings(mesh)
+    extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
+    kinds = sorted({setup.config.corruption.kind for setup in setups})
+    terms = sorted({term for setup in setups for term in setup.config.objective.weights})
+    numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]
+    hyper = vmapped.stack(numbers, mesh)
+    keys = vmapped.stack([setup.streams.order for setup in setups], mesh)
+    jitted = vmapped.compile_step(
+        first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
+    )
+
+    def make_feed() -> Feed:
+        examples = first.make_examples(extract)
+        if examples.nbytes > data.room_for(examples):
+            raise UserError(
+                f"{len(first.images)} images don't fit a device, where members trained together "
+                "need them",
+                cure="train in turn: --mode=in_turn",
+            )
+        order_of = data.make_orders(keys, first.plan)
+        return data.make_feed(examples, order_of=order_of, plan=first.plan, shardings=shardings)
+
+    def step_fn(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
+        given = jitted(states, hyper, extract, *fed, num_steps=num_steps)
+        return distributed.in_step(given, mesh)
+
+    return CompiledRun(
+        state=vmapped.stack([setup.state for setup in setups], mesh),
+        plan=first.plan,
+        step_fn=step_fn,
+        make_feed=make_feed,
     )

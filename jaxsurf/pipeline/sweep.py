@@ -3,10 +3,8 @@
 Every member has a working directory of its own, in which `outcome.json` says how it ended: what has
 an outcome is done. Members that share shapes may be trained as one program; while it trains, such a
 group is one state with one checkpoint, and every member's metrics go to its own folder. A member
-that diverges is marked and carried along: the others do not notice.
-
-What was begun goes on as it began, whichever mode is asked for: a group together that has a
-checkpoint of its own, a member in turn that has one. The mode decides for all others.
+that diverges is marked and carried along: the others do not notice. A group that was begun goes on
+as it began, whichever mode is asked for.
 """
 
 import contextlib
@@ -17,8 +15,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
+import dacite
 import jax
 
 from jaxsurf.errors import UserError
@@ -26,10 +25,10 @@ from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.configuration import DataConfig, RunConfig
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import SYMMETRIC
-from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, make_setup
+from jaxsurf.pipeline.grid import Grid, Member
+from jaxsurf.pipeline.setup import TrainSetup, compile_together, make_setup
 from jaxsurf.pipeline.train import (
     Collapsed,
     check_begun,
@@ -39,10 +38,10 @@ from jaxsurf.pipeline.train import (
     train_on,
     write_config,
 )
-from jaxsurf.training import data, distributed, features, loop, vmapped
+from jaxsurf.training import data, features, loop, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.training.data import Feed
 from jaxsurf.training.log import Diverged, GroupLog, read_metrics
+from jaxsurf.training.objective import TERMS
 from jaxsurf.training.step import TrainState
 from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
@@ -52,28 +51,20 @@ Mode = Literal["auto", "together", "in_turn"]
 IN_TURN_BACKENDS = ("cpu",)
 PUT_BACK = "put it back as the sweep wrote it, or use a new --workdir"
 JUDGED_AGAIN = "remove it: the run is judged again"
-OUTCOME_FILE = "outcome.json"
+REPORTS_TERMS = ("mse", "perceptual")
 NUM_BEST = 10
-BEST_HEADER = "| member | loss | PSNR dB | seconds |\n|---|---|---|---|"
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a run ended.
+    """How a run ended: `losses` are means over the last epoch, `mse` is of clean images.
 
-    Attributes:
-        state: `finished`, `collapsed` or `diverged`.
-        message: what went wrong.
-        losses: mean of each over the last epoch; none where the run diverged.
-        mse: of the clean images' reconstructions, on [0, 1]; None where the run diverged.
-        training_s: wall-clock time; that of the whole group where members were trained together;
-            None where the run diverged.
-        together: how many members shared that time.
+    Of members trained together, `training_s` is the time of the whole group.
     """
 
-    state: str
+    state: Literal["finished", "collapsed", "diverged"]
     message: str = ""
     losses: dict[str, float] = field(default_factory=dict)
     mse: float | None = None
@@ -90,8 +81,32 @@ class Outcome:
         """Of the reconstructions; None where there are none, or none that err."""
         return metrics.psnr_of_mse(self.mse) if self.mse else None
 
+    def write(self, workdir: WorkDir) -> "Outcome":
+        """Write it down in the run's folder."""
+        write_json(workdir.root / "outcome.json", dataclasses.asdict(self))
+        return self
 
-Result = tuple[GridMember, Outcome]
+
+def read_outcome(workdir: WorkDir) -> Outcome | None:
+    """Return how a run ended; None if it has not.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = workdir.root / "outcome.json"
+    if not path.exists():
+        return None
+    values = read_json(path, cure=JUDGED_AGAIN)
+    try:
+        outcome = dacite.from_dict(Outcome, values, dacite.Config(strict=True))
+    except dacite.DaciteError as error:
+        raise UserError(f"{path} is damaged ({error})", cure=JUDGED_AGAIN) from error
+    if outcome.state != "diverged" and ("loss" not in outcome.losses or not outcome.training_s):
+        raise UserError(f"{path} is damaged (no loss or time)", cure=JUDGED_AGAIN)
+    return outcome
+
+
+Result = tuple[Member, Outcome]
 
 
 @dataclass(frozen=True)
@@ -105,11 +120,11 @@ class SweepResult:
         return f"{best(self.results)}\n\nall of them: {self.root / 'all_scores.csv'}"
 
 
-def sweep(asked: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = True) -> SweepResult:
+def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = True) -> SweepResult:
     """Train every member of a grid, and write `all_scores.csv`, `best.md` and `losses.png`.
 
     Args:
-        asked: the grid.
+        grid: what to train.
         root: the folder of all; each member has a working directory in `members/`.
         mode: `together` trains members that share shapes as one program, `in_turn` one after
             another; `auto` takes `in_turn` on CPUs and `together` on accelerators.
@@ -122,160 +137,101 @@ def sweep(asked: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = T
         UserError: bad data or settings, an unwritable folder, or one that holds another grid.
         Interrupted: a signal asked to stop; the same call goes on from there.
     """
-    if mode not in get_args(Mode):
-        raise UserError(f"--mode is {mode!r}", cure=f"choose one of {get_args(Mode)}")
-    in_turn = mode == "in_turn" or (mode == "auto" and jax.default_backend() in IN_TURN_BACKENDS)
-    plan = _Sweep(Path(root), not in_turn, shown)
-    members, groups = asked.members(), asked.groups()
+    in_turn = jax.default_backend() in IN_TURN_BACKENDS if mode == "auto" else mode == "in_turn"
+    root, members, groups = Path(root), grid.members, grid.groups
+    WorkDir(root).check_writable()
     names = [member.name for member in members]
-    plan.check(groups)
-    with lock(plan.root):
-        plan.check_names(names)  # another sweep may have begun there meanwhile
-        write_json(plan.root / "grid.json", {"members": names})
+    _check_names(root, names)
+    # All that may be wrong with any member is reported before the first is trained. No axis is over
+    # what the features are of, so one network stands for all.
+    objectives = [member.config.objective for member in members]
+    features.make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
+    opened: dict[str, ImageSet] = {}
+    for group in groups:
+        data_config = group[0].config.data
+        if str(data_config) not in opened:
+            opened[str(data_config)] = configuration.open_data(data_config)
+            check_varied(opened[str(data_config)])
+        images = opened[str(data_config)]
+        make_setup(group[0].config, images, abstract=True)  # do they suit the model?
+        for member in group:
+            check_begun(_workdir(root, member), member.config, images, extend=None)
+    with lock(root):
+        _check_names(root, names)  # another sweep may have begun there meanwhile
+        write_json(root / "grid.json", {"members": names})
         found: dict[str, Outcome] = {}
         for number, group in enumerate(groups):
             _log.info("group %d of %d: %d members", number + 1, len(groups), len(group))
-            found |= plan.run_group(group)
-        shutil.rmtree(plan.root / "groups", ignore_errors=True)
+            images = opened[str(group[0].config.data)]
+            found |= run_group(group, images, root, together=not in_turn, shown=shown)
+        shutil.rmtree(root / "groups", ignore_errors=True)
         results = [(member, found[member.name]) for member in members]
-        write_text(plan.root / "all_scores.csv", table(results))
-        write_text(plan.root / "best.md", best(results) + "\n")
-        save_plot(results, asked, plan.root / "losses.png")
-    return SweepResult(results, plan.root)
+        write_text(root / "all_scores.csv", table(results))
+        write_text(root / "best.md", best(results) + "\n")
+        save_plot(results, grid.axes, root / "losses.png")
+    return SweepResult(results, root)
 
 
-@dataclass
-class _Sweep:
-    """Where a sweep lies, how it is done, and the images opened last.
-
-    Attributes:
-        root: the folder of all.
-        together: whether groups that are not begun yet are trained as one program.
-        shown: draw progress bars.
-        opened: images by what names them; one set at a time.
-    """
-
-    root: Path
-    together: bool
-    shown: bool
-    opened: dict[str, ImageSet] = field(default_factory=dict)
-
-    def workdir(self, member: GridMember) -> WorkDir:
-        return WorkDir(self.root / "members" / member.name)
-
-    def images(self, config: DataConfig) -> ImageSet:
-        if str(config) not in self.opened:
-            self.opened.clear()
-            self.opened[str(config)] = configuration.open_data(config)
-        return self.opened[str(config)]
-
-    def check(self, groups: Sequence[Sequence[GridMember]]) -> None:
-        """Refuse all that may be wrong with any member, before the first is trained."""
-        WorkDir(self.root).check_writable()
-        members = [member for group in groups for member in group]
-        self.check_names([member.name for member in members])
-        for member in members:
-            check_begun(self.workdir(member), member.config, None, extend=None)
-        # Grids have no axis over what the features are of, so one network stands for all.
-        objectives = [member.config.objective for member in members]
-        features.make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
-        # Images are opened last, which may take long.
-        for group in groups:
-            images = self.images(group[0].config.data)
-            make_setup(group[0].config, images, abstract=True)  # do they suit the model?
-            check_varied(images)
-            for member in group:
-                check_begun(self.workdir(member), member.config, images, extend=None)
-
-    def check_names(self, names: Sequence[str]) -> None:
-        """Refuse a folder in which another grid was begun."""
-        path = self.root / "grid.json"
-        begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
-        if sorted(begun) != sorted(names):
-            lost, new = ([*(Counter(a) - Counter(b))] for a, b in ((begun, names), (names, begun)))
-            differing = f"with {lost[0]}" if lost else f"without {new[0]}"
-            raise UserError(
-                f"{self.root} holds another grid, of {len(begun)} members, {differing}",
-                cure="use that grid again, or a new --workdir",
-            )
-
-    def run_group(self, group: Sequence[GridMember]) -> dict[str, Outcome]:
-        """Return the outcomes of a group, those that were there already among them."""
-        folder = self.root / "groups" / fingerprint(*(member.name for member in group))
-        ended = {member.name: read_outcome(self.workdir(member)) for member in group}
-        found = {name: outcome for name, outcome in ended.items() if outcome is not None}
-        todo = [member for member in group if member.name not in found]
-        as_one: list[GridMember] = []
-        if todo and (folder / "checkpoints").is_dir():  # all that were begun so
-            begun = read_json(folder / "members.json", cure=PUT_BACK)["members"]
-            as_one = [member for member in group if member.name in begun]
-        elif self.together:
-            as_one = [each for each in todo if not self.workdir(each).checkpoints.is_dir()]
-        images = self.images(group[0].config.data)
-        for member in todo:
-            if member not in as_one:
-                _log.info("%s", member.name)
-                found[member.name] = train_and_judge(
-                    images, member.config, self.workdir(member), shown=self.shown
-                )
-        if as_one:
-            _log.info("%d members together, %s the first", len(as_one), as_one[0].name)
-            write_json(folder / "members.json", {"members": [member.name for member in as_one]})
-            configs = [member.config for member in as_one]
-            workdirs = [self.workdir(member) for member in as_one]
-            saved = folder / "checkpoints"
-            outcomes = train_together(
-                configs, workdirs, images, checkpoints=saved, shown=self.shown
-            )
-            found |= {m.name: outcome for m, outcome in zip(as_one, outcomes, strict=True)}
-        shutil.rmtree(folder, ignore_errors=True)
-        return found
+def _workdir(root: Path, member: Member) -> WorkDir:
+    return WorkDir(root / "members" / member.name)
 
 
-def every_epoch(config: RunConfig, *, num_images: int) -> RunConfig:
+def _check_names(root: Path, names: Sequence[str]) -> None:
+    """Refuse a folder in which another grid was begun."""
+    path = root / "grid.json"
+    begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
+    if sorted(begun) != sorted(names):
+        lost, new = ([*(Counter(a) - Counter(b))] for a, b in ((begun, names), (names, begun)))
+        differing = f"with {lost[0]}" if lost else f"without {new[0]}"
+        raise UserError(
+            f"{root} holds another grid, of {len(begun)} members, {differing}",
+            cure="use that grid again, or a new --workdir",
+        )
+
+
+def run_group(
+    group: Sequence[Member], images: ImageSet, root: Path, *, together: bool, shown: bool
+) -> dict[str, Outcome]:
+    """Return the outcomes of a group by member, those that were there already among them."""
+    saved = root / "groups" / fingerprint(*(member.name for member in group))
+    workdirs = [_workdir(root, member) for member in group]
+    outcomes = [read_outcome(workdir) for workdir in workdirs]
+    if not all(outcomes):
+        begun = any(outcomes) or any(workdir.checkpoints.is_dir() for workdir in workdirs)
+        if saved.is_dir() or (together and not begun):
+            _log.info("%d members together, %s the first", len(group), group[0].name)
+            configs = [member.config for member in group]
+            outcomes = train_together(configs, workdirs, images, checkpoints=saved, shown=shown)
+    for number, (member, workdir) in enumerate(zip(group, workdirs, strict=True)):
+        if outcomes[number] is None:
+            _log.info("%s", member.name)
+            outcomes[number] = train_and_judge(images, member.config, workdir, shown=shown)
+    shutil.rmtree(saved, ignore_errors=True)
+    return {m.name: outcome for m, outcome in zip(group, outcomes, strict=True) if outcome}
+
+
+def _every_epoch(config: RunConfig, num_images: int) -> RunConfig:
     """Return the same run with one line of metrics an epoch: the last is the last epoch's mean."""
     steps = data.make_plan(config.training, num_images=num_images).steps_per_epoch
-    return dataclasses.replace(
-        config, training=dataclasses.replace(config.training, log_every=steps)
-    )
+    training = dataclasses.replace(config.training, log_every=steps)
+    return dataclasses.replace(config, training=training)
 
 
 def train_and_judge(
     images: ImageSet, config: RunConfig, workdir: WorkDir, *, shown: bool
 ) -> Outcome:
-    """Train a run, or go on training it, and write down how it ended.
-
-    Args:
-        images: those that `config.data` names.
-        config: of the run.
-        workdir: of the run.
-        shown: draw a progress bar.
+    """Train a run on its images, opened already, and write down how it ended.
 
     Raises:
         UserError: as `train` does, but for a model that collapsed or diverged.
         Interrupted: as `train` does.
     """
-    config = every_epoch(config, num_images=len(images))
+    config = _every_epoch(config, len(images))
     try:
         run = train_on(images, config, workdir.root, shown=shown)
     except Diverged as error:
-        return _write_outcome(workdir, Outcome(state="diverged", message=str(error)))
+        return Outcome(state="diverged", message=str(error)).write(workdir)
     return _judge(workdir, config, images, run.model)
-
-
-def read_outcome(workdir: WorkDir) -> Outcome | None:
-    """Return how a run ended; None if it has not.
-
-    Raises:
-        UserError: the file is damaged.
-    """
-    path = workdir.root / OUTCOME_FILE
-    if not path.exists():
-        return None
-    try:
-        return Outcome(**read_json(path, cure=JUDGED_AGAIN))
-    except TypeError as error:
-        raise UserError(f"{path} is damaged ({error})", cure=JUDGED_AGAIN) from error
 
 
 def _judge(
@@ -288,25 +244,19 @@ def _judge(
             f"{workdir.metrics} is missing or empty, so nobody knows what the losses were",
             cure=f"put it back, or remove {workdir.root}: the run is trained again",
         )
-    state, message = "finished", ""
+    message = ""
     try:
         check_learnt(model, images, config.objective)
     except Collapsed as error:
-        state, message = "collapsed", str(error)
-    outcome = Outcome(
-        state=state,
+        message = str(error)
+    return Outcome(
+        state="collapsed" if message else "finished",
         message=message,
         losses={name: lines[-1][name] for name in config.objective.losses},
         mse=reconstruction.mean_mse(model, images.images),
         training_s=lines[-1]["elapsed_s"],
         together=together,
-    )
-    return _write_outcome(workdir, outcome)
-
-
-def _write_outcome(workdir: WorkDir, outcome: Outcome) -> Outcome:
-    write_json(workdir.root / OUTCOME_FILE, dataclasses.asdict(outcome))
-    return outcome
+    ).write(workdir)
 
 
 def train_together(
@@ -317,24 +267,20 @@ def train_together(
     checkpoints: Path,
     shown: bool = True,
 ) -> list[Outcome]:
-    """Train runs as one program; in the end each has a checkpoint of its own.
+    """Train runs that share a program as one; in the end each has a checkpoint of its own.
 
     Args:
-        configs: of runs that differ in nothing but `grid.NUMBERS` and agree on whether there is a
-            perceptual term.
+        configs: of the runs.
         workdirs: of the runs.
         images: of all of them.
         checkpoints: where the group as a whole is saved while it trains.
         shown: draw a progress bar.
 
-    Returns:
-        How each run ended, as it is written down in its folder.
-
     Raises:
         UserError: the images don't suit, a folder can't be written, or a device is too small.
         Interrupted: a signal asked to stop; the group is saved.
     """
-    configs = [every_epoch(config, num_images=len(images)) for config in configs]
+    configs = [_every_epoch(config, len(images)) for config in configs]
     setups = [make_setup(config, images).on_host() for config in configs]
     identity = fingerprint(*(setup.identity for setup in setups))
     with contextlib.ExitStack() as stack:
@@ -353,17 +299,17 @@ def train_together(
                 "fit the devices",
                 cure="train in turn: --mode=in_turn",
             ) from error
-        outcomes = []
+        outcomes, together = [], len(setups)
         for number, (setup, workdir) in enumerate(zip(setups, workdirs, strict=True)):
             if number in failed:
-                lost = Outcome(state="diverged", message=failed[number], together=len(setups))
-                outcomes.append(_write_outcome(workdir, lost))
+                lost = Outcome(state="diverged", message=failed[number], together=together)
+                outcomes.append(lost.write(workdir))
                 continue
             state = states[number]
             with contextlib.closing(Checkpoints(workdir.checkpoints, of=setup.identity)) as own:
                 own.save(int(state.step), state, {})
             model = setup.with_weights(state)
-            outcomes.append(_judge(workdir, setup.config, images, model, together=len(setups)))
+            outcomes.append(_judge(workdir, setup.config, images, model, together=together))
         return outcomes
 
 
@@ -374,11 +320,7 @@ def _fit_together(
     *,
     shown: bool,
 ) -> tuple[list[TrainState], dict[int, str]]:
-    """Train from the newest checkpoint, or from the start, to the end.
-
-    Returns:
-        The last states, none if every member diverged, and what members have failed of, by number.
-    """
+    """Return the last states, none if all diverged, and by number what runs have failed of."""
     compiled = compile_together(setups)
     states, saved = restore_newest(checkpoints, compiled.state)
     first = int(states.step[0])
@@ -411,47 +353,6 @@ def _fit_together(
     return vmapped.unstack(states, len(setups)), log.failed
 
 
-def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
-    """Return what the loop takes of runs that differ in nothing but `grid.NUMBERS`.
-
-    Args:
-        setups: of the runs; all or none of them have a perceptual term.
-    """
-    first, mesh = setups[0], vmapped.make_mesh(len(setups))
-    shardings = distributed.Shardings(mesh)
-    extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
-    kinds = sorted({setup.config.corruption.kind for setup in setups})
-    terms = sorted({term for setup in setups for term in setup.config.objective.weights})
-    numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]
-    hyper = vmapped.stack(numbers, mesh)
-    keys = vmapped.stack([setup.streams.order for setup in setups], mesh)
-    jitted = vmapped.compile_step(
-        first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
-    )
-
-    def make_feed() -> Feed:
-        examples = first.make_examples(extract)
-        if examples.nbytes > data.room_for(examples):
-            raise UserError(
-                f"{len(first.images)} images don't fit a device, where members trained together "
-                "need them",
-                cure="train in turn: --mode=in_turn",
-            )
-        order_of = data.make_orders(keys, first.plan)
-        return data.make_feed(examples, order_of=order_of, plan=first.plan, shardings=shardings)
-
-    def step_fn(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
-        given = jitted(states, hyper, extract, *fed, num_steps=num_steps)
-        return distributed.in_step(given, mesh)
-
-    return CompiledRun(
-        state=vmapped.stack([setup.state for setup in setups], mesh),
-        plan=first.plan,
-        step_fn=step_fn,
-        make_feed=make_feed,
-    )
-
-
 def table(results: Sequence[Result]) -> str:
     """Return all members as CSV, one a line: the report's columns, and ours after them.
 
@@ -481,8 +382,7 @@ def table(results: Sequence[Result]) -> str:
             "model": config.model.name,
             "optimizer": config.optimizer.name,
             "seed": config.training.seed,
-            "l1_weight": objective.l1,
-            "bce_weight": objective.bce,
+            **{f"{t}_weight": getattr(objective, t) for t in TERMS if t not in REPORTS_TERMS},
             "mse": outcome.losses.get("mse"),
             # Errors of different features don't compare, so each family has a column of its own.
             f"perceptual_{Path(objective.vgg).stem}{bare}": outcome.losses.get("perceptual"),
@@ -501,10 +401,11 @@ def best(results: Sequence[Result]) -> str:
     Losses compare within one weighting of the terms only, so each has a table of its own.
     """
     parts = []
-    for weights in dict.fromkeys(_weights(member) for member, _ in results):
-        mine = [result for result in results if _weights(result[0]) == weights]
+    for objective in dict.fromkeys(member.objective for member, _ in results):
+        mine = [result for result in results if result[0].objective == objective]
         good = [result for result in mine if result[1].good]
-        lines = [f"Objective {weights}:\n", BEST_HEADER]
+        head = "| member | loss | PSNR dB | seconds |\n|---|---|---|---|"
+        lines = [f"Objective {objective}:\n", head]
         for member, outcome in sorted(good, key=lambda each: each[1].losses["loss"])[:NUM_BEST]:
             psnr = "" if outcome.psnr_db is None else f"{outcome.psnr_db:.1f}"
             shared = f" (with {outcome.together - 1} more)" if outcome.together > 1 else ""
@@ -517,22 +418,18 @@ def best(results: Sequence[Result]) -> str:
     return "\n\n".join(parts)
 
 
-def save_plot(results: Sequence[Result], asked: Grid, path: Path) -> None:
+def save_plot(results: Sequence[Result], axes: Sequence[str], path: Path) -> None:
     """Draw the loss of each member against each axis; a series is one weighting of the terms."""
     figure = plots.grid(
         axes={
-            ", ".join(axis.names): [
-                ", ".join(str(member.values[name]) for name in axis.names) for member, _ in results
+            ", ".join(names.split(",")): [
+                ", ".join(str(member.values[name]) for name in names.split(","))
+                for member, _ in results
             ]
-            for axis in asked.axes
+            for names in axes
         },
         losses=[outcome.losses.get("loss") if outcome.good else None for _, outcome in results],
         title=f"{len(results)} runs",
-        series=[_weights(member) for member, _ in results],
+        series=[member.objective for member, _ in results],
     )
     plots.save(figure, path)
-
-
-def _weights(member: GridMember) -> str:
-    weights = member.config.objective.weights
-    return " + ".join(f"{weight:g} {name}" for name, weight in weights.items())

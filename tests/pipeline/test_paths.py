@@ -16,7 +16,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.manifold.edges.trimming import Trimming
 from jaxsurf.manifold.graph_config import GraphConfig
 from jaxsurf.pipeline import paths
-from jaxsurf.pipeline.paths_config import PathsConfig
+from jaxsurf.pipeline.path_inputs import PathsConfig
 
 K = 11
 KNN = GraphConfig(kind="knn", k=K, weight="latent")

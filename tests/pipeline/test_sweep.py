@@ -1,33 +1,114 @@
-"""A grid as one program or in turn: the same members, stopped and resumed, marked, refused."""
+"""A grid of runs: its members, as one program or in turn, stopped and resumed, marked, refused."""
 
 import csv
+import io
+import itertools
 import os
 import random
+import re
 import shutil
 import signal
 
 import jax
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import sweep
-from jaxsurf.pipeline.grid import Axis, Grid
+from jaxsurf.pipeline.grid import make_grid
 from jaxsurf.pipeline.run import open_run
+from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.training import data, loop
-from jaxsurf.training.log import GroupLog
+from jaxsurf.training.objective import TERMS
+from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir
 from tests.leavings import lines, weights
 
+# --- Grids ---
+
+BASE = {"training.num_epochs": 3, "model.channels": 8}
+
+
+def test_a_grid_holds_every_combination_and_the_last_axis_varies_fastest():
+    axes = {
+        "training.batch_size": (4, 8),
+        "objective.mse,objective.perceptual": ((4.0, 0.0), (2.8, 0.3), (0.0, 1.0)),
+        "corruption.kind": ("normal", "white"),
+    }
+    made = make_grid(BASE, axes).members
+    found = [
+        (m.config.training.batch_size, m.config.objective.mse, m.config.corruption.kind)
+        for m in made
+    ]
+    assert found == list(itertools.product((4, 8), (4.0, 2.8, 0.0), ("normal", "white")))
+    assert {m.config.training.num_epochs for m in made} == {3}
+    assert made[3].name == "batch_size_4-mse_2.8-perceptual_0.3-kind_white"
+    assert made[3].config.objective.weights == {"mse": 2.8, "perceptual": 0.3}
+
+
+def test_names_are_fit_for_folders_and_tell_members_apart(tmp_path):
+    long = f"/data/{'x' * 400}"
+    sources = ("a/b c.npz", "a_b_c.npz", "å.npz", "é.npz", f"{long}/1.npz", f"{long}/2.npz")
+    names = [m.name for m in make_grid(BASE, {"data.source": sources}).members]
+    assert names[1] == "source_a_b_c.npz"
+    assert re.fullmatch(r"source_a_b_c\.npz-[0-9a-f]{16}", names[0])
+    assert all(re.fullmatch(r"[A-Za-z0-9_.+-]+", name) for name in names)
+    for name in names:
+        (tmp_path / name).mkdir()  # file systems allow 255 bytes
+
+
+def test_members_that_differ_in_numbers_alone_share_a_program():
+    axes = {f"objective.{term}": (0.5, 1.0) for term in TERMS}
+    axes |= {"optimizer.learning_rate": (1e-3, 2e-3), "optimizer.weight_decay": (0.0, 1e-4)}
+    axes |= {"corruption.kind": ("normal", "white"), "corruption.strength": (0.1, 0.2)}
+    (group,) = make_grid(BASE, axes | {"training.seed": (0, 1)}).groups
+    assert len(group) == 2 ** (len(axes) + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("training.batch_size", (4, 8)),
+        ("model.channels", (4, 8)),
+        ("optimizer.b2", (0.9, 0.95)),
+        ("data.path", ("here", "there")),
+        ("objective.perceptual", (0.0, 1.0)),  # a network for features is dear
+    ],
+)
+def test_members_that_differ_in_more_do_not(name, values):
+    groups = make_grid(BASE, {"training.seed": (0, 1), name: values}).groups
+    assert [len(group) for group in groups] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("axes", "word"),
+    [
+        ({"training.size": (1,)}, r"training\.size is not a setting"),
+        ({"training.seed": ()}, r"over training\.seed is \(\)"),
+        ({"training.seed": ((1, 2),)}, r"over training\.seed is .*give a value for each name"),
+        ({"objective.vgg": ("oxford",)}, "losses of different features can't stand in one column"),
+        ({"training.seed,training.seed": ((1, 2),)}, r"several axes over training\.seed"),
+        ({"training.seed": (1, 2, 1)}, "holds seed_1 twice"),
+        ({"training.log_every": (8, 9)}, "holds log_every_9 twice, first as log_every_8"),
+        ({"corruption.strength": (1, 1.0)}, r"holds strength_1\.0 twice, first as strength_1"),
+        ({"training.batch_size": (8.0,)}, r"batch_size is 8\.0, but must be of type int"),
+        ({"objective.mse": (0.0,)}, "all weights of the objective are 0"),
+    ],
+)
+def test_a_wrong_grid_is_refused(axes, word):
+    with pytest.raises(UserError, match=word):
+        make_grid(BASE, axes)
+
+
+# --- Sweeps ---
+
 # 14 images in batches of 5, which are no whole number of batches: 3 steps an epoch.
 NUM_STEPS, NUM_EPOCHS = 36, 12
-RATES = Axis(
-    ("optimizer.learning_rate", "corruption.kind"),
-    ((5e-3, "normal"), (1e30, "normal"), (5e-3, "white"), (1e-9, "normal")),
-)
-LEARNT, BURST, WHITE, IDLE = (f"learning_rate_{rate}-kind_{kind}" for rate, kind in RATES.values)
+RATES = ((5e-3, "normal"), (1e30, "normal"), (5e-3, "white"), (1e-9, "normal"))
+AXES = {"optimizer.learning_rate,corruption.kind": RATES}
+LEARNT, BURST, WHITE, IDLE = (f"learning_rate_{rate}-kind_{kind}" for rate, kind in RATES)
 STATES = {LEARNT: "finished", BURST: "diverged", WHITE: "finished", IDLE: "collapsed"}
-SIZES = Axis(("training.batch_size",), ((5,), (7,)))
 MODES = ("together", "in_turn")
 
 
@@ -48,24 +129,14 @@ def squares(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def grid_of(squares):
-    """Makes the small grid; section__name=value changes a setting of all members."""
-
-    def make(*axes, **changes):
-        base = {
-            "data": {"source": str(squares)},
-            "model": {"channels": 4},
-            "training": {"batch_size": 5, "num_epochs": NUM_EPOCHS},
-        }
-        for name, value in changes.items():
-            section, _, setting = name.partition("__")
-            base.setdefault(section, {})[setting] = value
-        return Grid(base, axes or (RATES,))
-
-    return make
+    """Makes the small grid; changes are by dotted name."""
+    base = {"data.source": str(squares), "model.channels": 4}
+    base |= {"training.batch_size": 5, "training.num_epochs": NUM_EPOCHS}
+    return lambda changes=(), axes=AXES: make_grid(base | dict(changes), axes)
 
 
-def run(grid, root, mode, **options):
-    return sweep.sweep(grid, root, mode=mode, shown=False, **options)
+def run(asked, root, mode):
+    return sweep.sweep(asked, root, mode=mode, shown=False)
 
 
 @pytest.fixture(scope="session")
@@ -93,28 +164,22 @@ def rows(root):
         return {row["member"]: row for row in csv.DictReader(file)}
 
 
-def assert_same_table(one, other):
-    """Check that two tables are the same to the last digit, but for time."""
-    here, there = rows(one), rows(other)
-    for row in (*here.values(), *there.values()):
-        del row["training_s"]
-    assert here == there
-
-
 def member_of(root, member):
     return root / "members" / member
 
 
 def assert_same_sweep(one, other, states=STATES):
-    """Check that tables, metrics and weights are the same to the last digit."""
-    assert_same_table(one, other)
+    """Check that tables (but for time), metrics and weights are the same to the last digit."""
+    here, there = rows(one), rows(other)
+    for row in (*here.values(), *there.values()):
+        del row["training_s"]
+    assert here == there
     for member, state in states.items():
         assert lines(member_of(one, member)) == lines(member_of(other, member))
         if state != "diverged":
-            for here, there in zip(
-                *(weights(member_of(root, member)) for root in (one, other)), strict=True
-            ):
-                np.testing.assert_array_equal(here, there)
+            both = (weights(member_of(root, member)) for root in (one, other))
+            for a, b in zip(*both, strict=True):
+                np.testing.assert_array_equal(a, b)
 
 
 def terminate():
@@ -125,36 +190,24 @@ def crash(*_, **__):
     raise RuntimeError("crash")
 
 
-def on_call(number, do, original):
+def on_call(number, do, original=lambda: None):
     """Return a function that does something else when it is called for the n-th time."""
-    calls = []
-
-    def counting(*args, **kwargs):
-        calls.append(args)
-        return (do if len(calls) == number else original)(*args, **kwargs)
-
-    return counting
-
-
-def changed_files(folder, before):
-    return {
-        str(path.relative_to(folder))
-        for path, time in times(folder).items()
-        if before.get(path) != time
-    }
+    calls = itertools.count(1)
+    return lambda *args, **named: (do if next(calls) == number else original)(*args, **named)
 
 
 def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_both_modes_give_the_same_members(pristine):
+@pytest.mark.core
+def test_members_trained_together_are_those_trained_alone(pristine):
     as_one, alone = (rows(pristine(mode)) for mode in MODES)
     assert [*alone] == [*as_one] == [*STATES]
     for member, row in alone.items():
         other = as_one[member]
         assert (row.pop("together"), other.pop("together")) == ("1", "4")
-        # Three dozen steps multiply the rounding that one step differs by (training/test_sweep.py).
+        # Three dozen steps multiply the rounding that one step differs by.
         for name in ("target_loss", "mse", "psnr_db"):
             here, there = row.pop(name), other.pop(name)
             assert (here == "") == (there == ""), (member, name)
@@ -167,125 +220,51 @@ def test_both_modes_give_the_same_members(pristine):
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_members_that_fail_are_marked_and_the_others_finish(pristine, mode):
+def test_each_member_is_a_run_of_its_own_and_marked_where_it_failed(pristine, mode):
     found = rows(pristine(mode))
     assert {member: row["state"] for member, row in found.items()} == STATES
     assert found[BURST]["message"].startswith("training diverged by step 3: loss, mse is not fin")
-    assert found[BURST]["target_loss"] == ""
     assert found[IDLE]["message"].startswith("the model collapsed: its error")
     best = (pristine(mode) / "best.md").read_text()
-    assert best.startswith("Objective 1 mse:")
     assert f"2 of 4 failed: {BURST} diverged, {IDLE} collapsed" in best
     assert (pristine(mode) / "losses.png").stat().st_size > 10_000
     assert not (pristine(mode) / "groups").exists()
-
-
-def watch_restoring(monkeypatch):
-    """Collect the arrays that restored ones take the place of."""
-    replaced, original = [], sweep.Checkpoints.restore
-
-    def restore(self, like):
-        replaced.extend(jax.tree.leaves(like))
-        return original(self, like)
-
-    monkeypatch.setattr(sweep.Checkpoints, "restore", restore)
-    return replaced
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_each_member_is_a_run_of_its_own(pristine, mode):
-    for member, state in STATES.items():
+    for member in (LEARNT, WHITE, IDLE):
         folder = member_of(pristine(mode), member)
-        ended = sweep.read_outcome(WorkDir(folder))
-        assert ended.state == state
-        if state == "diverged":
-            assert lines(member_of(pristine(mode), member)) == []
-            with pytest.raises(UserError, match="holds no checkpoint"):
-                open_run(folder)
-            continue
-        opened = open_run(folder)
+        opened, written = open_run(folder), lines(folder)
         assert opened.step == NUM_STEPS
         assert f"kind_{opened.config.corruption.kind}" in member
-        written = lines(member_of(pristine(mode), member))
         assert [line["step"] for line in written] == [*range(3, NUM_STEPS + 1, 3)]
-        assert ended.losses == {"loss": written[-1]["loss"], "mse": written[-1]["mse"]}
+        losses = {"loss": written[-1]["loss"], "mse": written[-1]["mse"]}
+        assert sweep.read_outcome(WorkDir(folder)).losses == losses
+    with pytest.raises(UserError, match="holds no checkpoint"):
+        open_run(member_of(pristine(mode), BURST))
 
 
 def test_a_finished_sweep_does_nothing_again(grid_of, root):
-    (root / "all_scores.csv").unlink()
     before = times(root)
     run(grid_of(), root, "auto")
-    written = {"grid.json", "all_scores.csv", "best.md", "losses.png"}
-    assert changed_files(root, before) == {".lock", *written}
+    changed = {path.relative_to(root).as_posix() for path, at in times(root).items()
+               if before.get(path) != at}  # fmt: skip
+    assert changed == {".lock", "grid.json", "all_scores.csv", "best.md", "losses.png"}
 
 
-@pytest.mark.slow
-def test_cpus_train_in_turn_unless_told(grid_of, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweep, "train_together", crash)
-    run(grid_of(training__num_epochs=1), tmp_path, "auto")
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    with pytest.raises(RuntimeError, match="crash"):
-        run(grid_of(training__num_epochs=2), tmp_path / "other", "auto")
-
-
-def test_a_group_stopped_by_a_signal_goes_on_bitwise(
-    grid_of, pristine, tmp_path, monkeypatch, stop_at
-):
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, terminate)  # in the middle of an epoch, after one member diverged
-        with pytest.raises(Interrupted) as stopped:
-            run(grid_of(), tmp_path, "together")
-    assert stopped.value.signal == signal.SIGTERM
-    assert not (tmp_path / "all_scores.csv").exists()
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, crash)  # what was done is not done again
-        replaced = watch_restoring(patch)
-        run(grid_of(), tmp_path, "together")
-    assert replaced
-    assert all(leaf.is_deleted() for leaf in replaced)
-    assert_same_sweep(tmp_path, pristine("together"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("step", [2, NUM_STEPS])
-def test_a_group_stopped_anywhere_goes_on_bitwise(
+@pytest.mark.parametrize(
+    "step", [13, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, NUM_STEPS))]
+)
+def test_a_group_stopped_by_a_signal_goes_on_bitwise_in_whichever_mode(
     grid_of, pristine, tmp_path, monkeypatch, step, stop_at
 ):
-    # At step 2 a loss is not finite that no line has told of yet.
+    # 13: amid an epoch, one member has diverged; 2: no line tells of that yet.
     with monkeypatch.context() as patch:
         stop_at(patch, step, terminate)
         with pytest.raises(Interrupted):
             run(grid_of(), tmp_path, "together")
-    run(grid_of(), tmp_path, "together")
-    assert_same_sweep(tmp_path, pristine("together"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("save_every_s", [0.0, 60.0])
-def test_a_group_that_crashed_goes_on_bitwise(
-    grid_of, pristine, tmp_path, monkeypatch, save_every_s, stop_at
-):
-    # After a minute it would have been saved for the first time; or it is saved at every step.
+    assert not (tmp_path / "all_scores.csv").exists()
     with monkeypatch.context() as patch:
-        stop_at(patch, 7, crash)
-        with pytest.raises(RuntimeError, match="crash"):
-            run(grid_of(training__save_every_s=save_every_s), tmp_path, "together")
-    assert any(tmp_path.glob("groups/*/checkpoints/*")) == (save_every_s == 0)
-    run(grid_of(), tmp_path, "together")
+        stop_at(patch, step, crash)  # what was done is not done again
+        run(grid_of(), tmp_path, "in_turn")
     assert_same_sweep(tmp_path, pristine("together"))
-
-
-@pytest.mark.slow
-def test_a_signal_while_a_group_is_saved_at_its_end_is_not_lost(grid_of, tmp_path, monkeypatch):
-    original = GroupLog.flush
-
-    def flush(log):
-        terminate()
-        return original(log)
-
-    monkeypatch.setattr(GroupLog, "flush", flush)
-    with pytest.raises(Interrupted):
-        run(grid_of(training__num_epochs=1), tmp_path, "together")
 
 
 @pytest.mark.slow
@@ -294,7 +273,7 @@ def test_a_group_that_crashed_while_members_were_judged_goes_on(
     grid_of, pristine, tmp_path, monkeypatch, number, stop_at
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "_write_outcome", on_call(number, crash, sweep._write_outcome))
+        patch.setattr(Outcome, "write", on_call(number, crash, Outcome.write))
         with pytest.raises(RuntimeError, match="crash"):
             run(grid_of(), tmp_path, "together")
     assert len([*tmp_path.glob("members/*/outcome.json")]) == number - 1
@@ -305,77 +284,16 @@ def test_a_group_that_crashed_while_members_were_judged_goes_on(
 
 
 @pytest.mark.slow
-def test_members_in_turn_go_on_bitwise(grid_of, pristine, tmp_path, monkeypatch, stop_at):
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, terminate)
-        with pytest.raises(Interrupted):
-            run(grid_of(), tmp_path, "in_turn")
-    assert [*tmp_path.glob("members/*/outcome.json")] == []
-    with monkeypatch.context() as patch:  # the first is finished, the third in its midst
-        stop_at(patch, 16, on_call(2, crash, lambda: None))
-        with pytest.raises(RuntimeError, match="crash"):
-            run(grid_of(training__save_every_s=0.0), tmp_path, "in_turn")
-    assert len([*tmp_path.glob("members/*/outcome.json")]) == 2
-    run(grid_of(), tmp_path, "in_turn")
-    assert_same_sweep(tmp_path, pristine("in_turn"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-def test_a_sweep_that_was_killed_between_groups_goes_on(grid_of, tmp_path, monkeypatch, mode):
-    grid = grid_of(SIZES, RATES, training__num_epochs=2)
-    run(grid, tmp_path / "straight", mode)
-    with monkeypatch.context() as patch:
-        patch.setattr(sweep._Sweep, "run_group", on_call(2, crash, sweep._Sweep.run_group))
-        with pytest.raises(RuntimeError, match="crash"):
-            run(grid, tmp_path / "stopped", mode)
-    before = times(tmp_path / "stopped" / "members")
-    assert len([*(tmp_path / "stopped").glob("members/*/outcome.json")]) == 4
-    run(grid, tmp_path / "stopped", mode)
-    again = changed_files(tmp_path / "stopped" / "members", before)
-    assert {path.partition("-")[0] for path in again} == {"batch_size_7"}
-    assert_same_table(tmp_path / "stopped", tmp_path / "straight")
-
-
-@pytest.mark.slow
-def test_what_was_begun_in_turn_goes_on_in_turn(grid_of, pristine, tmp_path, monkeypatch, stop_at):
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, on_call(2, terminate, lambda: None))  # the third; the second diverged
-        with pytest.raises(Interrupted):
-            run(grid_of(), tmp_path, "in_turn")
-    with monkeypatch.context() as patch:  # once more, in the part that goes together
-        stop_at(patch, 2, terminate)
-        with pytest.raises(Interrupted):
-            run(grid_of(), tmp_path, "together")
-    run(grid_of(), tmp_path, "together")
-    assert {member: row["state"] for member, row in rows(tmp_path).items()} == STATES
-    assert [row["together"] for row in rows(tmp_path).values()] == ["1", "1", "1", "1"]
-    for member in (LEARNT, WHITE):
-        assert lines(member_of(tmp_path, member)) == lines(member_of(pristine("in_turn"), member))
-    assert lines(member_of(tmp_path, IDLE))[-1]["step"] == NUM_STEPS
-
-
-@pytest.mark.slow
-def test_what_was_begun_together_goes_on_together(
+def test_members_in_turn_go_on_bitwise_and_in_turn(
     grid_of, pristine, tmp_path, monkeypatch, stop_at
 ):
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, terminate)
-        with pytest.raises(Interrupted):
-            run(grid_of(), tmp_path, "together")
-    run(grid_of(), tmp_path, "in_turn")
-    assert_same_sweep(tmp_path, pristine("together"))
-
-
-@pytest.mark.slow
-def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch, stop_at):
-    bad = Axis(("optimizer.learning_rate",), ((1e30,), (1e31,)))
-    with monkeypatch.context() as patch:
-        stop_at(patch, 9, crash)
-        run(grid_of(bad), tmp_path, "together")
-    assert [row["state"] for row in rows(tmp_path).values()] == ["diverged"] * 2
-    assert (tmp_path / "losses.png").exists()
-    assert not (tmp_path / "groups").exists()
+    with monkeypatch.context() as patch:  # the first is finished, the third in its midst
+        stop_at(patch, 16, on_call(2, crash))
+        with pytest.raises(RuntimeError, match="crash"):
+            run(grid_of({"training.save_every_s": 0.0}), tmp_path, "in_turn")
+    assert len([*tmp_path.glob("members/*/outcome.json")]) == 2
+    run(grid_of(), tmp_path, "together")
+    assert_same_sweep(tmp_path, pristine("in_turn"))
 
 
 @pytest.mark.slow
@@ -385,49 +303,35 @@ def test_an_outcome_that_was_removed_is_found_again(grid_of, pristine, root):
     assert_same_sweep(root, pristine("in_turn"))
 
 
-def test_metrics_that_are_gone_are_missed(grid_of, root):
-    for name in ("outcome.json", "metrics.jsonl"):
-        (member_of(root, WHITE) / name).unlink()
-    with pytest.raises(UserError, match=r"metrics\.jsonl is missing or empty.*put it back, or"):
+def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch, stop_at):
+    stop_at(monkeypatch, 9, crash)
+    run(grid_of(axes={"optimizer.learning_rate": (1e30, 1e31)}), tmp_path, "together")
+    assert [row["state"] for row in rows(tmp_path).values()] == ["diverged"] * 2
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "word"),
+    [
+        ("grid.json", '{"members": ["a"]}', "holds another grid, of 1 members, with a"),
+        ("outcome.json", "{", r"outcome\.json is not valid JSON"),
+        ("outcome.json", '{"state": "won"}', r"outcome\.json is damaged"),
+        ("outcome.json", '{"state": "finished"}', r"damaged \(no loss or time\)"),
+        ("outcome.json", '{"state": "diverged", "mse": "x"}', "damaged"),
+        ("metrics.jsonl", "", r"metrics\.jsonl is missing or empty.*put it back, or"),
+    ],
+)
+def test_what_was_edited_by_hand_is_refused(grid_of, root, file, content, word):
+    place = root if file == "grid.json" else member_of(root, WHITE)
+    if file == "metrics.jsonl":
+        (place / "outcome.json").unlink()
+    (place / file).write_text(content)
+    with pytest.raises(UserError, match=word):
         run(grid_of(), root, "auto")
 
 
-@pytest.mark.parametrize(
-    ("changes", "complaint"),
-    [
-        ({"training__num_epochs": 13}, "num_epochs = 12, not 13; use that value again, or a new"),
-        ({"model__latent_dim": 3}, r"model\.latent_dim = 2, not 3"),
-        ({"training__seed": 3}, r"was begun with training\.seed = 0, not 3"),
-        ({"data__side": 32}, r"was begun with data\.side = 0, not 32"),
-    ],
-)
-def test_another_base_in_the_same_folder_is_refused(grid_of, root, changes, complaint):
-    before = times(root)
-    with pytest.raises(UserError, match=complaint) as refused:
-        run(grid_of(**changes), root, "auto")
-    assert "--extend" not in str(refused.value)
-    assert not changed_files(root, before)
-
-
-@pytest.mark.parametrize(
-    ("axis", "complaint"),
-    [
-        (Axis(RATES.names, RATES.values[:2]), f"holds another grid, of 4 members, with {WHITE};"),
-        (Axis(RATES.names, (*RATES.values, (0.25, "none"))), "of 4 members, without .*_0.25-kind_"),
-        (Axis(("training.seed",), ((1,), (2,))), "holds another grid, of 4 members, with learning"),
-    ],
-)
-def test_another_grid_in_the_same_folder_is_refused(grid_of, root, axis, complaint):
-    before = times(root)
-    with pytest.raises(UserError, match=complaint):
-        run(grid_of(axis), root, "auto")
-    assert not changed_files(root, before)
-
-
-@pytest.mark.parametrize("finished", [True, False])
-def test_other_images_are_refused(grid_of, root, squares, finished):
-    if not finished:
-        (member_of(root, WHITE) / "outcome.json").unlink()
+def test_another_grid_or_changed_images_are_refused(grid_of, root, squares):
+    with pytest.raises(UserError, match=r"begun with training\.num_epochs = 12, not 13"):
+        run(grid_of({"training.num_epochs": 13}), root, "auto")
     before = squares.read_bytes()
     write_images(squares, first=1)
     try:
@@ -437,63 +341,20 @@ def test_other_images_are_refused(grid_of, root, squares, finished):
         squares.write_bytes(before)
 
 
-@pytest.mark.slow
-def test_a_group_does_not_go_on_with_other_images(grid_of, tmp_path, monkeypatch, stop_at):
-    images = write_images(tmp_path / "squares.npz")
-    grid = grid_of(data__source=str(images))
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, terminate)
-        with pytest.raises(Interrupted):
-            run(grid, tmp_path / "sweep", "together")
-    moved = grid_of(data__source=str(images.rename(tmp_path / "moved.npz")))
-    write_images(images, first=1)
-    with pytest.raises(UserError, match=r"images of squares\.npz have changed"):
-        run(grid, tmp_path / "sweep", "together")
-    with monkeypatch.context() as patch:
-        stop_at(patch, 13, crash)
-        run(moved, tmp_path / "sweep", "together")  # the same images in another place
-    assert {member: row["state"] for member, row in rows(tmp_path / "sweep").items()} == STATES
-
-
 @pytest.mark.parametrize(
-    ("axes", "changes", "complaint"),
+    ("changes", "axes", "word"),
     [
-        ((Axis(("data.side",), ((16,), (24,))),), {}, "24 x 24, but the model takes squares"),
-        ((), {"data__source": "nowhere.npz"}, r"no file called 'nowhere\.npz'"),
-        (
-            (Axis(("objective.perceptual",), ((0.0,), (1.0,))),),
-            {"objective__vgg": "nowhere.h5"},
-            r"nowhere\.h5",
-        ),
-        ((), {"objective__mse": 0.0}, "all weights of the objective are 0"),
+        ({}, {"data.side": (16, 24)}, "24 x 24, but the model takes squares"),
+        ({"data.source": "nowhere.npz"}, AXES, r"no file called 'nowhere\.npz'"),
+        ({"objective.vgg": "nowhere.h5"}, {"objective.perceptual": (0.0, 1.0)}, r"nowhere\.h5"),
     ],
 )
-def test_what_is_wrong_with_any_member_is_said_before_the_first(
-    grid_of, tmp_path, axes, changes, complaint
+def test_what_is_wrong_with_any_member_is_reported_before_the_first(
+    grid_of, tmp_path, changes, axes, word
 ):
-    with pytest.raises(UserError, match=complaint):
-        run(grid_of(*axes, **changes), tmp_path / "sweep", "auto")
+    with pytest.raises(UserError, match=word):
+        run(grid_of(changes, axes), tmp_path / "sweep", "auto")
     assert not (tmp_path / "sweep").exists()
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_images_that_are_all_equal_are_refused(grid_of, tmp_path, mode):
-    np.savez(tmp_path / "equal.npz", images=np.zeros((5, 16, 16, 3), np.uint8))
-    with pytest.raises(UserError, match="5 images that are all equal"):
-        run(grid_of(data__source=str(tmp_path / "equal.npz")), tmp_path / "sweep", mode)
-    assert not (tmp_path / "sweep").exists()
-
-
-@pytest.mark.slow
-def test_images_of_each_place_train_members_of_their_own(grid_of, squares, tmp_path):
-    # What is trained on which images must not be taken for one group.
-    other = write_images(tmp_path / "other.npz", first=100)
-    places = Axis(("data.source",), ((str(squares),), (str(other),)))
-    for mode in MODES:
-        run(grid_of(places, training__num_epochs=1), tmp_path / mode, mode)
-        first, second = rows(tmp_path / mode).values()
-        assert first["IMAGES_PATH"] == str(squares)
-        assert float(first["target_loss"]) > 2 * float(second["target_loss"])
 
 
 def full(*_, **__):
@@ -502,18 +363,110 @@ def full(*_, **__):
 
 @pytest.mark.slow
 def test_a_group_that_does_not_fit_a_device_can_go_on_in_turn(grid_of, tmp_path, monkeypatch):
-    grid = grid_of(training__num_epochs=1)
+    asked = grid_of({"training.num_epochs": 1})
     with monkeypatch.context() as patch:
         patch.setattr(loop, "run", full)
         with pytest.raises(UserError, match=rf"4 members .*{LEARNT} the first.*--mode=in_"):
-            run(grid, tmp_path, "together")
+            run(asked, tmp_path, "together")
     with monkeypatch.context() as patch:
         patch.setattr(data, "device_room_bytes", lambda: 10_000.0)
         with pytest.raises(UserError, match=r"14 images don't fit a device.*--mode=in_"):
-            run(grid, tmp_path, "together")
-    run(grid, tmp_path, "in_turn")
+            run(asked, tmp_path, "together")
+    run(asked, tmp_path, "in_turn")
     assert {row["together"] for row in rows(tmp_path).values()} == {"1"}
 
+
+# --- Tables ---
+
+# As the report's authors' all_scores.csv begins.
+REPORTS_HEADER = (
+    "learning rate,weight decay,num_epochs,batch_size,step_size,dims,MSE_weight,"
+    "perceptual_weight,out_channels,noise,noise_types,IMAGES_PATH,target_loss"
+)
+OURS = (
+    "member,state,model,optimizer,seed,l1_weight,bce_weight,mse,perceptual_oxford,psnr_db,"
+    "training_s,together,message"
+)
+REFERENCE = {
+    "model.name": "reference",
+    "model.latent_dim": 3,
+    "optimizer.name": "reference",
+    "optimizer.learning_rate": 0.01,
+    "optimizer.weight_decay": 1e-5,
+    "optimizer.step_epochs": 150,
+    "training.num_epochs": 600,
+    "model.channels": 64,
+    "corruption.kind": "white",
+    "corruption.strength": 0.2,
+    "objective.l1": 0.125,
+}
+GOOD = Outcome(
+    state="finished", losses={"loss": 0.02, "mse": 0.005}, mse=0.01, training_s=60.4, together=2
+)
+COLLAPSED = Outcome(
+    state="collapsed",
+    message="the model collapsed, its error",
+    losses={"loss": 0.5, "mse": 0.125, "perceptual": 7.0},
+    mse=0.125,
+    training_s=61.0,
+)
+WEIGHTS = {"objective.mse,objective.perceptual": ((4.0, 0.0), (2.8, 0.3))}
+
+
+def results(*ended, axes=WEIGHTS, **changes):
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return list(zip(make_grid(REFERENCE | named, axes).members, ended, strict=True))
+
+
+def test_the_table_has_the_reports_columns_on_its_scale_and_ours_after_them():
+    text = sweep.table(results(GOOD, COLLAPSED))
+    header, first, second = text.splitlines()
+    assert header == f"{REPORTS_HEADER},{OURS}"
+    # A squared error on [-1, 1] is four times that on [0, 1].
+    assert first == (
+        "0.01,1e-05,600,16,150,3,1.0,0.0,64,0.2,white,arm,0.02,mse_4.0-perceptual_0.0,finished,"
+        "reference,reference,0,0.125,0.0,0.005,,20.0,60.4,2,"
+    )
+    (_, row) = csv.DictReader(io.StringIO(text))
+    assert float(row["MSE_weight"]) == pytest.approx(0.7, rel=1e-12)
+    assert (row["state"], row["perceptual_oxford"]) == ("collapsed", "7.0")
+    assert row["message"] == COLLAPSED.message
+    assert second.endswith('"')
+    other = results(GOOD, objective__vgg="/weights/own.h5", axes={"training.seed": (1,)})
+    assert "perceptual_own" in sweep.table(other).splitlines()[0]
+
+
+def test_the_best_are_the_ten_of_smallest_loss_of_each_objective_and_failures_are_named():
+    ended = [
+        Outcome(state="finished", losses={"loss": 1 - 0.05 * n}, mse=0.01, training_s=3.0)
+        for n in range(12)
+    ]
+    text = sweep.best(results(*ended, COLLAPSED, axes={"training.seed": tuple(range(13))}))
+    members = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| seed")]
+    assert members == [f"| seed_{seed}" for seed in range(11, 1, -1)]
+    assert text.endswith("1 of 13 failed: seed_12 collapsed")
+    first, second = sweep.best(results(GOOD, COLLAPSED)).split("\n\nObjective ")
+    assert "| mse_4.0-perceptual_0.0 | 0.02 | 20.0 | 60 (with 1 more) |" in first
+    assert second.startswith("2.8 mse + 0.125 l1 + 0.3 perceptual:")
+
+
+def test_the_picture_shows_every_axis_and_a_series_for_each_weighting(monkeypatch, tmp_path):
+    drawn = {}
+    monkeypatch.setattr(plots, "grid", lambda **given: drawn.update(given) or Figure())
+    axes = WEIGHTS | {"model.name": ("smooth",)}
+    sweep.save_plot(results(GOOD, COLLAPSED, axes=axes), [*axes], tmp_path / "losses.png")
+    assert drawn == {
+        "axes": {
+            "objective.mse, objective.perceptual": ["4.0, 0.0", "2.8, 0.3"],
+            "model.name": ["smooth", "smooth"],
+        },
+        "losses": [0.02, None],
+        "title": "2 runs",
+        "series": ["4 mse + 0.125 l1", "2.8 mse + 0.125 l1 + 0.3 perceptual"],
+    }
+
+
+# --- The command ---
 
 GRID_FILE = """
 from jaxsurf.pipeline import cli
@@ -542,58 +495,14 @@ def grid_file(squares, tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize(
-    ("script", "file", "flags", "status", "complaint"),
-    [
-        ("sweep", "grid", ["--mode=sideways"], 2, "should be one of <auto|together|in_turn>"),
-        ("sweep", "configs/tiny.py", [], 1, "the file of --config holds no grid; see configs/"),
-        (
-            "sweep",
-            "grid",
-            ["--config.corruption.kind=white"],
-            2,
-            "no setting 'kind'",
-        ),
-        pytest.param(
-            *("sweep", "grid", ["--config.grid=3"], 2, "of field config.grid is not supported"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(
-            *("sweep", "grid", ["--config.training.num_epochs=0"], 1, "num_epochs is 0, but must"),
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(*("train", "grid", [], 1, "grid is not a setting"), marks=pytest.mark.slow),
-    ],
-)
-def test_a_wrong_command_ends_in_one_line(
-    launch, grid_file, tmp_path, script, file, flags, status, complaint
-):
-    config = grid_file if file == "grid" else file
-    ended = launch(script, f"--config={config}", f"--workdir={tmp_path / 'sweep'}", *flags)
-    assert ended.err.startswith("error: ")
-    assert ended.err.count("\n") == 1
-    assert complaint in ended.err
-    assert ended.status == status
-    assert not (tmp_path / "sweep").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("mode", MODES)
-def test_the_command_trains_the_grid_with_settings_changed_for_all(
-    launch, grid_file, tmp_path, mode
-):
-    flags = (f"--mode={mode}", "--config.training.num_epochs=2", f"--workdir={tmp_path}")
+def test_the_command_trains_the_grid_with_settings_changed_for_all(launch, grid_file, tmp_path):
+    flags = ("--config.training.num_epochs=2", f"--workdir={tmp_path}")
     ended = launch("sweep", f"--config={grid_file}", *flags)
     assert ended.status == 0, ended.err
-    assert "2 of 4 failed" in ended.out or "4 of 4 failed" in ended.out
     assert ended.out.endswith(f"all of them: {tmp_path / 'all_scores.csv'}\n")
-    assert "Traceback" not in ended.err
     found = rows(tmp_path)
     assert {row["num_epochs"] for row in found.values()} == {"2"}
     assert [row["noise"] for row in found.values()] == ["0.1", "0.1", "0.25", "0.25"]
-    refused = launch("sweep", f"--config={grid_file}", f"--workdir={tmp_path}")
-    assert refused.status == 1
-    assert "was begun with training.num_epochs = 2, not 50; use that value" in refused.err
 
 
 @pytest.mark.slow
@@ -617,6 +526,3 @@ def test_a_command_killed_again_and_again_equals_one_that_was_not(
     found = rows(killed)
     assert [row["state"] for row in found.values()] == ["finished", "diverged"] * 2
     assert_same_sweep(killed, straight, {member: row["state"] for member, row in found.items()})
-    for member, row in found.items():
-        steps = [line["step"] for line in lines(member_of(killed, member))]
-        assert steps == ([*range(3, 151, 3)] if row["state"] == "finished" else [])

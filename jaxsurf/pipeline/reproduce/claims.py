@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import fmean
 
 from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.reproduce.measures import Figures, Runs
+from jaxsurf.pipeline.reproduce.measures import Figures, Measured
 from jaxsurf.pipeline.sweep import Result
 
 GRID = "grid"
@@ -66,30 +66,28 @@ class Judged:
         return " Where not: ".join(text for holds, text in reasons.items() if holds in outcomes)
 
 
-def judge_all(runs: Runs, grids: Mapping[str, Sequence[Result]]) -> list[Judged]:
-    """Return every claim, judged.
-
-    Args:
-        runs: by experiment and model.
-        grids: results of the grid search, by model.
-    """
+def judge_all(
+    runs: Mapping[tuple[str, str], Measured], grids: Mapping[str, Sequence[Result]]
+) -> list[Judged]:
+    """Return every claim, judged on runs by experiment and model, and grid searches by model."""
     listed = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
-    return [
-        Judged(claim, {m: _judge(claim, m, runs, grids.get(m, ())) for m in experiments.MODELS})
-        for claim in (Claim(**values) for values in listed["claims"])
-    ]
+    judged = []
+    for claim in (Claim(**values) for values in listed["claims"]):
+        verdicts = {}
+        for model in experiments.MODELS:
+            figures = {n: runs[n, model].figures for n in claim.names if n != GRID}
+            if GRID in claim.names:
+                figures[GRID] = _noises(grids.get(model, ()))
+            failed = [name for name, found in figures.items() if not found]
+            states = [
+                f"{n} {'failed' if n == GRID else runs[n, model].outcome.state}" for n in failed
+            ]
+            verdicts[model] = Verdict(", ".join(states)) if failed else _judge(claim, figures)
+        judged.append(Judged(claim, verdicts))
+    return judged
 
 
-def _judge(claim: Claim, model: str, runs: Runs, results: Sequence[Result]) -> Verdict:
-    """Judge a claim on one model's runs; where one failed, say what became of it."""
-    measured = {
-        name: _noises(results) if name == GRID else runs[name, model].figures
-        for name in claim.names
-    }
-    failed = [name for name, figures in measured.items() if not figures]
-    if failed:
-        states = {name: run.outcome.state for (name, other), run in runs.items() if other == model}
-        return Verdict(", ".join(f"{name} {states.get(name, 'failed')}" for name in failed))
+def _judge(claim: Claim, measured: Mapping[str, Figures]) -> Verdict:
     texts, held = [], []
     for rule in claim.rules:
         matched = _RULE.fullmatch(rule)

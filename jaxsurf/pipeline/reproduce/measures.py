@@ -13,13 +13,14 @@ What is measured is one mapping of figures by name:
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Num
+from jaxtyping import Float, Num
+from scipy import ndimage
 
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames.animate import Timing
@@ -27,17 +28,13 @@ from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import knn
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import configuration, evaluate, experiments, sweep
+from jaxsurf.pipeline import configuration, evaluate, experiments, run, sweep
+from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
-from jaxsurf.pipeline.reproduce import appearance
-from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import Run as TrainedRun
-from jaxsurf.pipeline.run import encode_all, open_run
 from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.pipeline.train import check_begun
 from jaxsurf.workdir import WorkDir, fingerprint, read_json, write_json
 
-FILE = "measures.json"
 METHODS = ("linear", "surfing")
 # The report leaves a question open: with this loss, surfing was long and jerky. Its interpolation
 # is compared with what it suggests, all points within a radius, with edges that weigh what their
@@ -55,20 +52,26 @@ INTERPOLATIONS = {
 }
 # Latent neighbours that are asked whether they share the third factor's value.
 NEIGHBOURS = 5
+# Luminance of R, G, B as stored, gamma and all (ITU-R BT.601).
+LUMINANCE = (0.299, 0.587, 0.114)
+# Images at once: in float64, the work on 256 of 64 x 64 takes some 50 MiB.
+CHUNK = 256
 
+Images = Num[np.ndarray, "image height width 3"]
+Values = Float[np.ndarray, "image"]
 Figures = Mapping[str, float]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Run:
-    """One experiment with one model; it has no weights and no figures where training failed."""
+class Measured:
+    """One experiment with one model; without weights and figures where training failed."""
 
     name: str
     model: str
     outcome: Outcome
-    opened: TrainedRun | None
+    opened: run.Run | None
     figures: Figures
 
     @property
@@ -77,25 +80,24 @@ class Run:
         return experiments.EXPERIMENTS[self.name].about
 
 
-Runs = Mapping[tuple[str, str], Run]  # by experiment and model
-
-
-def make_run(scale: Scale, name: str, model: str, root: Path, *, shown: bool) -> Run:
+def make_run(
+    name: str, model: str, config: RunConfig, root: Path, *, num_pairs: int, shown: bool
+) -> Measured:
     """Train and measure an experiment; what its folder holds already is not made again.
 
     Args:
-        scale: how large.
         name: of the experiment.
         model: whose recipe.
+        config: of the run.
         root: working directory of the run.
+        num_pairs: that interpolations are scored on.
         shown: draw a progress bar.
 
     Raises:
         UserError: the folder holds another run, or as `train` and `evaluate` raise it.
         Interrupted: as `train` does.
     """
-    workdir, config = WorkDir(root), scale.config(name, model)
-    check_begun(workdir, config, None, extend=None)
+    workdir = WorkDir(root)
     images = configuration.open_data(config.data)
     check_begun(workdir, config, images, extend=None)
     outcome = sweep.read_outcome(workdir)
@@ -103,18 +105,18 @@ def make_run(scale: Scale, name: str, model: str, root: Path, *, shown: bool) ->
         outcome = sweep.train_and_judge(images, config, workdir, shown=shown)
     opened, figures = None, {}
     if outcome.good:
-        opened, path = open_run(root), root / FILE
+        opened, path = run.open_run(root), root / "measures.json"
         # Another edition of this module may measure other figures.
         edition = fingerprint(Path(__file__).read_text(encoding="utf-8"))
-        made_of = f"{opened.stamp}, {scale.num_pairs} pairs, {edition}"
+        made_of = f"{opened.stamp}, {num_pairs} pairs, {edition}"
         saved = read_json(path, cure="remove it: it is made again") if path.exists() else {}
         figures = saved.get("figures", {})
         if saved.get("made_of") != made_of:
             _log.info("measuring %s with %s", name, model)
-            figures = _measure(opened, name, num_pairs=scale.num_pairs)
+            figures = _measure(opened, name, num_pairs=num_pairs)
             figures["loss"] = outcome.losses["loss"]
             write_json(path, {"made_of": made_of, "figures": figures})
-    return Run(name=name, model=model, outcome=outcome, opened=opened, figures=figures)
+    return Measured(name=name, model=model, outcome=outcome, opened=opened, figures=figures)
 
 
 def factor_values(images: ImageSet, factor: str) -> Num[np.ndarray, "image"]:
@@ -123,37 +125,35 @@ def factor_values(images: ImageSet, factor: str) -> Num[np.ndarray, "image"]:
     return images.factors[:, images.factor_names.index(factor)]
 
 
-def _measure(run: TrainedRun, name: str, *, num_pairs: int) -> dict[str, float]:
-    """Return the figures of an experiment's run."""
-    images = run.images.images
-    outputs = reconstruction.reconstruct(run.model, images)
+def _measure(opened: run.Run, name: str, *, num_pairs: int) -> dict[str, float]:
+    images = opened.images.images
+    outputs = reconstruction.reconstruct(opened.model, images)
     mse = float(metrics.mse(outputs / pixels.PEAK, images / pixels.PEAK).mean())
-    sharp = appearance.sharpness(outputs) / appearance.sharpness(images)
-    content, figures = _evaluate(run, "surfing", run.config.graph, _EDGES, num_pairs)
+    content, figures = _evaluate(opened, "surfing", opened.config.graph, _EDGES, num_pairs)
     figures |= {
         "mse": mse,
         "psnr_db": metrics.psnr_of_mse(mse),
-        "sharpness": float(sharp.mean()),
-        "colour_error": float(appearance.colour_error(outputs, images).mean()),
+        "sharpness": float((sharpness(outputs) / sharpness(images)).mean()),
+        "colour_error": float(colour_error(outputs, images).mean()),
         "k": content["graph"]["k"],
         **content["versus"]["surfing"][METRIC],
     }
     if experiments.EXPERIMENTS[name].three_factors:
-        values = factor_values(run.images, name)
-        near = knn.nearest(encode_all(run).codes, k=NEIGHBOURS)
+        values = factor_values(opened.images, name)
+        near = knn.nearest(run.encode_all(opened).codes, k=NEIGHBOURS)
         figures["same_value"] = float(np.mean(values[near.indices] == values[:, None]))
     for other, (graph, timing) in INTERPOLATIONS.items() if name == COMBINED else ():
         _log.info("measuring %s", other)
-        figures = _evaluate(run, other, graph, timing, num_pairs)[1] | figures
+        figures = _evaluate(opened, other, graph, timing, num_pairs)[1] | figures
     return figures
 
 
 def _evaluate(
-    run: TrainedRun, name: str, graph: GraphConfig, timing: Timing, num_pairs: int
+    opened: run.Run, name: str, graph: GraphConfig, timing: Timing, num_pairs: int
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Return an evaluation's content, and the means of the straight line and of surfing so."""
     config = EvaluateConfig(num_pairs=num_pairs, methods=METHODS, graph=graph, timing=timing)
-    content = evaluate.measure(run, config).content
+    content = evaluate.measure(opened, config).content
     figures = {
         f"{label}.{metric}": values["mean"]
         for label, method in zip(("linear", name), METHODS, strict=True)
@@ -163,3 +163,65 @@ def _evaluate(
     for label in ("linear", name):
         figures[f"{label}.detour"] = figures[f"{label}.path_length"] / straight
     return content, figures
+
+
+def sharpness(images: Images, *, share: float = 0.05) -> Values:
+    """Return how steep the strongest edges of each image are.
+
+    The mean magnitude of the luminance's Sobel gradient over the pixels where it is largest:
+    Tenengrad's gradient (Krotkov, "Focusing", IJCV 1, 1987), with a share of the pixels in place of
+    a threshold, so that a weak edge counts as weak rather than not at all. A reconstruction's,
+    divided by its original's, is 1 where it is perfect and less where it is blurred; a lost fill
+    hardly changes it.
+
+    Args:
+        images: uint8, or float in [0, 1]; at least 3 x 3 pixels.
+        share: of the pixels, above 0 and at most 1. The default is what the arm's outline takes in
+            its images of 64 pixels, and nothing of the background.
+
+    Returns:
+        Change of luminance from 0 to 1 per pixel: 0.5 on a step from black to white, 0 for an image
+        of one colour.
+    """
+    parts = []
+    for some in _chunks(images):
+        luminance = some @ np.array(LUMINANCE)
+        # Sobel's masks are a central difference across, (1, 2, 1) along, so 8 times the slope.
+        down, across = (
+            ndimage.correlate1d(ndimage.correlate1d(luminance, (-1, 0, 1), axis), (1, 2, 1), along)
+            for axis, along in ((1, 2), (2, 1))
+        )
+        gradients = np.hypot(down, across)[:, 1:-1, 1:-1].reshape(len(some), -1) / 8
+        number = max(1, round(share * gradients.shape[1]))
+        parts.append(np.partition(gradients, -number, axis=1)[:, -number:].mean(axis=1))
+    return np.concatenate(parts)
+
+
+def colour_error(images: Images, references: Images, *, window: int = 8) -> Values:
+    """Return how far the local mean colour of each image is from that of its reference.
+
+    The mean absolute difference, over channels and places, of means over square windows: what is
+    left after a box blur of both. Blurred edges hardly change it, a lost fill does.
+
+    Args:
+        images: what is measured.
+        references: of the same shape.
+        window: side of a window, in pixels. The default is wider than a blurred edge, and about as
+            wide as the object in 64-pixel images of the arm.
+
+    Returns:
+        On the 0-255 scale.
+    """
+    parts = []
+    first, last = window // 2, (window - 1) // 2  # centres of windows that lie inside an image
+    inside = slice(first, -last or None)
+    for some, other in zip(_chunks(images), _chunks(references), strict=True):
+        means = ndimage.uniform_filter((some - other) * pixels.PEAK, window, axes=(1, 2))
+        parts.append(np.abs(means[:, inside, inside]).mean(axis=(1, 2, 3)))
+    return np.concatenate(parts)
+
+
+def _chunks(images: Images) -> Iterator[Float[np.ndarray, "some height width 3"]]:
+    peak = pixels.PEAK if images.dtype == np.uint8 else 1.0
+    for start in range(0, len(images), CHUNK):
+        yield images[start : start + CHUNK] / peak

@@ -1,11 +1,16 @@
-"""The whole reproduction: train, search, measure, animate, draw, judge, and write one page."""
+"""The whole reproduction: train, search, measure, animate, draw, judge, and write one page.
+
+At the scale `small` every second value of both axes is kept (400 images), images shrink to 32 x 32,
+and runs are shorter. The learning rate falls at the same shares of a run as in the report.
+"""
 
 import itertools
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
@@ -15,12 +20,19 @@ from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration, experiments
+from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.experiments import Settings
+from jaxsurf.pipeline.grid import Grid, make_grid
 from jaxsurf.pipeline.reproduce import claims
 from jaxsurf.pipeline.reproduce.claims import Judged
-from jaxsurf.pipeline.reproduce.measures import COMBINED, METHODS, Run, factor_values, make_run
-from jaxsurf.pipeline.reproduce.scale import Scale
-from jaxsurf.pipeline.run import Run as TrainedRun
-from jaxsurf.pipeline.run import connect, encode_all
+from jaxsurf.pipeline.reproduce.measures import (
+    COMBINED,
+    METHODS,
+    Measured,
+    factor_values,
+    make_run,
+)
+from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.pipeline.sweep import best, sweep
 from jaxsurf.viewing import plots, report
@@ -39,7 +51,86 @@ EXAMPLE = ((20, 1), (24, 8))
 LOSSES = ("mse_2d", "perceptual_2d", COMBINED, "combined_30_70", "combined_99_1")
 NUM_SHOWN = 9
 
+
+Name = Literal["small", "full"]
+
+SMALL_DATA: Mapping[str, object] = {"data.side": 32, "data.stride": 2}
+SMALL = (40, 16)  # epochs and batch size
+# A batch of 8 for 20 epochs makes as many steps, with half the images through VGG16.
+SMALL_PERCEPTUAL = (20, 8)
+# Our combination is set beside MSE alone, so it is trained on as many images.
+AS_LONG_AS_MSE = "combined_99_1"
+# Three times as many images an epoch.
+SMALL_THIRD_FACTOR = (16, 16)
+# Six runs a model, in half the steps of the others.
+SMALL_GRID = (10, 8)
+# The rate of the report's long runs would not get far in a three-hundredth of their epochs.
+SMALL_LONG_RATE = 3e-3
+# Our model's epochs at full scale where a perceptual term slows learning down; else its default.
+FULL_PERCEPTUAL_EPOCHS = 600
+# As many as an evaluation has by default, and half of them.
+NUM_PAIRS: Mapping[Name, int] = {"small": 50, "full": 100}
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How large, and on which images.
+
+    Attributes:
+        name: `small` or `full`.
+        mpi3d: MPI3D-toy's file; empty means the arm.
+    """
+
+    name: Name = "small"
+    mpi3d: str = ""
+
+    def config(self, name: str, model: str) -> RunConfig:
+        """Return the configuration of an experiment."""
+        settings = experiments.settings(name, model) | self._shared()
+        experiment = experiments.EXPERIMENTS[name]
+        if self.name == "full":
+            made = configuration.from_dotted(settings)
+            slow = model == "smooth" and experiment.perceptual
+            return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS) if slow else made
+        if experiment.three_factors:
+            settings = _shortened(settings, *SMALL_THIRD_FACTOR)
+        elif experiment.perceptual and name != AS_LONG_AS_MSE:
+            settings = _shortened(settings, *SMALL_PERCEPTUAL)
+        else:
+            settings = _shortened(settings, *SMALL)
+        if model == "reference" and experiment.recipe is experiments.LONG:
+            settings["optimizer.learning_rate"] = SMALL_LONG_RATE
+        return configuration.from_dotted(settings)
+
+    def grid(self, model: str) -> Grid:
+        """Return the grid search of a model; of noises alone if it is small or the model ours."""
+        base: Settings = {"objective.mse": experiments.SYMMETRIC} | self._shared()
+        if model == "reference":
+            base = {**experiments.GRID_BASE, **base}
+        axes = experiments.GRID_AXES
+        if self.name == "small":
+            base = _shortened(base, *SMALL_GRID)
+        if self.name == "small" or model != "reference":
+            axes = {name: axes[name] for name in ("corruption.strength", "corruption.kind")}
+        return make_grid(base, axes)
+
+    def _shared(self) -> Settings:
+        """Return the images, and the report's own graph: others are compared apart."""
+        made: Settings = {"graph.weight": "latent"}
+        made |= SMALL_DATA if self.name == "small" else {}
+        return made | ({"data.source": "mpi3d_toy", "data.path": self.mpi3d} if self.mpi3d else {})
+
+
+def _shortened(settings: Settings, epochs: int, batch_size: int) -> Settings:
+    """Return settings with so many epochs; the learning rate falls at the same shares of them."""
+    shorter = configuration.lasting(configuration.from_dotted(settings), epochs)
+    return settings | {
+        "training.num_epochs": epochs,
+        "training.batch_size": batch_size,
+        "optimizer.step_epochs": shorter.optimizer.step_epochs,
+    }
 
 
 @dataclass(frozen=True)
@@ -61,17 +152,7 @@ class Reproduction:
 
 
 def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduction:
-    """Run every experiment of the report, and write `reproduction.md`.
-
-    What is finished is kept: the same call again goes on where the last one stopped.
-
-    Args:
-        scale: how large, on which images.
-        root: the folder of the reproduction.
-        shown: draw progress bars.
-
-    Returns:
-        The page and the verdicts.
+    """Run every experiment of the report, and write `reproduction.md`; what is finished is kept.
 
     Raises:
         UserError: bad data, an unwritable folder, or one that holds another reproduction.
@@ -85,11 +166,15 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
     check_scale(scale, root)
     # The noises are the grid's.
     names = [name for name in experiments.EXPERIMENTS if not name.startswith("noise_")]
-    runs: dict[tuple[str, str], Run] = {}
+    runs: dict[tuple[str, str], Measured] = {}
     for name, model in itertools.product(names, experiments.MODELS):
         _log.info("%s with %s", name, model)
         folder = root / "runs" / f"{model}-{name}"
-        runs[name, model] = make_run(scale, name, model, folder, shown=shown)
+        runs[name, model] = make_run(
+            *(name, model, scale.config(name, model), folder),
+            num_pairs=NUM_PAIRS[scale.name],
+            shown=shown,
+        )
     grids = {
         model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
         for model in experiments.MODELS
@@ -163,11 +248,12 @@ def render(scale: Scale, **parts: Any) -> str:  # noqa: ANN401  (what the templa
         decisive=configuration.decisive,
         full=Scale(name="full", mpi3d=scale.mpi3d),
         scale=scale,
+        num_pairs=NUM_PAIRS[scale.name],
         **parts,
     )
 
 
-def _animate(run: Run, opened: TrainedRun, root: Path) -> dict[str, Any]:
+def _animate(run: Measured, opened: Run, root: Path) -> dict[str, Any]:
     """Make a run's two animations and the pictures of its latent space; return `path.json`."""
     latents = encode_all(opened)
     # The report's choice: its example in 2-D, the two latents farthest apart in 3-D.
@@ -203,7 +289,7 @@ def _animate(run: Run, opened: TrainedRun, root: Path) -> dict[str, Any]:
     return saved
 
 
-def _draw_reconstructions(runs: list[Run], folder: Path) -> None:
+def _draw_reconstructions(runs: list[Measured], folder: Path) -> None:
     """Draw the same images under each loss, one row a loss."""
     good = {run.about: run.opened for run in runs if run.opened}
     if not good:

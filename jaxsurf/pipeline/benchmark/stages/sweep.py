@@ -14,9 +14,15 @@ import jax
 
 from jaxsurf.pipeline import configuration, experiments, grid
 from jaxsurf.pipeline.benchmark.rows import Case, Contest, Total, Where, Work
-from jaxsurf.pipeline.grid import Grid, GridMember
-from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, compile_step, make_setup
-from jaxsurf.pipeline.sweep import compile_together
+from jaxsurf.pipeline.grid import Grid, Member
+from jaxsurf.pipeline.setup import (
+    CompiledRun,
+    TrainSetup,
+    compile_run,
+    compile_step,
+    compile_together,
+    make_setup,
+)
 from jaxsurf.training import distributed, loop
 
 # Three noise strengths, two kinds, three learning rates.
@@ -47,7 +53,7 @@ def make_contest(base: Mapping[str, object], axes: Mapping[str, Sequence[object]
         base: as in `grid.make_grid`.
         axes: as in `grid.make_grid`.
     """
-    (group,) = grid.make_grid(base, axes).groups()
+    (group,) = grid.make_grid(base, axes).groups
     parts = _assemble(group)
     return Contest(ours=_together(parts), make_peer=lambda: _in_turn(parts))
 
@@ -58,7 +64,7 @@ def make_group(number: int) -> Contest:
     Args:
         number: of the group.
     """
-    parts = _assemble(make_report_grid().groups()[number])
+    parts = _assemble(make_report_grid().groups[number])
     return Contest(ours=_together(parts), rounds=1, calls=MEASURED_EPOCHS)
 
 
@@ -67,7 +73,7 @@ def make_report_grid() -> Grid:
     return grid.make_grid(experiments.GRID_BASE, experiments.GRID_AXES)
 
 
-def _assemble(group: Sequence[GridMember]) -> list[TrainSetup]:
+def _assemble(group: Sequence[Member]) -> list[TrainSetup]:
     images = configuration.open_data(group[0].config.data)
     return [make_setup(member.config, images).on_host() for member in group]
 
@@ -127,8 +133,8 @@ def _small_case(base: Mapping[str, object], *, stride: int, where: Where) -> Cas
 def _report_cases() -> list[Case | Total]:
     """Return a case for each group of the report's grid, and one for the whole of it."""
     asked = make_report_grid()
-    groups = [_group_case(number, group) for number, group in enumerate(asked.groups())]
-    members = asked.members()
+    groups = [_group_case(number, group) for number, group in enumerate(asked.groups)]
+    members = asked.members
     num_epochs = members[0].config.training.num_epochs
     whole = Total(
         stage="sweep",
@@ -140,7 +146,7 @@ def _report_cases() -> list[Case | Total]:
     return [*groups, whole]
 
 
-def _group_case(number: int, group: Sequence[GridMember]) -> Case:
+def _group_case(number: int, group: Sequence[Member]) -> Case:
     config = group[0].config
     loss = "with perceptual loss" if config.objective.perceptual else "MSE"
     return Case(

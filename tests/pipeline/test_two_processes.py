@@ -14,7 +14,7 @@ import pytest
 
 from jaxsurf.pipeline.run import open_run
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 # Steps before rounding has grown: 3e-7 after 50 of them, 4e-4 after 200.
 EARLY = 50
 

@@ -1,16 +1,18 @@
-"""The reproduction: its claims on made-up figures; the whole of it on 25 small images."""
+"""The reproduction: its claims on made-up figures; what it measures; the whole on few images."""
 
 import re
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from scipy import ndimage
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import sources
-from jaxsurf.pipeline import experiments
-from jaxsurf.pipeline.reproduce import claims, measures, reproduction, scale
-from jaxsurf.pipeline.reproduce.measures import INTERPOLATIONS, Run
-from jaxsurf.pipeline.reproduce.scale import Scale
+from jaxsurf.pipeline import configuration, experiments
+from jaxsurf.pipeline.reproduce import claims, measures, reproduction
+from jaxsurf.pipeline.reproduce.measures import INTERPOLATIONS, Measured
+from jaxsurf.pipeline.reproduce.reproduction import Scale
 from jaxsurf.pipeline.sweep import Outcome
 
 # A run's figures, about as they come out; those of paths by interpolation.
@@ -35,7 +37,7 @@ def made(changes, failed=()):
         figures = {} if name in failed else USUAL | OWN.get(name, {}) | own
         for model in experiments.MODELS:
             outcome = Outcome(state="finished" if figures else "collapsed", training_s=1.0)
-            runs[name, model] = Run(
+            runs[name, model] = Measured(
                 name=name, model=model, outcome=outcome, opened=None, figures=figures
             )
     return runs
@@ -154,17 +156,6 @@ def test_page_has_a_row_for_every_claim_and_says_what_failed():
     assert short.endswith(f"| {reduced} |")
 
 
-def test_why_is_what_explains_each_outcome():
-    claim = claims.Claim(says="", rules=[], holding="this", failing="that")
-
-    def why(*holds):
-        verdicts = {str(number): claims.Verdict("", each) for number, each in enumerate(holds)}
-        return claims.Judged(claim, verdicts).why
-
-    assert [why(True, True), why(False, None), why(None)] == ["this", "that", ""]
-    assert why(False, True) == "this Where not: that"
-
-
 @pytest.mark.parametrize(
     ("other", "words"),
     [
@@ -185,23 +176,17 @@ def test_example_pair_is_the_reports_where_its_images_are():
     assert reproduction.example_pair(thinned) == (200, 244)
 
 
-def test_missing_mpi3d_file_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(UserError, match=r"there is no nowhere\.npz; name MPI3D-toy's"):
-        reproduction.reproduce(Scale(mpi3d="nowhere.npz"), tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-
-
 @pytest.mark.slow
 def test_whole_pipeline_writes_every_animation_and_figure_and_resumes(
     monkeypatch, cache_home, tmp_path
 ):
     # The small scale, smaller still: runs of a few seconds, whose programs are few.
-    monkeypatch.setattr(scale, "SMALL_DATA", {"data.side": 32, "data.stride": 8})
+    monkeypatch.setattr(reproduction, "SMALL_DATA", {"data.side": 32, "data.stride": 8})
     for name in ("SMALL", "SMALL_PERCEPTUAL", "SMALL_THIRD_FACTOR", "SMALL_GRID"):
-        monkeypatch.setattr(scale, name, (12, 8))
+        monkeypatch.setattr(reproduction, name, (12, 8))
     for recipe in (experiments.REFERENCE, experiments.LONG, experiments.GRID_BASE):
         monkeypatch.setitem(recipe, "model.channels", 16)
-    monkeypatch.setattr(Scale, "num_pairs", 5)
+    monkeypatch.setitem(reproduction.NUM_PAIRS, "small", 5)
     result = reproduction.reproduce(Scale(), tmp_path, shown=False)
     text = result.path.read_text()
     good = {path.parent.name for path in tmp_path.glob("runs/*/measures.json")}
@@ -222,3 +207,63 @@ def test_whole_pipeline_writes_every_animation_and_figure_and_resumes(
     monkeypatch.setattr(measures.evaluate, "measure", None)
     monkeypatch.setattr(reproduction, "surf", None)
     assert reproduction.reproduce(Scale(), tmp_path, shown=False).path.read_text() == text
+
+
+def test_sharpness_and_colour_error_equal_their_slow_formulas():
+    random = np.random.default_rng(1)
+    images, references = random.integers(256, size=(2, 3, 11, 13, 3), dtype=np.uint8)
+    luminance = images / 255 @ [0.299, 0.587, 0.114]
+    mask = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
+    sharp, errors = [], []
+    for image, reference, light in zip(images, references, luminance, strict=True):
+        slopes = np.sort(
+            [
+                np.hypot(*(np.sum(light[r : r + 3, c : c + 3] * m) for m in (mask, mask.T)))
+                for r in range(9)
+                for c in range(11)
+            ]
+        )
+        sharp.append(slopes[-round(0.37 * 99) :].mean())
+        windows = [
+            np.abs(np.subtract(*(x[r : r + 8, c : c + 8].mean((0, 1)) for x in (image, reference))))
+            for r in range(4)
+            for c in range(6)
+        ]
+        errors.append(np.mean(windows))
+    np.testing.assert_allclose(measures.sharpness(images, share=0.37), sharp, rtol=1e-10)
+    np.testing.assert_allclose(measures.colour_error(images, references), errors, rtol=1e-10)
+
+
+def test_a_lost_fill_changes_colours_and_a_blur_changes_sharpness(monkeypatch):
+    rows, columns = np.mgrid[:41, :41]
+    distance = np.hypot(rows - 17, columns - 19)[..., None]
+    background, fill = np.array([90, 60, 120], np.uint8), np.array([230, 200, 30], np.uint8)
+    disc = np.where(distance < 13, fill, background)[None]
+    hollow = np.where((distance < 13) & (distance >= 11), fill, background)[None]
+    blurred = ndimage.gaussian_filter(disc / 255, (0, 1.4, 1.4, 0), mode="nearest")
+    sharp = [measures.sharpness(image)[0] for image in (disc, hollow, blurred)]
+    lost, kept = (measures.colour_error(image, disc)[0] for image in (hollow, blurred))
+    assert sharp[1] == pytest.approx(sharp[0], rel=0.1)
+    assert sharp[2] < 0.8 * sharp[0]
+    assert lost > 15
+    assert kept < 0.1 * lost
+    many = np.concatenate([disc, hollow, disc])
+    monkeypatch.setattr(measures, "CHUNK", 2)
+    np.testing.assert_allclose(measures.sharpness(many), [sharp[0], sharp[1], sharp[0]])
+
+
+def test_scales_are_those_of_the_report_and_smaller_ones():
+    for name in ("mse_2d", "perceptual_2d"):
+        small, full = (Scale(name=size).config(name, "reference") for size in ("small", "full"))
+        assert full == configuration.from_dotted(
+            experiments.settings(name, "reference") | {"graph.weight": "latent"}
+        )
+        assert (small.data.side, small.data.stride) == (32, 2)
+        # The learning rate falls at the same shares of the run.
+        shares = [c.training.num_epochs / c.optimizer.step_epochs for c in (small, full)]
+        assert shares[0] == shares[1]
+    grid = Scale(name="full").grid("reference")
+    assert len(grid.members) == 162
+    assert sorted(map(len, grid.groups)) == [6] * 9 + [12] * 9
+    config = Scale(name="full", mpi3d="mpi3d_toy.npz").config("mse_2d", "smooth")
+    assert (config.data.source, config.data.path) == ("mpi3d_toy", "mpi3d_toy.npz")

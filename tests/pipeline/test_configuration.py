@@ -1,0 +1,148 @@
+"""Configurations: typed from nested values, to JSON and back, compared; the report's recipes."""
+
+import dataclasses
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.pipeline import cli, configuration, experiments
+from jaxsurf.pipeline.configuration import RunConfig
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+
+def typed(changes):
+    return configuration.from_dict(cli.make_config(changes).to_dict())
+
+
+@pytest.mark.core
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"data.fixed": "object_size=1,object_color=red,horizontal_axis=2.5", "data.free": "a, b"},
+        {"graph.kind": "radius", "graph.radius": 0.125, "model.latent_dim": 3},
+    ],
+)
+def test_a_configuration_comes_back_from_json_the_same(changes):
+    config = typed(changes)
+    text = json.dumps(configuration.to_dict(config))
+    again = configuration.from_dict(json.loads(text))
+    assert again == config
+    assert json.dumps(configuration.to_dict(again)) == text
+
+
+def test_texts_of_the_command_line_become_typed_values():
+    assert typed({}) == RunConfig()
+    data = typed({"data.fixed": "size=1, color=red,axis=2.5", "data.free": "a, b,"}).data
+    assert data.fixed == {"size": 1, "color": "red", "axis": 2.5}
+    assert data.free == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [
+        ({"modell": {}}, r"modell is not a setting; launch/train\.py --help lists"),
+        ({"model": {"size": 3}}, r"^model\.size is not a setting"),
+        ({"data": {"fixed": {"size": [1]}}}, r"config\.data\.fixed is .*\[1\].*name=value"),
+        ({"model": 3}, r"config\.model is 3, but must be of type ModelConfig"),
+        ({"model": {"latent_dim": 2.5}}, r"config\.model\.latent_dim is 2\.5.*type int"),
+        ({"model": {"latent_dim": True}}, r"config\.model\.latent_dim is True.*type int"),
+        ({"data": {"free": [3]}}, r"config\.data\.free is \[3\].*commas"),
+        ({"data": {"fixed": "size"}}, r"config\.data\.fixed is 'size'.*name=value"),
+        ({"data": {"fixed": "=1"}}, r"config\.data\.fixed is '=1'.*name=value"),
+        ({"data": {"side": -1}}, r"data\.side is -1"),
+        ({"data": {"stride": 0}}, r"data\.stride is 0, but must be at least 1; 1 keeps all"),
+        ({"objective": {"layers": {"relu1_1": True}}}, r"objective\.layers is .*name=value"),
+        ({"optimizer": {"b2": True}}, r"config\.optimizer\.b2 is True.*type float"),
+        ({"graph": {"kind": "tree"}}, r"graph\.kind is 'tree', but must be one of smallest, knn,"),
+        ({"training": {"seed": 2**32}}, r"training\.seed is 4294967296; choose 0 to 4294967295"),
+        ({"training": {"save_every_s": float("inf")}}, "must be 0 or more, and finite"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(values, word):
+    with pytest.raises(UserError, match=word):
+        configuration.from_dict(values)
+
+
+def test_names_are_those_that_differences_speak_of():
+    other = configuration.from_dotted({"model.latent_dim": 5, "graph.weight": "latent"})
+    assert configuration.differences(RunConfig(), other) == {"model.latent_dim": (2, 5)}
+    assert "model.latent_dim" in configuration.names()
+    sections = {field.name for field in dataclasses.fields(RunConfig)}
+    assert {name.split(".")[0] for name in configuration.names()} == sections
+
+
+# --- configs/ and the report's recipes ---
+
+
+def get_config(file, *arguments):
+    spec = importlib.util.spec_from_file_location(file, CONFIGS / f"{file}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.get_config(*arguments).to_dict()
+
+
+def experiment(name, model="reference"):
+    return configuration.from_dict(get_config("experiment", f"{name},{model}"))
+
+
+@pytest.mark.parametrize("file", sorted(path.stem for path in CONFIGS.glob("*.py")))
+def test_every_file_of_settings_can_be_read(file):
+    nested = get_config(file)
+    axes = nested.pop("grid", ())
+    configuration.from_dict(nested)
+    if file == "reference_grid":  # the report's 162 runs
+        assert [len(values) for _, values in axes] == [3, 3, 3, 3, 2]
+        assert nested["training"]["num_epochs"] == 300
+
+
+@pytest.mark.parametrize(
+    ("name", "mse", "perceptual", "rate", "epochs", "batch", "step", "dims", "channels"),
+    [
+        ("mse_2d", 4.0, 0.0, 0.01, 600, 8, 150, 2, 64),
+        ("mse_3d", 4.0, 0.0, 0.01, 600, 16, 150, 3, 64),
+        ("perceptual_2d", 0.0, 1.0, 0.001, 6000, 16, 3000, 2, 128),
+        ("combined_70_30", 2.8, 0.3, 0.001, 6000, 16, 3000, 2, 128),
+        ("combined_30_70", 1.2, 0.7, 0.01, 300, 4, 75, 2, 64),
+        ("background_color", 4.0, 0.0, 0.01, 600, 8, 150, 3, 64),
+        ("noise_white_0.5", 4.0, 0.0, 0.01, 300, 4, 75, 2, 64),
+    ],
+)
+def test_recipes_are_those_of_the_score_table(
+    name, mse, perceptual, rate, epochs, batch, step, dims, channels
+):
+    config, ours = experiment(name), experiment(name, "smooth")
+    assert (config.objective.mse, config.objective.perceptual) == pytest.approx((mse, perceptual))
+    assert ours.objective == config.objective
+    assert config.optimizer.learning_rate == rate
+    assert (config.training.num_epochs, config.training.batch_size) == (epochs, batch)
+    assert (config.optimizer.step_epochs, config.model.latent_dim) == (step, dims)
+    assert (config.model.channels, config.model.name, ours.model.name) == (
+        channels,
+        "reference",
+        "smooth",
+    )
+
+
+def test_the_experiments_vary_noise_and_a_third_factor_as_the_report_does():
+    noises = {name for name in experiments.EXPERIMENTS if name.startswith("noise_")}
+    assert noises == {f"noise_{k}_{s}" for k in ("normal", "white") for s in (0.1, 0.2, 0.5)}
+    assert experiment("noise_white_0.5").corruption.strength == 0.5
+    for name in ("camera_height", "background_color"):
+        data = experiment(name).data
+        assert data.free == (name, "horizontal_axis", "vertical_axis")
+        assert name not in data.fixed
+        assert len(data.fixed) == 4
+
+
+@pytest.mark.parametrize(
+    ("variant", "word"),
+    [("mse_4d", r"no experiment 'mse_4d'; choose from mse_2d"), ("mse_2d,big", "a model 'big'")],
+)
+def test_an_experiment_that_is_not_there_is_refused(variant, word):
+    with pytest.raises(UserError, match=word):
+        get_config("experiment", variant)
