@@ -21,7 +21,6 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,22 +40,25 @@ PACKAGES = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "igra
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
 class WorkDir:
     """The names of everything that a run leaves behind.
 
-    Attributes:
+    Args:
         root: the folder.
         step: of the checkpoint that caches are made with; None is the last.
     """
 
-    root: Path
-    step: int | None = None
-
-    @property
-    def config(self) -> Path:
-        """Resolved configuration, versions and data fingerprint."""
-        return self.root / "config.json"
+    def __init__(self, root: Path, step: int | None = None) -> None:
+        of_step = "" if step is None else f"-{step}"
+        self.root = root
+        self.config = root / "config.json"  # resolved configuration, versions, data fingerprint
+        self.checkpoints = root / "checkpoints"  # one folder a saved step
+        self.metrics = root / "metrics.jsonl"  # one JSON object a log interval
+        self.profile = root / "profile"  # traces of some steps, for TensorBoard
+        self.latents = root / f"latents{of_step}.npz"  # cached latent codes
+        self.graph = root / f"graph{of_step}.npz"  # cached neighbours and graph
+        self.evaluation = root / "evaluation.json"  # scores of many pairs; as a table in .csv
+        self.report = root / "report.html"  # one page that shows all of it
 
     @property
     def begun(self) -> bool:
@@ -64,48 +66,9 @@ class WorkDir:
         return os.path.exists(self.config)  # noqa: PTH110  (Path.exists raises where it can't look)
 
     @property
-    def checkpoints(self) -> Path:
-        """One folder a saved step."""
-        return self.root / "checkpoints"
-
-    @property
-    def metrics(self) -> Path:
-        """One JSON object a log interval."""
-        return self.root / "metrics.jsonl"
-
-    @property
-    def profile(self) -> Path:
-        """Traces of some steps, for TensorBoard."""
-        return self.root / "profile"
-
-    @property
-    def latents(self) -> Path:
-        """Cached latent codes."""
-        return self.root / f"latents{self._of_step}.npz"
-
-    @property
-    def graph(self) -> Path:
-        """Cached neighbours and graph."""
-        return self.root / f"graph{self._of_step}.npz"
-
-    @property
-    def _of_step(self) -> str:
-        return "" if self.step is None else f"-{self.step}"
-
-    @property
     def caches(self) -> list[Path]:
         """All caches that there are, those of chosen checkpoints among them."""
         return [path for name in ("latents", "graph") for path in self.root.glob(f"{name}*.npz")]
-
-    @property
-    def evaluation(self) -> Path:
-        """Scores of many pairs; the same as a table lies beside it as .csv."""
-        return self.root / "evaluation.json"
-
-    @property
-    def report(self) -> Path:
-        """One page that shows all of it."""
-        return self.root / "report.html"
 
     def surf(self, *stops: str, label: str = "") -> Path:
         """Folder of one animation: past some stops, over a graph that a label tells from others."""
@@ -120,26 +83,26 @@ class WorkDir:
         return self
 
 
-def check_writable(folder: Path, *, kind: str, flag: str) -> None:
-    """Prove that files can be written to a folder, without leaving anything behind.
+@contextlib.contextmanager
+def failures_reported(
+    doing: str, *, cure: str = "free some space or choose another place"
+) -> Iterator[None]:
+    """Report what the operating system refuses: `cannot DOING: REASON; CURE`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot {doing}: {error.strerror or error}", cure=cure) from error
 
-    Args:
-        folder: need not be there yet.
-        kind: what it is, for the message.
-        flag: what names it, for the message.
+
+def check_writable(folder: Path, *, kind: str, flag: str) -> None:
+    """Prove that files can be written to a folder, there already or not, and leave nothing behind.
 
     Raises:
-        UserError: they cannot.
+        UserError: they cannot, by what kind of folder it is and which flag names it.
     """
-    try:
+    with failures_reported(f"write to {kind} {folder}", cure=f"choose another with {flag}"):
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        with tempfile.TemporaryDirectory(dir=there, prefix=".jaxsurf-"):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"cannot write to {kind} {folder}: {error.strerror}",
-            cure=f"choose another with {flag}",
-        ) from error
+        tempfile.TemporaryDirectory(dir=there, prefix=".jaxsurf-").cleanup()
 
 
 @contextlib.contextmanager
@@ -153,39 +116,31 @@ def lock(folder: Path) -> Iterator[None]:
         UserError: another process holds it, or the folder can't be written.
     """
     file = folder / ".lock"
-    with contextlib.ExitStack() as stack:
+    # Its fallback, a file that is there or not, would outlive the process.
+    held = filelock.FileLock(file, timeout=0, fallback_to_soft=False)
+    with failures_reported(f"write to {folder}", cure="choose another with --workdir"):
+        folder.mkdir(parents=True, exist_ok=True)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Its fallback, a file that is there or not, would outlive the process.
-            stack.enter_context(filelock.FileLock(file, timeout=0, fallback_to_soft=False))
+            held.acquire()
         except filelock.Timeout as error:
-            who = "another process"
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):  # not written yet
-                holder = json.loads(file.read_text(encoding="utf-8"))
-                who = f"process {holder['process']} on {holder['host']}"
+            who = file.read_text(encoding="utf-8") or "another process"  # it is not written yet
             raise UserError(
                 f"{folder} is in use by {who}",
                 cure="wait until it has ended, or use another --workdir",
             ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
-                raise UserError(
-                    f"cannot write to {folder}: {error.strerror}",
-                    cure="choose another with --workdir",
-                ) from error
-            _log.warning(
-                "%s can't be locked (%s): see to it that no other run uses it",
-                folder,
-                error.strerror,
-            )
-        with contextlib.suppress(OSError):  # it is for people: a full disk is no reason to stop
-            holder = {"process": os.getpid(), "host": socket.gethostname()}
-            file.write_text(json.dumps(holder), encoding="utf-8")
-        try:
-            yield
-        finally:
-            with contextlib.suppress(OSError):
-                file.write_text("", encoding="utf-8")
+                raise
+            warning = "%s can't be locked (%s): see to it that no other run uses it"
+            _log.warning(warning, folder, error.strerror)
+    with contextlib.suppress(OSError):  # it is for people: a full disk is no reason to stop
+        file.write_text(f"process {os.getpid()} on {socket.gethostname()}", encoding="utf-8")
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            file.write_text("", encoding="utf-8")
+        held.release()
 
 
 def fingerprint(
@@ -194,9 +149,7 @@ def fingerprint(
 ) -> str:
     """Return the fingerprint of arrays (dtype, shape and content) and texts, in order.
 
-    Args:
-        *parts: the arrays and texts.
-        read: yields all rows of an array in order; large ones are read in chunks.
+    `read` yields all rows of an array in order; large ones are read in chunks.
     """
     digest = hashlib.sha256()
     for part in parts:
@@ -229,13 +182,12 @@ def replacing(path: Path) -> Iterator[Path]:
     # Not the process number: several hosts may be at it, where containers count from 1 each.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("r+b") as file:
-            os.fsync(file.fileno())  # else a machine that fails may leave the name without content
-        temporary.replace(path)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
+        with failures_reported(f"write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())  # else a machine that fails may leave an empty file
+            temporary.replace(path)
     finally:
         # Where the folder could not be made, this fails too and would hide the reason.
         with contextlib.suppress(OSError):
@@ -256,25 +208,17 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     old = folder.with_name(f"{fresh.name}.old")
     try:
-        fresh.mkdir(parents=True)
-        yield fresh
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    except OSError as error:
-        raise _cannot_write(folder, error) from error
+        with failures_reported(f"write {folder}"):
+            fresh.mkdir(parents=True)
+            yield fresh
+            if folder.exists():
+                folder.rename(old)
+            fresh.rename(folder)
     finally:
         if old.exists() and not folder.exists():
             old.rename(folder)
         for leftover in (fresh, old):
             shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _cannot_write(path: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write {path}: {error.strerror or error}",
-        cure="free some space or choose another place",
-    )
 
 
 def write_text(path: Path, text: str) -> None:
@@ -289,19 +233,14 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, *, cure: str = "remove it") -> dict[str, Any]:
-    """Return the object that a JSON file holds.
-
-    Args:
-        path: the file.
-        cure: what to do where it is damaged.
+    """Return the object that a JSON file holds; the cure is for one that is damaged.
 
     Raises:
         UserError: the file is missing or holds no JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        with failures_reported(f"read {path}", cure=""):
+            value = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error})", cure=cure) from error
     if not isinstance(value, dict):
@@ -312,30 +251,24 @@ def read_json(path: Path, *, cure: str = "remove it") -> dict[str, Any]:
 def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
     """Write an .npz file at once or not at all."""
     with replacing(path) as temporary:
-        np.savez(
-            temporary,
-            allow_pickle=False,
-            **{name: np.asarray(array) for name, array in arrays.items()},
-        )
+        np.savez(temporary, allow_pickle=False, **{n: np.asarray(a) for n, a in arrays.items()})
 
 
 def read_arrays(
     path: Path, *, cure: str = "remove it; it will be made again"
 ) -> dict[str, np.ndarray]:
-    """Return all arrays of an .npz file.
-
-    Args:
-        path: the file.
-        cure: what to do where it is damaged; nobody makes a user's own file again.
+    """Return all arrays of an .npz file; the cure is for one that is damaged.
 
     Raises:
         UserError: the file is missing, truncated, or not an .npz of plain arrays.
     """
     try:
         # Opened here, since numpy leaves a damaged file open.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+        with (
+            failures_reported(f"read {path}", cure=""),
+            path.open("rb") as file,
+            np.load(file, allow_pickle=False) as archive,
+        ):
             return {name: archive[name] for name in archive.files}
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error})", cure=cure) from error

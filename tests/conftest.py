@@ -1,4 +1,4 @@
-"""Four CPU devices, strict numerics and a warm compilation cache for every test."""
+"""Four CPU devices, strict numerics, checked shapes and a warm compilation cache for all tests."""
 
 import os
 from pathlib import Path
@@ -17,7 +17,15 @@ os.environ["XLA_FLAGS"] = " ".join(
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
 import jax
+import jaxtyping
 import pytest
+
+# Annotations are checked at every call, those of jitted functions when they are traced. By the
+# numeric tower of PEP 484 an int is a float.
+jaxtyping.install_import_hook(
+    ["jaxsurf.models", "jaxsurf.training"],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -27,8 +35,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compute on CPUs, but for `pytest -m gpu`."""
-    if config.option.markexpr != "gpu":
+    """Compute on CPUs, but where tests marked `gpu` are asked for."""
+    words = config.option.markexpr.split()
+    if "gpu" not in words or "not gpu" in config.option.markexpr:
         os.environ["JAX_PLATFORMS"] = "cpu"  # of processes that tests start
         jax.config.update("jax_platforms", "cpu")
 

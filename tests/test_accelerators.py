@@ -68,7 +68,7 @@ def test_codes_and_frames_are_the_hosts(name):
 
 def test_features_and_their_gradients_are_the_hosts():
     def both():
-        model = VGG16(weights.shipped(), ["relu2_2", "relu3_3"], dtype=jnp.float32)
+        model = VGG16(weights.read(weights.SHIPPED), ["relu2_2", "relu3_3"], dtype=jnp.float32)
 
         def loss(images):
             return sum(jnp.mean(jnp.square(found)) for found in model(images).values())

@@ -1,4 +1,4 @@
-"""What every autoencoder offers, and autoencoders by name.
+"""What every autoencoder offers, and autoencoders by name: a new one is a file and a line here.
 
 Images are NHWC, float32 with black 0 and white 1; a model that works on another range rescales
 inside itself, and its outputs may leave [0, 1] a little. Codes are unbounded float32 vectors. A
@@ -7,16 +7,19 @@ computes in the precision of the weights that it is given, but for codes, which 
 bfloat16 has three digits, too few to say where on a latent line an image is.
 """
 
+import importlib
 from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Key
 
 from jaxsurf.errors import UserError
 
+# The class of each model, in the module of its name; what it takes stands in `make_autoencoder`.
+MODELS = {"smooth": "SmoothAutoencoder", "reference": "ReferenceAutoencoder"}
 SIDE_MULTIPLE = 16
 # An accelerator's memory is fast as a whole; some 600 MB of activations at most.
 ACCELERATOR_BATCH = 256
@@ -71,37 +74,38 @@ class ModelConfig:
     channels: int = 32
 
     def __post_init__(self) -> None:
-        if self.name not in ("smooth", "reference"):
-            raise UserError(
-                f"model.name is {self.name!r}", cure="choose 'smooth' or 'reference' instead"
-            )
+        if self.name not in MODELS:
+            raise UserError(f"model.name is {self.name!r}", cure=f"choose one of {tuple(MODELS)}")
         if self.latent_dim < 1:
             raise UserError(f"model.latent_dim is {self.latent_dim}, but must be at least 1")
         if self.channels < 4 or self.channels % 4:
             raise UserError(f"model.channels is {self.channels}, but must be a multiple of 4")
 
 
-def make_autoencoder(config: ModelConfig, *, mean_image: np.ndarray, key: jax.Array) -> Autoencoder:
-    """Return a new model with random weights.
+def make_autoencoder(
+    config: ModelConfig,
+    *,
+    mean_image: Float[np.ndarray, "height width channel"],
+    key: Key[Array, ""],
+) -> Autoencoder:
+    """Return a new model with random weights from a key.
 
     Args:
         config: which model, and how large.
-        mean_image: [height, width, channel], float in [0, 1]; `smooth` adds it to its output, the
-            others take its shape alone.
+        mean_image: in [0, 1]; `smooth` adds it to its output, the others take its shape alone.
         key: where the weights come from.
 
     Raises:
         UserError: images of that shape do not suit the model.
     """
     # Here, since the models import what stands above.
-    from jaxsurf.models.reference import ReferenceAutoencoder
-    from jaxsurf.models.smooth import SmoothAutoencoder
-
-    rngs = nnx.Rngs(params=key)
-    size = {"latent_dim": config.latent_dim, "channels": config.channels}
-    if config.name == "reference":
-        return ReferenceAutoencoder(image_shape=mean_image.shape, **size, rngs=rngs)
-    return SmoothAutoencoder(mean_image=mean_image, **size, rngs=rngs)
+    module = importlib.import_module(f"jaxsurf.models.{config.name}")
+    return getattr(module, MODELS[config.name])(
+        mean_image=mean_image,
+        latent_dim=config.latent_dim,
+        channels=config.channels,
+        rngs=nnx.Rngs(params=key),
+    )
 
 
 def inference_batch(model: Autoencoder) -> int:

@@ -13,8 +13,9 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array, DTypeLike, Float
 
 from jaxsurf.models import cpu_kernels
 from jaxsurf.models.autoencoder import Autoencoder, check_side
@@ -23,7 +24,7 @@ CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter 
 
 
 def _uniform(bound: float) -> nnx.Initializer:
-    def initialize(key: Array, shape: tuple[int, ...], dtype: jnp.dtype = jnp.float32) -> Array:
+    def initialize(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return initialize
@@ -68,12 +69,12 @@ class ReferenceAutoencoder(Autoencoder):
     def __init__(
         self,
         *,
-        image_shape: tuple[int, int, int],
+        mean_image: Float[np.ndarray, "height width channel"],
         latent_dim: int,
         channels: int,
         rngs: nnx.Rngs,
     ) -> None:
-        height, width, depth = image_shape
+        height, width, depth = mean_image.shape
         side = check_side(height, width, least=32)
         self.base = side // 4
         last = (side // 8 - 4) // 2 + 1  # 3 at a side of 64

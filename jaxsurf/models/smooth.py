@@ -118,7 +118,7 @@ class SmoothAutoencoder(Autoencoder):
     def __init__(
         self,
         *,
-        mean_image: np.ndarray,
+        mean_image: Float[np.ndarray, "height width channel"],
         latent_dim: int,
         channels: int,
         rngs: nnx.Rngs,

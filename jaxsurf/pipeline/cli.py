@@ -155,8 +155,9 @@ def configure_process() -> None:
     # half of a step of `reference`. Blocks above 1 GiB, such as whole sets of images, it still
     # gives back. One arena for all threads, since a heap of a thread's own ends at 64 MiB.
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    for parameter, value in MALLOC.values() if mallopt else ():
-        mallopt(parameter, value)
+    if mallopt is not None:
+        for parameter, value in MALLOC.values():
+            mallopt(parameter, value)
 
 
 def describe() -> str:

@@ -4,7 +4,6 @@ Its codes and its graph are kept beside it in the working directory, bound to ch
 """
 
 import contextlib
-import dataclasses
 import functools
 import json
 from collections.abc import Mapping, Sequence
@@ -175,7 +174,7 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
         step = int(checkpoint) if checkpoint.isdecimal() else step
         restored = checkpoints.restore(setup.state, step=step)
     return Run(
-        workdir=dataclasses.replace(place, step=step),
+        workdir=WorkDir(place.root, step),
         config=config,
         images=images,
         model=setup.with_weights(restored.state),

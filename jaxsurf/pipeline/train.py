@@ -199,7 +199,7 @@ def _fit(
 
 def restore_newest(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainState, Saved | None]:
     """Return the newest checkpoint's state and what was saved of the log; else the given state."""
-    if checkpoints.newest_step is None:
+    if not checkpoints.steps:
         return state, None
     distributed.free(state)  # whose place the restored one takes
     restored = checkpoints.restore(state)

@@ -1,9 +1,9 @@
 """Checkpoints: a pytree and a JSON object, kept together under a step.
 
-The owner of orbax. A folder named by a step is a finished checkpoint, whose values come back bit
-for bit. Its manifest holds the SHA-256 digest of each file, since orbax's arrays have no checksum.
-One that is damaged, or of another run, is named in the log and an older one used; before the next
-is saved, its folder becomes STEP.unusable (quarantine), since orbax would stumble over it.
+The owner of orbax. What is named by a step is a finished checkpoint, whose values come back bit for
+bit. Its manifest holds the SHA-256 digest of each file, since orbax's arrays have no checksum. One
+that is damaged, or of another run, is named in the log and an older one used; before the next is
+saved, it is renamed to STEP.unusable (quarantine), since orbax would stumble over it.
 """
 
 import contextlib
@@ -32,8 +32,7 @@ MANIFEST = "manifest.json"
 UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
 REMOVED = "removed"  # old checkpoints are moved there at once: none is ever seen half removed
 # What orbax and tensorstore raise where something can't be written, or is not what it should be.
-UNWRITABLE = (OSError, ValueError)
-UNREADABLE = (*UNWRITABLE, KeyError, TypeError)
+FAILURES = (OSError, ValueError, KeyError, TypeError)
 # Reasons that they bury in long texts.
 REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
@@ -91,21 +90,13 @@ class Checkpoints:
                 async_options=ocp.AsyncOptions(post_finalization_callback=self._write_manifest),
             ),
             item_names=("state", "run"),
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "run": ocp.JsonCheckpointHandler(),
-            },
         )
 
     @property
     def steps(self) -> list[int]:
         """The steps of all finished checkpoints, in order; damage has yet to show."""
-        return sorted(self._manager.all_steps())
-
-    @property
-    def newest_step(self) -> int | None:
-        """The last of them; None if there is none."""
-        return max(self.steps, default=None)
+        names = {path.name for path in self.folder.glob("*") if path.name.isdecimal()}
+        return sorted(int(name) for name in names if name == str(int(name)))
 
     @property
     def best_step(self) -> int | None:
@@ -129,8 +120,8 @@ class Checkpoints:
         Raises:
             UserError: this one or the one before can't be written; older checkpoints are intact.
         """
-        self._finish_saving()
-        with self._report_failures():
+        with self._failures_reported():
+            self._finish()
             if not self._ready:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if distributed.writes():
@@ -140,19 +131,16 @@ class Checkpoints:
                 self._ready = True
             if step in self.steps:
                 return
-            number = 1
-            if (newest := self.newest_step) is not None:
-                number += self._manager.metrics(newest)["number"]  # pyright: ignore[reportOptionalSubscript]
+            last = self._manager.metrics(self.steps[-1]) if self.steps else None
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(jax.tree.map(_once, state)),
-                    run=ocp.args.JsonSave(run),
+                    state=ocp.args.StandardSave(state), run=ocp.args.JsonSave(run)
                 ),
-                metrics={"number": number, "loss": loss},
+                metrics={"number": last["number"] + 1 if last else 1, "loss": loss},
                 force=True,
             )
-        self._saved = step
+            self._saved = step
 
     def restore(self, like: object, *, step: int | None = None) -> Restored:
         """Return the newest checkpoint that can be used; those that can't be are named in the log.
@@ -164,41 +152,34 @@ class Checkpoints:
         Raises:
             UserError: there is none, or none that is intact and of this run.
         """
-        if not self.steps:
+        steps, flaws = self.steps, []
+        if not steps:
             raise UserError(
                 f"{self.folder.parent} holds no checkpoint",
                 cure="train there first: python launch/train.py --config=... --workdir=...",
             )
-        if step is not None and step not in self.steps:
-            listed = ", ".join(map(str, self.steps))
-            raise UserError(f"there is no checkpoint {step}", cure=f"choose one of {listed}")
+        if step is not None and step not in steps:
+            raise UserError(
+                f"there is no checkpoint {step}", cure=f"choose one of {', '.join(map(str, steps))}"
+            )
         cure = "put back what training wrote, or train in another --workdir"
-        flaws = []
-        for each in reversed(self.steps) if step is None else [step]:
+        for each in reversed(steps) if step is None else [step]:
+            path = self.folder / str(each)
             if flaw := self._find_flaw(each):
-                _log.warning("checkpoint %s can't be used: %s", self.folder / str(each), flaw)
+                _log.warning("checkpoint %s can't be used: %s", path, flaw)
                 flaws.append(f"{each} ({flaw})")
                 continue
             wanted = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
+            args = ocp.args.Composite(state=wanted, run=ocp.args.JsonRestore())
             try:
-                items = self._manager.restore(
-                    each, args=ocp.args.Composite(state=wanted, run=ocp.args.JsonRestore())
-                )
-            except UNREADABLE as error:  # it is not damaged, so older ones won't do either
-                named = f"checkpoint {self.folder / str(each)} can't be restored"
-                raise UserError(f"{named} ({_reason(error)})", cure=cure) from error
+                items = self._manager.restore(each, args=args)
+            except FAILURES as error:  # it is not damaged, so older ones won't do either
+                reason = f"checkpoint {path} can't be restored ({_reason(error)})"
+                raise UserError(reason, cure=cure) from error
             return Restored(items["state"], items["run"], each)
-        named = f"no checkpoint in {self.folder} can be used"
-        raise UserError(f"{named}: {', '.join(flaws)}", cure=cure)
-
-    def check(self) -> None:
-        """Raise what went wrong with what was being saved, once that has come to its end.
-
-        Raises:
-            UserError: it could not be written.
-        """
-        if self._saved is not None and not self._manager.is_saving_in_progress():
-            self._finish_saving()
+        raise UserError(
+            f"no checkpoint in {self.folder} can be used: {', '.join(flaws)}", cure=cure
+        )
 
     def wait(self) -> None:
         """Return when everything saved so far is on disk, and the last of it was read back.
@@ -206,14 +187,15 @@ class Checkpoints:
         Raises:
             UserError: it could not be written, or is not what was written.
         """
-        self._finish_saving()
+        with self._failures_reported():
+            self._finish()
         step, self._saved = self._saved, None
         if step is None or not distributed.writes():
             return
         try:
             self._manager.item_metadata(step)  # finds each array
             flaw = self._find_flaw(step)
-        except UNREADABLE as error:
+        except FAILURES as error:
             flaw = _reason(error)
         if flaw:
             raise UserError(
@@ -226,10 +208,14 @@ class Checkpoints:
         try:
             self.wait()
         finally:
-            # What it may raise again was raised by waiting.
-            with contextlib.suppress(UserError, *UNWRITABLE):
+            with contextlib.suppress(*FAILURES):  # which `wait` has raised
                 self._manager.close()
             self._link.close()
+
+    def _finish(self) -> None:
+        self._manager.wait_until_finished()
+        if distributed.writes():
+            shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
 
     def _clear(self) -> None:
         """Remove what a killed run left half saved, and rename what can't be used."""
@@ -243,14 +229,6 @@ class Checkpoints:
                 path.rename(free)
                 _log.warning("checkpoint %s is kept as %s: %s", path, free.name, flaw)
 
-    def _finish_saving(self) -> None:
-        step, self._saved = self._saved, None
-        with self._report_failures():
-            self._manager.wait_until_finished()
-        self._saved = step
-        if distributed.writes():
-            shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
-
     def _write_manifest(self) -> None:
         """Write the manifest of what is about to get its name, in orbax's thread."""
         for folder in self.folder.glob(f"*{UNFINISHED}") if distributed.writes() else ():
@@ -262,6 +240,8 @@ class Checkpoints:
     def _find_flaw(self, step: int) -> str:
         """Return why a checkpoint can't be used; nothing if it can."""
         folder = self.folder / str(step)
+        if not folder.is_dir():
+            return "it is not a folder"
         try:
             manifest = read_json(folder / MANIFEST)
             of, files = manifest["of"], dict(manifest["files"])
@@ -278,12 +258,13 @@ class Checkpoints:
         return ""
 
     @contextlib.contextmanager
-    def _report_failures(self) -> Iterator[None]:
+    def _failures_reported(self) -> Iterator[None]:
         try:
             yield
-        except UNWRITABLE as error:
+        except (OSError, ValueError) as error:
+            self._saved = None
             then = "there is none yet, so the same command begins anew"
-            if any(path.name.isdigit() for path in self.folder.glob("*")):
+            if self.steps:
                 then = "older checkpoints are intact, so the same command resumes"
             raise UserError(
                 f"cannot save a checkpoint in {self.folder}: {_reason(error)}",
@@ -307,16 +288,6 @@ def _loss(metrics: Any) -> float:  # noqa: ANN401  (orbax's type)
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _once(array: object) -> object:
-    """Return one copy of what lies on all devices of this process.
-
-    Orbax would cut it in pieces: quicker for gigabytes, but tenths of a second for small arrays.
-    """
-    if isinstance(array, jax.Array) and array.is_fully_addressable and array.is_fully_replicated:
-        return array.addressable_data(0)
-    return array
 
 
 def _reason(error: BaseException) -> str:

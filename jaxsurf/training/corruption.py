@@ -10,6 +10,7 @@ Autoencoders", 2008, and the report's authors' code for what `normal` and `white
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -44,6 +45,7 @@ class CorruptionConfig:
             )
 
 
+@no_type_check
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Noise:
@@ -61,12 +63,7 @@ class Noise:
 
 
 def make_noise(config: CorruptionConfig, kinds: Sequence[str] = ()) -> Noise:
-    """Return a corruption as numbers.
-
-    Args:
-        config: of the corruption.
-        kinds: what the program has to be able to do; none means this kind alone.
-    """
+    """Return a corruption as numbers, for a program of some kinds; none means this kind alone."""
     known = tuple(kinds) or (config.kind,)
     return Noise(jnp.int32(known.index(config.kind)), jnp.float32(config.strength), known)
 
@@ -77,18 +74,18 @@ def corrupt(
     noise: Noise,
 ) -> Float[Array, "batch height width channel"]:
     """Return images with fresh noise, each by a key of its own."""
-    # Only one of them is kept: each kind may have the keys to itself.
-    made = [_made(jax.random.clone(keys), images, kind, noise.strength) for kind in noise.kinds]
-    return jax.lax.select_n(noise.kind, *made) if len(made) > 1 else made[0]
-
-
-def _made(keys: Key[Array, "batch"], images: Array, kind: str, strength: Float[Array, ""]) -> Array:
     # In one line an image: CPUs are slow at loops whose innermost is of three channels.
     line = (math.prod(images.shape[1:]),)
-    if kind == "normal":
-        drawn = jax.vmap(lambda key: jax.random.normal(key, line))(keys)
-        return images + strength / 2 * drawn.reshape(images.shape)
-    if kind == "white":
-        hit = jax.vmap(lambda key: jax.random.bernoulli(key, strength, line))(keys)
-        return jnp.where(hit.reshape(images.shape), MIDDLE_GREY, images)
-    return images
+
+    def made(kind: str) -> Array:
+        own = jax.random.clone(keys)  # only one kind is kept: each may have the keys to itself
+        if kind == "normal":
+            drawn = jax.vmap(lambda key: jax.random.normal(key, line))(own)
+            return images + noise.strength / 2 * drawn.reshape(images.shape)
+        if kind == "white":
+            hit = jax.vmap(lambda key: jax.random.bernoulli(key, noise.strength, line))(own)
+            return jnp.where(hit.reshape(images.shape), MIDDLE_GREY, images)
+        return images
+
+    all_made = [made(kind) for kind in noise.kinds]
+    return jax.lax.select_n(noise.kind, *all_made) if len(all_made) > 1 else all_made[0]

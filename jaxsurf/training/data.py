@@ -140,13 +140,7 @@ def epoch_order(
 
 
 def make_orders(order_key: Key[Array, "*runs"], plan: Plan) -> OrderOf:
-    """Return what gives an epoch's order, computed once an epoch.
-
-    Args:
-        order_key: stream of the data order, or one for each of several runs, which then have an
-            order each.
-        plan: of the run.
-    """
+    """Return what gives an epoch's order, made once an epoch; several keys give an order each."""
     size = {"num_images": plan.num_images, "num_slots": plan.steps_per_epoch * plan.batch_size}
 
     @lru_cache(maxsize=1)
@@ -168,10 +162,10 @@ def make_feed(
     """Return what gives the examples, the order and the first batch of a call.
 
     Args:
-        examples: the whole set, on the host.
+        examples: the whole set, on the host; it goes to every device if it fits.
         order_of: gives the data order of an epoch (`make_orders`).
         plan: of the run.
-        shardings: where the examples go: whole, on every device.
+        shardings: where examples go.
         room_bytes: what they may take on a device; None means `room_for` them.
     """
     room = room_for(examples) if room_bytes is None else room_bytes
@@ -200,35 +194,25 @@ def make_feed(
 
         return jax.tree.map(gathered, examples), None, number(0)
 
-    return Prefetch(gather, plan)
+    return prefetch(gather, plan)
 
 
-class Prefetch:
-    """A feed that gathers what the call after this one needs, in a thread of its own.
+def prefetch(gather: Feed, plan: Plan) -> Feed:
+    """Return a feed that gathers what the call after this one needs, in a thread of its own."""
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+    begun: dict[Call, Future[Fed]] = {}
 
-    Args:
-        gather: the feed behind it; it need not be able to run twice at once.
-        plan: says which call comes next.
-    """
-
-    def __init__(self, gather: Feed, plan: Plan) -> None:
-        self.gather = gather
-        self.plan = plan
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
-        self._next: tuple[Call, Future[Fed]] | None = None
-
-    def __call__(self, epoch: int, batch: int, num_steps: int) -> Fed:
-        """Return what a call needs, and begin with the next."""
+    def feed(epoch: int, batch: int, num_steps: int) -> Fed:
         call = (epoch, batch, num_steps)
-        if self._next is None or self._next[0] != call:
-            self._next = call, self._thread.submit(self.gather, *call)
-        fed = self._next[1].result()
-        step = epoch * self.plan.steps_per_epoch + batch + num_steps
-        self._next = None
-        if step < self.plan.num_steps:
-            following = self.plan.call_at(step)
-            self._next = following, self._thread.submit(self.gather, *following)
+        fed = (begun.pop(call, None) or thread.submit(gather, *call)).result()
+        begun.clear()
+        step = epoch * plan.steps_per_epoch + batch + num_steps
+        if step < plan.num_steps:
+            following = plan.call_at(step)
+            begun[following] = thread.submit(gather, *following)
         return fed
+
+    return feed
 
 
 def room_for(examples: Examples) -> float:

@@ -22,10 +22,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import storage
 
 Tree = TypeVar("Tree")
 
@@ -60,63 +59,36 @@ class Shardings:
 def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
     """Return shardings over as many devices as divide the batch evenly.
 
-    Args:
-        batch_size: images a step, over all devices.
-        num_devices: use at most so many; None means all there are.
-
     Raises:
         UserError: several processes have devices, and the batch does not divide among all of them.
     """
     devices = jax.devices()[:num_devices]
     used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+    uneven = f"batches of {batch_size} images do not split evenly over the {len(devices)} devices"
     if used < len(devices) and jax.process_count() > 1:
         raise UserError(
-            f"batches of {batch_size} images do not split evenly over the {len(devices)} devices "
-            f"of {jax.process_count()} processes",
+            f"{uneven} of {jax.process_count()} processes",
             cure=f"set config.training.batch_size to a multiple of {len(devices)}",
         )
     if used < len(devices):
-        _log.warning(
-            "using %d of %d devices: batches of %d images don't split evenly over more",
-            *(used, len(devices), batch_size),
-        )
+        _log.warning("using %d of the devices: %s", used, uneven)
     mesh = jax.make_mesh((used,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:used])
     return Shardings(mesh)
 
 
 def put(tree: Tree, where: NamedSharding) -> Tree:
-    """Return a tree of arrays and keys, the same in every process, on the devices of all of them.
+    """Return a tree of arrays and keys, the same in all processes, on the devices of all."""
 
-    A mapped array is never in the host's memory as a whole.
-    """
-    return jax.tree.map(lambda leaf: _put(leaf, where), tree)
+    def put_leaf(leaf: Array | np.ndarray) -> Array:
+        if jax.process_count() == 1:
+            return jax.device_put(leaf, where)
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            data = put_leaf(jax.random.key_data(leaf))
+            return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
+        host = np.asarray(leaf)
+        return assemble(host.shape, where, lambda index: host[index])
 
-
-def _put(leaf: Array | np.ndarray, where: NamedSharding) -> Array:
-    if isinstance(leaf, np.memmap):
-        return _put_in_chunks(leaf, where)
-    if jax.process_count() == 1:
-        return jax.device_put(leaf, where)
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = _put(jax.random.key_data(leaf), where)
-        return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    host = np.asarray(leaf)
-    return assemble(host.shape, where, lambda index: host[index])
-
-
-def _put_in_chunks(rows: np.memmap, where: NamedSharding) -> Array:
-    """Return a mapped array on the devices, where it is put together."""
-
-    def written(whole: Array, some: Array, start: Int[Array, ""]) -> Array:
-        return jax.lax.dynamic_update_slice_in_dim(whole, some, start, axis=0)
-
-    write = jax.jit(written, donate_argnums=0, out_shardings=where)
-    whole = jnp.zeros(rows.shape, rows.dtype, device=where)
-    start = 0
-    for some in storage.chunks(rows):
-        whole = write(whole, _put(some, NamedSharding(where.mesh, P())), np.int32(start))
-        start += len(some)
-    return whole
+    return jax.tree.map(put_leaf, tree)
 
 
 def assemble(
@@ -169,17 +141,12 @@ class Cluster:
 
     def __post_init__(self) -> None:
         given = (bool(self.coordinator), self.num_processes > 0, self.process_id >= 0)
-        if any(given) and not all(given):
+        has_port = self.coordinator.rpartition(":")[2].isdecimal()
+        if any(given) and not (all(given) and has_port and self.process_id < self.num_processes):
             raise UserError(
-                "of --coordinator, --num_processes and --process_id some are missing",
-                cure="give all three, or none where the cluster's environment has them",
-            )
-        if any(given) and not self.coordinator.rpartition(":")[2].isdecimal():
-            raise UserError(f"--coordinator={self.coordinator} has no port", cure="give HOST:PORT")
-        if any(given) and self.process_id >= self.num_processes:
-            raise UserError(
-                f"--process_id is {self.process_id}, but there are {self.num_processes} processes",
-                cure=f"number them from 0 to {self.num_processes - 1}",
+                "--coordinator, --num_processes and --process_id describe no process of a cluster",
+                cure="give all three, as HOST:PORT, N and 0 to N-1, or none where the cluster's "
+                "environment has them",
             )
 
 
@@ -190,11 +157,8 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
     JAX must not have been asked for its devices before. After an error the process has to end by
     `leave`: an ordinary end would wait for the others.
 
-    Args:
-        cluster: where the others are.
-
     Raises:
-        UserError: they can't be found.
+        UserError: the others can't be found.
     """
     if cluster is None:
         yield
@@ -202,14 +166,11 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     # It would catch SIGTERM itself, in place of the training loop.
     jax.config.update("jax_enable_preemption_service", False)
-    place = {
-        "coordinator_address": cluster.coordinator,
-        "num_processes": cluster.num_processes,
-        "process_id": cluster.process_id,
-    }
     try:
         jax.distributed.initialize(
-            **(place if cluster.coordinator else {}),
+            cluster.coordinator or None,
+            cluster.num_processes or None,
+            cluster.process_id if cluster.coordinator else None,
             initialization_timeout=cluster.join_s,
             heartbeat_timeout_seconds=HEARTBEAT_S,
             shutdown_timeout_seconds=SHUTDOWN_S,
@@ -287,8 +248,7 @@ class Agreement:
 
     def __init__(self) -> None:
         self._before: Array | None = None
-        mesh = Mesh(np.asarray(jax.devices()), ("data",))
-        self._spread = NamedSharding(mesh, P("data"))
+        self._spread = NamedSharding(Mesh(np.asarray(jax.devices()), ("data",)), P("data"))
         self._largest = jax.jit(jnp.max)
 
     def __call__(self, number: int) -> int:

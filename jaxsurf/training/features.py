@@ -7,6 +7,7 @@ they fit into what the configuration allows; otherwise every step computes them 
 import logging
 import math
 from dataclasses import dataclass, field
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +27,11 @@ BATCH = 16
 _log = logging.getLogger(__name__)
 
 
+@no_type_check
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """A frozen network as an argument of compiled functions, not as constants within them.
-
-    Attributes:
-        state: its weights.
-        graphdef: its structure.
-    """
+    """A frozen network as an argument of compiled functions, not as constants within them."""
 
     state: nnx.State
     graphdef: nnx.GraphDef[VGG16] = field(metadata={"static": True})
@@ -66,16 +63,11 @@ def keep(
     *,
     allowed_mib: int,
     room_bytes: float,
-) -> dict[str, Float[np.ndarray, "image height width feature"]]:
+) -> dict[str, Float[np.ndarray, "image _down _along _feature"]]:
     """Return the features of all images, on the host; none if they would not fit.
 
-    They are kept in the precision that they were computed in, so nothing is lost.
-
-    Args:
-        extract: the network; None keeps nothing.
-        images: the clean ones.
-        allowed_mib: what all features together may take, by the configuration.
-        room_bytes: what they may take beside the images on the device.
+    They are kept in the precision that they were computed in, so nothing is lost. `allowed_mib`
+    is what all of them may take by the configuration, `room_bytes` what the device has room for.
     """
     if extract is None:
         return {}

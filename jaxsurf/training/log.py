@@ -13,7 +13,6 @@ import re
 import socket
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from jaxtyping import UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.training.step import Losses
-from jaxsurf.workdir import write_text
+from jaxsurf.workdir import failures_reported, write_text
 
 # What a run saves with its state: the open interval, or of a run among many what it failed of.
 Saved = dict[str, Any]
@@ -41,71 +40,13 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
         UserError: the file can't be read.
     """
     found = []
-    try:
-        for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-            with contextlib.suppress(json.JSONDecodeError):
+    with failures_reported(f"read {path}", cure="remove or rename it"):
+        for text in path.read_bytes().splitlines() if path.exists() else ():
+            with contextlib.suppress(ValueError):
                 line = json.loads(text)
                 if isinstance(line, dict) and "step" in line:
                     found.append(line)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error})", cure="remove or rename it") from error
     return found
-
-
-class EventFile:
-    """TensorBoard's file of one start.
-
-    Of tensorboardX only the formats are used: its `SummaryWriter` works in a thread, which a full
-    disk ends, after which writing blocks for ever.
-
-    Args:
-        folder: where it lies; TensorBoard reads such files in the order of their names.
-        resume_step: what older files have from the step after this one on is hidden.
-    """
-
-    def __init__(self, folder: Path, *, resume_step: int) -> None:
-        # Imported here: it takes seconds.
-        from tensorboardX.proto import event_pb2
-        from tensorboardX.record_writer import RecordWriter
-
-        self._event, session = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"]
-        before = [re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.iterdir()]
-        # The clock may have been put back since the last one was begun.
-        stamp = max([int(time.time()), *(int(match[1]) + 1 for match in before if match)])
-        self._writer = RecordWriter(
-            str(folder / f"events.out.tfevents.{stamp:010}.{socket.gethostname()}")
-        )
-        self.write(file_version="brain.Event:2")
-        if any(before):
-            self.write(step=resume_step + 1, session_log=session(status=session.START))
-
-    def write(self, **fields: Any) -> None:  # noqa: ANN401
-        """Write an event, to stay."""
-        event = self._event(wall_time=time.time(), **fields)
-        self._writer.write(event.SerializeToString())
-        self._writer.flush()
-
-    def close(self) -> None:
-        """Close the file; what could not be written was reported before."""
-        with contextlib.suppress(OSError):
-            self._writer.close()
-
-
-@dataclass
-class _Interval:
-    """Sums of losses, each times its number of steps; added one by one, so that no resume shows."""
-
-    steps: int = 0
-    sums: dict[str, float] = field(default_factory=dict)
-    waiting: list[tuple[int, Losses]] = field(default_factory=list)  # still on the device
-
-    def fold(self) -> None:
-        """Fetch and add what is waiting."""
-        for steps, losses in jax.device_get(self.waiting):
-            self.steps += steps
-            for name, value in losses.items():
-                self.sums[name] = self.sums.get(name, 0.0) + steps * float(value)
-        self.waiting = []
 
 
 class Log:
@@ -142,39 +83,40 @@ class Log:
     ) -> None:
         self.path, self.every, self.last_step = path, every, last_step
         self.steps_per_epoch, self.learning_rate = steps_per_epoch, learning_rate
-        self._step = resume_step
         saved = saved or {"steps": 0, "sums": {}, "elapsed_s": 0.0}
-        self._open = _Interval(saved["steps"], dict(saved["sums"]))
-        self._closed: tuple[int, _Interval] | None = None
-        self._started = time.monotonic() - saved["elapsed_s"]
-        self._line_began = time.monotonic()
+        # Losses still on the device, each with the last step of its call; then the sums of the open
+        # interval, to which they are added one by one, so that no resume shows.
+        self._waiting: list[tuple[int, Losses]] = []
+        self._step, self._line_due = resume_step, 0
+        self._num_steps, self._sums = saved["steps"], dict(saved["sums"])
+        self._began_s = time.monotonic() - saved["elapsed_s"]
+        self._line_began_s = time.monotonic()
         kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
-        self.latest = kept[-1] if kept else {}
+        self.latest: dict[str, float] = kept[-1] if kept else {}
+        self._reported = partial(
+            failures_reported,
+            f"write {path} or TensorBoard's events beside it",
+            cure="free some space or make it writable; the same command resumes",
+        )
         self._lines = self._events = None
         if writes:
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
             with self._reported():
                 self._lines = path.open("ab", buffering=0)
-                self._events = EventFile(path.parent, resume_step=resume_step)
-
-    @property
-    def elapsed_s(self) -> float:
-        """Seconds that the run has taken, those before a resume included."""
-        return time.monotonic() - self._started
+                self._open_events(path.parent, resume_step)
 
     def add(self, step: int, losses: Losses) -> None:
         """Take the losses of the call that ended at a step; write the interval before this one.
 
         Raises:
-            Diverged: a loss of that interval is not finite.
-            UserError: it can't be written.
+            Diverged: a loss of that interval is not finite (a UserError, as where it can't be
+                written).
         """
-        self._open.waiting.append((step - self._step, losses))
-        crossed = step // self.every > self._step // self.every
-        self._step = step
-        if crossed or step == self.last_step:
-            self._write_closed()
-            self._closed, self._open = (step, self._open), _Interval()
+        before = self._waiting[-1][0] if self._waiting else self._step
+        self._waiting.append((step, losses))
+        if self._ends_line(before, step):
+            self._take(sum(each <= self._line_due for each, _ in self._waiting))
+            self._line_due = step
 
     def flush(self) -> Saved:
         """Write closed intervals down, and return the open one.
@@ -183,11 +125,10 @@ class Log:
             Diverged: a loss is not finite.
             UserError: the lines can't be written.
         """
-        self._write_closed()
-        self._open.fold()
-        _check_finite(self._open.sums, self._step)
-        sums = dict(self._open.sums)
-        return {"steps": self._open.steps, "sums": sums, "elapsed_s": self.elapsed_s}
+        self._take(len(self._waiting))
+        _check_finite(self._sums, self._step)
+        elapsed_s = time.monotonic() - self._began_s
+        return {"steps": self._num_steps, "sums": dict(self._sums), "elapsed_s": elapsed_s}
 
     def show(self, step: int, picture: UInt8[np.ndarray, "height width 3"], *, name: str) -> None:
         """Write a picture for TensorBoard.
@@ -197,33 +138,42 @@ class Log:
         """
         from tensorboardX.summary import image
 
-        if self._events is not None:
-            with self._reported():
-                self._events.write(step=step, summary=image(name, picture, dataformats="HWC"))
+        self._write_event(step=step, summary=image(name, picture, dataformats="HWC"))
 
     def close(self) -> None:
-        """Close both files."""
-        for file in filter(None, (self._lines, self._events)):
-            file.close()
+        """Close both files; what could not be written was reported before."""
+        with contextlib.suppress(OSError):
+            for file in filter(None, (self._lines, self._events)):
+                file.close()
 
-    def _write_closed(self) -> None:
-        if self._closed is None:
-            return
-        (step, interval), self._closed = self._closed, None
-        interval.fold()
-        means = {name: value / interval.steps for name, value in interval.sums.items()}
+    def _ends_line(self, before: int, step: int) -> bool:
+        return step // self.every > before // self.every or step == self.last_step
+
+    def _take(self, number: int) -> None:
+        """Add the first losses that wait to the open interval; write it where it ends."""
+        taken, self._waiting = self._waiting[:number], self._waiting[number:]
+        for step, losses in jax.device_get(taken):
+            before, self._step = self._step, step
+            self._num_steps += step - before
+            for name, value in losses.items():
+                self._sums[name] = self._sums.get(name, 0.0) + (step - before) * float(value)
+            if self._ends_line(before, step):
+                means = {name: value / self._num_steps for name, value in self._sums.items()}
+                self._num_steps, self._sums = 0, {}
+                self._write_line(step, means)
+
+    def _write_line(self, step: int, means: dict[str, float]) -> None:
         _check_finite(means, step)
-        now = time.monotonic()
+        now_s = time.monotonic()
         values = {
             "epoch": step / self.steps_per_epoch,
             **means,
             "learning_rate": self.learning_rate(step),
-            "elapsed_s": self.elapsed_s,
-            "interval_s": now - self._line_began,
+            "elapsed_s": now_s - self._began_s,
+            "interval_s": now_s - self._line_began_s,
         }
-        self.latest = {"step": step, **values}
-        self._line_began = now
-        if self._lines is None or self._events is None:
+        self.latest, self._line_began_s = {"step": step, **values}, now_s
+        if self._lines is None:
             return
         from tensorboardX.summary import scalar
 
@@ -231,18 +181,36 @@ class Log:
             line = json.dumps(self.latest).encode() + b"\n"
             while line:
                 line = line[self._lines.write(line) :]
-            for name, value in values.items():
-                self._events.write(step=step, summary=scalar(name, value))
+        for name, value in values.items():
+            self._write_event(step=step, summary=scalar(name, value))
 
-    @contextlib.contextmanager
-    def _reported(self) -> Any:  # noqa: ANN401
-        try:
-            yield
-        except OSError as error:
-            raise UserError(
-                f"cannot write {self.path} or TensorBoard's events beside it: {error.strerror}",
-                cure="free some space or make it writable; the same command resumes",
-            ) from error
+    def _open_events(self, folder: Path, resume_step: int) -> None:
+        """Begin TensorBoard's file of this start; what older ones have past the step is hidden.
+
+        Of tensorboardX only the formats are used: its `SummaryWriter` works in a thread, which a
+        full disk ends, after which writing blocks for ever.
+        """
+        # Imported here: it takes seconds.
+        from tensorboardX.proto import event_pb2
+        from tensorboardX.record_writer import RecordWriter
+
+        self._event, session = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"]
+        before = [re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.iterdir()]
+        # Files are read in the order of their names; the clock may have been put back.
+        stamp = max([int(time.time()), *(int(match[1]) + 1 for match in before if match)])
+        self._events = RecordWriter(
+            str(folder / f"events.out.tfevents.{stamp:010}.{socket.gethostname()}")
+        )
+        self._write_event(file_version="brain.Event:2")
+        if any(before):
+            self._write_event(step=resume_step + 1, session_log=session(status=session.START))
+
+    def _write_event(self, **fields: Any) -> None:  # noqa: ANN401
+        if self._events is not None:
+            with self._reported():
+                event = self._event(wall_time=time.time(), **fields)
+                self._events.write(event.SerializeToString())
+                self._events.flush()
 
 
 class GroupLog:
@@ -272,8 +240,8 @@ class GroupLog:
             Diverged: no run is left.
         """
         for number, log in enumerate(self.logs):
-            mine = {name: losses[name][number] for name in self.terms[number]}
-            self._guarded(number, partial(log.add, step, mine))
+            own = {name: losses[name][number] for name in self.terms[number]}
+            self._guarded(number, partial(log.add, step, own))
         if len(self.failed) == len(self.logs):
             raise Diverged(f"all {len(self.logs)} members diverged")
 

@@ -63,23 +63,20 @@ def run(
     profile: "Profile | None" = None,
     shown: bool = False,
 ) -> TrainState:
-    """Train from a step to the end of the plan, and save.
+    """Train as `calls` does to the end of the plan, and save; return the last state.
 
     Args:
-        state: as in `calls`.
-        first_step: as in `calls`.
-        step_fn: as in `calls`.
-        feed: as in `calls`.
-        plan: as in `calls`.
+        state: as in `calls`, and so the next four.
+        first_step: of the run.
+        step_fn: of the run.
+        feed: of the run.
+        plan: of the run.
         log: where losses go.
         checkpoints: where states go.
         save_every_s: seconds between two checkpoints.
         show: called with step and state at each checkpoint but the last, to show examples.
         profile: traces some steps.
         shown: draw a progress bar.
-
-    Returns:
-        The last state.
 
     Raises:
         UserError: divergence, or something can't be written.
@@ -92,14 +89,22 @@ def run(
 
     step, saved_s = first_step, time.monotonic()
     save_agreed, stop_agreed = Agreement(), Agreement()
-    with _stop_request() as requested, _progress_bar(plan, first_step, shown=shown) as bar:
+    progress = tqdm(
+        total=plan.num_steps * plan.batch_size,
+        initial=first_step * plan.batch_size,
+        unit=" images",
+        unit_scale=True,
+        desc="training",
+        disable=not shown,
+        mininterval=0.5,
+    )
+    with _stop_request() as requested, progress as bar:
         for step, state, losses in calls(  # noqa: B020  (the arrays of the first are donated)
             state, first_step=first_step, step_fn=step_fn, feed=feed, plan=plan
         ):
             if profile is not None:
                 profile(step, losses)
             log.add(step, losses)
-            checkpoints.check()
             if save_agreed(time.monotonic() - saved_s >= save_every_s):
                 save(step)
                 if show is not None:
@@ -144,26 +149,11 @@ def _stop_request() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-def _progress_bar(plan: Plan, first_step: int, *, shown: bool) -> tqdm:  # pyright: ignore[reportMissingTypeArgument]
-    return tqdm(
-        total=plan.num_steps * plan.batch_size,
-        initial=first_step * plan.batch_size,
-        unit=" images",
-        unit_scale=True,
-        desc="training",
-        disable=not shown,
-        mininterval=0.5,
-    )
-
-
 class Profile:
-    """Records the calls that hold the next steps, once, for TensorBoard's profiler or XProf.
+    """Records the calls that hold the next `num_steps`, once, for TensorBoard's profiler or XProf.
 
-    The first call is left out: what is compiled there would hide the rest.
-
-    Args:
-        folder: where the trace goes, below `plugins/profile/`.
-        num_steps: to record at least; calls are recorded whole.
+    The first call is left out: what is compiled there would hide the rest. The trace goes below
+    `plugins/profile/` in a folder.
     """
 
     def __init__(self, folder: Path, num_steps: int) -> None:

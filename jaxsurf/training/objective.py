@@ -1,6 +1,7 @@
 """What training makes small: a weighted sum of terms.
 
-Every term has one value per example; the caller takes the mean, once. Pixels are in [0, 1]:
+Every term has one value per example; the caller takes the mean, once. Another term is a weight in
+`ObjectiveConfig` and a function in `PIXEL_TERMS`. Pixels are in [0, 1]:
 
 - `mse`: mean squared error over all values. A weight of 4 equals a weight of 1 on the report's
   pixel range [-1, 1].
@@ -22,15 +23,13 @@ from jaxtyping import Array, Float
 from jaxsurf.errors import UserError
 from jaxsurf.models.vgg import weights as vgg_weights
 
-TERMS = ("mse", "l1", "bce", "perceptual")
-PREPARATIONS = ("own", "none")
-PRECISIONS = ("auto", "float32", "bfloat16")
+CHOICES = {"preparation": ("own", "none"), "precision": ("auto", "float32", "bfloat16")}
 # Half a grey level: outputs nearer to black or white than that are as good as there.
 NEAREST_TO_CERTAIN = 0.5 / 255
 
 Images = Float[Array, "batch height width channel"]
 PerExample = Float[Array, "batch"]
-Features = Mapping[str, Float[Array | np.ndarray, "image height width feature"]]
+Features = Mapping[str, Float[Array | np.ndarray, "image _down _along _feature"]]
 Extract = Callable[[Images], Features]
 
 
@@ -75,9 +74,19 @@ class ObjectiveConfig:
             raise UserError(
                 "all weights of the objective are 0", cure=f"give one of {', '.join(TERMS)}"
             )
-        _check_layers(self.layers)
-        _check_choice("preparation", self.preparation, PREPARATIONS)
-        _check_choice("precision", self.precision, PRECISIONS)
+        if not self.layers:
+            raise UserError("objective.layers is empty", cure="name at least one, such as relu3_3")
+        vgg_weights.up_to(tuple(self.layers))
+        for name, weight in self.layers.items():
+            if isinstance(weight, str) or not 0 < weight < math.inf:
+                raise UserError(
+                    f"objective.layers has {name}={weight}", cure="give a finite weight above 0"
+                )
+        for name, known in CHOICES.items():
+            if getattr(self, name) not in known:
+                raise UserError(
+                    f"objective.{name} is {getattr(self, name)!r}", cure=f"choose one of {known}"
+                )
         if self.feature_cache_mib < 0:
             raise UserError(
                 f"objective.feature_cache_mib is {self.feature_cache_mib}",
@@ -93,23 +102,6 @@ class ObjectiveConfig:
     def losses(self) -> tuple[str, ...]:
         """Names of the losses of a step: the sum and its terms, `mse` always among them."""
         return ("loss", *(name for name in TERMS if name == "mse" or name in self.weights))
-
-
-def _check_layers(layers: Mapping[str, float]) -> None:
-    """Refuse layers that VGG16 does not have, and weights that are no weights."""
-    if not layers:
-        raise UserError("objective.layers is empty", cure="name at least one, such as relu3_3")
-    vgg_weights.up_to(tuple(layers))
-    for name, weight in layers.items():
-        if isinstance(weight, str) or not 0 < weight < math.inf:
-            raise UserError(
-                f"objective.layers has {name}={weight}", cure="give a finite weight above 0"
-            )
-
-
-def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise UserError(f"objective.{name} is {value!r}", cure=f"choose one of {known}")
 
 
 def mse(outputs: Images, images: Images) -> PerExample:
@@ -128,23 +120,21 @@ def bce(outputs: Images, images: Images) -> PerExample:
     Outputs may leave [0, 1], where the logarithm has no value: from half a grey level before
     either end on, it goes on along its tangent, so that the gradient leads back.
     """
-    loss = images * _minus_log(outputs) + (1 - images) * _minus_log(1 - outputs)
+
+    def minus_log(share: Images) -> Images:
+        inside = jnp.maximum(share, NEAREST_TO_CERTAIN)
+        return -jnp.log(inside) + (inside - share) / NEAREST_TO_CERTAIN
+
+    loss = images * minus_log(outputs) + (1 - images) * minus_log(1 - outputs)
     return jnp.mean(loss, axis=(1, 2, 3))
 
 
-def _minus_log(share: Images) -> Images:
-    inside = jnp.maximum(share, NEAREST_TO_CERTAIN)
-    return -jnp.log(inside) + (inside - share) / NEAREST_TO_CERTAIN
+PIXEL_TERMS: dict[str, Callable[[Images, Images], PerExample]] = {"mse": mse, "l1": l1, "bce": bce}
+TERMS = (*PIXEL_TERMS, "perceptual")
 
 
 def perceptual(found: Features, wanted: Features, *, layers: Mapping[str, float]) -> PerExample:
-    """Return the mean squared error over features of each example, a weighted sum over layers.
-
-    Args:
-        found: features of the outputs, by layer.
-        wanted: of the clean images.
-        layers: weights.
-    """
+    """Return the mean squared error over features of each example, a weighted sum over layers."""
     errors = [
         weight * mse(jnp.asarray(found[name]), jnp.asarray(wanted[name], jnp.float32))
         for name, weight in layers.items()
@@ -172,11 +162,11 @@ def total(
         extract: gives the features of images, by layer; for the perceptual term alone.
         features: those of the clean images; empty or None computes them.
     """
-    terms = {"mse": mse(outputs, images)}
-    if "l1" in weights:
-        terms["l1"] = l1(outputs, images)
-    if "bce" in weights:
-        terms["bce"] = bce(outputs, images)
+    terms = {
+        name: term(outputs, images)
+        for name, term in PIXEL_TERMS.items()
+        if name == "mse" or name in weights
+    }
     if "perceptual" in weights:
         assert extract is not None, "a perceptual term needs something that extracts features"
         wanted = jax.lax.stop_gradient(features or extract(images))

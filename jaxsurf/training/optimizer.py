@@ -8,7 +8,7 @@ many epochs (torch's StepLR).
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, cast, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,7 @@ class OptimizerConfig:
             raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")
 
 
+@no_type_check
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rates:

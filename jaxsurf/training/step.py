@@ -10,7 +10,7 @@ batch, so that any part of a batch draws its own.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,7 @@ from jaxsurf.training.objective import Extract
 from jaxsurf.training.optimizer import Optimizer, Rates
 
 AnyArray = Array | np.ndarray  # on a device, or still on the host
-Losses = dict[str, Float[Array, ""]]
+Losses = dict[str, Float[Array, "*runs"]]
 # What `make_steps` describes, compiled.
 CompiledStep = Callable[..., tuple["TrainState", Losses]]
 
@@ -36,51 +36,35 @@ CompiledStep = Callable[..., tuple["TrainState", Losses]]
 CPU_PIXELS, CPU_PIXELS_WITH_FEATURES = 64 * 64**2, 16 * 64**2
 
 
+@no_type_check  # as of all pytrees: JAX puts shapes and marks in the places of arrays
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class TrainState:
-    """Everything that an update changes, as one pytree.
-
-    Attributes:
-        params: the trained weights.
-        constants: the model's arrays that are not trained.
-        opt_state: the optimizer's state.
-        step: number of updates done.
-    """
+    """Everything that an update changes, and the model's constants, as one pytree."""
 
     params: nnx.State
     constants: nnx.State
     opt_state: Any
-    step: Int[Array, ""]
+    step: Int[Array, "*runs"]
 
 
+@no_type_check
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The numbers of a run that its compiled step takes as arguments.
-
-    Attributes:
-        rates: of the optimizer.
-        noise: of the corruption.
-        weights: of the objective's terms.
-        noise_key: stream of the noise.
-    """
+    """The numbers of a run that its compiled step takes as arguments: `weights` of the terms."""
 
     rates: Rates
     noise: Noise
-    weights: dict[str, Float[Array, ""]]
-    noise_key: Key[Array, ""]
+    weights: dict[str, Float[Array, "*runs"]]
+    noise_key: Key[Array, "*runs"]
 
 
+@no_type_check
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Examples:
-    """Images and what is known of them beforehand; the first axis of every array counts images.
-
-    Attributes:
-        images: clean.
-        features: of the clean images, by layer; empty where they are not kept.
-    """
+    """Images, and features of them by layer where these are kept; first axes count images."""
 
     images: UInt8[AnyArray, "image height width channel"]
     features: Mapping[str, Float[AnyArray, "image height width feature"]] = field(
@@ -152,12 +136,7 @@ class Update:
     ) -> tuple[nnx.State, Losses]:
         """Return the gradient of the mean loss of a part of a batch, and the losses.
 
-        Args:
-            state: the state.
-            hyper: of the run.
-            extract: gives perceptual features; None without that term.
-            part: of the step's batch.
-            first: slot of its first example in the batch, for its noise.
+        Its first example has the slot `first` in the batch, which its noise depends on.
         """
         clean = pixels.to_float(part.images)
         keys = noise_keys(hyper.noise_key, state.step, first + jnp.arange(len(clean)))
@@ -211,17 +190,12 @@ def batch_at(
 def make_steps(
     update: Update, *, batch_size: int, place: Callable[[Examples], Examples] = lambda batch: batch
 ) -> CompiledStep:
-    """Return the pure function that does several updates.
+    """Return the pure function that does several updates, `place` saying where a batch lives.
 
     It takes the state, the hyperparameters, the extractor, all examples on the device, an epoch's
     order, the number of the first batch within that epoch, and `num_steps`; it returns the new
     state and the losses averaged over those steps. Without an order the examples are the batches
     themselves, one for each step.
-
-    Args:
-        update: of a step.
-        batch_size: examples a step.
-        place: says where a batch lives.
     """
 
     def steps(
@@ -254,11 +228,7 @@ def compile_step(
 ) -> CompiledStep:
     """Return `make_steps`' function, jitted: batches split over devices, the state donated.
 
-    Args:
-        update: of a step.
-        batch_size: examples a step.
-        shardings: where training happens.
-        microbatch: examples that go through the model at once, a divisor of the batch; 0 is all.
+    `microbatch` examples, a divisor of the batch, go through the model at once; 0 is all.
     """
     whole = shardings.replicated
     if microbatch in (0, batch_size):
@@ -291,7 +261,7 @@ def compile_step(
     def accumulated(
         state: TrainState,
         hyper: Hyperparameters,
-        *fed: Any,  # noqa: ANN401  (as the function above takes)
+        *fed: Any,  # noqa: ANN401
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
         # Python loops, since XLA's CPU backend is slow at convolutions in loops of its own.
@@ -316,11 +286,7 @@ def choose_microbatch(
 ) -> int:
     """Return how many examples go through the model at once: on one CPU what its caches hold.
 
-    Args:
-        batch_size: examples a step; the microbatch divides it.
-        image_pixels: pixels of an image.
-        with_features: whether the objective has a perceptual term.
-        shardings: where training happens.
+    It divides the batch; a perceptual term (`with_features`) leaves room for fewer.
     """
     devices = shardings.mesh.devices
     most = (CPU_PIXELS_WITH_FEATURES if with_features else CPU_PIXELS) // image_pixels

@@ -67,9 +67,8 @@ def compile_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep
     steps = make_steps(update, batch_size=batch_size)
 
     def step_fn(states: TrainState, *rest: Any, num_steps: int) -> tuple[TrainState, Losses]:  # noqa: ANN401
-        together = jax.vmap(
-            partial(steps, num_steps=num_steps), in_axes=(0, 0, None, None, 0, None)
-        )
+        one = partial(steps, num_steps=num_steps)
+        together = jax.vmap(one, in_axes=(0, 0, None, None, 0, None))
 
         def on_one(
             states: TrainState, hyper: Hyperparameters, extract: Extract | None, *fed: object

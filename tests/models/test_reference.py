@@ -144,6 +144,7 @@ def test_gradients_equal_pytorchs():
     theirs = torch_outputs(encoder, decoder, given, detached=False)["up3"]
     torch.mean((theirs - given) ** 2).backward()
     graphdef, params = nnx.split(model)
+    images = jnp.asarray(images)
 
     def loss(params):
         return 4 * jnp.mean(jnp.square(nnx.merge(graphdef, params)(images) - images))

@@ -3,7 +3,6 @@
 import json
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -14,7 +13,7 @@ from jaxsurf.images import storage
 from jaxsurf.pipeline import configuration, evaluate, surf
 from jaxsurf.pipeline.run import connect, encode_all, open_run
 from jaxsurf.pipeline.train import train_on
-from jaxsurf.training import data, distributed
+from jaxsurf.training import data
 from jaxsurf.training.step import Examples
 
 
@@ -97,27 +96,6 @@ def test_a_map_is_streamed_on_cpus_and_elsewhere_only_if_it_does_not_fit(array, 
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     monkeypatch.setattr(data, "device_room_bytes", lambda: 12_345.0)
     assert data.room_for(from_map) == 12_345.0
-
-
-def test_a_map_is_put_on_devices_in_chunks(array, monkeypatch):
-    monkeypatch.setattr(storage, "CHUNK_BYTES", 7 * 32 * 32 * 3)
-    images = np.load(array, mmap_mode="r")
-    largest = []
-    chunks = storage.chunks
-
-    def noted(values):
-        for some in chunks(values):
-            largest.append(len(some))
-            yield some
-
-    monkeypatch.setattr(storage, "chunks", noted)
-    replicated = distributed.make_shardings(8).replicated
-    examples = Examples(images, {"layer": np.ones((40, 2, 2, 1), np.float32)})
-    placed = distributed.put(examples, replicated)
-    assert largest == [7, 7, 7, 7, 7, 5]
-    assert placed.images.sharding == placed.features["layer"].sharding == replicated
-    np.testing.assert_array_equal(placed.images, np.load(array))
-    assert placed.images.dtype == jnp.uint8
 
 
 def test_errors_of_very_many_images_are_those_of_a_sample_and_say_so(config, tmp_path, monkeypatch):

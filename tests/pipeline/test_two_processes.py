@@ -163,4 +163,4 @@ def test_a_cluster_that_is_only_half_named_is_refused(launch, config_file, tmp_p
         "train", f"--config={config_file}", f"--workdir={tmp_path / 'run'}", "--num_processes=2"
     )
     assert outcome.status == 1
-    assert outcome.err.startswith("error: of --coordinator, --num_processes and --process_id some")
+    assert outcome.err.startswith("error: --coordinator, --num_processes and --process_id describe")

@@ -54,7 +54,7 @@ class VGG16(nnx.Module):
 
     def __call__(
         self, images: Float[Array, "batch height width 3"]
-    ) -> dict[str, Float[Array, "batch height width feature"]]:
+    ) -> dict[str, Float[Array, "batch _down _along _feature"]]:
         """Return the features of images with values in [0, 1], by name.
 
         Raises:

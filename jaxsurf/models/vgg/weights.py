@@ -21,6 +21,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -28,8 +29,6 @@ from jaxtyping import Float
 from jaxsurf.errors import UserError
 from jaxsurf.images.storage import cache_folder
 from jaxsurf.workdir import read_arrays, write_arrays
-
-Arrays = Mapping[str, np.ndarray]
 
 # Of each block: the channels of its convolutions, and how many there are.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -40,6 +39,9 @@ CONVOLUTIONS = tuple(
 )
 # The place of each convolution in torchvision's `features`, where ReLUs and poolings count too.
 TORCH_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
+# What readers raise for a damaged file; torch's are not limited to one kind.
+DAMAGES = (pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)
+DAMAGES += (TypeError, LookupError, AttributeError)
 
 _log = logging.getLogger(__name__)
 
@@ -121,16 +123,10 @@ def kernel_shape(convolution: str) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Convolutions from the first to some depth.
+    """Convolutions from the first to some depth, and the preparation of their input."""
 
-    Attributes:
-        kernels: by convolution; height, width, channels in, channels out.
-        biases: by convolution.
-        preparation: of the input.
-    """
-
-    kernels: Mapping[str, Float[np.ndarray, "height width in out"]]
-    biases: Mapping[str, Float[np.ndarray, "out"]]
+    kernels: Mapping[str, Float[np.ndarray, "height width _in _out"]]
+    biases: Mapping[str, Float[np.ndarray, "_out"]]
     preparation: Preparation
 
     @property
@@ -156,7 +152,7 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     needed = up_to(relus)[-1]
     if source not in DOWNLOADS:
         found = read(Path(source).expanduser())
-    elif source == OXFORD.family and needed in (authors := shipped()).kernels:
+    elif source == OXFORD.family and needed in (authors := read(SHIPPED)).kernels:
         found = authors
     else:
         found = read(fetch(*DOWNLOADS[source], cache_folder() / "vgg16"))
@@ -190,30 +186,12 @@ def fetch(url: str, digest: str, folder: Path) -> Path:
         _log.info("downloading %s", url)
     try:
         pooch.retrieve(url, known_hash=digest, fname=path.name, path=folder)
-    except OSError as error:  # what fails on the network is one too
+    except (OSError, ValueError) as error:  # no network, or another file
         raise UserError(
             f"cannot download {url} ({error})",
             cure=f"fetch it elsewhere and put it at {path}, or name its place",
         ) from error
-    except ValueError as error:
-        raise UserError(
-            f"{url} does not have the digest {digest}",
-            cure="try again, or name a file that you trust",
-        ) from error
     return path
-
-
-def shipped() -> Weights:
-    """Return the weights that come with jaxsurf: Oxford's, to relu3_3.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-    try:
-        return read(SHIPPED)
-    except UserError as error:
-        cause = str(error).partition(";")[0]
-        raise UserError(cause, cure="install jaxsurf again") from error
 
 
 def read(path: Path) -> Weights:
@@ -225,12 +203,8 @@ def read(path: Path) -> Weights:
         UserError: the file is missing, damaged, of another kind, or not of VGG16, or the library
             that reads it is not installed.
     """
-    readers = {
-        ".npz": _own,
-        **dict.fromkeys((".pth", ".pt"), _torch),
-        ".safetensors": _safetensors,
-        **dict.fromkeys((".h5", ".hdf5"), _h5),
-    }
+    readers = {".npz": _own, ".pth": _torch, ".pt": _torch, ".safetensors": _safetensors}
+    readers |= {".h5": _h5, ".hdf5": _h5}
     if path.suffix not in readers:
         raise UserError(
             f"weights of VGG16 are read from {', '.join(readers)}, but not from {path}",
@@ -239,60 +213,50 @@ def read(path: Path) -> Weights:
     if not path.is_file():
         raise UserError(f"there is no file {path}", cure="give a weight file of VGG16")
     try:
-        return readers[path.suffix](path)
+        arrays, preparation = readers[path.suffix](path)
     except ImportError as error:
         library = str(error.name).partition(".")[0]
         raise UserError(
             f"{library} is needed to read {path}",
             cure=f"pip install {library}, or convert the file",
         ) from error
+    except DAMAGES as error:
+        reason = str(error).strip().split("\n")[0]
+        raise UserError(
+            f"{path} is damaged or holds more than arrays, and is refused ({reason})",
+            cure="replace it; of torch, save the state dict alone",
+        ) from error
+    return from_arrays(arrays, preparation, origin=str(path))
 
 
-def _own(path: Path) -> Weights:
+def _own(path: Path) -> tuple[dict[str, Any], Preparation]:
     arrays, about = read_arrays(path, cure="copy it again, or convert the weights again"), {}
     for field in dataclasses.fields(Preparation):
-        name = f"preparation/{field.name}"
-        if name not in arrays:
-            raise UserError(
-                f"{path} holds no {name}: how images are prepared for these weights is not known",
-                cure="give a file that jaxsurf wrote, or torchvision's or Keras' own",
-            )
-        value = arrays.pop(name).tolist()
+        value = arrays.pop(f"preparation/{field.name}").tolist()
         about[field.name] = tuple(value) if isinstance(value, list) else value
-    return from_arrays(arrays, Preparation(**about), origin=str(path))
+    return arrays, Preparation(**about)
 
 
-def _torch(path: Path) -> Weights:
-    """Return the weights in a state dict, or in one inside a training checkpoint."""
+def _torch(path: Path) -> tuple[dict[str, Any], Preparation]:
+    """Return what a state dict holds, or one inside a training checkpoint."""
     import torch
 
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        content = content.get("state_dict", content)
-        floats = {name: value for name, value in content.items() if torch.is_floating_point(value)}
-    # What torch raises for a damaged file is not limited to one kind.
-    except (
-        *(pickle.UnpicklingError, OSError, EOFError, RuntimeError),
-        *(ValueError, TypeError, LookupError, AttributeError),
-    ) as error:
-        raise UserError(
-            f"{path} is damaged, or holds more than tensors by name, and is refused",
-            cure="save the state dict alone, with torch.save(model.state_dict(), ...)",
-        ) from error
-    tensors = {name: value.detach().float().numpy() for name, value in floats.items()}
-    return of_torch(tensors, origin=str(path))
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = content.get("state_dict", content)
+    floats = {name: value for name, value in content.items() if torch.is_floating_point(value)}
+    return of_torch({name: value.detach().float().numpy() for name, value in floats.items()})
 
 
-def _safetensors(path: Path) -> Weights:
+def _safetensors(path: Path) -> tuple[dict[str, Any], Preparation]:
     import safetensors.numpy
 
     try:
-        return of_torch(safetensors.numpy.load_file(path), origin=str(path))
-    except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error})", cure="replace it") from error
+        return of_torch(safetensors.numpy.load_file(path))
+    except safetensors.SafetensorError as error:
+        raise ValueError(error) from error
 
 
-def _h5(path: Path) -> Weights:
+def _h5(path: Path) -> tuple[dict[str, Any], Preparation]:
     """Return kernels and biases: the arrays in groups that are called as the convolutions."""
     import h5py
 
@@ -300,21 +264,16 @@ def _h5(path: Path) -> Weights:
 
     def visit(place: str, item: object) -> None:
         found = re.search(r"block\d_conv\d", place)
-        if found is None or place.startswith("optimizer") or not isinstance(item, h5py.Dataset):
-            return
-        kind = "kernel" if item.ndim == 4 else "bias"
-        arrays[f"{found[0]}/{kind}"] = item[()]
+        if found and not place.startswith("optimizer") and isinstance(item, h5py.Dataset):
+            arrays[f"{found[0]}/{'kernel' if item.ndim == 4 else 'bias'}"] = item[()]
 
-    try:
-        with h5py.File(path, "r") as file:
-            file.visititems(visit)
-    except OSError as error:  # also what h5py raises for anything that is no HDF5
-        raise UserError(f"{path} is damaged, or no HDF5 file", cure="replace it") from error
-    return from_arrays(arrays, OXFORD, origin=str(path))
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return arrays, OXFORD
 
 
-def of_torch(tensors: Arrays, *, origin: str) -> Weights:
-    """Return weights under torchvision's names, `features.0.weight` and so on."""
+def of_torch(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Preparation]:
+    """Return arrays and preparation of torchvision's names, `features.0.weight` and so on."""
     names = {}
     for name, place in zip(CONVOLUTIONS, TORCH_PLACES, strict=True):
         names[f"features.{place}.weight"] = f"{name}/kernel"
@@ -323,14 +282,15 @@ def of_torch(tensors: Arrays, *, origin: str) -> Weights:
         names.get(name, name): array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
         for name, array in tensors.items()
     }
-    weights = from_arrays(arrays, TORCHVISION, origin=origin)
-    first = CONVOLUTIONS[0]
-    if np.allclose(weights.kernels[first], shipped().kernels[first], atol=1e-4):
-        return dataclasses.replace(weights, preparation=OXFORD)
-    return weights
+    first, authors = f"{CONVOLUTIONS[0]}/kernel", read(SHIPPED).kernels[CONVOLUTIONS[0]]
+    own = arrays.get(first, authors + 1)
+    caffe = own.shape == authors.shape and np.allclose(own, authors, atol=1e-4)
+    return arrays, OXFORD if caffe else TORCHVISION
 
 
-def from_arrays(arrays: Arrays, preparation: Preparation, *, origin: str) -> Weights:
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], preparation: Preparation, *, origin: str
+) -> Weights:
     """Return the weights in `block1_conv1/kernel`, `block1_conv1/bias` and so on.
 
     Args:
@@ -345,19 +305,14 @@ def from_arrays(arrays: Arrays, preparation: Preparation, *, origin: str) -> Wei
     def checked(name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in arrays:
             some = ", ".join(list(arrays)[:4]) or "nothing"
-            raise UserError(
-                f"{origin} holds no {name}; it holds {some}" + " and more" * (len(arrays) > 4),
-                cure="give weights of VGG16",
-            )
+            raise UserError(f"{origin} holds no {name}, but {some}", cure="give weights of VGG16")
         array = arrays[name]
-        if array.shape != shape or array.dtype.kind != "f":
+        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
             raise UserError(
-                f"{name} in {origin} is {array.dtype} {list(array.shape)}, but VGG16's is float32 "
-                f"{list(shape)}",
+                f"{name} in {origin} is {array.dtype} {list(array.shape)} or not finite, but "
+                f"VGG16's is float32 {list(shape)}",
                 cure="give weights of VGG16",
             )
-        if not np.isfinite(array).all():
-            raise UserError(f"{name} in {origin} is not finite everywhere", cure="replace the file")
         return np.ascontiguousarray(array, np.float32)
 
     there = [place for place, name in enumerate(CONVOLUTIONS) if f"{name}/kernel" in arrays]
