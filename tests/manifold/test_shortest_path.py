@@ -22,8 +22,6 @@ from jaxsurf.manifold import relaxation, search_kernels, shortest_path
 from jaxsurf.manifold.edges.csr import from_edges
 
 WITHOUT_CODES = ("igraph", "dijkstra", "bidirectional", "landmarks")
-every_method = pytest.mark.parametrize("method", [*WITHOUT_CODES, "astar"])
-every_lengths = pytest.mark.parametrize("method", ["igraph", "dijkstra", "relaxation"])
 few = settings(max_examples=25, deadline=None, database=None)
 seeds = st.integers(0, 2**32 - 1)
 
@@ -49,26 +47,17 @@ def oracle(made, sources=None):
     return csgraph.dijkstra(matrix, indices=sources)
 
 
-def to_networkx(made):
-    theirs = nx.empty_graph(made.num_nodes)
-    ends, weights = made.edges()
-    theirs.add_weighted_edges_from(zip(*ends.T.tolist(), weights.tolist(), strict=True))
-    return theirs
-
-
 def joined_pairs(made):
     components = made.components
     return np.argwhere(components[:, None] == components).tolist()
 
 
 def check_paths(made, pairs, paths):
-    """Hold paths to networkx's lengths, and to being walks of their length."""
-    length, theirs = nx.single_source_dijkstra_path_length, to_networkx(made)
-    expected = {source: length(theirs, source) for source, _ in pairs}
+    """Hold paths to SciPy's lengths, and to being walks of their length."""
     for (source, target), path in zip(pairs, paths, strict=True):
         assert (path.nodes[0], path.nodes[-1]) == (source, target)
         assert path.length == pytest.approx(made.weights_along(path.nodes).sum(), rel=1e-12)
-        assert path.length == pytest.approx(expected[source][target], rel=1e-9)
+        assert path.length == pytest.approx(oracle(made, source)[target], rel=1e-9)
 
 
 ROLL = rolled_up(401)
@@ -86,13 +75,16 @@ def compiled(monkeypatch):
 
 
 @pytest.mark.core
-@every_method
+@pytest.mark.parametrize("method", [*WITHOUT_CODES, "astar"])
 def test_nodes_and_lengths_equal_the_oracles_for_each_pair_in_order(roll, method):
     pairs = [(7, 0), (5, 5), (300, 13), (7, 400), (7, 0), (13, 300)]
+    ends, weights = roll.edges()
+    theirs = nx.Graph()
+    theirs.add_weighted_edges_from(zip(*ends.T.tolist(), weights.tolist(), strict=True))
     paths = shortest_path.shortest_paths(roll, pairs, codes=ROLL, method=method)
     assert {path.method for path in paths} == {method}
     for (source, target), path in zip(pairs, paths, strict=True):
-        assert path.nodes.tolist() == nx.dijkstra_path(to_networkx(roll), source, target)
+        assert path.nodes.tolist() == nx.dijkstra_path(theirs, source, target)
         assert path.length == pytest.approx(oracle(roll, source)[target], rel=1e-12)
         alone = shortest_path.shortest_path(roll, source, target, codes=ROLL, method=method)
         assert (alone.nodes.tolist(), alone.length) == (path.nodes.tolist(), path.length)
@@ -114,45 +106,45 @@ def test_ties_edges_of_no_weight_and_components_are_no_trouble(method, seed, num
 
 @pytest.mark.parametrize("method", ["landmarks", "astar"])
 @few
-@given(seed=seeds, points=st.integers(2, 19), offset=st.sampled_from([0.0, 1e6]))
-def test_coincident_and_collinear_codes_are_no_trouble(method, seed, points, offset):
-    codes = np.random.default_rng(seed).integers(0, 5, size=(points, 2)) / 3 + offset
+@given(
+    seed=seeds,
+    points=st.integers(2, 19),
+    dimensions=st.sampled_from([1, 2, 37]),
+    scale=st.sampled_from([1 / 3, 1e-40, 1e40]),
+    offset=st.sampled_from([0.0, 1e6]),
+)
+def test_coincident_collinear_and_rounded_codes_are_no_trouble(
+    method, seed, points, dimensions, scale, offset
+):
+    """Sums of many squares, too, depend on the order in which they are added up."""
+    codes = np.random.default_rng(seed).integers(0, 5, size=(points, dimensions)) + offset
+    codes = codes * scale
     made = knn_graph(codes, k=min(3, points - 1))
     pairs = joined_pairs(made)
     found = shortest_path.shortest_paths(made, pairs, codes=codes, method=method)
     check_paths(made, pairs, found)
 
 
-@every_method
-@pytest.mark.parametrize("scale", [1e-40, 1e40])
-def test_very_short_and_very_long_edges_are_no_trouble(method, scale):
-    codes = scale * rolled_up(101)
-    made = knn_graph(codes)
-    for path in shortest_path.shortest_paths(made, [(3, 99), (17, 50)], codes=codes, method=method):
-        expected = oracle(made, path.nodes[0])[path.nodes[-1]]
-        assert path.length == pytest.approx(expected, rel=1e-12)
-
-
-@pytest.mark.parametrize("dimensions", [2, 37])
-def test_rounding_never_makes_an_edge_shorter_than_its_straight_line(dimensions):
-    """Sums of many squares depend on the order in which they are added up."""
-    codes = 1e3 + np.random.default_rng(7).normal(size=(151, dimensions))
-    made = knn_graph(codes)
-    pairs = joined_pairs(made)[:: 151 * 3]
-    found = shortest_path.shortest_paths(made, pairs, codes=codes, method="astar")
-    check_paths(made, pairs, found)
+@pytest.mark.parametrize("method", ["bidirectional", "landmarks"])
+def test_of_very_many_nearly_equal_paths_the_shortest_is_found(method):
+    """On a grid most paths are alike, so that bounds which are hardly too large mislead."""
+    nodes = np.arange(31 * 37).reshape(31, 37)
+    ends = np.concatenate(
+        [np.stack([some[:-1].ravel(), some[1:].ravel()], axis=1) for some in (nodes, nodes.T)]
+    )
+    weights = 1 + 1e-4 * np.random.default_rng(0).random(len(ends))
+    made = from_edges(ends, weights, num_nodes=nodes.size)
+    pairs = [(source, 1146 - 3 * source) for source in range(0, 370, 37)]
+    check_paths(made, pairs, shortest_path.shortest_paths(made, pairs, method=method))
 
 
 def test_landmarks_serve_all_components_and_save_work(monkeypatch):
-    codes = np.concatenate([rolled_up(1009), rolled_up(83, seed=1) + 500, [[1e3, 0, 0]]])
+    codes = np.concatenate([rolled_up(1009), rolled_up(83, seed=1) + 500])
     made = knn_graph(codes)
-    ends, weights = made.edges()
-    kept = (ends < 1092).all(axis=1)
-    made = from_edges(ends[kept], weights[kept], num_nodes=1093, weight="latent")
-    pairs = [(3, 999), (1010, 1091), (1092, 1092), (40, 700)]
+    pairs = [(3, 999), (1010, 1091), (40, 700)]
     reached = {}
     for method in ("bidirectional", "astar", "landmarks"):
-        states = [search_kernels._make_state(1093) for _ in range(2)]
+        states = [search_kernels._make_state(1092) for _ in range(2)]
         for state in states:
             state.reached[:] = -1
         prepared = search_kernels.prepare(made)
@@ -263,9 +255,7 @@ def test_auto_follows_the_rules_of_the_module(roll):
         ((-1, 0), {}, r"source is -1, but the graph has 401 nodes; .* from 0 to 400"),
         ((0, 401), {}, r"target is 401"),
         ((0, 1.0), {}, r"target is 1.0.* a whole number"),
-        ((0, np.nan), {}, r"target is nan"),
         ((True, 0), {}, r"source is True"),
-        ((0, "3"), {}, r"target is 3"),
         ((0, 3), {"method": "a*"}, r"'a\*' is not known; use one of: auto, igraph, dijkstra"),
         ((0, 3), {"codes": ROLL[:-1]}, r"400 codes for 401 nodes"),
         ((0, 3), {"method": "astar"}, r"astar needs .* codes .*method=auto"),
@@ -287,8 +277,10 @@ def test_an_unreachable_target_is_refused_with_sizes_and_cure(method):
         shortest_path.shortest_path(made, 0, 4, method=method)
 
 
-@every_lengths
-def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method):
+@pytest.mark.parametrize("method", ["igraph", "dijkstra", "relaxation"])
+def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method, monkeypatch):
+    # Two batches of sources, of one size.
+    monkeypatch.setattr(relaxation, "_MAX_BYTES", 3 * 99 * relaxation._BYTES_PER_ENTRY)
     rng = np.random.default_rng(1)
     # A node with many more neighbours than relaxation's rows have slots, others, and one alone.
     ends = np.concatenate([[[0, leaf] for leaf in range(1, 60)], rng.integers(61, 99, (80, 2))])
@@ -304,20 +296,6 @@ def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method):
     with pytest.raises(UserError, match=r"source 1 is 99, but the graph has 99 nodes"):
         shortest_path.distances(made, [0, 99], method=method)
     assert jax.numpy.ones(1).dtype == np.float32  # as it was
-
-
-def test_relaxation_takes_sources_in_batches_that_fit(roll, monkeypatch):
-    sizes, relax = [], relaxation._relax
-
-    def counting(table, batch, num_nodes):
-        sizes.append(len(batch))
-        return relax(table, batch, num_nodes)
-
-    monkeypatch.setattr(relaxation, "_relax", counting)
-    monkeypatch.setattr(relaxation, "_MAX_BYTES", 3 * 401 * relaxation._BYTES_PER_ENTRY)
-    found = shortest_path.distances(roll, np.arange(7), method="relaxation")
-    assert sizes == [3, 3, 3]
-    np.testing.assert_allclose(found, oracle(roll, np.arange(7)), rtol=1e-12)
 
 
 @pytest.mark.usefixtures("compiled")

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxsurf.errors import UserError
-from jaxsurf.frames.animate import Route
 from jaxsurf.manifold import tour
 from jaxsurf.manifold.edges.csr import from_edges
-from jaxsurf.manifold.shortest_path import distances, shortest_path, shortest_paths
+from jaxsurf.manifold.shortest_path import distances, shortest_paths
 
 either_end = pytest.mark.parametrize("loop", [False, True])
 
@@ -33,11 +32,6 @@ def length_of(lengths, order, *, loop):
     return sum(lengths[a, b] for a, b in itertools.pairwise(stops))
 
 
-def least(lengths, *, loop):
-    orders = itertools.permutations(range(1, len(lengths)))
-    return min(length_of(lengths, (0, *rest), loop=loop) for rest in orders)
-
-
 @either_end
 @settings(max_examples=30, deadline=None, database=None)
 @given(seed=st.integers(0, 2**32 - 1), num_places=st.integers(1, 7))
@@ -46,24 +40,9 @@ def test_no_order_is_shorter_than_the_proven_one(loop, seed, num_places):
     lengths = apart(np.random.default_rng(seed).integers(0, 5, (num_places, 2)))
     order, proven = tour.best_order(lengths, loop=loop)
     assert (proven, order[0], sorted(order)) == (True, 0, list(range(num_places)))
-    expected = least(lengths, loop=loop)
-    assert length_of(lengths, order, loop=loop) == pytest.approx(expected, rel=1e-12)
-
-
-@either_end
-def test_many_places_are_in_a_good_order_that_is_not_called_proven(loop, monkeypatch):
-    ratios = []
-    for seed in range(15):
-        lengths = apart(np.random.default_rng(seed).random((11, 2)))
-        best, _ = tour.best_order(lengths, loop=loop)
-        with monkeypatch.context() as fewer:
-            fewer.setattr(tour, "MOST_PROVEN", 10)
-            order, proven = tour.best_order(lengths, loop=loop)
-        assert (proven, order[0], sorted(order)) == (False, 0, list(range(11)))
-        ratios.append(length_of(lengths, order, loop=loop) / length_of(lengths, best, loop=loop))
-    assert min(ratios) >= 1 - 1e-12
-    assert np.mean(ratios) < 1.02
-    assert max(ratios) < 1.15
+    others = itertools.permutations(range(1, num_places))
+    least = min(length_of(lengths, (0, *rest), loop=loop) for rest in others)
+    assert length_of(lengths, order, loop=loop) == pytest.approx(least, rel=1e-12)
 
 
 @either_end
@@ -113,9 +92,6 @@ def test_a_visit_is_the_shortest_paths_one_behind_the_other(square, loop):
     assert visit.order == (0, 1, 2, 3, 4, 0)[: len(legs) + 1]
     assert (visit.places[0], visit.places[-1]) == (0, len(visit.nodes) - 1)
     assert (visit.method, visit.proven) == ("igraph", None)
-    images = np.zeros((len(visit.order), 2, 2, 3), np.uint8)
-    route = Route(codes=np.zeros((len(visit.nodes), 2)), images=images, anchors=visit.places)
-    assert route.anchors == visit.places
 
 
 @either_end
@@ -133,9 +109,6 @@ def test_the_best_order_of_anchors_is_that_of_the_lengths_of_shortest_paths(
     between = distances(square, anchors)[:, anchors]
     order, _ = tour.best_order(between, loop=loop)
     assert visit.length == pytest.approx(length_of(between, order, loop=loop), rel=1e-12)
-    if num_anchors > 1:
-        leg = shortest_path(square, anchors[0], anchors[1], method="bidirectional")
-        assert between[0, 1] == pytest.approx(leg.length, rel=1e-12)
 
 
 def test_wrong_anchors_are_refused_by_name(square):
