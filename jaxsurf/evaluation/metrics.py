@@ -51,10 +51,7 @@ def mse(
 def psnr_of_mse(mse: float) -> float:
     """Return the peak signal-to-noise ratio in dB of a mean squared error, for a peak of 1.
 
-    10 log10(1 / mse); infinite where the error is 0.
-
-    Args:
-        mse: on [0, 1], of one image or the mean over many.
+    10 log10(1 / mse), of one image or of the mean over many; infinite where the error is 0.
     """
     return -10.0 * float(np.log10(mse)) if mse else math.inf
 
@@ -66,13 +63,6 @@ def interpolation_mse(frames: Frames, images: Images) -> Values:
     Botchan, Data Interpolation in Latent Space, "interpolationMSE", without its uint8 overflow).
     Computed as products of whole numbers, without cancellation: right to about 1e-6 of the value,
     and 0 for a frame that is an image.
-
-    Args:
-        frames: decoded frames.
-        images: the whole data set.
-
-    Returns:
-        One value a frame.
 
     Raises:
         UserError: frames and images differ in size, or one of them is empty.
@@ -87,32 +77,17 @@ def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
     published numbers. Has no matrix product: on CPUs some five times slower than
     `interpolation_mse`.
 
-    Args:
-        frames: decoded frames.
-        images: the whole data set.
-
-    Returns:
-        One value a frame.
-
     Raises:
         UserError: frames and images differ in size, or one of them is empty.
     """
     return _smallest_over_images(_smallest_wrapped, frames, images)
 
 
-def step_sizes(frames: Frames) -> Float[np.ndarray, "step"]:
-    """Return how much each frame differs from the one before: root mean square, on [0, 1]."""
-    return np.array(
-        [
-            np.sqrt(np.square(after.astype(np.float64) - before).mean()) / pixels.PEAK
-            for before, after in itertools.pairwise(frames)
-        ]
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class Smoothness:
-    """How evenly an animation moves; `step_sizes` says what a step is.
+    """How evenly an animation moves.
+
+    A step is how much a frame differs from the one before: root mean square, on [0, 1].
 
     Attributes:
         mean: mean step.
@@ -129,7 +104,12 @@ class Smoothness:
 
 def smoothness(frames: Frames) -> Smoothness:
     """Return the statistics of an animation's steps; one that stands still is perfectly even."""
-    steps = step_sizes(frames)
+    steps = np.array(
+        [
+            np.sqrt(np.square(after.astype(np.float64) - before).mean()) / pixels.PEAK
+            for before, after in itertools.pairwise(frames)
+        ]
+    )
     if not steps.any():
         return Smoothness(mean=0.0, largest=0.0, jump=1.0, unevenness=0.0)
     mean, largest = float(steps.mean()), float(steps.max())
@@ -142,7 +122,15 @@ def _smallest_over_images(
     smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
 ) -> Values:
     """Return the smallest sum over each frame's values that any image gives, per value."""
-    _check_sizes(frames, images)
+    shapes = f"frames {frames.dtype}{frames.shape} can't be compared with images "
+    shapes += f"{images.dtype}{images.shape}"
+    comparable = frames.ndim == images.ndim == 4 and frames.shape[1:] == images.shape[1:]
+    if not (
+        comparable and frames.dtype == images.dtype == np.uint8 and frames.size and len(images)
+    ):
+        raise UserError(
+            shapes, cure="both must be uint8 (number, height, width, 3) of one size, at least one"
+        )
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
 
     def over_some(some: UInt8[np.ndarray, "some value"]) -> Float[np.ndarray, "frame"]:
@@ -158,10 +146,7 @@ def _smallest_over_images(
 def _smallest_squares(
     images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
 ) -> Float[Array, "frame"]:
-    """Return the smallest squared distance of each frame to any image.
-
-    Squared distances of a block of values are exact; their sums are only rounded relatively.
-    """
+    # Squared distances of a block of values are exact; their sums are only rounded relatively.
 
     def add_block(
         total: Float[Array, "frame image"], blocks: tuple[Array, Array]
@@ -174,7 +159,7 @@ def _smallest_squares(
 
 
 def _in_blocks(rows: UInt8[Array, "row value"], size: int) -> UInt8[Array, "block row some"]:
-    """Return the values of rows in blocks; zeros that fill the last one differ from no other."""
+    # Zeros that fill the last block differ from no other.
     padded = jnp.pad(rows, [(0, 0), (0, -rows.shape[1] % size)])
     return jnp.moveaxis(padded.reshape(len(rows), -1, size), 1, 0)
 
@@ -198,7 +183,6 @@ def _squared_distances(
 def _smallest_wrapped(
     images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
 ) -> UInt32[Array, "frame"]:
-    """Return the smallest sum of wrapped squares of each frame over all images."""
     # Frames come last: a CPU then adds up many of them at once.
     frames = jnp.moveaxis(_in_blocks(frames, SHORT_SUM), 1, 2)
 
@@ -212,21 +196,3 @@ def _smallest_wrapped(
     # Not over frames, which several devices share.
     largest = jnp.full(frames.shape[2], jnp.iinfo(jnp.uint32).max)
     return jax.lax.scan(with_image, largest, jnp.moveaxis(_in_blocks(images, SHORT_SUM), 1, 0))[0]
-
-
-def _check_sizes(frames: Frames, images: Images) -> None:
-    shapes = f"frames of shape {frames.shape}", f"images of shape {images.shape}"
-    if frames.ndim != 4 or images.ndim != 4 or frames.shape[1:] != images.shape[1:]:
-        raise UserError(
-            f"{shapes[0]} can't be compared with {shapes[1]}",
-            cure="both must be (number, height, width, 3) of one size",
-        )
-    if not len(frames) or not len(images):
-        raise UserError(
-            f"{shapes[0]} can't be compared with {shapes[1]}", cure="give at least one of each"
-        )
-    if frames.dtype != np.uint8 or images.dtype != np.uint8:
-        raise UserError(
-            f"frames of {frames.dtype} can't be compared with images of {images.dtype}",
-            cure="give both as uint8",
-        )

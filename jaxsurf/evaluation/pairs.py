@@ -42,15 +42,7 @@ class Interval:
 
 
 def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarray, "pair 2"]:
-    """Return random pairs of different points; no two pairs join the same points.
-
-    Args:
-        num_points: how many points there are.
-        num_pairs: how many pairs to choose.
-        seed: the same seed gives the same pairs.
-
-    Returns:
-        Source and target of each pair.
+    """Return source and target of random pairs of different points, each joined at most once.
 
     Raises:
         UserError: there are not so many pairs, or none is asked for.
@@ -62,8 +54,7 @@ def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarra
             cure=f"ask for 1 to {available} with --num_pairs" if available else "",
         )
     random = np.random.default_rng(seed)
-    numbers = random.choice(available, num_pairs, replace=False)
-    pairs = _unordered_pairs(numbers)
+    pairs = _unordered_pairs(random.choice(available, num_pairs, replace=False))
     return random.permuted(pairs, axis=1)
 
 
@@ -108,16 +99,11 @@ def score(
 def summarise(
     scores: Mapping[str, Scores], *, reconstruction: Mapping[str, float | None], seed: int
 ) -> dict[str, Any]:
-    """Return the content of `evaluation.json`.
+    """Return the content of `evaluation.json` for what `score` returned, by method.
 
-    Args:
-        scores: by method, what `score` returned.
-        reconstruction: how well the model reconstructs: `mse` and `psnr_db`.
-        seed: of the resampling.
-
-    Returns:
-        `num_pairs`, `reconstruction`, `methods` (mean and 95 % interval of each metric) and
-        `versus` (against `linear`, where it is among the methods).
+    That is `num_pairs`, `reconstruction` as given, `methods` (mean and 95 % interval of each
+    metric) and `versus` (against `linear`, where it is among the methods). The seed is that of the
+    resampling.
 
     Raises:
         ValueError: methods were scored on different numbers of pairs.
@@ -148,13 +134,6 @@ def interval(values: PerPair, *, seed: int) -> Interval:
 
     Pairs are resampled with replacement (Efron & Tibshirani 1993, chapter 13). The interval of a
     single pair is that pair's value: one pair says nothing about others.
-
-    Args:
-        values: one value a pair.
-        seed: of the resampling.
-
-    Returns:
-        Mean, low and high end.
     """
     random = np.random.default_rng(seed)
     chosen = random.integers(len(values), size=(NUM_RESAMPLES, len(values)), dtype=np.int32)
@@ -165,10 +144,7 @@ def interval(values: PerPair, *, seed: int) -> Interval:
 def rows(
     scores: Mapping[str, Scores], pairs: Int[np.ndarray, "pair 2"]
 ) -> list[dict[str, str | int | float]]:
-    """Return the content of `evaluation.csv`: a row for each pair and method.
-
-    A metric that a method doesn't have is an empty text.
-    """
+    """Return the content of `evaluation.csv`; a metric that a method lacks is an empty text."""
     names = list(dict.fromkeys(metric for by_metric in scores.values() for metric in by_metric))
     return [
         {"source": int(source), "target": int(target), "method": method}
@@ -187,11 +163,11 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _versus(ours: Scores, baseline: Scores) -> dict[str, dict[str, float | None]]:
+def _versus(candidate: Scores, baseline: Scores) -> dict[str, dict[str, float | None]]:
     """Return ratio of means and share of pairs strictly better, for the metrics that both have."""
     found = {}
-    for metric in [name for name in ours if name in baseline]:
-        values, others = ours[metric], baseline[metric]
+    for metric in [name for name in candidate if name in baseline]:
+        values, others = candidate[metric], baseline[metric]
         found[metric] = {
             # JSON's null where the baseline is zero.
             "ratio": float(values.mean() / others.mean()) if others.any() else None,

@@ -27,8 +27,7 @@ def reconstruct(model: Autoencoder, images: Frames) -> Frames:
     """Return the reconstruction of each image, rounded to uint8."""
     graphdef, state = nnx.split(model)
     run = functools.partial(_reconstruct, graphdef)
-    size = inference_batch(model)
-    return batches.mapped(run, images, shared=[state], size=size, bucketed=True)
+    return batches.mapped(run, images, shared=[state], size=inference_batch(model), bucketed=True)
 
 
 def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:

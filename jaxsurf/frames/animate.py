@@ -8,6 +8,8 @@ in the data set enter in the same way, as a code and an image.
     linear   straight latent lines between anchors, decoded
     surfing  the graph path, decoded (Yadlin & Botchan, Data Interpolation in Latent Space)
 
+A further method is a function from route and timing to a latent path, and its entry in `PATHS`.
+
 All methods of one route have the same number of frames, so that frame i of one may be compared
 with frame i of another: with `points_per_edge`, n on each edge of the graph path, both ends of the
 edge counted, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many at constant speed.
@@ -15,7 +17,7 @@ A route whose source is its target is one frame, or `frames` equal ones.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +31,6 @@ from jaxsurf.frames.decode import Frames, decode_points
 from jaxsurf.manifold.path import LatentPath, constant_speed, per_edge, piece_lengths
 from jaxsurf.models.autoencoder import Autoencoder
 
-METHODS = ("pixel", "linear", "surfing")
 NOT_BUILT = ("slerp", "pullback-surfing", "spline", "geodesic")
 
 
@@ -40,21 +41,16 @@ class Timing:
     Attributes:
         points_per_edge: frames on each edge of the graph path, both its ends counted; 3 in most of
             the report's animations.
-        frames: number of frames of every animation, at constant speed; goes before
-            `points_per_edge`.
+        frames: number of frames of every animation, at constant speed, instead.
     """
 
     points_per_edge: int = 3
     frames: int | None = None
 
     def __post_init__(self) -> None:
-        if self.points_per_edge < 2:
-            raise UserError(
-                f"{self.points_per_edge} points per edge leave out an end of it",
-                cure="ask for 2 or more",
-            )
-        if self.frames is not None and self.frames < 2:
-            raise UserError(f"{self.frames} frames can't show both ends", cure="ask for 2 or more")
+        for name, number in (("points per edge", self.points_per_edge), ("frames", self.frames)):
+            if number is not None and number < 2:
+                raise UserError(f"{number} {name} can't show both ends", cure="ask for 2 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,86 +123,6 @@ class Animation:
         }
 
 
-def check_methods(methods: Sequence[str]) -> None:
-    """Refuse a method that can't be animated.
-
-    Raises:
-        UserError: a name is not built yet, or not known at all, or given twice, or there is none.
-    """
-    choice = f"choose from {', '.join(METHODS)}"
-    if not methods:
-        raise UserError("no method was named", cure=choice)
-    for method in methods:
-        if method in NOT_BUILT:
-            raise UserError(f"method {method!r} is not built yet", cure=choice)
-        if method not in METHODS:
-            raise UserError(f"method {method!r} is not known", cure=choice)
-    if len(set(methods)) < len(methods):
-        raise UserError(f"a method is named twice: {', '.join(methods)}", cure="name it once")
-
-
-def animate(
-    model: Autoencoder, routes: Sequence[Route], *, methods: Sequence[str], timing: Timing
-) -> list[dict[str, Animation]]:
-    """Animate every route under every method; all latent paths are decoded together.
-
-    Args:
-        model: the autoencoder that decodes.
-        routes: what to animate.
-        methods: names in `METHODS`.
-        timing: the number of frames.
-
-    Returns:
-        For each route, its animations by method, in the order of `methods`.
-
-    Raises:
-        UserError: a method can't be animated, or a decoded frame is not finite.
-    """
-    check_methods(methods)
-    paths = [
-        {method: _latent_path(method, route, timing) for method in methods} for route in routes
-    ]
-    points = [path.points for by_method in paths for path in by_method.values() if path]
-    decoded = iter(())
-    if points:
-        frames = decode_points(model, np.concatenate(points))
-        decoded = iter(np.split(frames, np.cumsum([len(some) for some in points])[:-1]))
-    return [
-        {
-            method: Animation(
-                method=method,
-                frames=next(decoded) if path else cross_dissolve(route, timing),
-                path=path,
-            )
-            for method, path in by_method.items()
-        }
-        for route, by_method in zip(routes, paths, strict=True)
-    ]
-
-
-def cross_dissolve(route: Route, timing: Timing) -> Frames:
-    """Blend each anchor's image into the next one's: rounded once, exact at the anchors."""
-    progress = _progress(route, timing)
-    before = np.minimum(progress.astype(int), len(route.images) - 2)
-    share = (progress - before).astype(np.float32)[:, None, None, None]
-    images = route.images.astype(np.float32)
-    return np.rint((1 - share) * images[before] + share * images[before + 1]).astype(np.uint8)
-
-
-def _latent_path(method: str, route: Route, timing: Timing) -> LatentPath | None:
-    """Return the latent path of one method; None for `pixel`, which has none."""
-    if method == "pixel":
-        return None
-    corners = route.codes if method == "surfing" else route.codes[list(route.anchors)]
-    if timing.frames is not None:
-        return constant_speed(corners, frames=timing.frames)
-    if method == "surfing":
-        return per_edge(corners, points_per_edge=timing.points_per_edge)
-    progress = _progress(route, timing)
-    axes = [np.interp(progress, np.arange(len(corners)), axis) for axis in corners.T]
-    return LatentPath(np.stack(axes, axis=-1))
-
-
 def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
     """Return where each frame stands between the anchors: 1.5 is halfway from second to third.
 
@@ -223,3 +139,78 @@ def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
     progress = np.interp(frame_times, anchor_times, np.arange(len(anchor_times)))
     progress[0] = 0.0  # also where the next anchor is reached in no time, its code being the same
     return progress
+
+
+def _linear(route: Route, timing: Timing) -> LatentPath:
+    corners = route.codes[list(route.anchors)]
+    if timing.frames is not None:
+        return constant_speed(corners, frames=timing.frames)
+    progress = _progress(route, timing)
+    axes = [np.interp(progress, np.arange(len(corners)), axis) for axis in corners.T]
+    return LatentPath(np.stack(axes, axis=-1))
+
+
+def _surfing(route: Route, timing: Timing) -> LatentPath:
+    if timing.frames is not None:
+        return constant_speed(route.codes, frames=timing.frames)
+    return per_edge(route.codes, points_per_edge=timing.points_per_edge)
+
+
+PATHS: Mapping[str, Callable[[Route, Timing], LatentPath]] = {
+    "linear": _linear,
+    "surfing": _surfing,
+}
+METHODS = ("pixel", *PATHS)
+
+
+def _cross_dissolve(route: Route, timing: Timing) -> Frames:
+    """Blend each anchor's image into the next one's: rounded once, exact at the anchors."""
+    progress = _progress(route, timing)
+    before = np.minimum(progress.astype(int), len(route.images) - 2)
+    share = (progress - before).astype(np.float32)[:, None, None, None]
+    images = route.images.astype(np.float32)
+    return np.rint((1 - share) * images[before] + share * images[before + 1]).astype(np.uint8)
+
+
+def check_methods(methods: Sequence[str]) -> None:
+    """Refuse a method that is not built yet or not known, one given twice, and none at all."""
+    choice = f"choose from {', '.join(METHODS)}"
+    if not methods:
+        raise UserError("no method was named", cure=choice)
+    for method in methods:
+        if method not in METHODS:
+            state = "built yet" if method in NOT_BUILT else "known"
+            raise UserError(f"method {method!r} is not {state}", cure=choice)
+    if len(set(methods)) < len(methods):
+        raise UserError(f"a method is named twice: {', '.join(methods)}", cure="name it once")
+
+
+def animate(
+    model: Autoencoder, routes: Sequence[Route], *, methods: Sequence[str], timing: Timing
+) -> list[dict[str, Animation]]:
+    """Return the animations of each route by method; all latent paths are decoded together.
+
+    Raises:
+        UserError: a method can't be animated, or a decoded frame is not finite.
+    """
+    check_methods(methods)
+    paths = [
+        {method: PATHS[method](route, timing) if method in PATHS else None for method in methods}
+        for route in routes
+    ]
+    points = [path.points for by_method in paths for path in by_method.values() if path]
+    decoded = iter(())
+    if points:
+        frames = decode_points(model, np.concatenate(points))
+        decoded = iter(np.split(frames, np.cumsum([len(some) for some in points])[:-1]))
+    return [
+        {
+            method: Animation(
+                method=method,
+                frames=next(decoded) if path else _cross_dissolve(route, timing),
+                path=path,
+            )
+            for method, path in by_method.items()
+        }
+        for route, by_method in zip(routes, paths, strict=True)
+    ]

@@ -25,16 +25,13 @@ Frames = UInt8[np.ndarray, "frame height width channel"]
 def decode_points(
     model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, chunk: int = 0
 ) -> Frames:
-    """Decode latent points, in order.
+    """Return one uint8 frame for each latent point.
 
     Args:
         model: the autoencoder whose `decode` is used.
         points: one latent code a frame.
         chunk: how many points a device decodes at once, a power of two; 0 takes what suits the
             model.
-
-    Returns:
-        One uint8 frame a point.
 
     Raises:
         UserError: there is no point, or a decoded frame is not finite.
@@ -62,13 +59,7 @@ def decode_points(
 def images_of(
     graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
 ) -> Float[Array, "frame height width channel"]:
-    """Return decoded images, as float: for use inside jitted functions.
-
-    Args:
-        graphdef: of the autoencoder, as `nnx.split` gives it.
-        state: its weights.
-        codes: one latent code an image.
-    """
+    """Return decoded images, as float, inside jitted functions; the model comes as split by nnx."""
     model = nnx.merge(graphdef, state)
     with jax.default_matmul_precision("highest"):
         if jax.default_backend() == "cpu":  # where vmapped convolutions take twice as long
@@ -80,6 +71,6 @@ def images_of(
 def _decode_bucket(
     graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
 ) -> tuple[UInt8[Array, "frame height width channel"], Bool[Array, "frame"]]:
-    """Return the frames of one bucket, and whether each was finite before rounding."""
+    # Whether a frame was finite can't be seen once it is rounded.
     images = images_of(graphdef, state, codes)
     return pixels.to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))

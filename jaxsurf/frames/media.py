@@ -53,13 +53,15 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     pages = [Image.fromarray(index, "P") for index in indices]
     for page in pages:
         page.putpalette(palette.tobytes())
+    # In whole ticks, so that no rounding adds up.
+    ends = np.rint(np.arange(len(frames) + 1) * frame_ms / TICK_MS).astype(int)
     content = io.BytesIO()
     pages[0].save(
         content,
         format="GIF",
         save_all=True,
         append_images=pages[1:],
-        duration=durations_ms(len(frames), frame_ms=frame_ms),
+        duration=(np.diff(ends) * TICK_MS).tolist(),
         loop=0,
         optimize=False,
     )
@@ -67,32 +69,18 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
 
 
 def write_gif(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
-    """Write what `gif` returns.
-
-    Raises:
-        UserError: as `gif` does, or the file can't be written.
-    """
+    """Write what `gif` returns."""
     content = gif(frames, frame_ms=frame_ms)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_png(path: Path, picture: Picture) -> None:
-    """Write one uint8 picture as PNG.
-
-    Raises:
-        UserError: the file can't be written.
-    """
+    """Write one uint8 picture as PNG."""
     import imageio.v3 as iio
 
     with replacing(path) as temporary:
         iio.imwrite(temporary, picture, extension=".png")
-
-
-def durations_ms(num_frames: int, *, frame_ms: float) -> list[int]:
-    """Return the duration of each frame in whole ticks of 10 ms, so that no rounding adds up."""
-    ends = np.rint(np.arange(num_frames + 1) * frame_ms / TICK_MS).astype(int)
-    return (np.diff(ends) * TICK_MS).tolist()
 
 
 def quantise(
@@ -111,15 +99,12 @@ def quantise(
 
 
 def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Picture:
-    """Return evenly chosen frames side by side, a labelled row for each animation.
+    """Return evenly chosen frames side by side on white, a labelled row for each animation.
 
     Args:
         rows: animations by their label, all of the same height and width.
         num_shown: how many frames of each, first and last included; fewer where there are fewer.
         scale: how many pixels of the strip a pixel of a frame is wide.
-
-    Returns:
-        The picture, on white.
 
     Raises:
         UserError: there is no row or no frame.

@@ -97,12 +97,7 @@ class LatentPlot:
 
 
 def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
-    """Draw latent codes, the graph on them and the lines through them.
-
-    Args:
-        plot: what to draw.
-        width: in pixels; the height is 800.
-    """
+    """Draw latent codes, the graph on them and the lines through them, `width` x 800 pixels."""
     project, labels = _projection(plot.codes, plot.dimensions)
     flat = len(labels) == 2
     figure = _figure(width, 800, plot.title)
@@ -136,12 +131,7 @@ def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
 
 
 def curves(losses: Mapping[str, tuple[Sequence[float], Sequence[float]]], title: str) -> "Figure":
-    """Draw training losses, on a logarithmic axis where all values allow it.
-
-    Args:
-        losses: by name, at least one, epochs and values.
-        title: above the picture.
-    """
+    """Draw training losses (by name, epochs and values), logarithmically where values allow it."""
     figure = _figure(900, 500, title)
     axes = figure.add_subplot()
     colours = _colours(len(losses), SERIES)
@@ -208,11 +198,7 @@ def numbered(stops: Sequence[str]) -> list[str]:
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG.
-
-    Raises:
-        UserError: the file can't be written.
-    """
+    """Write a figure as a PNG."""
     with replacing(path) as temporary:
         temporary.write_bytes(png(figure))
 
@@ -225,7 +211,6 @@ def png(figure: "Figure") -> bytes:
 
 
 def _figure(width: int, height: int, title: str) -> "Figure":
-    """Return a figure of a size in pixels, empty but for its title."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, layout="constrained")
@@ -240,7 +225,6 @@ def _plain(text: str) -> str:
 
 
 def _colours(number: int, few: Sequence[str]) -> Sequence[Any]:
-    """Return some colours that are told apart: of a few, or of a scale where these do not do."""
     from matplotlib import colormaps
 
     scale = colormaps["viridis"]  # ends in a yellow that is hardly seen on white
@@ -248,14 +232,17 @@ def _colours(number: int, few: Sequence[str]) -> Sequence[Any]:
 
 
 def _draw_legend(figure: "Figure", handles: Sequence[Any], title: str = "") -> None:
-    """Draw a legend below all panels, in as many columns as there is room for."""
     if not handles:
         return
     # Pixels of a mark with the space around it, and of a character.
     widest = 70 + 9 * max(len(handle.get_label()) for handle in handles)
-    columns = max(1, min(len(handles), int(figure.get_figwidth() * _DPI / widest)))
-    below = {"loc": "outside lower center", "frameon": False, "ncols": columns}
-    figure.legend(handles=handles, title=_plain(title), **below)
+    figure.legend(
+        handles=handles,
+        title=_plain(title),
+        loc="outside lower center",
+        frameon=False,
+        ncols=max(1, min(len(handles), int(figure.get_figwidth() * _DPI / widest))),
+    )
 
 
 def _projection(codes: Codes, most: int) -> tuple[Callable[[Codes], Any], list[str]]:
@@ -272,14 +259,8 @@ def _projection(codes: Codes, most: int) -> tuple[Callable[[Codes], Any], list[s
 
 
 def _draw_codes(axes: "Axes", shown: Shown, plot: LatentPlot) -> None:
-    """Draw codes as dots, coloured by their values or groups if they have some."""
-    # The more there are, the smaller: square points.
-    style = {
-        "s": float(np.clip(20_000 / len(shown), 1, 25)),
-        "linewidths": 0,
-        "alpha": 0.8,
-        "zorder": 2,
-    }
+    size = float(np.clip(20_000 / len(shown), 1, 25))  # square points: the more, the smaller
+    style = {"s": size, "linewidths": 0, "alpha": 0.8, "zorder": 2}
     if plot.values is not None:
         dots = axes.scatter(*shown.T, c=plot.values, cmap="viridis", **style)
         # The third axis has its label where the colour bar would be.
@@ -313,7 +294,7 @@ def _draw_line(axes: "Axes", points: Shown, line: Line, number: int, width: floa
 
 
 def _draw_stops(axes: "Axes", stops: Mapping[str, Float[np.ndarray, "shown"]]) -> None:
-    """Draw labelled points; a label leads away from the nearest other point."""
+    # A label leads away from the nearest other point.
     from matplotlib import patheffects
 
     halo = [patheffects.withStroke(linewidth=3, foreground="white")]
@@ -321,9 +302,8 @@ def _draw_stops(axes: "Axes", stops: Mapping[str, Float[np.ndarray, "shown"]]) -
         axes.scatter(*point[:, None], s=60, color="white", edgecolors="black", zorder=12)
         others = [other for other in stops.values() if other is not point] or [point - 1]
         right, up = (point - min(others, key=lambda x: np.linalg.norm(x - point)))[:2] >= 0
-        style: dict[str, Any] = {"s": f"   {_plain(name)}   ", "path_effects": halo, "zorder": 13}
-        style |= {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
-        axes.text(*point, **style)
+        sides = {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
+        axes.text(*point, s=f"   {_plain(name)}   ", path_effects=halo, zorder=13, **sides)
 
 
 def _draw_values(

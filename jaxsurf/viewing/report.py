@@ -61,15 +61,10 @@ class Animated:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An animated pair.
+    """An animated pair: what is at its ends, and one line about graph and path.
 
-    Attributes:
-        label: what is at its ends.
-        about: one line: graph, path.
-        stale: why it no longer fits the run; empty if it does.
-        animations: one a method.
-        strip: frames side by side, PNG; None where the file is gone, here and below.
-        latent: latent space with the paths, PNG.
+    `stale` says why it no longer fits the run; `strip` and `latent` are PNGs, None where the file
+    is gone.
     """
 
     label: str
@@ -81,7 +76,7 @@ class Pair:
 
     @property
     def missing(self) -> list[str]:
-        """The names of the files that are gone."""
+        """Names of the files that are gone."""
         files = {f"{each.method}.gif": each.gif for each in self.animations}
         files |= {"strip.png": self.strip, "latent.png": self.latent}
         return [name for name, content in files.items() if content is None]
@@ -89,25 +84,14 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """What is shown.
-
-    Attributes:
-        title: of the page.
-        about: one line below the title: which images, how many, how large.
-        workdir: the working directory, for the commands that make missing parts.
-        summary: name and value of what matters most in the configuration.
-        settings: the whole configuration as text.
-        curve: training losses, PNG; None where none were written down.
-        evaluation: scores of many pairs; None before there are any.
-        pairs: animated pairs.
-    """
+    """What is shown."""
 
     title: str
-    about: str
-    workdir: str
-    summary: Mapping[str, str]
-    settings: str
-    curve: bytes | None
+    about: str  # which images, how many, how large
+    workdir: str  # for the commands that make missing parts
+    summary: Mapping[str, str]  # what matters most in the configuration
+    settings: str  # the whole of it
+    curve: bytes | None  # training losses, PNG
     evaluation: Evaluation | None
     pairs: Sequence[Pair]
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Float
 # A distance beyond everything in the scene; a ray that misses is said to hit there.
 FAR = 1e4
 # Direction to the sun; it was fitted to a sphere of MPI3D-toy, as was `KNEE`.
-LIGHT = (-0.12, -0.68, 0.73)
+LIGHT = np.array((-0.12, -0.68, 0.73), np.float32) / np.float32(math.hypot(-0.12, -0.68, 0.73))
 # Where the display curve bends: it lifts the half-lit parts and leaves black and full light.
 KNEE = 0.6
 
@@ -106,10 +106,9 @@ def meet(part: Solid, view: Camera, rays: Float[Array, "3 ray"], seen: Seen) -> 
 
     Of a surface Lambert's law asks nothing but the cosine between light and outward normal.
     """
-    light = jnp.array(LIGHT) / math.hypot(*LIGHT)
     origin = _mix(part.axes, (view.position - part.centre) / part.scale)
     directions = _mix(part.axes, rays / part.scale)
-    sun = _mix(part.axes, light)
+    sun = _mix(part.axes, jnp.asarray(LIGHT))
     enter, leave, cosine = _cross_quadric(part.quadric, origin, directions, sun)
     for plane in part.planes:
         facing = _dot(plane[:3], sun) * jax.lax.rsqrt(_dot(plane[:3], plane[:3]))
