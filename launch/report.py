@@ -11,10 +11,10 @@ _CHECKPOINT = cli.define_string("checkpoint", "last")
 
 def main() -> object:
     """Write the report."""
-    from jaxsurf.pipeline import report
+    from jaxsurf.pipeline import page
     from jaxsurf.pipeline.run import open_run
 
-    return report.write(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value))
+    return page.write(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value))
 
 
 if __name__ == "__main__":

@@ -78,11 +78,7 @@ class Evaluation:
 
 
 def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
-    """Score methods on random pairs and write the scores down.
-
-    Raises:
-        UserError: as `measure` does, or the files can't be written.
-    """
+    """Score methods on random pairs and write the scores down."""
     made = measure(run, config)
     write_json(run.workdir.evaluation, made.content)
     write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(made.rows))
@@ -93,9 +89,6 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     """Return the scores of methods on random pairs.
 
     Where in-between images can be drawn (of the arm), a method `true` holds the floor: their score.
-
-    Raises:
-        UserError: too many pairs, an unknown method, or a graph that does not connect a pair.
     """
     chosen = pairs.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     latents = encode_all(run)

@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from jaxsurf.pipeline import evaluate, report, surf
+from jaxsurf.pipeline import evaluate, page, surf
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
 from jaxsurf.pipeline.surf import SurfConfig
@@ -33,7 +33,7 @@ def quickstart(config: RunConfig, root: Path | str) -> str:
         _log.info("animated %d -> %d in %s", source, target, result.folder)
     _log.info("evaluating %d random pairs", NUM_PAIRS)
     evaluation = evaluate.evaluate(run, EvaluateConfig(num_pairs=NUM_PAIRS))
-    report.write(run)
+    page.write(run)
     first = "-".join(map(str, PAIRS[0]))
     return (
         f"{evaluation}\nanimations: {run.workdir.surf(first)}\n"

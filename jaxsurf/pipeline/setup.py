@@ -86,12 +86,7 @@ class TrainSetup:
     def make_hyperparameters(
         self, *, kinds: Sequence[str] = (), terms: Sequence[str] = ()
     ) -> Hyperparameters:
-        """Return this run's own numbers.
-
-        Args:
-            kinds: of noise that the compiled step is able to do; none means this run's alone.
-            terms: of the objective that the step computes; none means this run's alone.
-        """
+        """Return this run's own numbers, for a step that may know more kinds of noise and terms."""
         weights = self.config.objective.weights
         return Hyperparameters(
             rates=optimizer.make_rates(self.config.optimizer),
@@ -172,14 +167,7 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledRun:
-    """What `loop.run` takes of a run, or of several that are one program.
-
-    Attributes:
-        state: before the first update, on the devices.
-        plan: how far to go.
-        step_fn: the compiled step, bound to the hyperparameters.
-        make_feed: computes features and puts examples on the device; a finished run needs none.
-    """
+    """What `loop.run` takes; `make_feed` puts examples on the device, if they are needed."""
 
     state: TrainState
     plan: Plan
@@ -188,7 +176,7 @@ class CompiledRun:
 
 
 def compile_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
-    """Return the compiled step of a run, and of all that differ in nothing but hyperparameters."""
+    """Return the compiled step of a run, and of all that share its program."""
     batch_size = setup.config.training.batch_size
     microbatch = train_step.choose_microbatch(
         batch_size,
@@ -204,13 +192,7 @@ def compile_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
 def compile_run(
     setup: TrainSetup, step_fn: CompiledStep | None = None, *, num_devices: int | None = None
 ) -> CompiledRun:
-    """Return what the loop takes of one run.
-
-    Args:
-        setup: of the run.
-        step_fn: of `compile_step`, for a run that shares it.
-        num_devices: use at most so many; None means all there are.
-    """
+    """Return what the loop takes of one run, which may share a step that is compiled already."""
     shardings = distributed.make_shardings(
         setup.config.training.batch_size, num_devices=num_devices
     )

@@ -92,13 +92,8 @@ class SurfConfig:
 class Stop:
     """What a path passes: an image of the set, an image from outside, or a latent code.
 
-    Attributes:
-        label: what a person calls it: its number, the file's name without suffix, or its code.
-        key: its part of a folder's name; stops from outside that differ have different ones.
-        image: its pixels; those that it is decoded to where it is a latent code.
-        number: its number in the set; None for a stop from outside.
-        file: where an image from outside lies.
-        code: of a stop that is a latent code.
+    `label` is what a person calls it, `key` its part of a folder's name; stops from outside that
+    differ have different ones. A code's image is what it is decoded to.
     """
 
     label: str
@@ -111,17 +106,7 @@ class Stop:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Surfed:
-    """A path through the graph, and its animations.
-
-    Attributes:
-        stops: what it passes, in order.
-        graph: the run's, with stops from outside as further nodes.
-        codes: of the graph's nodes.
-        visit: the path.
-        animations: by method, each with its figures.
-        description: the content of `path.json`.
-        folder: where it was written to, if it was.
-    """
+    """A path through the graph, its animations by method, and the content of `path.json`."""
 
     stops: Sequence[Stop]
     graph: LatentGraph

@@ -88,11 +88,7 @@ class Outcome:
 
 
 def read_outcome(workdir: WorkDir) -> Outcome | None:
-    """Return how a run ended; None if it has not.
-
-    Raises:
-        UserError: the file is damaged.
-    """
+    """Return how a run ended; None if it has not."""
     path = workdir.root / "outcome.json"
     if not path.exists():
         return None
@@ -220,12 +216,7 @@ def _every_epoch(config: RunConfig, num_images: int) -> RunConfig:
 def train_and_judge(
     images: ImageSet, config: RunConfig, workdir: WorkDir, *, shown: bool
 ) -> Outcome:
-    """Train a run on its images, opened already, and write down how it ended.
-
-    Raises:
-        UserError: as `train` does, but for a model that collapsed or diverged.
-        Interrupted: as `train` does.
-    """
+    """Train a run on its images, opened already, and write down how it ended, if badly too."""
     config = _every_epoch(config, len(images))
     try:
         run = train_on(images, config, workdir.root, shown=shown)
@@ -269,16 +260,7 @@ def train_together(
 ) -> list[Outcome]:
     """Train runs that share a program as one; in the end each has a checkpoint of its own.
 
-    Args:
-        configs: of the runs.
-        workdirs: of the runs.
-        images: of all of them.
-        checkpoints: where the group as a whole is saved while it trains.
-        shown: draw a progress bar.
-
-    Raises:
-        UserError: the images don't suit, a folder can't be written, or a device is too small.
-        Interrupted: a signal asked to stop; the group is saved.
+    Meanwhile `checkpoints` holds those of the group as a whole.
     """
     configs = [_every_epoch(config, len(images)) for config in configs]
     setups = [make_setup(config, images).on_host() for config in configs]

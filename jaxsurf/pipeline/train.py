@@ -124,10 +124,7 @@ def train_on(
     shown: bool = True,
     profile: int = 0,
 ) -> Run:
-    """Train as `train` does, on the images that `config.data` names; they are open already.
-
-    A collapsed model is not refused.
-    """
+    """Train as `train` does, on images opened already; a collapsed model is not refused."""
     workdir = WorkDir(Path(root)).check_writable()
     # What is wrong with images of a new run leaves no folder behind.
     check_varied(images)
@@ -211,17 +208,8 @@ def check_begun(
 ) -> None:
     """Refuse to go on with anything that changes the result of a run that was begun.
 
-    Data are judged by their images: a folder that was moved is the same data, and a file of the
-    same name may hold others.
-
-    Args:
-        workdir: where the run was begun, if it was.
-        config: the settings to go on with.
-        images: what to go on with; None where they aren't opened yet.
-        extend: allow more epochs; None where nobody could have asked for that.
-
-    Raises:
-        UserError: a setting or the images differ; or there are checkpoints but no settings.
+    Data are judged by their images, if these are opened already: a folder that was moved is the
+    same data. More epochs are allowed by `extend`, which is None where nobody could ask for it.
     """
     if not workdir.begun:
         if workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir()):
@@ -272,15 +260,11 @@ def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
 
 
 def check_learnt(model: Autoencoder, images: ImageSet, objective: ObjectiveConfig) -> None:
-    """Refuse a model that has learnt next to nothing.
+    """Raise `Collapsed` if a model has learnt next to nothing.
 
     A model that was trained to reproduce pixels is judged by its error, beside that of answering
     with the mean image. Features can be matched in other colours: a model trained on them as well
-    is judged by how much its outputs differ from one another, beside how much the images do. Of
-    very many images a sample is looked at.
-
-    Raises:
-        Collapsed: its error is hardly below the mean image's, or its outputs are nearly all equal.
+    is judged by how much its outputs differ from one another, beside how much the images do.
     """
     shown = reconstruction.sample(images.images)
     baseline = pixels.variance(shown)

@@ -141,7 +141,10 @@ def test_the_experiments_vary_noise_and_a_third_factor_as_the_report_does():
 
 @pytest.mark.parametrize(
     ("variant", "word"),
-    [("mse_4d", r"no experiment 'mse_4d'; choose from mse_2d"), ("mse_2d,big", "a model 'big'")],
+    [
+        ("mse_4d", r"no experiment 'mse_4d'; choose from mse_2d"),
+        ("mse_2d,big", "no recipe for 'big'"),
+    ],
 )
 def test_an_experiment_that_is_not_there_is_refused(variant, word):
     with pytest.raises(UserError, match=word):

@@ -16,7 +16,7 @@ from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images.drawn import arm
 from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.pipeline import report
+from jaxsurf.pipeline import page
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all, open_run
 from jaxsurf.pipeline.surf import SurfConfig, surf
@@ -108,9 +108,9 @@ def test_the_best_order_is_no_longer_than_the_given_one(run):
     assert images[0] == 3
     assert sorted(images) == [3, 7, 12, 25, 31]
     assert sum(best["edge_weights"]) < sum(given["edge_weights"])
-    page = report.write(run).read_text()
-    assert "3 to 31 to 12 to 25 to 7" in page
-    assert " to ".join(map(str, images)) in page
+    shown = page.write(run).read_text()
+    assert "3 to 31 to 12 to 25 to 7" in shown
+    assert " to ".join(map(str, images)) in shown
 
 
 def test_many_stops_have_a_folder_whose_name_is_short_enough(run):
@@ -364,7 +364,7 @@ def test_a_graph_in_pieces_is_bridged_on_request_and_everything_says_so(run):
     assert across.description["bridges"] == [[tail, head]]
     words = f"crosses gaps in the graph, bridged from {tail} to {head}"
     assert words in str(across)
-    assert words in report.write(run).read_text()
+    assert words in page.write(run).read_text()
     evaluation = evaluate(run, EvaluateConfig(num_pairs=30, graph=config))
     assert 0 < evaluation.content["bridged_pairs"] < 30
     assert "of the pairs surf over gaps in the graph" in str(evaluation)
@@ -374,7 +374,7 @@ def test_a_path_without_bridges_says_nothing_of_them(run):
     result = surf_pair(run)
     assert result.description["bridges"] == []
     assert "bridged" not in str(result)
-    assert "bridged" not in report.write(run).read_text()
+    assert "bridged" not in page.write(run).read_text()
     evaluation = evaluate(run, EvaluateConfig(num_pairs=3))
     assert evaluation.content["bridged_pairs"] == 0
     assert "gaps" not in str(evaluation)
@@ -568,7 +568,7 @@ def test_a_perfect_reconstruction_is_evaluated_and_reported(run, monkeypatch):
         "num_images": NUM_IMAGES,
     }
     assert str(result).startswith("reconstruction inf dB")
-    assert "inf dB" in report.write(run).read_text()
+    assert "inf dB" in page.write(run).read_text()
 
 
 def test_weights_of_another_seed_are_refused(run, tmp_path):

@@ -83,20 +83,7 @@ class Measured:
 def make_run(
     name: str, model: str, config: RunConfig, root: Path, *, num_pairs: int, shown: bool
 ) -> Measured:
-    """Train and measure an experiment; what its folder holds already is not made again.
-
-    Args:
-        name: of the experiment.
-        model: whose recipe.
-        config: of the run.
-        root: working directory of the run.
-        num_pairs: that interpolations are scored on.
-        shown: draw a progress bar.
-
-    Raises:
-        UserError: the folder holds another run, or as `train` and `evaluate` raise it.
-        Interrupted: as `train` does.
-    """
+    """Train and measure an experiment; what its folder holds already is not made again."""
     workdir = WorkDir(root)
     images = configuration.open_data(config.data)
     check_begun(workdir, config, images, extend=None)
@@ -138,7 +125,7 @@ def _measure(opened: run.Run, name: str, *, num_pairs: int) -> dict[str, float]:
         "k": content["graph"]["k"],
         **content["versus"]["surfing"][METRIC],
     }
-    if experiments.EXPERIMENTS[name].three_factors:
+    if experiments.EXPERIMENTS[name].free:
         values = factor_values(opened.images, name)
         near = knn.nearest(run.encode_all(opened).codes, k=NEIGHBOURS)
         figures["same_value"] = float(np.mean(values[near.indices] == values[:, None]))

@@ -94,13 +94,13 @@ class Scale:
             made = configuration.from_dotted(settings)
             slow = model == "smooth" and experiment.perceptual
             return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS) if slow else made
-        if experiment.three_factors:
+        if experiment.free:
             settings = _shortened(settings, *SMALL_THIRD_FACTOR)
         elif experiment.perceptual and name != AS_LONG_AS_MSE:
             settings = _shortened(settings, *SMALL_PERCEPTUAL)
         else:
             settings = _shortened(settings, *SMALL)
-        if model == "reference" and experiment.recipe is experiments.LONG:
+        if model == "reference" and experiment.recipe == "long":
             settings["optimizer.learning_rate"] = SMALL_LONG_RATE
         return configuration.from_dotted(settings)
 
@@ -183,7 +183,7 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
     for key, run in runs.items():
         if run.opened and run.name in ANIMATED:
             animated[key] = _animate(run, run.opened, root)
-        if run.opened and experiments.EXPERIMENTS[run.name].three_factors:
+        if run.opened and experiments.EXPERIMENTS[run.name].free:
             factor, codes = run.name.replace("_", " "), encode_all(run.opened).codes
             plot = LatentPlot(
                 codes=codes,

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.pipeline import report
+from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.run import Run
 from jaxsurf.viewing import plots
@@ -30,6 +30,7 @@ def description(run, source, target):
         "nodes": [0, 2, 1],
         "length": 1.5,
         "graph": {"description": "k-NN graph with k = 2"},
+        "bridges": [],
         "methods": {"pixel": figures | {"length": None}, "surfing": figures | {"length": 1.5}},
         "checkpoint": run.step,
         "data": {"fingerprint": run.images.fingerprint},
@@ -65,8 +66,8 @@ def train(run, *lines):
     run.workdir.metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def page(run):
-    path = report.write(run)
+def written(run):
+    path = page.write(run)
     assert path == run.workdir.root / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -76,7 +77,7 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     evaluate(run)
     train(run, {"step": 1, "epoch": 1.0, "loss": 0.5}, {"step": 2, "epoch": 2.0, "loss": 0.25})
     before = sorted(path.name for path in run.workdir.root.iterdir())
-    html = page(run)
+    html = written(run)
     assert html.count("data:image/gif") == 2
     assert html.count("data:image/png") == 3
     for shown in ("41.50", "38.25 to 44.75", "25% of pairs", "12.50", "3.25", "30.0 dB"):
@@ -87,7 +88,7 @@ def test_page_shows_all_that_the_working_directory_holds(run):
 
 
 def test_a_run_without_anything_says_how_to_make_it(run):
-    html = page(run)
+    html = written(run)
     assert "data:image" not in html
     assert "launch/evaluate.py" in html
     assert "launch/surf.py" in html
@@ -96,14 +97,14 @@ def test_a_run_without_anything_says_how_to_make_it(run):
 def test_pairs_come_in_the_order_of_their_numbers(run):
     for source in ("10", "9", "100"):
         animate(run, source=source)
-    html = page(run)
+    html = written(run)
     places = [html.index(f"<h3>{source} to 1</h3>") for source in ("9", "10", "100")]
     assert places == sorted(places)
 
 
 def test_older_animations_are_marked(run):
     animate(run, checkpoint=5)
-    assert "Made with checkpoint 5, but the run is at 7 now" in page(run)
+    assert "Made with checkpoint 5, but the run is at 7 now" in written(run)
 
 
 def test_only_losses_are_drawn_and_none_twice(run, monkeypatch):
@@ -111,7 +112,7 @@ def test_only_losses_are_drawn_and_none_twice(run, monkeypatch):
     monkeypatch.setattr(plots, "curves", lambda losses, **_: drawn.append(losses) or Figure())
     others = {"learning_rate": 1, "elapsed_s": 2, "loss": 3, "mse": 3}
     train(run, *({"step": i, "epoch": i, "extra": i} | others for i in (1, 2)))
-    report.write(run)
+    page.write(run)
     assert drawn == [{"loss": ([1, 2], [3, 3]), "extra": ([1, 2], [1, 2])}]
 
 
@@ -123,7 +124,7 @@ def test_damaged_path_is_refused_by_name(run, content):
     damaged = animate(run, source="2") / "path.json"
     damaged.write_text(content)
     with pytest.raises(UserError) as refusal:
-        report.write(run)
+        page.write(run)
     assert str(damaged) in str(refusal.value)
     assert not run.workdir.report.exists()
 
@@ -144,20 +145,20 @@ def test_path_with_a_wrong_figure_is_refused_by_name(run, changes, error):
     folder = animate(run)
     write_json(folder / "path.json", description(run, "0", "1") | changes)
     with pytest.raises(UserError, match=error) as refusal:
-        report.write(run)
+        page.write(run)
     assert str(folder / "path.json") in str(refusal.value)
 
 
 def test_gaps_that_a_path_crosses_are_told(run):
     animate(run)
-    assert "crosses gaps" not in page(run)
+    assert "crosses gaps" not in written(run)
     animate(run, bridges=[[0, 2], [2, 1]])
-    assert "crosses gaps in the graph, bridged from 0 to 2, 2 to 1." in page(run)
+    assert "crosses gaps in the graph, bridged from 0 to 2, 2 to 1." in written(run)
 
 
 def test_a_missing_picture_is_told_and_the_others_stay(run):
     (animate(run) / "strip.png").unlink()
-    html = page(run)
+    html = written(run)
     assert "Files are missing: strip.png." in html
     assert html.count("data:image/") == 3
 
@@ -166,29 +167,29 @@ def test_damaged_animation_is_refused_by_name(run):
     folder = animate(run)
     (folder / "surfing.gif").write_bytes(b"no picture")
     with pytest.raises(UserError, match=r"surfing\.gif is damaged"):
-        report.write(run)
+        page.write(run)
 
 
 def test_damaged_evaluation_is_refused_by_name(run):
     evaluate(run, methods={"linear": {}})
     with pytest.raises(UserError, match=r"evaluation\.json is damaged .* evaluate again"):
-        report.write(run)
+        page.write(run)
 
 
 def test_damaged_metrics_are_refused_by_name(run):
     train(run, {"step": 1, "epoch": 1.0})
     with pytest.raises(UserError, match=r"metrics\.jsonl is damaged"):
-        report.write(run)
+        page.write(run)
 
 
 def test_a_folder_that_was_not_finished_is_left_out(run):
     folder = animate(run)
     (folder / "path.json").unlink()
-    assert "No pair was animated yet" in page(run)
+    assert "No pair was animated yet" in written(run)
 
 
 def test_scores_of_an_older_checkpoint_are_told_apart(run):
     evaluate(run)
-    assert "Made with checkpoint" not in page(run)
+    assert "Made with checkpoint" not in written(run)
     evaluate(run, checkpoint=5)
-    assert "Made with checkpoint 5, but the run is at 7 now" in page(run)
+    assert "Made with checkpoint 5, but the run is at 7 now" in written(run)

@@ -21,13 +21,7 @@ NO_LOSSES = ("step", "epoch", "learning_rate")
 
 
 def write(run: Run) -> Path:
-    """Write `report.html`.
-
-    Args:
-        run: a trained run; whatever was animated and evaluated in its working directory is shown.
-
-    Returns:
-        The page.
+    """Write `report.html`, which shows what was animated and evaluated, and return its path.
 
     Raises:
         UserError: a file that the page is made of is damaged, or the page can't be written.
@@ -82,19 +76,16 @@ def _evaluation(run: Run) -> Evaluation | None:
     path = run.workdir.evaluation
     if not path.exists():
         return None
-    saved = read_json(path)
-    scores = []
+    saved, scores = read_json(path), []
     with _intact(path, cure="evaluate again"):
         for method, found in saved["methods"].items():
             versus = saved["versus"].get(method, {}).get(METRIC, {})
             scores.append(
                 Score(
                     method=method,
-                    mean=float(found[METRIC]["mean"]),
-                    low=float(found[METRIC]["low"]),
-                    high=float(found[METRIC]["high"]),
                     ratio=_number(versus.get("ratio")),
                     win_rate=_number(versus.get("win_rate")),
+                    **{name: float(found[METRIC][name]) for name in ("mean", "low", "high")},
                 )
             )
         return Evaluation(
@@ -113,8 +104,7 @@ def _pair(run: Run, path: Path) -> Pair:
             f"{saved['graph']['description']}; the graph path visits {len(saved['nodes']):,} "
             f"images and is {float(saved['length']):.3g} long."
         )
-        # What was animated before graphs were repaired says nothing of bridges.
-        if bridges := saved.get("bridges"):
+        if bridges := saved["bridges"]:
             places = ", ".join(f"{int(tail)} to {int(head)}" for tail, head in bridges)
             about += f" It crosses gaps in the graph, bridged from {places}."
         return Pair(
@@ -147,23 +137,18 @@ def _stale(run: Run, saved: dict[str, Any]) -> str:
     """Return what a result was made with, if it is not this run as it is now."""
     if saved["checkpoint"] == run.step and saved["data"]["fingerprint"] == run.images.fingerprint:
         return ""
-    return (
-        f"Made with checkpoint {saved['checkpoint']}, but the run is at {run.step} now: "
-        "make it again."
-    )
+    made = f"Made with checkpoint {saved['checkpoint']}"
+    return f"{made}, but the run is at {run.step} now: make it again."
 
 
 def _picture(path: Path) -> bytes | None:
     """Return the content of a picture file; None if there is none."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
     with _intact(path, cure="remove it, or animate the pair again"):
-        report.picture(data)
-    return data
+        content = path.read_bytes()
+        report.picture(content)
+        return content
 
 
 def _number(value: float | None) -> float | None:
@@ -175,7 +160,6 @@ def _intact(path: Path, *, cure: str) -> Iterator[None]:
     """Report a file as damaged where what is read from it has not the shape that it should."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise UserError(
-            f"{path} is damaged ({type(error).__name__}: {error})", cure=cure
-        ) from error
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+        text = f"{path} is damaged ({type(error).__name__}: {error})"
+        raise UserError(text, cure=cure) from error
