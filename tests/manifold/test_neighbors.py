@@ -1,0 +1,201 @@
+"""Nearest neighbours and pairs within a radius, against all distances in float64."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import neighbors
+from jaxsurf.manifold.neighbors import Approximate, Index
+
+
+def brute_force(codes, queries, k, *, own):
+    """All distances in float64, stably sorted: the lowest index comes first among equals."""
+    squares = (queries[:, None].astype(float) - codes[None].astype(float)) ** 2
+    # Squares are added axis after axis, which decides what ties.
+    distances = np.sqrt(np.cumsum(squares, axis=-1)[..., -1])
+    if own:
+        np.fill_diagonal(distances, np.inf)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return order, np.take_along_axis(distances, order, axis=1)
+
+
+def assert_exact(found, expected):
+    np.testing.assert_array_equal(found.indices, expected[0])
+    np.testing.assert_array_equal(found.distances, expected[1])
+
+
+LAYOUTS = {
+    "spread": lambda codes: codes.astype(np.float32),
+    "far away": lambda codes: 1e6 + 1e-3 * codes,
+    "lattice": lambda codes: 0.1 * np.round(2 * codes),
+    "coincident": np.ones_like,
+    "duplicates": lambda codes: np.repeat(codes[:11], 19, axis=0)[::-1],
+    "collinear": lambda codes: np.arange(97.0)[:, None] * np.ones_like(codes[:1]),
+    "circle": lambda codes: np.cos(np.arange(101)[:, None] * 0.0157 + np.arange(codes.shape[1])),
+    "two far clusters": lambda codes: codes * 1e-6 + np.sign(codes[:, :1]) * 1e3,
+    "huge": lambda codes: 1e150 * np.clip(codes, -1, 1),
+    "small": lambda codes: 1e-150 * codes,
+    "vanishing": lambda codes: 1e-161 * codes,
+    "all but coincident": lambda codes: 1e-300 * codes,
+    "two": lambda codes: codes[:2],
+}
+
+
+@pytest.mark.parametrize("by", ["tree", "product"])
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5, 8, 9, 12])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_nearest_is_bitwise_brute_force(layout, dimensions, by, monkeypatch):
+    if by == "product":  # as on an accelerator, whatever the number of points
+        monkeypatch.setattr(neighbors, "_MAX_TREE_DIMENSIONS", 0)
+        monkeypatch.setattr(neighbors, "_MANY", 0)
+    codes = LAYOUTS[layout](np.random.default_rng(dimensions).normal(size=(211, dimensions)))
+    for k in {1, min(7, len(codes) - 1), len(codes) - 1}:
+        assert_exact(Index(codes).nearest(k=k), brute_force(codes, codes, k, own=True))
+
+
+@settings(max_examples=100, deadline=None, database=None)
+@given(
+    hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(2, 47), st.integers(1, 12)),
+        elements=st.sampled_from([0.0, -0.0, 1.0, -1.0, 3.0, 1e-200, 1e-162, 1e100, 0.1, 0.3]),
+    ),
+    st.data(),
+)
+def test_ties_and_doubles_are_settled_as_by_brute_force(codes, data):
+    k = data.draw(st.integers(1, len(codes) - 1))
+    index, queries = Index(codes), codes[::-1] / 3
+    assert_exact(index.nearest_to(queries, k=k + 1), brute_force(codes, queries, k + 1, own=False))
+    assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
+    radius = float(data.draw(st.sampled_from([0.0, 0.2, 1.0, 2.0, 1e100])))
+    pairs, away = index.pairs_within(radius)
+    distances = neighbors.distances(codes[:, None], codes[None])
+    expected = np.argwhere(np.triu(distances <= radius, k=1))
+    np.testing.assert_array_equal(pairs, expected)
+    np.testing.assert_array_equal(away, distances[tuple(expected.T)])
+
+
+@pytest.mark.core
+@pytest.mark.parametrize("dimensions", [3, 17])
+def test_a_million_equal_points_take_seconds(dimensions):
+    codes, started = np.full((1_000_003, dimensions), 0.1), time.perf_counter()
+    codes[-1, -1] = 0.2
+    index = Index(codes)
+    found = index.nearest(k=7)
+    assert time.perf_counter() - started < 10
+    assert found.indices[[0, 4, 999_999, -1]].tolist() == [
+        [1, 2, 3, 4, 5, 6, 7],
+        [0, 1, 2, 3, 5, 6, 7],
+        [0, 1, 2, 3, 4, 5, 6],
+        [0, 1, 2, 3, 4, 5, 6],
+    ]
+    assert index.lowest[[0, 4, -2, -1]].tolist() == [0, 0, 0, 1_000_002]
+    with pytest.raises(UserError, match=r"radius 0\.05 joins 500,001,500,001 pairs of 1,000,003"):
+        index.pairs_within(0.05)
+
+
+def test_an_index_asked_in_any_order_answers_as_one_asked_once():
+    rng = np.random.default_rng(2)
+    codes = np.repeat(rng.normal(size=(7, 2)), 13, axis=0)
+    queries = np.concatenate([rng.normal(size=(40, 2)), codes[:40]])
+    index = Index(codes)
+    for k in (2, 30, 5, 90):
+        for asked in (queries[:1], queries):
+            assert_exact(index.nearest_to(asked, k=k), brute_force(codes, asked, k, own=False))
+        assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
+
+
+def test_an_index_asked_for_fewer_answers_from_what_it_knows(monkeypatch):
+    codes = np.repeat(np.random.default_rng(2).normal(size=(23, 2)), 3, axis=0)
+    index = Index(codes)
+    index.nearest(k=11)
+    monkeypatch.setattr(Index, "_first", None)
+    for k in (11, 4, 1):
+        assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
+
+
+def test_products_settle_many_dimensions_without_the_tree(monkeypatch):
+    monkeypatch.setattr(neighbors, "_MANY", 0)
+    monkeypatch.setattr(neighbors, "_CPU_TILE", 100_003)
+    monkeypatch.setattr(neighbors, "KDTree", None)
+    codes = np.random.default_rng(5).normal(size=(1999, 16)).astype(np.float32)
+    assert_exact(Index(codes).nearest(k=5), brute_force(codes, codes, 5, own=True))
+
+
+def test_pairs_up_to_and_including_the_radius():
+    codes = np.array([[1.0], [2.0], [1.0], [9.0]])
+    assert Index(codes).pairs_within(0)[0].tolist() == [[0, 2]]
+    assert Index(codes).pairs_within(1)[0].tolist() == [[0, 1], [0, 2], [1, 2]]
+    pairs, away = Index(codes[1:]).pairs_within(0.5)
+    assert (pairs.shape, away.shape) == ((0, 2), (0,))
+
+
+def test_rows_in_spatial_order_are_near_one_another():
+    codes = np.random.default_rng(3).random((1009, 3))
+    order = neighbors.spatial_order(codes)
+    assert sorted(order) == list(range(1009))
+    steps = np.linalg.norm(np.diff(codes[order], axis=0), axis=1)
+    assert steps.mean() < 0.3 * np.linalg.norm(np.diff(codes, axis=0), axis=1).mean()
+
+
+REFUSED = [
+    (lambda: Index(np.zeros((1, 2))).nearest(k=1), "one point has no neighbours"),
+    (lambda: Index(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points have 2 neighbours each"),
+    (lambda: Index(np.zeros((3, 2))).nearest(k=0), "use a k from 1 to 2"),
+    (lambda: Approximate(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points"),
+    (lambda: Index(np.zeros(3)), r"shape \(3,\)"),
+    (lambda: Index(np.zeros((3, 0))), r"shape \(3, 0\)"),
+    (lambda: Index(np.array([[0, 1], [1, np.nan], [np.inf, 2]])), "2 of 3 .* the first in row 1"),
+    (lambda: Index(np.array([[0.0], [1e200]])), "beyond 1e.150.* row 1"),
+    (lambda: Index(np.array([["a"], ["b"]])), "give real numbers"),
+    (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 3)), k=1), "3 dim.* but latent codes"),
+    (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 2)), k=3), "k is 3, but there are 2"),
+    *(
+        (lambda radius=radius: Index(np.zeros((2, 2))).pairs_within(radius), "radius is")
+        for radius in (-1.0, np.nan, np.inf)
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED)
+def test_what_is_no_code_no_k_and_no_radius_is_refused(call, words):
+    with pytest.raises(UserError, match=words):
+        call()
+
+
+def test_approximate_neighbours_are_ranked_exactly_and_their_recall_is_measured(caplog):
+    pytest.importorskip("faiss")
+    codes = np.random.default_rng(0).normal(size=(1201, 24))
+    index = Approximate(codes)
+    with caplog.at_level("INFO", logger="jaxsurf"):
+        found = index.nearest(k=7)
+    assert (found.indices == Index(codes).nearest(k=7).indices).mean() > 0.9
+    assert (found.indices != np.arange(1201)[:, None]).all()
+    away = neighbors.distances(codes[found.indices], codes[:, None])
+    np.testing.assert_array_equal(found.distances, away)
+    assert (np.diff(away, axis=1) >= 0).all()
+    assert f"of 1201 codes: recall {index.recall:.3f}, measured on 256" in caplog.text
+
+
+def test_the_recall_is_the_share_of_true_neighbours_that_were_found():
+    pytest.importorskip("faiss")
+    codes = np.random.default_rng(0).normal(size=(2003, 24))
+    index = Approximate(codes)
+    index.links, index.linking, index.searching, index.sample = 3, 2, 1, 10**6
+    found, exact = index.nearest(k=5), Index(codes).nearest(k=5)
+    shared = [len(set(a) & set(b)) for a, b in zip(found.indices, exact.indices, strict=True)]
+    assert index.recall == pytest.approx(np.mean(shared) / 5)
+    assert 0.1 < index.recall < 0.99
+
+
+def test_a_missing_faiss_is_named_with_the_cure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    cure = r'pip install "jaxsurf\[approximate\]", or use graph.search=exact \(--search=exact\)'
+    with pytest.raises(UserError, match=cure):
+        Approximate(np.zeros((3, 2)))
