@@ -1,3 +1,5 @@
+"""The page: what it holds, what it asks for, and that no text on it is obeyed."""
+
 import base64
 import io
 import re
@@ -92,59 +94,57 @@ def page(pictures):
     )
 
 
+@pytest.mark.core
 def test_page_holds_the_numbers_it_was_given(page):
     text = outline(page).text
-    assert "over 97 random pairs" in text
-    assert "31.3 dB" in text
-    assert "surfing 31.10 29.20 to 33.30 0.51 83% of pairs" in text
-    assert "linear 61.50 53.25 to 70.75 baseline baseline" in text
-    assert "true in-between images (floor) 0.0456 0.02 to 0.07 0.00 100% of pairs" in text
-    assert "surfing 1,237 2.25 71.23 16.50" in text
-    assert "pixel 1,237 \N{EN DASH} 71.23 16.50" in text
-    assert "the report's uint8 arithmetic, only to compare" in text
-    assert '{"seed": 5}' in text
+    for part in (
+        "over 97 random pairs",
+        "31.3 dB",
+        "surfing 31.10 29.20 to 33.30 0.51 83% of pairs",
+        "linear 61.50 53.25 to 70.75 baseline baseline",
+        "true in-between images (floor) 0.0456 0.02 to 0.07 0.00 100% of pairs",
+        "surfing 1,237 2.25 71.23 16.50",
+        "pixel 1,237 \N{EN DASH} 71.23 16.50",
+        "the report's uint8 arithmetic, only to compare",
+        '{"seed": 5}',
+    ):
+        assert part in text
+    assert "launch/" not in text
+    assert "Files are missing" not in text
 
 
-def test_pictures_are_part_of_the_page_and_described(page, pictures):
+def test_pictures_are_part_of_the_page_and_small_animations_are_enlarged(page, pictures):
     images = outline(page).all("img")
     assert len(images) == 5
     sources = [image["src"].partition(",") for image in images]
     assert {kind for kind, _, _ in sources} == {"data:image/gif;base64", "data:image/png;base64"}
     assert {base64.b64decode(data) for _, _, data in sources} == set(pictures)
     assert all(len(image["alt"]) > 10 for image in images)
-
-
-def test_small_animations_are_enlarged_three_times_and_no_plots(page):
-    animation, _, _, plot, _ = outline(page).all("img")
+    animation, _, _, plot, _ = images
     assert (animation["width"], animation["height"]) == ("39", "33")
     with Image.open(io.BytesIO(page.curve)) as image:
         assert (int(plot["width"]), int(plot["height"])) == image.size
-
-
-def test_large_animations_are_not_enlarged(tmp_path):
-    media.write_gif(tmp_path / "a.gif", np.zeros((1, 5, 160, 3), np.uint8))
-    shown = report.picture((tmp_path / "a.gif").read_bytes(), enlarge=True)
+    shown = report.picture(media.gif(np.zeros((1, 5, 160, 3), np.uint8)), enlarge=True)
     assert (shown["width"], shown["height"]) == (160, 5)
 
 
-def test_page_loads_nothing_and_runs_nothing(page):
-    parsed = outline(page)
-    names = {tag for tag, _ in parsed.elements}
-    assert not names & {"script", "link", "iframe", "object", "a"}
-    assert "url(" not in report.render(page)
-    assert "@import" not in report.render(page)
-    assert "http://" not in report.render(page)
-    assert "https://" not in report.render(page)
-    assert any("default-src 'none'" in meta.get("content", "") for meta in parsed.all("meta"))
-
-
-def hostile(pair):
-    animations = [replace(each, method=HOSTILE) for each in pair.animations]
-    return replace(pair, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
+def test_page_loads_nothing_runs_nothing_and_suits_any_screen(page):
+    parsed, source = outline(page), report.render(page)
+    assert not {tag for tag, _ in parsed.elements} & {"script", "link", "iframe", "object", "a"}
+    for loading in ("url(", "@import", "http://", "https://"):
+        assert loading not in source
+    metas = " ".join(meta.get("content", "") for meta in parsed.all("meta"))
+    assert "default-src 'none'" in metas
+    assert "width=device-width" in metas
+    assert "color-scheme: light dark;" in source
+    assert "@media (prefers-color-scheme: dark)" in source
 
 
 def test_hostile_texts_are_shown_not_obeyed(page):
     scores = [replace(score, method=HOSTILE) for score in page.evaluation.scores]
+    (pair,) = page.pairs
+    animations = [replace(each, method=HOSTILE) for each in pair.animations]
+    pair = replace(pair, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
     parsed = outline(
         replace(
             page,
@@ -153,16 +153,13 @@ def test_hostile_texts_are_shown_not_obeyed(page):
             summary={HOSTILE: HOSTILE},
             settings=HOSTILE,
             evaluation=replace(page.evaluation, scores=scores),
-            pairs=[hostile(pair) for pair in page.pairs],
+            pairs=[pair],
         )
     )
     assert not parsed.all("script")
     assert not any("onload" in attributes for _, attributes in parsed.elements)
     assert parsed.text.count(HOSTILE) >= 10
     assert any(HOSTILE in image["alt"] for image in parsed.all("img"))
-
-
-def test_hostile_working_directory_is_shown_not_obeyed(page):
     assert not outline(replace(page, workdir=HOSTILE, evaluation=None)).all("script")
 
 
@@ -174,43 +171,22 @@ def test_missing_parts_say_how_to_make_them(page):
     assert "training writes them to metrics.jsonl" in text
 
 
-def test_a_whole_page_asks_for_nothing(page):
-    text = outline(page).text
-    assert "launch/" not in text
-    assert "Files are missing" not in text
-
-
-@pytest.mark.parametrize("part", ["strip", "latent"])
-def test_missing_pictures_are_told(page, part):
-    parsed = outline(replace(page, pairs=[replace(page.pairs[0], **{part: None})]))
-    assert len(parsed.all("img")) == 4
-    assert f"Files are missing: {part}.png. Animate the pair again." in parsed.text
-
-
-def test_missing_animation_is_told_and_its_numbers_stay(page):
-    pair = page.pairs[0]
-    animations = [replace(pair.animations[0], gif=None), pair.animations[1]]
-    parsed = outline(replace(page, pairs=[replace(pair, animations=animations)]))
-    assert len(parsed.all("img")) == 4
-    assert "Files are missing: pixel.gif." in parsed.text
-    assert "pixel 1,237" in parsed.text
-
-
-def test_a_stale_pair_says_so(page):
-    stale = replace(page.pairs[0], stale="Made with checkpoint 7")
-    assert "Made with checkpoint 7" in outline(replace(page, pairs=[stale])).text
+def test_missing_files_are_named_and_numbers_stay(page):
+    (pair,) = page.pairs
+    gone = [replace(pair.animations[0], gif=None), pair.animations[1]]
+    for changes, name in (
+        ({"strip": None}, "strip.png"),
+        ({"latent": None}, "latent.png"),
+        ({"animations": gone}, "pixel.gif"),
+    ):
+        parsed = outline(replace(page, pairs=[replace(pair, stale="Made with 7", **changes)]))
+        assert len(parsed.all("img")) == 4
+        assert f"Files are missing: {name}. Animate the pair again." in parsed.text
+        assert "pixel 1,237" in parsed.text
+        assert "Made with 7" in parsed.text
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"<svg/>", b"GIF89a\0\0\0\0\0\0"])
 def test_what_is_no_picture_is_refused(data):
     with pytest.raises(ValueError, match="neither a GIF nor a PNG"):
         report.picture(data)
-
-
-def test_the_page_is_for_light_and_dark_and_for_narrow_screens(page):
-    (scheme,) = re.findall(r"color-scheme: (.*);", report.render(page))
-    assert scheme == "light dark"
-    assert "@media (prefers-color-scheme: dark)" in report.render(page)
-    assert any(
-        "width=device-width" in meta.get("content", "") for meta in outline(page).all("meta")
-    )
