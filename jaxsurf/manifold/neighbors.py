@@ -12,7 +12,6 @@ ranking open, the tree is asked for more.
 """
 
 import functools
-import logging
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -38,14 +37,13 @@ _GROWN, _SHRUNK = 1 + 1e-12, 1 - 1e-12
 _FEW, _MANY = 4, 500_000_000
 # Candidates beyond `k` from products, whose rounding may put some in a wrong order.
 _EXTRA = 16
-# Values in memory at once: of candidates, and of products on a CPU and on an accelerator.
-_CHUNK, _CPU_TILE, _TILE = 1 << 20, 1 << 24, 1 << 27
+# Values in memory at once: of candidates, and of products.
+_CHUNK, _TILE = 1 << 20, 1 << 26
 # Columns of a product whose smallest value stands for all of them when blocks are compared.
 _BLOCK = 128
 
-_log = logging.getLogger(__name__)
-
 Codes = Float[np.ndarray, "point latent"]
+Pairs = tuple[Int[np.ndarray, "pair 2"], Float[np.ndarray, "pair"]]
 
 
 class Neighbors(NamedTuple):
@@ -56,11 +54,7 @@ class Neighbors(NamedTuple):
 
 
 def check_codes(codes: Real[np.ndarray, "point latent"], *, origin: str = "latent codes") -> Codes:
-    """Return codes as float64.
-
-    Args:
-        codes: one row a point.
-        origin: what they are, in the plural, for the message.
+    """Return codes as float64; `origin` is what they are, in the plural, for the message.
 
     Raises:
         UserError: the array is not real, not two-dimensional, empty, not finite, or too large.
@@ -117,7 +111,7 @@ class Index:
 
     @functools.cached_property
     def _tree(self) -> KDTree:
-        return KDTree(self.distinct.codes)
+        return KDTree(self.distinct.codes, balanced_tree=False)
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return the `k` nearest other points of every point.
@@ -154,9 +148,7 @@ class Index:
         _check_k(k, number, f"there are {number} points")
         return self._first(points, k)
 
-    def pairs_within(
-        self, radius: float
-    ) -> tuple[Int[np.ndarray, "pair 2"], Float[np.ndarray, "pair"]]:
+    def pairs_within(self, radius: float) -> Pairs:
         """Return all pairs of points at most `radius` apart, and their distances.
 
         Returns:
@@ -191,28 +183,27 @@ class Index:
         size, dimensions = self.distinct.codes.shape
 
         def settle(rows: np.ndarray, near: np.ndarray, bounds: np.ndarray | float) -> np.ndarray:
-            """Rank the candidates of queries; return the queries left open."""
+            """Rank the candidates of some queries; return the queries left open."""
             away = distances(self.distinct.codes[near], queries[rows][:, None])
             found.indices[rows], found.distances[rows] = self.distinct.rank(near, away, k)
             return rows[~(found.distances[rows, -1] < bounds)]
 
-        pending, count = np.arange(len(queries)), k + 1
+        def ask_tree(rows: np.ndarray) -> np.ndarray:
+            away, near = self._tree.query(queries[rows], k=count)
+            away, near = np.reshape(away, (-1, count)), np.reshape(near, (-1, count))
+            return settle(rows, near, np.inf if count == size else away[:, -1] * _SHRUNK)
+
+        pending, count = np.arange(len(queries)), min(k + 1, size)
         suits = dimensions > _MAX_TREE_DIMENSIONS or jax.default_backend() != "cpu"
         if suits and k + _EXTRA < size and queries.size * size > _MANY:
-            parts = _multiply(self.distinct.codes, queries, k + _EXTRA)
-            pending = np.concatenate([settle(*part) for part in parts])
+            near = _multiply(self.distinct.codes, queries, k + _EXTRA)
+            pending = np.concatenate([settle(*some) for some in near])
         while pending.size:
-            count = min(count, size)
-
-            def ask(rows: np.ndarray, count: int = count) -> np.ndarray:
-                away, near = self._tree.query(queries[rows], k=count)
-                away, near = np.reshape(away, (-1, count)), np.reshape(near, (-1, count))
-                return settle(rows, near, np.inf if count == size else away[:, -1] * _SHRUNK)
-
-            rows = max(1, _CHUNK // (count * dimensions))
+            several = max(1, _CHUNK // (count * max(dimensions, min(k, self.distinct.largest))))
+            chunks = np.split(pending, range(several, len(pending), several))
             with ThreadPoolExecutor() as pool:
-                parts = list(pool.map(ask, np.split(pending, range(rows, len(pending), rows))))
-            pending, count = np.concatenate(parts), 2 * count
+                pending = np.concatenate(list(pool.map(ask_tree, chunks)))
+            count = min(2 * count, size)
         return found
 
 
@@ -231,10 +222,18 @@ class Approximate(Index):
     links, linking, searching = 16, 80, 96
     # Points, drawn from a seed, that the recall is measured on.
     sample = 256
+    recall = 1.0
 
-    def __init__(self, codes: Real[np.ndarray, "point latent"]) -> None:
-        """Take codes, which `check_codes` checks; faiss has to be installed."""
-        super().__init__(codes)
+    def nearest(self, *, k: int) -> Neighbors:
+        """Return `k` points near every point, nearest first, and measure the recall.
+
+        Raises:
+            UserError: `k` is not from 1 to the number of points less one, faiss is not installed,
+                or it found too few.
+        """
+        number, dimensions = self.codes.shape
+        if not 1 <= k < number:
+            return super().nearest(k=k)  # which refuses
         try:
             import faiss
         except ImportError as error:
@@ -243,33 +242,20 @@ class Approximate(Index):
                 cure='pip install "jaxsurf[approximate]", or use graph.search=exact '
                 "(--search=exact)",
             ) from error
-        self._faiss, self.recall = faiss, 1.0
-
-    def nearest(self, *, k: int) -> Neighbors:
-        """Return `k` points near every point, nearest first, and measure the recall.
-
-        Raises:
-            UserError: `k` is not from 1 to the number of points less one, or faiss found too few.
-        """
-        number, dimensions = self.codes.shape
-        if not 1 <= k < number:
-            return super().nearest(k=k)  # which refuses
         centred = self.codes - self.codes.mean(axis=0)
         # Within what float32 can square.
         codes = (centred / (np.abs(centred).max() or 1.0)).astype(np.float32)
-        links = self._faiss.IndexHNSWFlat(dimensions, self.links)
-        links.hnsw.efConstruction = self.linking
-        links.hnsw.efSearch = max(self.searching, 2 * (k + 1))
-        links.add(codes)
-        near = links.search(codes, k + 1)[1]
+        graph = faiss.IndexHNSWFlat(dimensions, self.links)
+        graph.hnsw.efConstruction = self.linking
+        graph.hnsw.efSearch = max(self.searching, 2 * (k + 1))
+        graph.add(codes)
+        near = graph.search(codes, k + 1)[1]
         found = Neighbors(np.empty((number, k), np.int64), np.empty((number, k)))
-        size = max(1, _CHUNK // (near.shape[1] * dimensions))
-        for rows in np.split(np.arange(number), range(size, number, size)):
+        several = max(1, _CHUNK // (near.shape[1] * dimensions))
+        for rows in np.split(np.arange(number), range(several, number, several)):
             away = distances(self.codes[near[rows]], self.codes[rows][:, None])
             away[(near[rows] == rows[:, None]) | (near[rows] < 0)] = np.inf
-            order = np.lexsort((near[rows], away))[:, :k]
-            found.indices[rows] = np.take_along_axis(near[rows], order, axis=1)
-            found.distances[rows] = np.take_along_axis(away, order, axis=1)
+            found.indices[rows], found.distances[rows] = _ranked(near[rows], away, k)
         if not np.isfinite(found.distances).all():
             raise UserError(
                 f"the approximate search found fewer than {k} neighbours of some points",
@@ -279,10 +265,6 @@ class Approximate(Index):
         # One more, since each finds itself, or one that coincides with it, at a distance of 0.
         exact = self.nearest_to(self.codes[drawn], k=k + 1)
         self.recall = float(np.mean(found.distances[drawn] <= exact.distances[:, -1:]))
-        _log.info(
-            "approximate search for %d neighbours of %d codes: recall %.3f, measured on %d of them",
-            *(k, number, self.recall, len(drawn)),
-        )
         return found
 
 
@@ -302,67 +284,42 @@ class Distinct:
     Attributes:
         codes: one row a group of coincident points.
         order: the indices of all points, group after group, ascending in each.
-        starts: where each group begins in `order`.
+        starts, sizes: where each group begins in `order`, and how many it has; `largest` is most.
         group: of each point.
     """
 
     def __init__(self, codes: Codes) -> None:
         """Take codes that `check_codes` has checked."""
-        key = _sort_key(codes)
-        order = np.argsort(key, kind="stable")
-        fresh = np.append(True, key[order[1:]] != key[order[:-1]])
-        # Rows that differ may share a key: sorted wholly, equal ones stand together.
-        shared = np.flatnonzero(~fresh | np.append(~fresh[1:], False))
-        order[shared] = order[shared][np.lexsort((*codes[order[shared]].T, key[order[shared]]))]
-        fresh[shared] |= (codes[order[shared]] != codes[order[shared - 1]]).any(axis=1)
-        self.order, self.starts, self.group = order, np.flatnonzero(fresh), np.empty_like(order)
-        self.group[order] = np.cumsum(fresh) - 1
-        self.codes = codes[order[self.starts]]
+        order = np.lexsort(codes.T)  # stable
+        fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
+        starts = np.flatnonzero(fresh)
+        # Neighbours in space share a leaf of a tree, and are mostly neighbours in its list.
+        tree = KDTree(codes[order[starts]], balanced_tree=False, compact_nodes=False)
+        place = np.argsort(tree.indices)[np.cumsum(fresh) - 1]
+        self.order = order[np.argsort(place, kind="stable")]
+        self.sizes = np.bincount(place)
+        self.largest = int(self.sizes.max())
+        self.starts = np.cumsum(self.sizes) - self.sizes
+        self.group = np.empty_like(order)
+        self.group[order] = place
+        self.codes = codes[self.order[self.starts]]
 
-    def rank(
-        self, near: Int[np.ndarray, "row near"], away: Float[np.ndarray, "row near"], k: int
-    ) -> tuple[Int[np.ndarray, "row k"], Float[np.ndarray, "row k"]]:
+    def rank(self, near: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the members of near groups that come first by distance, then by index."""
-        if len(self.codes) < len(self.order):
-            sizes = np.diff(np.append(self.starts, len(self.order)))
-            sizes = np.minimum(sizes[near.ravel()], k)
-            before = np.cumsum(sizes) - sizes
-            place = np.arange(sizes.sum()) + np.repeat(self.starts[near.ravel()] - before, sizes)
-            ids, away = self.order[place], np.repeat(away.ravel(), sizes)
-            row = np.repeat(np.arange(near.size) // near.shape[1], sizes)
-            order = np.lexsort((ids, away, row))
-            first = order[np.flatnonzero(np.diff(row, prepend=-1))[:, None] + np.arange(k)]
-            return ids[first], away[first]
-        ids = self.order[near]
+        member = np.arange(min(k, self.largest))
+        place = np.minimum(self.starts[near][..., None] + member, len(self.order) - 1)
+        ids = self.order[place].reshape(len(near), -1)
+        away = np.where(member < self.sizes[near][..., None], away[..., None], np.inf)
+        away = away.reshape(ids.shape)
         mixed = np.flatnonzero((away[:, 1:] <= away[:, :-1]).any(axis=1))
-        order = np.lexsort((ids[mixed], away[mixed]))
-        ids[mixed] = np.take_along_axis(ids[mixed], order, axis=1)
-        away[mixed] = np.take_along_axis(away[mixed], order, axis=1)
+        ids[mixed], away[mixed] = _ranked(ids[mixed], away[mixed], ids.shape[1])
         return ids[:, :k], away[:, :k]
 
 
-def spatial_order(codes: Codes) -> Int[np.ndarray, "point"]:
-    """Return an order in which neighbours in space are mostly neighbours in row."""
-    return np.argsort(_sort_key(codes), kind="stable")
-
-
-def _sort_key(codes: Codes) -> np.ndarray:
-    """Return a number a row, equal for equal rows: its place on Morton's curve."""
-    dimensions = codes.shape[1]
-    if dimensions > _MAX_TREE_DIMENSIONS:  # too few bits for all
-        return np.sum([np.sqrt(axis + 2) * column for axis, column in enumerate(codes.T)], axis=0)
-    span = float(np.ptp(codes, axis=0).max()) or 1.0
-    bits = min(52, 64 // dimensions)
-    cells = ((codes - codes.min(axis=0)) / span * (2**bits - 1)).astype(np.uint64)
-    # The bits of a byte, with room between them for those of the other dimensions.
-    spread = np.zeros(256, np.uint64)
-    for bit in range(8):
-        spread |= ((np.arange(256, dtype=np.uint64) >> bit) & 1) << (bit * dimensions)
-    key = np.zeros(len(codes), np.uint64)
-    for axis in range(dimensions):
-        for low in range(0, bits, 8):
-            key |= spread[(cells[:, axis] >> low) & 255] << (low * dimensions + axis)
-    return key
+def _ranked(ids: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `k` of each row that come first by distance, then by index."""
+    order = np.lexsort((ids, away))[:, :k]
+    return np.take_along_axis(ids, order, axis=1), np.take_along_axis(away, order, axis=1)
 
 
 def _multiply(
@@ -381,13 +338,12 @@ def _multiply(
     eps, tiny = np.finfo(np.float32).eps, np.finfo(np.float32).tiny
     error = 4 * (dimensions + 2) * (eps * (their + squares.max()) + tiny)
     columns = np.zeros((dimensions + 1, -(-number // _BLOCK) * _BLOCK), np.float32)
-    columns[:-1, :number], columns[-1] = codes.T, 1e30  # what fills up the last block is far away
-    columns[-1, :number] = squares
+    columns[-1] = 1e30  # what fills up the last block is far away
+    columns[:-1, :number], columns[-1, :number] = codes.T, squares
     columns = jax.device_put(columns)
-    tile = _CPU_TILE if jax.default_backend() == "cpu" else _TILE
-    size = max(1, min(tile // columns.shape[1], 1024))
-    for rows in np.split(np.arange(len(queries)), range(size, len(queries), size)):
-        factor = np.ones((size, dimensions + 1), np.float32)  # always as many, for one program
+    several = max(1, min(_TILE // columns.shape[1], 1024))
+    for rows in np.split(np.arange(len(queries)), range(several, len(queries), several)):
+        factor = np.ones((several, dimensions + 1), np.float32)  # always as many: one program
         factor[: len(rows), :-1] = -2 * queries[rows]
         near, last = (np.asarray(array)[: len(rows)] for array in _smallest(factor, columns, count))
         bounds = unit * np.sqrt(np.maximum(last + their[rows] - error[rows], 0.0))
@@ -401,15 +357,14 @@ def _smallest(
 ) -> tuple[Int[Array, "query count"], Float[Array, "query"]]:
     """Return the columns of the `count` smallest values in each row of a product, and the next.
 
-    Blocks whose smallest values are not among the `count + 1` smallest of all blocks hold none of
+    A block whose smallest value is not among the `count + 1` smallest of all blocks holds none of
     the `count + 1` smallest values: one quick pass leaves few blocks to look into.
     """
     values = jnp.matmul(factor, columns, precision=jax.lax.Precision.HIGHEST)
     blocks = values.reshape(len(values), _BLOCK, -1)
-    num_blocks = blocks.shape[2]
-    best = jax.lax.top_k(-blocks.min(axis=1), min(count + 1, num_blocks))[1]
+    best = jax.lax.top_k(-blocks.min(axis=1), min(count + 1, blocks.shape[2]))[1]
     inside = jnp.take_along_axis(blocks, best[:, None], axis=2).reshape(len(values), -1)
     negative, places = jax.lax.top_k(-inside, count + 1)
     row, kept = jnp.divmod(places, best.shape[1])
-    found = row * num_blocks + jnp.take_along_axis(best, kept, axis=1)
+    found = row * blocks.shape[2] + jnp.take_along_axis(best, kept, axis=1)
     return found[:, :-1], -negative[:, -1]
