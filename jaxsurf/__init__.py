@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jaxsurf.frames.animate import Animation
     from jaxsurf.images.image_set import ImageSet
     from jaxsurf.images.sources import open_images
-    from jaxsurf.manifold.graph_config import GraphConfig
+    from jaxsurf.manifold.graph import GraphConfig
     from jaxsurf.manifold.path import LatentPath
     from jaxsurf.manifold.tour import find_paths
     from jaxsurf.pipeline.run import Run, open_run
@@ -43,7 +43,7 @@ __all__ = [
 
 _HOMES = {
     "Animation": "jaxsurf.frames.animate",
-    "GraphConfig": "jaxsurf.manifold.graph_config",
+    "GraphConfig": "jaxsurf.manifold.graph",
     "ImageSet": "jaxsurf.images.image_set",
     "LatentPath": "jaxsurf.manifold.path",
     "Run": "jaxsurf.pipeline.run",

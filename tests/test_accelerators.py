@@ -15,8 +15,7 @@ from flax import nnx
 from jaxsurf.frames.decode import decode_points
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import knn, shortest_path
-from jaxsurf.manifold.edges import csr
+from jaxsurf.manifold import knn, latent_graph, shortest_path
 from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.models.vgg import weights
@@ -225,7 +224,7 @@ def test_lengths_of_shortest_paths_are_the_hosts():
     codes = np.random.default_rng(5).random((20_000, 3)).astype(np.float32)
     neighbours = knn.nearest(codes, k=8)
     ends = np.stack([np.repeat(np.arange(len(codes)), 8), neighbours.indices.ravel()], axis=1)
-    graph = csr.from_edges(ends, neighbours.distances.ravel(), num_nodes=len(codes))
+    graph = latent_graph.from_edges(ends, neighbours.distances.ravel(), num_nodes=len(codes))
     sources = [0, 77, 19_999]
     relaxed = shortest_path.distances(graph, sources, method="relaxation")
     expected = shortest_path.distances(graph, sources, method="dijkstra")

@@ -58,7 +58,7 @@ def given_run(root):
     This is all that knows how a run object is put together.
     """
     from jaxsurf.images.image_set import ImageSet
-    from jaxsurf.manifold.graph_config import GraphConfig
+    from jaxsurf.manifold.graph import GraphConfig
     from jaxsurf.models.autoencoder import Autoencoder, Constant
     from jaxsurf.pipeline import configuration, evaluate, surf
     from jaxsurf.pipeline.run import Run

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.latent_graph import LatentGraph
 
 # Somewhat above the mean number of neighbours in a symmetric graph of 10 nearest ones.
 _WIDTH = 16

@@ -25,7 +25,7 @@ from scipy import sparse
 from scipy.sparse import csgraph
 
 from jaxsurf.manifold import euclid
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.latent_graph import LatentGraph
 
 NUM_LANDMARKS = 16
 # Straight lines count for a little less, so that rounding never puts one above its edge.

@@ -35,8 +35,8 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold.components import connectivity
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold import connectivity
+from jaxsurf.manifold.latent_graph import LatentGraph
 
 if TYPE_CHECKING:
     import igraph

@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import euclid, knn, outside, path
+from jaxsurf.manifold import euclid, knn, path
 from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold.edges.csr import LatentGraph
-from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS
+from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import LatentPath
 from jaxsurf.manifold.shortest_path import Codes, Method, check_nodes, distances, shortest_paths
 
@@ -124,7 +123,7 @@ def with_anchors(
     if not fresh:
         return graph, codes, nodes
     added = np.asarray(list(fresh))
-    graph = outside.attach(graph, index, added, k=min(OUTSIDE_NEIGHBOURS, len(codes)))
+    graph = graphs.attach(graph, index, added, k=min(OUTSIDE_NEIGHBORS, len(codes)))
     return graph, np.concatenate([codes, added]), nodes
 
 

@@ -26,8 +26,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import Interrupted, UserError
-from jaxsurf.manifold.edges.weighting import Weight
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig, Weight
 
 # Flags that name a file of settings, and the file in `configs/` that is read where one isn't given.
 _config_files: dict[str, str] = {}

@@ -18,7 +18,7 @@ import dacite
 from jaxsurf.errors import UserError
 from jaxsurf.images import sources
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.data import TrainingConfig

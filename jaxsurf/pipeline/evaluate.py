@@ -12,10 +12,9 @@ from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Route, Timing
 from jaxsurf.frames.decode import Frames
-from jaxsurf.manifold import shortest_path
-from jaxsurf.manifold.components import connectivity
+from jaxsurf.manifold import connectivity, shortest_path
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.workdir import write_json, write_text

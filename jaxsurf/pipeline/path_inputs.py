@@ -20,8 +20,7 @@ from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import codes_file, euclid
-from jaxsurf.manifold.edges.trimming import Trimming
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.manifold.tour import Order
 
 Method = Literal["surfing", "linear", "pc"]

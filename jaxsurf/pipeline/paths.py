@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import codes_file, euclid, knn, principal, tour
+from jaxsurf.manifold import codes_file, connectivity, euclid, knn, principal, tour
 from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold.components import connectivity
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.neighbours import within
 from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
 from jaxsurf.pipeline import path_inputs
@@ -128,7 +127,7 @@ def run(config: PathsConfig, out: Path) -> str:
     number, size = inputs.codes.shape
     lines = [f"{out}: {inputs.name}, {number:,} codes of {size} numbers"]
     if graph is not None:
-        lines.append(f"  {graph.description}; {connectivity.of(graph)}")
+        lines.append(f"  {graph.description}; {connectivity.describe(graph)}")
     if bridges := description["bridges"]:
         crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
         lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")

@@ -20,11 +20,9 @@ from jaxsurf.frames.animate import METHODS, Animation, Timing
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
-from jaxsurf.manifold.edges.csr import LatentGraph
-from jaxsurf.manifold.edges.saved import load_graph, save_graph
-from jaxsurf.manifold.edges.weighting import Distance, Given, Weight
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import Distance, GraphConfig
+from jaxsurf.manifold.latent_graph import LatentGraph, load_graph, save_graph
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
@@ -251,7 +249,7 @@ def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
 
 
 def make_distance(
-    weight: Weight | Given,
+    weight: str,
     model: Autoencoder,
     codes: Float[np.ndarray, "node latent"],
     images: Images,

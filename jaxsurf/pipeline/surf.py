@@ -24,12 +24,10 @@ from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.images import files
-from jaxsurf.manifold import encode, tour
-from jaxsurf.manifold.components import connectivity
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold import connectivity, encode, tour
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph_config import GraphConfig
-from jaxsurf.manifold.outside import OUTSIDE_NEIGHBOURS, attach
+from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig, attach
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import piece_lengths
 from jaxsurf.manifold.tour import Visit
 from jaxsurf.pipeline.run import Run, connect, encode_all, make_distance
@@ -296,7 +294,7 @@ def _join(
         codes = np.concatenate([codes, added])
         further = np.stack([stop.image for stop in outside.values()])
         distance = make_distance(built.weight, run.model, codes, run.images.images, further)
-        k = min(OUTSIDE_NEIGHBOURS, len(latents.codes))
+        k = min(OUTSIDE_NEIGHBORS, len(latents.codes))
         graph = attach(built, latents.index, added, k=k, distance=distance)
     fresh = {key: len(latents.codes) + place for place, key in enumerate(outside)}
     return graph, codes, [fresh.get(stop.key, stop.number or 0) for stop in stops]

@@ -7,7 +7,7 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import approximate, euclid, graph, knn
-from jaxsurf.manifold.edges.saved import load_graph, save_graph
+from jaxsurf.manifold.latent_graph import load_graph, save_graph
 
 
 def codes_of(points):

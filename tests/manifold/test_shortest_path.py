@@ -19,7 +19,7 @@ from scipy.spatial import distance
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import relaxation, search_kernels, shortest_path
-from jaxsurf.manifold.edges.csr import from_edges
+from jaxsurf.manifold.latent_graph import from_edges
 
 WITHOUT_CODES = ("igraph", "dijkstra", "bidirectional", "landmarks")
 few = settings(max_examples=25, deadline=None, database=None)
@@ -211,7 +211,7 @@ def test_what_is_made_of_a_graph_is_made_once_and_dies_with_it(roll):
 def test_small_graphs_load_nothing_of_the_compiled_search():
     code = (
         "import sys, numpy as np; from jaxsurf.manifold import shortest_path;"
-        "from jaxsurf.manifold.edges.csr import from_edges;"
+        "from jaxsurf.manifold.latent_graph import from_edges;"
         "ends = np.stack([np.arange(1599), np.arange(1, 1600)], axis=1);"
         "made = from_edges(ends, np.ones(1599), num_nodes=1600);"
         "assert shortest_path.shortest_path(made, 3, 1500).method == 'igraph';"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import tour
-from jaxsurf.manifold.edges.csr import from_edges
+from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.shortest_path import distances, shortest_paths
 
 either_end = pytest.mark.parametrize("loop", [False, True])

@@ -13,8 +13,7 @@ from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold.edges.trimming import Trimming
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.pipeline import paths
 from jaxsurf.pipeline.path_inputs import PathsConfig
 

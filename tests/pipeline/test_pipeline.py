@@ -14,8 +14,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images.drawn import arm
-from jaxsurf.manifold.components import spanning
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold import connectivity
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all, open_run
@@ -350,7 +350,7 @@ def test_weights_by_the_decoder_are_lengths_between_decoded_images(run, tmp_path
 
 
 def test_a_graph_in_pieces_is_bridged_on_request_and_everything_says_so(run):
-    radius = float(np.sort(spanning.tree(encode_all(run).index).distances)[-3])
+    radius = float(np.sort(connectivity.spanning_tree(encode_all(run).index)[1])[-3])
     config = GraphConfig(kind="radius", radius=radius, repair=True)
     result = surf_pair(run, graph=config)
     saved = result.description
@@ -450,8 +450,8 @@ def test_a_latent_code_that_is_none_is_refused(run, text, message):
 def test_ends_from_outside_join_without_another_graph_or_index(run, tmp_path, monkeypatch):
     surf_pair(run)
     monkeypatch.setattr("jaxsurf.manifold.graph.build", None)
-    monkeypatch.setattr("jaxsurf.manifold.edges.csr.from_edges", None)
-    monkeypatch.setattr("jaxsurf.manifold.edges.saved.csr.check", lambda graph, *, origin: graph)
+    monkeypatch.setattr("jaxsurf.manifold.latent_graph.from_edges", None)
+    monkeypatch.setattr("jaxsurf.manifold.latent_graph.check", lambda graph, *, origin: graph)
     for made in ("compiled", "ranked"):
         monkeypatch.setattr(f"jaxsurf.manifold.neighbours.exact.{made}", None)
     file = arm_picture(tmp_path / "between.png", axis=10.5)

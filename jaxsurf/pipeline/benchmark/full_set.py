@@ -31,9 +31,8 @@ from jaxtyping import Float, Int, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.images.image_set import MPI3D, ImageSet
-from jaxsurf.manifold import encode
-from jaxsurf.manifold.edges import saved
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold import encode, latent_graph
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark.stages.train import Training
@@ -126,7 +125,7 @@ def open_codes() -> Float[np.ndarray, "point latent"]:
 
 def save_graph(graph: LatentGraph) -> None:
     """Keep the graph for the rows that follow."""
-    saved.save_graph(folder() / "graph.npz", graph, stamp=STAMP)
+    latent_graph.save_graph(folder() / "graph.npz", graph, stamp=STAMP)
 
 
 def open_graph() -> LatentGraph:
@@ -135,7 +134,7 @@ def open_graph() -> LatentGraph:
     Raises:
         UserError: it was not measured yet.
     """
-    return saved.load_graph(_made("graph.npz", by="graph"), stamp=STAMP)
+    return latent_graph.load_graph(_made("graph.npz", by="graph"), stamp=STAMP)
 
 
 def make_set() -> None:

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.manifold import graph, knn
-from jaxsurf.manifold.edges import altering, weighting
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.knn import Neighbours
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.workdir import replacing
 
 # Of each point, wherever neighbours are asked for.
@@ -103,11 +103,7 @@ def _made(kind: str, cloud: Cloud, weight: Weight) -> dict[str, np.ndarray]:
     if kind == "neighbours":
         found = knn.nearest(cloud.points(), k=K)
         return {"indices": found.indices, "distances": found.distances}
-    made = graph.knn_graph(neighbours(cloud), k=K)
-    if weight != "latent":
-        ends, lengths = made.edges()
-        weights = weighting.weigh(ends, lengths, weight=weight, distance=None)
-        made = altering.reweighed(made, weights, weight=weight)
+    made = graph.build(cloud.points(), GraphConfig(kind="knn", k=K, weight=weight))
     return {"indptr": made.indptr, "indices": made.indices, "weights": made.weights}
 
 

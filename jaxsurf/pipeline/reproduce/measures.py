@@ -27,7 +27,7 @@ from jaxsurf.frames.animate import Timing
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import knn
-from jaxsurf.manifold.graph_config import GraphConfig
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import configuration, evaluate, experiments, run, sweep
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.manifold import compilation, euclid, knn
-from jaxsurf.manifold.components import spanning
 from jaxsurf.manifold.neighbours import device_table, exact, kd_tree, tiles
 from jaxsurf.manifold.neighbours.ranking import Ranking
 
@@ -143,16 +142,6 @@ def test_permuted_points_give_permuted_neighbours_of_a_compiled_tree():
     codes, order = rng.normal(size=(601, 3)), rng.permutation(601)
     straight, shuffled = knn.nearest(codes, k=5), knn.nearest(codes[order], k=5)
     np.testing.assert_array_equal(order[shuffled.indices], straight.indices[order])
-
-
-def test_the_spanning_tree_is_the_same_by_compiled_trees(monkeypatch):
-    rng = np.random.default_rng(8)
-    codes = rng.normal(size=(7, 3))[rng.integers(0, 7, 301)] + 1e-3 * rng.normal(size=(301, 3))
-    plain = spanning.tree(codes)
-    monkeypatch.setattr(exact, "_MANY", 2)
-    monkeypatch.setattr(spanning, "_COST", 10**9)
-    compiled = spanning.tree(codes)
-    assert_bitwise((compiled.ends, compiled.distances), (plain.ends, plain.distances))
 
 
 def chosen(codes):

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxsurf.manifold import graph, knn, shortest_path
-from jaxsurf.manifold.edges import csr
+from jaxsurf.manifold import graph, knn, latent_graph, shortest_path
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.pipeline.benchmark import former, inputs, measurement, process, rows
@@ -137,7 +136,7 @@ def test_a_missing_package_leaves_ours_alone(clock):
 
 
 def test_lengths_are_compared_pair_by_pair():
-    square = csr.from_edges(
+    square = latent_graph.from_edges(
         np.array([[0, 1], [1, 2], [2, 3], [3, 0]]), np.array([1.0, 1, 1, 1 + 3e-6]), num_nodes=4
     )
     short, long = NodePath(np.array([0, 1, 2]), 2.0, "astar"), NodePath(np.array([0, 3, 2]), 2, "")
@@ -304,7 +303,7 @@ def test_clouds_are_what_they_say():
 
 def test_pairs_lie_in_the_largest_component():
     ends = np.array([[0, 1], [2, 3], [3, 4]])
-    given = csr.from_edges(ends, np.ones(3), num_nodes=6)
+    given = latent_graph.from_edges(ends, np.ones(3), num_nodes=6)
     drawn = inputs.pairs(given, 40)
     assert set(drawn.ravel().tolist()) == {2, 3, 4}
     assert (drawn[:, 0] != drawn[:, 1]).all()

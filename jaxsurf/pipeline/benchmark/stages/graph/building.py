@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxsurf.manifold.edges import csr
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold import latent_graph
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.pipeline.benchmark import inputs
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K
 from jaxsurf.pipeline.benchmark.rows import Case, Contest
@@ -29,7 +29,7 @@ def make_contest(cloud: Cloud, *, listed_once: bool) -> Contest:
     ends = np.stack([np.repeat(np.arange(cloud.number), K), found.indices.ravel()], axis=1)
     lengths = found.distances.ravel()
     if listed_once:
-        ends, lengths = csr.from_edges(ends, lengths, num_nodes=cloud.number).edges()
+        ends, lengths = latent_graph.from_edges(ends, lengths, num_nodes=cloud.number).edges()
 
     def make_peer() -> Any:  # noqa: ANN401 - work that returns a library's own object
         import igraph
@@ -37,7 +37,7 @@ def make_contest(cloud: Cloud, *, listed_once: bool) -> Contest:
         return lambda: igraph.Graph(cloud.number, ends)
 
     return Contest(
-        ours=lambda: csr.from_edges(ends, lengths, num_nodes=cloud.number),
+        ours=lambda: latent_graph.from_edges(ends, lengths, num_nodes=cloud.number),
         make_peer=make_peer,
         limit_s=5,
         agree=partial(_agree, len(ends)),

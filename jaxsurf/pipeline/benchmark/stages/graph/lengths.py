@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.shortest_path import NodePath
 
 TOLERANCE = 1e-6

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from jaxsurf.manifold import shortest_path
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.search_kernels import NUM_LANDMARKS
 from jaxsurf.manifold.shortest_path import Method, NodePath
 from jaxsurf.pipeline.benchmark import inputs

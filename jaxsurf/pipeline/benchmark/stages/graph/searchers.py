@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.manifold import euclid
-from jaxsurf.manifold.edges.csr import LatentGraph
+from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.pipeline.benchmark.stages.graph import cryodrgn
 
 Codes = Float[np.ndarray, "node latent"]

@@ -1,1 +1,0 @@
-"""The pieces that a graph falls into, and what joins them: tree, bridges, smallest k."""

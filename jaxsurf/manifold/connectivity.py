@@ -1,0 +1,246 @@
+"""What components a graph has, and what joins them.
+
+The shortest edges that join what is apart are a minimum spanning tree: of all points, or of the
+components of a graph, two of which are as far apart as their nearest points. Edges compare by
+length, then by lower end, then by upper end, so there is exactly one such tree. Of all graphs that
+connect the points, it has the shortest longest edge: that is the smallest radius that connects.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Int
+from scipy.sparse import csgraph
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import euclid
+from jaxsurf.manifold.knn import Index, Neighbours
+from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
+
+Ends = Int[np.ndarray, "edge 2"]
+Labels = Int[np.ndarray, "point"]
+# Sizes of components that are spelled out; a graph may fall into thousands.
+_SPELLED = 5
+# Neighbors asked for at first when the smallest k is sought; a connecting k is mostly below it.
+_FIRST_K = 8
+# Neighbors in all, beyond which they and their graph would take more than 4 GB.
+_MOST_NEIGHBORS = 1 << 26
+# Neighbors listed before a tree is built, and those that are asked for where these do not decide,
+# as long as at most a hundredth of all points asks: deeper lists take longer than further indices.
+_LISTED, _DEEPER, _FEW = 8, (32, 128), 0.01
+
+
+def describe(graph: LatentGraph) -> str:
+    """Return how many components a graph has and how large they are, in words."""
+    sizes = np.sort(np.bincount(graph.components))[::-1]
+    if len(sizes) == 1:
+        return f"connected: one component of {sizes[0]:,} nodes"
+    words = [f"{size:,}" for size in sizes[:_SPELLED]] + ["..."] * (len(sizes) > _SPELLED)
+    isolated = np.count_nonzero(np.diff(graph.indptr) == 0)
+    alone = f", {isolated:,} of them isolated points" if isolated else ""
+    return f"{len(sizes):,} components of {', '.join(words)} nodes{alone}"
+
+
+def check_joined(
+    graph: LatentGraph, nodes: Sequence[int], *, names: Sequence[str] | None = None
+) -> None:
+    """Refuse nodes that no path passes all of.
+
+    Args:
+        graph: where a path is looked for.
+        nodes: at least one.
+        names: what to call each in the message; None for their numbers.
+
+    Raises:
+        UserError: one lies in another component than the first.
+    """
+    labels = graph.components[np.asarray(nodes)]
+    apart = np.flatnonzero(labels != labels[0])
+    if apart.size:
+        called, sizes = names or [str(node) for node in nodes], np.bincount(graph.components)
+        raise UserError(
+            f"no path joins {called[0]} and {called[apart[0]]}: they lie in different components "
+            f"of the graph, of {sizes[labels[0]]} and {sizes[labels[apart[0]]]} nodes; it has "
+            f"{describe(graph)}",
+            cure="use graph.repair (--repair), which bridges the gaps, a larger k or radius, or "
+            "graph.kind=smallest, which always connects",
+        )
+
+
+def smallest_k(index: Index) -> tuple[int, Neighbours]:
+    """Return the smallest k whose k-NN graph connects all points, and at least k neighbors a point.
+
+    Where an edge to a point's nearest neighbor weighs 1, to its second nearest 2, and so on, it is
+    the greatest weight in a minimum spanning tree.
+
+    Args:
+        index: at least two points.
+
+    Raises:
+        UserError: the points are too few, or so many neighbors don't connect them that more would
+            not fit in memory.
+    """
+    number, asked = len(index.codes), _FIRST_K
+    while True:
+        near = index.nearest(k=max(1, min(asked, number - 1)))
+        known = near.indices.shape[1]
+        ranks = np.tile(np.arange(1.0, known + 1), number)
+        rows = (ranks, near.indices.ravel(), known * np.arange(number + 1))
+        matrix = scipy.sparse.csr_array(rows, shape=(number, number))
+        tree = csgraph.minimum_spanning_tree(matrix)
+        if tree.nnz == number - 1:
+            return int(tree.data.max()), near
+        if number * 2 * asked > max(_MOST_NEIGHBORS, number * _FIRST_K):
+            raise UserError(
+                f"{asked} neighbours of each of {number:,} points don't connect them, and more "
+                "would not fit in memory",
+                cure="use graph.kind=knn with a smaller k and graph.repair (--graph=knn --k=10 "
+                "--repair), which bridges the gaps",
+            )
+        asked *= 2
+
+
+def smallest_radius(index: Index) -> float:
+    """Return the smallest radius whose graph joins all points, at least two.
+
+    Raises:
+        UserError: the points are too few.
+    """
+    if len(index.codes) < 2:
+        raise UserError("one point has no neighbours", cure="give at least two latent codes")
+    return float(spanning_tree(index)[1].max())
+
+
+def spanning_tree(index: Index) -> tuple[Ends, Float[np.ndarray, "edge"]]:
+    """Return the Euclidean minimum spanning tree: `bridges` where each point is a component."""
+    return bridges(index, np.arange(len(index.codes)))
+
+
+def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "edge"]]:
+    """Return the shortest edges that join all components, one less than there are.
+
+    Args:
+        index: the points.
+        components: the number of the component of each, from 0 without gaps.
+
+    Returns:
+        The edges, lower end first, in order of the ends, and their lengths.
+    """
+    # Equal points are joined first: they would fill all lists of neighbors.
+    lowest, labels = index.lowest, components
+    again = np.flatnonzero(labels[lowest] != labels)
+    flat = np.stack([lowest[again], again], axis=1)
+    flat = flat[np.lexsort(flat.T[::-1])]
+    places = 1.0 + np.arange(len(flat))  # in place of lengths, from 1: SciPy takes 0 for no edge
+    joined = from_edges(labels[flat], places, num_nodes=labels.max() + 1)
+    forest = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
+    flat = flat[forest.data.astype(np.int64) - 1]
+    single = np.flatnonzero(lowest == np.arange(len(lowest)))
+    different = index if len(single) == len(lowest) else Index(index.codes[single])
+    ends = np.concatenate([flat, single[_joining(different, _merged(labels, flat)[single])]])
+    ends = ends[np.lexsort(ends.T[::-1])]
+    return ends, euclid.between(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
+
+
+def _joining(index: Index, labels: Labels) -> Ends:
+    """Return the edges that join the components of points that all differ, lower ends first.
+
+    They are found in rounds (Borůvka 1926): every component but the largest is joined to the point
+    nearest to it; at most half as many are left, and one more.
+    """
+    taken, nearest = [np.empty((0, 2), dtype=np.int64)], _NearestOutside(index)
+    while labels.max() > 0:
+        taken.append(nearest.edges(labels))
+        labels = _merged(labels, taken[-1])
+    return np.concatenate(taken)
+
+
+class _NearestOutside:
+    """What is known of each point's nearest point in another component.
+
+    Attributes:
+        head: that point; where it is not known, some point of the same component.
+        least: its distance; where it is not known, what that is not below. It holds in all later
+            rounds, as components only grow.
+        listed: whether the first neighbors of a point may tell more.
+    """
+
+    def __init__(self, index: Index) -> None:
+        self.index, number = index, len(index.codes)
+        self.head, self.least = np.arange(number), np.zeros(number)
+        self.listed = np.ones(number, dtype=bool)
+
+    def edges(self, labels: Labels) -> Ends:
+        """Return the first edge out of each component but the largest, each once."""
+        index, number = self.index, len(labels)
+        asking = np.flatnonzero(self.listed & (labels[self.head] == labels))
+        self._read(asking, index.nearest(k=min(_LISTED, number - 1)), asking, labels)
+        self.listed[asking] = labels[self.head[asking]] != labels[asking]
+        # The largest may have most of the points, and need not look for the others.
+        asks = labels != np.bincount(labels).argmax()
+        for k in _DEEPER:
+            unsure = self._unsure(asks, labels)
+            if 0 < len(unsure) <= _FEW * number:
+                near = index.nearest_to(index.codes[unsure], k=min(k, number))
+                self._read(unsure, near, np.arange(len(unsure)), labels)
+        unsure = self._unsure(asks, labels)
+        self.head[unsure], self.least[unsure] = _outside(index.codes, labels, unsure)
+        shortest = self._shortest(labels)
+        tails = np.flatnonzero(asks & (labels[self.head] != labels) & (self.least == shortest))
+        ends = np.sort(np.stack([tails, self.head[tails]], axis=1), axis=1)
+        order = np.lexsort((ends[:, 1], ends[:, 0], labels[tails]))
+        first = np.unique(labels[tails[order]], return_index=True)[1]
+        return np.unique(ends[order[first]], axis=0)
+
+    def _read(self, points: np.ndarray, near: Neighbours, rows: np.ndarray, labels: Labels) -> None:
+        """Take the first of the neighbors of points that is of another component, if one is."""
+        indices, distances = near.indices[rows], near.distances[rows]
+        outside = labels[indices] != labels[points, None]
+        first = (np.arange(len(points)), outside.argmax(axis=1))
+        found = outside[first]
+        self.head[points[found]] = indices[first][found]
+        reached = np.where(found, distances[first], distances[:, -1])
+        self.least[points] = np.maximum(self.least[points], reached)
+
+    def _unsure(self, asks: np.ndarray, labels: Labels) -> Int[np.ndarray, "unsure"]:
+        """Return the asking points that may have the shortest edge out of their component."""
+        unknown = labels[self.head] == labels
+        return np.flatnonzero(asks & unknown & (self.least <= self._shortest(labels)))
+
+    def _shortest(self, labels: Labels) -> Float[np.ndarray, "point"]:
+        """Return the length of the shortest known edge out of each point's component."""
+        shortest, known = np.full(labels.max() + 1, np.inf), labels[self.head] != labels
+        np.minimum.at(shortest, labels[known], self.least[known])
+        return shortest[labels]
+
+
+def _outside(
+    codes: Float[np.ndarray, "point latent"], labels: Labels, points: Int[np.ndarray, "asking"]
+) -> tuple[Int[np.ndarray, "asking"], Float[np.ndarray, "asking"]]:
+    """Return the point of another component that is nearest to each point, and its distance.
+
+    Two numbers of components differ in some bit. So for each bit, points where it is 0 look among
+    all where it is 1, and the other way round.
+    """
+    head, least = np.full(len(points), -1), np.full(len(points), np.inf)
+    for bit in range(int(labels.max()).bit_length()):
+        side = labels >> bit & 1
+        for here in (0, 1):
+            asking = np.flatnonzero(side[points] == here)
+            if not asking.size:
+                continue
+            others = np.flatnonzero(side != here)
+            near = Index(codes[others]).nearest_to(codes[points[asking]], k=1)
+            found, away = others[near.indices[:, 0]], near.distances[:, 0]
+            tied = (away == least[asking]) & (found < head[asking])
+            closer = (away < least[asking]) | tied
+            head[asking[closer]], least[asking[closer]] = found[closer], away[closer]
+    return head, least
+
+
+def _merged(labels: Labels, ends: Ends) -> Labels:
+    """Return the numbers of the components that are left when edges join them."""
+    size = labels.max() + 1
+    joined = scipy.sparse.coo_array((np.ones(len(ends)), tuple(labels[ends].T)), shape=(size, size))
+    return csgraph.connected_components(joined, directed=False)[1][labels]

@@ -1,0 +1,312 @@
+"""The graph over latent codes as three arrays: how it is made, checked, changed and kept on disk.
+
+A `LatentGraph` is undirected and without loops; edges have a weight of 0 or more. It is kept in
+compressed sparse rows, each edge once in the row of either end, columns ascending: node i is
+joined to `indices[indptr[i]:indptr[i + 1]]`.
+
+An edge of weight 0 (between equal codes, or equal images) is an edge like any other. SciPy drops
+zeros when it adds matrices, and takes them for no edge when it looks for trees. So it is given
+ones, or numbers counted from 1, never weights.
+"""
+
+import functools
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse
+from jaxtyping import Float, Int
+from scipy.sparse import csgraph
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import cache
+
+_ARRAYS = ("indptr", "indices", "weights", "bridges")
+_FACTS = ("k", "description", "weight", "recall")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class LatentGraph:
+    """An undirected weighted graph, nodes 0 .. num_nodes - 1."""
+
+    indptr: Int[np.ndarray, "node_plus_1"]
+    indices: Int[np.ndarray, "entry"]
+    weights: Float[np.ndarray, "entry"]
+    k: int = 0
+    """The k of a k-NN graph; 0 for any other graph."""
+    description: str = ""
+    """How the graph was made, in words."""
+    weight: str = "given"
+    """What the weights are (see `jaxsurf.manifold.graph`); further nodes are joined alike. It is
+    `latent` only where each weight is the Euclidean length of the edge between the codes of its
+    ends, so that no path is shorter than the straight line; of `given` ones nothing is known."""
+    recall: float = 1.0
+    """The measured share of true neighbours among those that edges were made from; less than 1
+    only of an approximate search."""
+    bridges: Int[np.ndarray, "bridge 2"] = field(
+        default_factory=lambda: np.empty((0, 2), dtype=np.int64)
+    )
+    """The edges that a repair added, lower end first, and those that join points from outside to
+    further components."""
+
+    @property
+    def num_nodes(self) -> int:
+        """The number of nodes."""
+        return len(self.indptr) - 1
+
+    @property
+    def num_edges(self) -> int:
+        """The number of edges, each counted once."""
+        return len(self.indices) // 2
+
+    @functools.cached_property
+    def rows(self) -> Int[np.ndarray, "entry"]:
+        """The node in whose row each entry stands."""
+        return np.repeat(np.arange(self.num_nodes), np.diff(self.indptr))
+
+    @functools.cached_property
+    def components(self) -> Int[np.ndarray, "node"]:
+        """The number of the connected component of each node, counted from 0."""
+        ones = np.ones(len(self.indices), dtype=np.int8)
+        return csgraph.connected_components(self.matrix(ones), directed=False)[1]
+
+    def matrix(self, entries: np.ndarray) -> scipy.sparse.csr_array:
+        """Return SciPy's matrix with these entries in place of the weights."""
+        shape = (self.num_nodes, self.num_nodes)
+        return scipy.sparse.csr_array((entries, self.indices, self.indptr), shape=shape)
+
+    def edges(self) -> tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]:
+        """Return each edge once, lower end first, in order of the ends, and the weights."""
+        once = self.rows < self.indices
+        return np.stack([self.rows[once], self.indices[once]], axis=1), self.weights[once]
+
+    def facts(self) -> dict[str, str | int | float]:
+        """Return what is written down about the graph beside a result that it led to."""
+        return {
+            "description": self.description,
+            "k": self.k,
+            "weight": self.weight,
+            "recall": self.recall,
+            "nodes": self.num_nodes,
+            "edges": self.num_edges,
+            "components": int(self.components.max(initial=-1)) + 1,
+            "bridges": len(self.bridges),
+        }
+
+    def bridges_along(self, nodes: Int[np.ndarray, "step"]) -> Int[np.ndarray, "bridge 2"]:
+        """Return the edges of a walk that are bridges, in the order and direction it takes."""
+        walk, digits = np.asarray(nodes, dtype=np.int64), [self.num_nodes, 1]
+        steps = np.stack([walk[:-1], walk[1:]], axis=1)
+        return steps[np.isin(np.sort(steps, axis=1) @ digits, self.bridges @ digits)]
+
+    def weights_along(self, nodes: Int[np.ndarray, "step"]) -> Float[np.ndarray, "edge"]:
+        """Return the weights of the edges that a walk takes.
+
+        Raises:
+            ValueError: it is not a walk in this graph.
+        """
+        tails, heads = np.asarray(nodes)[:-1], np.asarray(nodes)[1:]
+        bounds = zip(self.indptr[tails], self.indptr[tails + 1], heads, strict=True)
+        places = [start + np.searchsorted(self.indices[start:end], h) for start, end, h in bounds]
+        found = np.array(places, dtype=np.int64)
+        if (found >= self.indptr[tails + 1]).any() or (self.indices[found] != heads).any():
+            raise ValueError(f"{nodes} is not a walk in this graph")
+        return self.weights[found]
+
+
+def from_edges(
+    ends: Int[np.ndarray, "listed 2"],
+    weights: Float[np.ndarray, "listed"],
+    *,
+    num_nodes: int,
+    mutual: bool = False,
+    **facts: Any,  # noqa: ANN401 - fields of several types
+) -> LatentGraph:
+    """Return the graph of these edges.
+
+    Args:
+        ends: the nodes that each edge joins, in either order; an edge may come twice.
+        weights: 0 or more; of an edge that comes twice, the first counts.
+        num_nodes: the number of nodes.
+        mutual: whether to leave out edges that come only once.
+        **facts: other fields of the graph, such as `k` and `description`.
+
+    Raises:
+        UserError: an end is no node, an edge joins a node to itself, or a weight is negative or
+            not finite.
+    """
+    ends, weights = np.asarray(ends, dtype=np.int64), np.asarray(weights, dtype=np.float64)
+    _check_weights(ends, weights)
+    _check_ends(ends, num_nodes)
+    shape, (tails, heads) = (num_nodes, num_nodes), ends.T
+    places = (np.arange(len(ends)), (np.maximum(tails, heads), np.minimum(tails, heads)))
+    listed = scipy.sparse.coo_array(places, shape=shape)
+    listed.has_canonical_format = True  # else the places of equal edges would be added up
+    # Two counting sorts, first by upper, then by lower ends; equals stay in order.
+    by_lower = listed.tocsr().tocsc()
+    upper, first = by_lower.indices, by_lower.data
+    lower = np.repeat(np.arange(num_nodes), np.diff(by_lower.indptr))
+    again = (lower[1:] == lower[:-1]) & (upper[1:] == upper[:-1])
+    kept = np.append(True, ~again)[: len(ends)]
+    if mutual:
+        kept &= np.append(again, False)[: len(ends)]
+    kept = np.flatnonzero(kept)
+    starts = np.append(0, np.cumsum(np.bincount(lower[kept], minlength=num_nodes)))
+    numbers = np.arange(1, len(kept) + 1)  # from 1: SciPy drops zeros as it adds
+    half = scipy.sparse.csr_array((numbers, upper[kept], starts), shape=shape)
+    both = (half + half.T).tocsr()
+    return LatentGraph(
+        indptr=both.indptr.astype(np.int64),
+        indices=both.indices.astype(np.int64),
+        weights=weights[first[kept]][both.data - 1],
+        **facts,
+    )
+
+
+def reweighed(
+    graph: LatentGraph, weights: Float[np.ndarray, "edge"], *, weight: str
+) -> LatentGraph:
+    """Return a graph whose edges weigh something else.
+
+    Args:
+        graph: the graph with its old weights.
+        weights: of the edges, in the order of `graph.edges()`.
+        weight: what they are.
+
+    Raises:
+        UserError: a weight is negative or not finite, or there is not one of them an edge.
+    """
+    once = graph.rows < graph.indices
+    _check_weights(np.stack([graph.rows[once], graph.indices[once]], axis=1), weights)
+    entries = np.zeros(len(graph.indices))
+    entries[once] = weights
+    # The transposed matrix has its entries at the same places: in the row of the other end.
+    return replace(graph, weights=entries + graph.matrix(entries).tocsc().data, weight=weight)
+
+
+def with_edges(
+    graph: LatentGraph,
+    ends: Int[np.ndarray, "edge 2"],
+    weights: Float[np.ndarray, "edge"],
+    **facts: Any,  # noqa: ANN401 - fields of several types
+) -> LatentGraph:
+    """Return a graph of other edges between the same nodes: `from_edges` for what is not known."""
+    known = {name: getattr(graph, name) for name in (*_FACTS, "bridges")}
+    return from_edges(ends, weights, num_nodes=graph.num_nodes, **(known | facts))
+
+
+def with_nodes(
+    graph: LatentGraph,
+    heads: Int[np.ndarray, "new neighbor"],
+    weights: Float[np.ndarray, "new neighbor"],
+    *,
+    description: str,
+) -> LatentGraph:
+    """Return a graph with further nodes, which are not joined to one another.
+
+    It takes one pass over the arrays: a further node has a higher number than all others, so it
+    stands last in the rows of its neighbors.
+
+    Args:
+        graph: the graph without them.
+        heads: the nodes that each of them is joined to, all different.
+        weights: what these edges weigh, as the graph's own do.
+        description: of the new graph.
+
+    Raises:
+        UserError: a weight is negative or not finite.
+    """
+    new, neighbors = heads.shape
+    ranks = np.argsort(heads, axis=1)
+    own = np.take_along_axis(heads, ranks, axis=1).ravel()
+    lengths = np.take_along_axis(weights, ranks, axis=1).ravel()
+    tails = np.repeat(graph.num_nodes + np.arange(new), neighbors)
+    _check_weights(np.stack([own, tails], axis=1), lengths)
+    order = np.argsort(own, kind="stable")
+    places = graph.indptr[own[order] + 1]
+    sizes = np.diff(graph.indptr) + np.bincount(own, minlength=graph.num_nodes)
+    return replace(
+        graph,
+        indptr=np.append(0, np.cumsum(np.append(sizes, np.full(new, neighbors)))),
+        indices=np.append(np.insert(graph.indices, places, tails[order]), own),
+        weights=np.append(np.insert(graph.weights, places, lengths[order]), lengths),
+        description=description,
+    )
+
+
+def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
+    """Write a graph as a cache bound to `stamp`, which names what it was made from."""
+    cache.save(path, stamp=stamp, **{name: getattr(graph, name) for name in (*_ARRAYS, *_FACTS)})
+
+
+def load_graph(path: Path, *, stamp: str) -> LatentGraph:
+    """Return a cached graph.
+
+    Raises:
+        StaleCache: it carries another stamp.
+        UserError: the file is missing, damaged, or holds no symmetric graph.
+    """
+    arrays = cache.load(path, stamp=stamp, names=(*_ARRAYS, *_FACTS))
+    facts = {name: arrays.pop(name).item() for name in _FACTS}
+    return check(LatentGraph(**arrays, **facts), origin=str(path))
+
+
+def check(graph: LatentGraph, *, origin: str) -> LatentGraph:
+    """Return a graph as it is if its arrays keep the contract of this module.
+
+    Raises:
+        UserError: they do not; `origin` says where the graph came from.
+    """
+    indptr, indices, weights = graph.indptr, graph.indices, graph.weights
+    whole = (
+        indptr.ndim == indices.ndim == weights.ndim == 1
+        and len(indptr) > 0
+        and indptr[0] == 0
+        and bool((np.diff(indptr) >= 0).all())
+        and indptr[-1] == len(indices) == len(weights)
+        and bool(((indices >= 0) & (indices < graph.num_nodes)).all())
+    )
+    if whole:
+        ends, weights = graph.edges()
+        again, digits = from_edges(ends, weights, num_nodes=graph.num_nodes), [graph.num_nodes, 1]
+        whole = (
+            all(np.array_equal(getattr(graph, n), getattr(again, n)) for n in _ARRAYS[:3])
+            and graph.bridges.shape == (len(graph.bridges), 2)
+            and bool(np.isin(graph.bridges @ digits, ends @ digits).all())
+        )
+    if not whole:
+        raise UserError(f"{origin} is not a symmetric graph", cure="remove it and make it again")
+    return graph
+
+
+def _check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "edge"]) -> None:
+    if ends.ndim != 2 or ends.shape[1] != 2 or weights.shape != ends.shape[:1]:
+        raise UserError(
+            f"edges of shape {ends.shape} with weights of shape {weights.shape}",
+            cure="give two ends and one weight an edge",
+        )
+    bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+    if bad.size:
+        raise UserError(
+            f"{bad.size} edge weights are negative or not finite, the first of edge "
+            f"{ends[bad[0]].tolist()}: {weights[bad[0]]}",
+            cure="weights are lengths: finite, 0 or more",
+        )
+    with np.errstate(over="ignore"):
+        most = 4 * weights.sum()  # searches add up and double lengths
+    if not np.isfinite(most):
+        raise UserError(
+            f"edge weights up to {weights.max():g} add up to more than float64 holds",
+            cure="measure in a larger unit: divide the codes by a number",
+        )
+
+
+def _check_ends(ends: Int[np.ndarray, "edge 2"], num_nodes: int) -> None:
+    if ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
+        raise UserError(
+            f"edges join nodes {ends.min()} to {ends.max()}, but nodes are 0 to {num_nodes - 1}"
+        )
+    loops = np.flatnonzero(ends[:, 0] == ends[:, 1])
+    if loops.size:
+        raise UserError(f"edge {loops[0]} joins node {ends[loops[0], 0]} to itself")

@@ -1,0 +1,177 @@
+"""What joins points and components, against Kruskal over all pairs, SciPy and networkx."""
+
+import networkx as nx
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from scipy.sparse.csgraph import minimum_spanning_tree
+from scipy.spatial.distance import pdist, squareform
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import connectivity
+from jaxsurf.manifold.knn import Index
+from jaxsurf.manifold.latent_graph import from_edges
+
+properties = settings(max_examples=60, deadline=None, database=None)
+POINTS = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(2, 19), st.sampled_from([1, 2, 3, 9])),
+    elements=st.integers(-3, 3).map(float),
+)
+
+
+def apart(codes):
+    """All distances, by one formula whose results can be compared bitwise."""
+    return np.sqrt(np.cumsum((codes[:, None] - codes[None]) ** 2, axis=-1)[..., -1])
+
+
+def kruskal(codes, labels):
+    """All pairs in order of length, then ends; one joins what is not yet joined."""
+    distances, groups = apart(codes), {label: {label} for label in set(labels)}
+    lower, upper = np.triu_indices(len(codes), 1)
+    taken = []
+    for pair in np.lexsort((upper, lower, distances[lower, upper])):
+        i, j = int(lower[pair]), int(upper[pair])
+        here, there = groups[labels[i]], groups[labels[j]]
+        if here is not there:
+            here |= there
+            groups |= dict.fromkeys(there, here)
+            taken.append([i, j])
+    return sorted(taken), [distances[tuple(edge)] for edge in sorted(taken)]
+
+
+def assert_kruskals(codes, labels):
+    ends, lengths = connectivity.bridges(Index(codes), labels)
+    assert (ends.tolist(), lengths.tolist()) == kruskal(codes, labels.tolist())
+
+
+@properties
+@given(POINTS, st.data())
+def test_tree_and_bridges_are_kruskals_also_where_points_coincide_or_tie(codes, data):
+    ends, lengths = connectivity.spanning_tree(Index(codes))
+    assert (ends.tolist(), lengths.tolist()) == kruskal(codes, list(range(len(codes))))
+    wanted = data.draw(st.lists(st.integers(0, 5), min_size=len(codes), max_size=len(codes)))
+    assert_kruskals(codes, np.unique(wanted, return_inverse=True)[1])
+
+
+CLOUDS = {
+    "spread": lambda rng: rng.normal(size=(211, 2)),
+    "clusters": lambda rng: (
+        rng.normal(size=(7, 3))[rng.integers(0, 7, 199)] + 1e-3 * rng.normal(size=(199, 3))
+    ),
+    "lattice": lambda rng: rng.permutation(np.argwhere(np.ones((6, 7, 5)))).astype(float),
+    "doubles": lambda rng: np.repeat(rng.normal(size=(11, 2)), 17, axis=0),
+    "twelve_dimensions": lambda rng: rng.normal(size=(97, 12)),
+    "an_outlier": lambda rng: np.append(rng.normal(size=(101, 2)), [[1e6, 0]], axis=0),
+}
+
+
+@pytest.mark.parametrize("few", [0, 0.01, 1])  # deeper lists never, as usual, always
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_bridges_are_kruskals_however_they_are_found(cloud, few, monkeypatch):
+    monkeypatch.setattr(connectivity, "_FEW", few)
+    rng = np.random.default_rng(3)
+    codes = CLOUDS[cloud](rng)
+    assert_kruskals(codes, np.arange(len(codes)))
+    assert_kruskals(codes, np.append(np.arange(5), rng.integers(0, 5, len(codes) - 5)))
+
+
+def test_the_tree_of_many_tight_clusters_is_as_long_as_scipys():
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(101, 3))[rng.integers(0, 101, 2003)] * 10
+    codes += 0.01 * rng.normal(size=codes.shape)
+    ends, lengths = connectivity.spanning_tree(Index(codes))
+    assert set(from_edges(ends, lengths, num_nodes=2003).components) == {0}
+    expected = minimum_spanning_tree(squareform(pdist(codes))).data
+    assert lengths.sum() == pytest.approx(expected.sum(), rel=1e-9)
+    assert connectivity.smallest_radius(Index(codes)) == pytest.approx(expected.max(), rel=1e-9)
+
+
+@pytest.mark.core
+def test_five_thousand_components_are_joined_by_their_gaps():
+    ends = np.arange(5000)
+    codes = np.stack([np.repeat(3.0 * ends, 2), np.tile([0.0, 1.0], 5000)], axis=1)
+    order = np.random.default_rng(1).permutation(len(codes))
+    found, lengths = connectivity.bridges(Index(codes[order]), np.repeat(ends, 2)[order])
+    assert len(found) == 4999
+    assert set(lengths) == {3.0}
+
+
+def test_a_million_equal_points_are_joined():
+    codes = np.ones((1_000_003, 2))
+    codes[500_000] = 4
+    ends, lengths = connectivity.spanning_tree(Index(codes))
+    assert len(ends) == len(codes) - 1
+    assert ends[:, 0].tolist() == [0] * len(ends)
+    assert (np.count_nonzero(lengths), lengths.max()) == (1, np.sqrt(18))
+
+
+def test_equal_points_need_a_radius_of_zero_and_a_k_that_leaves_the_group():
+    codes = np.repeat([[0.0], [1.0], [4.0]], 43, axis=0)
+    assert connectivity.smallest_radius(Index(codes[:43])) == 0
+    assert connectivity.smallest_radius(Index(codes)) == 3
+    k, near = connectivity.smallest_k(Index(codes))
+    assert k == 43 <= near.indices.shape[1]
+
+
+@properties
+@given(POINTS)
+def test_the_smallest_k_is_the_first_whose_graph_networkx_finds_connected(codes):
+    distances = apart(codes)
+    np.fill_diagonal(distances, np.inf)
+    order, k = np.argsort(distances, axis=1, kind="stable"), 1
+    while not nx.is_connected(nx.Graph((i, j) for i, row in enumerate(order) for j in row[:k])):
+        k += 1
+    assert connectivity.smallest_k(Index(codes))[0] == k
+
+
+def test_too_many_neighbors_are_refused_before_they_fill_the_memory(monkeypatch):
+    random = np.random.default_rng(5)
+    codes = np.concatenate([random.normal(size=(53, 2)), random.normal(size=(53, 2)) + 1000])
+    assert connectivity.smallest_k(Index(codes))[0] == 53
+    monkeypatch.setattr(connectivity, "_MOST_NEIGHBORS", 106 * 40)
+    with pytest.raises(UserError, match=r"32 neighbours of each of 106 points don't connect them"):
+        connectivity.smallest_k(Index(codes))
+
+
+@pytest.mark.parametrize("smallest", [connectivity.smallest_k, connectivity.smallest_radius])
+def test_one_point_is_refused(smallest):
+    with pytest.raises(UserError, match="one point has no neighbours"):
+        smallest(Index(np.zeros((1, 2))))
+
+
+def graph_of(ends, num_nodes):
+    return from_edges(
+        np.reshape(ends, (-1, 2)).astype(int), np.ones(len(ends)), num_nodes=num_nodes
+    )
+
+
+@pytest.mark.parametrize(
+    ("ends", "nodes", "text"),
+    [
+        ([[0, 1], [1, 2]], 3, "connected: one component of 3 nodes"),
+        (
+            [[0, 3], [1, 4], [4, 5]],
+            8,
+            "5 components of 3, 2, 1, 1, 1 nodes, 3 of them isolated points",
+        ),
+        ([], 1200, "1,200 components of 1, 1, 1, 1, 1, ... nodes, 1,200 of them isolated points"),
+    ],
+)
+def test_components_are_described_largest_first(ends, nodes, text):
+    assert connectivity.describe(graph_of(ends, nodes)) == text
+
+
+def test_ends_that_no_path_joins_are_refused_with_sizes_and_cure():
+    made = graph_of([[0, 1], [1, 2], [3, 4]], 6)
+    connectivity.check_joined(made, [0, 2, 1])
+    message = (
+        "no path joins 0 and 4: they lie in different components of the graph, of 3 and 2 nodes; "
+        "it has 3 components of 3, 2, 1 nodes, 1 of them isolated points; use graph.repair"
+    )
+    with pytest.raises(UserError, match=message):
+        connectivity.check_joined(made, [0, 2, 4, 5])
+    with pytest.raises(UserError, match=r"no path joins row 10 and here: .* of 3 and 1 nodes"):
+        connectivity.check_joined(made, [0, 1, 5], names=("row 10", "row 11", "here"))
