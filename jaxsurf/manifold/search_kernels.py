@@ -28,10 +28,9 @@ from jaxsurf.manifold import euclid
 from jaxsurf.manifold.latent_graph import LatentGraph
 
 NUM_LANDMARKS = 16
-# Straight lines count for a little less, so that rounding never puts one above its edge.
-_SHRUNK = 1 - 1e-9
-# In shares of `_Bounds.unit`: rounding to float32 puts marks off by at most 2^-25, differences of
-# two by 2^-24, and lengths in float64 by far less than what is left.
+_SHRUNK = 1 - 1e-9  # of straight lines, so that rounding never puts one above its edge
+# In shares of `_Bounds.unit`: rounding to float32 puts differences of marks off by at most 2^-23,
+# and lengths in float64 by far less than what is left.
 _ROUNDING = 2.0**-22
 
 Codes = Float[np.ndarray, "node latent"]

@@ -20,9 +20,8 @@ Every method finds a shortest path:
    `landmarks`. They take as long as 17 searches of the whole graph.
 4. `astar`, where it can be used, else `bidirectional`.
 
-Compiled searches run on all cores. Beside the graph they take 32 bytes a node and core (twice that
-for `bidirectional`), 12 an entry, and 64 a node for landmarks. What is made of a graph is kept as
-long as the graph.
+Compiled searches run on all cores. Beside the graph, and as long as it, they keep 32 bytes a node
+and core (twice that for `bidirectional`), 12 an entry, and 64 a node for landmarks.
 """
 
 import weakref
@@ -45,13 +44,10 @@ Codes = Real[np.ndarray, "node latent"]
 Method = Literal["auto", "igraph", "dijkstra", "bidirectional", "astar", "landmarks"]
 LengthMethod = Literal["auto", "igraph", "dijkstra", "relaxation"]
 
-# Below, igraph is done before numba is loaded.
-_FEW_NODES = 20_000
+_FEW_NODES = 20_000  # below, igraph is done before numba is loaded
 _FEW_VISITS = 2_000_000  # nodes times searches
-# A pair reaches about an eighth (bidirectional) to a hundredth (landmarks) of all nodes.
-_MANY_TARGETS = 32
-# Pairs that take about as long as landmarks: 60 to 500 by weights, shape and method.
-_MANY_PAIRS = 128
+_MANY_TARGETS = 32  # a pair reaches an eighth (bidirectional) to a hundredth (landmarks) of all
+_MANY_PAIRS = 128  # take about as long as landmarks: 60 to 500 by weights, shape and method
 
 _igraphs: weakref.WeakKeyDictionary[LatentGraph, Any] = weakref.WeakKeyDictionary()
 

@@ -24,35 +24,22 @@ Order = Literal["given", "best"]
 # The row of a code, or a code that is none of them.
 Anchor = int | Real[np.ndarray, "latent"] | Sequence[float]
 
-# Held and Karp's table has m 2^m entries: 12 anchors take some 0.2 s, each further one twice that.
-MOST_PROVEN = 12
-# Gains below this share of the path are rounding, after which a search might run in circles.
-_LEAST_GAIN = 1e-12
-# Longer runs than three are seldom worth moving (Or 1976).
-_LONGEST_RUN = 3
-# Lengths from a thousand anchors to all nodes don't all fit in memory; so many of them do.
-_LENGTHS_AT_ONCE = 1 << 24
+MOST_PROVEN = 12  # take 50 ms; each further anchor doubles that
+_LEAST_GAIN = 1e-12  # of the path; less is rounding, after which a search might run in circles
+_LONGEST_RUN = 3  # longer ones are seldom worth moving (Or 1976)
+_LENGTHS_AT_ONCE = 1 << 24  # from a thousand anchors to all nodes, not all fit in memory
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Visit:
-    """A path past several anchors; in a loop, the first one is the last stop as well.
+    """A path past several anchors; in a loop, the first one is the last stop as well."""
 
-    Attributes:
-        nodes: the whole path; a node where two legs meet comes once.
-        length: the sum of the weights of its edges, in float64.
-        order: for each stop, which of the given anchors it is, counted from 0.
-        places: for each stop, where in `nodes` it stands.
-        method: how the legs were searched for; several names if in several ways.
-        proven: whether no other order is shorter; None where the order was given.
-    """
-
-    nodes: Int[np.ndarray, "step"]
-    length: float
-    order: tuple[int, ...]
-    places: tuple[int, ...]
-    method: str
-    proven: bool | None
+    nodes: Int[np.ndarray, "step"]  # a node where two legs meet comes once
+    length: float  # the sum of the weights of its edges
+    order: tuple[int, ...]  # for each stop, which of the given anchors it is, counted from 0
+    places: tuple[int, ...]  # for each stop, where in `nodes` it stands
+    method: str  # how the legs were searched for; maybe several names
+    proven: bool | None  # whether no other order is shorter; None where the order was given
 
 
 def find_paths(
@@ -109,9 +96,6 @@ def with_anchors(
     """Return a graph with further nodes for anchors from outside, all codes, and all anchors.
 
     Equal codes from outside are one node.
-
-    Raises:
-        UserError: an anchor is not finite, or edges of the graph weigh what images decide.
     """
     codes, fresh = index.codes, {}  # nodes by code
     nodes = [

@@ -164,8 +164,7 @@ def test_landmarks_serve_all_components_and_save_work(monkeypatch):
 @pytest.mark.parametrize("method", ["dijkstra", "bidirectional", "astar", "landmarks"])
 def test_threads_may_share_a_graph(method, monkeypatch):
     codes = rolled_up(307)
-    pairs = np.random.default_rng(5).integers(0, 307, (61, 2)).tolist()
-    expected = shortest_path.shortest_paths(knn_graph(codes), pairs, method="igraph")
+    pairs = np.random.default_rng(5).integers(0, 307, (31, 2)).tolist()
     made = knn_graph(codes)
     monkeypatch.setattr(search_kernels.os, "sched_getaffinity", lambda _: range(3), raising=False)
     with ThreadPoolExecutor(5) as pool:
@@ -174,8 +173,7 @@ def test_threads_may_share_a_graph(method, monkeypatch):
             for _ in range(7)
         ]
     for call in calls:
-        walks = [path.nodes.tolist() for path in call.result()]
-        assert walks == [path.nodes.tolist() for path in expected]
+        check_paths(made, pairs, call.result())
 
 
 @pytest.mark.parametrize(
@@ -225,9 +223,7 @@ def test_small_graphs_load_nothing_of_the_compiled_search():
 def test_auto_follows_the_rules_of_the_module(roll):
     def methods(made, pairs, codes=None):
         paths = shortest_path.shortest_paths(made, pairs, codes=codes)
-        assert [path.length for path in paths] == pytest.approx(
-            [oracle(made, source)[target] for source, target in pairs], rel=1e-12
-        )
+        check_paths(made, pairs, paths)
         return [path.method for path in paths]
 
     one = [(3, 300)]
@@ -240,9 +236,8 @@ def test_auto_follows_the_rules_of_the_module(roll):
     short = from_edges([[0, 1], [1, 2]], [1.0, 1.0 - 1e-6], num_nodes=3, weight="latent")
     assert methods(short, [(0, 2)], np.arange(3.0)[:, None]) == ["bidirectional"]
     fresh = dataclasses.replace(roll)
-    assert methods(fresh, [(7, target) for target in range(40)] + one) == ["dijkstra"] * 40 + [
-        "bidirectional"
-    ]
+    star = [(7, target) for target in range(40)]
+    assert methods(fresh, star + one) == ["dijkstra"] * 40 + ["bidirectional"]
     assert methods(fresh, [(source, 9) for source in range(126)], ROLL) == ["astar"] * 126
     assert methods(fresh, one, ROLL) == ["landmarks"]
     many = [(source, 9) for source in range(128)]
@@ -268,13 +263,12 @@ def test_wrong_input_is_refused(roll, pair, options, message):
         shortest_path.shortest_path(roll, *pair, **options)
 
 
-@pytest.mark.parametrize("method", [*WITHOUT_CODES, "auto"])
-def test_an_unreachable_target_is_refused_with_sizes_and_cure(method):
+def test_an_unreachable_target_is_refused_with_sizes_and_cure():
     made = from_edges([[0, 1], [2, 3], [3, 4]], [1.0, 1.0, 1.0], num_nodes=5)
     with pytest.raises(
         UserError, match=r"0 \(source\) and 4 \(target\).* of 2 and 3 nodes.*larger"
     ):
-        shortest_path.shortest_path(made, 0, 4, method=method)
+        shortest_path.shortest_path(made, 0, 4)
 
 
 @pytest.mark.parametrize("method", ["igraph", "dijkstra", "relaxation"])
