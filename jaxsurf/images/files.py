@@ -118,11 +118,7 @@ def open_image(path: str | Path, *, side: int | None = None) -> Pixels:
 
 
 def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
-    """Return the pixels of an encoded picture, whose `origin` is for messages.
-
-    Raises:
-        UserError: it is no picture that can be read.
-    """
+    """Return the pixels of an encoded picture, whose `origin` is for messages."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             rgb = _to_rgb(ImageOps.exif_transpose(image), origin)
@@ -205,19 +201,15 @@ def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> 
 
 
 def _read(path: Path) -> tuple[Array | Member, Array | None, tuple[str, ...]]:
-    """Return images, factors and their names as a numpy file has them; large images are not read.
-
-    Raises:
-        UserError: which array is meant is unclear, or the factors are not good.
-    """
+    """Return images, factors and their names as a file has them; large images are not read."""
     # Opened here, since numpy leaves a damaged .npz file open.
     with path.open("rb") as file:
         is_npy = file.read(6) == np.lib.format.MAGIC_PREFIX
         file.seek(0)
         if is_npy and path.stat().st_size > storage.LARGE_BYTES:
-            found = np.load(path, mmap_mode="r")
-            _check_order(path, in_order=found.flags.c_contiguous)
-            return found, None, ()
+            rows = np.load(path, mmap_mode="r")
+            _check_order(path, in_order=rows.flags.c_contiguous)
+            return rows, None, ()
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded, None, ()

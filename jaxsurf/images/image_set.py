@@ -9,6 +9,7 @@ of a million images is known without opening one.
 """
 
 import contextlib
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Real, Shaped, UInt8
+from jaxtyping import Float, Int, Real, UInt8
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
@@ -27,9 +28,10 @@ from jaxsurf.images import pixels, storage
 FEWEST_LEFT = 4
 
 Fixed = Mapping[str, int | float | str]
+Labels = Mapping[str, Sequence[str]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Request:
     """What is asked of a source; `sources.open_images` describes each part."""
 
@@ -91,10 +93,8 @@ class ImageSet:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Fingerprint of pixels (or their recipe), factors and order; other names don't count.
-
-        That of a mapped file is kept in the cache: reading a large one takes minutes.
-        """
+        """Fingerprint of pixels (or their recipe), factors and order; other names don't count."""
+        # That of a mapped file is kept in the cache: reading a large one takes minutes.
         others = () if self.factors is None else (self.factors, *self.factor_names)
         name = f"fingerprint-{workdir.fingerprint(self._file, *others)}.txt"
         kept = storage.cache_folder() / name if self._file and not self.recipe else None
@@ -108,20 +108,20 @@ class ImageSet:
         return found
 
     def select(
-        self, *, fixed: Fixed | None = None, free: Sequence[str] = (), stride: int = 1
+        self,
+        *,
+        fixed: Fixed | None = None,
+        free: Sequence[str] = (),
+        stride: int = 1,
+        labels: Labels | None = None,
     ) -> "ImageSet":
-        """Return the images whose fixed factors have the given values, in this set's order.
+        """Return the images whose factors have the values of a slice, in this set's order.
 
-        Args:
-            fixed: the value of each factor that is held, as a number.
-            free: the factors that vary; one that has a single value here may be left out of both.
-                With `fixed` empty too, all of them.
-            stride: keeps every stride-th of the values that each free factor takes in the slice,
-                if there are at least 4 * stride of them.
+        A slice is described as in `Grid.axes`; `labels` are names of the values 0, 1, ... of
+        factors. Where `fixed` and `free` are empty, all factors are free.
 
         Raises:
-            UserError: the set has no factors, a name or value is unknown, a factor is in both or
-                in neither, the stride is below 1 or thins no factor, or no image is left.
+            UserError: as `Grid.axes` does, or the set has no factors, or no image is left.
         """
         fixed = fixed or {}
         if not fixed and not free and stride == 1:
@@ -131,37 +131,21 @@ class ImageSet:
                 f"{self.name} has no factors to pick a slice by",
                 cure="leave out fixed, free and stride",
             )
-        free = free if fixed or free else self.factor_names
-        _check_names(self.factor_names, fixed, free)
-        kept = np.ones(len(self), dtype=bool)
-        for name, column in zip(self.factor_names, self.factors.T, strict=True):
-            if name in fixed:
-                kept &= column == _value_among(np.unique(column), name, fixed[name])
-            else:
-                _check_decided(name, len(np.unique(column)), free)
-        if not kept.any():
-            raise UserError(f"no image of {self.name} has {dict(fixed)} at once")
-        varying = self.factors[kept][:, [self.factor_names.index(name) for name in free]].T
-        _check_stride(stride, [len(np.unique(column)) for column in varying])
-        on_stride = [np.isin(column, _thinned(np.unique(column), stride)) for column in varying]
-        kept[kept] = np.all(on_stride, axis=0) if free else True
-        if not kept.any():
+        values = dict(zip(self.factor_names, map(np.unique, self.factors.T), strict=True))
+        axes = _slice(
+            values, fixed, free or (() if fixed else self.factor_names), stride, labels or {}
+        )
+        columns = zip(self.factors.T, axes, strict=True)
+        numbers = np.flatnonzero(np.all([np.isin(column, axis) for column, axis in columns], 0))
+        if not len(numbers):
             raise UserError(
-                f"a stride of {stride} leaves no image of {self.name}, whose factors form no grid",
-                cure="choose a smaller one",
+                f"no image of {self.name}, whose factors form no grid, has these values at once",
+                cure="choose others, or a smaller stride",
             )
-        numbers = np.flatnonzero(kept)
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
-        return ImageSet(
-            self.images[first : last + 1] if in_a_row else storage.take(self.images, numbers),
-            name=self.name,
-            factors=self.factors[kept],
-            factor_names=self.factor_names,
-            recipe=self.recipe,
-            draw=self.draw,
-            continuous=self.continuous,
-        )
+        images = self.images[first : last + 1] if in_a_row else storage.take(self.images, numbers)
+        return dataclasses.replace(self, images=images, factors=self.factors[numbers])
 
 
 @dataclass(frozen=True)
@@ -178,7 +162,7 @@ class Grid:
 
     names: tuple[str, ...]
     sizes: tuple[int, ...]
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
     continuous: tuple[str, ...] = ()
     held: Fixed = field(default_factory=dict)
 
@@ -206,11 +190,12 @@ class Grid:
     def axes(
         self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
     ) -> list[Real[np.ndarray, " value"]]:
-        """Return the values that each factor takes in a slice; both empty mean the default slice.
+        """Return the values that each factor takes in a slice.
 
         Args:
             fixed: the value, or the value's label, of each factor that is held.
-            free: the factors that vary. A factor with a single value may be left out of both.
+            free: the factors that vary. A factor with a single value may be left out of both; with
+                `fixed` empty too, it is the default slice.
             stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
 
         Raises:
@@ -219,113 +204,77 @@ class Grid:
         """
         if not fixed and not free:
             fixed, free = self.held, [name for name in self.names if name not in self.held]
-        _check_names(self.names, fixed, free)
-        axes = []
-        for name, size in zip(self.names, self.sizes, strict=True):
-            if name in fixed:
-                axes.append(np.array([self._value(name, fixed[name])]))
-            else:
-                _check_decided(name, size, free)
-                axes.append(_thinned(np.arange(size), stride))
-        _check_stride(stride, [self.sizes[self.names.index(name)] for name in free])
-        return axes
-
-    def _value(self, name: str, value: int | float | str) -> int | float:
-        """Return a factor's value as a number, given as a number or as its label."""
-        size = self.sizes[self.names.index(name)]
-        labels = self.labels.get(name, ())
-        if isinstance(value, str):
-            label = value.strip().lower().replace("_", " ").replace("-", " ")
-            if label in labels:
-                return labels.index(label)
-        elif name in self.continuous and 0 <= value <= size - 1:
-            return value
-        elif value in range(size):  # 2.0 is 2, 2.5 is none of them
-            return int(value)
-        allowed = f"0..{size - 1}" + (f" or {', '.join(labels)}" if labels else "")
-        raise UserError(f"{name} has no value {value!r}", cure=f"choose from {allowed}")
-
-    def check(self, rows: np.ndarray) -> Float[np.ndarray, "image factor"]:
-        """Return rows of factors as float32 if every one is a value of its range.
-
-        Raises:
-            UserError: not one row an image, empty, not finite, out of range, or a fraction where
-                only whole numbers have a meaning.
-        """
-        rows = np.asarray(rows)
-        if rows.ndim != 2 or rows.shape[1] != len(self.names) or not len(rows):
-            raise UserError(
-                f"factors have shape {rows.shape}, but must be (images, {len(self.names)})",
-                cure=f"one row an image: {', '.join(self.names)}",
-            )
-        if rows.dtype.kind not in "iuf":
-            raise UserError(f"factors hold {rows.dtype} values, but must be real numbers")
-        rows = rows.astype(np.float32)
-        for column, name, size in zip(rows.T, self.names, self.sizes, strict=True):
-            good = (column >= 0) & (column <= size - 1)  # false for NaN
-            if name not in self.continuous:
-                good &= column == np.round(column)
-            if not good.all():
-                row = int(np.argmin(good))
-                kind = "any number" if name in self.continuous else "a whole number"
-                cause = f"{name} is {column[row]:g} in row {row}"
-                raise UserError(f"{cause}, but must be {kind} from 0 to {size - 1}")
-        return rows
+        values = {name: np.arange(n) for name, n in zip(self.names, self.sizes, strict=True)}
+        return _slice(values, fixed, free, stride, self.labels, self.continuous)
 
 
-def _value_among(
-    values: Real[np.ndarray, " value"], name: str, wanted: int | float | str
-) -> int | float:
-    if isinstance(wanted, str):
-        raise UserError(f"the values of {name} have no names like {wanted!r}", cure="give a number")
-    if wanted not in values:
-        texts = [f"{value:g}" for value in values]
-        # Ten fit on a line; beyond that the two ends say what the scale is.
-        texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
-        raise UserError(f"{name} has no value {wanted!r}", cure=f"choose from {', '.join(texts)}")
-    return wanted
-
-
-def _check_names(names: Sequence[str], fixed: Fixed, free: Sequence[str]) -> None:
-    """Refuse factors that a set does not have, and factors both fixed and free."""
-    unknown = [name for name in (*fixed, *free) if name not in names]
+def _slice(
+    values: Mapping[str, Real[np.ndarray, " value"]],
+    fixed: Fixed,
+    free: Sequence[str],
+    stride: int,
+    labels: Labels,
+    continuous: Sequence[str] = (),
+) -> list[Real[np.ndarray, " value"]]:
+    """Return the values that each factor takes in a slice, of those that it takes at all."""
+    unknown = [name for name in (*fixed, *free) if name not in values]
     if unknown:
         raise UserError(
             f"no factor is called {', '.join(map(repr, unknown))}",
-            cure=f"choose from {', '.join(names)}" if names else "this set has no factors",
+            cure=f"choose from {', '.join(values)}" if values else "this set has no factors",
         )
     both = [name for name in fixed if name in free]
     if both:
         raise UserError(f"{', '.join(both)} is both fixed and free", cure="keep it in one of them")
-
-
-def _check_decided(name: str, size: int, free: Sequence[str]) -> None:
-    """Refuse a factor of several values that a slice neither fixes nor frees."""
-    if size > 1 and name not in free:
-        raise UserError(
-            f"{name} takes {size} values, but the slice neither fixes it nor sets it free",
-            cure=f"add {name} to `fixed` with a value, or to `free`",
-        )
-
-
-def _check_stride(stride: int, sizes: Sequence[int]) -> None:
-    """Refuse a stride below 1, and one that thins none of the free factors, of such sizes."""
+    most = max((len(values[name]) for name in free), default=0)
+    largest = max(1, most // FEWEST_LEFT)
     if stride < 1:
         raise UserError(
             f"the stride is {stride}, but must be at least 1", cure="1 keeps all images"
         )
-    most = max(sizes, default=0)
-    largest = most // FEWEST_LEFT
-    if stride > max(1, largest):
+    if stride > largest:
         raise UserError(
             f"a stride of {stride} thins nothing: no free factor takes {FEWEST_LEFT * stride} "
             f"values, but {most} at most",
             cure=f"choose one up to {largest}" if largest > 1 else "leave the stride out",
         )
+    axes = []
+    for name, some in values.items():
+        if name in fixed:
+            axes.append(_held(name, fixed[name], some, labels.get(name, ()), name in continuous))
+        elif len(some) > 1 and name not in free:
+            raise UserError(
+                f"{name} takes {len(some)} values, but the slice neither fixes it nor sets it free",
+                cure=f"add {name} to `fixed` with a value, or to `free`",
+            )
+        else:
+            axes.append(some[::stride] if len(some) >= FEWEST_LEFT * stride else some)
+    return axes
 
 
-def _thinned(values: Shaped[np.ndarray, " value"], stride: int) -> Shaped[np.ndarray, " kept"]:
-    return values[::stride] if len(values) >= FEWEST_LEFT * stride > 0 else values
+def _held(
+    name: str,
+    given: int | float | str,
+    values: Real[np.ndarray, " value"],
+    labels: Sequence[str],
+    continuous: bool,
+) -> Real[np.ndarray, "1"]:
+    """Return the value at which a factor is held, as a number; it may be given as its label."""
+    plain = [label.lower().replace("_", " ").replace("-", " ") for label in labels]
+    wanted: int | float | None = None
+    if not isinstance(given, str):
+        wanted = given
+    elif (label := given.strip().lower().replace("_", " ").replace("-", " ")) in plain:
+        wanted = plain.index(label)
+    if wanted in values:  # 2.0 is 2, 2.5 is none of them
+        return values[values == wanted]
+    if continuous and wanted is not None and values[0] <= wanted <= values[-1]:
+        return np.array([wanted])
+    texts = [f"{value:g}" for value in values]
+    # Ten fit on a line; beyond that the two ends say what the scale is.
+    texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
+    named = f" or {', '.join(labels)}" if labels else ""
+    raise UserError(f"{name} has no value {given!r}", cure=f"choose from {', '.join(texts)}{named}")
 
 
 # The slice of Yadlin & Botchan, "Data Interpolation in Latent Space", with two degrees of freedom:

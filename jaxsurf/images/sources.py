@@ -49,28 +49,17 @@ def open_images(
         fixed: the value, or the value's name, of each factor that is held.
         free: the factors that vary. With `fixed` empty too, the source's default slice: of the arm
             and of MPI3D 1,600 images, of others everything.
-        stride: keeps every stride-th value of each free factor that takes at least 4 * stride; the
-            images of the arm and of MPI3D left out are neither drawn nor held in memory.
+        stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
         side: height and width of the images, in pixels; None keeps those of the source.
-        cache_dir: where images that took long to make are kept, and those too many for memory
-            unpacked; None means the user's cache.
+        cache_dir: where images are kept that took long to make, or do not fit into memory; None
+            means the user's cache.
 
     Raises:
         UserError: the source is unknown, cannot be opened, or has no such slice.
     """
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
-        return opener(
-            Request(
-                source=source,
-                path=path,
-                fixed=fixed or {},
-                free=free,
-                stride=stride,
-                side=side,
-                cache_dir=cache_dir,
-            )
-        )
+        return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
     own = bool(path) and source in OWN_KINDS
     if not own and (path or not Path(source).exists()):
         names = [f"{name}NAME" if name.endswith(":") else name for name in SOURCES]

@@ -14,7 +14,6 @@ import math
 import mmap
 import os
 import shutil
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -39,8 +38,6 @@ LARGE_BYTES = 1 << 30
 CHUNK_BYTES = 8 << 20
 # Rows read before their pages are released: up to 2 MB around each count as ours until then.
 READ_AT_ONCE = 64
-# Half a file that nobody has written to for so long is what a killed process left behind.
-FORSAKEN_S = 3600.0
 # What reading a damaged .npy or .npz file raises, one with a password or one that holds objects.
 BROKEN = (
     *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
@@ -85,16 +82,7 @@ def total_bytes() -> int | None:
 
 
 def check_fits(size: int, *, origin: str, cure: str) -> None:
-    """Refuse what is larger than all memory before any of it is taken.
-
-    Args:
-        size: in bytes.
-        origin: what would take it, for the message.
-        cure: what to do instead.
-
-    Raises:
-        UserError: it is larger; what is smaller may not fit beside other things all the same.
-    """
+    """Refuse so many bytes of what `origin` names if they are more than all memory."""
     total = total_bytes()
     if total is not None and size > total:
         raise UserError(
@@ -105,12 +93,7 @@ def check_fits(size: int, *, origin: str, cure: str) -> None:
 
 
 def chunks(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
-    """Yield all rows in order, some megabytes at a time, without a copy.
-
-    Args:
-        array: mapped or in memory.
-        rows: how many at a time; 0 means as many as `CHUNK_BYTES` hold.
-    """
+    """Yield all rows in order, so many at a time (0: as `CHUNK_BYTES` hold), without a copy."""
     step = rows or max(1, CHUNK_BYTES // max(1, array[:1].nbytes))
     for start in range(0, len(array), step):
         # Not a memmap any more: what is made of it is in memory.
@@ -156,7 +139,6 @@ def _prefetch(array: np.memmap, numbers: Int[np.ndarray, " row"]) -> None:
 
 
 def _release_pages(array: Rows) -> None:
-    """Take what was read of a mapped array out of this process; the system may still have it."""
     # Of a map that may be written to, changes would be lost.
     if is_mapped(array) and array.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
         _map_of(array).madvise(mmap.MADV_DONTNEED)
@@ -209,9 +191,8 @@ def _write(path: Path, name: str, blocks: Iterable[Rows], shape: tuple[int, ...]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):  # another process is doing the same
-            for old in [*folder.glob(f"{name}.*.npy"), *folder.glob(f".{name}.*.npy")]:
-                if old.name[0] != "." or time.time() - old.stat().st_mtime > FORSAKEN_S:
-                    old.unlink()
+            for old in folder.glob(f"{name}.*.npy"):
+                old.unlink()
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     except OSError as error:
@@ -231,15 +212,7 @@ def _write(path: Path, name: str, blocks: Iterable[Rows], shape: tuple[int, ...]
 
 @dataclass(frozen=True)
 class Member:
-    """An array in an `.npz` file, of which only the header has been read.
-
-    Attributes:
-        path: the file.
-        name: of the array.
-        shape: of the array.
-        dtype: of its values.
-        fortran_order: whether the first axis varies fastest in the file.
-    """
+    """An array in an `.npz` file, of which only the header has been read."""
 
     path: Path
     name: str

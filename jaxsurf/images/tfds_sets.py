@@ -1,14 +1,13 @@
 """A TensorFlow Datasets set as an image set, read without TensorFlow.
 
-What lies prepared on disk is looked up by name and read as it is, whoever wrote it; only what is
-not there is asked of tensorflow-datasets, by name: a list of all its builders would reach for the
-network. tensorflow-datasets is imported when it is first needed, since that takes half a second.
+What lies prepared on disk is looked up by name and read as it is, whoever wrote it; preparing most
+sets takes TensorFlow. tensorflow-datasets is imported when it is first needed, since that takes
+half a second.
 
 Encoded images are decoded by `files` rather than by TFDS, so that grey, palettes and transparency
 become RGB here as they do everywhere else.
 """
 
-import importlib.util
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +25,7 @@ NUMBERING = ("index", "id")
 
 
 def open_tfds(request: Request) -> ImageSet:
-    """Return a TFDS set, or one split of it, prepared first if that can be done here.
+    """Return a prepared TFDS set, or one split of it.
 
     The source is "tfds:NAME" or "tfds:NAME:SPLIT"; NAME may go on with /CONFIG and :VERSION. The
     path is the TFDS data folder; empty means the default one. Scalar whole-number features, labels
@@ -34,8 +33,8 @@ def open_tfds(request: Request) -> ImageSet:
     one, else in the order on disk.
 
     Raises:
-        UserError: it is neither prepared nor can be, is in a format without random access, or has
-            no such split, no images, or images of several sizes.
+        UserError: it is not prepared, is in a format without random access, or has no such split,
+            no images, or images of several sizes.
     """
     source, side = request.source, request.side
     reference, _, split = source.removeprefix("tfds:").partition(":")
@@ -45,7 +44,17 @@ def open_tfds(request: Request) -> ImageSet:
         version, _, split = split.partition(":")
         reference = f"{reference}:{version}"
     root = Path(request.path) if request.path else default_folder()
-    builder = load(reference, root) or _prepare(reference, root)
+    builder = load(reference, root)
+    if builder is None:
+        configs = sorted((root / reference).glob("*/*/dataset_info.json"))
+        names = ", ".join(f"{reference}/{info.parents[1].name}" for info in configs)
+        raise UserError(
+            f"{reference} is not prepared in {root}",
+            cure=f"choose one of {names}"
+            if names
+            else f"give the folder that holds it as path, or run `tfds build {reference} "
+            f"--file_format={FORMAT}` where TensorFlow and a network are",
+        )
     features: dict[str, Any] = dict(builder.info.features)
     splits = sorted(builder.info.splits)
     split = split or ("train" if "train" in splits else splits[0])
@@ -73,16 +82,10 @@ def open_tfds(request: Request) -> ImageSet:
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
     )
-    fixed = {}
-    for name, value in request.fixed.items():
-        labels = getattr(features.get(name), "names", [])
-        if isinstance(value, str) and value not in labels:
-            raise UserError(
-                f"{name} has no value {value!r}",
-                cure=f"choose from {', '.join(labels) or 'numbers'}",
-            )
-        fixed[name] = labels.index(value) if isinstance(value, str) else value
-    return opened.select(fixed=fixed, free=request.free, stride=request.stride)
+    labels = {name: getattr(features[name], "names", None) or () for name in names}
+    return opened.select(
+        fixed=request.fixed, free=request.free, stride=request.stride, labels=labels
+    )
 
 
 def image_feature(source: str, features: Mapping[str, Any]) -> str:
@@ -166,37 +169,4 @@ def load(reference: str, root: Path) -> Any:  # noqa: ANN401  # imported lazily:
             f"{builder.data_path} is prepared as {', '.join(formats)}, which needs TensorFlow",
             cure=f'prepare it again with file_format="{FORMAT}"',
         )
-    return builder
-
-
-def _prepare(reference: str, root: Path) -> Any:  # noqa: ANN401  # see load
-    """Prepare a set that tensorflow-datasets knows, and return its builder."""
-    import tensorflow_datasets as tfds
-
-    try:
-        builder = tfds.builder(reference, data_dir=root, file_format=FORMAT)
-    except (tfds.core.DatasetNotFoundError, ImportError, AssertionError, ValueError) as error:
-        configs = sorted((root / reference).glob("*/*/dataset_info.json"))
-        names = ", ".join(f"{reference}/{info.parents[1].name}" for info in configs)
-        raise UserError(
-            f"{reference} is not prepared in {root}, and tensorflow-datasets has no builder of it",
-            cure=f"choose one of {names}"
-            if names
-            else "check the name, or give the folder that holds it as path",
-        ) from error
-    features: Any = builder.info.features
-    encoded = any(isinstance(feature, tfds.features.Image) for feature in features.values())
-    try:
-        if encoded and importlib.util.find_spec("tensorflow") is None:
-            # Raised before a download rather than after it.
-            raise ImportError("features.Image needs TensorFlow to be written")
-        builder.download_and_prepare()
-    except (ImportError, OSError, RuntimeError, AssertionError, ValueError) as error:
-        # The first line says what is missing; those after it are advice to builders' authors.
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
-        raise UserError(
-            f"{reference} is not prepared, and cannot be here ({reason})",
-            cure=f"where TensorFlow and a network are, run `tfds build {reference} "
-            f"--file_format={FORMAT}`, and give its data folder as path",
-        ) from error
     return builder

@@ -81,7 +81,6 @@ def test_a_value_is_given_by_its_name_or_as_any_number(value):
 def test_a_continuous_factor_may_be_held_between_two_values():
     rows = GRID.rows({"turn": 2.5}, ["tint"])
     assert rows.tolist() == [[0, 0, 2.5], [1, 0, 2.5], [2, 0, 2.5]]
-    assert np.array_equal(GRID.check(rows), rows)
 
 
 @pytest.mark.parametrize(
@@ -95,8 +94,8 @@ def test_a_continuous_factor_may_be_held_between_two_values():
         ({"turn": 4.5}, ["tint"], 1, "turn has no value 4.5"),
         ({"tint": np.nan}, ["turn"], 1, "tint has no value nan"),
         ({"tint": np.inf}, ["turn"], 1, "tint has no value inf"),
-        ({"tint": "pink"}, ["turn"], 1, "tint has no value 'pink'|of tint have no names"),
-        ({"turn": "left"}, ["tint"], 1, "turn has no value 'left'|of turn have no names"),
+        ({"tint": "pink"}, ["turn"], 1, "tint has no value 'pink'"),
+        ({"turn": "left"}, ["tint"], 1, "turn has no value 'left'; choose from 0, 1, 2, 3, 4$"),
         ({"tint": 1}, [], 1, "turn takes 5 values, but the slice neither fixes it nor sets it"),
         ({"tint": 1, "turn": 1}, ["turn"], 1, "turn is both fixed and free"),
         ({"tint": 0}, ["turn"], 0, "the stride is 0, but must be at least 1; 1 keeps all"),
@@ -115,15 +114,6 @@ def test_bad_slices_are_refused_of_grids_and_sets(fixed, free, stride, words):
 def test_too_large_a_stride_names_the_largest():
     with pytest.raises(UserError, match=r"12 values, but 9 at most; choose one up to 2"):
         LONG.indices({"tint": 0}, ["turn", "lift"], stride=3)
-
-
-def test_select_counts_the_values_within_the_slice():
-    # Ten turns in all, of which the second tint has the eight odd ones.
-    turns = np.array([0, 2, 1, 3, 5, 7, 9, 11, 13, 15])
-    tints = np.array([0, 0, 1, 1, 1, 1, 1, 1, 1, 1])
-    images = make_set(factors=np.stack([tints, turns], axis=-1), factor_names=("tint", "turn"))
-    kept = images.select(fixed={"tint": 1}, free=["turn"], stride=2)
-    assert kept.factors[:, 1].tolist() == [1, 5, 9, 13]
 
 
 def test_select_keeps_order_factors_and_what_can_be_drawn():
@@ -145,7 +135,7 @@ DIAGONAL = np.stack([np.arange(8), (np.arange(8) + 1) % 8, np.arange(8) / 2], ax
     ("changes", "chosen", "words"),
     [
         ({"factors": DIAGONAL}, {"fixed": {"tint": 0, "lone": 2}, "free": ["turn"]}, "no image of"),
-        ({"factors": DIAGONAL}, {"stride": 2}, "stride of 2 leaves no image of toys, .* smaller"),
+        ({"factors": DIAGONAL}, {"stride": 2}, "no image of toys, .* no grid.* smaller stride"),
         ({"factors": np.arange(15.0)[:, None] / 2, "factor_names": ("time",)},
          {"fixed": {"time": 8}}, r"choose from 0, 0\.5, 1, \.\.\., 6\.5, 7$"),
         ({"factors": None, "factor_names": ()}, {"fixed": {"tint": 1}}, "toys has no factors to"),

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
 from jaxsurf.images import pixels, storage
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (13, 7, 5, 3), dtype=np.uint8)
@@ -43,9 +42,3 @@ def test_black_and_white_are_255_apart_and_equal_images_0():
     pairs = np.array([[0, 1], [1, 0], [0, 2], [1, 1]])
     assert pixels.rms(images, pairs).tolist() == [255, 255, 0, 0]
     assert pixels.rms(images, np.empty((0, 2), np.int64)).shape == (0,)
-
-
-@pytest.mark.parametrize("pairs", [[[0, 3]], [[-1, 1]]])
-def test_numbers_of_no_image_are_refused(pairs):
-    with pytest.raises(UserError, match="are compared, but there are 3; use numbers from 0 to 2"):
-        pixels.rms(IMAGES[:3], np.array(pairs))

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 import types
 import zipfile
 
@@ -13,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.images.storage import Member
@@ -165,16 +163,6 @@ def test_what_breaks_off_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"cannot write .*No space left on device; free some"):
         storage.cached(blocks, shape=ROWS.shape, name="noise", made_of="it", folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_process_left_is_removed_once_it_is_old(tmp_path, cached):
-    for number, age_s in ((1, storage.FORSAKEN_S + 60), (2, 60)):
-        half = tmp_path / f".noise.{number}.npy"
-        half.touch()
-        os.utime(half, (time.time() - age_s,) * 2)
-    cached(folder=tmp_path)
-    name = f"noise.{workdir.fingerprint('it')}.npy"
-    assert sorted(file.name for file in tmp_path.iterdir()) == [".noise.2.npy", name]
 
 
 def test_the_cache_is_where_xdg_says(monkeypatch, tmp_path):

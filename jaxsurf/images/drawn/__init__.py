@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from jaxsurf import workdir
+from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.images.image_set import Grid, ImageSet, Request
 from jaxsurf.images.pixels import Images
@@ -22,15 +23,12 @@ def open_drawn(
 ) -> ImageSet:
     """Return a slice of a drawn source; it is drawn once and kept in the cache.
 
-    Args:
-        request: which slice, and how large the images.
-        name: what a person would call the set.
-        grid: of its factors.
-        draw: takes rows of factors and `side`.
-        edition: of the images.
+    What a person would call the set is its `name`; `draw` takes rows of factors, and `side`.
     """
     rows = grid.rows(request.fixed, request.free, stride=request.stride)
     side = SIDE if request.side is None else request.side
+    if side < 1:
+        raise UserError(f"side is {side}, but must be at least 1")
     code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     images = storage.cached(
         lambda: [draw(rows, side=side)],

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Real, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
@@ -150,20 +150,10 @@ def open_arm(request: Request) -> ImageSet:
 
 
 def render_batch(
-    factors: np.ndarray, *, side: int = SIDE
+    factors: Real[np.ndarray, "image factor"], *, side: int = SIDE
 ) -> UInt8[np.ndarray, "image height width channel"]:
-    """Draw images, in chunks that share one compilation.
-
-    Args:
-        factors: one row an image, in MPI3D's order; size and the two axes may be fractions.
-        side: height and width in pixels.
-
-    Raises:
-        UserError: a factor is not a value of its range, or the side is not positive.
-    """
-    rows = GRID.check(factors)
-    if side < 1:
-        raise UserError(f"side is {side}, but must be at least 1")
+    """Draw images of rows of factors, in chunks that share one compilation."""
+    rows = np.asarray(factors, np.float32)
     draw = functools.partial(_draw_chunk, side=side)
     return batches.mapped(draw, rows, shared=[_draw_floors(side=side)], size=CHUNK)
 
@@ -240,7 +230,6 @@ def _floor(view: Camera, directions: Array, factors: Array) -> Float[Array, "3 r
 
 
 def _camera(height: Float[Array, ""]) -> Camera:
-    """Return the camera with the given number (0 top, 1 centre, 2 bottom)."""
     x, y, z, pitch, yaw, roll = jnp.asarray(CAMERAS)[_index(height)]
     flat = jnp.array([jnp.sin(yaw), jnp.cos(yaw), 0.0])
     forward = jnp.cos(pitch) * flat - jnp.sin(pitch) * jnp.array([0.0, 0.0, 1.0])
@@ -262,7 +251,7 @@ class Pose(NamedTuple):
 
 
 def _pose(factors: Float[Array, "7"]) -> Pose:
-    """Return the forearm's pose: first the turn about the post, then the tilt about the axle."""
+    # First the turn about the post, then the tilt about the axle.
     tilt = FIRST_TILT + SWEEP * factors[5] / STEPS
     turn = FIRST_TURN + SWEEP * factors[6] / STEPS
     outward = jnp.array([jnp.cos(turn), jnp.sin(turn), 0.0])

@@ -99,15 +99,10 @@ def _prepared(
 
 
 def inspect(path: Path, *, num_images: int) -> Member:
-    """Return the images of the archive at `path` after a look at its header alone.
-
-    Args:
-        path: an .npz file.
-        num_images: how many images it must hold.
+    """Return the images of an archive, which must hold so many, after a look at its header alone.
 
     Raises:
-        UserError: no such file, not a whole zip file, no array `images`, or not uint8 square RGB
-            images of the right number.
+        UserError: it is not a whole .npz file, or not of so many uint8 square RGB images.
     """
     try:
         found = Member.inspect(path, "images")

@@ -99,10 +99,8 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _shard_iterators_per_split(
         self, dl_manager: tfds.download.DownloadManager
     ) -> Mapping[str, Sequence[Callable[[], Iterator[Example]]]]:
-        """Return one iterator a shard over the same pass through the archive.
-
-        TFDS writes shards one after the other, in order; each takes up where the last one ended.
-        """
+        # All pass through the archive once: TFDS writes shards one after the other, in order, and
+        # each takes up where the last one ended.
         grid, num_shards = self._config.grid, self._config.num_shards
         whole = mpi3d.inspect(self._find(dl_manager), num_images=len(grid))
         examples = _examples(whole, grid)
@@ -116,7 +114,6 @@ class Builder(tfds.core.ShardBasedBuilder):
         return self.builder_config
 
     def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        """Return the archive: from manual_dir if it is there, else downloaded."""
         name = self._config.name
         # TFDS raises AssertionError where there is no such folder, or nothing in it.
         with contextlib.suppress(AssertionError):
