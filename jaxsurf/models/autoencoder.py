@@ -90,10 +90,7 @@ def make_autoencoder(
 ) -> Autoencoder:
     """Return a new model with random weights from a key.
 
-    Args:
-        config: which model, and how large.
-        mean_image: in [0, 1]; `smooth` adds it to its output, the others take its shape alone.
-        key: where the weights come from.
+    `smooth` adds the mean image, in [0, 1], to its output; the others take its shape alone.
 
     Raises:
         UserError: images of that shape do not suit the model.

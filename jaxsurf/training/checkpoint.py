@@ -111,11 +111,7 @@ class Checkpoints:
     ) -> None:
         """Begin to save a pytree and a JSON object; a step that is there already is left alone.
 
-        Args:
-            step: of the run.
-            state: the pytree.
-            run: the JSON object.
-            loss: what tells the best checkpoints; one without is the worst.
+        The loss says which checkpoints are the best; one without is the worst.
 
         Raises:
             UserError: this one or the one before can't be written; older checkpoints are intact.
@@ -143,11 +139,10 @@ class Checkpoints:
             self._saved = step
 
     def restore(self, like: object, *, step: int | None = None) -> Restored:
-        """Return the newest checkpoint that can be used; those that can't be are named in the log.
+        """Return the newest checkpoint that can be used, or that of a step.
 
-        Args:
-            like: a tree of arrays of the wanted shapes, dtypes and shardings.
-            step: return that one instead.
+        Those that can't be used are named in the log. `like` is a tree of arrays of the wanted
+        shapes, dtypes and shardings.
 
         Raises:
             UserError: there is none, or none that is intact and of this run.

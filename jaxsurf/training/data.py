@@ -161,12 +161,8 @@ def make_feed(
 ) -> Feed:
     """Return what gives the examples, the order and the first batch of a call.
 
-    Args:
-        examples: the whole set, on the host; it goes to every device if it fits.
-        order_of: gives the data order of an epoch (`make_orders`).
-        plan: of the run.
-        shardings: where examples go.
-        room_bytes: what they may take on a device; None means `room_for` them.
+    The whole set, which is on the host, goes to every device if it fits into `room_bytes`; None
+    means what there is (`room_for`). `order_of` is of `make_orders`.
     """
     room = room_for(examples) if room_bytes is None else room_bytes
 

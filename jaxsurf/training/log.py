@@ -52,18 +52,9 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 class Log:
     """Averages the losses of a run over log intervals, and writes them down.
 
-    Args:
-        path: `metrics.jsonl`; TensorBoard's events go to its folder.
-        every: steps between two lines.
-        last_step: a line is written there, whatever the interval.
-        steps_per_epoch: turns steps into epochs.
-        learning_rate: by step.
-        resume_step: the step that the run begins or goes on at.
-        saved: what `flush` returned when the run was saved.
-        writes: whether this process is the one that writes.
-
-    Attributes:
-        latest: the figures of the last line, one from before a resume included.
+    A line is written to `path` after `every` steps and at `last_step`, and TensorBoard's events
+    beside it, by the process that `writes`. A run that goes on at `resume_step` has `saved` what
+    `flush` returned there. `latest` has the figures of the last line, before a resume too.
 
     Raises:
         UserError: the files can't be written.
@@ -216,10 +207,8 @@ class Log:
 class GroupLog:
     """The logs of runs that are trained as one; one that diverges is marked, the others go on.
 
-    Args:
-        logs: one a run.
-        terms: names of each run's losses; the step may compute more, for others.
-        failed: what runs had failed of when the group was saved, by number.
+    `terms` are the names of each run's losses: the step may compute more, for others. `failed` is
+    what runs had failed of when the group was saved, by number.
     """
 
     def __init__(

@@ -33,13 +33,8 @@ def calls(
 ) -> Iterator[tuple[int, TrainState, Losses]]:
     """Train from a step to the end of the plan: after every call, its last step, state and losses.
 
-    Args:
-        state: where to begin; its arrays are donated.
-        first_step: the number of updates that the state has seen.
-        step_fn: takes a state, what the feed gives, and `num_steps`; returns the next state and the
-            losses averaged over those steps (a compiled step, bound to its hyperparameters).
-        feed: gives what a call trains on (`data.make_feed`).
-        plan: how far to go.
+    The state has seen `first_step` updates; its arrays are donated. `step_fn`, a compiled step with
+    its hyperparameters, takes a state, what the feed gives, and `num_steps`.
     """
     step = first_step
     while step < plan.num_steps:
@@ -63,20 +58,10 @@ def run(
     profile: "Profile | None" = None,
     shown: bool = False,
 ) -> TrainState:
-    """Train as `calls` does to the end of the plan, and save; return the last state.
+    """Train as `calls` does, log and save on the way and at the end; return the last state.
 
-    Args:
-        state: as in `calls`, and so the next four.
-        first_step: of the run.
-        step_fn: of the run.
-        feed: of the run.
-        plan: of the run.
-        log: where losses go.
-        checkpoints: where states go.
-        save_every_s: seconds between two checkpoints.
-        show: called with step and state at each checkpoint but the last, to show examples.
-        profile: traces some steps.
-        shown: draw a progress bar.
+    `show` is called with step and state at each checkpoint but the last, to show examples.
+    `profile` traces some steps; `shown` draws a progress bar.
 
     Raises:
         UserError: divergence, or something can't be written.

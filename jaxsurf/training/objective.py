@@ -153,14 +153,9 @@ def total(
 ) -> tuple[PerExample, dict[str, PerExample]]:
     """Return the weighted sum of the terms, and the unweighted terms by name.
 
-    Args:
-        outputs: of the model.
-        images: clean.
-        weights: by term; a term that is not there is not computed, but for `mse`, which is always
-            among the terms returned.
-        layers: of the perceptual term, with their weights.
-        extract: gives the features of images, by layer; for the perceptual term alone.
-        features: those of the clean images; empty or None computes them.
+    A term without a weight is not computed, but for `mse`. The perceptual one compares `layers` by
+    weights of their own; `extract` gives the features of images, and `features` are those of the
+    clean ones, computed where they are empty or None.
     """
     terms = {
         name: term(outputs, images)

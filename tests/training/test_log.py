@@ -11,7 +11,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from jaxsurf.errors import UserError
-from jaxsurf.training.log import Diverged, Log, read_metrics
+from jaxsurf.training.log import Diverged, GroupLog, Log, read_metrics
 
 
 @pytest.fixture
@@ -19,16 +19,10 @@ def make_log():
     """Make logs; their files are closed in the end."""
     made = []
 
-    def make(folder, *, resume_step=0, saved=None, every=3, last_step=8):
-        log = Log(
-            folder / "metrics.jsonl",
-            every=every,
-            last_step=last_step,
-            steps_per_epoch=4,
-            learning_rate=lambda step: 0.1,
-            resume_step=resume_step,
-            saved=saved,
-        )
+    def make(folder, *, every=3, last_step=8, **resumed):
+        folder.mkdir(parents=True, exist_ok=True)
+        given = {"every": every, "last_step": last_step, "steps_per_epoch": 4}
+        log = Log(folder / "metrics.jsonl", learning_rate=lambda step: 0.1, **given, **resumed)
         made.append(log)
         return log
 
@@ -61,6 +55,7 @@ def test_a_line_is_the_mean_of_its_interval(tmp_path, make_log):
         "elapsed_s": pytest.approx(0, abs=60),
         "interval_s": pytest.approx(0, abs=60),
     }
+    assert read_metrics(tmp_path / "none") == []
 
 
 def test_calls_of_many_steps_are_weighted_and_cross_an_interval_once(tmp_path, make_log):
@@ -76,8 +71,11 @@ def test_resumed_in_mid_interval_writes_the_same_lines(tmp_path, make_log):
     log = make_log(stopped, every=7)
     for step in range(1, 6):
         log.add(step, losses(step / 3))
-    saved = json.loads(json.dumps(log.flush()))
+    saving = log.flush()
+    saved = json.loads(json.dumps(saving))
     log.add(6, losses(9.0))  # what follows the checkpoint is made again
+    log.flush()
+    assert saving["steps"] == 5  # what is being saved does not change meanwhile
     log = make_log(stopped, resume_step=5, saved=saved, every=7)
     for step in range(6, 9):
         log.add(step, losses(step / 3))
@@ -89,15 +87,6 @@ def test_resumed_in_mid_interval_writes_the_same_lines(tmp_path, make_log):
     log.flush()
     assert lines(stopped) == lines(straight)
     assert [step for step, _ in lines(straight)] == [7, 8]
-
-
-def test_what_is_being_saved_does_not_change_as_the_run_goes_on(tmp_path, make_log):
-    log = make_log(tmp_path)
-    log.add(1, losses(1.0))
-    saving = log.flush()
-    log.add(2, losses(2.0))
-    log.flush()
-    assert (saving["steps"], saving["sums"]) == (1, {"loss": 1.0, "mse": 1.0})
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
@@ -114,12 +103,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
 
 
 def test_a_resume_drops_later_lines_and_a_half_written_one(tmp_path, make_log):
-    path = tmp_path / "metrics.jsonl"
     log = make_log(tmp_path, every=1, last_step=9)
     for step in (1, 2, 3):
         log.add(step, losses(step / 7))
     log.flush()
-    with path.open("a") as file:
+    with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "lo')
     log = make_log(tmp_path, resume_step=2, every=1, last_step=9)
     assert log.latest["loss"] == np.float32(2 / 7)
@@ -172,7 +160,6 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path, monkeypatch, 
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_what_was_written(tmp_path, make_log):
-    path = tmp_path / "metrics.jsonl"
     log = make_log(tmp_path, every=1, last_step=200)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
@@ -192,8 +179,70 @@ def test_a_full_disk_ends_in_one_line_and_leaves_what_was_written(tmp_path, make
     log.add(200, losses(2.0))
     log.flush()
     assert lines(tmp_path) == [*written, (200, 2.0)]
-    assert path.read_text().endswith("\n")
 
 
-def test_no_file_reads_as_no_lines(tmp_path):
-    assert read_metrics(tmp_path / "metrics.jsonl") == []
+# Runs that are trained as one
+
+
+def make_group(make_log, folder, *, saved=(None, None, None), failed=(), resume_step=0):
+    """Return the log of three runs with a line every 4 steps."""
+    logs = [
+        make_log(folder / str(number), every=4, resume_step=resume_step, saved=saved[number])
+        for number in range(3)
+    ]
+    terms = [("loss", "mse"), ("loss", "mse", "l1"), ("loss", "mse")]
+    return GroupLog(logs, terms=terms, failed=dict(failed))
+
+
+def add_to(log, steps, *, bad=(), begun=0):
+    """Add losses of three runs, of which some diverge, and of one that fills up a device."""
+    for at in steps:
+        values = np.array([at, 10.0 * at, 100.0 * at, 7.0], np.float32)
+        values[list(bad) if at > begun else []] = np.nan
+        log.add(at, {name: jnp.asarray(values) for name in ("loss", "mse", "l1")})
+
+
+def written(folder):
+    """Return step, loss and whether there is an `l1` of each run's lines."""
+    rows = [read_metrics(folder / str(number) / "metrics.jsonl") for number in range(3)]
+    return [[(row["step"], row["loss"], "l1" in row) for row in run] for run in rows]
+
+
+def test_each_run_of_a_group_has_lines_of_its_own_losses_until_it_diverges(tmp_path, make_log):
+    log = make_group(make_log, tmp_path)
+    add_to(log, range(1, 9), bad=[0], begun=4)
+    log.flush()
+    assert written(tmp_path) == [
+        [(4, 2.5, False)],
+        [(4, 25.0, True), (8, 65.0, True)],
+        [(4, 250.0, False), (8, 650.0, False)],
+    ]
+    assert list(log.failed) == [0]
+    assert log.latest["mse"] == 65.0  # of the first that goes on
+
+
+def test_a_group_saved_between_two_lines_goes_on_as_if_it_had_not_been(tmp_path, make_log):
+    log = make_group(make_log, tmp_path / "stopped")
+    add_to(log, range(1, 7), bad=[1], begun=2)
+    saved = json.loads(json.dumps(log.flush()))["runs"]
+    assert saved[1].startswith("training diverged by step 4: l1, loss, mse is not finite")
+    failed, saved[1] = {1: saved[1]}, None
+    resumed = make_group(make_log, tmp_path / "stopped", saved=saved, failed=failed, resume_step=6)
+    add_to(resumed, (7, 8), bad=[1])
+    assert resumed.flush()["runs"][1] == failed[1]
+
+    straight = make_group(make_log, tmp_path / "straight")
+    add_to(straight, range(1, 9), bad=[1], begun=2)
+    straight.flush()
+    assert written(tmp_path / "stopped") == written(tmp_path / "straight")
+    assert resumed.failed == straight.failed == failed
+
+
+def test_a_group_in_which_nobody_is_left_ends(tmp_path, make_log):
+    log = make_group(make_log, tmp_path, failed={0: "before"})
+    add_to(log, range(1, 8), bad=[1, 2])
+    # A line is read one interval late.
+    with pytest.raises(Diverged, match="all 3 members diverged"):
+        add_to(log, [8], bad=[1, 2])
+    assert log.latest == {}
+    assert log.failed[0] == "before"

@@ -1,4 +1,7 @@
+"""The compiled step: many at once, on several devices, in microbatches, at half precision."""
+
 import dataclasses
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -13,179 +16,226 @@ from jaxsurf.training.data import Plan
 from jaxsurf.training.optimizer import OptimizerConfig
 from jaxsurf.training.step import Examples, Hyperparameters
 
-BATCH, NUM_IMAGES = 8, 24
+BATCH, NUM_IMAGES = 12, 36
 IMAGES = np.zeros((NUM_IMAGES, 32, 32, 3), np.uint8)
 for number, image in enumerate(IMAGES):
-    top, left = number // 6 * 8, number % 6 * 5
+    top, left = number // 9 * 8, number % 9 * 3
     image[top : top + 8, left : left + 7, number % 3] = 255
+MODELS = pytest.mark.parametrize("name", ["smooth", "reference"])
+SLOW_SMOOTH = pytest.mark.parametrize(
+    "name", ["reference", pytest.param("smooth", marks=pytest.mark.slow)]
+)
+EPOCH = [(0, 1), (1, 1), (2, 1)]
+# Adam's first steps divide by tiny second moments, which magnifies rounding.
+TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
 
-def build(num_devices=1, name="smooth", corruption=None, precision="float32"):
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Edges:
+    """Stands in for VGG16: features of an image by one number of its own."""
+
+    strength: jax.Array
+
+    def __call__(self, images):
+        return {"relu1_1": self.strength * jnp.diff(images, axis=1)}
+
+
+def build(
+    name="smooth", *, num_devices=1, microbatch=0, kind="normal", precision="float32", share=0.0
+):
+    """Return a new state, and the compiled step bound to its hyperparameters."""
     streams = step.make_streams(3)
-    mean = IMAGES.mean(axis=0) / 255
     model = make_autoencoder(
-        ModelConfig(name=name, channels=8), mean_image=mean, key=streams.weights
+        ModelConfig(name=name, channels=8),
+        mean_image=IMAGES.mean(axis=0) / 255,
+        key=streams.weights,
     )
     config = OptimizerConfig(learning_rate=1e-3)
     schedule = optimizer.make_schedule(config, num_epochs=40, steps_per_epoch=3)
-
-    def make_optimizer(rates):
-        return optimizer.make_optimizer(config, schedule, rates)
-
+    weights = {"mse": jnp.float32(1)} | ({"perceptual": jnp.float32(share)} if share else {})
     hyper = Hyperparameters(
         rates=optimizer.make_rates(config),
-        noise=make_noise(corruption or CorruptionConfig()),
-        weights={"mse": jnp.float32(1)},
+        noise=make_noise(CorruptionConfig(kind=kind, strength=0.3)),
+        weights=weights,
         noise_key=streams.noise,
     )
-    shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
-    graphdef = step.split_model(model)[0]
     update = step.Update(
-        graphdef=graphdef, make_optimizer=make_optimizer, layers={}, precision=precision
+        graphdef=step.split_model(model)[0],
+        make_optimizer=lambda rates: optimizer.make_optimizer(config, schedule, rates),
+        layers={"relu1_1": 0.5},
+        precision=precision,
     )
-    state = step.init_state(model, make_optimizer(hyper.rates))
-    advance = step.compile_step(update, batch_size=BATCH, shardings=shardings)
-    state, hyper, examples = jax.device_put((state, hyper, Examples(IMAGES)), shardings.replicated)
-
-    def bound(state, *portion, num_steps):
-        return advance(state, hyper, None, *portion, num_steps=num_steps)
-
-    return state, examples, bound
-
-
-def order(epoch=0, num_slots=NUM_IMAGES):
-    return data.epoch_order(
-        step.make_streams(3).order, jnp.int32(epoch), num_images=NUM_IMAGES, num_slots=num_slots
+    shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
+    advance = step.compile_step(
+        update, batch_size=BATCH, shardings=shardings, microbatch=microbatch
     )
+    state = step.init_state(model, update.make_optimizer(hyper.rates))
+    given = (state, hyper, Edges(jnp.float32(2)) if share else None)
+    state, hyper, extract = jax.device_put(given, shardings.replicated)
+
+    def bound(state, *fed, num_steps):
+        return advance(state, hyper, extract, *fed, num_steps=num_steps)
+
+    return state, bound
 
 
-def train(state, examples, advance, *, calls):
+ORDER = np.random.default_rng(1).permutation(NUM_IMAGES)
+
+
+def train(state, advance, calls, examples=None, *, sent=False):
+    """Return the last state, and the losses of each call."""
+    examples, order = examples or Examples(IMAGES), None if sent else jnp.asarray(ORDER)
     losses = []
     for first, num_steps in calls:
-        state, loss = advance(state, examples, order(), jnp.int32(first), num_steps=num_steps)
-        losses.append(float(loss["loss"]))
+        given = (examples, order, jnp.int32(first))
+        state, found = advance(state, *given, num_steps=num_steps)
+        losses.append({name: float(value) for name, value in found.items()})
     return state, losses
 
 
-def test_update_lowers_the_loss():
-    _, losses = train(*build(name="reference"), calls=[(0, 1), (1, 1), (2, 1)] * 8)
-    assert np.mean(losses[-3:]) < 0.8 * np.mean(losses[:3])
+def assert_alike(one, other):
+    for here, there in zip(*map(jax.tree.leaves, (one, other)), strict=True):
+        np.testing.assert_allclose(here, there, **TOLERANCE)
 
 
-def test_state_counts_its_updates_and_constants_stay():
-    state, examples, advance = build()
-    before = [np.asarray(value) for value in jax.tree.leaves(state.constants)]
-    state, _ = train(state, examples, advance, calls=[(0, 1), (1, 2)])
-    assert int(state.step) == 3
-    for old, new in zip(before, jax.tree.leaves(state.constants), strict=True):
-        np.testing.assert_array_equal(old, new)
+@pytest.mark.core
+def test_updates_lower_the_loss_are_counted_and_leave_constants():
+    state, advance = build("reference")
+    before = jax.tree.map(np.asarray, state.constants)
+    state, losses = train(state, advance, EPOCH * 8)
+    values = [loss["loss"] for loss in losses]
+    assert np.mean(values[-3:]) < 0.8 * np.mean(values[:3])
+    assert int(state.step) == 24
+    assert_alike(state.constants, before)
 
 
-@pytest.mark.parametrize("name", ["smooth", "reference"])
+@SLOW_SMOOTH
 def test_many_steps_in_a_call_equal_single_steps(name):
-    single, ones = train(*build(name=name), calls=[(0, 1), (1, 1), (2, 1)])
-    scanned, threes = train(*build(name=name), calls=[(0, 3)])
-    assert threes[0] == pytest.approx(np.mean(ones), rel=1e-5)
-    for a, b in zip(jax.tree.leaves(single.params), jax.tree.leaves(scanned.params), strict=True):
-        # Adam's first steps divide by tiny second moments, which magnifies rounding.
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
+    single, ones = train(*build(name), EPOCH)
+    scanned, threes = train(*build(name), [(0, 3)])
+    assert threes[0]["loss"] == pytest.approx(np.mean([one["loss"] for one in ones]), rel=1e-5)
+    assert_alike(single.params, scanned.params)
+
+
+@pytest.mark.parametrize(("batch_size", "used"), [(6, 3), (7, 1), (8, 4)])
+def test_as_many_devices_are_used_as_divide_the_batch(batch_size, used):
+    assert distributed.make_shardings(batch_size).mesh.size == used
 
 
 def test_four_devices_equal_one():
-    one, losses_of_one = train(*build(1), calls=[(0, 1), (1, 1), (2, 1)])
-    four, losses_of_four = train(*build(4), calls=[(0, 1), (1, 1), (2, 1)])
+    one, losses_of_one = train(*build(), EPOCH)
+    four, losses_of_four = train(*build(num_devices=4), EPOCH)
     assert len(jax.tree.leaves(four.params)[0].sharding.device_set) == 4
-    np.testing.assert_allclose(losses_of_four, losses_of_one, rtol=1e-5)
-    for a, b in zip(jax.tree.leaves(one.params), jax.tree.leaves(four.params), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=2e-5)
-
-
-def test_noise_is_fresh_at_every_step():
-    def loss_at(number, kind):
-        state, examples, advance = build(corruption=CorruptionConfig(kind=kind, strength=0.5))
-        # A new model answers with the mean image, whatever it is shown.
-        state, _ = train(state, examples, advance, calls=[(0, 1), (1, 1), (2, 1)] * 3)
-        state = dataclasses.replace(state, step=jnp.asarray(number, jnp.int32))
-        return train(state, examples, advance, calls=[(0, 1)])[1][0]
-
-    # The same weights and images: only the noise can make a difference.
-    assert loss_at(40, "none") == loss_at(41, "none")
-    assert loss_at(40, "normal") == loss_at(40, "normal")
-    assert len({loss_at(number, "normal") for number in (40, 41, 42)}) == 3
-
-
-def test_a_step_corrupts_each_image_by_the_key_of_its_slot(monkeypatch):
-    class Asked(Exception):  # noqa: N818
-        pass
-
-    def corrupt(keys, images, noise):
-        raise Asked(jax.random.key_data(keys))
-
-    monkeypatch.setattr(step.corruption, "corrupt", corrupt)
-    model = make_autoencoder(
-        ModelConfig(channels=8), mean_image=IMAGES[0] / 255, key=jax.random.key(0)
-    )
-    update = step.Update(
-        graphdef=step.split_model(model)[0], make_optimizer=lambda rates: rates, layers={}
-    )
-    hyper = Hyperparameters(
-        rates=optimizer.make_rates(OptimizerConfig()),
-        noise=make_noise(CorruptionConfig()),
-        weights={"mse": jnp.float32(1)},
-        noise_key=jax.random.key(5),
-    )
-    params, constants = step.split_model(model)[1:]
-    state = step.TrainState(params, constants, (), jnp.int32(9))
-    with pytest.raises(Asked) as asked:
-        update.gradient(state, hyper, None, Examples(IMAGES[:3]), jnp.int32(2))
-    expected = step.noise_keys(jax.random.key(5), jnp.int32(9), jnp.array([2, 3, 4]))
-    np.testing.assert_array_equal(asked.value.args[0], jax.random.key_data(expected))
-
-
-def test_batch_must_not_be_split_unevenly():
-    assert distributed.make_shardings(6).mesh.size == 3
-    assert distributed.make_shardings(7).mesh.size == 1
-    assert distributed.make_shardings(8).mesh.size == 4
+    for here, there in zip(losses_of_four, losses_of_one, strict=True):
+        assert here == pytest.approx(there, rel=1e-5)
+    assert_alike(one.params, four.params)
 
 
 def test_images_sent_for_each_call_train_as_those_on_the_device_do():
     plan = Plan(num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2)
     results = []
     for room_bytes in (IMAGES.nbytes, IMAGES.nbytes - 1):
-        state, _, advance = build()
-        fed = data.make_feed(
+        state, advance = build()
+        feed = data.make_feed(
             Examples(IMAGES),
             order_of=data.make_orders(step.make_streams(3).order, plan),
             plan=plan,
             shardings=distributed.make_shardings(BATCH, num_devices=1),
             room_bytes=room_bytes,
         )
-        calls = loop.calls(state, first_step=0, step_fn=advance, feed=fed, plan=plan)
+        calls = loop.calls(state, first_step=0, step_fn=advance, feed=feed, plan=plan)
         results.append([state for _, state, _ in calls][-1])
-    for a, b in zip(*map(jax.tree.leaves, results), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert_alike(*results)
 
 
-@pytest.mark.parametrize("name", ["smooth", "reference"])
-def test_bfloat16_trains_like_float32_and_keeps_the_weights_float32(name):
-    full, losses = train(*build(name=name), calls=[(0, 1), (1, 1), (2, 1)] * 4)
-    low, low_losses = train(
-        *build(name=name, precision="bfloat16"), calls=[(0, 1), (1, 1), (2, 1)] * 4
-    )
-    np.testing.assert_allclose(low_losses, losses, rtol=0.03)
-    assert low_losses != losses
-    for a, b in zip(jax.tree.leaves(full), jax.tree.leaves(low), strict=True):
-        assert a.dtype == b.dtype
-        assert b.dtype in (jnp.float32, jnp.int32)
-    # Adam's first updates are some 1e-3 each: far less than bfloat16 can add to a weight of 1.
-    moved = [
-        np.abs(np.asarray(a) - np.asarray(b)).max()
-        for a, b in zip(jax.tree.leaves(full.params), jax.tree.leaves(low.params), strict=True)
+# Microbatches
+
+
+@pytest.mark.parametrize(("kind", "microbatch"), [("normal", 3), ("none", 4)])
+def test_microbatches_train_as_whole_batches_do(kind, microbatch):
+    # Wrong ones, so that a microbatch that computes its own, or takes another's, is found out.
+    wrong = np.random.default_rng(2).random((NUM_IMAGES, 31, 32, 3), dtype=np.float32)
+    examples = Examples(IMAGES, {"relu1_1": wrong}) if kind == "none" else Examples(IMAGES)
+    calls = [(1, 1), (0, 2)]
+    state, losses = train(*build(kind=kind, microbatch=microbatch, share=0.3), calls, examples)
+    whole, expected = train(*build(kind=kind, share=0.3), calls, examples)
+    assert_alike((state, losses), (whole, expected))
+    if kind == "none":
+        own, _ = train(*build(kind=kind, microbatch=microbatch, share=0.3), calls)[1]
+        assert own["perceptual"] != pytest.approx(losses[0]["perceptual"], rel=0.01)
+
+
+def test_batches_that_were_sent_are_taken_in_microbatches_too():
+    sent = Examples(IMAGES[ORDER.reshape(3, BATCH)])
+    found = train(*build(microbatch=6), [(0, 2)], sent, sent=True)
+    assert_alike(found, train(*build(), [(0, 2)]))
+
+
+def test_only_one_cpu_device_wants_microbatches_and_only_of_large_batches():
+    def chosen(batch_size, *, side=64, num_devices=1, with_features=False):
+        shardings = distributed.make_shardings(batch_size, num_devices=num_devices)
+        return step.choose_microbatch(
+            batch_size, image_pixels=side**2, with_features=with_features, shardings=shardings
+        )
+
+    assert [chosen(size) for size in (8, 64, 129, 512, 500, 1024)] == [8, 64, 43, 64, 50, 64]
+    assert chosen(2 * 131) == 2 * 131  # no part of it is of a useful size
+    assert [chosen(size, with_features=True) for size in (8, 16, 33, 64)] == [8, 16, 11, 16]
+    assert [chosen(512, side=side) for side in (16, 32, 128, 1024)] == [512, 256, 16, 1]
+    assert chosen(512, num_devices=4) == 512
+
+
+# Noise
+
+
+def test_streams_keys_and_noise_differ_by_seed_purpose_step_and_slot():
+    streams = [key for seed in (3, 4) for key in vars(step.make_streams(seed)).values()]
+    key, slots = jax.random.key(5), np.arange(4)
+    drawn = [
+        step.noise_keys(jax.random.clone(key), jnp.int32(number), jnp.asarray(slots))
+        for number in (0, 1)
     ]
-    assert max(moved) < 0.02
+    words = [tuple(row.tolist()) for row in jax.random.key_data(jnp.stack(streams))]
+    words += [tuple(row) for keys in drawn for row in jax.random.key_data(keys).tolist()]
+    assert len(set(words)) == len(words) == 6 + 8
+    later = step.noise_keys(jax.random.clone(key), jnp.int32(1), jnp.asarray(slots[2:]))
+    np.testing.assert_array_equal(
+        jax.random.key_data(later), jax.random.key_data(jax.random.clone(drawn[1]))[2:]
+    )
 
 
-@pytest.mark.parametrize("name", ["smooth", "reference"])
+def test_noise_is_fresh_at_every_step():
+    def loss_at(number, kind):
+        # A new model answers with the mean image, whatever it is shown.
+        state, advance = build(kind=kind)
+        state, _ = train(state, advance, EPOCH * 3)
+        state = dataclasses.replace(state, step=jnp.asarray(number, jnp.int32))
+        return train(state, advance, [(0, 1)])[1][0]["loss"]
+
+    # The same weights and images: only the noise can make a difference.
+    assert loss_at(40, "none") == loss_at(41, "none")
+    assert loss_at(40, "normal") == loss_at(40, "normal")
+    assert loss_at(41, "normal") != loss_at(40, "normal")
+
+
+# Half precision
+
+
+@SLOW_SMOOTH
+def test_bfloat16_trains_like_float32_and_keeps_the_weights_float32(name):
+    full, losses = train(*build(name), EPOCH * 4)
+    low, low_losses = train(*build(name, precision="bfloat16"), EPOCH * 4)
+    assert low_losses != losses
+    for here, there in zip(low_losses, losses, strict=True):
+        assert here == pytest.approx(there, rel=0.03)
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(low)} == {"float32", "int32"}
+    # Adam's first updates are some 1e-3 each: far less than bfloat16 can add to a weight of 1.
+    for here, there in zip(*map(jax.tree.leaves, (full.params, low.params)), strict=True):
+        assert np.abs(np.asarray(here) - np.asarray(there)).max() < 0.02
+
+
+@MODELS
 def test_all_but_the_codes_is_computed_in_the_precision_of_the_weights(name):
     model = make_autoencoder(
         ModelConfig(name=name, channels=8),
@@ -204,4 +254,3 @@ def test_all_but_the_codes_is_computed_in_the_precision_of_the_weights(name):
     assert len(heavy) >= 8
     # To the code, and from it or to its Fourier features.
     assert ["xf32>" in each for each in heavy].count(True) == 2
-    assert nnx.merge(graphdef, low, constants).encode(images).dtype == jnp.float32

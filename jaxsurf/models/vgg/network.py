@@ -27,12 +27,7 @@ class VGG16(nnx.Module):
     def __init__(
         self, weights: Weights, relus: Sequence[str], *, dtype: DTypeLike = jnp.float32
     ) -> None:
-        """Make the network.
-
-        Args:
-            weights: deep enough for what is asked.
-            relus: outputs to return, `relu1_1` to `relu5_3`.
-            dtype: of the computation; features are float32 in any case.
+        """Return some outputs, `relu1_1` to `relu5_3`, computed in a dtype; features are float32.
 
         Raises:
             UserError: VGG16 has no such output, or the weights end before it.

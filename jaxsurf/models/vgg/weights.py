@@ -138,12 +138,9 @@ class Weights:
 def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weights:
     """Return weights deep enough for some outputs.
 
-    Args:
-        source: `oxford`: those that come with jaxsurf, or for deeper outputs a download;
-            `torchvision`: a download; anything else is the path of a weight file.
-        relus: the outputs that will be asked for.
-        unprepared: feed images with values in [-1, 1] as they are, as the report did;
-            torchvision's weights only.
+    The source is `oxford` (those that come with jaxsurf, or for deeper outputs a download),
+    `torchvision` (a download), or the path of a weight file. `unprepared` feeds torchvision's with
+    values in [-1, 1] as they are, as the report did.
 
     Raises:
         UserError: an unknown output, a file that is wrong or missing, no network, or `unprepared`
@@ -291,15 +288,10 @@ def of_torch(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Prepara
 def from_arrays(
     arrays: Mapping[str, np.ndarray], preparation: Preparation, *, origin: str
 ) -> Weights:
-    """Return the weights in `block1_conv1/kernel`, `block1_conv1/bias` and so on.
-
-    Args:
-        arrays: the first convolution's at least; others without a gap.
-        preparation: that the weights were trained with.
-        origin: where they come from, for the message.
+    """Return the weights in `block1_conv1/kernel`, `block1_conv1/bias` and so on, without a gap.
 
     Raises:
-        UserError: a name, shape or value is not as it should be.
+        UserError: a name, shape or value is not as it should be; the message names the origin.
     """
 
     def checked(name: str, shape: tuple[int, ...]) -> np.ndarray:
