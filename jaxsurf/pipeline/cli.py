@@ -26,10 +26,11 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import Interrupted, UserError
-from jaxsurf.manifold.graph import GraphConfig, Weight
+from jaxsurf.manifold.graph import KINDS, GraphConfig, Weight
 
-# Flags that name a file of settings, and the file in `configs/` that is read where one isn't given.
-_config_files: dict[str, str] = {}
+# Flags that name a file of settings: the file in `configs/` that is read where one isn't given, and
+# what holds the settings.
+_config_files: dict[str, tuple[str, flags.FlagHolder[Any]]] = {}
 
 _makers = {
     bool: flags.DEFINE_bool,
@@ -90,17 +91,25 @@ def run(main: Callable[[], object]) -> NoReturn:
 
 def _parse(argv: list[str]) -> None:
     """Parse flags; whatever is wrong with them, or in a file of settings, is one line."""
-    for name, default in _config_files.items():
+    for name, (default, _) in _config_files.items():
         if default and not any(re.match(rf"--?{name}(=|$)", each) for each in argv):
             configs = Path(argv[0]).absolute().parents[1] / "configs"
             argv.insert(1, f"--{name}={configs / default}")
     try:
         rest = flags.FLAGS(argv)
+        useless = [
+            n for n, (_, holder) in _config_files.items() if not hasattr(holder.value, "get")
+        ]
     # A file of settings is Python and may raise anything at all.
     except Exception as error:
         raise UserError(_explain(error, argv)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}", cure="flags look like --name=value")
+    if useless:
+        raise UserError(
+            f"get_config() of --{useless[0]} returns no settings",
+            cure="return cli.make_config(...)",
+        )
 
 
 def _explain(error: BaseException, argv: Sequence[str]) -> str:
@@ -111,11 +120,13 @@ def _explain(error: BaseException, argv: Sequence[str]) -> str:
     files = {str(Path(each.rpartition("=")[2].partition(":")[0]).absolute()) for each in argv}
     for each in reversed(chain):
         for frame in reversed(traceback.extract_tb(each.__traceback__)):
-            if frame.filename in files and not isinstance(each, UserError):
+            if str(Path(frame.filename).absolute()) in files and not isinstance(each, UserError):
                 return f"{frame.filename}, line {frame.lineno}: {type(each).__name__}: {each}"
     where, is_file, _ = str(error).partition("Error whilst parsing config file")
     if is_file:  # which has a whole traceback behind it
         return f"{where}{type(chain[-1]).__name__}: {chain[-1]}"
+    if isinstance(error, OSError):
+        return "the file of settings can't be read: " + re.sub(r"(?s).*(?=\[Errno)", "", str(error))
     return f"no setting {chain[:2][-1].args[0]}" if type(chain[-1]) is KeyError else str(error)
 
 
@@ -191,14 +202,10 @@ def attributes(kind: type) -> dict[str, str]:
 def make_config(
     changes: Mapping[str, object], axes: Mapping[str, Sequence[object]] | None = None
 ) -> ConfigDict:
-    """Return all settings for a file of `configs/`: the defaults, with some changed.
+    """Return all settings for a file of `configs/`: the defaults, with some changed by dotted name.
 
     Lists and mappings are texts, so that flags can set them: `data.free` is "name,name",
-    `data.fixed` "name=value,name=value".
-
-    Args:
-        changes: values by dotted name, such as "model.latent_dim".
-        axes: of a grid of runs, as `grid.make_grid` takes them; no flag can set what they change.
+    `data.fixed` "name=value,name=value". No flag can set what a grid's axes change.
     """
     from jaxsurf.pipeline import configuration
 
@@ -219,28 +226,17 @@ def make_config(
 def define_config(name: str = "config", default: str = "") -> Callable[[], dict[str, Any]]:
     """Define `--config`, a file of settings; return what reads them as nested dicts.
 
-    Args:
-        name: of the flag; `--name.section.setting=value` changes one.
-        default: file in `configs/` that is read where the flag isn't given.
+    Where the flag isn't given, the default in `configs/` is read.
     """
     shown = f"such as configs/{default or 'arm.py'}{' (the default)' * bool(default)}"
     # Without its own default, which would be read now, before a mistake can be reported.
     holder = config_flags.DEFINE_config_file(name, None, f"File with the settings, {shown}.")
     flags.declare_key_flag(name)
-    _config_files[name] = default
+    _config_files[name] = default, holder
     if not default:
         flags.mark_flag_as_required(name)
 
-    def config() -> dict[str, Any]:
-        try:
-            return holder.value.to_dict()
-        except (AttributeError, OSError) as error:
-            raise UserError(
-                f"--{name} gives no settings: {error}",
-                cure="name a file whose get_config() returns what cli.make_config makes",
-            ) from error
-
-    return config
+    return lambda: cast(ConfigDict, holder.value).to_dict()
 
 
 def define_string(name: str, default: str | None = None) -> flags.FlagHolder[str]:
@@ -308,8 +304,8 @@ def define_graph(weight: Weight = GraphConfig.weight) -> Callable[[], GraphConfi
 
     def graph() -> GraphConfig | None:
         given = read()
-        kind = "knn" if "k" in given else "radius" if "radius" in given else GraphConfig.kind
-        usual: dict[str, Any] = {"kind": kind, "weight": weight}
+        kinds = [name for name, kind in KINDS.items() if kind.number in given]
+        usual: dict[str, Any] = {"kind": [*kinds, GraphConfig.kind][0], "weight": weight}
         return GraphConfig(**(usual | given)) if given else None
 
     return graph

@@ -8,256 +8,158 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
 from jaxsurf.pipeline import cli, configuration
 
 ROOT = Path(__file__).parents[2]
-TINY = f"--config={ROOT / 'configs/tiny.py'}"
 ENDS = ("--source=3", "--target=31")
 STATUS = {signal.SIGTERM: 143, signal.SIGINT: 130}
+YNNPACK, EXACT = cli.XLA_FLAGS
 
 
-def assert_one_line(outcome, status, complaint):
+def assert_one_line(outcome, status, word):
     """Check that a command wrote one thing, on standard error, and ended as it should."""
     assert outcome.err.count("\n") == 1, outcome.err
     assert outcome.err.startswith("error: ")
-    assert complaint in outcome.err
+    assert word in outcome.err
     assert outcome.out == ""
     assert outcome.status == status
 
 
-def cases(*rows, fast):
-    """Mark the rows as slow that are not worth a second of every run of the tests."""
-    return [
-        pytest.param(*row, marks=[] if row[0] in fast else pytest.mark.slow, id=row[0])
-        for row in rows
-    ]
+TRAIN = "train --workdir=W --config=configs/tiny.py"
+SURF = "surf --workdir=RUN"
+# Command, exit status, a word of the line; a few of each kind are quick enough for every run.
+QUICK = """
+surf | 2 | flag --workdir=None: Flag --workdir must have a value
+TRAIN --wrkdir=W | 2 | line flag 'wrkdir'. Did you mean: workdir ?
+TRAIN --config.training.num_epoch=3 | 2 | no setting 'num_epoch' Did you mean
+TRAIN --config.training.num_epochs=many | 2 | num_epochs=many: invalid literal
+TRAIN --config.training.num_epochs=0 | 1 | num_epochs is 0, but must be at least 1
+train --workdir=W --config=configs/none.py | 2 | can't be read: [Errno 2] No such file or directory: 'conf
+train --workdir=W --config=name.py | 2 | line 2: NameError: name 'foo' is not defined
+train --workdir=W --config=int.py | 2 | get_config() of --config returns no settings
+TRAIN --config.data.source=malformed.npz | 1 | malformed.npz cannot be read
+SURF --frames=5 --points_per_edge=3 | 2 | At most one of (frames, points_per_edge)
+SURF --source=40 --target=31 | 1 | image 40 is out of range; choose 0 to 39
+SURF --anchors=3,31 --graph=knn | 1 | graph.k is 0; give 1 or more with graph.kind=knn
+SURF --anchors=code:1,2;40 | 1 | image 40 is out of range; choose 0 to 39
+surf --workdir=none --source=3 --target=4 | 1 | is not the working directory of a run
+sweep --workdir=W --config=configs/tiny.py | 1 | the file of --config holds no grid
+"""
+OTHERS = """
+TRAIN --workdir | 2 | Missing value for flag --workdir
+TRAIN --workdir= | 2 | flag --workdir=: is empty; `.` is the current folder
+TRAIN surplus | 2 | unexpected argument 'surplus'
+TRAIN --config.zzz=3 | 2 | no setting 'zzz'
+TRAIN --config.model=smooth | 2 | flag --config.model=smooth: Failed to parse
+TRAIN --config.training.num_epochs=True | 2 | num_epochs=True: invalid literal
+TRAIN --config.optimizer.learning_rate=fast | 2 | not convert string to float
+TRAIN --profile=-1 | 2 | not a non-negative integer
+TRAIN --num_processes=2 | 1 | --coordinator, --num_processes and --process_id
+SURF --graph=tree | 2 | should be one of <smallest|knn|mutual|radius
+compare --workdir=W --seeds=1,x | 2 | flag --seeds=1,x: invalid literal
+compare --workdir=W --config.zzz=3 | 2 | no setting 'zzz'
+compare --workdir=W --reference=configs/none.py | 2 | No such file or directory
+train --workdir=W --config=configs | 2 | Is a directory: 'configs'
+train --workdir=W --config=configs/mpi3d.py:9d | 2 | no variant '9d'
+train --workdir=W --config=configs/tiny.py:x | 2 | tiny.py:x: TypeError: get_config()
+train --workdir=W --config=syntax.py | 2 | invalid syntax (syntax.py, line 1)
+train --workdir=W --config=import.py | 2 | line 1: ModuleNotFoundError: No module named 'nowhere'
+train --workdir=W --config=empty.py | 2 | has no attribute 'get_config'
+train --workdir=W --config=configs/tiny_grid.py | 1 | grid is not a setting
+sweep --workdir=W --config=configs/tiny_grid.py --mode=side | 2 | should be one of <auto|together|
+sweep --workdir=W --config=configs/tiny_grid.py --config.corruption.kind=x | 2 | no setting 'kind'
+reproduce --workdir=W --scale=large | 2 | should be one of <small|full>
+reproduce --workdir=W --mpi3d=nowhere.npz | 1 | there is no nowhere.npz; name MPI3D-toy's
+TRAIN --config.model.name=big | 1 | model.name is 'big'; choose
+TRAIN --config.data.fixed=size=1 | 1 | no factor is called 'size'; choose from
+TRAIN --config.data.source=nowhere.npz | 1 | no file called 'nowhere.npz'; choose
+TRAIN --config.data.source=dtype.npz | 1 | int64 values, but images are uint8
+TRAIN --config.data.source=size.npz | 1 | 33 x 33, but the model takes squares whose side is
+SURF --source=no.png --target=31 | 1 | 'no.png' is neither an image number nor a file that exists
+SURF --source=code:1 --target=31 | 1 | code:1 has 1 numbers, but latent codes have 2
+SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
+SURF --anchors=3,31 --methods=geodesic | 1 | method 'geodesic' is not built yet; choose from
+SURF --anchors=3,31 --method= | 1 | no method was named
+SURF --anchors=3,31 --frames=1 | 1 | 1 frames can't show both ends; ask for 2 or more
+SURF --anchors=3,31 --repair | 1 | graph.repair has no meaning with graph.kind=smallest
+SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair
+SURF --anchors=3,31 --k=40 | 1 | 40
+SURF --anchors=3,31,7 --radius=1e-9 | 1 | no path joins 3 and 31
+SURF --source=3 | 1 | nothing says what to animate; give --source and --target, or --anchors
+SURF --source=3 --anchors=1,2 | 1 | there are two answers to what to animate: source
+SURF --anchors=7 | 1 | one anchor makes no path; give two or more: --anchors=3,17,256
+evaluate --workdir=RUN --num_pairs=781 | 1 | 781 pairs can't be chosen among 40 points; ask for 1 to
+evaluate --workdir=RUN --seed=-1 | 1 | --seed is -1; give 0 or more
+evaluate --workdir=RUN --checkpoint=x | 1 | --checkpoint is 'x'
+"""
+FILES = {
+    "syntax.py": "def get_config(:\n",
+    "name.py": "def get_config():\n    return foo\n",
+    "import.py": "import nowhere\n",
+    "empty.py": "",
+    "int.py": "def get_config():\n    return 3\n",
+    "malformed.npz": "not a zip file",
+}
 
 
-FLAGS = cases(
-    ("no flags", "surf", "", 2, "flag --workdir=None: Flag --workdir must have a value"),
-    ("unknown flag", "train", "--wrkdir=W", 2, "line flag 'wrkdir'. Did you mean: workdir ?"),
-    ("no value", "train", "--workdir", 2, "Missing value for flag --workdir"),
-    ("empty", "train", "--workdir=", 2, "flag --workdir=: is empty; `.` is the current folder"),
-    ("argument", "train", "--workdir=W surplus", 2, "unexpected argument 'surplus'"),
-    ("key", "train", "--config.training.num_epoch=3", 2, "no setting 'num_epoch' Did you mean"),
-    ("section", "train", "--config.zzz=3", 2, "no setting 'zzz'"),
-    ("group", "train", "--config.model=smooth", 2, "flag --config.model=smooth: Failed to parse"),
-    ("type", "train", "--config.training.num_epochs=many", 2, "num_epochs=many: invalid literal"),
-    ("truth", "train", "--config.training.num_epochs=True", 2, "num_epochs=True: invalid literal"),
-    ("float", "train", "--config.optimizer.learning_rate=fast", 2, "not convert string to float"),
-    ("enum", "surf", "--workdir=W --graph=tree", 2, "should be one of <smallest|knn|mutual|radius"),
-    ("numbers", "compare", "--workdir=W --seeds=1,x", 2, "flag --seeds=1,x: invalid literal"),
-    ("no file", "train", "--config=configs/none.py", 1, "No such file or directory: 'configs/none"),
-    ("folder", "train", "--config=configs --config.data.side=3", 2, "Is a directory: 'configs'"),
-    ("variant", "train", "--config=configs/mpi3d.py:9d", 2, "no variant '9d'"),
-    ("no variants", "train", "--config=configs/tiny.py:x", 2, "tiny.py:x: TypeError: get_config()"),
-    ("default", "compare", "--workdir=W --config.zzz=3", 2, "no setting 'zzz'"),
-    (
-        "another",
-        "compare",
-        "--workdir=W --reference=configs/none.py",
-        1,
-        "--reference gives no set",
-    ),
-    (
-        "both",
-        "surf",
-        "--workdir=W --frames=5 --points_per_edge=3",
-        2,
-        "At most one of (frames, points_per_edge)",
-    ),
-    ("suite", "benchmark", "--suite=none --out=W", 1, "--suite is 'none'; choose one of"),
-    fast=("no flags", "unknown flag", "key", "type", "no file", "both"),
-)
+def mistakes():
+    for text, marks in ((QUICK, ()), (OTHERS, pytest.mark.slow)):
+        for row in text.strip().splitlines():
+            command, status, word = row.split(" | ")
+            command = command.replace("TRAIN", TRAIN).replace("SURF", SURF)
+            yield pytest.param(command.split(), int(status), word, marks=marks, id=row[:60])
 
 
-@pytest.mark.parametrize(("name", "script", "flags", "status", "complaint"), FLAGS)
-def test_wrong_flags_end_in_one_line(launch, name, script, flags, status, complaint):
-    more = () if script != "train" or "--config=" in flags else (TINY,)
-    more += ("--workdir=W",) if script == "train" and "--workdir" not in flags else ()
-    assert_one_line(launch(script, *more, *flags.split()), status, complaint)
+@pytest.fixture
+def place(tmp_path):
+    """A folder with what commands are given that is wrong."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    np.savez(tmp_path / "dtype.npz", images=np.zeros((5, 32, 32, 3), np.int64))
+    images = np.random.default_rng(0).integers(0, 256, (5, 33, 33, 3), dtype=np.uint8)
+    np.savez(tmp_path / "size.npz", images=images)
+    return tmp_path
 
 
-CONFIG_FILES = cases(
-    ("syntax", "def get_config(:\n", 2, "invalid syntax (wrong.py, line 1)"),
-    ("name", "def get_config():\n    return foo\n", 2, "line 2: NameError: name 'foo' is not def"),
-    ("import", "import nowhere\n", 2, "line 1: ModuleNotFoundError: No module named 'nowhere'"),
-    ("without", "", 2, "has no attribute 'get_config'"),
-    ("int", "def get_config():\n    return 3\n", 1, "'int' object has no attribute 'to_dict'"),
-    (
-        "type",
-        "from jaxsurf.pipeline import cli\ndef get_config():\n"
-        "    return cli.make_config({'model.latent_dim': 'x'})\n",
-        2,
-        "line 3: TypeError: Could not override field 'latent_dim'",
-    ),
-    ("file", "def get_config():\n    return open('none.txt')\n", 1, "No such file or directory"),
-    fast=("name",),
-)
-
-
-@pytest.mark.parametrize(("name", "text", "status", "complaint"), CONFIG_FILES)
-def test_a_configuration_file_with_an_error_is_refused_with_its_line(
-    launch, tmp_path, name, text, status, complaint
+@pytest.mark.parametrize(("command", "status", "word"), [*mistakes()])
+def test_a_mistake_ends_in_one_line_and_leaves_nothing(
+    launch, pristine, place, command, status, word
 ):
-    path = tmp_path / "wrong.py"
-    path.write_text(text)
-    outcome = launch("train", f"--config={path}", f"--workdir={tmp_path / 'run'}")
-    assert_one_line(outcome, status, complaint)
-
-
-SETTINGS = cases(
-    ("range", "training.num_epochs=0", "num_epochs is 0, but must be at least 1"),
-    ("choice", "model.name=big", "model.name is 'big'; choose 'smooth'"),
-    ("factor", "data.fixed=size=1", "no factor is called 'size'; choose from"),
-    ("source", "data.source=nowhere.npz", "no file called 'nowhere.npz'; choose"),
-    ("malformed", "data.source=malformed.npz", "malformed.npz cannot be read"),
-    ("dtype", "data.source=dtype.npz", "int64 values, but images are uint8"),
-    ("shape", "data.source=shape.npz", "has shape (5, 48), but images are (number, height, width"),
-    ("size", "data.source=size.npz", "33 x 33, but the model takes squares whose side is a mul"),
-    fast=("range", "malformed"),
-)
-
-
-@pytest.mark.parametrize(("name", "setting", "complaint"), SETTINGS)
-def test_wrong_settings_and_data_leave_no_working_directory(
-    launch, tmp_path, name, setting, complaint
-):
-    random = np.random.default_rng(0)
-    (tmp_path / "malformed.npz").write_text("not a zip file")
-    np.savez(tmp_path / "dtype.npz", images=random.integers(0, 256, (5, 32, 32, 3)))
-    for file, shape in (("shape", (5, 48)), ("size", (5, 33, 33, 3))):
-        np.savez(tmp_path / f"{file}.npz", images=random.integers(0, 256, shape, dtype=np.uint8))
-    side = "--config.data.side=0"
-    flags = (TINY, f"--config.{setting}", side, "--workdir=new/run")
-    assert_one_line(launch("train", *flags, folder=tmp_path), 1, complaint)
-    assert not (tmp_path / "new").exists()
+    before = sorted(pristine.iterdir())
+    script, *flags = (part.replace("RUN", str(pristine)) for part in command)
+    side = ["--config.data.side=0"] * ("size" in str(flags))
+    assert_one_line(launch(script, *flags, *side, folder=place), status, word)
+    assert not (place / "W").exists()
+    made = {path.name for path in pristine.iterdir()} - {path.name for path in before}
+    assert made <= {"latents.npz", "graph.npz"}  # of codes that were found good
 
 
 # The user may be root, who can write everywhere but below a file and where names are too long.
-@pytest.mark.parametrize(
-    "place", ["file", "file/below", pytest.param("x" * 300, marks=pytest.mark.slow)]
-)
-def test_a_working_directory_that_cannot_be_written_is_refused(launch, tmp_path, place):
-    (tmp_path / "file").write_text("mine")
-    outcome = launch("train", TINY, f"--workdir={tmp_path / place}")
+@pytest.mark.parametrize("name", ["file", "file/below", "x" * 300])
+def test_a_working_directory_that_cannot_be_written_is_refused(launch, place, name):
+    (place / "file").write_text("mine")
+    outcome = launch("train", "--config=configs/tiny.py", f"--workdir={name}", folder=place)
     assert_one_line(outcome, 1, "cannot write to the working directory")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.parametrize("script", ["surf", pytest.param("evaluate", marks=pytest.mark.slow)])
-def test_a_folder_without_a_run_is_refused(launch, tmp_path, script):
-    flags = ENDS if script == "surf" else ()
-    outcome = launch(script, f"--workdir={tmp_path / 'none'}", *flags)
-    assert_one_line(outcome, 1, "is not the working directory of a run: it has no config.json")
-    assert not (tmp_path / "none").exists()
-
-
-RUNS = cases(
-    ("--source=40 --target=31", "image 40 is out of range; choose 0 to 39"),
-    ("--source=no.png --target=31", "'no.png' is neither an image number nor a file that exists"),
-    ("--source=code:1 --target=31", "code:1 has 1 numbers, but latent codes have 2; give 2 num"),
-    ("--anchors=3,31 --method=magic", "method 'magic' is not known; choose from pixel, linear"),
-    ("--anchors=3,31 --methods=geodesic", "method 'geodesic' is not built yet; choose from pixel,"),
-    ("--anchors=3,31 --method=", "no method was named"),
-    ("--anchors=3,31 --frames=1", "1 frames can't show both ends; ask for 2 or more"),
-    ("--anchors=3,31 --points_per_edge=1", "1 points per edge leave out an end"),
-    ("--anchors=3,31 --graph=knn", "graph.k is 0; give 1 or more with graph.kind=knn"),
-    ("--anchors=3,31 --graph=mutual", "graph.k is 0; give 1 or more with graph.kind=mutual"),
-    ("--anchors=3,31 --graph=radius", "graph.radius is 0.0; give a finite number above 0"),
-    ("--anchors=3,31 --repair", "graph.repair has no meaning with graph.kind=smallest"),
-    ("--anchors=3,31 --graph=mutual --k=1", "points; use graph.repair (--repair), which bridges"),
-    ("--anchors=3,31 --k=40", "k is 40, but 40 points have 39 neighbours each; use a k from 1"),
-    ("--anchors=3,31,7 --radius=1e-9", "no path joins 3 and 31"),
-    ("--source=3", "nothing says what to animate; give --source and --target, or --anchors"),
-    ("--source=3 --anchors=1,2", "there are two answers to what to animate: source"),
-    ("--anchors=7", "one anchor makes no path; give two or more: --anchors=3,17,256"),
-    ("--anchors=code:1,2", "code:1 has 1 numbers, but latent codes have 2"),
-    ("--anchors=code:1,2;40", "image 40 is out of range; choose 0 to 39"),
-    fast=("--source=40 --target=31", "--anchors=3,31 --graph=knn", "--anchors=code:1,2;40"),
-)
-
-
-@pytest.mark.parametrize(("flags", "complaint"), RUNS)
-def test_a_wrong_surf_leaves_nothing(launch, root, flags, complaint):
-    assert_one_line(launch("surf", f"--workdir={root}", *flags.split()), 1, complaint)
-    assert not (root / "surf").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("flag", "complaint"),
-    [
-        ("--num_pairs=781", "781 pairs can't be chosen among 40 points; ask for 1 to 780"),
-        ("--num_pairs=0", "0 pairs can't be chosen"),
-        ("--seed=-1", "--seed is -1; give 0 or more"),
-    ],
-)
-def test_a_wrong_evaluation_leaves_nothing(launch, root, flag, complaint):
-    assert_one_line(launch("evaluate", f"--workdir={root}", flag), 1, complaint)
-    assert not (root / "evaluation.json").exists()
-
-
-def test_a_working_directory_of_another_configuration_is_refused(launch, root, config_file):
-    before = (root / "config.json").read_bytes()
-    changed = "--config.optimizer.learning_rate=0.125"
-    outcome = launch("train", f"--config={config_file}", f"--workdir={root}", changed)
-    assert_one_line(outcome, 1, "begun with optimizer.learning_rate = 0.005, not 0.125")
-    assert (root / "config.json").read_bytes() == before
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("cache", ["latents", "graph"])
-def test_a_stale_or_damaged_cache_is_refused(launch, root, cache):
-    assert launch("surf", f"--workdir={root}", *ENDS).status == 0
-    path = root / f"{cache}.npz"
-    with np.load(path) as archive:
-        arrays = dict(archive)
-    np.savez(path, **arrays | {"stamp": np.array("checkpoint 1")})
-    outcome = launch("surf", f"--workdir={root}", *ENDS)
-    assert_one_line(outcome, 1, f"{cache}.npz was made from checkpoint 1, but")
-    path.write_bytes(path.read_bytes()[:-40])
-    outcome = launch("surf", f"--workdir={root}", *ENDS)
-    assert_one_line(outcome, 1, f"{cache}.npz is damaged")
-    assert "remove it; it will be made again" in outcome.err
-
-
-@pytest.mark.slow
-def test_a_surf_folder_that_cannot_be_written_is_refused(launch, root):
-    (root / "surf").write_text("a file where the folder should be")
-    assert_one_line(launch("surf", f"--workdir={root}", *ENDS), 1, "cannot write")
-
-
-@pytest.mark.slow
-def test_no_checkpoint_is_refused(launch, root):
-    (root / "checkpoints").rename(root / "elsewhere")
-    outcome = launch("surf", f"--workdir={root}", *ENDS)
-    assert_one_line(outcome, 1, "holds no checkpoint; train there first")
-
-
-@pytest.mark.parametrize("flag", ["-h", "-help", "--helpfull"])
-def test_other_words_for_help_are_understood(launch, flag):
-    assert "--workdir: " in launch("report", flag).out
+    assert (place / "file").read_text() == "mine"
 
 
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "launch").glob("*.py")))
 def test_every_flag_has_a_text(launch, script):
-    outcome = launch(script, "--help")
+    outcome = launch(script, "-help" if script == "report" else "--help")
     assert (outcome.err, outcome.status) == ("", 0)
     assert "--workdir: " in outcome.out or "--out: " in outcome.out
     assert "(no help available)" not in outcome.out
-
-
-def test_every_setting_has_a_text_that_the_help_of_training_shows(launch):
-    shown = " ".join(launch("train", "--help").out.split())
-    found = list(cli.settings())
-    assert {name for name, _, _ in found} == set(configuration.names())
-    for name, default, meaning in found:
-        assert len(meaning) > 10
-        assert " ".join(f"{name} {default} {meaning}".split()) in shown
+    if script == "train":
+        shown, found = " ".join(outcome.out.split()), list(cli.settings())
+        assert {name for name, _, _ in found} == set(configuration.names())
+        for name, default, meaning in found:
+            assert len(meaning) > 10
+            assert " ".join(f"{name} {default} {meaning}".split()) in shown
 
 
 def metrics(root):
@@ -371,3 +273,83 @@ def test_of_late_errors_only_tensorstores_are_kept_quiet():
     assert done.stderr.count("RuntimeError: a defect\n") == 2
     assert done.stderr.endswith("error: [Errno 13] Permission denied: '/locked/run'\n")
     assert done.returncode == 1
+
+
+# --- The process ---
+
+
+@pytest.mark.parametrize(
+    ("version", "chosen", "expected"),
+    [
+        ("0.10.9", "", [YNNPACK, EXACT]),
+        ("0.10.9", f"--other {YNNPACK[:-7]}", ["--other", YNNPACK[:-7], EXACT]),
+        ("0.10.9", "--xla_gpu_deterministic_ops=false", [EXACT[:-4] + "false", YNNPACK]),
+        # Versions that may not know a flag are not given it.
+        ("0.11.0", "--other", ["--other", EXACT]),
+        ("0.99.0", "", []),
+    ],
+)
+def test_flags_are_added_to_what_the_user_chose(version, chosen, expected, monkeypatch):
+    monkeypatch.setattr(jax, "__version__", version)
+    monkeypatch.setenv("XLA_FLAGS", chosen)
+    cli.configure_process()
+    assert os.environ["XLA_FLAGS"].split() == expected
+
+
+# Says which of a convolution and a product XLA gives to YNNPACK.
+GIVEN_AWAY = """
+import jax
+import jax.numpy as jnp
+
+def convolve(images):
+    return jax.lax.conv(images, jnp.ones((12, 32, 3, 3)), (1, 1), "SAME")
+
+def multiply(images):
+    return images.reshape(64, -1) @ jnp.ones((32768, 64))
+
+for compute in (convolve, multiply):
+    text = jax.jit(compute).lower(jnp.ones((64, 32, 32, 32))).compile().as_text()
+    print("ynn_fusion" in text)
+"""
+# Takes and frees more than glibc keeps of its own accord, in a thread as XLA does.
+PAGE_FAULTS = """
+import resource, threading
+import numpy as np
+
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    np.ones(80 * 2**20, np.uint8)
+    found.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+found = []
+for _ in range(3):
+    thread = threading.Thread(target=faults)
+    thread.start()
+    thread.join()
+print(found[-1])
+"""
+
+
+def printed(program, *, told):
+    """Return the words that a program prints in a process of its own."""
+    start = "from jaxsurf.pipeline import cli\n" + "cli.configure_process()\n" * told
+    done = subprocess.run(
+        [sys.executable, "-c", start + program],
+        env=os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.split()
+
+
+@pytest.mark.skipif(not jax.__version__.startswith(cli.XLA_FLAGS[YNNPACK]), reason="another XLA")
+def test_convolutions_stay_with_xla_and_products_do_not():
+    assert printed(GIVEN_AWAY, told=False) == ["True", "True"]
+    assert printed(GIVEN_AWAY, told=True) == ["False", "True"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it is for glibc alone")
+def test_freed_memory_is_taken_again_without_the_systems_help():
+    assert int(printed(PAGE_FAULTS, told=False)[0]) > 30
+    assert int(printed(PAGE_FAULTS, told=True)[0]) < 10
