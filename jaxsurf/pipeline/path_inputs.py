@@ -20,7 +20,7 @@ from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import codes_file, euclid
-from jaxsurf.manifold.graph import GraphConfig, Trimming
+from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.tour import Order
 
 Method = Literal["surfing", "linear", "pc"]
@@ -118,7 +118,7 @@ class PathsConfig:
                     f"{flags} has no meaning with --method={self.method}",
                     cure=f"leave it out, or use --method={' or '.join(owners)}",
                 )
-        if self.trimming and (self.graph or GRAPH).kind.startswith("smallest"):
+        if self.trimming and KINDS[(self.graph or GRAPH).kind].connects:
             raise UserError(
                 "--max_edge and --avg_neighbors have no meaning with a graph that is to connect all"
                 " points",

@@ -38,7 +38,7 @@ TRAIN --wrkdir=W | 2 | line flag 'wrkdir'. Did you mean: workdir ?
 TRAIN --config.training.num_epoch=3 | 2 | no setting 'num_epoch' Did you mean
 TRAIN --config.training.num_epochs=many | 2 | num_epochs=many: invalid literal
 TRAIN --config.training.num_epochs=0 | 1 | num_epochs is 0, but must be at least 1
-train --workdir=W --config=configs/none.py | 2 | can't be read: [Errno 2] No such file or directory: 'conf
+train --workdir=W --config=configs/none.py | 2 | be read: [Errno 2] No such file or directory
 train --workdir=W --config=name.py | 2 | line 2: NameError: name 'foo' is not defined
 train --workdir=W --config=int.py | 2 | get_config() of --config returns no settings
 TRAIN --config.data.source=malformed.npz | 1 | malformed.npz cannot be read

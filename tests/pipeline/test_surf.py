@@ -1,0 +1,347 @@
+"""From a trained working directory to animations and scores: what is written, what is refused."""
+
+import itertools
+import json
+import math
+
+import imageio.v3 as iio
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jaxsurf.manifold.graph import GraphConfig
+from matplotlib.figure import Figure
+
+from jaxsurf.errors import UserError
+from jaxsurf.frames import decode, lengths
+from jaxsurf.frames.animate import METHODS, Timing
+from jaxsurf.images import sources
+from jaxsurf.pipeline import page, quickstart
+from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
+from jaxsurf.pipeline.run import connect, encode_all, open_run
+from jaxsurf.pipeline.surf import SurfConfig, surf
+from jaxsurf.viewing import plots
+
+NUM_IMAGES = 40
+SURF_FILES = {f"{method}.gif" for method in METHODS} | {"strip.png", "latent.png", "path.json"}
+FAST = {"methods": ("linear",)}
+
+
+def surf_pair(run, source=3, target=31, **options):
+    return surf(run, SurfConfig(source=str(source), target=str(target), **options))
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def arm_picture(path, *, axis=10.5):
+    """Write the arm at any position of its axis, which may lie between those of the set."""
+    fixed = {"object_color": 0, "object_shape": 0, "object_size": 1, "camera_height": 0}
+    fixed |= {"background_color": 0, "vertical_axis": 20, "horizontal_axis": axis}
+    iio.imwrite(path, sources.open_images("arm", fixed=fixed, side=32).images[0])
+    return path
+
+
+@pytest.mark.core
+def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
+    monkeypatch.setattr(quickstart, "PAIRS", ((3, 31), (1, 7)))
+    monkeypatch.setattr(quickstart, "NUM_PAIRS", 5)
+    text = quickstart.quickstart(config_of(), tmp_path)
+    assert "interpolation_mse over 5 random pairs" in text
+    assert {"3-31", "1-7"} == names(tmp_path / "surf")
+    assert names(tmp_path / "surf" / "3-31") == SURF_FILES
+    assert {"config.json", "checkpoints", "metrics.jsonl", "latents.npz", "graph.npz"} < names(
+        tmp_path
+    )
+    assert (tmp_path / "report.html").stat().st_size > 50_000
+    scores = json.loads((tmp_path / "evaluation.json").read_text())
+    assert scores["methods"].keys() == {*METHODS, "true"}
+    assert scores["methods"]["true"].keys() == {"interpolation_mse"}
+    mse, psnr_db = scores["reconstruction"]["mse"], scores["reconstruction"]["psnr_db"]
+    assert psnr_db == pytest.approx(-10 * math.log10(mse))
+    lines = (tmp_path / "evaluation.csv").read_text().splitlines()
+    assert len(lines) == 1 + 5 * 4  # a row for each pair and method
+
+
+def test_path_json_describes_the_path(run):
+    result = surf_pair(run)
+    saved = json.loads((result.folder / "path.json").read_text())
+    assert saved == result.description
+    assert [end["image"] for end in saved["ends"]] == [3, 31]
+    assert saved["checkpoint"] == run.step == 200
+    codes = encode_all(run).codes[saved["nodes"]]
+    steps = np.linalg.norm(np.diff(codes, axis=0), axis=1)
+    assert saved["edge_weights"] == pytest.approx((steps**3).tolist(), rel=1e-5)
+    assert saved["length"] == pytest.approx(steps.sum(), rel=1e-5)
+
+
+def test_a_path_past_several_anchors_and_back_is_that_of_its_legs(run):
+    anchors = ("3", "31", "code:0,0.25", "12")
+    result = surf(run, SurfConfig(anchors=anchors, loop=True))
+    found = result.description
+    assert [end["image"] for end in found["ends"]] == [3, 31, None, 12, 3]
+    places = [end["place"] for end in found["ends"]]
+    assert [found["nodes"][place] for place in places] == [3, 31, 40, 12, 3]
+    legs = [
+        surf(run, SurfConfig(source=source, target=target, **FAST)).description
+        for source, target in itertools.pairwise((*anchors, anchors[0]))
+    ]
+    # The code joins the graph in each of them anew, as node 40.
+    assert found["nodes"] == [3, *(node for leg in legs for node in leg["nodes"][1:])]
+    assert found["length"] == pytest.approx(sum(leg["length"] for leg in legs), rel=1e-6)
+    frames = {facts["num_frames"] for facts in found["methods"].values()}
+    assert frames == {2 * (len(found["nodes"]) - 1) + 1}
+    codes, linear = encode_all(run).codes, np.asarray(found["methods"]["linear"]["points"])
+    passed = [codes[3], codes[31], [0, 0.25], codes[12], codes[3]]
+    np.testing.assert_allclose(linear[[2 * place for place in places]], passed, 1e-5, 1e-6)
+
+
+def test_the_best_order_is_no_longer_than_the_given_one(run):
+    anchors = ("3", "31", "12", "25", "7")
+    results = [
+        surf(run, SurfConfig(anchors=anchors, order=order, **FAST)) for order in ("given", "best")
+    ]
+    given, best = (result.description for result in results)
+    assert (given["order_proven"], best["order_proven"]) == (None, True)
+    assert "best order of 5 anchors: none is shorter" in str(results[1])
+    images = [end["image"] for end in best["ends"]]
+    assert images[0] == 3
+    assert sorted(images) == [3, 7, 12, 25, 31]
+    assert sum(best["edge_weights"]) < sum(given["edge_weights"])
+
+
+def test_the_picture_shows_the_path_its_stops_and_a_factor_of_the_set(run, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "latent", lambda plot: drawn.append(plot) or Figure())
+    few = surf(run, SurfConfig(anchors=("3", "31", "12", "3"))).description
+    surf_pair(run, source=arm_picture(tmp_path / "between.png"), **FAST)
+    surf(run, SurfConfig(anchors=tuple(map(str, range(9))), methods=("pixel",)))
+    plot, outside, many = drawn
+    assert plot.title.startswith("robot arm: 3 to 31 to 12 to 3\n")
+    assert many.title.startswith("robot arm: 0 to 8 past 7 others\n")
+    assert list(plot.stops) == ["1, 4: 3", "2: 31", "3: 12"]
+    assert list(outside.stops)[1] == "target 31"
+    np.testing.assert_array_equal(plot.stops["2: 31"], plot.codes[31])
+    assert [line.name for line in plot.lines] == ["linear", "surfing"]
+    np.testing.assert_array_equal(plot.lines[1].points, few["methods"]["surfing"]["points"])
+    for each in (plot, outside):  # colours stay where an end is from outside
+        assert each.legend == "horizontal axis"
+        np.testing.assert_array_equal(each.values, run.images.factors[:, 5])
+        assert len(each.codes) == NUM_IMAGES > each.edges.max()
+
+
+@pytest.mark.parametrize("timing", [{"frames": 7}, {"points_per_edge": 5}, {}])
+def test_timing_gives_every_method_the_same_number_of_frames(run, timing):
+    result = surf_pair(run, timing=Timing(**timing))
+    edges = len(result.description["nodes"]) - 1
+    expected = timing.get("frames", edges * (timing.get("points_per_edge", 3) - 1) + 1)
+    for method in METHODS:
+        facts = result.description["methods"][method]
+        assert facts["num_frames"] == expected
+        assert facts["points"] is None or len(facts["points"]) == expected
+        assert iio.immeta(result.folder / f"{method}.gif")["loop"] == 0
+
+
+def test_an_end_may_be_an_image_or_a_code_from_outside_the_set(run, tmp_path):
+    file = arm_picture(tmp_path / "between.png")
+    text = "code:" + ",".join(f"{value:.7g}" for value in encode_all(run).codes[31])
+    result = surf_pair(run, source=file, target=text)
+    source, target = result.description["ends"]
+    assert (source["image"], source["label"], source["file"]) == (None, "between", str(file))
+    assert (source["node"], target["node"]) == (NUM_IMAGES, NUM_IMAGES + 1)
+    assert target["code"] == pytest.approx(encode_all(run).codes[31].tolist(), rel=1e-6)
+    assert result.description["graph"]["nodes"] == NUM_IMAGES + 2
+    frames = iio.imread(result.folder / "pixel.gif").astype(int)
+    decoded = decode.decode_points(run.model, np.array([target["code"]]))[0]
+    assert np.abs(frames[0] - iio.imread(file)).mean() < 2  # up to the palette
+    assert np.abs(frames[-1] - decoded).mean() < 2
+
+
+@pytest.mark.parametrize("end", ["picture", "code"])
+def test_the_same_end_twice_stands_still(run, tmp_path, end):
+    ends = (arm_picture(tmp_path / "same.png"),) * 2
+    ends = ends if end == "picture" else ("code:0.5,1", "code:5e-1,1.0")
+    result = surf_pair(run, *ends)
+    assert len(result.description["nodes"]) == 1
+    assert {facts["num_frames"] for facts in result.description["methods"].values()} == {1}
+
+
+def test_folders_are_plain_short_and_tell_stops_apart(run, tmp_path):
+    odd = ["with space-and+plus.png", "ä'\".b.png", "-.png", "$x_{$ 猫.png", "x" * 200 + ".png"]
+    (tmp_path / "other").mkdir()
+    files = [arm_picture(tmp_path / name) for name in (*odd, "12.png")]
+    files.append(arm_picture(tmp_path / "other" / "12.png", axis=20.5))
+    folders = [surf_pair(run, source=file, target=file, **FAST).folder for file in (*files, 12)]
+    assert len({*folders}) == len(folders)
+    for folder in folders:
+        assert len(folder.name.split("-")) == 2
+        assert set(folder.name) <= set("abcdefghijklmnopqrstuvwxyz0123456789_-")
+    many = tuple(str(number % 40) for number in range(3, 120))
+    result = surf(run, SurfConfig(anchors=many, methods=("pixel",)))
+    assert result.folder.name.startswith("3-39-117_stops_")
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (GraphConfig(kind="knn", k=9), "3-31-knn9"),
+        (GraphConfig(kind="mutual", k=6, spanning_tree=True), "3-31-mutual6_tree"),
+        (GraphConfig(kind="knn", k=6, search="approximate"), "3-31-knn6_approximate"),
+        (GraphConfig(kind="smallest-radius", weight="latent"), "3-31-smallest_radius_latent"),
+    ],
+)
+def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run, config, name):
+    own = surf_pair(run, **FAST).folder
+    cached = run.workdir.graph.read_bytes()
+    result = surf_pair(run, graph=config, **FAST)
+    assert (own.name, result.folder.name) == ("3-31", name)
+    assert result.description["graph"]["components"] == 1
+    assert run.workdir.graph.read_bytes() == cached
+
+
+@pytest.mark.parametrize(
+    ("weight", "power"), [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1)]
+)
+def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, weight, power):
+    file = arm_picture(tmp_path / "between.png")
+    config = GraphConfig(weight=weight)
+    saved = surf_pair(run, source=file, graph=config, methods=("surfing",)).description
+    assert (saved["nodes"][0], saved["graph"]["weight"]) == (NUM_IMAGES, weight)
+    if weight.startswith("image"):
+        shown = [iio.imread(file), *run.images.images[saved["nodes"][1:]]]
+        series = [[a, b] for a, b in itertools.pairwise(shown)]
+    else:
+        pieces = {"decoded": 1, "pullback": lengths.PIECES}[weight]
+        points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
+        series = []
+        for tail, head in itertools.pairwise(points):
+            share = np.linspace(0, 1, pieces + 1)[:, None]
+            codes = jnp.asarray(tail + share * (head - tail), jnp.float32)
+            series.append(np.asarray(run.model.decode(codes), np.float64) * 255)
+    expected = [
+        sum(
+            math.sqrt(np.mean((np.asarray(a, np.float64) - b) ** 2))
+            for a, b in itertools.pairwise(images)
+        )
+        ** power
+        for images in series
+    ]
+    assert saved["edge_weights"] == pytest.approx(expected, rel=0.02)
+    built = connect(run, encode_all(run), config)
+    assert evaluate(run, EvaluateConfig(num_pairs=3, graph=config)).content["graph"] == (
+        built.facts()
+    )
+    assert not run.workdir.graph.exists()
+
+
+def test_gaps_are_bridged_only_where_asked_and_reported(run):
+    pieces = GraphConfig(kind="radius", radius=0.05)
+    with pytest.raises(UserError, match=r"no path joins 3 and 31.*--repair.*larger"):
+        surf_pair(run, graph=pieces)
+    near, far = "code:0,0.25", "code:30,-20"
+    with pytest.raises(UserError, match=rf"no path joins {near} and {far}: "):
+        surf(run, SurfConfig(source=near, target=far, graph=pieces))
+    with pytest.raises(UserError, match=r"no path joins"):
+        evaluate(run, EvaluateConfig(num_pairs=3, graph=pieces))
+    assert not run.workdir.evaluation.exists()
+    repaired = GraphConfig(kind="radius", radius=0.05, repair=True)
+    result = surf_pair(run, graph=repaired, **FAST)
+    bridges = result.description["bridges"]
+    assert bridges
+    words = f"bridged from {bridges[0][0]} to {bridges[0][1]}"
+    assert words in str(result)
+    assert words in page.write(run).read_text()
+    content = evaluate(run, EvaluateConfig(num_pairs=3, graph=repaired)).content
+    assert content["bridged_pairs"] > 0
+    assert surf_pair(run, **FAST).description["bridges"] == []
+
+
+def test_a_runs_own_graph_may_be_weighed_by_images_and_is_cached_so(root):
+    path = root / "config.json"
+    saved = json.loads(path.read_text())
+    saved["config"]["graph"]["weight"] = "image"
+    path.write_text(json.dumps(saved))
+    run = open_run(root)
+    first, again = (surf_pair(run, **FAST) for _ in range(2))
+    assert first.folder.name == "3-31"
+    assert run.workdir.graph.exists()
+    assert first.description["edge_weights"] == again.description["edge_weights"]
+    assert again.description["graph"]["weight"] == "image"
+
+
+def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):
+    first = surf_pair(run)
+    monkeypatch.setattr("jaxsurf.manifold.encode.encode_images", None)
+    monkeypatch.setattr("jaxsurf.manifold.graph.build", None)
+    again = surf_pair(run, **FAST)
+    assert again.description["nodes"] == first.description["nodes"]
+    assert again.folder == first.folder
+    assert names(again.folder) == {"linear.gif", "strip.png", "latent.png", "path.json"}
+
+
+def test_a_failed_surf_leaves_the_earlier_one_whole(run, monkeypatch):
+    folder = surf_pair(run).folder
+
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plots, "save", no_space)
+    with pytest.raises(UserError, match=r"cannot write .*3-31: No space left on device"):
+        surf_pair(run, **FAST)
+    assert names(folder) == SURF_FILES
+    assert names(folder.parent) == {folder.name}
+
+
+@pytest.mark.parametrize("damage", ["stamp", 0, 100])
+def test_caches_of_something_else_and_damaged_ones_are_refused(run, damage):
+    surf_pair(run, **FAST)
+    for path in (run.workdir.graph, run.workdir.latents):
+        if damage == "stamp":
+            with np.load(path) as archive:
+                arrays = dict(archive)
+            np.savez(path, **arrays | {"stamp": np.array("checkpoint 1, data abc")})
+        else:
+            path.write_bytes(path.read_bytes()[:damage])
+        word = "was made from checkpoint 1" if damage == "stamp" else "is damaged"
+        with pytest.raises(UserError, match=rf"{path.name} {word}.*remove it"):
+            surf_pair(run)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("-1", "image -1 is out of range; choose 0 to 39"),
+        (" ", "neither an image number nor a file that exists"),
+        ("²", "neither an image number nor a file"),
+        ("3.5", "neither an image number nor a file"),
+        ("x" * 300, "neither an image number nor a file"),
+        ("code:", "code: is no latent code; give 2 numbers with commas between: code:0.1,0.1"),
+        ("code:1,a", "code:1,a is no latent code"),
+        ("code:1,2,3", "has 3 numbers, but latent codes have 2"),
+        ("code:1,nan", "is not finite"),
+        ("code:1,1e39", "is not finite in float32"),
+    ],
+)
+def test_an_end_that_is_none_is_refused(run, text, word):
+    with pytest.raises(UserError, match=word):
+        surf_pair(run, source=text)
+
+
+def test_an_outside_image_of_another_size_is_refused_unless_images_are_resized(run, tmp_path):
+    iio.imwrite(tmp_path / "large.png", np.zeros((48, 80, 3), np.uint8))
+    assert surf_pair(run, source=tmp_path / "large.png", **FAST).folder.exists()
+    object.__setattr__(run.config.data, "side", 0)
+    with pytest.raises(UserError, match=r"large\.png is 80 x 48 pixels.* trained on 32 x 32"):
+        surf_pair(run, source=tmp_path / "large.png")
+
+
+def test_one_pair_has_no_interval_and_a_perfect_reconstruction_is_reported(run, monkeypatch):
+    perfect = np.zeros(NUM_IMAGES)
+    monkeypatch.setattr("jaxsurf.evaluation.reconstruction.mse", lambda model, images: perfect)
+    result = evaluate(run, EvaluateConfig(num_pairs=1))
+    score = result.content["methods"]["surfing"]["interpolation_mse"]
+    assert score["low"] == score["mean"] == score["high"]
+    saved = json.loads(run.workdir.evaluation.read_text())["reconstruction"]
+    assert saved == {"mse": 0.0, "psnr_db": None, "num_images": NUM_IMAGES}
+    assert str(result).startswith("reconstruction inf dB")
+    assert "inf dB" in page.write(run).read_text()
