@@ -8,13 +8,13 @@ import imageio.v3 as iio
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jaxsurf.manifold.graph import GraphConfig
 from matplotlib.figure import Figure
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import sources
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import page, quickstart
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all, open_run
