@@ -272,3 +272,24 @@ def read_arrays(
             return {name: archive[name] for name in archive.files}
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise UserError(f"{path} is damaged ({error})", cure=cure) from error
+
+
+def read_cache(path: Path, *, stamp: str, names: Iterable[str]) -> dict[str, np.ndarray]:
+    """Return named arrays of an .npz file that was written with a `stamp` among its arrays.
+
+    The stamp is a text that names all that the others were computed from, such as a checkpoint's
+    step, a data fingerprint and a configuration.
+
+    Raises:
+        UserError: the file carries another stamp (the message names both), is missing or damaged,
+            or is not a cache of these arrays.
+    """
+    arrays, cure = read_arrays(path), "remove it; it will be made again"
+    missing = [name for name in ("stamp", *names) if name not in arrays]
+    if missing:
+        raise UserError(f"{path} holds no {', '.join(missing)}", cure=cure)
+    if str(arrays["stamp"]) != stamp:
+        raise UserError(
+            f"{path} was made from {arrays['stamp']}, but {stamp} is asked for", cure=cure
+        )
+    return {name: arrays[name] for name in names}

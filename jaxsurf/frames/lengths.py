@@ -23,8 +23,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.images import batches
 from jaxsurf.images.pixels import PEAK
-from jaxsurf.manifold import euclid
-from jaxsurf.manifold.neighbours import candidates
+from jaxsurf.manifold.neighbors import Index
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 # Pieces of an edge for its pull-back length: see BUILD_NOTES for how far that is from the limit.
@@ -40,30 +39,24 @@ def of_edges(
     *,
     pieces: int = PIECES,
 ) -> Float[np.ndarray, "edge"]:
-    """Return the lengths of decoded edges.
+    """Return the lengths of decoded edges, each cut into so many `pieces`.
 
-    Edges are taken in portions, so memory stays bounded however many there are. An end that edges
-    of a portion share is decoded once.
-
-    Args:
-        model: the autoencoder whose `decode` is used.
-        codes: the latent codes of all nodes.
-        pairs: the nodes that each edge joins.
-        pieces: how many an edge is cut into.
+    Edges are taken in chunks, so memory stays bounded however many there are. An end that edges of
+    a chunk share is decoded once.
 
     Raises:
         UserError: a code or a decoded image is not finite.
     """
-    codes, pairs = euclid.check(codes).astype(np.float32), np.asarray(pairs)
+    index, pairs = Index(codes), np.asarray(pairs)
+    codes = index.codes.astype(np.float32)
     graphdef, state = nnx.split(model)
     run, chunk = functools.partial(_decode, graphdef), inference_batch(model)
     values = jax.eval_shape(run, state, codes[:1]).size
     num_edges = max(1, _HELD // (4 * values * (pieces + 1)))
     shares = np.arange(1, pieces, dtype=np.float32)[:, None] / np.float32(pieces)
     lengths = np.empty(len(pairs))
-    rank = np.argsort(candidates.spatial_order(codes))
     # Edges that lie together share ends.
-    order = np.lexsort(rank[pairs].T[::-1])
+    order = np.lexsort(index.distinct.group[pairs].T[::-1])
     for some in (order[start : start + num_edges] for start in range(0, len(order), num_edges)):
         nodes, ends = np.unique(pairs[some], return_inverse=True)
         ends = ends.reshape(-1, 2)

@@ -17,8 +17,9 @@ from jaxtyping import Array, Float, PyTree, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
-from jaxsurf.manifold import cache, knn
+from jaxsurf.manifold.neighbors import Index
 from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.workdir import read_cache, write_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,20 +29,13 @@ class Latents:
     codes: Float[np.ndarray, "point latent"]
 
     @functools.cached_property
-    def index(self) -> knn.Index:
+    def index(self) -> Index:
         """What their neighbours are looked for with, made once."""
-        return knn.Index(self.codes)
+        return Index(self.codes)
 
 
-def encode_images(
-    model: Autoencoder, images: UInt8[np.ndarray, "image height width channel"], *, batch_size: int
-) -> Latents:
-    """Encode images in batches of one size.
-
-    Args:
-        model: its `encode` is used, as it is now.
-        images: at least one.
-        batch_size: images on each device at once.
+def encode_images(model: Autoencoder, images: pixels.Images, *, batch_size: int) -> Latents:
+    """Encode images, `batch_size` of them on each device at once.
 
     Returns:
         float32 codes, all finite.
@@ -54,45 +48,38 @@ def encode_images(
     if batch_size < 1:
         raise UserError(f"batch_size is {batch_size}", cure="use 1 or more")
     graphdef, state = nnx.split(model)
-    run = functools.partial(_encode, graphdef)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
-    latents = Latents(batches.mapped(run, images, shared=[state], size=size))
-    _check_finite(latents)
-    _check_not_collapsed(latents, images)
-    return latents
+    run = functools.partial(_encode, graphdef)
+    codes = _check_finite(batches.mapped(run, images, shared=[state], size=size))
+    # Equal to within float32 rounding, though the images are not.
+    rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
+    if np.ptp(codes, axis=0).max() <= rounding and any((it != images[0]).any() for it in images):
+        raise UserError(
+            f"all {len(codes)} images have the same latent code: the model collapsed",
+            cure="train it again with a lower learning rate or another seed",
+        )
+    return Latents(codes)
 
 
 def save_latents(path: Path, latents: Latents, *, stamp: str) -> None:
-    """Write latents as a cache bound to `stamp` (see `jaxsurf.manifold.cache`).
-
-    Args:
-        path: the .npz file.
-        latents: what to keep.
-        stamp: names what the codes were computed from, such as checkpoint step and data.
-    """
-    cache.save(path, stamp=stamp, codes=latents.codes)
+    """Write latents as a cache; `stamp` names what they were computed from (see `read_cache`)."""
+    write_arrays(path, stamp=stamp, codes=latents.codes)
 
 
 def load_latents(path: Path, *, stamp: str) -> Latents:
     """Return cached latents.
 
-    Args:
-        path: the .npz file.
-        stamp: what the codes must have been computed from.
-
     Raises:
-        StaleCache: they were computed from something else.
-        UserError: the file is missing, damaged, or holds codes that are not finite.
+        UserError: they were computed from something else, or the file is missing, damaged, or holds
+            codes that are not finite.
     """
-    codes = cache.load(path, stamp=stamp, names=("codes",))["codes"]
+    codes = read_cache(path, stamp=stamp, names=["codes"])["codes"]
     if codes.ndim != 2 or codes.dtype != np.float32:
         raise UserError(
             f"{path} holds {codes.dtype} codes of shape {codes.shape}, not float32 (point, latent)",
             cure="remove it; it will be made again",
         )
-    latents = Latents(codes)
-    _check_finite(latents)
-    return latents
+    return Latents(_check_finite(codes))
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -105,24 +92,11 @@ def _encode(
         return nnx.merge(graphdef, state).encode(pixels.to_float(images))
 
 
-def _check_finite(latents: Latents) -> None:
-    bad = np.flatnonzero(~np.isfinite(latents.codes).all(axis=1))
+def _check_finite(codes: np.ndarray) -> np.ndarray:
+    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
     if bad.size:
         raise UserError(
-            f"{bad.size} of {len(latents.codes)} latent codes are not finite, the first of image "
-            f"{bad[0]}",
+            f"{bad.size} of {len(codes)} latent codes are not finite, the first of image {bad[0]}",
             cure="the model diverged: train it again with a lower learning rate",
         )
-
-
-def _check_not_collapsed(latents: Latents, images: np.ndarray) -> None:
-    """Refuse codes that are equal to within float32 rounding though the images are not."""
-    codes = latents.codes
-    rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
-    if np.ptp(codes, axis=0).max() > rounding:
-        return
-    if any((image != images[0]).any() for image in images[1:]):
-        raise UserError(
-            f"all {len(codes)} images have the same latent code: the model collapsed",
-            cure="train it again with a lower learning rate or another seed",
-        )
+    return codes

@@ -1,17 +1,15 @@
 """Principal components of latent codes: the directions in which they vary most, in order.
 
-Means and covariances are summed up portion by portion in float64, so that a million codes need no
+Means and covariances are summed up chunk by chunk in float64, so that a million codes need no
 second copy. A direction points where its largest entry is positive.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Real
 
-# Codes that are looked at together.
-_PORTION = 65_536
+from jaxsurf.images.storage import chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,26 +35,16 @@ class Components:
 
 
 def of(codes: Real[np.ndarray, "point latent"]) -> Components:
-    """Return the principal components of codes, as many as they have dimensions.
-
-    Args:
-        codes: at least one point.
-    """
-    number, size = codes.shape
+    """Return the principal components of codes, as many as they have dimensions."""
+    size = codes.shape[1]
     mean, scatter = np.zeros(size), np.zeros((size, size))
-    for portion in _portions(codes):
-        mean += portion.sum(axis=0) / number
-    for portion in _portions(codes):
-        scatter += (portion - mean).T @ (portion - mean)
+    for some in chunks(codes):
+        mean += some.sum(axis=0, dtype=np.float64) / len(codes)
+    for some in chunks(codes):
+        centred = some.astype(np.float64) - mean
+        scatter += centred.T @ centred
     variances, directions = np.linalg.eigh(scatter)
     variances, directions = np.maximum(variances[::-1], 0), directions[:, ::-1]
     largest = directions[np.abs(directions).argmax(axis=0), np.arange(size)]
     whole = max(variances.sum(), np.finfo(float).tiny)
     return Components(mean, directions * np.where(largest < 0, -1.0, 1.0), variances / whole)
-
-
-def _portions(
-    codes: Real[np.ndarray, "point latent"],
-) -> Iterator[Float[np.ndarray, "portion latent"]]:
-    for start in range(0, len(codes), _PORTION):
-        yield np.asarray(codes[start : start + _PORTION], np.float64)
