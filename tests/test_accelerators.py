@@ -15,7 +15,7 @@ from flax import nnx
 from jaxsurf.frames.decode import decode_points
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import knn, latent_graph, shortest_path
+from jaxsurf.manifold import latent_graph, neighbors, shortest_path
 from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.models.vgg import weights
@@ -213,7 +213,7 @@ def test_a_run_killed_and_compiled_anew_equals_a_straight_one(flags, tmp_path, m
 
 def test_neighbours_in_many_dimensions_are_exact():
     codes = np.random.default_rng(4).normal(size=(30_000, 24)).astype(np.float32)
-    found = knn.nearest(codes, k=10)
+    found = neighbors.Index(codes).nearest(k=10)
     some = np.arange(0, len(codes), 997)
     squares = np.square(codes[some, None].astype(float) - codes[None].astype(float)).sum(axis=-1)
     squares[np.arange(len(some)), some] = np.inf
@@ -222,7 +222,7 @@ def test_neighbours_in_many_dimensions_are_exact():
 
 def test_lengths_of_shortest_paths_are_the_hosts():
     codes = np.random.default_rng(5).random((20_000, 3)).astype(np.float32)
-    neighbours = knn.nearest(codes, k=8)
+    neighbours = neighbors.Index(codes).nearest(k=8)
     ends = np.stack([np.repeat(np.arange(len(codes)), 8), neighbours.indices.ravel()], axis=1)
     graph = latent_graph.from_edges(ends, neighbours.distances.ravel(), num_nodes=len(codes))
     sources = [0, 77, 19_999]

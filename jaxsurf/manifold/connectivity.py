@@ -14,9 +14,8 @@ from jaxtyping import Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import euclid
-from jaxsurf.manifold.knn import Index, Neighbours
 from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
+from jaxsurf.manifold.neighbors import Index, Neighbors, distances
 
 Ends = Int[np.ndarray, "edge 2"]
 Labels = Int[np.ndarray, "point"]
@@ -68,7 +67,7 @@ def check_joined(
         )
 
 
-def smallest_k(index: Index) -> tuple[int, Neighbours]:
+def smallest_k(index: Index) -> tuple[int, Neighbors]:
     """Return the smallest k whose k-NN graph connects all points, and at least k neighbors a point.
 
     Where an edge to a point's nearest neighbor weighs 1, to its second nearest 2, and so on, it is
@@ -140,7 +139,7 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     different = index if len(single) == len(lowest) else Index(index.codes[single])
     ends = np.concatenate([flat, single[_joining(different, _merged(labels, flat)[single])]])
     ends = ends[np.lexsort(ends.T[::-1])]
-    return ends, euclid.between(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
+    return ends, distances(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
 
 
 def _joining(index: Index, labels: Labels) -> Ends:
@@ -193,14 +192,14 @@ class _NearestOutside:
         first = np.unique(labels[tails[order]], return_index=True)[1]
         return np.unique(ends[order[first]], axis=0)
 
-    def _read(self, points: np.ndarray, near: Neighbours, rows: np.ndarray, labels: Labels) -> None:
+    def _read(self, points: np.ndarray, near: Neighbors, rows: np.ndarray, labels: Labels) -> None:
         """Take the first of the neighbors of points that is of another component, if one is."""
-        indices, distances = near.indices[rows], near.distances[rows]
+        indices, away = near.indices[rows], near.distances[rows]
         outside = labels[indices] != labels[points, None]
         first = (np.arange(len(points)), outside.argmax(axis=1))
         found = outside[first]
         self.head[points[found]] = indices[first][found]
-        reached = np.where(found, distances[first], distances[:, -1])
+        reached = np.where(found, away[first], away[:, -1])
         self.least[points] = np.maximum(self.least[points], reached)
 
     def _unsure(self, asks: np.ndarray, labels: Labels) -> Int[np.ndarray, "unsure"]:

@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import approximate, connectivity, knn, latent_graph
+from jaxsurf.manifold import connectivity, latent_graph, neighbors
 from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
-from jaxsurf.manifold.neighbours import within
 
 Ends = Int[np.ndarray, "edge 2"]
 Lengths = Float[np.ndarray, "edge"]
@@ -34,7 +33,7 @@ FERMAT_EXPONENT = 3.0
 _LEAST = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
-def knn_graph(near: knn.Neighbours, *, k: int, mutual: bool = False) -> LatentGraph:
+def knn_graph(near: neighbors.Neighbors, *, k: int, mutual: bool = False) -> LatentGraph:
     """Return the symmetric k-NN graph: an edge where either end has the other among its nearest k.
 
     Args:
@@ -59,31 +58,31 @@ def knn_graph(near: knn.Neighbours, *, k: int, mutual: bool = False) -> LatentGr
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
-def radius_graph(index: knn.Index, *, radius: float) -> LatentGraph:
+def radius_graph(index: neighbors.Index, *, radius: float) -> LatentGraph:
     """Return the graph that joins all points at most `radius` apart.
 
     Raises:
         UserError: the radius joins more pairs than fit in memory.
     """
-    pairs = within.pairs(index.codes, radius=radius)
+    ends, lengths = index.pairs_within(radius)
     facts = {"description": f"radius graph with radius = {radius:g}", "weight": "latent"}
-    return from_edges(pairs.ends, pairs.distances, num_nodes=len(index.codes), **facts)
+    return from_edges(ends, lengths, num_nodes=len(index.codes), **facts)
 
 
-def _knn(index: knn.Index, config: "GraphConfig") -> LatentGraph:
+def _knn(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
     return knn_graph(index.nearest(k=config.k), k=config.k, mutual=config.kind == "mutual")
 
 
-def _radius(index: knn.Index, config: "GraphConfig") -> LatentGraph:
+def _radius(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
     return radius_graph(index, radius=config.radius)
 
 
-def _smallest(index: knn.Index, _: "GraphConfig") -> LatentGraph:
+def _smallest(index: neighbors.Index, _: "GraphConfig") -> LatentGraph:
     k, near = connectivity.smallest_k(index)
     return _connecting(knn_graph(near, k=k))
 
 
-def _smallest_radius(index: knn.Index, _: "GraphConfig") -> LatentGraph:
+def _smallest_radius(index: neighbors.Index, _: "GraphConfig") -> LatentGraph:
     return _connecting(radius_graph(index, radius=connectivity.smallest_radius(index)))
 
 
@@ -93,7 +92,7 @@ def _connecting(graph: LatentGraph) -> LatentGraph:
 
 @dataclass(frozen=True)
 class _Kind:
-    build: Callable[[knn.Index, "GraphConfig"], LatentGraph]
+    build: Callable[[neighbors.Index, "GraphConfig"], LatentGraph]
     number: str = ""
     """The setting that the kind needs, if it needs one."""
     of_neighbors: bool = True
@@ -265,7 +264,7 @@ class Trimming:
 
 
 def build(
-    codes: Real[np.ndarray, "point latent"] | knn.Index,
+    codes: Real[np.ndarray, "point latent"] | neighbors.Index,
     config: GraphConfig,
     distance: Distance | None = None,
     *,
@@ -288,9 +287,9 @@ def build(
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
-    index = knn.index_of(codes)
+    index = neighbors.index_of(codes)
     if config.search == "approximate":
-        near = approximate.Approximate(index.codes)
+        near = neighbors.Approximate(index.codes)
         built = KINDS[config.kind].build(near, config)
         told = f"{built.description}, of approximate neighbours with a recall of {near.recall:.3f}"
         built = replace(built, description=told, recall=near.recall)
@@ -311,7 +310,7 @@ def build(
 
 def attach(
     graph: LatentGraph,
-    codes: Real[np.ndarray, "point latent"] | knn.Index,
+    codes: Real[np.ndarray, "point latent"] | neighbors.Index,
     added: Real[np.ndarray, "new latent"],
     *,
     k: int,
@@ -335,7 +334,7 @@ def attach(
             missing or gives something negative or not finite.
     """
     _check_weight(graph.weight, distance)
-    near = knn.index_of(codes).nearest_to(added, k=k)
+    near = neighbors.index_of(codes).nearest_to(added, k=k)
     tails = np.repeat(graph.num_nodes + np.arange(len(added)), k)
     ends = np.stack([near.indices.ravel(), tails], axis=1)
     weights = _weigh(ends, near.distances.ravel(), graph.weight, distance)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import cache
+from jaxsurf.workdir import read_cache, write_arrays
 
 _ARRAYS = ("indptr", "indices", "weights", "bridges")
 _FACTS = ("k", "description", "weight", "recall")
@@ -237,17 +237,17 @@ def with_nodes(
 
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
     """Write a graph as a cache bound to `stamp`, which names what it was made from."""
-    cache.save(path, stamp=stamp, **{name: getattr(graph, name) for name in (*_ARRAYS, *_FACTS)})
+    write_arrays(path, stamp=stamp, **{name: getattr(graph, name) for name in (*_ARRAYS, *_FACTS)})
 
 
 def load_graph(path: Path, *, stamp: str) -> LatentGraph:
     """Return a cached graph.
 
     Raises:
-        StaleCache: it carries another stamp.
-        UserError: the file is missing, damaged, or holds no symmetric graph.
+        UserError: the file carries another stamp, is missing or damaged, or holds no symmetric
+            graph.
     """
-    arrays = cache.load(path, stamp=stamp, names=(*_ARRAYS, *_FACTS))
+    arrays = read_cache(path, stamp=stamp, names=(*_ARRAYS, *_FACTS))
     facts = {name: arrays.pop(name).item() for name in _FACTS}
     return check(LatentGraph(**arrays, **facts), origin=str(path))
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import euclid
+from jaxsurf.manifold import neighbors
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class LatentPath:
 
 def piece_lengths(points: Float[np.ndarray, "corner latent"]) -> Float[np.ndarray, "piece"]:
     """Return the distances between successive points."""
-    return euclid.between(points[1:], points[:-1])
+    return neighbors.distances(points[1:], points[:-1])
 
 
 def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int) -> LatentPath:
@@ -48,7 +48,7 @@ def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int)
             f"points_per_edge is {points_per_edge}, but both ends of an edge are counted",
             cure="use 2 or more",
         )
-    corners = euclid.check(np.asarray(points), origin="path points")
+    corners = neighbors.check_codes(np.asarray(points), origin="path points")
     steps = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
     return _interpolate(steps / (points_per_edge - 1), np.arange(len(corners)), corners)
 
@@ -68,7 +68,7 @@ def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) ->
     """
     if frames < 2:
         raise UserError(f"frames is {frames}, but both ends are counted", cure="use 2 or more")
-    corners = euclid.check(np.asarray(points), origin="path points")
+    corners = neighbors.check_codes(np.asarray(points), origin="path points")
     lengths = piece_lengths(corners)
     places = np.append(0.0, np.cumsum(lengths))
     inner = np.append(True, lengths > 0)  # pieces of no length have no inside

@@ -24,7 +24,7 @@ from jaxtyping import Float, Int, Real
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from jaxsurf.manifold import euclid
+from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.latent_graph import LatentGraph
 
 NUM_LANDMARKS = 16
@@ -160,7 +160,7 @@ class PreparedGraph:
         """Return codes for `paths`; None if an edge is shorter than the line between its ends."""
         with self._lock:  # an array is looked through once
             if self._straight is None or self._straight[0]() is not codes:
-                ordered = euclid.check(np.asarray(codes))[self._order]
+                ordered = neighbors.check_codes(np.asarray(codes))[self._order]
                 holds = not _has_shortcuts(self._rows, ordered)
                 self._straight = (weakref.ref(codes), ordered if holds else None)
             return self._straight[1]

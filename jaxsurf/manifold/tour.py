@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import euclid, knn, path
 from jaxsurf.manifold import graph as graphs
+from jaxsurf.manifold import neighbors, path
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import LatentPath
@@ -71,7 +71,7 @@ def find_paths(
     """
     if len(anchors) < 2:
         raise UserError(f"{len(anchors)} anchors were given", cure="give at least two")
-    index = knn.Index(euclid.check(np.asarray(codes), origin="codes"))
+    index = neighbors.Index(neighbors.check_codes(np.asarray(codes), origin="codes"))
     number, size = index.codes.shape
     for place, anchor in enumerate(anchors):
         given = np.asarray(anchor)
@@ -91,7 +91,7 @@ def find_paths(
 
 
 def with_anchors(
-    graph: LatentGraph, index: knn.Index, anchors: Sequence[Anchor]
+    graph: LatentGraph, index: neighbors.Index, anchors: Sequence[Anchor]
 ) -> tuple[LatentGraph, Codes, list[int]]:
     """Return a graph with further nodes for anchors from outside, all codes, and all anchors.
 

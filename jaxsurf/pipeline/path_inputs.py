@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import codes_file, euclid
+from jaxsurf.manifold import codes_file, neighbors
 from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.tour import Order
 
@@ -251,7 +251,7 @@ def _parse_anchors(
     for part in parts:
         if part.startswith(_CODES):
             file = part.removeprefix(_CODES)
-            codes = euclid.check(codes_file.read(file), origin=f"codes of {file}")
+            codes = neighbors.check_codes(codes_file.read(file), origin=f"codes of {file}")
             if codes.shape[1] != size:
                 raise UserError(
                     f"codes of {file} have {codes.shape[1]} numbers, but those of {name} {size}",
@@ -269,7 +269,9 @@ def _parse_anchors(
                     cure=f"behind {_CODE} give {size} numbers with commas between, and then the "
                     f"next anchor; or codes in a file, one a row: {_CODES}path.txt",
                 ) from error
-            found.append(Anchor(label=label, code=euclid.check(code, origin=f"codes ({label})")[0]))
+            found.append(
+                Anchor(label=label, code=neighbors.check_codes(code, origin=f"codes ({label})")[0])
+            )
         elif (
             re.fullmatch(_WHOLE, part)
             or codes_file.split(part)[0].suffix.lower() in codes_file.SUFFIXES

@@ -15,10 +15,9 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import codes_file, connectivity, euclid, knn, principal, tour
+from jaxsurf.manifold import codes_file, connectivity, neighbors, principal, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.neighbours import within
 from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
 from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import (
@@ -102,7 +101,7 @@ def run(config: PathsConfig, out: Path) -> str:
     """
     _check_folder(out, config)
     inputs = path_inputs.open_inputs(config)
-    index = knn.Index(inputs.codes)
+    index = neighbors.Index(inputs.codes)
     make = {"surfing": _surf, "linear": _go_straight, "pc": _follow_components}[config.method]
     paths, graph = make(inputs, index, config)
     if config.snap:
@@ -164,7 +163,7 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
     check_writable(folder.parent, kind="the folder", flag="--out")
 
 
-def _surf(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
+def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
     """Return the shortest path past anchors, and the graph that it follows."""
     anchors, number = inputs.anchors, len(inputs.codes)
     built = graphs.build(index, config.graph or GRAPH, trim=config.trimming or None)
@@ -199,12 +198,12 @@ def _surf(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
     return [path], graph
 
 
-def _go_straight(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
+def _go_straight(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
     """Return the path that runs straight from each anchor to the next."""
     codes = np.stack([anchor.code for anchor in inputs.anchors])
     order, proven = list(range(len(codes))), None
     if config.order == "best":
-        apart = euclid.between(codes[:, None], codes[None])
+        apart = neighbors.distances(codes[:, None], codes[None])
         order, proven = tour.best_order(apart, loop=config.loop)
     order = order + order[:1] * config.loop
     at, points = _time(codes[order], config, usual=LINEAR_POINTS)
@@ -219,7 +218,7 @@ def _go_straight(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
     return [path], None
 
 
-def _follow_components(inputs: Inputs, index: knn.Index, config: PathsConfig) -> Made:
+def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
     """Return a straight path along each component, past an anchor, or the mean without one."""
     size = inputs.codes.shape[1]
     if wrong := [number for number in config.components if not 1 <= number <= size]:
@@ -263,7 +262,7 @@ def _time(
     return at, constant_speed(corners, frames=config.frames).points
 
 
-def _snap(path: Found, inputs: Inputs, index: knn.Index) -> Found:
+def _snap(path: Found, inputs: Inputs, index: neighbors.Index) -> Found:
     """Return a path whose points are the nearest codes, each but once where it comes repeatedly."""
     nearest = index.nearest_to(path.points, k=1).indices[:, 0]
     fresh = np.append(True, np.diff(nearest) != 0)
@@ -272,7 +271,7 @@ def _snap(path: Found, inputs: Inputs, index: knn.Index) -> Found:
     return replace(path, points=inputs.codes[nodes], at=at, rows=rows, nodes=rows)
 
 
-def _tabulate(path: Found, index: knn.Index, radius: float) -> Table:
+def _tabulate(path: Found, index: neighbors.Index, radius: float) -> Table:
     """Return a row a point of a path.
 
     `distance` is that from the point before, `along` the sum of these, `away` the distance to the
@@ -283,7 +282,8 @@ def _tabulate(path: Found, index: knn.Index, radius: float) -> Table:
     away, loose = np.zeros(len(path.points)), rows == _NONE
     if loose.any():
         away[loose] = index.nearest_to(path.points[loose], k=1).distances[:, 0]
-    counts = within.counts(index.codes, path.points, radius=radius) if radius else None
+    apart = (neighbors.distances(index.codes, point) for point in path.points)
+    counts = [np.count_nonzero(away <= radius) for away in apart] if radius else None
     met: dict[int, list[str]] = {}
     for corner, label in path.stops:
         met.setdefault(int(path.at[corner]), []).append(label)

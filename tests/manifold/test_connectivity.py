@@ -11,8 +11,8 @@ from scipy.spatial.distance import pdist, squareform
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import connectivity
-from jaxsurf.manifold.knn import Index
 from jaxsurf.manifold.latent_graph import from_edges
+from jaxsurf.manifold.neighbors import Index
 
 properties = settings(max_examples=60, deadline=None, database=None)
 POINTS = hnp.arrays(

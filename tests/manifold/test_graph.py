@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import connectivity, graph, knn, latent_graph
+from jaxsurf.manifold import connectivity, graph, latent_graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.manifold.shortest_path import shortest_path
 
@@ -85,7 +85,7 @@ def test_a_tree_or_a_repair_connects_and_adds_only_shortest_edges(codes, data):
     plain = graph.build(codes, config)
     numbers = {"kind": config.kind, "k": config.k, "radius": config.radius, "weight": "latent"}
     more = graph.build(codes, GraphConfig(**numbers, spanning_tree=True))
-    tree = {tuple(edge) for edge in connectivity.spanning_tree(knn.Index(codes))[0].tolist()}
+    tree = {tuple(edge) for edge in connectivity.spanning_tree(neighbors.Index(codes))[0].tolist()}
     assert edges_of(more).keys() == edges_of(plain).keys() | tree
     assert set(more.components) == {0}
     if not graph.KINDS[config.kind].connects:

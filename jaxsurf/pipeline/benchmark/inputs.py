@@ -18,9 +18,8 @@ from typing import Literal, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold import graph, knn
+from jaxsurf.manifold import graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig
-from jaxsurf.manifold.knn import Neighbours
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.workdir import replacing
 
@@ -67,9 +66,9 @@ def shared(folder: Path) -> Iterator[None]:
             del os.environ[_FOLDER]
 
 
-def neighbours(cloud: Cloud) -> Neighbours:
+def neighbours(cloud: Cloud) -> neighbors.Neighbors:
     """Return the `K` nearest neighbours of each point."""
-    return Neighbours(**_arrays("neighbours", cloud))
+    return neighbors.Neighbors(**_arrays("neighbours", cloud))
 
 
 def connected(cloud: Cloud, *, weight: Weight = "latent") -> LatentGraph:
@@ -101,7 +100,7 @@ def _arrays(kind: str, cloud: Cloud, weight: Weight = "latent") -> dict[str, np.
 
 def _made(kind: str, cloud: Cloud, weight: Weight) -> dict[str, np.ndarray]:
     if kind == "neighbours":
-        found = knn.nearest(cloud.points(), k=K)
+        found = neighbors.Index(cloud.points()).nearest(k=K)
         return {"indices": found.indices, "distances": found.distances}
     made = graph.build(cloud.points(), GraphConfig(kind="knn", k=K, weight=weight))
     return {"indptr": made.indptr, "indices": made.indices, "weights": made.weights}

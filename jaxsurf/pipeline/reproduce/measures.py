@@ -26,7 +26,7 @@ from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames.animate import Timing
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import knn
+from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import configuration, evaluate, experiments, run, sweep
 from jaxsurf.pipeline.configuration import RunConfig
@@ -127,7 +127,7 @@ def _measure(opened: run.Run, name: str, *, num_pairs: int) -> dict[str, float]:
     }
     if experiments.EXPERIMENTS[name].free:
         values = factor_values(opened.images, name)
-        near = knn.nearest(run.encode_all(opened).codes, k=NEIGHBOURS)
+        near = neighbors.Index(run.encode_all(opened).codes).nearest(k=NEIGHBOURS)
         figures["same_value"] = float(np.mean(values[near.indices] == values[:, None]))
     for other, (graph, timing) in INTERPOLATIONS.items() if name == COMBINED else ():
         _log.info("measuring %s", other)

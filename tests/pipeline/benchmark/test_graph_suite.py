@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 
-from jaxsurf.manifold import graph, knn, latent_graph, shortest_path
+from jaxsurf.manifold import graph, latent_graph, neighbors, shortest_path
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.pipeline.benchmark import former, inputs, measurement, process, rows
@@ -200,7 +200,7 @@ def test_every_index_finds_the_same_neighbours(name, make_index, precision, monk
 
 def test_other_neighbours_are_refused():
     codes = SQUARE.points()
-    found = knn.nearest(codes, k=inputs.K)
+    found = neighbors.Index(codes).nearest(k=inputs.K)
     distances = np.concatenate([np.zeros((307, 1)), found.distances], axis=1)
     nearest._agree([found], [(distances[:9], None)], precision=1e-9)
     distances[8, 3] += 1e-3
@@ -325,7 +325,7 @@ def test_shared_inputs_are_made_once_and_removed(tmp_path, monkeypatch):
         for name in ("indptr", "indices", "weights"):
             np.testing.assert_array_equal(getattr(other, name), getattr(alone, name))
     np.testing.assert_array_equal(
-        neighbours.indices, knn.nearest(SQUARE.points(), k=inputs.K).indices
+        neighbours.indices, neighbors.Index(SQUARE.points()).nearest(k=inputs.K).indices
     )
     assert not list(tmp_path.iterdir())
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxsurf import workdir
 from jaxsurf.evaluation import pairs
 from jaxsurf.images import pixels, storage
-from jaxsurf.manifold import encode, graph, knn
+from jaxsurf.manifold import encode, graph, neighbors
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.shortest_path import shortest_paths
 from jaxsurf.models.autoencoder import inference_batch
@@ -96,8 +96,8 @@ def find_neighbours() -> Contest:
     """Return the search for the neighbours of all codes."""
     codes, k = full_set.open_codes(), full_set.make_config().graph.k
     return Contest(
-        warm=lambda: knn.nearest(codes[:FEW_CODES], k=k),
-        ours=lambda: knn.nearest(codes, k=k),
+        warm=lambda: neighbors.Index(codes[:FEW_CODES]).nearest(k=k),
+        ours=lambda: neighbors.Index(codes).nearest(k=k),
         rounds=1,
     )
 
@@ -105,7 +105,7 @@ def find_neighbours() -> Contest:
 def build_graph() -> Contest:
     """Return the making of the graph, its neighbours found already."""
     config = full_set.make_config().graph
-    index = knn.Index(full_set.open_codes())
+    index = neighbors.Index(full_set.open_codes())
     index.nearest(k=config.k)
     few = index.codes[:FEW_CODES]
     return Contest(

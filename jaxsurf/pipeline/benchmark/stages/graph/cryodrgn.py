@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.sparse import csgraph, csr_array
 
-from jaxsurf.manifold import graph, knn
+from jaxsurf.manifold import graph, neighbors
 
 MOST, AVERAGE = 10, 5
 # Of what is printed: as many codes as a small data set, in the dimensions that cryoDRGN is used in.
@@ -37,7 +37,7 @@ def neighbours(codes: Codes, *, most: int = MOST, average: int = AVERAGE) -> Adj
         most: neighbours of any code.
         average: neighbours of a code on average, at most `most`.
     """
-    found = knn.nearest(codes, k=most)
+    found = neighbors.Index(codes).nearest(k=most)
     cut = np.sort(found.distances, axis=None)[average * len(codes) - 1]
     rows = zip(found.indices.tolist(), found.distances.tolist(), strict=True)
     return [[(o, d) for o, d in zip(*row, strict=True) if d <= cut] for row in rows]
@@ -81,7 +81,7 @@ def share_apart(codes: Codes, pairs: Int[np.ndarray, "pair 2"]) -> tuple[float, 
         target not in csgraph.breadth_first_order(matrix, source, return_predecessors=False)
         for source, target in pairs
     ]
-    components = graph.knn_graph(knn.nearest(codes, k=MOST), k=MOST).components
+    components = graph.knn_graph(neighbors.Index(codes).nearest(k=MOST), k=MOST).components
     return float(np.mean(by_rule)), float(np.mean(np.diff(components[pairs]) != 0))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxsurf.manifold import knn
+from jaxsurf.manifold import neighbors
 from jaxsurf.pipeline.benchmark.inputs import Cloud, K
 from jaxsurf.pipeline.benchmark.rows import Case, Contest, Parts
 from jaxsurf.pipeline.benchmark.stages.graph.clouds import ALL, WIDE
@@ -46,10 +46,10 @@ def make_contest(cloud: Cloud, make_index: MakeIndex, portions: int, precision: 
     wide = cloud in WIDE
     warm = points[: WARM_WIDE if wide else WARM]
     return Contest(
-        ours=lambda: knn.nearest(points, k=K),
+        ours=lambda: neighbors.Index(points).nearest(k=K),
         make_peer=lambda: _in_portions(points, make_index, 4 * portions if wide else portions),
         limit_s=LIMIT_WIDE_S if wide else LIMIT_S,
-        warm=lambda: knn.nearest(warm, k=K),
+        warm=lambda: neighbors.Index(warm).nearest(k=K),
         agree=partial(_agree, precision=precision),
     )
 
@@ -67,7 +67,9 @@ def _in_portions(points: Points, make_index: MakeIndex, portions: int) -> Parts:
     return Parts(first=make, parts=[partial(ask, queries) for queries in split])
 
 
-def _agree(ours: Sequence[knn.Neighbours], theirs: Sequence[Found], *, precision: float) -> None:
+def _agree(
+    ours: Sequence[neighbors.Neighbors], theirs: Sequence[Found], *, precision: float
+) -> None:
     distances = np.concatenate([found[0] for found in theirs])[:, 1:]
     off = np.abs(distances - ours[0].distances[: len(distances)]).max()
     if not off <= precision:

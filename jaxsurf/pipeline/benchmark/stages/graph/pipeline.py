@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from jaxsurf.frames import decode
 from jaxsurf.frames.decode import Frames
-from jaxsurf.manifold import graph, knn, shortest_path
+from jaxsurf.manifold import graph, shortest_path
 from jaxsurf.manifold import path as paths
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
@@ -44,7 +44,6 @@ def make_contest(config: ModelConfig, make_builder: former.MakeBuilder) -> Conte
     codes = clouds.SMALL[0].points()
     model = make_model(config, side=SIDE)
     ends = find_ends(codes)
-    knn.load_kernels(codes.shape[1])
     ours = partial(surf, model, codes, *ends)
     theirs = partial(surf_formerly, make_builder, model, codes, *ends)
     return Contest(

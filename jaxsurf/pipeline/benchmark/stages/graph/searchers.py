@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.manifold import euclid
+from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.pipeline.benchmark.stages.graph import cryodrgn
 
@@ -104,7 +104,7 @@ def _networkit_astar(graph: LatentGraph, codes: Codes) -> Searcher:
     made = _for_networkit(graph)
 
     def search(source: int, target: int) -> Sequence[int]:
-        straight = euclid.between(codes, codes[target])
+        straight = neighbors.distances(codes, codes[target])
         run = networkit.distance.AStar(made, straight.tolist(), source, target).run()
         return [source, *run.getPath(), target]
 
