@@ -13,7 +13,6 @@ from jaxsurf.images import storage
 from jaxsurf.images.image_set import MPI3D, Grid, ImageSet
 
 GRID = Grid(("tint", "lone", "turn"), (3, 1, 5), {"tint": ("red", "sea green", "blue")}, ("turn",))
-LONG = Grid(("tint", "turn", "lift"), (3, 9, 7))
 
 
 def make_set(grid=GRID, **changes):
@@ -87,21 +86,18 @@ def test_a_continuous_factor_may_be_held_between_two_values():
     ("fixed", "free", "stride", "words"),
     [
         ({"colour": 1}, ["turn"], 1, "no factor is called 'colour'; choose from tint, lone, turn"),
-        ({"tint": 1}, ["spin"], 1, "no factor is called 'spin'; choose from tint, lone, turn"),
         ({"tint": 3}, ["turn"], 1, "tint has no value 3; choose from 0"),
-        ({"tint": -1}, ["turn"], 1, "tint has no value -1"),
         ({"tint": 0.5}, ["turn"], 1, "tint has no value 0.5"),
         ({"turn": 4.5}, ["tint"], 1, "turn has no value 4.5"),
         ({"tint": np.nan}, ["turn"], 1, "tint has no value nan"),
-        ({"tint": np.inf}, ["turn"], 1, "tint has no value inf"),
         ({"tint": "pink"}, ["turn"], 1, "tint has no value 'pink'"),
         ({"turn": "left"}, ["tint"], 1, "turn has no value 'left'; choose from 0, 1, 2, 3, 4$"),
         ({"tint": 1}, [], 1, "turn takes 5 values, but the slice neither fixes it nor sets it"),
         ({"tint": 1, "turn": 1}, ["turn"], 1, "turn is both fixed and free"),
         ({"tint": 0}, ["turn"], 0, "the stride is 0, but must be at least 1; 1 keeps all"),
-        ({"tint": 0}, ["turn"], -2, "the stride is -2"),
         ({"tint": 0}, ["turn"], 3, "3 thins nothing.* 12 values, but 5 at most; leave the stride"),
         ({"tint": 0, "turn": 0}, [], 2, "takes 8 values, but 0 at most; leave the stride out"),
+        ({"lone": 0}, ["tint", "turn"], 9, "36 values, but 5 at most; leave the stride out"),
     ],
 )
 def test_bad_slices_are_refused_of_grids_and_sets(fixed, free, stride, words):
@@ -109,11 +105,6 @@ def test_bad_slices_are_refused_of_grids_and_sets(fixed, free, stride, words):
         GRID.indices(fixed, free, stride=stride)
     with pytest.raises(UserError, match=words):
         make_set().select(fixed=fixed, free=free, stride=stride)
-
-
-def test_too_large_a_stride_names_the_largest():
-    with pytest.raises(UserError, match=r"12 values, but 9 at most; choose one up to 2"):
-        LONG.indices({"tint": 0}, ["turn", "lift"], stride=3)
 
 
 def test_select_keeps_order_factors_and_what_can_be_drawn():

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -12,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import image_set, mpi3d, storage
+from jaxsurf.images import mpi3d, storage
 from jaxsurf.images.image_set import MPI3D, Grid, ImageSet
 from jaxsurf.images.mpi3d.mpi3d_dataset_builder import Builder, Mpi3dConfig, _examples
 from jaxsurf.images.sources import open_images
@@ -56,84 +57,42 @@ def full(request, tmp_path_factory):
     return path
 
 
-def write(path, **arrays):
-    np.savez(path, **arrays)
-    return path
-
-
-def test_slice_of_the_full_count_holds_the_right_images(full, tmp_path):
+@pytest.mark.core
+def test_slices_of_the_full_count_hold_the_right_images(full, tmp_path, monkeypatch):
     images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, **SLICE)
     assert read_number(images.images).tolist() == SLICE_INDICES.tolist()
     assert images.factors[3].tolist() == [5, 1, 0, 2, 1, 3, 39]
     assert images.name == "MPI3D-toy"
-
-
-def test_default_slice_is_the_reports(full, tmp_path):
-    images = open_images("mpi3d_real", path=full, cache_dir=tmp_path)
+    (tmp_path / "mpi3d_real.npz").symlink_to(full)  # a folder that holds the archive will do
+    images = open_images("mpi3d_real", path=tmp_path, cache_dir=tmp_path)
     assert read_number(images.images).tolist() == list(range(14_400, 16_000))
-
-
-def test_a_stride_reads_its_own_images_alone(full, tmp_path, monkeypatch):
-    wanted = []
-    read = Member.chunks
-
-    def note(whole, indices):
-        wanted.extend(indices.tolist())
-        return read(whole, indices)
-
-    monkeypatch.setattr(Member, "chunks", note)
+    images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, side=5, **SLICE)
+    assert images.images.shape == (40, 5, 5, 3)
+    wanted, read = [], Member.chunks
+    monkeypatch.setattr(
+        Member, "chunks", lambda whole, some: wanted.extend(some) or read(whole, some)
+    )
     images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, stride=2)
     expected = [14_400 + 40 * h + v for h in range(0, 40, 2) for v in range(0, 40, 2)]
     assert read_number(images.images).tolist() == wanted == expected
     assert images.factors[21].tolist() == [0, 0, 1, 0, 0, 2, 2]
 
 
-def test_folder_that_holds_the_archive_will_do(full, tmp_path):
-    (tmp_path / "mpi3d_toy.npz").symlink_to(full)
-    images = open_images("mpi3d_toy", path=tmp_path, cache_dir=tmp_path / "cache", **SLICE)
-    assert len(images) == 40
-
-
-def test_side_resizes_on_request(full, tmp_path):
-    for side in (None, 5, 3):
-        images = open_images("mpi3d_toy", path=full, cache_dir=tmp_path, side=side, **SLICE)
-        assert images.images.shape == (40, side or 2, side or 2, 3)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_memory_stays_far_below_the_array(kind, tmp_path):
+def test_memory_stays_far_below_the_array(tmp_path):
     # 6 x 6 x 3 bytes an image are 107 MiB in all; blocks and slice take a few.
     path = tmp_path / "archive.npz"
-    KINDS[kind](path, images=numbered(len(MPI3D), 6))
+    np.savez_compressed(path, images=numbered(len(MPI3D), 6))
     program = f"""
         import resource, pathlib
         from jaxsurf.images import mpi3d
-        from jaxsurf.images.image_set import MPI3D
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        whole = mpi3d.inspect(pathlib.Path({str(path)!r}), num_images=len(MPI3D))
-        assert sum(map(len, whole.chunks(MPI3D.indices({{}}, ())))) == 1600
-        assert sum(map(len, whole.chunks())) == len(MPI3D)
+        whole = mpi3d.inspect(pathlib.Path({str(path)!r}), num_images={len(MPI3D)})
+        assert sum(map(len, whole.chunks())) == {len(MPI3D)}
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
     """
     run = [sys.executable, "-c", textwrap.dedent(program)]
     growth_mib = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
     assert growth_mib < 40
-
-
-def test_slice_is_cached_and_bound_to_the_file(tmp_path, monkeypatch):
-    path, cache = tmp_path / "toy.npz", tmp_path / "jaxsurf"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    write(path, images=numbered(len(MPI3D), 2))
-    first = open_images("mpi3d_toy", path=path, **SLICE)
-    [kept] = cache.iterdir()
-    stamp = kept.stat().st_mtime_ns
-    again = open_images("mpi3d_toy", path=path, **SLICE)
-    assert kept.stat().st_mtime_ns == stamp
-    assert again.fingerprint == first.fingerprint
-    write(path, images=numbered(len(MPI3D), 3))
-    changed = open_images("mpi3d_toy", path=path, **SLICE)
-    assert changed.images.shape == (40, 3, 3, 3)
-    assert len(list(cache.iterdir())) == 1
 
 
 def zipped(content, method=zipfile.ZIP_STORED):
@@ -179,40 +138,6 @@ def test_what_is_no_archive_is_refused(content, words, tmp_path):
         mpi3d.inspect(tmp_path / "a.npz", num_images=21)
 
 
-def small_builder(tmp_path, kind="stored", **changes):
-    """Return a builder of SMALL's 21 images of 5 x 5, and where it finds the archive."""
-    manual = tmp_path / "manual"
-    manual.mkdir()
-    KINDS[kind](manual / "small.npz", images=numbered(21, 5))
-    config = Mpi3dConfig(name="small", grid=SMALL, side=5, num_shards=4)
-    builder = Builder(config=config, data_dir=tmp_path / "data", **changes)
-    return builder, tfds.download.DownloadConfig(manual_dir=manual)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_builder_keeps_image_i_at_place_i(kind, tmp_path):
-    builder, config = small_builder(tmp_path, kind)
-    builder.download_and_prepare(download_config=config)
-    source = builder.as_data_source("train")
-    assert builder.info.splits["train"].shard_lengths == [5, 5, 5, 6]
-    examples = [source[i] for i in range(21)]
-    assert [int(example["index"]) for example in examples] == list(range(21))
-    images = np.stack([example["image"] for example in examples])
-    assert np.array_equal(images, numbered(21, 5))
-    factors = [[int(example[name]) for name in SMALL.names] for example in examples]
-    assert factors == SMALL.factors(np.arange(21)).tolist()
-
-
-def test_prepared_set_opens_as_any_tfds_set(tmp_path):
-    builder, config = small_builder(tmp_path)
-    builder.download_and_prepare(download_config=config)
-    images = open_images(
-        "tfds:mpi3d/small", path=tmp_path / "data", fixed={"tint": "green"}, free=["turn"]
-    )
-    assert read_number(images.images).tolist() == list(range(7, 14))
-    assert images.factor_names == tuple(sorted(SMALL.names))
-
-
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     """MPI3D is a grid of 21 images, of which more than three are large."""
@@ -221,6 +146,20 @@ def small(monkeypatch, tmp_path):
     monkeypatch.setattr(storage, "CHUNK_BYTES", 4 * 75)
     monkeypatch.setattr(mpi3d, "BLOCK", 4)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
+
+
+def write(folder, kind):
+    """Write SMALL's images of 5 x 5 as an archive, or prepare them; return the builder."""
+    file = folder / "manual/small.npz"
+    file.parent.mkdir()
+    KINDS.get(kind, np.savez)(file, images=numbered(21, 5))
+    config = Mpi3dConfig(name="small", grid=SMALL, side=5, num_shards=4)
+    builder = Builder(config=config, data_dir=folder / "data")
+    if kind == "prepared":
+        download_config = tfds.download.DownloadConfig(manual_dir=file.parent)
+        builder.download_and_prepare(download_config=download_config)
+        shutil.copytree(folder / "data/mpi3d/small", folder / "data/mpi3d/mpi3d_toy")
+    return builder
 
 
 SLICES = [
@@ -233,13 +172,9 @@ SLICES = [
 @pytest.mark.parametrize("slice_", SLICES, ids=["whole", "in a row", "small"])
 @pytest.mark.parametrize("kind", [*KINDS, "prepared"])
 def test_a_slice_is_mapped_where_it_is_large(kind, slice_, small, tmp_path, monkeypatch):
-    builder, config = small_builder(tmp_path, "stored" if kind == "prepared" else kind)
-    path = tmp_path / "manual" / "small.npz"
-    if kind == "prepared":
-        builder.download_and_prepare(download_config=config)
-        (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
-        monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
-        path = ""
+    write(tmp_path, kind)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
+    path = "" if kind == "prepared" else tmp_path / "manual/small.npz"
     images = open_images("mpi3d_toy", path=path, **slice_)
     numbers = SMALL.indices(slice_.get("fixed", {}), slice_["free"])
     expected = ImageSet(numbered(21, 5)[numbers], "", SMALL.factors(numbers), SMALL.names)
@@ -253,19 +188,32 @@ def test_a_slice_is_mapped_where_it_is_large(kind, slice_, small, tmp_path, monk
     assert again.fingerprint == images.fingerprint
 
 
-def test_a_prepared_folder_is_read_again_when_its_files_change(small, tmp_path, monkeypatch):
-    builder, config = small_builder(tmp_path)
-    builder.download_and_prepare(download_config=config)
-    (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
-    open_images("mpi3d_toy", path=tmp_path / "data", **SLICES[0])
+@pytest.mark.parametrize("kind", ["stored", "prepared"])
+def test_a_slice_is_read_again_when_its_file_changes(kind, small, tmp_path):
+    write(tmp_path, kind)
+    path = tmp_path / ("data" if kind == "prepared" else "manual/small.npz")
+    open_images("mpi3d_toy", path=path)
     [kept] = (tmp_path / "home/jaxsurf").iterdir()
-    [shard, *_] = sorted((tmp_path / "data/mpi3d/mpi3d_toy/1.0.0").glob("*array_record*"))
-    os.utime(shard, (0, 0))
-    monkeypatch.setattr(image_set, "FEWEST_LEFT", 3)
-    thinned = open_images("mpi3d_toy", path=tmp_path / "data", **SLICES[1], stride=2)
-    assert read_number(thinned.images).tolist() == [7, 9, 11, 13]
-    open_images("mpi3d_toy", path=tmp_path / "data", **SLICES[0])
+    file = next(path.glob("mpi3d/mpi3d_toy/1.0.0/*array_record*"), path)
+    os.utime(file, (0, 0))
+    open_images("mpi3d_toy", path=path)
     assert not kept.exists()
+
+
+def test_builder_keeps_image_i_at_place_i(tmp_path):
+    builder = write(tmp_path, "prepared")
+    source = builder.as_data_source("train")
+    assert builder.info.splits["train"].shard_lengths == [5, 5, 5, 6]
+    examples = [source[i] for i in range(21)]
+    assert [int(example["index"]) for example in examples] == list(range(21))
+    assert np.array_equal(np.stack([example["image"] for example in examples]), numbered(21, 5))
+    factors = [[int(example[name]) for name in SMALL.names] for example in examples]
+    assert factors == SMALL.factors(np.arange(21)).tolist()
+    # It opens as any set does, too.
+    asked = {"fixed": {"tint": "green"}, "free": ["turn"]}
+    images = open_images("tfds:mpi3d/small", path=tmp_path / "data", **asked)
+    assert read_number(images.images).tolist() == list(range(7, 14))
+    assert images.factor_names == tuple(sorted(SMALL.names))
 
 
 def test_rows_out_of_place_are_refused(small, tmp_path, monkeypatch):
@@ -274,17 +222,15 @@ def test_rows_out_of_place_are_refused(small, tmp_path, monkeypatch):
             yield key, example | {"index": (key + 1) % len(grid)}
 
     monkeypatch.setattr("jaxsurf.images.mpi3d.mpi3d_dataset_builder._examples", misnumber)
-    builder, config = small_builder(tmp_path)
-    builder.download_and_prepare(download_config=config)
-    (tmp_path / "data/mpi3d/small").rename(tmp_path / "data/mpi3d/mpi3d_toy")
+    write(tmp_path, "prepared")
     with pytest.raises(UserError, match=r"has image 15 in place 14; prepare it again"):
         open_images("mpi3d_toy", path=tmp_path / "data", fixed={"tint": "blue"}, free=["turn"])
     monkeypatch.setattr(mpi3d, "MPI3D", Grid(("turn",), (22,)))
     with pytest.raises(UserError, match=r"holds 21 images, too few; prepare it again"):
-        open_images("mpi3d_toy", path=tmp_path / "data", free=["turn"])
+        open_images("mpi3d_toy", path=tmp_path / "data")
 
 
-def test_builder_says_what_it_holds(tmp_path):
+def test_builder_describes_what_it_holds(tmp_path):
     info = Builder(config="mpi3d_real", data_dir=tmp_path).info
     assert info.full_name == "mpi3d/mpi3d_real/1.0.0"
     assert "Gondal" in info.citation
@@ -297,23 +243,21 @@ def test_builder_says_what_it_holds(tmp_path):
     assert Builder.url_infos == {}
 
 
-class OfflineManager:
-    """A download manager without manual_dir that notes what is asked of it."""
-
-    @property
-    def manual_dir(self):
-        raise AssertionError("no such folder")
-
-    def download(self, url):
-        self.url = url
-        return "downloaded.npz"
-
-
 def test_builder_downloads_what_is_not_there(tmp_path):
-    manager = OfflineManager()
-    assert Builder(data_dir=tmp_path)._find(manager).name == "downloaded.npz"
+    asked = []
+
+    class Manager:
+        @property
+        def manual_dir(self):
+            raise AssertionError("no such folder")
+
+        def download(self, url):
+            asked.append(url)
+            return "downloaded.npz"
+
+    assert Builder(data_dir=tmp_path)._find(Manager()).name == "downloaded.npz"
     bucket = "https://storage.googleapis.com/mpi3d_disentanglement_dataset/data/"
-    assert manager.url == f"{bucket}mpi3d_toy.npz"
+    assert asked == [f"{bucket}mpi3d_toy.npz"]
 
 
 def test_source_names_both_ways_to_mpi3d(tmp_path):

@@ -1,5 +1,7 @@
 """TensorFlow Datasets sets, prepared on disk or here, without TensorFlow."""
 
+import shutil
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -60,118 +62,94 @@ class Uneven(Shapes, skip_registration=True):
     EXAMPLES = tuple(Image.fromarray(colors(5, 7 + i % 2, 3)) for i in range(9))
 
 
-def prepare(builder_class, folder):
-    builder_class(data_dir=folder, file_format="array_record").download_and_prepare()
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A data folder in which all of them are prepared."""
+    folder = tmp_path_factory.mktemp("data")
+    for builder_class in (Shapes, Encoded, Transparent, Uneven):
+        builder_class(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
 
-def test_images_come_in_index_order(tmp_path):
-    images = open_images("tfds:shapes", path=prepare(Shapes, tmp_path))
+@pytest.mark.core
+def test_images_come_in_index_order_with_whole_numbers_as_factors(folder):
+    images = open_images("tfds:shapes", path=folder)
     assert np.array_equal(images.images, np.stack(Shapes.EXAMPLES))
     assert images.factor_names == ("kind",)
     assert images.factors[:, 0].tolist() == [0, 1, 2] * 3
     assert images.name == "TFDS shapes train"
+    assert len(open_images("tfds:shapes:train[:4]", path=folder)) == 4
 
 
-def test_slice_takes_labels(tmp_path):
-    images = open_images(
-        "tfds:shapes:1.2.0:test", path=prepare(Shapes, tmp_path), fixed={"kind": "square"}, side=4
-    )
+def test_slice_takes_labels_and_a_stride(folder, monkeypatch):
+    images = open_images("tfds:shapes:1.2.0:test", path=folder, fixed={"kind": "square"}, side=4)
     assert images.images.shape == (3, 4, 4, 3)
     assert images.factors[:, 0].tolist() == [1, 1, 1]
-
-
-def test_with_a_stride_is_thinned_or_refused(tmp_path, monkeypatch):
-    prepare(Shapes, tmp_path)
-    with pytest.raises(UserError, match=r"2 thins nothing: .* takes 8 values, but 3 at most"):
-        open_images("tfds:shapes", path=tmp_path, stride=2)
     monkeypatch.setattr(tfds_sets, "NUMBERING", ())
-    images = open_images("tfds:shapes", path=tmp_path, stride=2)
+    images = open_images("tfds:shapes", path=folder, stride=2)
     assert np.array_equal(images.images, np.stack(Shapes.EXAMPLES[::2]))
 
 
-def test_split_may_be_a_part(tmp_path):
-    assert len(open_images("tfds:shapes:train[:4]", path=prepare(Shapes, tmp_path))) == 4
-
-
-def test_encoded_pictures_need_no_tensorflow(tmp_path):
-    images = open_images("tfds:encoded", path=prepare(Encoded, tmp_path))
+def test_encoded_pictures_need_no_tensorflow_and_lie_on_white(folder):
+    images = open_images("tfds:encoded", path=folder)
     assert np.array_equal(images.images[..., 1], np.stack(Encoded.EXAMPLES))
-
-
-def test_transparent_pictures_lie_on_white(tmp_path):
-    images = open_images("tfds:transparent", path=prepare(Transparent, tmp_path))
+    images = open_images("tfds:transparent", path=folder)
     assert images.images.shape == (9, 5, 7, 3)
     assert (images.images == 255).all()
 
 
-def test_images_of_several_sizes_need_a_side(tmp_path):
-    prepare(Uneven, tmp_path)
-    with pytest.raises(
-        UserError, match=r"images of 2 sizes, 7 x 5 and 8 x 5 among them; give a si"
-    ):
-        open_images("tfds:uneven", path=tmp_path)
-    assert open_images("tfds:uneven", path=tmp_path, side=3).images.shape == (9, 3, 3, 3)
+def test_images_of_several_sizes_need_a_side(folder):
+    with pytest.raises(UserError, match=r"of 2 sizes, 7 x 5 and 8 x 5 among them; give a side"):
+        open_images("tfds:uneven", path=folder)
+    assert open_images("tfds:uneven", path=folder, side=3).images.shape == (9, 3, 3, 3)
 
 
 @pytest.mark.parametrize(
-    ("source", "fixed", "words"),
+    ("source", "changes", "words"),
     [
         ("tfds:shapes:valid", {}, "has no split 'valid'; choose from test, train"),
-        (
-            "tfds:shapes",
-            {"kind": "oval"},
-            "kind has no value 'oval'; choose from 0, 1, 2 or round, square",
-        ),
-        ("tfds:shapes", {"weight": 1}, "no factor is called 'weight'; choose from kind"),
+        ("tfds:shapes:train[what]", {}, r"TFDS cannot read the split 'train\[what\]'.*; write it"),
+        ("tfds:shapes:train[:0]", {}, "TFDS cannot read the split"),
+        ("tfds:shapes", {"fixed": {"kind": "oval"}}, "'oval'; choose from .* or round, square"),
+        ("tfds:shapes", {"fixed": {"weight": 1}}, "no factor is called 'weight'; choose from kind"),
+        ("tfds:shapes", {"stride": 2}, r"2 thins nothing: .* takes 8 values, but 3 at most"),
         ("tfds:", {}, "'tfds:' names no set; write tfds:NAME"),
         ("tfds:shapes:9.0.0", {}, "shapes:9.0.0 is not prepared in"),
-        (
-            "tfds:faces",
-            {},
-            "faces is not prepared in .*`tfds build faces --file_format=array_record`",
-        ),
+        ("tfds:faces", {}, "not prepared in .*`tfds build faces --file_format=array_record`"),
     ],
 )
-def test_refuses_what_is_not_there(source, fixed, words, tmp_path):
+def test_what_is_not_there_is_refused(source, changes, words, folder):
     with pytest.raises(UserError, match=words):
-        open_images(source, path=prepare(Shapes, tmp_path), fixed=fixed)
+        open_images(source, path=folder, **changes)
 
 
-def test_tfrecord_is_told_how_to_be_prepared_again(tmp_path):
-    prepare(Shapes, tmp_path)
-    info = tmp_path / "shapes/1.2.0/dataset_info.json"
-    info.write_text(info.read_text().replace('"array_record"', '"tfrecord"'))
-    words = 'prepared as tfrecord, which needs TensorFlow; .* with file_format="array_record"'
-    with pytest.raises(UserError, match=words):
-        open_images("tfds:shapes", path=tmp_path)
-
-
-def test_newest_version_is_read(tmp_path):
-    prepare(Shapes, tmp_path)
-    versions = tmp_path / "shapes"
-    (versions / "1.2.0").rename(versions / "10.0.0")
-    (versions / "9.0.0").mkdir()
-    (versions / "9.0.0/dataset_info.json").touch()
+def test_the_newest_version_is_read(folder, tmp_path):
+    shutil.copytree(folder / "shapes/1.2.0", tmp_path / "shapes/10.0.0")
+    (tmp_path / "shapes/9.0.0").mkdir()
+    (tmp_path / "shapes/9.0.0/dataset_info.json").touch()
     assert len(open_images("tfds:shapes", path=tmp_path)) == 9
 
 
-def test_configuration_must_be_named_where_there_are_several(tmp_path):
+@pytest.mark.parametrize(
+    ("source", "changed", "words"),
+    [
+        ("shapes", lambda info: "{", r"shapes in .* is damaged \(.*\); prepare it again"),
+        ("shapes", lambda info: info.replace('"array_record"', '"tfrecord"'),
+         'prepared as tfrecord, which needs TensorFlow; .* with file_format="array_record"'),
+        ("sets", str, "not prepared .*; choose one of sets/one, sets/two"),
+    ],
+)  # fmt: skip
+def test_folders_that_cannot_be_read_are_refused(source, changed, words, folder, tmp_path):
+    shutil.copytree(folder / "shapes", tmp_path / "shapes")
+    info = tmp_path / "shapes/1.2.0/dataset_info.json"
+    info.write_text(changed(info.read_text()))
     for name in ("one", "two"):
-        (tmp_path / f"sets/{name}/1.0.0").mkdir(parents=True)
-        (tmp_path / f"sets/{name}/1.0.0/dataset_info.json").touch()
-    with pytest.raises(UserError, match=r"not prepared .*; choose one of sets/one, sets/two"):
-        open_images("tfds:sets", path=tmp_path)
+        shutil.copytree(folder / "shapes/1.2.0", tmp_path / f"sets/{name}/1.0.0")
+    with pytest.raises(UserError, match=words):
+        open_images(f"tfds:{source}", path=tmp_path)
 
 
-def test_damaged_folder_is_refused(tmp_path):
-    prepare(Shapes, tmp_path)
-    (tmp_path / "shapes/1.2.0/dataset_info.json").write_text("{")
-    with pytest.raises(UserError, match=r"shapes in .* is damaged \(.*\); prepare it again"):
-        open_images("tfds:shapes", path=tmp_path)
-
-
-def test_set_needs_one_image_feature():
+def test_a_set_needs_one_image_feature():
     features = {"left": Shapes.IMAGE, "right": Shapes.IMAGE}
     with pytest.raises(UserError, match=r"tfds:eyes has 2 features .*; it has left, right"):
         tfds_sets.image_feature("tfds:eyes", features)
