@@ -3,7 +3,7 @@
 import io
 import struct
 import zipfile
-from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -46,14 +46,9 @@ def test_sizes_that_differ_are_named_unless_side_is_given(tmp_path):
     with pytest.raises(UserError, match=r"a\.png is 7 x 5 but b\.png is 7 x 3; give a side"):
         open_images(str(tmp_path))
     assert open_images(str(tmp_path), side=11).images.shape == (2, 11, 11, 3)
-
-
-def test_a_picture_keeps_its_size_or_fits_the_centre(tmp_path):
-    pixels = np.zeros((4, 10, 3), np.uint8)
-    pixels[:, 3:7] = 200
-    path = save(tmp_path / "a.png", pixels)
-    assert np.array_equal(files.open_image(path), pixels)
-    assert (files.open_image(path, side=2) == 200).all()
+    wide = np.zeros((4, 10, 3), np.uint8)
+    wide[:, 3:7] = 200
+    assert (files.open_image(save(tmp_path / "c.png", wide), side=2) == 200).all()  # its centre
 
 
 @pytest.mark.parametrize(
@@ -83,34 +78,28 @@ def test_palette_is_looked_up_and_camera_rotation_obeyed(tmp_path):
     assert files.open_image(path).shape == (16, 8, 3)
 
 
-@pytest.mark.parametrize("error", [struct.error("bad"), TypeError("bad"), IndexError("bad")])
-def test_a_damaged_note_in_a_picture_is_a_damaged_picture(tmp_path, monkeypatch, error):
-    def stumble(image):
-        raise error
-
-    monkeypatch.setattr("PIL.ImageOps.exif_transpose", stumble)
-    with pytest.raises(UserError, match=r"a\.png is not a picture that can be read \(bad\)"):
-        open_images(str(save(tmp_path / "a.png", colors(5, 7, 3)).parent))
-
-
-def test_unreadable_folder_is_refused(tmp_path, monkeypatch):
-    def refuse(folder):
-        raise PermissionError(13, "Permission denied")
-
-    # Not by its mode, which does not bind an administrator.
-    monkeypatch.setattr(Path, "iterdir", refuse)
-    with pytest.raises(UserError, match=r"cannot read .*: Permission denied; make it readable"):
-        open_images(str(tmp_path))
-
-
-def test_one_picture_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read .*a\.png: No such file"):
-        files.open_image(tmp_path / "a.png")
+def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
+    path = save(tmp_path / "a.png", colors(5, 7, 3))
+    with pytest.raises(UserError, match=r"cannot read .*b\.png: No such file"):
+        files.open_image(tmp_path / "b.png")
     with pytest.raises(UserError, match=r"side is 0, but must be at least 1"):
-        files.open_image(save(tmp_path / "a.png", colors(5, 7, 3)), side=0)
+        files.open_image(path, side=0)
     save(tmp_path / "a.tiff", np.ones((5, 7), np.float32))
     with pytest.raises(UserError, match=r"a\.tiff holds 32-bit values, whose white is unknown"):
         files.open_image(tmp_path / "a.tiff")
+    # A damaged note inside a picture; a folder whose mode would not bind an administrator.
+    for place, error, words in (
+        (
+            "PIL.ImageOps.exif_transpose",
+            struct.error("bad"),
+            r"a\.png is not .* can be read \(bad\)",
+        ),
+        ("pathlib.Path.iterdir", PermissionError(13, "Denied"), "cannot read .*: Denied; make it"),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, Mock(side_effect=error))
+            with pytest.raises(UserError, match=words):
+                open_images(str(tmp_path))
 
 
 # Numpy files
@@ -137,15 +126,11 @@ def test_only_array_is_the_images_and_factors_without_names_are_numbered(tmp_pat
     assert open_images(str(tmp_path / "c.npz")).factor_names == ("factor_0", "factor_1")
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 7), (2, 5, 7, 1), (2, 5, 3, 1)])
-def test_grey_array_gets_three_channels(shape, tmp_path):
-    pixels = colors(*shape)
-    np.save(tmp_path / "a.npy", pixels)
-    images = open_images(str(tmp_path / "a.npy")).images
-    assert np.array_equal(images[..., 2], pixels.reshape(shape[:3]))
-
-
-def test_floats_become_the_nearest_uint8(tmp_path):
+def test_grey_gets_three_channels_and_floats_the_nearest_uint8(tmp_path):
+    for shape in ((2, 5, 7), (2, 5, 7, 1), (2, 5, 3, 1)):
+        np.save(tmp_path / "a.npy", colors(*shape))
+        images = open_images(str(tmp_path / "a.npy")).images
+        assert np.array_equal(images[..., 2], colors(*shape).reshape(shape[:3]))
     np.save(tmp_path / "a.npy", np.full((2, 5, 7, 3), 100.4 / 255))
     assert (open_images(str(tmp_path / "a.npy")).images == 100).all()
 

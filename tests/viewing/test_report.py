@@ -2,7 +2,6 @@
 
 import base64
 import io
-import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -11,7 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxsurf.frames import media
-from jaxsurf.viewing import report
+from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
 
 HOSTILE = "<script>alert('ä')</script>\" onload=\"a & b {{ 7 * 7 }} größer"
@@ -21,9 +20,12 @@ WITHOUT_END_TAG = {"meta", "img", "br", "link"}
 class Outline(HTMLParser):
     """The elements of a page with their attributes; open ones must be closed in order."""
 
-    def __init__(self):
+    def __init__(self, page):
         super().__init__()
         self.elements, self.text, self.open = [], "", []
+        self.feed(report.render(page))
+        assert not self.open
+        self.text = " ".join(self.text.split())
 
     def handle_starttag(self, tag, attrs):
         self.elements.append((tag, dict(attrs)))
@@ -40,63 +42,40 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-def outline(page):
-    parsed = Outline()
-    parsed.feed(report.render(page))
-    assert not parsed.open
-    parsed.text = re.sub(r"\s+", " ", parsed.text)
-    return parsed
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
-    frames = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
-    media.write_gif(folder / "a.gif", frames)
-    media.write_png(folder / "a.png", media.strip({"linear": frames}))
-    return (folder / "a.gif").read_bytes(), (folder / "a.png").read_bytes()
-
-
-@pytest.fixture
-def page(pictures):
-    gif, png = pictures
-    animated = {"num_frames": 1237, "interpolation_mse": 71.234, "interpolation_mse_wrapped": 16.5}
-    return Page(
-        title="Arm",
-        about="1,600 images",
-        workdir="runs/my arm",
-        summary={"Model": "smooth"},
-        settings='{"seed": 5}',
-        curve=png,
-        evaluation=Evaluation(
-            stale="",
-            num_pairs=97,
-            psnr_db=31.26,
-            scores=[
-                Score(method="linear", mean=61.5, low=53.25, high=70.75, ratio=None, win_rate=None),
-                Score(method="surfing", mean=31.1, low=29.2, high=33.3, ratio=0.506, win_rate=0.83),
-                Score(method="true", mean=0.0456, low=0.02, high=0.07, ratio=0.0, win_rate=1.0),
-            ],
-        ),
-        pairs=[
-            Pair(
-                label="3 to 99",
-                about="k-NN graph with k = 8",
-                stale="",
-                animations=[
-                    Animated(method="pixel", gif=gif, length=None, **animated),
-                    Animated(method="surfing", gif=gif, length=2.25, **animated),
-                ],
-                strip=png,
-                latent=png,
-            )
-        ],
-    )
+FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
+GIF, PNG = media.gif(FRAMES), plots.png(plots.curves({"a": ([1], [2])}, ""))
+NUMBERS = {"num_frames": 1237, "interpolation_mse": 71.234, "interpolation_mse_wrapped": 16.5}
+PAIR = Pair(
+    label="3 to 99",
+    about="k-NN graph with k = 8",
+    stale="",
+    animations=[
+        Animated(method="pixel", gif=GIF, length=None, **NUMBERS),
+        Animated(method="surfing", gif=GIF, length=2.25, **NUMBERS),
+    ],
+    strip=PNG,
+    latent=PNG,
+)
+SCORES = [
+    Score(method="linear", mean=61.5, low=53.25, high=70.75, ratio=None, win_rate=None),
+    Score(method="surfing", mean=31.1, low=29.2, high=33.3, ratio=0.506, win_rate=0.83),
+    Score(method="true", mean=0.0456, low=0.02, high=0.07, ratio=0.0, win_rate=1.0),
+]
+PAGE = Page(
+    title="Arm",
+    about="1,600 images",
+    workdir="runs/my arm",
+    summary={"Model": "smooth"},
+    settings='{"seed": 5}',
+    curve=PNG,
+    evaluation=Evaluation(stale="", num_pairs=97, psnr_db=31.26, scores=SCORES),
+    pairs=[PAIR],
+)
 
 
 @pytest.mark.core
-def test_page_holds_the_numbers_it_was_given(page):
-    text = outline(page).text
+def test_page_holds_the_numbers_it_was_given():
+    text = Outline(PAGE).text
     for part in (
         "over 97 random pairs",
         "31.3 dB",
@@ -113,23 +92,23 @@ def test_page_holds_the_numbers_it_was_given(page):
     assert "Files are missing" not in text
 
 
-def test_pictures_are_part_of_the_page_and_small_animations_are_enlarged(page, pictures):
-    images = outline(page).all("img")
+def test_pictures_are_part_of_the_page_and_small_animations_are_enlarged():
+    images = Outline(PAGE).all("img")
     assert len(images) == 5
     sources = [image["src"].partition(",") for image in images]
     assert {kind for kind, _, _ in sources} == {"data:image/gif;base64", "data:image/png;base64"}
-    assert {base64.b64decode(data) for _, _, data in sources} == set(pictures)
+    assert {base64.b64decode(data) for _, _, data in sources} == {GIF, PNG}
     assert all(len(image["alt"]) > 10 for image in images)
     animation, _, _, plot, _ = images
     assert (animation["width"], animation["height"]) == ("39", "33")
-    with Image.open(io.BytesIO(page.curve)) as image:
+    with Image.open(io.BytesIO(PNG)) as image:
         assert (int(plot["width"]), int(plot["height"])) == image.size
     shown = report.picture(media.gif(np.zeros((1, 5, 160, 3), np.uint8)), enlarge=True)
     assert (shown["width"], shown["height"]) == (160, 5)
 
 
-def test_page_loads_nothing_runs_nothing_and_suits_any_screen(page):
-    parsed, source = outline(page), report.render(page)
+def test_page_loads_nothing_runs_nothing_and_suits_any_screen():
+    parsed, source = Outline(PAGE), report.render(PAGE)
     assert not {tag for tag, _ in parsed.elements} & {"script", "link", "iframe", "object", "a"}
     for loading in ("url(", "@import", "http://", "https://"):
         assert loading not in source
@@ -140,19 +119,18 @@ def test_page_loads_nothing_runs_nothing_and_suits_any_screen(page):
     assert "@media (prefers-color-scheme: dark)" in source
 
 
-def test_hostile_texts_are_shown_not_obeyed(page):
-    scores = [replace(score, method=HOSTILE) for score in page.evaluation.scores]
-    (pair,) = page.pairs
-    animations = [replace(each, method=HOSTILE) for each in pair.animations]
-    pair = replace(pair, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
-    parsed = outline(
+def test_hostile_texts_are_shown_not_obeyed():
+    scores = [replace(score, method=HOSTILE) for score in SCORES]
+    animations = [replace(each, method=HOSTILE) for each in PAIR.animations]
+    pair = replace(PAIR, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
+    parsed = Outline(
         replace(
-            page,
+            PAGE,
             title=HOSTILE,
             about=HOSTILE,
             summary={HOSTILE: HOSTILE},
             settings=HOSTILE,
-            evaluation=replace(page.evaluation, scores=scores),
+            evaluation=replace(PAGE.evaluation, scores=scores),
             pairs=[pair],
         )
     )
@@ -160,26 +138,25 @@ def test_hostile_texts_are_shown_not_obeyed(page):
     assert not any("onload" in attributes for _, attributes in parsed.elements)
     assert parsed.text.count(HOSTILE) >= 10
     assert any(HOSTILE in image["alt"] for image in parsed.all("img"))
-    assert not outline(replace(page, workdir=HOSTILE, evaluation=None)).all("script")
+    assert not Outline(replace(PAGE, workdir=HOSTILE, evaluation=None)).all("script")
 
 
-def test_missing_parts_say_how_to_make_them(page):
-    text = outline(replace(page, evaluation=None, pairs=[], curve=None)).text
+def test_missing_parts_say_how_to_make_them():
+    text = Outline(replace(PAGE, evaluation=None, pairs=[], curve=None)).text
     assert "python launch/evaluate.py --workdir='runs/my arm' --num_pairs=100" in text
     assert "python launch/surf.py --workdir='runs/my arm' --source=0 --target=1" in text
     assert "python launch/report.py --workdir='runs/my arm'" in text
     assert "training writes them to metrics.jsonl" in text
 
 
-def test_missing_files_are_named_and_numbers_stay(page):
-    (pair,) = page.pairs
-    gone = [replace(pair.animations[0], gif=None), pair.animations[1]]
+def test_missing_files_are_named_and_numbers_stay():
+    gone = [replace(PAIR.animations[0], gif=None), PAIR.animations[1]]
     for changes, name in (
         ({"strip": None}, "strip.png"),
         ({"latent": None}, "latent.png"),
         ({"animations": gone}, "pixel.gif"),
     ):
-        parsed = outline(replace(page, pairs=[replace(pair, stale="Made with 7", **changes)]))
+        parsed = Outline(replace(PAGE, pairs=[replace(PAIR, stale="Made with 7", **changes)]))
         assert len(parsed.all("img")) == 4
         assert f"Files are missing: {name}. Animate the pair again." in parsed.text
         assert "pixel 1,237" in parsed.text
