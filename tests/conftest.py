@@ -23,7 +23,10 @@ import pytest
 # Annotations are checked at every call, those of jitted functions when they are traced. By the
 # numeric tower of PEP 484 an int is a float.
 jaxtyping.install_import_hook(
-    ["jaxsurf.models", "jaxsurf.training"],
+    [
+        f"jaxsurf.{room}"
+        for room in ("images", "models", "training", "frames", "evaluation", "viewing")
+    ],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

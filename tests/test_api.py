@@ -172,7 +172,9 @@ def test_what_training_cannot_take_is_refused(run, images):
     fewer = jaxsurf.open_images("arm", side=32, stride=8)
     otherwise = dataclasses.replace(images, factors=images.factors + 1)
     for other in (fewer, otherwise):
-        with pytest.raises(UserError, match=r"images\.npz holds other images or factors; train"):
+        with pytest.raises(
+            UserError, match=r"the images of robot arm have changed: .* train in an"
+        ):
             jaxsurf.train(other, run.workdir.root, SETTINGS)
     fresh = run.workdir.root.with_name("fresh")
     with pytest.raises(UserError, match=r"training\.epochs is not a setting"):

@@ -35,7 +35,7 @@ SHORT_SUM = 48
 
 def mse(
     images: Float[np.ndarray, "image height width channel"],
-    references: Float[np.ndarray, "image height width channel"],
+    references: Float[np.ndarray, "image height width channel"] | np.ndarray,
 ) -> Float[np.ndarray, "image"]:
     """Return the mean squared difference of each image to its reference, on [0, 1].
 
@@ -56,7 +56,7 @@ def psnr_of_mse(mse: float) -> float:
     return -10.0 * float(np.log10(mse)) if mse else math.inf
 
 
-def interpolation_mse(frames: Frames, images: Images) -> Values:
+def interpolation_mse(frames: Frames | np.ndarray, images: Images | np.ndarray) -> Values:
     """Return how far each frame is from the nearest image of the data set.
 
     The smallest mean squared difference to any image, over all values, on the 0-255 scale (Yadlin &
@@ -70,7 +70,7 @@ def interpolation_mse(frames: Frames, images: Images) -> Values:
     return _smallest_over_images(_smallest_squares, frames, images)
 
 
-def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
+def interpolation_mse_wrapped(frames: Frames | np.ndarray, images: Images | np.ndarray) -> Values:
     """Return the report's own figure, whose differences and squares overflow in uint8.
 
     Modulo 256, so it means something only where every |difference| < 16; kept to compare with
@@ -119,7 +119,7 @@ def smoothness(frames: Frames) -> Smoothness:
 
 
 def _smallest_over_images(
-    smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
+    smallest: Callable[[Array, Array], Array], frames: np.ndarray, images: np.ndarray
 ) -> Values:
     """Return the smallest sum over each frame's values that any image gives, per value."""
     shapes = f"frames {frames.dtype}{frames.shape} can't be compared with images "
@@ -187,12 +187,12 @@ def _smallest_wrapped(
     frames = jnp.moveaxis(_in_blocks(frames, SHORT_SUM), 1, 2)
 
     def with_image(
-        least: UInt32[Array, "frame"], image: UInt8[Array, "block some"]
+        least: UInt32[Array, "frame"], image: UInt8[Array, "block value"]
     ) -> tuple[UInt32[Array, "frame"], None]:
         difference = frames - image[:, :, None]
         sums = jnp.sum(difference * difference, axis=1, dtype=jnp.uint16)
         return jnp.minimum(least, jnp.sum(sums, axis=0, dtype=jnp.uint32)), None
 
     # Not over frames, which several devices share.
-    largest = jnp.full(frames.shape[2], jnp.iinfo(jnp.uint32).max)
+    largest = jnp.full(frames.shape[2], jnp.iinfo(jnp.uint32).max, jnp.uint32)
     return jax.lax.scan(with_image, largest, jnp.moveaxis(_in_blocks(images, SHORT_SUM), 1, 0))[0]

@@ -57,7 +57,7 @@ def sample(images: Frames) -> Frames:
 @functools.partial(jax.jit, static_argnums=0)
 def _reconstruct(
     graphdef: nnx.GraphDef[Autoencoder],
-    state: nnx.GraphState,
+    state: nnx.State,
     images: UInt8[Array, "batch height width channel"],
 ) -> UInt8[Array, "batch height width channel"]:
     with jax.default_matmul_precision("highest"):

@@ -148,7 +148,7 @@ def _to_rgb(image: Image.Image, origin: str) -> Image.Image:
     return image.convert("RGB")
 
 
-def resize(images: Images, side: int | None) -> Images:
+def resize(images: Images, side: int | None) -> UInt8[np.ndarray, "image down along channel"]:
     """Return pictures fitted to a square; as they are if `side` is None or already theirs."""
     if side is None or images.shape[1:3] == (side, side):
         return images
@@ -262,7 +262,7 @@ def _factor_names(path: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
     return tuple(map(str, np.atleast_1d(names)))
 
 
-def _to_pixels(rows: Array, *, origin: str) -> UInt8[np.ndarray, "image height width channel"]:
+def _to_pixels(rows: Array, *, origin: str) -> np.ndarray:
     """Return an array as uint8 RGB: floats from [0, 1], grey repeated; anything else as it is."""
     if np.issubdtype(rows.dtype, np.floating):
         low, high = (float(rows.min()), float(rows.max())) if rows.size else (0.0, 0.0)

@@ -27,7 +27,7 @@ from jaxsurf.images import pixels, storage
 # rather than a scale, and two of them would be another experiment.
 FEWEST_LEFT = 4
 
-Fixed = Mapping[str, int | float | str]
+Fixed = Mapping[str, int | float | np.number | str]
 Labels = Mapping[str, Sequence[str]]
 
 
@@ -62,9 +62,9 @@ class ImageSet:
         UserError: the pixels do not follow the convention, or the lengths do not agree.
     """
 
-    images: UInt8[np.ndarray, "image height width 3"]
+    images: UInt8[np.ndarray, "image height width 3"] | np.ndarray
     name: str
-    factors: Real[np.ndarray, "image factor"] | None = None
+    factors: Real[np.ndarray, "image factor"] | np.ndarray | None = None
     factor_names: tuple[str, ...] = ()
     recipe: str = ""
     draw: Callable[[Real[np.ndarray, "image factor"]], pixels.Images] | None = None
@@ -189,7 +189,7 @@ class Grid:
 
     def axes(
         self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
-    ) -> list[Real[np.ndarray, " value"]]:
+    ) -> list[Real[np.ndarray, " _value"]]:
         """Return the values that each factor takes in a slice.
 
         Args:
@@ -209,13 +209,13 @@ class Grid:
 
 
 def _slice(
-    values: Mapping[str, Real[np.ndarray, " value"]],
+    values: Mapping[str, Real[np.ndarray, " _value"]],
     fixed: Fixed,
     free: Sequence[str],
     stride: int,
     labels: Labels,
     continuous: Sequence[str] = (),
-) -> list[Real[np.ndarray, " value"]]:
+) -> list[Real[np.ndarray, " _value"]]:
     """Return the values that each factor takes in a slice, of those that it takes at all."""
     unknown = [name for name in (*fixed, *free) if name not in values]
     if unknown:
@@ -254,8 +254,8 @@ def _slice(
 
 def _held(
     name: str,
-    given: int | float | str,
-    values: Real[np.ndarray, " value"],
+    given: int | float | np.number | str,
+    values: Real[np.ndarray, " _value"],
     labels: Sequence[str],
     continuous: bool,
 ) -> Real[np.ndarray, "1"]:

@@ -26,7 +26,7 @@ def to_float(images: UInt8[Array, "*shape"] | np.ndarray) -> Float[Array, "*shap
     return jnp.asarray(images).astype(jnp.float32) / PEAK
 
 
-def to_uint8(images: Float[Array, "*shape"]) -> UInt8[Array, "*shape"]:
+def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array, "*shape"]:
     """Return float pixels as uint8: clipped to [0, 1], rounded to the nearest value."""
     return jnp.round(jnp.clip(images, 0.0, 1.0) * PEAK).astype(jnp.uint8)
 

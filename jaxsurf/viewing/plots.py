@@ -84,7 +84,7 @@ class LatentPlot:
     legend: str = ""
     lines: Sequence[Line] = ()
     stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)
-    marks: Codes | None = None
+    marks: Float[np.ndarray, "mark latent"] | None = None
     dimensions: int = 3
 
     def __post_init__(self) -> None:

@@ -48,7 +48,7 @@ def test_the_arms_slice_is_drawn_once_and_between_its_images(tmp_path, monkeypat
     between = rows[:3] + np.array([0, 0, 0, 0, 0, 0.3, 0.6], np.float32)
     assert np.array_equal(images.draw(between), arm.render_batch(between, side=11))
     assert images.continuous == ("object_size", "horizontal_axis", "vertical_axis")
-    monkeypatch.setattr(arm, "render_batch", None)
+    monkeypatch.setattr(arm, "render_batch", lambda *_, **__: pytest.fail("drawn again"))
     again = open_images("arm", side=11, cache_dir=tmp_path, **SLICE)
     assert np.array_equal(again.images, images.images)
     assert again.fingerprint == images.fingerprint
