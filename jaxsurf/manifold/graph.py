@@ -29,8 +29,6 @@ Distance = Callable[[Ends], Lengths]
 OUTSIDE_NEIGHBORS = 4
 # With 3, going through a density f costs 1 / f in two dimensions.
 FERMAT_EXPONENT = 3.0
-# Weights below it lose digits in the end, and at last all of them.
-_LEAST = np.finfo(np.float64).tiny / np.finfo(np.float64).eps
 
 
 def knn_graph(near: neighbors.Neighbors, *, k: int, mutual: bool = False) -> LatentGraph:
@@ -54,7 +52,7 @@ def knn_graph(near: neighbors.Neighbors, *, k: int, mutual: bool = False) -> Lat
     ends = np.stack([np.repeat(np.arange(number), k), near.indices[:, :k].ravel()], axis=1)
     lengths = near.distances[:, :k].ravel()
     told = f"{'mutual ' if mutual else ''}k-NN graph with k = {k}"
-    facts = {"k": k, "description": told, "weight": "latent"}
+    facts: Any = {"k": k, "description": told, "weight": "latent"}
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
@@ -65,7 +63,7 @@ def radius_graph(index: neighbors.Index, *, radius: float) -> LatentGraph:
         UserError: the radius joins more pairs than fit in memory.
     """
     ends, lengths = index.pairs_within(radius)
-    facts = {"description": f"radius graph with radius = {radius:g}", "weight": "latent"}
+    facts: Any = {"description": f"radius graph with radius = {radius:g}", "weight": "latent"}
     return from_edges(ends, lengths, num_nodes=len(index.codes), **facts)
 
 
@@ -123,15 +121,8 @@ def _cubed(lengths: Lengths) -> Lengths:
     distance learning", 2022); for many points, going through a density f costs f^(-(a - 1) / d)
     with the exponent a in d dimensions.
     """
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        cubes = lengths**FERMAT_EXPONENT
-    if np.max(lengths, initial=0) > 0 and np.max(cubes) < _LEAST:
-        raise UserError(
-            f"edges are at most {np.max(lengths):.3g} long, and float64 holds no cubes of these",
-            cure="measure in a smaller unit: multiply the codes by a number, or use "
-            "graph.weight=latent (--weight=latent)",
-        )
-    return cubes
+    with np.errstate(over="ignore", under="ignore"):
+        return lengths**FERMAT_EXPONENT
 
 
 @dataclass(frozen=True)
@@ -257,10 +248,12 @@ class Trimming:
             allowed = int(min(self.avg_neighbors, graph.num_nodes) * graph.num_nodes / 2)
             kept[np.argsort(lengths, kind="stable")[allowed:]] = False
             done.append(f"{self.avg_neighbors:g} neighbours on average")
-        told = (
-            f"{graph.description}, with at most {' and '.join(done)}" if done else graph.description
-        )
-        return latent_graph.with_edges(graph, ends[kept], lengths[kept], description=told)
+        if not done:
+            return graph
+        made = from_edges(ends[kept], lengths[kept], num_nodes=graph.num_nodes)
+        told = f"{graph.description}, with at most {' and '.join(done)}"
+        arrays = {"indptr": made.indptr, "indices": made.indices, "weights": made.weights}
+        return replace(graph, description=told, **arrays)
 
 
 def build(
@@ -298,12 +291,13 @@ def build(
     built = trim(built) if trim else built
     if config.spanning_tree:
         told = f"{built.description}, and the Euclidean minimum spanning tree"
-        built = _with_further(built, *connectivity.spanning_tree(index), description=told)
+        tree = connectivity.spanning_tree(index)
+        built = latent_graph.with_edges(built, *tree, description=told)
     if config.repair and built.components.any():
         ends, lengths = connectivity.bridges(index, built.components)
         bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
         told = f"{built.description}, its {len(ends) + 1} components joined by {bridges}"
-        built = _with_further(built, ends, lengths, description=told, bridges=ends)
+        built = latent_graph.with_edges(built, ends, lengths, description=told, bridges=ends)
     weights = _weigh(*built.edges(), config.weight, distance)
     return latent_graph.reweighed(built, weights, weight=config.weight)
 
@@ -342,15 +336,14 @@ def attach(
     across = ends[(components != components[:, :1]).ravel()]
     told = f"{graph.description}, and {len(added)} more joined to their nearest {k}"
     told += ", which bridges its components" * bool(len(across))
-    weights = np.reshape(weights, near.indices.shape)
-    made = latent_graph.with_nodes(graph, near.indices, weights, description=told)
-    return replace(made, bridges=np.concatenate([graph.bridges, across]))
-
-
-def _with_further(graph: LatentGraph, ends: Ends, lengths: Lengths, **facts: Any) -> LatentGraph:  # noqa: ANN401
-    own_ends, own_lengths = graph.edges()
-    ends, lengths = np.concatenate([own_ends, ends]), np.concatenate([own_lengths, lengths])
-    return latent_graph.with_edges(graph, ends, lengths, **facts)
+    return latent_graph.with_edges(
+        graph,
+        ends,
+        weights,
+        num_nodes=graph.num_nodes + len(added),
+        description=told,
+        bridges=np.concatenate([graph.bridges, across]),
+    )
 
 
 def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None) -> Lengths:

@@ -136,12 +136,6 @@ def test_too_many_neighbors_are_refused_before_they_fill_the_memory(monkeypatch)
         connectivity.smallest_k(Index(codes))
 
 
-@pytest.mark.parametrize("smallest", [connectivity.smallest_k, connectivity.smallest_radius])
-def test_one_point_is_refused(smallest):
-    with pytest.raises(UserError, match="one point has no neighbours"):
-        smallest(Index(np.zeros((1, 2))))
-
-
 def graph_of(ends, num_nodes):
     return from_edges(
         np.reshape(ends, (-1, 2)).astype(int), np.ones(len(ends)), num_nodes=num_nodes

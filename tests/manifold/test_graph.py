@@ -106,7 +106,6 @@ LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
     [
         ({}, "k-NN graph with k = 2, the smallest that connects"),
         ({"kind": "mutual", "k": 3}, "mutual k-NN graph with k = 3"),
-        ({"kind": "radius", "radius": 2.5}, "radius graph with radius = 2.5"),
         ({"kind": "smallest-radius"}, "radius graph with radius = 4, the smallest that connects"),
         (
             {"kind": "knn", "k": 1, "spanning_tree": True},
@@ -115,10 +114,6 @@ LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
         (
             {"kind": "knn", "k": 1, "repair": True},
             "k-NN graph with k = 1, its 3 components joined by 2 bridges",
-        ),
-        (
-            {"kind": "radius", "radius": 3.5, "repair": True},
-            "radius graph with radius = 3.5, its 2 components joined by a bridge",
         ),
         ({"kind": "radius", "radius": 9, "repair": True}, "radius graph with radius = 9"),
     ],
@@ -157,14 +152,14 @@ def test_a_configuration_that_means_nothing_is_refused(config, message):
 
 BAD_BUILDS = [
     (np.zeros((1, 2)), {}, None, "one point has no neighbours"),
+    (np.zeros((1, 2)), {"kind": "smallest-radius"}, None, "one point has no neighbours"),
     (np.eye(3), {"kind": "mutual", "k": 3}, None, "k is 3, but 3 points have 2 neighbours each"),
     (np.array([[0.0], [np.nan]]), {}, None, "1 of 2 latent codes .* first in row 1"),
     (CODES, {"weight": "image"}, None, "needs the images .*; pass `distance` too, or use"),
     (CODES, {"weight": "pullback"}, None, "needs the decoder, but only latent codes are at hand"),
     (CODES, {"weight": "image"}, lambda ends: -np.ones(len(ends)), "negative or not finite"),
     (CODES, {"weight": "image"}, lambda _: np.zeros(3), "one weight an edge"),
-    (CODES * 1e-110, {}, None, "float64 holds no cubes.*multiply the codes"),
-    (CODES * 1e149, {}, None, r"add up to more than|not finite.*: inf"),
+    (CODES * 1e149, {}, None, "not finite.*: inf"),
 ]
 
 
@@ -191,15 +186,6 @@ def test_edges_weigh_their_length_or_its_cube_in_the_graph_its_bridges_and_what_
     assert len(after.bridges) > 0
 
 
-def test_density_weights_take_many_short_steps_over_one_long_one():
-    codes = np.array([[0.0, 0], [1, 0.4], [2, 0.5], [3, 0.4], [4, 0]])
-    paths = [
-        shortest_path(graph.build(codes, GraphConfig(kind="radius", radius=5, weight=w)), 0, 4)
-        for w in ("latent", "density")
-    ]
-    assert [path.nodes.tolist() for path in paths] == [[0, 4], [0, 1, 2, 3, 4]]
-
-
 def test_edges_of_length_and_weight_zero_are_edges():
     codes = np.array([[1.0, 1], [1, 1], [1, 1], [2, 1]])
     made = graph.build(codes, GraphConfig(kind="knn", k=2))
@@ -209,14 +195,13 @@ def test_edges_of_length_and_weight_zero_are_edges():
     assert shortest_path(made, 0, 52).length == 0
 
 
-def built(trim=None, **changes):
-    return graph.build(
-        CODES, GraphConfig(kind="knn", k=7, **({"weight": "latent"} | changes)), trim=trim
-    )
+def test_trimming_leaves_out_the_longest_edges_before_others_are_weighed_or_added():
+    def built(trim, *, repair=False, weight="latent"):
+        return graph.build(
+            CODES, GraphConfig(kind="knn", k=7, weight=weight, repair=repair), trim=trim
+        )
 
-
-def test_trimming_leaves_out_the_longest_edges_and_what_connects_comes_after():
-    whole = edges_of(built())
+    whole = edges_of(built(None))
     limit = float(np.median(list(whole.values())))
     short = {edge: length for edge, length in whole.items() if length <= limit}
     few = sorted(whole.values())[: 3 * 53 // 2]
@@ -224,8 +209,9 @@ def test_trimming_leaves_out_the_longest_edges_and_what_connects_comes_after():
     assert sorted(edges_of(built(Trimming(avg_neighbors=3))).values()) == few
     assert edges_of(built(Trimming(avg_neighbors=1e308))) == whole
     both = Trimming(max_edge=limit, avg_neighbors=3)
-    assert sorted(edges_of(built(both)).values()) == [x for x in few if x <= limit]
-    assert edges_of(built(both, weight="density")).keys() == edges_of(built(both)).keys()
+    kept = edges_of(built(both))
+    assert sorted(kept.values()) == [length for length in few if length <= limit]
+    assert edges_of(built(both, weight="density")).keys() == kept.keys()
     assert built(Trimming(avg_neighbors=1)).components.max() > 0
     assert set(built(Trimming(avg_neighbors=1), repair=True).components) == {0}
     assert built(Trimming(max_edge=0.5, avg_neighbors=3)).description == (

@@ -66,14 +66,12 @@ def test_changed_graphs_are_what_is_made_of_all_edges(listed):
     own, lengths = graph.edges()
     other = latent_graph.reweighed(graph, 1 + lengths**2, weight="image")
     assert_is(other, as_dict(own, 1 + lengths**2))
-    fewer = latent_graph.with_edges(graph, own[::2], lengths[::2], description="fewer")
-    assert_is(fewer, as_dict(own[::2], lengths[::2]))
-    heads, further = np.array([[0, nodes - 1], [1, 0]]), np.array([[3.0, 0], [5, 1]])
-    joined = latent_graph.with_nodes(graph, heads, further, description="joined")
-    added = {(0, nodes): 3.0, (nodes - 1, nodes): 0.0, (1, nodes + 1): 5.0, (0, nodes + 1): 1.0}
-    assert_is(joined, as_dict(own, lengths) | added)
-    assert (other.weight, fewer.description, joined.description) == ("image", "fewer", "joined")
-    for changed in (other, fewer, joined):
+    further, added = np.array([[nodes, 0], [1, 0], [nodes - 1, nodes]]), np.array([3.0, 5, 0])
+    more = latent_graph.with_edges(graph, further, added, num_nodes=nodes + 1, description="more")
+    new = as_dict(further, added)
+    assert_is(more, new | as_dict(own, lengths))
+    assert (other.weight, more.weight, more.description) == ("image", "latent", "more")
+    for changed in (other, more):
         assert (changed.k, changed.recall) == (7, 0.5)
 
 
@@ -99,7 +97,6 @@ BAD_EDGES = [
     ([[0, 1], [1, 1]], [1.0, 1.0], "edge 1 joins node 1 to itself"),
     ([[0, 1], [1, 2]], [1.0, -1.0], r"of edge \[1, 2\]: -1"),
     ([[0, 1]], [np.nan], "not finite"),
-    ([[0, 1], [1, 2]], [4e307, 4e307], "add up to more than float64 holds"),
     ([[0, 1]], [1.0, 2.0], "one weight an edge"),
 ]
 
@@ -166,6 +163,6 @@ def test_a_damaged_graph_is_refused(tmp_path, damage):
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
-    write_arrays(tmp_path / "x.npz", stamp="a", codes=np.zeros(3))
+    write_arrays(tmp_path / "x.npz", stamp="step 3", codes=np.zeros(3))
     with pytest.raises(UserError, match=r"holds no indptr, .*, bridges, k, .*, recall"):
-        latent_graph.load_graph(tmp_path / "x.npz", stamp="a")
+        latent_graph.load_graph(tmp_path / "x.npz", stamp="step 3")
