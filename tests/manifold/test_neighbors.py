@@ -100,7 +100,7 @@ def test_a_million_equal_points_take_seconds(dimensions):
         index.pairs_within(0.05)
 
 
-def test_an_index_asked_in_any_order_answers_as_one_asked_once():
+def test_an_index_asked_in_any_order_answers_as_one_asked_once(monkeypatch):
     rng = np.random.default_rng(2)
     codes = np.repeat(rng.normal(size=(7, 2)), 13, axis=0)
     queries = np.concatenate([rng.normal(size=(40, 2)), codes[:40]])
@@ -109,15 +109,8 @@ def test_an_index_asked_in_any_order_answers_as_one_asked_once():
         for asked in (queries[:1], queries):
             assert_exact(index.nearest_to(asked, k=k), brute_force(codes, asked, k, own=False))
         assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
-
-
-def test_an_index_asked_for_fewer_answers_from_what_it_knows(monkeypatch):
-    codes = np.repeat(np.random.default_rng(2).normal(size=(23, 2)), 3, axis=0)
-    index = Index(codes)
-    index.nearest(k=11)
-    monkeypatch.setattr(Index, "_first", None)
-    for k in (11, 4, 1):
-        assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
+    monkeypatch.setattr(Index, "_first", None)  # fewer are known already
+    assert_exact(index.nearest(k=4), brute_force(codes, codes, 4, own=True))
 
 
 def test_products_settle_many_dimensions_without_the_tree(monkeypatch):
@@ -126,14 +119,6 @@ def test_products_settle_many_dimensions_without_the_tree(monkeypatch):
     monkeypatch.setattr(Index, "_tree", None)
     codes = np.random.default_rng(5).normal(size=(997, 16)).astype(np.float32)
     assert_exact(Index(codes).nearest(k=5), brute_force(codes, codes, 5, own=True))
-
-
-def test_pairs_up_to_and_including_the_radius():
-    codes = np.array([[1.0], [2.0], [1.0], [9.0]])
-    assert Index(codes).pairs_within(0)[0].tolist() == [[0, 2]]
-    assert Index(codes).pairs_within(1)[0].tolist() == [[0, 1], [0, 2], [1, 2]]
-    pairs, away = Index(codes[1:]).pairs_within(0.5)
-    assert (pairs.shape, away.shape) == ((0, 2), (0,))
 
 
 def test_rows_in_spatial_order_are_near_one_another():
