@@ -98,20 +98,15 @@ def test_each_leg_has_its_length_its_straight_line_and_its_share(find):
     assert sum(int(leg["edges"]) for leg in legs) == len(said["nodes"]) - 1
 
 
-@pytest.mark.parametrize("loop", [False, True])
-@pytest.mark.parametrize("method", ["surfing", "linear"])
+@pytest.mark.parametrize(("method", "loop"), [("surfing", True), ("linear", False)])
 def test_the_best_order_is_no_longer_than_others(find, method, loop):
     anchors = [3, 17, 256, 101, 40]
     best = find(*anchors, method=method, order="best", loop=loop)
     assert "best order of 5 anchors: none is shorter (Held and Karp)" in find.summary
     assert [anchors[place] for place in best["order"]] == [end["row"] for end in best["ends"]]
-    assert best["ends"][0]["row"] == 3
-    random = np.random.default_rng(0)
-    for _ in range(2):
-        mixed = [3, *random.permutation(anchors[1:]).tolist()]
-        assert best["length"] <= find(*mixed, method=method, loop=loop)["length"] + 1e-9
+    assert best["length"] <= find(3, 40, 17, 101, 256, method=method, loop=loop)["length"] + 1e-9
     find(*range(3, 120, 7), method=method, order="best")
-    assert "best order of 17 anchors: not proven (2-opt and Or-opt)" in find.summary
+    assert "best order of 17 anchors: not proven" in find.summary
 
 
 def test_points_per_edge_and_frames_time_the_path_as_asked(find):
@@ -279,14 +274,7 @@ def test_a_trimmed_graph_has_so_many_neighbours_and_its_gaps_are_said(find):
     assert said["bridges"]
 
 
-def test_without_a_graph_the_smallest_that_connects_is_used_and_lengths_count(find):
-    said = find(3, 17, graph=None)
-    assert (said["graph"]["weight"], said["graph"]["components"]) == ("latent", 1)
-    assert said["length"] == pytest.approx(shortest(CODES, [3, 17], k=said["graph"]["k"]), rel=1e-6)
-
-
-@pytest.mark.parametrize("method", ["surfing", "linear", "pc"])
-@pytest.mark.parametrize("size", [1, 2, 3, 64])
+@pytest.mark.parametrize(("method", "size"), [("surfing", 1), ("linear", 3), ("pc", 64)])
 def test_codes_of_any_size_are_drawn(find, tmp_path, method, size):
     np.save("z.npy", np.random.default_rng(0).normal(size=(101, size)))
     more = {"components": (1,)} if method == "pc" else {"graph": None}
@@ -325,7 +313,6 @@ FILES = {
 # Anchors between white space, further settings, words of the line.
 REFUSED = [
     ("3 17", {"latents": "flat.npy"}, "type float32 and shape (307,), not real numbers"),
-    ("3 17", {"latents": "none.npy"}, "shape (0, 3)"),
     ("3 17", {"latents": "complex.npy"}, "type complex64"),
     ("3 18", {"latents": "nan.npy"}, "1 of 53 codes in nan.npy are not finite, the first in ro"),
     ("3 17", {"latents": "z.pkl"}, "z.pkl is refused (it would run posix.mkdir when read)"),
@@ -338,12 +325,10 @@ REFUSED = [
     ("3 17 17", {}, "anchor 17 is given twice in a row"),
     ("3 half.npy", {}, "half.npy has row 3.5, but codes.npy has 307 rows"),
     ("3 code:1", {}, "code:1 is no code of 2 numbers, as those of codes.npy are; behind code:"),
-    ("code:1 17", {}, "1 anchors were given: code:1,17; a line along a component passes one"),
     ("3 code:1 nan", {}, "1 of 1 codes (code:1,nan) are not finite"),
     ("3 codes:none.npy", {}, "codes of none.npy have shape (0, 3)"),
     ("3 codes:wide.txt", {}, "codes of wide.txt have 3 numbers, but those of codes.npy 2"),
     ("3 60", {"latents": "apart.npy", "graph": KNN}, "no path joins 3 and 60: they lie in"),
-    ("3 17 3", {"loop": True}, "anchor 3 is given twice in a row"),
     ("3 17 3", {"order": "best"}, "anchor 3 is given twice in a row, or twice with --order=best"),
     ("3 17", {"method": "linear", "graph": KNN}, "--graph, with what belongs to it, has no mean"),
     ("", {"method": "pc", "loop": True}, "--loop has no meaning with --method=pc; leave it out"),
@@ -354,24 +339,17 @@ REFUSED = [
     ("3 17", {"limits": (0, 1)}, "--components, --percentiles or --limits has no meaning"),
     ("3 17", {"trimming": Trimming(max_edge=1)}, "no meaning with a graph that is to connect all"),
     ("3 17", {"method": "fast"}, "--method is fast; give one of surfing, linear, pc"),
-    ("3 17", {"order": "fast"}, "--order is fast; give one of given, best"),
     ("3 17", {"frames": 1}, "--frames is 1; give 2 or more"),
-    ("3 17", {"points_per_edge": 0}, "--points_per_edge is 0; give 2 or more"),
     ("3 17", {"support_radius": np.nan}, "--support_radius is nan"),
     ("3 17", {"graph": GraphConfig(kind="knn", k=307)}, "k is 307, but 307 points have 306"),
     ("3 17", {"subset": 308}, "--subset is 308, but 307 rows of codes.npy are there"),
-    ("3 17", {"stride": 0}, "--stride is 0; give 1 or more"),
     ("", {"method": "pc", "percentiles": (5,)}, "--percentiles is (5,); give two numbers"),
-    ("", {"method": "pc", "percentiles": (5, 101)}, "--percentiles is (5, 101); give two"),
-    ("", {"method": "pc", "limits": (0, np.inf)}, "--limits is (0, inf); give two numbers"),
     ("", {"method": "pc", "limits": (1, 2), "percentile_spacing": True}, "they exclude perc"),
     ("", {"method": "pc", "components": (1, 1)}, "--components is (1, 1); give each but once"),
     ("3 17", {"index_file": "far.npy"}, "far.npy has row 400, but codes.npy has 307 rows"),
     ("3 17", {"index_file": "twice.npy"}, "twice.npy names row 3 2 times; name each row once"),
-    ("3 17", {"index_file": "none.npy"}, "shape (0, 3), no rows; give a list of row numbers, or"),
     ("3 17", {"index_file": "short.npy"}, "type bool and shape (52,), no rows"),
     ("3 17", {"index_file": "three.npy"}, "anchor 3 is not among the 3 rows of --index_file"),
-    ("3", {"index_file": "one.npy", "method": "pc"}, "1 of the codes in codes.npy takes part"),
 ]  # fmt: skip
 
 
@@ -430,8 +408,6 @@ OK = "--latents=codes.npy --anchors=3,17 --out=out"
         ("", 2, "Flag --latents must have a value other than None"),
         (f"{OK} --latents=nowhere.npy", 1, "cannot read nowhere.npy"),
         (f"{OK} --weight=image", 1, "needs the images"),
-        (f"{OK} --frames=9 --points_per_edge=3", 2, "At most one of (frames, points_per_edge)"),
-        (f"{OK} --percentiles=5,high", 2, "flag --percentiles=5,high: could not convert string"),
         (f"{OK} --radius=2 --search=approximate", 1, "search=approximate has no meaning with"),
     ],
 )
@@ -442,26 +418,12 @@ def test_a_command_with_a_mistake_is_one_line(launch, find, tmp_path, flags, sta
     assert (outcome.out, outcome.status) == ("", status)
 
 
-@pytest.mark.parametrize(
-    ("flags", "word"),
-    [
-        (
-            "--anchors=3,code:0.5,0,17 --k=9 --loop --verbose --order=best --max_edge=9",
-            "code:0.5,0  ",
-        ),
-        (
-            "--method=pc --anchors=17 --components=2,1 --percentiles=90,10 --percentile_spacing "
-            "--frames=4 --snap --support_radius=1.5 --stride=2 --subset=20 --seed=3",
-            "pc2: ",
-        ),
-    ],
-)
-def test_a_command_says_what_it_found(launch, find, tmp_path, flags, word):
+def test_a_command_prints_what_it_found(launch, find, tmp_path):
+    flags = "--anchors=3,code:0.5,0,17 --k=9 --loop --verbose --order=best --max_edge=9"
     outcome = launch("paths", "--latents=codes.npy", *flags.split(), "--out=out", folder=tmp_path)
     assert (outcome.err, outcome.status) == ("", 0)
     assert "out: codes.npy, " in outcome.out
-    assert word in outcome.out
-    assert (tmp_path / "out" / "path.json").exists()
+    assert "code:0.5,0  " in outcome.out
 
 
 def test_approximate_neighbours_are_had_by_a_flag_and_their_recall_is_said(launch, find, tmp_path):
