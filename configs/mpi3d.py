@@ -11,7 +11,6 @@ factor free as well, 4,800 images, a 3-D latent space).
 from ml_collections import ConfigDict
 
 from jaxsurf.errors import UserError
-from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
 from jaxsurf.pipeline import cli, experiments
 
 VARIANTS = ("2d", "3d", "camera_height", "background_color")
@@ -22,11 +21,6 @@ def get_config(variant: str = "2d") -> ConfigDict:
     if variant not in VARIANTS:
         raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
     changes: experiments.Settings = {"data.source": "mpi3d_toy"}
-    if variant in DEFAULT_FIXED:
+    if variant not in ("2d", "3d"):
         return cli.make_config(changes | experiments.third_factor(variant))
-    slice_ = {
-        "data.fixed": ",".join(f"{name}={value}" for name, value in DEFAULT_FIXED.items()),
-        "data.free": ",".join(DEFAULT_FREE),
-        "model.latent_dim": 2 if variant == "2d" else 3,
-    }
-    return cli.make_config(changes | slice_)
+    return cli.make_config(changes | {"model.latent_dim": int(variant[0])})

@@ -5,9 +5,8 @@
     python launch/surf.py --workdir=runs/mpi3d_full --source=14400 --target=1036799
 
 The images, 12.7 GB, are mapped from the file, which has to hold them uncompressed, or else are
-unpacked into the cache once (XDG_CACHE_HOME names a folder on a larger disk). An accelerator that
-has room for them holds them all; elsewhere each call's own are read from the disk. An epoch is
-2,025 steps of 512 images, a quarter of an hour to half an hour on two cores.
+unpacked into the cache once (XDG_CACHE_HOME names a folder on a larger disk). An epoch is 2,025
+steps of 512 images, a quarter of an hour to half an hour on two cores.
 
 Where the file is not at hand, a set of the same size and factors stands in for it:
 

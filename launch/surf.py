@@ -1,7 +1,6 @@
-"""Animate the way from one image to another, or past several, with a trained model.
+"""Animate the path from one image to another, or past several, with a trained model.
 
     python launch/surf.py --workdir=runs/arm --source=801 --target=968
-
     python launch/surf.py --workdir=runs/arm --anchors=801,968,3,122 --loop --order=best
 
 A stop is an image number, an image file that need not be in the set, or a latent code.

@@ -1,9 +1,8 @@
 """Models side by side: same images, same time, same pairs, several seeds and latent sizes.
 
 Every member is a run of its own in a folder of its own, so a comparison resumes where it was
-stopped. Ours takes its own number of epochs; the reference then gets as many epochs of the
-report's recipe as fit into the same training time, with the learning rate falling at the same
-shares of the run (every quarter, as 150 of 600 epochs).
+stopped. The reference gets as many epochs of the report's recipe as fit into the training time of
+ours, with the learning rate falling at the same shares of the run.
 """
 
 import dataclasses
@@ -81,12 +80,7 @@ class CompareConfig:
 
 
 def compare(config: CompareConfig, root: Path | str) -> str:
-    """Train and evaluate every member; return the table in Markdown, also in `comparison.md`.
-
-    Raises:
-        UserError: as `train` and `evaluate` do, but for a model that collapsed or diverged, which
-            has a row.
-    """
+    """Train and evaluate every member; return the table in Markdown, also in `comparison.md`."""
     rows, lines = [], []
     for size in config.latent_dims:
         mine = []
@@ -168,12 +162,13 @@ def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
         _log.warning("%s has no scores: %s", folder.name, error)
         return row
     _log.info("%s", result)
-    methods, versus = result.content["methods"], result.content["versus"]["surfing"][METRIC]
+    means = {name: each[METRIC]["mean"] for name, each in result.content["methods"].items()}
+    versus = result.content["versus"]["surfing"][METRIC]
     return row | {
         "k": result.content["graph"]["k"] or None,
-        "linear": methods["linear"][METRIC]["mean"],
-        "surfing": methods["surfing"][METRIC]["mean"],
-        "true images": methods[FLOOR][METRIC]["mean"] if FLOOR in methods else None,
+        "linear": means["linear"],
+        "surfing": means["surfing"],
+        "true images": means.get(FLOOR),
         "surfing / linear": versus["ratio"],
         "win rate": versus["win_rate"],
     }

@@ -83,11 +83,7 @@ class RunConfig:
 
 
 def open_data(config: DataConfig) -> ImageSet:
-    """Return the images that a configuration names.
-
-    Raises:
-        UserError: they can't be opened.
-    """
+    """Return the images that a configuration names."""
     return sources.open_images(
         config.source,
         path=config.path,

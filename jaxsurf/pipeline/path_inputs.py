@@ -143,15 +143,7 @@ class Anchor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inputs:
-    """What a path is sought through.
-
-    Attributes:
-        name: of the file of codes.
-        values: what it holds, a code a row; may lie on disk.
-        codes: those that take part.
-        rows: which rows of the file they are, ascending.
-        anchors: in the order in which they were given.
-    """
+    """What a path is sought through: a file's codes, and the rows of those that take part."""
 
     name: str
     values: Real[np.ndarray, "row latent"]
@@ -161,11 +153,7 @@ class Inputs:
 
 
 def open_inputs(config: PathsConfig) -> Inputs:
-    """Read the codes that take part, and the anchors; these take part whatever is thinned out.
-
-    Raises:
-        UserError: a file or an anchor is not good, or fewer than two rows take part.
-    """
+    """Read the codes that take part, and the anchors; these take part whatever is thinned out."""
     values, name = codes_file.read(config.latents), Path(config.latents).name
     if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
         raise UserError(

@@ -141,7 +141,7 @@ def run(config: PathsConfig, out: Path) -> str:
 
 
 def _check_folder(folder: Path, config: PathsConfig) -> None:
-    """Refuse a folder that can't be written, or whose files would be lost when it is replaced."""
+    """Refuse a folder that can't be written, or whose files would be lost."""
     cure = "choose a new or empty folder with --out"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file", cure=cure)

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import logging
 import shutil
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,10 +176,8 @@ def _check_names(root: Path, names: Sequence[str]) -> None:
     path = root / "grid.json"
     begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
     if sorted(begun) != sorted(names):
-        lost, new = ([*(Counter(a) - Counter(b))] for a, b in ((begun, names), (names, begun)))
-        differing = f"with {lost[0]}" if lost else f"without {new[0]}"
         raise UserError(
-            f"{root} holds another grid, of {len(begun)} members, {differing}",
+            f"{root} holds another grid, of {len(begun)} members such as {begun[:1]}",
             cure="use that grid again, or a new --workdir",
         )
 

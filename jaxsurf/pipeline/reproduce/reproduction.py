@@ -51,7 +51,6 @@ EXAMPLE = ((20, 1), (24, 8))
 LOSSES = ("mse_2d", "perceptual_2d", COMBINED, "combined_30_70", "combined_99_1")
 NUM_SHOWN = 9
 
-
 Name = Literal["small", "full"]
 
 SMALL_DATA: Mapping[str, object] = {"data.side": 32, "data.stride": 2}
@@ -210,11 +209,7 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
 
 
 def check_scale(scale: Scale, root: Path) -> None:
-    """Refuse a folder in which a reproduction of another scale or source was begun; else note it.
-
-    Raises:
-        UserError: there is one.
-    """
+    """Refuse a folder in which a reproduction of another scale or source was begun."""
     path = WorkDir(root).check_writable().root / BEGUN
     # The file may have been moved: its images are compared apart.
     asked = {"name": scale.name, "mpi3d": bool(scale.mpi3d)}
