@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.core
 def test_the_example_in_python_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

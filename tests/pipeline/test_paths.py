@@ -69,6 +69,7 @@ def shortest(codes, anchors, k=K):
     return sum(lengths[at, anchors[at + 1]] for at in range(len(anchors) - 1))
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("loop", [False, True])
 def test_the_path_is_the_shortest_past_all_anchors_in_order(find, loop):
     anchors = [3, 17, 256, 101]

@@ -12,7 +12,6 @@ import signal
 import jax
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import sweep
@@ -21,7 +20,6 @@ from jaxsurf.pipeline.run import open_run
 from jaxsurf.pipeline.sweep import Outcome
 from jaxsurf.training import data, loop
 from jaxsurf.training.objective import TERMS
-from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir
 from tests.leavings import lines, weights
 
@@ -200,7 +198,6 @@ def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.core
 def test_members_trained_together_are_those_trained_alone(pristine):
     as_one, alone = (rows(pristine(mode)) for mode in MODES)
     assert [*alone] == [*as_one] == [*STATES]
@@ -296,13 +293,6 @@ def test_members_in_turn_go_on_bitwise_and_in_turn(
     assert_same_sweep(tmp_path, pristine("in_turn"))
 
 
-@pytest.mark.slow
-def test_an_outcome_that_was_removed_is_found_again(grid_of, pristine, root):
-    (member_of(root, WHITE) / "outcome.json").unlink()
-    run(grid_of(), root, "together")
-    assert_same_sweep(root, pristine("in_turn"))
-
-
 def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch, stop_at):
     stop_at(monkeypatch, 9, crash)
     run(grid_of(axes={"optimizer.learning_rate": (1e30, 1e31)}), tmp_path, "together")
@@ -312,7 +302,7 @@ def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch,
 @pytest.mark.parametrize(
     ("file", "content", "word"),
     [
-        ("grid.json", '{"members": ["a"]}', "holds another grid, of 1 members, with a"),
+        ("grid.json", '{"members": ["a"]}', r"holds another grid, of 1 members such as \['a'\]"),
         ("outcome.json", "{", r"outcome\.json is not valid JSON"),
         ("outcome.json", '{"state": "won"}', r"outcome\.json is damaged"),
         ("outcome.json", '{"state": "finished"}', r"damaged \(no loss or time\)"),
@@ -448,22 +438,6 @@ def test_the_best_are_the_ten_of_smallest_loss_of_each_objective_and_failures_ar
     first, second = sweep.best(results(GOOD, COLLAPSED)).split("\n\nObjective ")
     assert "| mse_4.0-perceptual_0.0 | 0.02 | 20.0 | 60 (with 1 more) |" in first
     assert second.startswith("2.8 mse + 0.125 l1 + 0.3 perceptual:")
-
-
-def test_the_picture_shows_every_axis_and_a_series_for_each_weighting(monkeypatch, tmp_path):
-    drawn = {}
-    monkeypatch.setattr(plots, "grid", lambda **given: drawn.update(given) or Figure())
-    axes = WEIGHTS | {"model.name": ("smooth",)}
-    sweep.save_plot(results(GOOD, COLLAPSED, axes=axes), [*axes], tmp_path / "losses.png")
-    assert drawn == {
-        "axes": {
-            "objective.mse, objective.perceptual": ["4.0, 0.0", "2.8, 0.3"],
-            "model.name": ["smooth", "smooth"],
-        },
-        "losses": [0.02, None],
-        "title": "2 runs",
-        "series": ["4 mse + 0.125 l1", "2.8 mse + 0.125 l1 + 0.3 perceptual"],
-    }
 
 
 # --- The command ---

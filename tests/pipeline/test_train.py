@@ -41,7 +41,6 @@ def crash():
     raise RuntimeError("crash")
 
 
-@pytest.mark.core
 def test_a_run_stopped_by_a_signal_resumes_bitwise(
     config_of, pristine, tmp_path, monkeypatch, stop_at
 ):
