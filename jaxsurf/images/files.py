@@ -246,16 +246,10 @@ def _factor_names(path: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
     factors, names = arrays.get("factors"), arrays.get("factor_names")
     if factors is None:
         return ()
-    if factors.ndim != 2 or factors.dtype.kind not in "iuf":
+    if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
         raise UserError(
-            f"the factors in {path} are {factors.dtype} of shape {factors.shape}",
+            f"the factors in {path} ({factors.dtype}{factors.shape}) are no table of finite numbers",
             cure="give numbers, one row an image and one column a factor",
-        )
-    finite = np.isfinite(factors).all(axis=1)
-    if not finite.all():
-        raise UserError(
-            f"the factors in {path} are not all finite, the first such of image {finite.argmin()}",
-            cure="give a number for each, or leave that image out",
         )
     if names is None:
         return tuple(f"factor_{i}" for i in range(factors.shape[1]))

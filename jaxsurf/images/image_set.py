@@ -12,6 +12,7 @@ import contextlib
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -260,15 +261,13 @@ def _held(
     continuous: bool,
 ) -> Real[np.ndarray, "1"]:
     """Return the value at which a factor is held, as a number; it may be given as its label."""
-    plain = [label.lower().replace("_", " ").replace("-", " ") for label in labels]
-    wanted: int | float | None = None
-    if not isinstance(given, str):
-        wanted = given
-    elif (label := given.strip().lower().replace("_", " ").replace("-", " ")) in plain:
-        wanted = plain.index(label)
+    wanted = given
+    if isinstance(wanted, str):
+        plain = [re.sub("[-_]", " ", label.strip().lower()) for label in (wanted, *labels)]
+        wanted = plain.index(plain[0], 1) - 1 if plain[0] in plain[1:] else math.nan
     if wanted in values:  # 2.0 is 2, 2.5 is none of them
         return values[values == wanted]
-    if continuous and wanted is not None and values[0] <= wanted <= values[-1]:
+    if continuous and values[0] <= wanted <= values[-1]:
         return np.array([wanted])
     texts = [f"{value:g}" for value in values]
     # Ten fit on a line; beyond that the two ends say what the scale is.

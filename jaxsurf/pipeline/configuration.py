@@ -41,8 +41,8 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        source: `arm`, `mpi3d_toy`, `mpi3d_realistic`, `mpi3d_real`, `tfds:NAME`, a folder of
-            images or an array file.
+        source: a name such as `arm`, `mpi3d_toy` or `tfds:NAME` (a wrong one lists them all), a
+            folder of images or an array file.
         path: where the source's files are, if it needs any.
         fixed: values of the factors that are held (`object_color=red,object_size=1`).
         free: factors that vary (`horizontal_axis,vertical_axis`); with `fixed` empty too, the
