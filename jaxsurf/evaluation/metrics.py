@@ -37,11 +37,7 @@ def mse(
     images: Float[np.ndarray, "image height width channel"],
     references: Float[np.ndarray, "image height width channel"] | np.ndarray,
 ) -> Float[np.ndarray, "image"]:
-    """Return the mean squared difference of each image to its reference, on [0, 1].
-
-    Raises:
-        ValueError: the shapes differ.
-    """
+    """Return the mean squared difference of each image to its reference, on [0, 1]."""
     if images.shape != references.shape:
         raise ValueError(f"images {images.shape} and references {references.shape} differ in shape")
     difference = np.asarray(images, np.float64) - np.asarray(references, np.float64)

@@ -9,16 +9,14 @@ right but in no data set. A path that stops at images of the set can score less.
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
 from jaxsurf.evaluation.metrics import Images
-from jaxsurf.frames.decode import Frames
 from jaxsurf.manifold.path import LatentPath
 
 BASELINE = "linear"
@@ -30,15 +28,6 @@ INTERVAL_PERCENT = (2.5, 97.5)
 
 PerPair = Float[np.ndarray, "pair"]
 Scores = Mapping[str, PerPair]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """A mean over pairs and its 95 % interval."""
-
-    mean: float
-    low: float
-    high: float
 
 
 def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarray, "pair 2"]:
@@ -59,22 +48,16 @@ def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarra
 
 
 def score(
-    frames: Sequence[Frames],
+    frames: Sequence[UInt8[np.ndarray, "_frame height width channel"]],
     images: Images,
     *,
     paths: Sequence[LatentPath] | None = None,
 ) -> Scores:
-    """Score one method's animations of all pairs.
+    """Return the scores of one method's animations of all pairs: by metric, one value a pair.
 
-    Args:
-        frames: the animation of each pair.
-        images: the whole data set.
-        paths: the latent path of each pair, where the method has one.
-
-    Returns:
-        By metric, one value a pair: `interpolation_mse` (mean over frames, as in the report),
-        `interpolation_mse_worst` (worst frame), the `step_*` figures of `metrics.Smoothness`,
-        `num_frames`, and `path_length` if there are paths.
+    These are `interpolation_mse` (mean over frames, as in the report), `interpolation_mse_worst`
+    (worst frame), the `step_*` figures of `metrics.Smoothness`, `num_frames`, and `path_length`
+    where the method has latent paths.
 
     Raises:
         UserError: frames and images differ in size.
@@ -85,10 +68,10 @@ def score(
     scores = {
         "interpolation_mse": np.array([values.mean() for values in by_pair]),
         "interpolation_mse_worst": np.array([values.max() for values in by_pair]),
-        "step_mean": np.array([step.mean for step in steps]),
-        "step_largest": np.array([step.largest for step in steps]),
-        "step_jump": np.array([step.jump for step in steps]),
-        "step_unevenness": np.array([step.unevenness for step in steps]),
+        **{
+            f"step_{name}": np.array([vars(step)[name] for step in steps])
+            for name in vars(steps[0])
+        },
         "num_frames": np.array([float(len(some)) for some in frames]),
     }
     if paths is not None:
@@ -115,10 +98,7 @@ def summarise(
         "num_pairs": counts.pop(),
         "reconstruction": dict(reconstruction),
         "methods": {
-            method: {
-                metric: vars(interval(values, seed=seed)).copy()
-                for metric, values in by_metric.items()
-            }
+            method: {metric: interval(values, seed=seed) for metric, values in by_metric.items()}
             for method, by_metric in scores.items()
         },
         "versus": {
@@ -129,7 +109,7 @@ def summarise(
     }
 
 
-def interval(values: PerPair, *, seed: int) -> Interval:
+def interval(values: PerPair, *, seed: int) -> dict[str, float]:
     """Return the mean over pairs and its 95 % bootstrap percentile interval.
 
     Pairs are resampled with replacement (Efron & Tibshirani 1993, chapter 13). The interval of a
@@ -138,7 +118,7 @@ def interval(values: PerPair, *, seed: int) -> Interval:
     random = np.random.default_rng(seed)
     chosen = random.integers(len(values), size=(NUM_RESAMPLES, len(values)), dtype=np.int32)
     low, high = np.percentile(values[chosen].mean(axis=1), INTERVAL_PERCENT)
-    return Interval(mean=float(values.mean()), low=float(low), high=float(high))
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 
 
 def rows(

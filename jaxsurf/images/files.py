@@ -248,7 +248,7 @@ def _factor_names(path: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
         return ()
     if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
         raise UserError(
-            f"the factors in {path} ({factors.dtype}{factors.shape}) are no table of finite numbers",
+            f"the factors in {path}, {factors.dtype}{factors.shape}, are no finite numbers",
             cure="give numbers, one row an image and one column a factor",
         )
     if names is None:

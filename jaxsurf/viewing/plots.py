@@ -154,11 +154,8 @@ def grid(
 ) -> "Figure":
     """Draw the losses of a search over settings, one panel a setting.
 
-    Args:
-        axes: by name of a setting, the value of each run as a text.
-        losses: of each run; None where it failed. One that is not finite counts as failed.
-        title: above the picture.
-        series: of each run, the name of those with which its loss compares; empty: all do.
+    `axes` has the value of each run by setting. A loss that is None or not finite is of a run that
+    failed. Losses compare within a series; without `series` all do.
     """
     heights = np.array([np.nan if loss is None else loss for loss in losses], np.float64)
     good = np.isfinite(heights)
