@@ -345,26 +345,27 @@ def _multiply(
     for rows in np.split(np.arange(len(queries)), range(several, len(queries), several)):
         factor = np.ones((several, dimensions + 1), np.float32)  # always as many: one program
         factor[: len(rows), :-1] = -2 * queries[rows]
-        near, last = (np.asarray(array)[: len(rows)] for array in _smallest(factor, columns, count))
-        bounds = unit * np.sqrt(np.maximum(last + their[rows] - error[rows], 0.0))
+        found = _smallest(factor, columns, count + 1)
+        near, values = (np.asarray(array)[: len(rows)] for array in found)
+        bounds = unit * np.sqrt(np.maximum(values[:, -1] + their[rows] - error[rows], 0.0))
         # Where squares nearly vanish, exact distances are rounded as coarsely as this.
-        yield rows, near, np.where(bounds < _SMALLEST, 0.0, bounds)
+        yield rows, near[:, :-1], np.where(bounds < _SMALLEST, 0.0, bounds)
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _smallest(
     factor: Float[Array, "query term"], columns: Float[Array, "term column"], count: int
-) -> tuple[Int[Array, "query count"], Float[Array, "query"]]:
-    """Return the columns of the `count` smallest values in each row of a product, and the next.
+) -> tuple[Int[Array, "query count"], Float[Array, "query count"]]:
+    """Return the columns of the `count` smallest values in each row of a product, and the values.
 
-    A block whose smallest value is not among the `count + 1` smallest of all blocks holds none of
-    the `count + 1` smallest values: one quick pass leaves few blocks to look into.
+    A block whose smallest value is not among the `count` smallest of all blocks holds none of the
+    `count` smallest values: one quick pass leaves few blocks to look into.
     """
     values = jnp.matmul(factor, columns, precision=jax.lax.Precision.HIGHEST)
-    blocks = values.reshape(len(values), _BLOCK, -1)
-    best = jax.lax.top_k(-blocks.min(axis=1), min(count + 1, blocks.shape[2]))[1]
-    inside = jnp.take_along_axis(blocks, best[:, None], axis=2).reshape(len(values), -1)
-    negative, places = jax.lax.top_k(-inside, count + 1)
-    row, kept = jnp.divmod(places, best.shape[1])
-    found = row * blocks.shape[2] + jnp.take_along_axis(best, kept, axis=1)
-    return found[:, :-1], -negative[:, -1]
+    blocks = values.reshape(len(values), -1, _BLOCK)
+    best = jax.lax.top_k(-blocks.min(axis=2), min(count, blocks.shape[1]))[1]
+    inside = jnp.take_along_axis(blocks, best[:, :, None], axis=1).reshape(len(values), -1)
+    # Taken apart by whoever calls: a slice of its results makes XLA sort all of them on CPUs.
+    negative, places = jax.lax.top_k(-inside, count)
+    block = jnp.take_along_axis(best, places // _BLOCK, axis=1)
+    return _BLOCK * block + places % _BLOCK, -negative
