@@ -32,8 +32,7 @@ _MAX_TREE_DIMENSIONS = 8
 _LARGEST, _SMALLEST = 1e150, 1e-150
 # SciPy and we round differently, by a few units in the last place per dimension.
 _GROWN, _SHRUNK = 1 + 1e-12, 1 - 1e-12
-# Queries up to which looking at all points is quicker than making a tree of them; numbers looked at
-# by all queries together from which on a product is quicker than the tree.
+# Queries up to which no tree is worth making; numbers looked at from which on products are quicker.
 _FEW, _MANY = 4, 500_000_000
 # Candidates beyond `k` from products, whose rounding may put some in a wrong order.
 _EXTRA = 16
@@ -59,13 +58,11 @@ def check_codes(codes: Real[np.ndarray, "point latent"], *, origin: str = "laten
     Raises:
         UserError: the array is not real, not two-dimensional, empty, not finite, or too large.
     """
-    if codes.ndim != 2 or not codes.size:
+    if codes.ndim != 2 or not codes.size or codes.dtype.kind not in "fiu":
         raise UserError(
-            f"{origin} have shape {codes.shape}, not (point, latent)",
-            cure="give one row a point, with at least one point and one dimension",
+            f"{origin} have shape {codes.shape} and type {codes.dtype}, not (point, latent)",
+            cure="give real numbers, one row a point, at least one point and one dimension",
         )
-    if codes.dtype.kind not in "fiu":
-        raise UserError(f"{origin} are of type {codes.dtype}", cure="give real numbers")
     codes = np.ascontiguousarray(codes, dtype=np.float64)
     bad = np.flatnonzero(~(np.abs(codes) <= _LARGEST).all(axis=1))
     if bad.size:
@@ -88,11 +85,7 @@ def distances(
 
 
 class Index:
-    """One set of codes, ready to be asked for neighbours again and again.
-
-    What takes long is done when it is first needed, and kept: the tree, and the neighbours of all
-    points, of which fewer may be asked for later.
-    """
+    """One set of codes to be asked for neighbours again and again; what takes long is kept."""
 
     def __init__(self, codes: Real[np.ndarray, "point latent"]) -> None:
         """Take codes, which `check_codes` checks."""
@@ -136,8 +129,7 @@ class Index:
         """Return the `k` codes nearest to each of other points; one that coincides counts.
 
         Raises:
-            UserError: `k` is not from 1 to the number of codes, `check_codes` refuses the points,
-                or they have other dimensions than the codes.
+            UserError: `k` is not from 1 to the number of codes, or the points are no such codes.
         """
         points, (number, size) = check_codes(points, origin="queries"), self.codes.shape
         if points.shape[1] != size:
@@ -325,11 +317,9 @@ def _ranked(ids: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.n
 def _multiply(
     codes: Codes, queries: Codes, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield queries, the rows of `count` codes near each, and what no other code is nearer than.
-
-    |q - p|^2 = |q|^2 + |p|^2 - 2 q.p cancels catastrophically far from the origin: hence centred.
-    """
+    """Yield queries, the rows of `count` codes near each, and what no other code is nearer than."""
     (number, dimensions), centre = codes.shape, codes.mean(axis=0)
+    # |q - p|^2 = |q|^2 + |p|^2 - 2 q.p cancels catastrophically far from the origin.
     codes, queries = codes - centre, queries - centre
     unit = max(float(np.abs(codes).max()), float(np.abs(queries).max()), _SMALLEST)
     codes, queries = codes / unit, queries / unit
@@ -339,7 +329,7 @@ def _multiply(
     error = 4 * (dimensions + 2) * (eps * (their + squares.max()) + tiny)
     columns = np.zeros((dimensions + 1, -(-number // _BLOCK) * _BLOCK), np.float32)
     columns[-1] = 1e30  # what fills up the last block is far away
-    columns[:-1, :number], columns[-1, :number] = codes.T, squares
+    columns[:, :number] = np.vstack([codes.T, squares])
     columns = jax.device_put(columns)
     several = max(1, min(_TILE // columns.shape[1], 1024))
     for rows in np.split(np.arange(len(queries)), range(several, len(queries), several)):
