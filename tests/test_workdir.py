@@ -57,12 +57,6 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
     assert contents(tmp_path) == ["file"]
 
 
-def test_a_surf_folder_tells_ends_and_graphs_apart():
-    run = WorkDir(Path("run"))
-    assert run.surf("3", "31") == Path("run/surf/3-31")
-    assert run.surf("3", "31", label="knn9") == Path("run/surf/3-31-knn9")
-
-
 def test_fingerprints_tell_dtype_shape_content_and_order_apart():
     array = np.arange(6, dtype=np.int32)
     prints = [
@@ -125,10 +119,9 @@ def test_the_lock_of_a_killed_process_blocks_nobody(tmp_path, other):
     assert (tmp_path / "run" / ".lock").read_text() == ""
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
-def test_where_there_are_no_locks_it_goes_on_and_says_so(tmp_path, monkeypatch, caplog, number):
+def test_where_there_are_no_locks_it_goes_on_and_says_so(tmp_path, monkeypatch, caplog):
     def refuse(*_):
-        raise OSError(number, "no locks")
+        raise OSError(errno.ENOLCK, "no locks")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with lock(tmp_path):
@@ -168,13 +161,10 @@ def test_json_comes_back_and_nan_is_refused(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         workdir.write_json(path, {"value": float("nan")})
     assert workdir.read_json(path) == value
-
-
-@pytest.mark.parametrize(("text", "word"), [("{", "is not valid JSON"), ("3", "no JSON object")])
-def test_damaged_json_is_refused(tmp_path, text, word):
-    (tmp_path / "file.json").write_text(text)
-    with pytest.raises(UserError, match=word):
-        workdir.read_json(tmp_path / "file.json")
+    for text, words in (("{", "is not valid JSON"), ("3", "no JSON object")):
+        path.write_text(text)
+        with pytest.raises(UserError, match=words):
+            workdir.read_json(path)
 
 
 def test_arrays_come_back_and_damaged_ones_are_refused(tmp_path):
@@ -204,17 +194,10 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     with pytest.raises(ZeroDivisionError), workdir.replacing_folder(folder) as fresh:
         (fresh / "b").write_text(f"half {1 / (fresh / 'b').write_text('')}")
     assert contents(tmp_path) == ["pair", "pair/b", "pair/c"]
-
-
-def test_where_a_link_leads_to_is_replaced(tmp_path):
-    (tmp_path / "large").mkdir()
-    (tmp_path / "large" / "old").write_text("")
-    (tmp_path / "link").symlink_to(tmp_path / "large")
+    (tmp_path / "link").symlink_to(folder)  # where it leads to is replaced
     with workdir.replacing_folder(tmp_path / "link") as fresh:
-        (fresh / "a").write_text("new")
-    assert (tmp_path / "link").is_symlink()
-    assert contents(tmp_path / "large") == ["a"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["large", "link"]
+        (fresh / "d").write_text("new")
+    assert contents(tmp_path) == ["link", "pair", "pair/d"]
 
 
 def test_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
