@@ -185,7 +185,12 @@ def cached(
     return made
 
 
-def _write(path: Path, name: str, blocks: Iterable[Rows], shape: tuple[int, ...]) -> None:
+def _write(
+    path: Path,
+    name: str,
+    blocks: Iterable[Shaped[np.ndarray, "_row ..."]],
+    shape: tuple[int, ...],
+) -> None:
     """Write a file to the cache in place of those that are of no use to anyone any more."""
     folder, needed = path.parent, math.prod(shape)
     try:

@@ -69,13 +69,6 @@ def test_the_interval_of_a_normal_sample_is_close_to_students():
     assert found["mean"] == pytest.approx(values.mean())
 
 
-@pytest.mark.slow
-def test_the_interval_covers_the_true_mean_in_about_95_of_100_samples():
-    samples = np.random.default_rng(0).exponential(3.0, (400, 100))
-    intervals = [pairs.interval(sample, seed=seed) for seed, sample in enumerate(samples)]
-    assert 0.90 < np.mean([one["low"] <= 3.0 <= one["high"] for one in intervals]) < 0.98
-
-
 def test_the_interval_of_one_pair_or_of_equal_pairs_has_no_width():
     for values in (np.array([7.5]), np.full(9, 7.5)):
         assert pairs.interval(values, seed=0) == {"mean": 7.5, "low": 7.5, "high": 7.5}

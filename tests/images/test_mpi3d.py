@@ -240,27 +240,9 @@ def test_builder_describes_what_it_holds(tmp_path):
     assert info.features["object_shape"].str2int("hexagonal") == 3
     assert info.features["vertical_axis"].num_classes == 40
     assert info.disable_shuffling
-    assert Builder.url_infos == {}
-
-
-def test_builder_downloads_what_is_not_there(tmp_path):
-    asked = []
-
-    class Manager(tfds.download.DownloadManager):
-        def __init__(self):
-            """Open nothing."""
-
-        @property
-        def manual_dir(self):
-            raise AssertionError("no such folder")
-
-        def download(self, url):
-            asked.append(url)
-            return "downloaded.npz"
-
-    assert Builder(data_dir=tmp_path)._find(Manager()).name == "downloaded.npz"
     bucket = "https://storage.googleapis.com/mpi3d_disentanglement_dataset/data/"
-    assert asked == [f"{bucket}mpi3d_toy.npz"]
+    assert mpi3d.url("mpi3d_real") == f"{bucket}mpi3d_real.npz"
+    assert Builder.url_infos == {}
 
 
 def test_source_names_both_ways_to_mpi3d(tmp_path):
