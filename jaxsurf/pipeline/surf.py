@@ -91,7 +91,7 @@ class Stop:
     """What a path passes: an image of the set, an image from outside, or a latent code.
 
     `label` is what a person calls it, `key` its part of a folder's name; stops from outside that
-    differ have different ones. A code's image is what it is decoded to.
+    differ have different ones, and a code. A code's image is what it is decoded to.
     """
 
     label: str
@@ -194,7 +194,7 @@ def make(run: Run, config: SurfConfig) -> Surfed:
                 "label": stop.label,
                 "image": stop.number,
                 "file": stop.file,
-                "code": None if stop.code is None else stop.code.tolist(),
+                "code": None if stop.code is None or stop.file else stop.code.tolist(),
                 "fingerprint": fingerprint(stop.image),
                 "node": int(visit.nodes[place]),
                 "place": place,
@@ -255,7 +255,9 @@ def _open_stop(run: Run, text: str) -> Stop:
         )
     stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
     key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
-    return Stop(label=file.stem, key=key, image=image, file=text)
+    # Beside an image of the set, a single one can't be taken for a collapsed model.
+    both = encode.encode_images(run.model, np.stack([image, images[0]]), batch_size=2)
+    return Stop(label=file.stem, key=key, image=image, file=text, code=both.codes[0])
 
 
 def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
@@ -279,18 +281,10 @@ def _join(
 
     Equal stops share a node.
     """
-    outside = {stop.key: stop for stop in stops if stop.number is None}
+    outside = {stop.key: stop for stop in stops if stop.code is not None}
     graph, codes = built, latents.codes
     if outside:
-        shown = [stop.image for stop in outside.values() if stop.code is None]
-        encoded = iter(())
-        if shown:
-            # Beside an image of the set, a single one can't be taken for a collapsed model.
-            images = np.stack([*shown, run.images.images[0]])
-            encoded = iter(encode.encode_images(run.model, images, batch_size=len(images)).codes)
-        added = np.stack(
-            [next(encoded) if stop.code is None else stop.code for stop in outside.values()]
-        )
+        added = np.stack([stop.code for stop in outside.values() if stop.code is not None])
         codes = np.concatenate([codes, added])
         further = np.stack([stop.image for stop in outside.values()])
         distance = make_distance(built.weight, run.model, codes, run.images.images, further)
