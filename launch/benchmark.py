@@ -3,7 +3,8 @@
     python launch/benchmark.py --suite=decode --out=runs/benchmarks
 
 The table is printed, and after every row written to benchmarks.json and benchmarks.md. The same
-command again measures what is missing there.
+command again measures what is missing there. On an accelerator begin with `--suite=gpu`, whose
+rows come in order of worth; `--scale=rehearsal` does every row in small, to see that it runs.
 """
 
 from pathlib import Path
@@ -13,7 +14,15 @@ from absl import flags
 from jaxsurf.pipeline import cli
 
 _SUITE = flags.DEFINE_string(
-    "suite", "all", "Which rows to measure: graph, decode, train, sweep, full, or all but full."
+    "suite",
+    "all",
+    "Which rows to measure: gpu, graph, train, decode, sweep, full, or all but what only an "
+    "accelerator or 13 GB of disk make worth it. Packages beside jax that baselines need: torch "
+    "(train, perceptual, batch-512), pykdtree, faiss-cpu and scikit-learn (knn), networkx "
+    "(pipeline), pytest (gpu-tests); rows without theirs hold jaxsurf's figures alone.",
+)
+_SCALE = flags.DEFINE_string(
+    "scale", "full", "full, or rehearsal: every row in small, on any machine."
 )
 _OUT = cli.define_string("out")
 
@@ -22,7 +31,7 @@ def main() -> object:
     """Measure."""
     from jaxsurf.pipeline.benchmark import suites
 
-    return suites.run(_SUITE.value, Path(_OUT.value))
+    return suites.run(_SUITE.value, Path(_OUT.value), scale=_SCALE.value)
 
 
 if __name__ == "__main__":

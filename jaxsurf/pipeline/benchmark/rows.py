@@ -1,188 +1,88 @@
-"""What a suite offers to be measured, and the table that comes of it.
+"""What is timed, beside what, and the row of a table that comes of it.
 
-A `Case` describes one measurement before anything of it is built: a `Contest` of ours and a peer's
-work. Either's work falls into parts of a kind, each timed by itself, and `Figure`s make rows of
-these times. The rows become `benchmarks.json`, and the same in Markdown: times in seconds, memory
-in MiB; `ratio` is the peer's time divided by ours. What was not measured is null in JSON and an
-empty cell in Markdown. A row that failed has one more entry in JSON, `error`; in Markdown its
-first cell without a figure says so.
+Work is warmed up before it is timed, so that compilation doesn't count. Then jaxsurf (the
+candidate) and a baseline take turns, and the least time of each part counts: other work on the
+machine can only make a time longer. Times are in seconds, memory in MiB; `ratio` is the baseline's
+time divided by the candidate's.
 """
 
-import dataclasses
+import importlib.util
+import math
 import statistics
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import jax
+
+from jaxsurf.images.storage import MIB
 from jaxsurf.workdir import write_json, write_text
 
 # Does all of the work to be timed, and returns when it is done: a device is waited for.
-Work = Callable[[], object]
-# From what our parts returned and what the peer's did: raises where they are not the same.
-Agree = Callable[[Sequence[Any], Sequence[Any]], None]
-Where = Literal["anywhere", "cpu", "accelerator"]
-Key = tuple[str, str, str]
+Work = Callable[[], Any]
 JSON, MARKDOWN = "benchmarks.json", "benchmarks.md"
-HEADER = (
-    "| stage | size | ours, s | peer | peer, s | peer / ours | peak of ours, MiB |\n"
+_HEADER = (
+    "| stage | size | jaxsurf, s | baseline | baseline, s | baseline / jaxsurf | peak, MiB |\n"
     "|---|---|---|---|---|---|---|"
 )
-LEGEND = (
-    "Least times of up to three rounds, ours and the peer alternating, both compiled beforehand."
-    " Extrapolated from a part of the work where all of it would have taken the peer too long; of"
-    " pairs of ends, the same ones are compared. An empty cell was not measured: there is no peer,"
-    " or its package is not installed. Memory is the accelerator's where it does the work, else"
-    " that of the whole process, interpreter included."
+_LEGEND = (
+    "Least times of several rounds, jaxsurf and the baseline in turn, both compiled beforehand. An"
+    " empty cell was not measured. Extrapolated: the baseline did a part of the work. Memory is"
+    " jaxsurf's: the accelerator's where it does the work, else that of the whole process."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Times:
-    """What one side took for its `Parts`, in seconds; a slow peer may have done some only."""
-
-    first: float = 0.0
-    parts: Sequence[float]
-    number: float
-
-    @property
-    def partial(self) -> bool:
-        """Whether other than all parts were done."""
-        return len(self.parts) != self.number
-
-    @property
-    def whole(self) -> float:
-        """What all parts take, as far as it can be told from those that were done."""
-        return self.first + sum(self.parts) * self.number / len(self.parts)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One number for either side, from our times and the peer's, None where there are none.
-
-    Its name ends the row's `size`.
-    """
-
-    name: str = ""
-    of: Callable[[Times, Times | None], tuple[float, float | None]]
-
-
-def _median(ours: Times, peer: Times | None) -> tuple[float, float | None]:
-    # Over the same parts.
-    if peer is None:
-        return statistics.median(ours.parts), None
-    both = list(zip(ours.parts, peer.parts, strict=False))
-    return statistics.median(mine for mine, _ in both), statistics.median(its for _, its in both)
-
-
-def _worst(ours: Times, peer: Times | None) -> tuple[float, float | None]:
-    # The part on which ours gains least; without a peer the one that takes it longest.
-    if peer is None:
-        return max(ours.parts), None
-    return min(zip(ours.parts, peer.parts, strict=False), key=lambda both: both[1] / both[0])
-
-
-WHOLE = Figure(of=lambda ours, peer: (ours.whole, peer and peer.whole))
-MEDIAN = Figure(name="median", of=_median)
-WORST = Figure(name="worst, where ours gains least", of=_worst)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """Work that falls into parts of a kind, in an order that means nothing.
+class Baseline:
+    """What the candidate is compared with.
 
     Attributes:
-        parts: at least one; each is timed by itself.
-        first: what has to be done before them, once, and is timed as well.
-        number: how many parts there are in all, where `parts` are only some of them; the last may
-            be a fraction of one.
+        name: in the table.
+        make: makes its work, part by part; called after the candidate's memory was read.
+        needs: packages, as they are imported; where one is missing the candidate is timed alone.
+        limit_s: no part is begun after so many seconds; the rest is extrapolated.
+        number: how many parts there are in all, where `make` gives only some of them.
     """
 
-    parts: Sequence[Work]
-    first: Work | None = None
-    number: float = 0
+    name: str
+    make: Callable[[], Sequence[Work]]
+    needs: Sequence[str] = ()
+    limit_s: float = 30.0
+    number: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Contest:
-    """Work to be timed, ready to begin.
-
-    Attributes:
-        ours: the work as jaxsurf does it.
-        make_peer: makes the same work as the peer does it, and all that it needs; None where there
-            is no peer. It is called after our memory was read, so that the peer's is not in it.
-        rounds: how often both are timed; the least time of each part counts.
-        calls: how often each is done within one timing.
-        limit_s: how long the peer may take in all rounds together, in seconds. Its first round ends
-            after the part that exceeds it; no further round is begun that would.
-        warm: what is done before ours is timed, where that is less than the whole of it.
-        agree: compares what the parts of both returned, those that the peer has done.
-        least_s: what a part of ours would take if the chip did its most all the time; None where
-            that isn't known.
-    """
-
-    ours: Work | Parts
-    make_peer: Callable[[], Work | Parts] | None = None
-    rounds: int = 3
-    calls: int = 1
-    limit_s: float = 60.0
-    warm: Work | None = None
-    agree: Agree | None = None
-    least_s: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Case:
-    """A row to be measured, or several that come of one measurement.
+    """The candidate's work, ready to begin, and its baselines; one row for each of these.
 
     Attributes:
         stage: of the pipeline.
-        size: what is measured and how much of it, in words; tells it from others of its stage.
-        prepare: builds it; called in a process of its own.
-        peer: what it is compared with; empty for nothing.
-        needs: packages that the peer is made of, as they are imported; where one isn't installed,
-            the row has our figures alone.
-        where: the machines on which it is worth the time.
-        figures: one a row.
+        size: what is measured and how much of it, in words.
+        work: the candidate's, part by part.
+        median: whether the median part is the figure, and not the sum of all.
+        warm: what is done before the candidate is timed, where that is less than all of `work`.
+        agree: compares what parts of both returned, as far as the baseline came; raises where they
+            are not the same.
+        scale: what times are multiplied with, such as from some steps to an epoch.
+        rounds: at most, where the baseline's limit allows it.
     """
 
     stage: str
     size: str
-    prepare: Callable[[], Contest]
-    peer: str = ""
-    needs: Collection[str] = ()
-    where: Where = "anywhere"
-    figures: Sequence[Figure] = (WHOLE,)
-
-    def sizes(self) -> list[str]:
-        """Return the `size` of each row."""
-        return [": ".join(filter(None, (self.size, figure.name))) for figure in self.figures]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Total:
-    """A row that is extrapolated: `times` what rows of the same stage, by size, took together."""
-
-    stage: str
-    size: str
-    parts: Collection[str]
-    times: float
-    where: Where = "anywhere"
+    work: Sequence[Work]
+    baselines: Sequence[Baseline] = ()
+    median: bool = False
+    warm: Work | None = None
+    agree: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
+    scale: float = 1.0
+    rounds: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One row.
-
-    Attributes:
-        stage, size, peer: as in `Case`.
-        ours_s, peer_s: the times.
-        peak_mib: the most memory that ours took.
-        extrapolated: whether a time was computed from others: ours from those of other rows, or the
-            peer's from a part of its work.
-        share: of the operations that the chip could have done in our time at most.
-        error: what went wrong; empty where nothing did.
-    """
+    """A row; `peer` is the baseline's name and `error` what went wrong."""
 
     stage: str
     size: str
@@ -191,94 +91,151 @@ class Row:
     peer_s: float | None = None
     peak_mib: float | None = None
     extrapolated: bool = False
-    share: float | None = None
     error: str = ""
+    case: str = ""
 
     @property
     def ratio(self) -> float | None:
-        """The peer's time divided by ours; None where one is not known."""
+        """The baseline's time divided by the candidate's."""
         return self.peer_s / self.ours_s if self.peer_s is not None and self.ours_s else None
 
-    @property
-    def content(self) -> dict[str, Any]:
-        """The row as `benchmarks.json` has it."""
-        content = dataclasses.asdict(self) | {"ratio": self.ratio}
-        names = ("stage", "size", "ours_s", "peer", "peer_s", "ratio", "peak_mib", "extrapolated")
-        further = [name for name in ("share", "error") if content[name]]
-        return {name: content[name] for name in (*names, *further)}
-
-    @property
-    def key(self) -> Key:
-        """What no other row has all of: stage, size and peer."""
-        return self.stage, self.size, self.peer
-
     def __str__(self) -> str:
-        ours, peers = _figure(self.ours_s), _figure(self.peer_s)
+        baseline = _digits(self.peer_s) + " (extrapolated)" * self.extrapolated
+        ends = (_digits(self.ratio), _digits(self.peak_mib))
+        cells = [self.stage, self.size, _digits(self.ours_s), self.peer, baseline, *ends]
         if self.error:
-            failed = f"failed: {self.error}"
-            ours, peers = (ours, failed) if ours else (failed, peers)
-        if self.extrapolated and self.peer_s is not None:
-            peers += " (extrapolated)"
-        elif self.extrapolated and self.ours_s is not None:
-            ours += " (extrapolated)"
-        if self.share is not None:
-            ours += f" ({100 * self.share:.2g} % of the chip's peak)"
-        ends = _figure(self.ratio), _figure(self.peak_mib)
-        cells = (self.stage, self.size, ours, self.peer, peers, *ends)
+            cells[4 if self.ours_s else 2] = f"failed: {self.error}"
         return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
 
-def from_content(content: object) -> Row:
-    """Return the row that an entry of `benchmarks.json` describes.
+def measure(contest: Contest) -> Iterator[Row]:
+    """Time a contest; what the candidate raises is raised, what a baseline raises is its row's.
 
     Raises:
-        TypeError, OverflowError: it describes none.
+        ValueError: both did the same work with different results.
     """
-    if not isinstance(content, Mapping):
-        raise TypeError(f"{content!r} is no row")
-    # A whole number is a figure as any other.
-    values: dict[str, Any] = {n: float(v) if type(v) is int else v for n, v in content.items()}
-    row = Row(**{name: value for name, value in values.items() if name != "ratio"})
-    kinds: dict[str, Any] = {field.name: field.type for field in dataclasses.fields(row)}
-    for name, kind in kinds.items():
-        if not isinstance(getattr(row, name), kind):
-            raise TypeError(f"{name} of a row is {content.get(name)!r}")
-    return row
-
-
-def write(
-    folder: Path, machine: Mapping[str, Any], rows: Sequence[Row], left_out: Sequence[str]
-) -> str:
-    """Write both files, and return the Markdown.
-
-    Args:
-        folder: of the files.
-        machine: what `process.facts` returned.
-        rows: those measured so far.
-        left_out: names of those that are not measured on this machine.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
-    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    where = ", ".join(
-        f"{name.replace('_gib', ' in GiB')} {value}"
-        for name, value in machine.items()
-        if name != "versions" and value is not None
+    _reset_peak()
+    for work in contest.work if contest.warm is None else [contest.warm]:
+        work()
+    first, answers = _play(contest.work)
+    row = Row(
+        stage=contest.stage,
+        size=contest.size,
+        ours_s=_figure(contest, first),
+        peak_mib=_peak_mib(),
     )
-    lines = [HEADER, *map(str, rows), "", LEGEND, "", f"Machine: {where}; {versions}."]
-    if left_out:
-        kind = "an accelerator" if machine["accelerator"] is None else "a machine without one"
-        lines += ["", f"Not measured here, since they are for {kind}:", ""]
-        lines += [f"- {name}" for name in left_out]
-    text = "\n".join(lines)
-    write_json(folder / JSON, {"machine": dict(machine), "rows": [row.content for row in rows]})
-    write_text(folder / MARKDOWN, text + "\n")
-    return text
+    if not contest.baselines:
+        for _ in range(1, contest.rounds):
+            first = list(map(min, first, _play(contest.work)[0]))
+        yield replace(row, ours_s=_figure(contest, first))
+    for baseline in contest.baselines:
+        its_row = replace(row, peer=baseline.name)
+        try:
+            if all(map(importlib.util.find_spec, baseline.needs)):
+                its_row = _measure_beside(baseline, contest, its_row, first, answers)
+        # A foreign library may raise anything at all.
+        except Exception as failure:  # noqa: BLE001
+            its_row = replace(its_row, error=in_one_line(failure))
+        yield its_row
 
 
-def _figure(value: float | None) -> str:
-    # Three digits, or all before the point.
+def _measure_beside(
+    baseline: Baseline,
+    contest: Contest,
+    row: Row,
+    first: Sequence[float],
+    answers: Sequence[object],
+) -> Row:
+    """Return the row with the times of both, in turn; the candidate's first round is done."""
+    parts = baseline.make()
+    parts[0]()
+    mine, theirs, spent = first, [math.inf] * len(parts), 0.0
+    for turn in range(contest.rounds):
+        if turn:
+            mine = list(map(min, mine, _play(contest.work)[0]))
+        taken, its_answers = _play(parts, limit_s=baseline.limit_s - spent)
+        theirs = list(map(min, theirs, taken))
+        spent += math.fsum(taken)
+        if not turn and contest.agree is not None:
+            contest.agree(answers, its_answers)
+        if spent * (turn + 2) / (turn + 1) > baseline.limit_s:
+            break
+    number = baseline.number or len(parts)
+    if contest.median:  # over the same parts
+        mine = mine[: len(theirs)]
+    whole = 1.0 if contest.median else number / len(theirs)
+    return replace(
+        row,
+        ours_s=_figure(contest, mine),
+        peer_s=_figure(contest, theirs) * whole,
+        extrapolated=len(theirs) < number,
+    )
+
+
+def _figure(contest: Contest, times: Sequence[float]) -> float:
+    return (statistics.median(times) if contest.median else math.fsum(times)) * contest.scale
+
+
+def _play(parts: Sequence[Work], *, limit_s: float = math.inf) -> tuple[list[float], list[Any]]:
+    """Time parts until the limit is reached, at least one; return times and answers."""
+    times: list[float] = []
+    answers = []
+    for part in parts:
+        start = time.perf_counter()
+        answers.append(part())
+        times.append(time.perf_counter() - start)
+        if math.fsum(times) > limit_s:
+            break
+    return times, answers
+
+
+def _reset_peak() -> None:
+    """Forget what making the inputs took: Linux then counts the peak of memory anew."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
+
+
+def _peak_mib() -> float | None:
+    """Return the peak of the accelerator's memory where JAX uses one, else of the process."""
+    stats = [device.memory_stats() or {} for device in jax.devices() if device.platform != "cpu"]
+    if taken := sum(each.get("peak_bytes_in_use", 0) for each in stats):
+        return taken / MIB
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return found[0] / 1024 if found else None
+
+
+def in_one_line(error: BaseException) -> str:
+    """Return what was raised, for a cell of a table."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+
+
+def write(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
+    """Write `benchmarks.json` and the same in Markdown, and return the latter.
+
+    Raises:
+        UserError: a file can't be written.
+    """
+    content = []
+    for row in rows:
+        values = asdict(row) | {"ratio": row.ratio}
+        if not row.error:
+            del values["error"]
+        content.append(values)
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    facts = ", ".join(f"{k} {v}" for k, v in machine.items() if v is not None and k != "versions")
+    lines = [_HEADER, *map(str, rows), "", _LEGEND, "", f"Machine: {facts}; {versions}."]
+    write_json(folder / JSON, {"machine": dict(machine), "rows": content})
+    write_text(folder / MARKDOWN, "\n".join(lines) + "\n")
+    return "\n".join(lines)
+
+
+def _digits(value: float | None) -> str:
     if value is None:
         return ""
     return f"{value:.0f}" if abs(value) >= 100 else f"{value:#.3g}"

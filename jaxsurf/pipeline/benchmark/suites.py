@@ -1,141 +1,233 @@
-"""Suites of rows -> `benchmarks.json` and `benchmarks.md`, written anew after every row.
+"""Suites of cases -> `benchmarks.json` and `benchmarks.md`, written anew after every row.
 
-The same call again goes on: rows that the folder has already, of this machine and this very code,
-are kept, those of other suites too. A file of another machine or code is replaced.
+A case is measured in a process of its own, so that its memory is its own, and may give several
+rows. The same command again measures the cases that are not in the files yet; files of another
+machine, of other code or of another scale are replaced. `python -m
+jaxsurf.pipeline.benchmark.suites CASE SCALE` is such a process: it prints a row of JSON a line.
 """
 
-import dataclasses
-import importlib
-import itertools
+import json
 import logging
-import pkgutil
-from collections.abc import Mapping, Sequence
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
+
+import jax
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline.benchmark import inputs, process, rows, stages
-from jaxsurf.pipeline.benchmark.rows import Case, Key, Row, Total
-from jaxsurf.workdir import read_json
+from jaxsurf.images import storage
+from jaxsurf.pipeline import cli
+from jaxsurf.pipeline.benchmark import full_rows, graph_rows, model_rows, rows
+from jaxsurf.pipeline.benchmark.rows import Contest, Row
+from jaxsurf.workdir import fingerprint, read_json, versions
 
-# Name -> modules; a new suite is a new module in `stages/`, or a package that names its `MODULES`.
-SUITES = {}
-for _found in pkgutil.iter_modules(stages.__path__, f"{stages.__name__}."):
-    _names = [""]
-    if _found.ispkg:
-        _names = [f".{name}" for name in importlib.import_module(_found.name).MODULES]
-    SUITES[_found.name.rpartition(".")[2]] = tuple(_found.name + name for name in _names)
-ALL = "all"
-# Take gigabytes of disk and half an hour: measured only where they are named.
-APART = ("full",)
+Scale = Literal["full", "rehearsal"]
+# From whether to be small to what is measured; a row comes as it is.
+Make = Callable[[bool], Iterator[Contest | Row]]
 
+
+@dataclass(frozen=True)
+class Case:
+    """What one process measures: `needs` are packages of baselines, beside jax."""
+
+    make: Make
+    needs: str = ""
+    limit_s: float = 600.0
+
+
+_TORCH = "torch"
+CASES: Mapping[str, Case] = {
+    "train-reference": Case(partial(model_rows.train, "reference", (8, 64)), _TORCH),
+    "train-smooth": Case(partial(model_rows.train, "smooth", (8, 64)), _TORCH),
+    "long-reference": Case(model_rows.train_long),
+    "gpu-tests": Case(model_rows.run_gpu_tests, "pytest"),
+    "knn": Case(graph_rows.knn, "scipy, pykdtree"),
+    "sweep": Case(model_rows.sweep),
+    "decode": Case(model_rows.decode),
+    "relaxation": Case(graph_rows.relaxation, "numba"),
+    "perceptual-reference": Case(
+        partial(model_rows.train, "reference", (8, 64), perceptual=True), _TORCH
+    ),
+    "perceptual-smooth": Case(
+        partial(model_rows.train, "smooth", (8, 64), perceptual=True), _TORCH
+    ),
+    "batch-512-reference": Case(partial(model_rows.train, "reference", (512,)), _TORCH),
+    "batch-512-smooth": Case(partial(model_rows.train, "smooth", (512,)), _TORCH),
+    "knn-wide": Case(graph_rows.knn_wide, "faiss-cpu, scikit-learn"),
+    "csr": Case(graph_rows.csr, "igraph"),
+    "path-cube": Case(partial(graph_rows.paths, "cube"), "igraph"),
+    "path-roll": Case(partial(graph_rows.paths, "Swiss roll"), "igraph"),
+    "pipeline": Case(graph_rows.pipeline, "networkx"),
+    "interpolation_mse": Case(graph_rows.nearest_images),
+    "full": Case(full_rows.measure_all, limit_s=7200.0),
+}
+# The GPU suite is in order of worth, so that a cut at any minute leaves the best.
+SUITES: Mapping[str, Sequence[str]] = {
+    "gpu": tuple(CASES)[:12],
+    "graph": (*tuple(CASES)[12:18], "knn", "relaxation"),
+    "train": tuple(name for name in CASES if name.startswith(("train", "perceptual", "batch"))),
+    "decode": ("decode",),
+    "sweep": ("sweep",),
+    "full": ("full",),
+    # `full` takes gigabytes of disk, two others what a CPU can't do in time.
+    "all": tuple(n for n in CASES if n not in ("full", "long-reference", "gpu-tests")),
+}
+# Of the GPU suite, planned for eight minutes in all.
+_GPU_LIMIT_S = 100.0
+_PACKAGES = (
+    *("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba", "igraph", "torch"),
+    *("scikit-learn", "faiss-cpu", "pykdtree", "networkx"),
+)
 _log = logging.getLogger(__name__)
 
 
-def names() -> tuple[str, ...]:
-    """Return what `run` takes."""
-    return (*SUITES, ALL)
-
-
-def run(suite: str, out: Path) -> str:
-    """Measure the rows of a suite, each in a process of its own.
+def run(suite: str, out: Path, *, scale: str = "full") -> str:
+    """Measure the cases of a suite, and return the table in Markdown.
 
     Args:
-        suite: one of `names()`.
+        suite: one of `SUITES`.
         out: folder of the two files.
-
-    Returns:
-        The table, in Markdown. A row that failed says so there.
+        scale: `rehearsal` does all of it in small, to see that it runs.
 
     Raises:
-        UserError: there is no such suite, or the files can't be written.
+        UserError: there is no such suite or scale, or the files can't be written.
     """
-    if suite not in names():
-        raise UserError(f"--suite is {suite!r}", cure=f"choose one of {', '.join(names())}")
-    chosen = (
-        [SUITES[suite]] if suite != ALL else [SUITES[name] for name in SUITES if name not in APART]
-    )
-    listed = [
-        (module, number, case)
-        for module in itertools.chain(*chosen)
-        for number, case in enumerate(importlib.import_module(module).CASES)
-    ]
-    machine = process.facts()
-    left_out = [f"{case.stage}: {case.size}" for *_, case in listed if not _suits(case, machine)]
-    found = _kept(out, machine)
+    for name, value, known in (("suite", suite, SUITES), ("scale", scale, get_args(Scale))):
+        if value not in known:
+            raise UserError(f"--{name} is {value!r}", cure=f"choose one of {', '.join(known)}")
+    machine = _machine() | {"scale": scale}
+    found = _kept(out / rows.JSON, machine)
     # Before the first row: a folder that can't be written is no use after an hour either.
-    text = rows.write(out, machine, list(found.values()), left_out)
-    with inputs.shared(out):
-        for module, number, case in listed:
-            if _suits(case, machine):
-                found |= {row.key: row for row in _rows(module, number, case, found)}
-                text = rows.write(out, machine, list(found.values()), left_out)
+    text = rows.write(out, machine, found)
+    for name in SUITES[suite]:
+        if any(row.case == name for row in found) and not _has_failed(name, found):
+            _log.info("%s: measured before", name)
+            continue
+        _log.info("%s", name)
+        found = [row for row in found if row.case != name]
+        limit_s = _GPU_LIMIT_S if suite == "gpu" and scale == "full" else CASES[name].limit_s
+        for row in _rows_of(name, scale, limit_s):
+            _log.info("%s", row)
+            found.append(replace(row, case=name))
+            text = rows.write(out, machine, found)
     return text
 
 
-def _rows(module: str, number: int, case: Case | Total, found: Mapping[Key, Row]) -> list[Row]:
-    # Those that are there, or extrapolated from those, or measured.
-    if isinstance(case, Total):
-        return [_extrapolated(case, found)]
-    kept = [found.get((case.stage, size, case.peer)) for size in case.sizes()]
-    # Whether measuring a row again would add nothing to it.
-    complete = [
-        row
-        for row in kept
-        if row and not row.error and (row.peer_s is not None or not process.has_peer(case))
-    ]
-    name = f"{case.stage}: {case.size}" + (case.peer and f", beside {case.peer}")
-    if len(complete) == len(kept):
-        _log.info("%s: measured before", name)
-        return complete
-    _log.info("%s", name)
-    measured, said = process.rows_of(module, number, case)
-    for row in measured:
-        _log.info("%s", row)
-    if said:
-        _log.warning("%s", said.rstrip())
-    return measured
+def _has_failed(name: str, found: Sequence[Row]) -> bool:
+    return any(row.error for row in found if row.case == name)
 
 
-def _extrapolated(total: Total, found: Mapping[Key, Row]) -> Row:
-    sizes = {row.size: row for row in found.values() if row.stage == total.stage}
-    parts = [sizes[size] for size in total.parts if size in sizes]
-    times = [part.ours_s for part in parts if part.ours_s is not None]
-    whole = Row(stage=total.stage, size=total.size, extrapolated=True)
-    if missing := len(total.parts) - len(times):
-        error = f"{missing} of the {len(total.parts)} rows that it is made of have no time"
-        return dataclasses.replace(whole, error=error)
-    peaks = [part.peak_mib for part in parts if part.peak_mib is not None]
-    return dataclasses.replace(
-        whole, ours_s=total.times * sum(times), peak_mib=max(peaks, default=None)
-    )
+def _rows_of(name: str, scale: str, limit_s: float) -> Iterator[Row]:
+    """Yield the rows of a case as its process measures them; what ends it early is a row too."""
+    # Compiling takes memory: where programs come from a cache, peaks of some rows would be lower.
+    surroundings = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    with subprocess.Popen(
+        _command(name, scale),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=surroundings,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said: list[str] = []
+        reader = threading.Thread(target=lambda: said.extend(process.stderr or ()))
+        reader.start()
+        timer = threading.Timer(limit_s, process.kill)
+        timer.start()
+        for line in process.stdout:
+            yield Row(**json.loads(line))
+        status = process.wait()
+        reader.join()
+        in_time = timer.is_alive()
+        timer.cancel()
+    if status:
+        last = said[-1].strip() if said else f"ended with status {status}"
+        if status < 0:
+            signalled = signal.Signals(-status).name
+            last = f"ended by {signalled}, out of memory?" if in_time else f"over {limit_s:g} s"
+        else:
+            _log.warning("%s", "".join(said).rstrip())
+        yield Row(stage=name, size="", error=last)
 
 
-def _suits(case: Case | Total, machine: dict[str, Any]) -> bool:
-    kind = "cpu" if machine["accelerator"] is None else "accelerator"
-    return case.where in ("anywhere", kind)
+def _command(name: str, scale: str) -> list[str]:
+    return [sys.executable, "-m", __name__, name, scale]
 
 
-def _kept(out: Path, machine: dict[str, Any]) -> dict[Key, Row]:
-    # The rows that a folder has of this machine and code.
-    path = out / rows.JSON
+def _kept(path: Path, machine: Mapping[str, Any]) -> list[Row]:
+    """Return the rows that a file has of this machine, code and scale."""
     if not path.exists():
-        return {}
+        return []
     saved = read_json(path)
-    before: Any = saved.get("machine")
-    now = machine["versions"]
-    # Packages may have been installed since.
-    if not (
-        isinstance(before, dict)
-        and isinstance(before.get("versions"), dict)
-        and before["versions"].items() <= now.items()
-        and before | {"versions": now} == machine
-    ):
-        _log.info("%s is of another machine or of other code: measured anew", path)
-        return {}
+    if saved.get("machine") != machine:
+        _log.info("%s is of another machine, code or scale: measured anew", path)
+        return []
     try:
-        found: Sequence[Row] = [rows.from_content(content) for content in saved["rows"]]
-    except (KeyError, TypeError, OverflowError) as error:
-        reason = f"no {error} in it" if isinstance(error, KeyError) else error
-        raise UserError(f"{path} is damaged ({reason})", cure="remove it") from error
-    return {row.key: row for row in found}
+        listed: Any = saved["rows"]
+        return [Row(**{k: v for k, v in each.items() if k != "ratio"}) for each in listed]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error})", cure="remove it") from error
+
+
+def _machine() -> dict[str, Any]:
+    """Return facts of the machine from a process of its own, which frees the accelerator again."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"JAX does not start: {last}", cure="see JAX_PLATFORMS")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _facts() -> dict[str, Any]:
+    devices, modules = jax.devices(), sorted(Path(__file__).parents[2].rglob("*.py"))
+    on_cpu, total = devices[0].platform == "cpu", storage.total_bytes()
+    return {
+        "cpu": platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "memory_gib": None if total is None else round(total / storage.GIB, 1),
+        "accelerator": None if on_cpu else f"{len(devices)} x {devices[0].device_kind}",
+        "system": platform.platform(),
+        "code": fingerprint(*(path.read_text(encoding="utf-8") for path in modules)),
+        "versions": versions(_PACKAGES),
+    }
+
+
+def _measure(name: str, scale: str) -> Iterator[Row]:
+    cli.configure_process()
+    for asked in CASES[name].make(scale == "rehearsal"):
+        if isinstance(asked, Row):
+            yield asked
+            continue
+        try:
+            yield from rows.measure(asked)
+        # One contest's defect is no reason to lose the others.
+        except Exception as error:  # noqa: BLE001
+            traceback.print_exc()
+            yield Row(stage=asked.stage, size=asked.size, error=rows.in_one_line(error))
+
+
+def _main(arguments: Sequence[str]) -> None:
+    # What libraries print must not come between the rows.
+    with os.fdopen(os.dup(1), "w") as out:
+        os.dup2(2, 1)
+        if not arguments:
+            print(json.dumps(_facts()), file=out)
+            return
+        for row in _measure(*arguments):
+            print(json.dumps(asdict(row)), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1:])

@@ -1,0 +1,225 @@
+"""Rows of training beside PyTorch, of sweeps, of decoding, and the tests on an accelerator."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxsurf.frames.decode import Frames, decode_points
+from jaxsurf.images import pixels
+from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
+from jaxsurf.pipeline import configuration, experiments, grid
+from jaxsurf.pipeline.benchmark.rows import Baseline, Contest, Row, Work
+from jaxsurf.pipeline.setup import (
+    CompiledRun,
+    TrainSetup,
+    compile_run,
+    compile_step,
+    compile_together,
+    make_setup,
+)
+from jaxsurf.training import distributed
+from jaxsurf.training.step import Losses
+
+MODELS = {"reference": 64, "smooth": 32}  # channels
+IMAGES, LONG_EPOCHS = 1_600, 300
+# Of a grid of 18 members that share a program.
+AXES: Mapping[str, Sequence[object]] = {
+    "corruption.strength": (0.1, 0.2, 0.5),
+    "corruption.kind": ("normal", "white"),
+    "optimizer.learning_rate": (5e-4, 1e-3, 2e-3),
+}
+ROOT = Path(__file__).parents[3]
+
+
+class Training:
+    """Goes on training for some steps each time it is called, and waits for them."""
+
+    def __init__(self, made: CompiledRun, num_steps: int) -> None:
+        self.made, self.num_steps = made, num_steps
+        self.state, self.feed, self.step = made.state, made.make_feed(), 0
+        self.losses: Losses = {}
+
+    def __call__(self) -> None:
+        """Do the steps; after the last of the plan it begins again."""
+        end = self.step + self.num_steps
+        while self.step < end:
+            epoch, batch, planned = self.made.plan.call_at(self.step % self.made.plan.num_steps)
+            taken = min(planned, end - self.step)
+            fed = self.feed(epoch, batch, taken)
+            self.state, self.losses = self.made.step_fn(self.state, *fed, num_steps=taken)
+            self.step += taken
+        jax.block_until_ready(self.state)
+
+
+def train(
+    name: str, batches: Sequence[int], small: bool, *, perceptual: bool = False
+) -> Iterator[Contest]:
+    """An epoch of training beside the same loop in PyTorch, as a CUDA graph, eager and compiled.
+
+    Features of clean images are computed at every step there; ours keeps them.
+    """
+    for batch in batches:
+        setup = _make_setup(name, small, perceptual=perceptual, batch=batch)
+        steps = _steps(setup, small, perceptual=perceptual)
+        modes = {"graph": "PyTorch, CUDA graph", "eager": "PyTorch", "compile": "torch.compile"}
+        if jax.default_backend() == "cpu":
+            del modes["graph"]
+        loss = "MSE and perceptual" if perceptual else "MSE"
+        yield Contest(
+            stage="train",
+            size=f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
+            f"{IMAGES:,} images",
+            work=[Training(compile_run(setup), steps)],
+            scale=IMAGES / (steps * batch),
+            baselines=[
+                Baseline(name=label, make=partial(_in_torch, setup, steps, mode), needs=["torch"])
+                for mode, label in modes.items()
+            ],
+        )
+
+
+def train_long(small: bool) -> Iterator[Contest]:
+    """A run of the report's grid: 300 epochs."""
+    setup = _make_setup("reference", small, perceptual=False, batch=16)
+    epochs = 1 if small else LONG_EPOCHS
+    training = Training(compile_run(setup), epochs * setup.plan.steps_per_epoch)
+    yield Contest(
+        stage="train",
+        size=f"`reference`, batch 16, MSE: {epochs} epochs of {len(setup.images):,} images",
+        work=[training],
+        warm=Training(compile_run(setup), 2 * setup.plan.steps_per_epoch),
+        rounds=1,
+    )
+
+
+def _make_setup(name: str, small: bool, *, perceptual: bool, batch: int) -> TrainSetup:
+    base = experiments.REFERENCE if name == "reference" else {"model.name": name}
+    changes: dict[str, object] = {"training.batch_size": batch}
+    if perceptual:
+        changes["objective.perceptual"] = 0.3
+    if small:
+        changes |= {"data.side": 32, "model.channels": 8, "data.stride": 2}
+    config = configuration.from_dotted({**base, **changes})
+    # Each side copies the state that ours begins with.
+    return make_setup(config, configuration.open_data(config.data)).on_host()
+
+
+def _steps(setup: TrainSetup, small: bool, *, perceptual: bool) -> int:
+    """Return how many steps to time at once: on CPUs a row takes half a minute."""
+    if jax.default_backend() != "cpu":
+        return 10 * setup.plan.steps_per_epoch
+    images = 16 if small else 128 if perceptual else 512
+    return max(1, images // setup.plan.batch_size)
+
+
+def _in_torch(setup: TrainSetup, num_steps: int, mode: str) -> Sequence[Work]:
+    # Whoever lists the rows needs no PyTorch.
+    from jaxsurf.pipeline.benchmark.torch_baseline import TorchTraining
+
+    return [TorchTraining(setup, num_steps=num_steps, mode=mode)]
+
+
+def run_gpu_tests(small: bool) -> Iterator[Row]:
+    """The tests that need an accelerator, counted; the rehearsal only collects them."""
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_accelerators.py"]
+    options = ["--collect-only"] if small else []
+    done = subprocess.run(
+        [*command, *options], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    last = (done.stdout.strip().splitlines() or ["no output"])[-1]
+    words = re.sub(r"\x1b\[[0-9;]*m|=", "", last).strip()
+    error = f"status {done.returncode}: {words}" if done.returncode else ""
+    yield Row(stage="train", size=f"tests on the accelerator: {words}", error=error)
+
+
+def sweep(small: bool) -> Iterator[Contest]:
+    """An epoch of 18 members as one program, beside the same one after another."""
+    quick = small or jax.default_backend() == "cpu"
+    for name, channels, side in (("reference", 64, 64), ("smooth", 8, 32)):
+        stride = (10 if small or name == "reference" else 4) if quick else 1
+        base = {
+            **{"model.name": name, "model.channels": 8 if small else channels},
+            **{"training.batch_size": 4 if small else 8, "data.side": 32 if small else side},
+            "data.stride": stride,
+        }
+        (group,) = grid.make_grid(base, AXES).groups
+        images = configuration.open_data(group[0].config.data)
+        setups = [make_setup(member.config, images).on_host() for member in group]
+        steps = setups[0].plan.steps_per_epoch
+        yield Contest(
+            stage="sweep",
+            size=f"{len(setups)} members, `{name}`, C = {base['model.channels']}, batch "
+            f"{base['training.batch_size']}, MSE: an epoch of {len(images):,} images",
+            work=[Training(compile_together(setups), steps)],
+            baselines=[Baseline(name="one after another", make=partial(_in_turn, setups, steps))],
+        )
+
+
+def _in_turn(setups: Sequence[TrainSetup], steps: int) -> Sequence[Work]:
+    shardings = distributed.make_shardings(setups[0].config.training.batch_size)
+    shared = compile_step(setups[0], shardings)
+    trainings = [Training(compile_run(setup, shared), steps) for setup in setups]
+
+    def epoch() -> None:
+        for training in trainings:
+            training()
+
+    return [epoch]
+
+
+def decode(small: bool) -> Iterator[Contest]:
+    """Frames in batches, beside the decoder jitted for one code and called in a loop."""
+    number = 50 if small else 1000
+    for name, channels in MODELS.items():
+        model = make_random_model(ModelConfig(name=name, channels=channels))
+        points = np.random.default_rng(0).normal(size=(number, 2)).astype(np.float32)
+        yield Contest(
+            stage="decode",
+            size=f"{number:,} frames of 64 x 64, `{name}`, C = {channels}",
+            work=[partial(decode_points, model, points)],
+            baselines=[
+                Baseline(
+                    name="a jitted decode a frame",
+                    make=partial(_one_by_one, model, points),
+                )
+            ],
+            agree=lambda mine, theirs: check_frames(mine[0], theirs[0]),
+        )
+
+
+def make_random_model(config: ModelConfig, *, side: int = 64) -> Autoencoder:
+    """Return a model whose frames differ: random weights, also where models begin with zeros."""
+    grey = np.full((side, side, 3), 0.5, np.float32)
+    model = make_autoencoder(config, mean_image=grey, key=jax.random.key(0))
+    rng = np.random.default_rng(0)
+
+    def shake(values: jax.Array) -> jax.Array:
+        return values + 0.05 * rng.normal(size=values.shape).astype(np.float32)
+
+    nnx.update(model, jax.tree.map(shake, nnx.state(model, nnx.Param)))
+    return model
+
+
+def check_frames(mine: Frames, theirs: Frames) -> None:
+    """Raise ValueError where frames differ by more than rounding explains."""
+    apart = int(np.abs(mine.astype(np.int16) - theirs).max())
+    if apart > 1:
+        raise ValueError(f"frames differ by up to {apart} grey levels")
+
+
+def _one_by_one(model: Autoencoder, points: np.ndarray) -> Sequence[Work]:
+    graphdef, state = nnx.split(model)
+
+    @jax.jit
+    def single(state: nnx.State, code: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return pixels.to_uint8(nnx.merge(graphdef, state).decode(code[None])[0])
+
+    return [lambda: np.stack([np.asarray(single(state, point)) for point in points])]
