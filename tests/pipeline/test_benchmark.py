@@ -155,7 +155,7 @@ def test_the_suite_for_accelerators_is_in_order_of_worth():
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("name", ["csr", "pipeline", "interpolation_mse"])
+@pytest.mark.parametrize("name", ["csr", "interpolation_mse"])
 def test_a_row_runs_in_small(name):
     for asked in suites.CASES[name].make(True):
         for row in rows.measure(asked):
@@ -212,7 +212,7 @@ def test_models_in_torch_give_the_same_images(name):
     images = random.random((5, 48, 48, 3), np.float32)
     twin = baseline.make_twin(model)
     theirs = twin(channels_first(images)).detach().numpy().transpose(0, 2, 3, 1)
-    ours = np.asarray(model(images))
+    ours = np.asarray(model(jnp.asarray(images)))
     assert ours.std() > 0.01
     np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
 

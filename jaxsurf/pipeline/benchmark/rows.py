@@ -111,8 +111,7 @@ class Row:
 def measure(contest: Contest) -> Iterator[Row]:
     """Time a contest; what the candidate raises is raised, what a baseline raises is its row's.
 
-    Raises:
-        ValueError: both did the same work with different results.
+    That both did the same work with different results is the row's error too.
     """
     _reset_peak()
     for work in contest.work if contest.warm is None else [contest.warm]:
