@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from jaxsurf.errors import UserError
 from jaxsurf.images import sources
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.reproduce import claims, measures, reproduction
@@ -154,20 +153,6 @@ def test_page_has_a_row_for_every_claim_and_says_what_failed():
     (short,) = [line for line in text.splitlines() if line.startswith("| MSE alone | reference |")]
     reduced = "1 in 2 values of each axis, 32 x 32 pixels, 40 of 600 epochs, batches of 16 for 8"
     assert short.endswith(f"| {reduced} |")
-
-
-@pytest.mark.parametrize(
-    ("other", "words"),
-    [
-        (Scale(name="full"), "begun with --scale=small, not full"),
-        (Scale(mpi3d="some.npz"), "begun with --mpi3d=False, not True"),
-    ],
-)
-def test_another_reproduction_in_the_same_folder_is_refused(other, words, tmp_path):
-    reproduction.check_scale(Scale(), tmp_path)
-    reproduction.check_scale(Scale(), tmp_path)
-    with pytest.raises(UserError, match=words):
-        reproduction.check_scale(other, tmp_path)
 
 
 def test_example_pair_is_the_reports_where_its_images_are():

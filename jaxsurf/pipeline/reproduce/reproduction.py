@@ -37,9 +37,9 @@ from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.pipeline.sweep import best, sweep
 from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.plots import LatentPlot
-from jaxsurf.workdir import WorkDir, read_json, replacing, write_json, write_text
+from jaxsurf.workdir import WorkDir, read_json, replacing, write_text
 
-PAGE, BEGUN = "reproduction.md", "reproduction.json"
+PAGE = "reproduction.md"
 # What each experiment's animations are called in the report.
 ANIMATED = {
     "mse_2d": "2d_{}.gif",
@@ -162,7 +162,7 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
             f"there is no {scale.mpi3d}", cure="name MPI3D-toy's .npz file with --mpi3d"
         )
     root = Path(root)
-    check_scale(scale, root)
+    WorkDir(root).check_writable()
     # The noises are the grid's.
     names = [name for name in experiments.EXPERIMENTS if not name.startswith("noise_")]
     runs: dict[tuple[str, str], Measured] = {}
@@ -206,22 +206,6 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
     )
     write_text(root / PAGE, page)
     return Reproduction(root / PAGE, judged)
-
-
-def check_scale(scale: Scale, root: Path) -> None:
-    """Refuse a folder in which a reproduction of another scale or source was begun."""
-    path = WorkDir(root).check_writable().root / BEGUN
-    # The file may have been moved: its images are compared apart.
-    asked = {"name": scale.name, "mpi3d": bool(scale.mpi3d)}
-    begun = read_json(path, cure="remove it if nothing else is there") if path.exists() else asked
-    for name, flag in (("name", "--scale"), ("mpi3d", "--mpi3d")):
-        if begun.get(name) != asked[name]:
-            raise UserError(
-                f"{root} holds a reproduction begun with {flag}={begun.get(name)}, not "
-                f"{asked[name]}",
-                cure="use that again, or a new --workdir",
-            )
-    write_json(path, asked)
 
 
 def example_pair(images: ImageSet) -> tuple[int, int]:
