@@ -26,8 +26,7 @@ from jaxsurf.training import data
 from jaxsurf.training.log import read_metrics
 from jaxsurf.workdir import WorkDir, write_text
 
-# What the pace is taken from, whichever is more: the first step pays for compilation, and losses
-# are written down a step late, so that few steps tell nothing.
+# What the pace is taken from, whichever is more: few steps tell nothing.
 PROBE_EPOCHS, PROBE_STEPS = 2, 50
 # Name of each column, and how its figure is written; one that is missing is an empty cell.
 COLUMNS = {
@@ -56,7 +55,7 @@ class CompareConfig:
     """What to compare.
 
     Attributes:
-        ours: of our model; latent size and seed are replaced.
+        ours: of our model; latent size and seed are replaced, as below.
         reference: of the report's model; epochs are replaced too.
         latent_dims: latent sizes.
         seeds: random seeds of our model; the reference is trained with the first.
@@ -70,13 +69,10 @@ class CompareConfig:
     num_pairs: int = 100
 
     def __post_init__(self) -> None:
-        for name, least in (("latent_dims", 1), ("seeds", 0)):
-            if min(getattr(self, name), default=-1) < least:
-                raise UserError(
-                    f"--{name} is {getattr(self, name)}", cure=f"give numbers of {least} or more"
-                )
-        if self.num_pairs < 1:
-            raise UserError(f"--num_pairs is {self.num_pairs}", cure="give at least 1")
+        for name, least in (("latent_dims", 1), ("seeds", 0), ("num_pairs", 1)):
+            given = getattr(self, name)
+            if given == () or np.min(given) < least:
+                raise UserError(f"--{name} is {given}", cure=f"give {least} or more")
 
 
 def compare(config: CompareConfig, root: Path | str) -> str:
@@ -90,7 +86,7 @@ def compare(config: CompareConfig, root: Path | str) -> str:
             mine.append(_row(member, folder, config.num_pairs))
         times = [row["training s"] for row in mine if row["training s"] is not None]
         if not times:
-            raise UserError("all of our runs diverged", cure="lower config.optimizer.learning_rate")
+            raise UserError("all our runs diverged", cure="lower config.optimizer.learning_rate")
         baseline = _with(config.reference, latent_dim=size, seed=config.seeds[0])
         folder = Path(root) / f"reference-d{size}-seed{config.seeds[0]}"
         fitted = _fitted(baseline, folder, float(np.median(times)))

@@ -44,18 +44,17 @@ Table = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """A path, as a polyline and as points along it.
+    """A path, as a polyline and as points along it, which are written.
 
     Attributes:
         name: what its files are called.
         corners: of the polyline.
         stops: numbers of the corners where it stops, in order, and their labels.
-        points: the latent codes that are written, in order.
+        points: latent codes.
         at: which of the points each corner is; -1 where it is none.
         facts: what `path.json` says beside.
         rows: the row of each point, -1 where it is none; empty where all are none.
-        nodes: the rows that it leads along, one after another; empty where it leads along none.
-            Codes from outside are numbered behind the rows of the file.
+        nodes: the rows that it leads along, if any; codes from outside are numbered behind them.
     """
 
     name: str
@@ -91,9 +90,7 @@ Made = tuple[list[Found], LatentGraph | None]
 def run(config: PathsConfig, out: Path) -> str:
     """Find the path that is asked for, write everything about it, and return a summary.
 
-    Args:
-        config: which path through which codes.
-        out: the folder, new or empty or of an earlier call, which is replaced as a whole.
+    The folder is new or empty or of an earlier call, and replaced as a whole.
 
     Raises:
         UserError: a file or an anchor is not good, no path joins the anchors, or the folder can't

@@ -47,7 +47,7 @@ def test_comparing_twice_trains_once_from_any_folder(launch, tmp_path):
     ("wrong", "word"),
     [
         ({"seeds": ()}, r"--seeds is \(\)"),
-        ({"seeds": (-1,)}, "give numbers of 0 or more"),
+        ({"seeds": (-1,)}, "give 0 or more"),
         ({"latent_dims": (0,)}, "--latent_dims is"),
         ({"num_pairs": 0}, "--num_pairs is 0"),
     ],
