@@ -122,13 +122,10 @@ def decode(data: bytes, *, origin: str, side: int | None = None) -> Pixels:
     try:
         with Image.open(io.BytesIO(data)) as image:
             rgb = _to_rgb(ImageOps.exif_transpose(image), origin)
-    except UnidentifiedImageError as error:
-        raise UserError(
-            f"{origin} is in no picture format that is known", cure="remove or replace it"
-        ) from error
     except _BROKEN_PICTURE as error:
+        reason = "in no known format" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(
-            f"{origin} is not a picture that can be read ({error})", cure="remove or replace it"
+            f"{origin} is not a picture that can be read ({reason})", cure="remove or replace it"
         ) from error
     return resize(np.asarray(rgb)[None], side)[0]
 
@@ -170,7 +167,7 @@ def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> 
     try:
         rows, factors, names = _read(path)
     except storage.BROKEN as error:
-        # The first line says what is wrong; those after it are numpy's advice to load pickles.
+        # The first line is what is wrong; those after it are numpy's advice to load pickles.
         reason = str(error).split("\n")[0]
         raise UserError(
             f"{path} cannot be read as plain arrays ({reason})",

@@ -75,11 +75,10 @@ class ImageSet:
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
         expected = (len(self), len(self.factor_names))
-        if self.factors is None and self.factor_names:
-            raise UserError(f"{self.name} names factors but has no values of them")
-        if self.factors is not None and self.factors.shape != expected:
+        given = (len(self), 0) if self.factors is None else self.factors.shape
+        if given != expected:
             raise UserError(
-                f"the factors of {self.name} have shape {self.factors.shape}, expected {expected}",
+                f"the factors of {self.name} have shape {given}, expected {expected}",
                 cure="give one row an image and one name a column",
             )
         # As the file is now: another may take its place later.
@@ -270,7 +269,7 @@ def _held(
     if continuous and values[0] <= wanted <= values[-1]:
         return np.array([wanted])
     texts = [f"{value:g}" for value in values]
-    # Ten fit on a line; beyond that the two ends say what the scale is.
+    # Ten fit on a line; beyond that the two ends show what the scale is.
     texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
     named = f" or {', '.join(labels)}" if labels else ""
     raise UserError(f"{name} has no value {given!r}", cure=f"choose from {', '.join(texts)}{named}")

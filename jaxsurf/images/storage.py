@@ -36,7 +36,7 @@ MIB, GIB = 2**20, 2**30
 LARGE_BYTES = 1 << 30
 # Large enough that the calls cost nothing, small enough to be nothing beside the array.
 CHUNK_BYTES = 8 << 20
-# Rows read before their pages are released: up to 2 MB around each count as ours until then.
+# Rows read before their pages are released: up to 2 MB around each count until then.
 READ_AT_ONCE = 64
 # What reading a damaged .npy or .npz file raises, one with a password or one that holds objects.
 BROKEN = (
@@ -54,7 +54,7 @@ def cache_folder() -> Path:
 
 
 def identity(path: Path) -> str:
-    """Return what tells a file from an older or newer one of its name: path, size and time."""
+    """Return what differs between a file and an older one of its name: path, size and time."""
     status = path.stat()
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
 
@@ -104,7 +104,7 @@ def chunks(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
 def take(array: Rows, numbers: Int[np.ndarray, "*some"]) -> Shaped[np.ndarray, "..."]:
     """Return rows by number, in the shape of the numbers, as an array in memory.
 
-    A mapped array is read from its front to its end, whatever their order.
+    A mapped array is read from its start to its end, whatever their order.
     """
     if not is_mapped(array):
         return array[numbers]
@@ -132,8 +132,8 @@ def _prefetch(array: np.memmap, numbers: Int[np.ndarray, " row"]) -> None:
     if not (array.flags.c_contiguous and hasattr(mmap, "MADV_WILLNEED")):
         return
     pages, size = _map_of(array), array.strides[0]
-    front = array.ctypes.data - np.frombuffer(pages, np.uint8, 1).ctypes.data
-    for start in (front + numbers * size).tolist():
+    offset = array.ctypes.data - np.frombuffer(pages, np.uint8, 1).ctypes.data
+    for start in (offset + numbers * size).tolist():
         page = start - start % mmap.PAGESIZE
         pages.madvise(mmap.MADV_WILLNEED, page, start + size - page)
 

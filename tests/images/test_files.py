@@ -243,8 +243,8 @@ BROKEN = "cannot be read as plain arrays"
 HOSTILE = [
     ("a.mp4", b"", r"a\.mp4 is neither a folder nor .* \(the frames of a film\), .*\.npz or \.npy"),
     ("folder/a.txt", b"", "folder holds no PNG or JPEG file; choose another folder"),
-    ("folder/bad.png", b"", r"bad\.png is in no picture format that is known; remove or replace"),
-    ("folder/bad.png", b"no picture", r"bad\.png is in no picture format"),
+    ("folder/bad.png", b"", r"bad\.png is not a picture .* \(in no known format\); remove"),
+    ("folder/bad.png", b"no picture", r"bad\.png .*in no known format"),
     ("folder/bad.png", png()[:900], r"bad\.png is not a picture that can be read \(.*\); remove"),
     *[("a.npy", npy(array), words) for array, words in UNCLEAR],
     *[("a.npz", npz(images=array), words) for array, words in UNCLEAR],

@@ -143,7 +143,7 @@ def test_sets_whose_factors_form_no_grid_refuse_what_is_not_there(changes, chose
     [
         ({"images": np.zeros((15, 4, 7, 3), np.float32)}, "toys holds float32 values"),
         ({"factors": np.zeros((15, 2))}, r"have shape \(15, 2\), expected \(15, 3\)"),
-        ({"factors": None}, "toys names factors but has no values"),
+        ({"factors": None}, r"have shape \(15, 0\), expected \(15, 3\)"),
     ],
 )
 def test_set_checks_its_parts(changes, words):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-# A distance beyond everything in the scene; a ray that misses is said to hit there.
+# A distance beyond everything in the scene; a ray that misses counts as hitting there.
 FAR = 1e4
 # Direction to the sun; it was fitted to a sphere of MPI3D-toy, as was `KNEE`.
 LIGHT = np.array((-0.12, -0.68, 0.73), np.float32) / np.float32(math.hypot(-0.12, -0.68, 0.73))

@@ -1,7 +1,7 @@
 """MPI3D: its own archive, read as a stream, or what the TFDS builder beside this prepared of it.
 
 An archive is an .npz file with one array `images`: uint8, one square RGB image for every
-combination of the seven factors, in C order. It is read from its front, a few megabytes at a time,
+combination of the seven factors, in C order. It is read from its start, a few megabytes at a time,
 and left as soon as the last wanted image has been seen; the slice is kept in the cache, from where
 a large one is mapped.
 """
