@@ -25,9 +25,10 @@ _SPELLED = 5
 _FIRST_K = 8
 # Neighbors in all, beyond which they and their graph would take more than 4 GB.
 _MOST_NEIGHBORS = 1 << 26
-# Neighbors listed before a tree is built, and those that are asked for where these do not decide,
-# as long as at most a hundredth of all points asks: deeper lists take longer than further indices.
-_LISTED, _DEEPER, _FEW = 8, (32, 128), 0.01
+# Neighbors listed before a tree is built, and those that are asked for where these do not decide.
+_LISTED, _DEEPER = 8, (32, 128)
+# So many neighbors of a point are listed while one point is put in the indices of a bit.
+_COST = 4
 
 
 def describe(graph: LatentGraph) -> str:
@@ -180,7 +181,7 @@ class _NearestOutside:
         asks = labels != np.bincount(labels).argmax()
         for k in _DEEPER:
             unsure = self._unsure(asks, labels)
-            if 0 < len(unsure) <= _FEW * number:
+            if 0 < len(unsure) * k <= _COST * number * int(labels.max()).bit_length():
                 near = index.nearest_to(index.codes[unsure], k=min(k, number))
                 self._read(unsure, near, np.arange(len(unsure)), labels)
         unsure = self._unsure(asks, labels)
