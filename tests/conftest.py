@@ -1,6 +1,7 @@
 """Four CPU devices, strict numerics, checked shapes and a warm compilation cache for all tests."""
 
 import os
+import pkgutil
 from pathlib import Path
 
 # Four devices share two cores with whatever else runs: XLA would abort where one has waited for the
@@ -20,13 +21,15 @@ import jax
 import jaxtyping
 import pytest
 
-# Annotations are checked at every call, those of jitted functions when they are traced. By the
-# numeric tower of PEP 484 an int is a float.
+# Annotations are checked at every call, those of jitted functions when they are traced; numba
+# compiles functions as they stand. By the numeric tower of PEP 484 an int is a float.
+CHECKED = [
+    module.name
+    for module in pkgutil.walk_packages([str(Path(__file__).parents[1] / "jaxsurf")], "jaxsurf.")
+    if not module.ispkg and module.name != "jaxsurf.manifold.search_kernels"
+]
 jaxtyping.install_import_hook(
-    [
-        f"jaxsurf.{room}"
-        for room in ("images", "models", "training", "frames", "evaluation", "viewing")
-    ],
+    [name for name in CHECKED if not name.startswith("jaxsurf.pipeline.")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 
@@ -46,6 +49,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out what needs an accelerator where there is none."""
+    """Leave out what needs an accelerator where there is none; let wrong types reach their test."""
+    # What a function refuses by itself, its annotations may refuse first.
+    jaxtyping.config.update("jaxtyping_disable", "refused" in item.name)
     if item.get_closest_marker("gpu") and jax.default_backend() == "cpu":
         pytest.skip("needs an accelerator: pytest -m gpu")

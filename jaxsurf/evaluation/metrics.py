@@ -35,7 +35,7 @@ SHORT_SUM = 48
 
 def mse(
     images: Float[np.ndarray, "image height width channel"],
-    references: Float[np.ndarray, "image height width channel"] | np.ndarray,
+    references: Float[np.ndarray, "image height width channel"],
 ) -> Float[np.ndarray, "image"]:
     """Return the mean squared difference of each image to its reference, on [0, 1]."""
     if images.shape != references.shape:
@@ -52,7 +52,7 @@ def psnr_of_mse(mse: float) -> float:
     return -10.0 * float(np.log10(mse)) if mse else math.inf
 
 
-def interpolation_mse(frames: Frames | np.ndarray, images: Images | np.ndarray) -> Values:
+def interpolation_mse(frames: Frames, images: Images) -> Values:
     """Return how far each frame is from the nearest image of the data set.
 
     The smallest mean squared difference to any image, over all values, on the 0-255 scale (Yadlin &
@@ -66,7 +66,7 @@ def interpolation_mse(frames: Frames | np.ndarray, images: Images | np.ndarray) 
     return _smallest_over_images(_smallest_squares, frames, images)
 
 
-def interpolation_mse_wrapped(frames: Frames | np.ndarray, images: Images | np.ndarray) -> Values:
+def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
     """Return the report's own figure, whose differences and squares overflow in uint8.
 
     Modulo 256, so it means something only where every |difference| < 16; kept to compare with
@@ -115,7 +115,7 @@ def smoothness(frames: Frames) -> Smoothness:
 
 
 def _smallest_over_images(
-    smallest: Callable[[Array, Array], Array], frames: np.ndarray, images: np.ndarray
+    smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
 ) -> Values:
     """Return the smallest sum over each frame's values that any image gives, per value."""
     shapes = f"frames {frames.dtype}{frames.shape} can't be compared with images "

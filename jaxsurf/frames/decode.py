@@ -23,7 +23,7 @@ Frames = UInt8[np.ndarray, "frame height width channel"]
 
 
 def decode_points(
-    model: Autoencoder, points: Float[np.ndarray, "frame latent"] | np.ndarray, *, chunk: int = 0
+    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, chunk: int = 0
 ) -> Frames:
     """Return one uint8 frame for each latent point.
 

@@ -31,7 +31,7 @@ Picture = UInt8[np.ndarray, "height width channel"]
 Strip = UInt8[np.ndarray, "down along channel"]
 
 
-def gif(frames: Frames | np.ndarray, *, frame_ms: float = FRAME_MS) -> bytes:
+def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     """Return an endlessly repeated GIF.
 
     A GIF holds equal frames in a row as one longer frame, so it may have fewer frames than
@@ -69,7 +69,7 @@ def gif(frames: Frames | np.ndarray, *, frame_ms: float = FRAME_MS) -> bytes:
     return content.getvalue()
 
 
-def write_gif(path: Path, frames: Frames | np.ndarray, *, frame_ms: float = FRAME_MS) -> None:
+def write_gif(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
     """Write what `gif` returns."""
     content = gif(frames, frame_ms=frame_ms)
     with replacing(path) as temporary:
@@ -131,7 +131,7 @@ def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> 
     return np.concatenate(bands)
 
 
-def _check_frames(frames: Frames | np.ndarray) -> None:
+def _check_frames(frames: Frames) -> None:
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
         raise UserError(
             f"frames of shape {frames.shape} and type {frames.dtype} can't be written",

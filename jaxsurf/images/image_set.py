@@ -63,9 +63,9 @@ class ImageSet:
         UserError: the pixels do not follow the convention, or the lengths do not agree.
     """
 
-    images: UInt8[np.ndarray, "image height width 3"] | np.ndarray
+    images: UInt8[np.ndarray, "image height width 3"]
     name: str
-    factors: Real[np.ndarray, "image factor"] | np.ndarray | None = None
+    factors: Real[np.ndarray, "image factor"] | None = None
     factor_names: tuple[str, ...] = ()
     recipe: str = ""
     draw: Callable[[Real[np.ndarray, "image factor"]], pixels.Images] | None = None

@@ -133,7 +133,7 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     flat = np.stack([lowest[again], again], axis=1)
     flat = flat[np.lexsort(flat.T[::-1])]
     places = 1.0 + np.arange(len(flat))  # in place of lengths, from 1: SciPy takes 0 for no edge
-    joined = from_edges(labels[flat], places, num_nodes=labels.max() + 1)
+    joined = from_edges(labels[flat], places, num_nodes=int(labels.max()) + 1)
     forest = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
     flat = flat[forest.data.astype(np.int64) - 1]
     single = np.flatnonzero(lowest == np.arange(len(lowest)))

@@ -81,7 +81,7 @@ def shortest_path(
 
 def shortest_paths(
     graph: LatentGraph,
-    pairs: Sequence[tuple[int, int]],
+    pairs: Sequence[Sequence[int]],
     *,
     codes: Codes | None = None,
     method: Method = "auto",

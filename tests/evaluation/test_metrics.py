@@ -82,8 +82,12 @@ def test_mse_and_psnr_follow_their_formulas():
     np.testing.assert_allclose(metrics.mse(images, references), expected, rtol=1e-12)
     assert metrics.psnr_of_mse(0.01) == pytest.approx(20.0, rel=1e-12)
     assert metrics.psnr_of_mse(0.0) == np.inf
+
+
+def test_mse_of_images_of_other_sizes_is_refused():
+    images = pictures(7, seed=1) / 255.0
     with pytest.raises(ValueError, match="differ in shape"):
-        metrics.mse(images, references[:, :4])
+        metrics.mse(images, images[:, :4])
 
 
 def grey(*levels):

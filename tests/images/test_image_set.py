@@ -146,7 +146,7 @@ def test_sets_whose_factors_form_no_grid_refuse_what_is_not_there(changes, chose
         ({"factors": None}, r"have shape \(15, 0\), expected \(15, 3\)"),
     ],
 )
-def test_set_checks_its_parts(changes, words):
+def test_parts_that_make_no_set_are_refused(changes, words):
     with pytest.raises(UserError, match=words):
         make_set(**changes)
 
