@@ -55,13 +55,9 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A graph path to be animated.
+    """A graph path to be animated: its latent polyline, and the images of its anchors in order.
 
-    Attributes:
-        codes: the latent polyline, source first, target last.
-        images: the images of the anchors, in order.
-        anchors: which rows of `codes` are anchors: the first row, the last one, and any between,
-            in order. Without it, source and target.
+    Anchors are the first row of `codes`, the last one, and any between; without them the two ends.
     """
 
     codes: Float[np.ndarray, "node latent"]
@@ -79,21 +75,13 @@ class Route:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Animation:
-    """The frames of one route under one method; in a notebook it shows itself.
-
-    Attributes:
-        method: a name in `METHODS`.
-        frames: uint8 frames.
-        path: the latent code of each frame; None where frames aren't decoded.
-        metrics: figures of its quality by name; none where nobody has measured it.
-        frame_ms: how long a frame is shown, in milliseconds.
-    """
+    """The frames of one route under one method; in a notebook it shows itself."""
 
     method: str
     frames: Frames
-    path: LatentPath | None = None
-    metrics: Mapping[str, float | None] = field(default_factory=dict)
-    frame_ms: float = media.FRAME_MS
+    path: LatentPath | None = None  # the code of each frame; None where frames aren't decoded
+    metrics: Mapping[str, float | None] = field(default_factory=dict)  # figures of its quality
+    frame_ms: float = media.FRAME_MS  # how long a frame is shown, in milliseconds
 
     def save(self, path: Path | str) -> None:
         """Write a GIF that repeats for ever.

@@ -27,11 +27,7 @@ def decode_points(
 ) -> Frames:
     """Return one uint8 frame for each latent point.
 
-    Args:
-        model: the autoencoder whose `decode` is used.
-        points: one latent code a frame.
-        chunk: how many points a device decodes at once, a power of two; 0 takes what suits the
-            model.
+    A device decodes `chunk` points at once, a power of two; 0 takes what suits the model.
 
     Raises:
         UserError: there is no point, or a decoded frame is not finite.

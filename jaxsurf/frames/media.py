@@ -32,14 +32,10 @@ Strip = UInt8[np.ndarray, "down along channel"]
 
 
 def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
-    """Return an endlessly repeated GIF.
+    """Return an endlessly repeated GIF, each frame shown for so many milliseconds.
 
     A GIF holds equal frames in a row as one longer frame, so it may have fewer frames than
     `frames`; its total duration is always `frame_ms` times their number, to the nearest 10 ms.
-
-    Args:
-        frames: at least one frame.
-        frame_ms: how long each frame is shown, in milliseconds.
 
     Raises:
         UserError: there is no frame, or frames are too short.
@@ -100,12 +96,9 @@ def quantise(
 
 
 def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Strip:
-    """Return evenly chosen frames side by side on white, a labelled row for each animation.
+    """Return evenly chosen frames side by side on white, a row for each animation by its label.
 
-    Args:
-        rows: animations by their label, all of the same height and width.
-        num_shown: how many frames of each, first and last included; fewer where there are fewer.
-        scale: how many pixels of the strip a pixel of a frame is wide.
+    All are of one size; the first and the last frame are shown, enlarged by `scale` as all are.
 
     Raises:
         UserError: there is no row or no frame.

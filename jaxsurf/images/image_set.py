@@ -51,13 +51,13 @@ class ImageSet:
 
     Args:
         images: the pixels, in memory or mapped from a file (`jaxsurf.images.storage`).
-        name: what a person would call the set; error messages and reports say it.
+        name: what a person would call the set, in messages and reports.
         factors: the factor values of each image, where they are known.
         factor_names: one name a column of `factors`.
-        recipe: what the pixels follow from together with the factors, where they are computed;
-            it stands for them in the fingerprint, since rounding differs between machines.
+        recipe: what computed pixels follow from, with the factors; it stands for them in the
+            fingerprint, since rounding differs between machines.
         draw: makes images of the same size from rows of factors, where these can be drawn.
-        continuous: the factors that `draw` takes any value of, those between images included.
+        continuous: the factors of which `draw` takes any value.
 
     Raises:
         UserError: the pixels do not follow the convention, or the lengths do not agree.
@@ -150,21 +150,13 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class Grid:
-    """Every combination of some factors' values, in C order.
-
-    Args:
-        names: one name a factor; the last varies fastest.
-        sizes: how many values each factor takes: 0 .. size - 1.
-        labels: names of the values, for the factors that have them, in the order of the values.
-        continuous: the factors that may be held between two values, as images that are drawn can.
-        held: the value of each factor that is fixed in the default slice; the others are free.
-    """
+    """Every combination of some factors' values, in C order: the last factor varies fastest."""
 
     names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    labels: Labels = field(default_factory=dict)
-    continuous: tuple[str, ...] = ()
-    held: Fixed = field(default_factory=dict)
+    sizes: tuple[int, ...]  # a factor takes the values 0 .. size - 1
+    labels: Labels = field(default_factory=dict)  # names of values, in the order of the values
+    continuous: tuple[str, ...] = ()  # may be held between two values, where images are drawn
+    held: Fixed = field(default_factory=dict)  # in the default slice; other factors are free there
 
     def __len__(self) -> int:
         return math.prod(self.sizes)

@@ -61,31 +61,18 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentPlot:
-    """What is drawn of a latent space.
-
-    Attributes:
-        codes: all latent codes.
-        title: above the picture.
-        edges: pairs of rows of `codes` that a graph joins.
-        values: a number for each code, shown as its colour.
-        groups: instead, the name of each code's group, which has a colour of its own.
-        legend: what values or groups are.
-        lines: drawn in this order, each in the next colour.
-        stops: labelled codes.
-        marks: codes that are drawn small.
-        dimensions: of the picture, at most.
-    """
+    """What is drawn of a latent space."""
 
     codes: Codes
     title: str
-    edges: Int[np.ndarray, "edge 2"] | None = None
-    values: Float[np.ndarray, "point"] | None = None
-    groups: Sequence[str] = ()
-    legend: str = ""
-    lines: Sequence[Line] = ()
-    stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)
-    marks: Float[np.ndarray, "mark latent"] | None = None
-    dimensions: int = 3
+    edges: Int[np.ndarray, "edge 2"] | None = None  # pairs of rows of `codes` that a graph joins
+    values: Float[np.ndarray, "point"] | None = None  # a number for each code, shown as its colour
+    groups: Sequence[str] = ()  # instead, the name of each code's group
+    legend: str = ""  # what values or groups are
+    lines: Sequence[Line] = ()  # drawn in this order, each in the next colour
+    stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)  # with labels
+    marks: Float[np.ndarray, "mark latent"] | None = None  # codes that are drawn small
+    dimensions: int = 3  # of the picture, at most
 
     def __post_init__(self) -> None:
         colours = self.values if self.values is not None else self.groups or self.codes
