@@ -1,4 +1,4 @@
-"""What components a graph has, and what joins them.
+"""What joins the components of points and graphs.
 
 The shortest edges that join what is apart are a minimum spanning tree: of all points, or of the
 components of a graph, two of which are as far apart as their nearest points. Edges compare by
@@ -6,21 +6,17 @@ length, then by lower end, then by upper end, so there is exactly one such tree.
 connect the points, it has the shortest longest edge: that is the smallest radius that connects.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
+from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.neighbors import Index, Neighbors, distances
 
 Ends = Int[np.ndarray, "edge 2"]
 Labels = Int[np.ndarray, "point"]
-# Sizes of components that are spelled out; a graph may fall into thousands.
-_SPELLED = 5
 # Neighbors asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
 # Neighbors in all, beyond which they and their graph would take more than 4 GB.
@@ -29,43 +25,6 @@ _MOST_NEIGHBORS = 1 << 26
 _LISTED, _DEEPER = 8, (32, 128)
 # So many neighbors of a point are listed while one point is put in the indices of a bit.
 _COST = 4
-
-
-def describe(graph: LatentGraph) -> str:
-    """Return how many components a graph has and how large they are, in words."""
-    sizes = np.sort(np.bincount(graph.components))[::-1]
-    if len(sizes) == 1:
-        return f"connected: one component of {sizes[0]:,} nodes"
-    words = [f"{size:,}" for size in sizes[:_SPELLED]] + ["..."] * (len(sizes) > _SPELLED)
-    isolated = np.count_nonzero(np.diff(graph.indptr) == 0)
-    alone = f", {isolated:,} of them isolated points" if isolated else ""
-    return f"{len(sizes):,} components of {', '.join(words)} nodes{alone}"
-
-
-def check_joined(
-    graph: LatentGraph, nodes: Sequence[int], *, names: Sequence[str] | None = None
-) -> None:
-    """Refuse nodes that no path passes all of.
-
-    Args:
-        graph: where a path is looked for.
-        nodes: at least one.
-        names: what to call each in the message; None for their numbers.
-
-    Raises:
-        UserError: one lies in another component than the first.
-    """
-    labels = graph.components[np.asarray(nodes)]
-    apart = np.flatnonzero(labels != labels[0])
-    if apart.size:
-        called, sizes = names or [str(node) for node in nodes], np.bincount(graph.components)
-        raise UserError(
-            f"no path joins {called[0]} and {called[apart[0]]}: they lie in different components "
-            f"of the graph, of {sizes[labels[0]]} and {sizes[labels[apart[0]]]} nodes; it has "
-            f"{describe(graph)}",
-            cure="use graph.repair (--repair), which bridges the gaps, a larger k or radius, or "
-            "graph.kind=smallest, which always connects",
-        )
 
 
 def smallest_k(index: Index) -> tuple[int, Neighbors]:

@@ -10,6 +10,7 @@ ones, or numbers counted from 1, never weights.
 """
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from jaxsurf.workdir import read_cache, write_arrays
 
 _ARRAYS = ("indptr", "indices", "weights", "bridges")
 _FACTS = ("k", "description", "weight", "recall")
+# Sizes of components that are spelled out; a graph may fall into thousands.
+_SPELLED = 5
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -269,4 +272,41 @@ def _check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "
             f"{bad.size} edge weights are negative or not finite, the first of edge "
             f"{ends[bad[0]].tolist()}: {weights[bad[0]]}",
             cure="weights are lengths: finite, 0 or more",
+        )
+
+
+def describe_components(graph: LatentGraph) -> str:
+    """Return how many components a graph has and how large they are, in words."""
+    sizes = np.sort(np.bincount(graph.components))[::-1]
+    if len(sizes) == 1:
+        return f"connected: one component of {sizes[0]:,} nodes"
+    words = [f"{size:,}" for size in sizes[:_SPELLED]] + ["..."] * (len(sizes) > _SPELLED)
+    isolated = np.count_nonzero(np.diff(graph.indptr) == 0)
+    alone = f", {isolated:,} of them isolated points" if isolated else ""
+    return f"{len(sizes):,} components of {', '.join(words)} nodes{alone}"
+
+
+def check_joined(
+    graph: LatentGraph, nodes: Sequence[int], *, names: Sequence[str] | None = None
+) -> None:
+    """Refuse nodes that no path passes all of.
+
+    Args:
+        graph: where a path is looked for.
+        nodes: at least one.
+        names: what to call each in the message; None for their numbers.
+
+    Raises:
+        UserError: one lies in another component than the first.
+    """
+    labels = graph.components[np.asarray(nodes)]
+    apart = np.flatnonzero(labels != labels[0])
+    if apart.size:
+        called, sizes = names or [str(node) for node in nodes], np.bincount(graph.components)
+        raise UserError(
+            f"no path joins {called[0]} and {called[apart[0]]}: they lie in different components "
+            f"of the graph, of {sizes[labels[0]]} and {sizes[labels[apart[0]]]} nodes; it has "
+            f"{describe_components(graph)}",
+            cure="use graph.repair (--repair), which bridges the gaps, a larger k or radius, or "
+            "graph.kind=smallest, which always connects",
         )

@@ -34,7 +34,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import connectivity
+from jaxsurf.manifold import latent_graph
 from jaxsurf.manifold.latent_graph import LatentGraph
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
                 cure=f"use a whole number from 0 to {graph.num_nodes - 1}",
             )
     names = [f"{node} ({name})" for name, node in nodes.items()]
-    connectivity.check_joined(graph, list(nodes.values()), names=names)
+    latent_graph.check_joined(graph, list(nodes.values()), names=names)
 
 
 def _search_by_igraph(graph: LatentGraph, targets: Mapping[int, list[int]]) -> list[NodePath]:

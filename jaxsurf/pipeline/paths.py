@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import codes_file, connectivity, neighbors, principal, tour
+from jaxsurf.manifold import codes_file, latent_graph, neighbors, principal, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
@@ -123,7 +123,7 @@ def run(config: PathsConfig, out: Path) -> str:
     number, size = inputs.codes.shape
     lines = [f"{out}: {inputs.name}, {number:,} codes of {size} numbers"]
     if graph is not None:
-        lines.append(f"  {graph.description}; {connectivity.describe(graph)}")
+        lines.append(f"  {graph.description}; {latent_graph.describe_components(graph)}")
     if bridges := description["bridges"]:
         crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
         lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
@@ -169,7 +169,7 @@ def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
         index,
         [a.code if a.row is None else int(np.searchsorted(inputs.rows, a.row)) for a in anchors],
     )
-    connectivity.check_joined(graph, stops, names=[anchor.label for anchor in anchors])
+    latent_graph.check_joined(graph, stops, names=[anchor.label for anchor in anchors])
     visit = tour.through(graph, stops, loop=config.loop, order=config.order, codes=codes)
     all_rows = np.append(inputs.rows, len(inputs.values) + np.arange(len(codes) - number))
     corners, nodes = codes[visit.nodes], all_rows[visit.nodes]

@@ -24,7 +24,7 @@ from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route, Timing
 from jaxsurf.images import files
-from jaxsurf.manifold import connectivity, encode, tour
+from jaxsurf.manifold import encode, latent_graph, tour
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig, attach
 from jaxsurf.manifold.latent_graph import LatentGraph
@@ -167,7 +167,7 @@ def make(run: Run, config: SurfConfig) -> Surfed:
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)
     graph, codes, nodes = _join(run, latents, built, given)
-    connectivity.check_joined(graph, nodes, names=[stop.label for stop in given])
+    latent_graph.check_joined(graph, nodes, names=[stop.label for stop in given])
     visit = tour.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
     stops = [given[place] for place in visit.order]
     route = Route(

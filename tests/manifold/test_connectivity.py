@@ -10,7 +10,7 @@ from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial.distance import pdist, squareform
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import connectivity
+from jaxsurf.manifold import connectivity, latent_graph
 from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.neighbors import Index
 
@@ -155,17 +155,17 @@ def graph_of(ends, num_nodes):
     ],
 )
 def test_components_are_described_largest_first(ends, nodes, text):
-    assert connectivity.describe(graph_of(ends, nodes)) == text
+    assert latent_graph.describe_components(graph_of(ends, nodes)) == text
 
 
 def test_ends_that_no_path_joins_are_refused_with_sizes_and_cure():
     made = graph_of([[0, 1], [1, 2], [3, 4]], 6)
-    connectivity.check_joined(made, [0, 2, 1])
+    latent_graph.check_joined(made, [0, 2, 1])
     message = (
         "no path joins 0 and 4: they lie in different components of the graph, of 3 and 2 nodes; "
         "it has 3 components of 3, 2, 1 nodes, 1 of them isolated points; use graph.repair"
     )
     with pytest.raises(UserError, match=message):
-        connectivity.check_joined(made, [0, 2, 4, 5])
+        latent_graph.check_joined(made, [0, 2, 4, 5])
     with pytest.raises(UserError, match=r"no path joins row 10 and here: .* of 3 and 1 nodes"):
-        connectivity.check_joined(made, [0, 1, 5], names=("row 10", "row 11", "here"))
+        latent_graph.check_joined(made, [0, 1, 5], names=("row 10", "row 11", "here"))
