@@ -1,1 +1,1 @@
-"""The whole pipelines, from typed configs to files."""
+"""What commands do: all rooms put together. What a user does wrong is raised as `UserError`."""

@@ -111,9 +111,6 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
     """Return the configuration that nested dicts describe; what is left out has its default.
 
     Lists and mappings may be texts, as flags give them: `name,name` and `name=value,name=value`.
-
-    Raises:
-        UserError: a key is unknown, or a value is of the wrong type or out of range.
     """
     try:
         return dacite.from_dict(RunConfig, values, dacite.Config(strict=True, type_hooks=_READERS))

@@ -78,11 +78,7 @@ def third_factor(name: str) -> Settings:
 
 
 def settings(name: str, model: str) -> Settings:
-    """Return what an experiment in `EXPERIMENTS` with a model in `MODELS` changes in the defaults.
-
-    Raises:
-        UserError: there is no such experiment or recipe.
-    """
+    """Return what an experiment changes in the defaults, with a model in `MODELS`."""
     for kind, value, known in (("experiment", name, EXPERIMENTS), ("recipe for", model, MODELS)):
         if value not in known:
             raise UserError(f"there is no {kind} {value!r}", cure=f"choose from {', '.join(known)}")

@@ -80,9 +80,6 @@ def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Gri
         base: what all members share.
         axes: values by name, the last varying fastest; settings that change together have commas
             between their names, and tuples of values.
-
-    Raises:
-        UserError: a setting or a value is wrong, or two members are the same.
     """
     names, steps = ",".join(axes).split(","), []
     for name in names:

@@ -21,11 +21,7 @@ NO_LOSSES = ("step", "epoch", "learning_rate")
 
 
 def write(run: Run) -> Path:
-    """Write `report.html`, which shows what was animated and evaluated, and return its path.
-
-    Raises:
-        UserError: a file that the page is made of is damaged, or the page can't be written.
-    """
+    """Write `report.html`, which shows what was animated and evaluated, and return its path."""
     config, images = run.config, run.images.images
     described = (run.workdir.root / "surf").glob("*/path.json")
     page = Page(

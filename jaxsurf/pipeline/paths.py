@@ -91,10 +91,6 @@ def run(config: PathsConfig, out: Path) -> str:
     """Find the path that is asked for, write everything about it, and return a summary.
 
     The folder is new or empty or of an earlier call, and replaced as a whole.
-
-    Raises:
-        UserError: a file or an anchor is not good, no path joins the anchors, or the folder can't
-            be written.
     """
     _check_folder(out, config)
     inputs = path_inputs.open_inputs(config)

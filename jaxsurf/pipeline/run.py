@@ -181,12 +181,7 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
 
 
 def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
-    """Return the configuration of a run, and all of `config.json`.
-
-    Raises:
-        UserError: there is no run there, its `config.json` is damaged, or another version of
-            jaxsurf wrote it: what a run had is not today's default.
-    """
+    """Return the configuration of a run, and all of `config.json`."""
     if not workdir.begun:
         raise UserError(
             f"{workdir.root} is not the working directory of a run: it has no config.json",
@@ -218,11 +213,7 @@ def other_images(images: ImageSet, saved: Mapping[str, Any], workdir: WorkDir) -
 
 
 def encode_all(run: Run) -> Latents:
-    """Return the codes of all images; kept in `latents.npz`, or `latents-STEP.npz`.
-
-    Raises:
-        UserError: the cache is stale or damaged, or the model's codes are unusable.
-    """
+    """Return the codes of all images; kept in `latents.npz`, or `latents-STEP.npz`."""
     if run.workdir.latents.exists():
         return encode.load_latents(run.workdir.latents, stamp=run.stamp)
     batch_size = inference_batch(run.model)
@@ -232,11 +223,7 @@ def encode_all(run: Run) -> Latents:
 
 
 def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
-    """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`.
-
-    Raises:
-        UserError: the cache is stale or damaged, or there is no such graph.
-    """
+    """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`."""
     distance = make_distance(config.weight, run.model, latents.codes, run.images.images)
     if config != run.config.graph:
         return graph.build(latents.index, config, distance)
@@ -257,12 +244,7 @@ def make_distance(
 ) -> Distance:
     """Return the distance that edges weigh by where it is not that of latent codes.
 
-    Args:
-        weight: what edges weigh.
-        model: its decoder is used where the weight is by that.
-        codes: the latent codes of all nodes.
-        images: the images of the set, where the weight is by these.
-        further: the images of nodes from outside, whose numbers go on from the set's.
+    Images of nodes from outside are `further` ones, whose numbers go on from the set's.
     """
     pieces = {"decoded": 1, "pullback": lengths.PIECES}.get(weight)
     if pieces:

@@ -127,9 +127,6 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
 
     Its state may be abstract: shapes alone, which a checkpoint is restored into. New weights take
     half a second, the mean image of a large set more.
-
-    Raises:
-        UserError: the images do not suit the model.
     """
     streams = train_step.make_streams(config.training.seed)
     plan = data.make_plan(config.training, num_images=len(images))

@@ -132,11 +132,7 @@ class Surfed:
 
 
 def surf(run: Run, config: SurfConfig) -> Surfed:
-    """Animate a path and write everything about it into the working directory.
-
-    Raises:
-        UserError: as `make` does, or the folder can't be written.
-    """
+    """Animate a path and write everything about it into the working directory."""
     made = make(run, config)
     asked, label = config.graph or run.config.graph, ""
     if asked != run.config.graph:
@@ -157,12 +153,7 @@ def surf(run: Run, config: SurfConfig) -> Surfed:
 
 
 def make(run: Run, config: SurfConfig) -> Surfed:
-    """Find a path, animate it and measure the animations, in memory.
-
-    Raises:
-        UserError: a stop is out of range or unreadable, the stops are not connected, or a method
-            is not known.
-    """
+    """Find a path, animate it and measure the animations, in memory."""
     given = [_open_stop(run, text) for text in config.stops]
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)

@@ -127,10 +127,6 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
 
     Returns:
         Every member's outcome. One that collapsed or diverged is marked; it does not stop others.
-
-    Raises:
-        UserError: bad data or settings, an unwritable folder, or one that holds another grid.
-        Interrupted: a signal asked to stop; the same call goes on from there.
     """
     in_turn = jax.default_backend() in IN_TURN_BACKENDS if mode == "auto" else mode == "in_turn"
     root, members, groups = Path(root), grid.members, grid.groups

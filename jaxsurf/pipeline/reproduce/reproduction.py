@@ -151,12 +151,7 @@ class Reproduction:
 
 
 def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduction:
-    """Run every experiment of the report, and write `reproduction.md`; what is finished is kept.
-
-    Raises:
-        UserError: bad data, an unwritable folder, or one that holds another reproduction.
-        Interrupted: a signal asked to stop; what was trained is saved.
-    """
+    """Run every experiment of the report, and write `reproduction.md`; what is finished is kept."""
     if scale.mpi3d and not Path(scale.mpi3d).exists():
         raise UserError(
             f"there is no {scale.mpi3d}", cure="name MPI3D-toy's .npz file with --mpi3d"
