@@ -7,10 +7,6 @@
 The images, 12.7 GB, are mapped from the file, which has to hold them uncompressed, or else are
 unpacked into the cache once (XDG_CACHE_HOME names a folder on a larger disk). An epoch is 2,025
 steps of 512 images, a quarter of an hour to half an hour on two cores.
-
-Where the file is not at hand, a set of the same size and factors stands in for it:
-
-    python -m jaxsurf.pipeline.benchmark.full_set mpi3d_toy.npz
 """
 
 from ml_collections import ConfigDict

@@ -84,7 +84,7 @@ def test_what_fails_or_is_missing_leaves_the_candidate_alone(clock):
         raise ValueError(f"{mine} are not {theirs}")
 
     other = Baseline(name="other", make=lambda: [clock.work("b", 1)])
-    missing = Baseline(name="missing", make=lambda: [], needs=["no_such_package"])
+    missing = Baseline(name="missing", make=lambda: [], needs="no_such_package")
     asked = contest([clock.work("a", 3)], other, missing, agree=fail)
     found = list(rows.measure(asked))
     assert [(row.ours_s, row.peer_s, row.error) for row in found] == [
@@ -157,7 +157,7 @@ def test_the_suite_for_accelerators_is_in_order_of_worth():
 @pytest.mark.core
 @pytest.mark.parametrize("name", ["csr", "interpolation_mse"])
 def test_a_row_runs_in_small(name):
-    for asked in suites.CASES[name].make(True):
+    for asked in suites.CASES[name](True):
         for row in rows.measure(asked):
             assert not row.error
             assert row.ours_s > 0

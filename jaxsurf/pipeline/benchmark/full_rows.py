@@ -33,7 +33,7 @@ def measure_all(small: bool) -> Iterator[Contest]:
     def contest(
         stage: str, size: str, work: Callable[[], object], warm: Callable[[], object] | None = None
     ) -> Contest:
-        return Contest(stage=stage, size=size, work=[work], warm=warm or (lambda: None), rounds=1)
+        return Contest(stage, size, [work], warm=warm or (lambda: None), rounds=1)
 
     path = storage.cache_folder() / f"benchmark-full{'-small' * small}.npy"
     if not path.exists():

@@ -59,56 +59,49 @@ def knn(small: bool) -> Iterator[Contest]:
 
         return Tree(ordered).query(ordered, k=K + 1)
 
-    names = {"rows as they come": points, "rows sorted beforehand": ordered}
-    scipy = [
-        Baseline(name=f"SciPy KDTree, {name}", make=lambda rows=rows: [partial(by_scipy, rows)])
-        for name, rows in names.items()
-    ]
-    sorted_too = Baseline(
-        name="pykdtree, rows sorted beforehand", make=lambda: [by_pykdtree], needs=["pykdtree"]
-    )
     yield Contest(
-        stage="knn",
-        size=f"{len(points):,} x 3, k = {K}",
-        work=[lambda: neighbors.Index(points).nearest(k=K)],
+        "knn",
+        f"{len(points):,} x 3, k = {K}",
+        [lambda: neighbors.Index(points).nearest(k=K)],
+        [
+            Baseline("SciPy KDTree, rows as they come", lambda: [partial(by_scipy, points)]),
+            Baseline("SciPy KDTree, rows sorted before", lambda: [partial(by_scipy, ordered)]),
+            Baseline("pykdtree, rows sorted before", lambda: [by_pykdtree], "pykdtree"),
+        ],
         warm=lambda: neighbors.Index(points[:5000]).nearest(k=K),
-        baselines=[*scipy, sorted_too],
     )
 
 
 def knn_wide(small: bool) -> Iterator[Contest]:
     """Neighbours in many dimensions, beside exact search by faiss and scikit-learn."""
-    number = 2_000 if small else 50_000
     for dimensions in (16, 64):
-        points = np.random.default_rng(0).normal(size=(number, dimensions))
-        makers = {"faiss": _by_faiss, "sklearn": _by_sklearn}
-        yield Contest(
-            stage="knn",
-            size=f"{number:,} x {dimensions}, normal, k = {K}",
-            work=[lambda points=points: neighbors.Index(points).nearest(k=K)],
-            baselines=[
-                Baseline(
-                    name=package,
-                    make=lambda make=make, points=points: [partial(make, points)],
-                    needs=[package],
-                )
-                for package, make in makers.items()
-            ],
-        )
+        yield _knn_wide(2_000 if small else 50_000, dimensions)
 
 
-def _by_faiss(points: Codes) -> object:
-    import faiss
+def _knn_wide(number: int, dimensions: int) -> Contest:
+    points = np.random.default_rng(0).normal(size=(number, dimensions))
 
-    index, rows = faiss.IndexFlatL2(points.shape[1]), points.astype(np.float32)
-    index.add(rows)  # pyright: ignore[reportCallIssue]
-    return index.search(rows, K + 1)  # pyright: ignore[reportCallIssue]
+    def by_faiss() -> object:
+        import faiss
 
+        index, rows = faiss.IndexFlatL2(dimensions), points.astype(np.float32)
+        index.add(rows)  # pyright: ignore[reportCallIssue]
+        return index.search(rows, K + 1)  # pyright: ignore[reportCallIssue]
 
-def _by_sklearn(points: Codes) -> object:
-    from sklearn.neighbors import NearestNeighbors
+    def by_sklearn() -> object:
+        from sklearn.neighbors import NearestNeighbors
 
-    return NearestNeighbors(n_neighbors=K, n_jobs=-1).fit(points).kneighbors()
+        return NearestNeighbors(n_neighbors=K, n_jobs=-1).fit(points).kneighbors()
+
+    return Contest(
+        "knn",
+        f"{number:,} x {dimensions}, normal, k = {K}",
+        [lambda: neighbors.Index(points).nearest(k=K)],
+        [
+            Baseline("faiss, float32", lambda: [by_faiss], "faiss"),
+            Baseline("scikit-learn", lambda: [by_sklearn], "sklearn"),
+        ],
+    )
 
 
 def csr(small: bool) -> Iterator[Contest]:
@@ -119,29 +112,23 @@ def csr(small: bool) -> Iterator[Contest]:
     twice = listed, found.distances.ravel()
     once = from_edges(*twice, num_nodes=len(points)).edges()
     for name, (ends, lengths) in {"each edge once": once, "ten a point": twice}.items():
-        made = {
-            "NumPy array": lambda ends=ends: ends,
-            "ready list": lambda ends=ends: ends.tolist(),
-        }
+
+        def in_igraph(given: object) -> Sequence[Work]:
+            import igraph
+
+            return [partial(igraph.Graph, len(points), given)]
+
         yield Contest(
-            stage="graph",
-            size=f"{len(points):,} x 3, k = {K}, {name}",
-            work=[partial(from_edges, ends, lengths, num_nodes=len(points))],
-            baselines=[
+            "graph",
+            f"{len(points):,} x 3, k = {K}, {name}",
+            [partial(from_edges, ends, lengths, num_nodes=len(points))],
+            [
+                Baseline("igraph, from a NumPy array", partial(in_igraph, ends), "igraph"),
                 Baseline(
-                    name=f"igraph, from a {given}",
-                    make=lambda make=make: _igraph_from(len(points), make()),
-                    needs=["igraph"],
-                )
-                for given, make in made.items()
+                    "igraph, from a list", lambda ends=ends: in_igraph(ends.tolist()), "igraph"
+                ),
             ],
         )
-
-
-def _igraph_from(number: int, ends: object) -> Sequence[Work]:
-    import igraph
-
-    return [lambda: igraph.Graph(number, ends)]
 
 
 def paths(shape: Shape, small: bool) -> Iterator[Contest]:
@@ -179,31 +166,30 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
             length = graph.weights_along(np.asarray(nodes)).sum()
             np.testing.assert_allclose(path.length, length, rtol=1e-6)
 
-    baseline = Baseline(name="igraph", make=by_igraph, needs=["igraph"])
+    baseline = Baseline("igraph", by_igraph, "igraph", limit_s=60.0)
     prepared: dict[str, Method] = {
         "prepared": "bidirectional",
         "and 16 landmarks made": "landmarks",
     }
     for name, method in prepared.items():
-        work = partial(prepare, method)
-        yield Contest(stage="path", size=f"{size}: {name}, once", work=[work], rounds=1)
+        yield Contest("path", f"{size}: {name}, once", [partial(prepare, method)], rounds=1)
     first: Method = "astar" if graph.weight == "latent" else "bidirectional"
     searched: dict[str, Method] = {f"first pairs ({first})": first, "landmarks made": "landmarks"}
     for name, method in searched.items():
         yield Contest(
-            stage="path",
-            size=f"{size}: {name}, median of {PAIRS}",
-            work=[partial(search, pair, method) for pair in pairs[:PAIRS]],
+            "path",
+            f"{size}: {name}, median of {PAIRS}",
+            [partial(search, pair, method) for pair in pairs[:PAIRS]],
+            [baseline],
             median=True,
-            baselines=[baseline],
             agree=check,
         )
     yield Contest(
-        stage="pairs",
-        size=f"{size}: {len(pairs):,} pairs in one call, all made anew",
-        work=[search_all],
+        "pairs",
+        f"{size}: {len(pairs):,} pairs in one call, all made anew",
+        [search_all],
+        [dataclasses.replace(baseline, number=len(pairs))],
         warm=partial(search, pairs[0], "landmarks"),
-        baselines=[dataclasses.replace(baseline, number=len(pairs))],
         agree=lambda mine, theirs: check(mine[0], theirs),
         rounds=1,
     )
@@ -213,17 +199,12 @@ def relaxation(small: bool) -> Iterator[Contest]:
     """Lengths from several sources to all nodes: relaxation where JAX computes, beside Dijkstra."""
     codes = draw("cube", 5_000 if small else 100_000)
     graph = graphs.build(codes, GraphConfig(kind="knn", k=K, weight="latent"))
-    sources = list(range(16))
+    search = partial(shortest_path.distances, graph, list(range(16)))
     yield Contest(
-        stage="path",
-        size=f"{len(sources)} sources to all of {len(codes):,} nodes, `relaxation`",
-        work=[lambda: shortest_path.distances(graph, sources, method="relaxation")],
-        baselines=[
-            Baseline(
-                name="`dijkstra`, compiled, all cores",
-                make=lambda: [lambda: shortest_path.distances(graph, sources, method="dijkstra")],
-            )
-        ],
+        "path",
+        f"16 sources to all of {len(codes):,} nodes, `relaxation`",
+        [partial(search, method="relaxation")],
+        [Baseline("`dijkstra`, compiled, all cores", lambda: [partial(search, method="dijkstra")])],
         agree=lambda mine, theirs: np.testing.assert_allclose(mine[0], theirs[0], rtol=1e-9),
     )
 
@@ -251,18 +232,14 @@ def pipeline(small: bool) -> Iterator[Contest]:
     target = next(int(p.nodes[-1]) for p in every if len(p.nodes) == min(nodes, longest))
     for name in MODELS:
         model = make_random_model(ModelConfig(name=name, channels=MODELS[name]))
+        reported = partial(surf_as_reported, model, codes, target)
+        way = "the report's way: distance matrix, networkx, a frame at a time"
         yield Contest(
-            stage="pipeline",
-            size=f"{len(codes):,} codes to {FRAMES} frames of 64 x 64, `{name}`",
-            work=[partial(surf, model, codes, target)] * 3,
+            "pipeline",
+            f"{len(codes):,} codes to {FRAMES} frames of 64 x 64, `{name}`",
+            [partial(surf, model, codes, target)] * 3,
+            [Baseline(way, lambda work=reported: [work] * 3, "networkx")],
             median=True,
-            baselines=[
-                Baseline(
-                    name="the report's way: distance matrix, networkx, a frame at a time",
-                    make=lambda model=model: [partial(surf_as_reported, model, codes, target)] * 3,
-                    needs=["networkx"],
-                )
-            ],
             agree=_check_surfs,
         )
 
@@ -312,19 +289,20 @@ def nearest_images(small: bool) -> Iterator[Contest]:
         rng.integers(256, size=(number, side, side, 3), dtype=np.uint8) for number in (55, POINTS)
     )
 
-    def written_out() -> Sequence[Any]:
+    def written_out() -> Sequence[Work]:
         values = images.astype(np.float32)
         return [
             lambda frame=frame: np.square(values - frame).mean(axis=(1, 2, 3)).min()
             for frame in frames
         ]
 
+    def check(mine: Sequence[np.ndarray], theirs: Sequence[float]) -> None:
+        np.testing.assert_allclose(mine[0][: len(theirs)], theirs, rtol=1e-5)
+
     yield Contest(
-        stage="interpolation_mse",
-        size=f"{len(frames)} frames, {len(images):,} images of {side} x {side}",
-        work=[lambda: metrics.interpolation_mse(frames, images)],
-        baselines=[Baseline(name="NumPy, a frame at a time", make=written_out)],
-        agree=lambda mine, theirs: np.testing.assert_allclose(
-            mine[0][: len(theirs)], theirs, rtol=1e-5
-        ),
+        "interpolation_mse",
+        f"{len(frames)} frames, {len(images):,} images of {side} x {side}",
+        [lambda: metrics.interpolation_mse(frames, images)],
+        [Baseline("NumPy, a frame at a time", written_out)],
+        agree=check,
     )

@@ -73,15 +73,15 @@ def train(
             del modes["graph"]
         loss = "MSE and perceptual" if perceptual else "MSE"
         yield Contest(
-            stage="train",
-            size=f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
+            "train",
+            f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
             f"{IMAGES:,} images",
-            work=[Training(compile_run(setup), steps)],
-            scale=IMAGES / (steps * batch),
-            baselines=[
-                Baseline(name=label, make=partial(_in_torch, setup, steps, mode), needs=["torch"])
+            [Training(compile_run(setup), steps)],
+            [
+                Baseline(label, partial(_in_torch, setup, steps, mode), "torch")
                 for mode, label in modes.items()
             ],
+            scale=IMAGES / (steps * batch),
         )
 
 
@@ -91,9 +91,9 @@ def train_long(small: bool) -> Iterator[Contest]:
     epochs = 1 if small else LONG_EPOCHS
     training = Training(compile_run(setup), epochs * setup.plan.steps_per_epoch)
     yield Contest(
-        stage="train",
-        size=f"`reference`, batch 16, MSE: {epochs} epochs of {len(setup.images):,} images",
-        work=[training],
+        "train",
+        f"`reference`, batch 16, MSE: {epochs} epochs of {len(setup.images):,} images",
+        [training],
         warm=Training(compile_run(setup), 2 * setup.plan.steps_per_epoch),
         rounds=1,
     )
@@ -136,7 +136,7 @@ def run_gpu_tests(small: bool) -> Iterator[Row]:
     last = (done.stdout.strip().splitlines() or ["no output"])[-1]
     words = re.sub(r"\x1b\[[0-9;]*m|=", "", last).strip()
     error = f"status {done.returncode}: {words}" if done.returncode else ""
-    yield Row(stage="train", size=f"tests on the accelerator: {words}", error=error)
+    yield Row("train", f"tests on the accelerator: {words}", error=error)
 
 
 def sweep(small: bool) -> Iterator[Contest]:
@@ -154,11 +154,11 @@ def sweep(small: bool) -> Iterator[Contest]:
         setups = [make_setup(member.config, images).on_host() for member in group]
         steps = setups[0].plan.steps_per_epoch
         yield Contest(
-            stage="sweep",
-            size=f"{len(setups)} members, `{name}`, C = {base['model.channels']}, batch "
+            "sweep",
+            f"{len(setups)} members, `{name}`, C = {base['model.channels']}, batch "
             f"{base['training.batch_size']}, MSE: an epoch of {len(images):,} images",
-            work=[Training(compile_together(setups), steps)],
-            baselines=[Baseline(name="one after another", make=partial(_in_turn, setups, steps))],
+            [Training(compile_together(setups), steps)],
+            [Baseline("one after another", partial(_in_turn, setups, steps))],
         )
 
 
@@ -181,15 +181,10 @@ def decode(small: bool) -> Iterator[Contest]:
         model = make_random_model(ModelConfig(name=name, channels=channels))
         points = np.random.default_rng(0).normal(size=(number, 2)).astype(np.float32)
         yield Contest(
-            stage="decode",
-            size=f"{number:,} frames of 64 x 64, `{name}`, C = {channels}",
-            work=[partial(decode_points, model, points)],
-            baselines=[
-                Baseline(
-                    name="a jitted decode a frame",
-                    make=partial(_one_by_one, model, points),
-                )
-            ],
+            "decode",
+            f"{number:,} frames of 64 x 64, `{name}`, C = {channels}",
+            [partial(decode_points, model, points)],
+            [Baseline("a jitted decode a frame", partial(_one_by_one, model, points))],
             agree=lambda mine, theirs: check_frames(mine[0], theirs[0]),
         )
 

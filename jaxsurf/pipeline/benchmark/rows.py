@@ -34,26 +34,26 @@ _LEGEND = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Baseline:
     """What the candidate is compared with.
 
     Attributes:
         name: in the table.
         make: makes its work, part by part; called after the candidate's memory was read.
-        needs: packages, as they are imported; where one is missing the candidate is timed alone.
+        needs: a package, as it is imported; where it is missing the candidate is timed alone.
         limit_s: no part is begun after so many seconds; the rest is extrapolated.
         number: how many parts there are in all, where `make` gives only some of them.
     """
 
     name: str
     make: Callable[[], Sequence[Work]]
-    needs: Sequence[str] = ()
+    needs: str = ""
     limit_s: float = 30.0
     number: int = 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Contest:
     """The candidate's work, ready to begin, and its baselines; one row for each of these.
 
@@ -80,7 +80,7 @@ class Contest:
     rounds: int = 3
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """A row; `peer` is the baseline's name and `error` what went wrong."""
 
@@ -117,20 +117,16 @@ def measure(contest: Contest) -> Iterator[Row]:
     for work in contest.work if contest.warm is None else [contest.warm]:
         work()
     first, answers = _play(contest.work)
-    row = Row(
-        stage=contest.stage,
-        size=contest.size,
-        ours_s=_figure(contest, first),
-        peak_mib=_peak_mib(),
-    )
+    ours_s = _figure(contest, first)
+    row = Row(contest.stage, contest.size, ours_s=ours_s, peak_mib=_peak_mib())
     if not contest.baselines:
-        for _ in range(1, contest.rounds):
-            first = list(map(min, first, _play(contest.work)[0]))
-        yield replace(row, ours_s=_figure(contest, first))
+        further = [_play(contest.work)[0] for _ in range(1, contest.rounds)]
+        least = [min(times) for times in zip(first, *further, strict=True)]
+        yield replace(row, ours_s=_figure(contest, least))
     for baseline in contest.baselines:
         its_row = replace(row, peer=baseline.name)
         try:
-            if all(map(importlib.util.find_spec, baseline.needs)):
+            if not baseline.needs or importlib.util.find_spec(baseline.needs):
                 its_row = _measure_beside(baseline, contest, its_row, first, answers)
         # A foreign library may raise anything at all.
         except Exception as failure:  # noqa: BLE001
@@ -220,12 +216,11 @@ def write(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
     Raises:
         UserError: a file can't be written.
     """
-    content = []
-    for row in rows:
-        values = asdict(row) | {"ratio": row.ratio}
-        if not row.error:
-            del values["error"]
-        content.append(values)
+    content = [
+        {name: value for name, value in asdict(row).items() if name != "error" or value}
+        | {"ratio": row.ratio}
+        for row in rows
+    ]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     facts = ", ".join(f"{k} {v}" for k, v in machine.items() if v is not None and k != "versions")
     lines = [_HEADER, *map(str, rows), "", _LEGEND, "", f"Machine: {facts}; {versions}."]

@@ -13,10 +13,11 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -35,54 +36,39 @@ Scale = Literal["full", "rehearsal"]
 Make = Callable[[bool], Iterator[Contest | Row]]
 
 
-@dataclass(frozen=True)
-class Case:
-    """What one process measures: `needs` are packages of baselines, beside jax."""
-
-    make: Make
-    needs: str = ""
-    limit_s: float = 600.0
-
-
-_TORCH = "torch"
-CASES: Mapping[str, Case] = {
-    "train-reference": Case(partial(model_rows.train, "reference", (8, 64)), _TORCH),
-    "train-smooth": Case(partial(model_rows.train, "smooth", (8, 64)), _TORCH),
-    "long-reference": Case(model_rows.train_long),
-    "gpu-tests": Case(model_rows.run_gpu_tests, "pytest"),
-    "knn": Case(graph_rows.knn, "scipy, pykdtree"),
-    "sweep": Case(model_rows.sweep),
-    "decode": Case(model_rows.decode),
-    "relaxation": Case(graph_rows.relaxation, "numba"),
-    "perceptual-reference": Case(
-        partial(model_rows.train, "reference", (8, 64), perceptual=True), _TORCH
-    ),
-    "perceptual-smooth": Case(
-        partial(model_rows.train, "smooth", (8, 64), perceptual=True), _TORCH
-    ),
-    "batch-512-reference": Case(partial(model_rows.train, "reference", (512,)), _TORCH),
-    "batch-512-smooth": Case(partial(model_rows.train, "smooth", (512,)), _TORCH),
-    "knn-wide": Case(graph_rows.knn_wide, "faiss-cpu, scikit-learn"),
-    "csr": Case(graph_rows.csr, "igraph"),
-    "path-cube": Case(partial(graph_rows.paths, "cube"), "igraph"),
-    "path-roll": Case(partial(graph_rows.paths, "Swiss roll"), "igraph"),
-    "pipeline": Case(graph_rows.pipeline, "networkx"),
-    "interpolation_mse": Case(graph_rows.nearest_images),
-    "full": Case(full_rows.measure_all, limit_s=7200.0),
+_train = model_rows.train
+CASES: Mapping[str, Make] = {
+    "train-reference": partial(_train, "reference", (8, 64)),
+    "train-smooth": partial(_train, "smooth", (8, 64)),
+    "long-reference": model_rows.train_long,
+    "gpu-tests": model_rows.run_gpu_tests,
+    "knn": graph_rows.knn,
+    "sweep": model_rows.sweep,
+    "decode": model_rows.decode,
+    "relaxation": graph_rows.relaxation,
+    "perceptual-reference": partial(_train, "reference", (8, 64), perceptual=True),
+    "perceptual-smooth": partial(_train, "smooth", (8, 64), perceptual=True),
+    "batch-512-reference": partial(_train, "reference", (512,)),
+    "batch-512-smooth": partial(_train, "smooth", (512,)),
+    "knn-wide": graph_rows.knn_wide,
+    "csr": graph_rows.csr,
+    "path-cube": partial(graph_rows.paths, "cube"),
+    "path-roll": partial(graph_rows.paths, "Swiss roll"),
+    "pipeline": graph_rows.pipeline,
+    "interpolation_mse": graph_rows.nearest_images,
+    "full": full_rows.measure_all,
 }
 # The GPU suite is in order of worth, so that a cut at any minute leaves the best.
 SUITES: Mapping[str, Sequence[str]] = {
     "gpu": tuple(CASES)[:12],
     "graph": (*tuple(CASES)[12:18], "knn", "relaxation"),
     "train": tuple(name for name in CASES if name.startswith(("train", "perceptual", "batch"))),
-    "decode": ("decode",),
-    "sweep": ("sweep",),
-    "full": ("full",),
+    **{name: (name,) for name in ("decode", "sweep", "full")},
     # `full` takes gigabytes of disk, two others what a CPU can't do in time.
     "all": tuple(n for n in CASES if n not in ("full", "long-reference", "gpu-tests")),
 }
-# Of the GPU suite, planned for eight minutes in all.
-_GPU_LIMIT_S = 100.0
+# What a case may take: in the GPU suite, planned for eight minutes in all; in others, or `full`.
+_GPU_LIMIT_S, _LIMIT_S, _FULL_LIMIT_S = 100.0, 900.0, 7200.0
 _PACKAGES = (
     *("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba", "igraph", "torch"),
     *("scikit-learn", "faiss-cpu", "pykdtree", "networkx"),
@@ -109,12 +95,15 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
     # Before the first row: a folder that can't be written is no use after an hour either.
     text = rows.write(out, machine, found)
     for name in SUITES[suite]:
-        if any(row.case == name for row in found) and not _has_failed(name, found):
+        errors = [row.error for row in found if row.case == name]
+        if errors and not any(errors):
             _log.info("%s: measured before", name)
             continue
         _log.info("%s", name)
         found = [row for row in found if row.case != name]
-        limit_s = _GPU_LIMIT_S if suite == "gpu" and scale == "full" else CASES[name].limit_s
+        limit_s = _FULL_LIMIT_S if name == "full" else _LIMIT_S
+        if suite == "gpu" and scale == "full":
+            limit_s = _GPU_LIMIT_S
         for row in _rows_of(name, scale, limit_s):
             _log.info("%s", row)
             found.append(replace(row, case=name))
@@ -122,42 +111,36 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
     return text
 
 
-def _has_failed(name: str, found: Sequence[Row]) -> bool:
-    return any(row.error for row in found if row.case == name)
-
-
 def _rows_of(name: str, scale: str, limit_s: float) -> Iterator[Row]:
     """Yield the rows of a case as its process measures them; what ends it early is a row too."""
     # Compiling takes memory: where programs come from a cache, peaks of some rows would be lower.
     surroundings = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
-    with subprocess.Popen(
-        _command(name, scale),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=surroundings,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said: list[str] = []
-        reader = threading.Thread(target=lambda: said.extend(process.stderr or ()))
-        reader.start()
+    if scale == "rehearsal":  # threads of PyTorch wait for one another where cores are taken
+        surroundings["OMP_NUM_THREADS"] = "1"
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(
+            _command(name, scale), stdout=subprocess.PIPE, stderr=said, text=True, env=surroundings
+        ) as process,
+    ):
         timer = threading.Timer(limit_s, process.kill)
         timer.start()
-        for line in process.stdout:
-            yield Row(**json.loads(line))
-        status = process.wait()
-        reader.join()
-        in_time = timer.is_alive()
-        timer.cancel()
+        try:
+            for line in process.stdout or ():
+                yield Row(**json.loads(line))
+            status, in_time = process.wait(), timer.is_alive()
+        finally:  # also where nobody asks for more rows
+            timer.cancel()
+            process.kill()
+        said.seek(0)
+        words = said.read().strip()
+    if status < 0:
+        signalled = signal.Signals(-status).name
+        words = f"ended by {signalled}, out of memory?" if in_time else f"over {limit_s:g} s"
     if status:
-        last = said[-1].strip() if said else f"ended with status {status}"
-        if status < 0:
-            signalled = signal.Signals(-status).name
-            last = f"ended by {signalled}, out of memory?" if in_time else f"over {limit_s:g} s"
-        else:
-            _log.warning("%s", "".join(said).rstrip())
-        yield Row(stage=name, size="", error=last)
+        _log.warning("%s", words)
+        last = words.splitlines()[-1] if words else f"ended with status {status}"
+        yield Row(name, "", error=last)
 
 
 def _command(name: str, scale: str) -> list[str]:
@@ -181,20 +164,22 @@ def _kept(path: Path, machine: Mapping[str, Any]) -> list[Row]:
 
 def _machine() -> dict[str, Any]:
     """Return facts of the machine from a process of its own, which frees the accelerator again."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-m", __name__]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"JAX does not start: {last}", cure="see JAX_PLATFORMS")
+        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise UserError(f"JAX does not start: {last[0]}", cure="see JAX_PLATFORMS")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def _facts() -> dict[str, Any]:
     devices, modules = jax.devices(), sorted(Path(__file__).parents[2].rglob("*.py"))
     on_cpu, total = devices[0].platform == "cpu", storage.total_bytes()
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
+    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
     return {
-        "cpu": platform.processor() or platform.machine(),
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_gib": None if total is None else round(total / storage.GIB, 1),
         "accelerator": None if on_cpu else f"{len(devices)} x {devices[0].device_kind}",
@@ -206,28 +191,22 @@ def _facts() -> dict[str, Any]:
 
 def _measure(name: str, scale: str) -> Iterator[Row]:
     cli.configure_process()
-    for asked in CASES[name].make(scale == "rehearsal"):
+    small = scale == "rehearsal"
+    for asked in CASES[name](small):
         if isinstance(asked, Row):
             yield asked
             continue
         try:
-            yield from rows.measure(asked)
+            yield from rows.measure(replace(asked, rounds=1) if small else asked)
         # One contest's defect is no reason to lose the others.
         except Exception as error:  # noqa: BLE001
             traceback.print_exc()
-            yield Row(stage=asked.stage, size=asked.size, error=rows.in_one_line(error))
-
-
-def _main(arguments: Sequence[str]) -> None:
-    # What libraries print must not come between the rows.
-    with os.fdopen(os.dup(1), "w") as out:
-        os.dup2(2, 1)
-        if not arguments:
-            print(json.dumps(_facts()), file=out)
-            return
-        for row in _measure(*arguments):
-            print(json.dumps(asdict(row)), file=out, flush=True)
+            yield Row(asked.stage, asked.size, error=rows.in_one_line(error))
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1:])
+    # What libraries print must not come between the rows.
+    with os.fdopen(os.dup(1), "w") as _out:
+        os.dup2(2, 1)
+        for _each in map(asdict, _measure(*sys.argv[1:])) if sys.argv[1:] else [_facts()]:
+            print(json.dumps(_each), file=_out, flush=True)

@@ -45,14 +45,14 @@ class TorchTraining:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("high")  # as XLA does: full on CPUs, TF32 on GPUs
         torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
         self.num_steps, self.batch_size = num_steps, setup.config.training.batch_size
         images = torch.from_numpy(setup.images.images.transpose(0, 3, 1, 2).copy())
         self.images = images.to(self.device)
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
         self.model = make_twin(setup.with_weights(setup.state)).to(self.device)
         optimizer = _make_optimizer(self.model, setup, capturable=mode == "graph")
-        at = jnp.arange(setup.plan.num_steps)
-        shares = np.asarray(jax.vmap(setup.schedule)(at))
+        shares = np.asarray(jax.vmap(setup.schedule)(jnp.arange(setup.plan.num_steps)))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: float(shares[min(step, len(shares) - 1)])
         )
@@ -266,41 +266,37 @@ def _tensor(values: ArrayLike) -> Tensor:
     return torch.from_numpy(np.array(values, np.float32))
 
 
-def _loaded(layer: Layer, weight: ArrayLike, bias: ArrayLike) -> Layer:
-    layer.load_state_dict({"weight": _tensor(weight), "bias": _tensor(bias)})
-    return layer
+def _load(made: Layer, weight: np.ndarray, bias: np.ndarray) -> Layer:
+    made.load_state_dict({"weight": _tensor(weight), "bias": _tensor(bias)})
+    return made
+
+
+def _weights(ours: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401 - a layer of ours
+    return np.asarray(ours.kernel[...]), np.asarray(ours.bias[...])
 
 
 def _conv(
-    ours: Any,  # noqa: ANN401 - any of our 3 x 3 convolutions
-    *,
-    padding: int,
-    inputs: Channels = ALL,
-    outputs: Channels = ALL,
+    ours: nnx.Module, *, padding: int, inputs: Channels = ALL, outputs: Channels = ALL
 ) -> torch.nn.Conv2d:
     """Return a convolution; `inputs` and `outputs` say which of our channels each of torch's is."""
-    kernel, bias = np.asarray(ours.kernel[...]), np.asarray(ours.bias[...])
+    kernel, bias = _weights(ours)
     kernel, bias = kernel[:, :, inputs][..., outputs], bias[outputs]
     stride = np.ravel(getattr(ours, "strides", 1))[0].item()
     made = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride=stride, padding=padding)
-    return _loaded(made, kernel.transpose(3, 2, 0, 1), bias)
+    return _load(made, kernel.transpose(3, 2, 0, 1), bias)
 
 
-def _linear(
-    ours: Any,  # noqa: ANN401
-    inputs: Channels = ALL,
-    outputs: Channels = ALL,
-) -> torch.nn.Linear:
-    kernel, bias = np.asarray(ours.kernel[...]), np.asarray(ours.bias[...])
-    kernel, bias = kernel[inputs][:, outputs], bias[outputs]
-    return _loaded(torch.nn.Linear(*kernel.shape), kernel.T, bias)
+def _linear(ours: nnx.Module, inputs: Channels = ALL, outputs: Channels = ALL) -> torch.nn.Linear:
+    kernel, bias = _weights(ours)
+    kernel = kernel[inputs][:, outputs]
+    return _load(torch.nn.Linear(*kernel.shape), kernel.T, bias[outputs])
 
 
-def _transposed(ours: Any, stride: int, crop: int) -> torch.nn.ConvTranspose2d:  # noqa: ANN401
-    kernel = np.asarray(ours.kernel[...])
+def _transposed(ours: nnx.Module, stride: int, crop: int) -> torch.nn.ConvTranspose2d:
+    kernel, bias = _weights(ours)
     size, _, outputs, inputs = kernel.shape
     made = torch.nn.ConvTranspose2d(inputs, outputs, size, stride=stride, padding=crop)
-    return _loaded(made, kernel.transpose(3, 2, 0, 1), ours.bias[...])
+    return _load(made, kernel.transpose(3, 2, 0, 1), bias)
 
 
 def _channels_first(side: int, channels: int) -> np.ndarray:
