@@ -12,7 +12,7 @@ ranking open, the tree is asked for more.
 """
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -37,7 +37,7 @@ _FEW, _MANY = 4, 500_000_000
 # Candidates beyond `k` from products, whose rounding may put some in a wrong order.
 _EXTRA = 16
 # Values in memory at once: of candidates, and of products.
-_CHUNK, _TILE = 1 << 20, 1 << 26
+_CHUNK, _TILE = 1 << 18, 1 << 26
 # Columns of a product whose smallest value stands for all of them when blocks are compared.
 _BLOCK = 128
 
@@ -80,7 +80,8 @@ def distances(
     """Return the distances between corresponding points; leading axes are broadcast."""
     total = np.square(first[..., 0] - second[..., 0])
     for axis in range(1, first.shape[-1]):
-        total = total + np.square(first[..., axis] - second[..., axis])
+        step = first[..., axis] - second[..., axis]
+        total += step * step
     return np.sqrt(total)
 
 
@@ -104,7 +105,7 @@ class Index:
 
     @functools.cached_property
     def _tree(self) -> KDTree:
-        return KDTree(self.distinct.codes, balanced_tree=False)
+        return KDTree(self.distinct.codes, leafsize=16, balanced_tree=False)
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return the `k` nearest other points of every point.
@@ -117,12 +118,18 @@ class Index:
             raise UserError("one point has no neighbours", cure="give at least two latent codes")
         _check_k(k, number - 1, f"{number} points have {number - 1} neighbours each")
         if self._found is None or self._found.indices.shape[1] < k:
-            first = self._first(self.distinct.codes, k + 1)
-            indices, away = (array[self.distinct.group] for array in first)
-            # Where others coincide with a point, it need not be among the first itself.
-            kept = indices != np.arange(number)[:, None]
-            kept[kept.all(axis=1), -1] = False
-            self._found = Neighbors(indices[kept].reshape(-1, k), away[kept].reshape(-1, k))
+            found = _unfilled(number, k)
+
+            def write(groups: np.ndarray, ids: np.ndarray, away: np.ndarray) -> None:
+                points, row = self.distinct.members(groups)
+                # Where others coincide with a point, it need not be among the nearest itself.
+                kept = ids[row] != points[:, None]
+                kept[kept.all(axis=1), -1] = False
+                found.indices[points] = ids[row][kept].reshape(-1, k)
+                found.distances[points] = away[row][kept].reshape(-1, k)
+
+            self._search(self.distinct.codes, k + 1, write)
+            self._found = found
         return Neighbors(self._found.indices[:, :k], self._found.distances[:, :k])
 
     def nearest_to(self, points: Real[np.ndarray, "query latent"], *, k: int) -> Neighbors:
@@ -138,7 +145,17 @@ class Index:
                 cure="encode both with the same model",
             )
         _check_k(k, number, f"there are {number} points")
-        return self._first(points, k)
+        if len(points) <= _FEW and "_tree" not in self.__dict__:
+            away = distances(self.codes, points[:, None])
+            first = np.argsort(away, axis=1, kind="stable")[:, :k]
+            return Neighbors(first, np.take_along_axis(away, first, axis=1))
+        found = _unfilled(len(points), k)
+
+        def write(rows: np.ndarray, ids: np.ndarray, away: np.ndarray) -> None:
+            found.indices[rows], found.distances[rows] = ids, away
+
+        self._search(points, k, write)
+        return found
 
     def pairs_within(self, radius: float) -> Pairs:
         """Return all pairs of points at most `radius` apart, and their distances.
@@ -165,23 +182,20 @@ class Index:
         away = distances(self.codes[pairs[:, 0]], self.codes[pairs[:, 1]])
         return pairs[away <= radius], away[away <= radius]
 
-    def _first(self, queries: Codes, k: int) -> Neighbors:
-        """Return the `k` codes that come first by distance, then by index."""
-        if len(queries) <= _FEW and "_tree" not in self.__dict__:
-            away = distances(self.codes, queries[:, None])
-            first = np.argsort(away, axis=1, kind="stable")[:, :k]
-            return Neighbors(first, np.take_along_axis(away, first, axis=1))
-        found = Neighbors(np.empty((len(queries), k), np.int64), np.empty((len(queries), k)))
+    def _search(self, queries: Codes, k: int, write: Callable[..., None]) -> None:
+        """Write the `k` codes that come first by distance, then by index, for rows of queries."""
         size, dimensions = self.distinct.codes.shape
 
         def settle(rows: np.ndarray, near: np.ndarray, bounds: np.ndarray | float) -> np.ndarray:
-            """Rank the candidates of some queries; return the queries left open."""
+            """Rank candidates; return the queries that they leave open."""
             away = distances(self.distinct.codes[near], queries[rows][:, None])
-            found.indices[rows], found.distances[rows] = self.distinct.rank(near, away, k)
-            return rows[~(found.distances[rows, -1] < bounds)]
+            ids, away = self.distinct.rank(near, away, k)
+            settled = away[:, -1] < bounds
+            write(rows[settled], ids[settled], away[settled])
+            return rows[~settled]
 
-        def ask_tree(rows: np.ndarray) -> np.ndarray:
-            away, near = self._tree.query(queries[rows], k=count)
+        def ask(tree: KDTree, rows: np.ndarray) -> np.ndarray:
+            away, near = tree.query(queries[rows], k=count)
             away, near = np.reshape(away, (-1, count)), np.reshape(near, (-1, count))
             return settle(rows, near, np.inf if count == size else away[:, -1] * _SHRUNK)
 
@@ -194,9 +208,8 @@ class Index:
             several = max(1, _CHUNK // (count * max(dimensions, min(k, self.distinct.largest))))
             chunks = np.split(pending, range(several, len(pending), several))
             with ThreadPoolExecutor() as pool:
-                pending = np.concatenate(list(pool.map(ask_tree, chunks)))
+                pending = np.concatenate(list(pool.map(functools.partial(ask, self._tree), chunks)))
             count = min(2 * count, size)
-        return found
 
 
 class Approximate(Index):
@@ -242,7 +255,7 @@ class Approximate(Index):
         graph.hnsw.efSearch = max(self.searching, 2 * (k + 1))
         graph.add(codes)
         near = graph.search(codes, k + 1)[1]
-        found = Neighbors(np.empty((number, k), np.int64), np.empty((number, k)))
+        found = _unfilled(number, k)
         several = max(1, _CHUNK // (near.shape[1] * dimensions))
         for rows in np.split(np.arange(number), range(several, number, several)):
             away = distances(self.codes[near[rows]], self.codes[rows][:, None])
@@ -265,6 +278,10 @@ def index_of(codes: Real[np.ndarray, "point latent"] | Index) -> Index:
     return codes if isinstance(codes, Index) else Index(codes)
 
 
+def _unfilled(number: int, k: int) -> Neighbors:
+    return Neighbors(np.empty((number, k), np.int64), np.empty((number, k)))
+
+
 def _check_k(k: int, most: int, reason: str) -> None:
     if not 1 <= k <= most:
         raise UserError(f"k is {k}, but {reason}", cure=f"use a k from 1 to {most}")
@@ -282,27 +299,40 @@ class Distinct:
 
     def __init__(self, codes: Codes) -> None:
         """Take codes that `check_codes` has checked."""
-        order = np.lexsort(codes.T)  # stable
+        # A number that equal rows share is sorted faster than the rows are.
+        key = np.zeros(len(codes))
+        for axis, column in enumerate(codes.T):
+            key += np.sqrt(axis + 2) * column
+        order = np.argsort(key)
+        if (key[order[1:]] == key[order[:-1]]).any():
+            order = np.lexsort(codes.T)  # stable
         fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
         starts = np.flatnonzero(fresh)
         # Neighbours in space share a leaf of a tree, and are mostly neighbours in its list.
         tree = KDTree(codes[order[starts]], balanced_tree=False, compact_nodes=False)
-        place = np.argsort(tree.indices)[np.cumsum(fresh) - 1]
-        self.order = order[np.argsort(place, kind="stable")]
-        self.sizes = np.bincount(place)
-        self.largest = int(self.sizes.max())
-        self.starts = np.cumsum(self.sizes) - self.sizes
+        self.order, self.starts = order, starts[tree.indices]
+        self.sizes = np.diff(np.append(starts, len(order)))[tree.indices]
+        self.order, row = self.members(np.arange(len(starts)))
+        self.starts, self.largest = np.cumsum(self.sizes) - self.sizes, int(self.sizes.max())
         self.group = np.empty_like(order)
-        self.group[order] = place
+        self.group[self.order] = row
         self.codes = codes[self.order[self.starts]]
+
+    def members(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the points of groups, and which of these groups each is of."""
+        sizes = self.sizes[groups]
+        row = np.repeat(np.arange(len(groups)), sizes)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return self.order[self.starts[groups][row] + within], row
 
     def rank(self, near: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the members of near groups that come first by distance, then by index."""
-        member = np.arange(min(k, self.largest))
-        place = np.minimum(self.starts[near][..., None] + member, len(self.order) - 1)
-        ids = self.order[place].reshape(len(near), -1)
-        away = np.where(member < self.sizes[near][..., None], away[..., None], np.inf)
-        away = away.reshape(ids.shape)
+        ids = self.order[near]
+        if self.largest > 1:
+            member = np.arange(min(k, self.largest))
+            place = np.minimum(self.starts[near][..., None] + member, len(self.order) - 1)
+            away = np.where(member < self.sizes[near][..., None], away[..., None], np.inf)
+            ids, away = (array.reshape(len(near), -1) for array in (self.order[place], away))
         mixed = np.flatnonzero((away[:, 1:] <= away[:, :-1]).any(axis=1))
         ids[mixed], away[mixed] = _ranked(ids[mixed], away[mixed], ids.shape[1])
         return ids[:, :k], away[:, :k]

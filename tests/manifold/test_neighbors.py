@@ -111,7 +111,7 @@ def test_an_index_asked_in_any_order_answers_as_one_asked_once(monkeypatch):
         for asked in (queries[:1], queries):
             assert_exact(index.nearest_to(asked, k=k), brute_force(codes, asked, k, own=False))
         assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
-    monkeypatch.setattr(Index, "_first", None)  # fewer are known already
+    monkeypatch.setattr(Index, "_search", None)  # fewer are known already
     assert_exact(index.nearest(k=4), brute_force(codes, codes, 4, own=True))
 
 
