@@ -35,7 +35,7 @@ AXES: Mapping[str, Sequence[object]] = {
     "corruption.kind": ("normal", "white"),
     "optimizer.learning_rate": (5e-4, 1e-3, 2e-3),
 }
-ROOT = Path(__file__).parents[3]
+ROOT, TESTS_LIMIT_S = Path(__file__).parents[3], 90.0
 
 
 class Training:
@@ -127,11 +127,14 @@ def _in_torch(setup: TrainSetup, num_steps: int, mode: str) -> Sequence[Work]:
 
 
 def run_gpu_tests(small: bool) -> Iterator[Row]:
-    """The tests that need an accelerator, counted; the rehearsal only collects them."""
+    """The tests that need an accelerator, counted; the rehearsal only collects them.
+
+    They end before the case has to, which would leave them behind.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "tests/test_accelerators.py"]
-    options = ["--collect-only"] if small else []
+    command += ["--collect-only"] * small
     done = subprocess.run(
-        [*command, *options], cwd=ROOT, capture_output=True, text=True, check=False
+        command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=TESTS_LIMIT_S
     )
     last = (done.stdout.strip().splitlines() or ["no output"])[-1]
     words = re.sub(r"\x1b\[[0-9;]*m|=", "", last).strip()
