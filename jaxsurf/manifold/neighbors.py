@@ -6,12 +6,13 @@ first, also where `k` cuts equals off. A point is never its own neighbour, thoug
 may be. The same codes give the same neighbours on every machine.
 
 Candidates come from SciPy's k-d tree over distinct points in spatial order, so that a query touches
-few cache lines; in many dimensions, and on accelerators, from matrix products in float32. Both give
-a bound: no other point is nearer. Candidates are ranked exactly; as long as the bound leaves the
-ranking open, the tree is asked for more.
+few cache lines; in many dimensions, where it does not prune, from matrix products in float32. Both
+give a bound: no other point is nearer. Candidates are ranked exactly; as long as the bound leaves
+the ranking open, the tree is asked for more.
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -34,6 +35,8 @@ _LARGEST, _SMALLEST = 1e150, 1e-150
 _GROWN, _SHRUNK = 1 + 1e-12, 1 - 1e-12
 # Queries up to which no tree is worth making; numbers looked at from which on products are quicker.
 _FEW, _MANY = 4, 500_000_000
+# Share of the time of looking at all codes for a query that it takes by products.
+_SHARE = 0.15
 # Candidates beyond `k` from products, whose rounding may put some in a wrong order.
 _EXTRA = 16
 # Values in memory at once: of candidates, and of products.
@@ -182,6 +185,15 @@ class Index:
         away = distances(self.codes[pairs[:, 0]], self.codes[pairs[:, 1]])
         return pairs[away <= radius], away[away <= radius]
 
+    def _prunes(self, queries: Codes, k: int) -> bool:
+        """Whether the tree is quick in many dimensions: codes may lie near a surface of few."""
+        tree, drawn = self._tree, queries[:: max(1, len(queries) // 32)]
+        started = time.perf_counter()
+        distances(self.distinct.codes, queries[:1])
+        looked = time.perf_counter()
+        tree.query(drawn, k=k)
+        return time.perf_counter() - looked < _SHARE * len(drawn) * (looked - started)
+
     def _search(self, queries: Codes, k: int, write: Callable[..., None]) -> None:
         """Write the `k` codes that come first by distance, then by index, for rows of queries."""
         size, dimensions = self.distinct.codes.shape
@@ -200,8 +212,8 @@ class Index:
             return settle(rows, near, np.inf if count == size else away[:, -1] * _SHRUNK)
 
         pending, count = np.arange(len(queries)), min(k + 1, size)
-        suits = dimensions > _MAX_TREE_DIMENSIONS or jax.default_backend() != "cpu"
-        if suits and k + _EXTRA < size and queries.size * size > _MANY:
+        wide = dimensions > _MAX_TREE_DIMENSIONS and queries.size * size > _MANY
+        if wide and k + _EXTRA < size and not self._prunes(queries, k):
             near = _multiply(self.distinct.codes, queries, k + _EXTRA)
             pending = np.concatenate([settle(*some) for some in near])
         while pending.size:

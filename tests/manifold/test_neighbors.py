@@ -53,8 +53,9 @@ LAYOUTS = {
 )
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_nearest_is_bitwise_brute_force(layout, dimensions, by, monkeypatch):
-    if by == "product":  # as on an accelerator, whatever the number of points
+    if by == "product":  # as of many points in many dimensions
         monkeypatch.setattr(neighbors, "_MAX_TREE_DIMENSIONS", 0)
+        monkeypatch.setattr(Index, "_prunes", lambda index, queries, k: False)
         monkeypatch.setattr(neighbors, "_MANY", 0)
     codes = LAYOUTS[layout](np.random.default_rng(dimensions).normal(size=(211, dimensions)))
     for k in {1, min(7, len(codes) - 1), len(codes) - 1}:
@@ -119,6 +120,7 @@ def test_products_settle_many_dimensions_without_the_tree(monkeypatch):
     monkeypatch.setattr(neighbors, "_MANY", 0)
     monkeypatch.setattr(neighbors, "_TILE", 50_021)
     monkeypatch.setattr(Index, "_tree", None)
+    monkeypatch.setattr(Index, "_prunes", lambda index, queries, k: False)
     codes = np.random.default_rng(5).normal(size=(997, 16)).astype(np.float32)
     assert_exact(Index(codes).nearest(k=5), brute_force(codes, codes, 5, own=True))
 
