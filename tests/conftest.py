@@ -29,7 +29,7 @@ CHECKED = [
     if not module.ispkg and module.name != "jaxsurf.manifold.search_kernels"
 ]
 jaxtyping.install_import_hook(
-    [name for name in CHECKED if not name.startswith("jaxsurf.pipeline.")],
+    CHECKED,
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
 )
 

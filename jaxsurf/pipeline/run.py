@@ -240,7 +240,7 @@ def make_distance(
     model: Autoencoder,
     codes: Float[np.ndarray, "node latent"],
     images: Images,
-    further: Images | None = None,
+    further: UInt8[np.ndarray, "more height width 3"] | None = None,
 ) -> Distance:
     """Return the distance that edges weigh by where it is not that of latent codes.
 

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.run import Run
@@ -22,7 +23,9 @@ FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint
 def run(tmp_path):
     # The page shows what was written down, so no model is needed.
     images = ImageSet(images=FRAMES, name="noise")
-    return Run(workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=None, step=7)
+    return Run(
+        workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=Autoencoder(), step=7
+    )
 
 
 def animate(run, source="0", **changes):

@@ -355,7 +355,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("anchors", "settings", "word"), REFUSED)
-def test_a_mistake_is_one_line_and_leaves_nothing_behind(
+def test_a_mistake_is_refused_in_one_line_and_leaves_nothing_behind(
     tmp_path, monkeypatch, anchors, settings, word
 ):
     monkeypatch.chdir(tmp_path)

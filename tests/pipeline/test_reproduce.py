@@ -1,7 +1,6 @@
 """The reproduction: its claims on made-up figures; what it measures; the whole on few images."""
 
 import re
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +8,7 @@ from scipy import ndimage
 
 from jaxsurf.images import sources
 from jaxsurf.pipeline import configuration, experiments
+from jaxsurf.pipeline.grid import Member
 from jaxsurf.pipeline.reproduce import claims, measures, reproduction
 from jaxsurf.pipeline.reproduce.measures import INTERPOLATIONS, Measured
 from jaxsurf.pipeline.reproduce.reproduction import Scale
@@ -47,12 +47,11 @@ def grid_of(**psnr_db):
     results = []
     for noise, value in psnr_db.items():
         kind, _, strength = noise.partition("_")
-        corruption = SimpleNamespace(kind=kind, strength=int(strength) / 10)
-        config = SimpleNamespace(
-            corruption=corruption, objective=SimpleNamespace(perceptual=float(value > 35))
-        )
+        corruption = {"kind": kind, "strength": int(strength) / 10}
+        objective = {"perceptual": float(value > 35)}
+        config = configuration.from_dict({"corruption": corruption, "objective": objective})
         outcome = Outcome(state="finished", mse=10 ** (-value / 10))
-        results.append((SimpleNamespace(config=config), outcome))
+        results.append((Member(noise, config, {}), outcome))
     return dict.fromkeys(experiments.MODELS, results)
 
 

@@ -118,12 +118,8 @@ def test_many_steps_in_a_call_equal_single_steps(name):
     assert_alike(single.params, scanned.params)
 
 
-@pytest.mark.parametrize(("batch_size", "used"), [(6, 3), (7, 1), (8, 4)])
-def test_as_many_devices_are_used_as_divide_the_batch(batch_size, used):
-    assert distributed.make_shardings(batch_size).mesh.size == used
-
-
-def test_four_devices_equal_one():
+def test_four_devices_equal_one_and_as_many_are_used_as_divide_the_batch():
+    assert [distributed.make_shardings(size).mesh.size for size in (6, 7, 8)] == [3, 1, 4]
     one, losses_of_one = train(*build(), EPOCH)
     four, losses_of_four = train(*build(num_devices=4), EPOCH)
     assert len(jax.tree.leaves(four.params)[0].sharding.device_set) == 4
