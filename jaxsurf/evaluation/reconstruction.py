@@ -46,7 +46,7 @@ def mean_mse(model: Autoencoder, images: Frames) -> float:
     return float(mse(model, sample(images)).mean())
 
 
-def sample(images: Frames) -> Frames:
+def sample(images: Frames) -> UInt8[np.ndarray, "sampled height width channel"]:
     """Return the images that stand for a set: all as they are, or `SAMPLE` drawn at random."""
     if len(images) <= SAMPLE:
         return images
