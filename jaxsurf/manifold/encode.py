@@ -50,7 +50,13 @@ def encode_images(model: Autoencoder, images: pixels.Images, *, batch_size: int)
     graphdef, state = nnx.split(model)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
     run = functools.partial(_encode, graphdef)
-    codes = _check_finite(batches.mapped(run, images, shared=[state], size=size))
+    codes = batches.mapped(run, images, shared=[state], size=size)
+    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
+    if bad.size:
+        raise UserError(
+            f"{bad.size} of {len(codes)} latent codes are not finite, the first of image {bad[0]}",
+            cure="the model diverged: train it again with a lower learning rate",
+        )
     # Equal to within float32 rounding, though the images are not.
     rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
     if np.ptp(codes, axis=0).max() <= rounding and any((it != images[0]).any() for it in images):
@@ -70,16 +76,9 @@ def load_latents(path: Path, *, stamp: str) -> Latents:
     """Return cached latents.
 
     Raises:
-        UserError: they were computed from something else, or the file is missing, damaged, or holds
-            codes that are not finite.
+        UserError: they were computed from something else, or the file is missing or damaged.
     """
-    codes = read_cache(path, stamp=stamp, names=["codes"])["codes"]
-    if codes.ndim != 2 or codes.dtype != np.float32:
-        raise UserError(
-            f"{path} holds {codes.dtype} codes of shape {codes.shape}, not float32 (point, latent)",
-            cure="remove it; it will be made again",
-        )
-    return Latents(_check_finite(codes))
+    return Latents(read_cache(path, stamp=stamp, names=["codes"])["codes"])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -90,13 +89,3 @@ def _encode(
 ) -> Float[Array, "batch latent"]:
     with jax.default_matmul_precision("highest"):
         return nnx.merge(graphdef, state).encode(pixels.to_float(images))
-
-
-def _check_finite(codes: np.ndarray) -> np.ndarray:
-    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
-    if bad.size:
-        raise UserError(
-            f"{bad.size} of {len(codes)} latent codes are not finite, the first of image {bad[0]}",
-            cure="the model diverged: train it again with a lower learning rate",
-        )
-    return codes

@@ -4,14 +4,14 @@ Which points are joined follows from the distances between their codes alone. A 
 function from their index to a `LatentGraph` whose edges weigh their lengths, and an entry in
 `KINDS`.
 
-What an edge weighs is another matter: a function of its length, and an entry in `WEIGHTS`. Where
-the entry needs another length than the distance between codes, whoever weighs so hands in a
-`Distance`: images and decoders are not known here.
+What an edge weighs is another matter, and an entry in `WEIGHTS`. Where the entry needs another
+length than the distance between codes, whoever weighs so hands in a `Distance`: images and decoders
+are not known here.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -27,120 +27,84 @@ Distance = Callable[[Ends], Lengths]
 
 # Neighbors that join what is from outside a set to its graph: as many as the report's k.
 OUTSIDE_NEIGHBORS = 4
-# With 3, going through a density f costs 1 / f in two dimensions.
-FERMAT_EXPONENT = 3.0
 
 
-def knn_graph(near: neighbors.Neighbors, *, k: int, mutual: bool = False) -> LatentGraph:
-    """Return the symmetric k-NN graph: an edge where either end has the other among its nearest k.
-
-    Args:
-        near: at least `k` neighbors a point, of all points of the set.
-        k: how many of them to use.
-        mutual: whether both ends have to. Such a graph has no long edges to outliers, and falls
-            apart more easily.
-
-    Raises:
-        UserError: there are fewer than `k` a point.
-    """
-    number, known = near.indices.shape
-    if not 1 <= k <= known:
-        raise UserError(
-            f"k is {k}, but {known} neighbours a point were computed",
-            cure=f"use a k from 1 to {known}, or compute more neighbours",
-        )
+def _join_nearest(
+    near: neighbors.Neighbors, k: int, kind: str = "", *, mutual: bool = False
+) -> LatentGraph:
+    number = len(near.indices)
     ends = np.stack([np.repeat(np.arange(number), k), near.indices[:, :k].ravel()], axis=1)
-    lengths = near.distances[:, :k].ravel()
-    told = f"{'mutual ' if mutual else ''}k-NN graph with k = {k}"
+    told, lengths = f"{kind}k-NN graph with k = {k}", near.distances[:, :k].ravel()
     facts: Any = {"k": k, "description": told, "weight": "latent"}
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
-def radius_graph(index: neighbors.Index, *, radius: float) -> LatentGraph:
-    """Return the graph that joins all points at most `radius` apart.
-
-    Raises:
-        UserError: the radius joins more pairs than fit in memory.
-    """
-    ends, lengths = index.pairs_within(radius)
-    facts: Any = {"description": f"radius graph with radius = {radius:g}", "weight": "latent"}
-    return from_edges(ends, lengths, num_nodes=len(index.codes), **facts)
-
-
-def _knn(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
-    return knn_graph(index.nearest(k=config.k), k=config.k, mutual=config.kind == "mutual")
-
-
-def _radius(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
-    return radius_graph(index, radius=config.radius)
+def _join_within(index: neighbors.Index, radius: float) -> LatentGraph:
+    told = f"radius graph with radius = {radius:g}"
+    facts: Any = {"description": told, "weight": "latent"}
+    return from_edges(*index.pairs_within(radius), num_nodes=len(index.codes), **facts)
 
 
 def _smallest(index: neighbors.Index, _: "GraphConfig") -> LatentGraph:
     k, near = connectivity.smallest_k(index)
-    return _connecting(knn_graph(near, k=k))
+    return _join_nearest(near, k)
+
+
+def _knn(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
+    return _join_nearest(index.nearest(k=config.k), config.k)
+
+
+def _mutual(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
+    return _join_nearest(index.nearest(k=config.k), config.k, "mutual ", mutual=True)
+
+
+def _radius(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
+    return _join_within(index, config.radius)
 
 
 def _smallest_radius(index: neighbors.Index, _: "GraphConfig") -> LatentGraph:
-    return _connecting(radius_graph(index, radius=connectivity.smallest_radius(index)))
+    return _join_within(index, connectivity.smallest_radius(index))
 
 
-def _connecting(graph: LatentGraph) -> LatentGraph:
-    return replace(graph, description=f"{graph.description}, the smallest that connects")
-
-
-@dataclass(frozen=True)
-class _Kind:
+class _Kind(NamedTuple):
     build: Callable[[neighbors.Index, "GraphConfig"], LatentGraph]
-    number: str = ""
-    """The setting that the kind needs, if it needs one."""
-    of_neighbors: bool = True
-    """Whether lists of neighbors make it, which may be approximate."""
-    connects: bool = False
-    """Whether it connects all points in any case."""
+    number: str = ""  # the setting that the kind needs, if it needs one
+    of_neighbors: bool = True  # whether lists of neighbors make it, which may be approximate
+    connects: bool = False  # whether it connects all points in any case
 
 
 KINDS = {
     "smallest": _Kind(_smallest, connects=True),
     "knn": _Kind(_knn, "k"),
-    "mutual": _Kind(_knn, "k"),
+    "mutual": _Kind(_mutual, "k"),
     "radius": _Kind(_radius, "radius", of_neighbors=False),
     "smallest-radius": _Kind(_smallest_radius, of_neighbors=False, connects=True),
 }
 
 
-def _plain(lengths: Lengths) -> Lengths:
-    return lengths
-
-
-def _cubed(lengths: Lengths) -> Lengths:
-    """Return cubes; those that are infinite are refused where edges are joined.
+class _Weight(NamedTuple):
+    """What an edge weighs: a power of a length.
 
     A cube makes a long edge dearer than several short ones, so that shortest paths keep to where
     images lie densely, and pass through more of them. That is the sample Fermat distance
     (Groisman, Jonckheere & Sapienza, "Nonhomogeneous Euclidean first-passage percolation and
     distance learning", 2022); for many points, going through a density f costs f^(-(a - 1) / d)
-    with the exponent a in d dimensions.
+    with the exponent a in d dimensions: 1 / f with 3 in two.
     """
-    with np.errstate(over="ignore", under="ignore"):
-        return lengths**FERMAT_EXPONENT
 
-
-@dataclass(frozen=True)
-class _Weight:
-    formula: Callable[[Lengths], Lengths]
-    needs: str = ""
-    """What has to be known beside latent codes, for another length than the distance of these."""
+    exponent: float = 1.0
+    needs: str = ""  # beside latent codes, for another length than the distance of these
 
 
 WEIGHTS = {
-    "latent": _Weight(_plain),
-    "density": _Weight(_cubed),
-    "image": _Weight(_plain, needs="the images at the ends of an edge"),
-    "image-density": _Weight(_cubed, needs="the images at the ends of an edge"),
-    "decoded": _Weight(_plain, needs="the decoder"),
+    "latent": _Weight(),
+    "density": _Weight(3.0),
+    "image": _Weight(needs="the images at the ends of an edge"),
+    "image-density": _Weight(3.0, needs="the images at the ends of an edge"),
+    "decoded": _Weight(needs="the decoder"),
     # The length of the decoded edge, all along it: its length under the metric that the decoder
     # pulls back from pixels to codes (Arvanitidis, Hansen & Hauberg, "Latent space oddity", 2018).
-    "pullback": _Weight(_plain, needs="the decoder"),
+    "pullback": _Weight(needs="the decoder"),
 }
 
 Search = Literal["exact", "approximate"]
@@ -193,14 +157,12 @@ class GraphConfig:
         for number in ("k", "radius"):
             if getattr(self, number) and kind.number != number:
                 self._refuse(number, [name for name in KINDS if KINDS[name].number == number])
-        if kind.number == "k" and self.k < 1:
+        value = getattr(self, kind.number) if kind.number else 1
+        if not 0 < value < np.inf:
+            allowed = "1 or more" if kind.number == "k" else "a finite number above 0"
             raise UserError(
-                f"graph.k is {self.k}", cure=f"give 1 or more with graph.kind={self.kind}"
-            )
-        if kind.number == "radius" and not (np.isfinite(self.radius) and self.radius > 0):
-            raise UserError(
-                f"graph.radius is {self.radius}",
-                cure=f"give a finite number above 0 with graph.kind={self.kind}",
+                f"graph.{kind.number} is {value}",
+                cure=f"give {allowed} with graph.kind={self.kind}",
             )
         if self.repair and (self.spanning_tree or kind.connects):
             raise UserError(
@@ -248,12 +210,9 @@ class Trimming:
             allowed = int(min(self.avg_neighbors, graph.num_nodes) * graph.num_nodes / 2)
             kept[np.argsort(lengths, kind="stable")[allowed:]] = False
             done.append(f"{self.avg_neighbors:g} neighbours on average")
-        if not done:
-            return graph
-        made = from_edges(ends[kept], lengths[kept], num_nodes=graph.num_nodes)
         told = f"{graph.description}, with at most {' and '.join(done)}"
-        arrays = {"indptr": made.indptr, "indices": made.indices, "weights": made.weights}
-        return replace(graph, description=told, **arrays)
+        facts: Any = graph.own_facts() | {"description": told}
+        return from_edges(ends[kept], lengths[kept], num_nodes=graph.num_nodes, **facts)
 
 
 def build(
@@ -261,18 +220,16 @@ def build(
     config: GraphConfig,
     distance: Distance | None = None,
     *,
-    trim: Callable[[LatentGraph], LatentGraph] | None = None,
+    trim: Trimming | None = None,
 ) -> LatentGraph:
     """Return the graph that a configuration asks for; its `k` and `description` say what it is.
 
     Args:
         codes: at least two points, or the index of these.
         config: which graph.
-        distance: from the ends of edges, as rows of `codes`, to a distance between their images,
-            or between what their codes are decoded to, whichever the weight is of; not used where
-            it is of neither.
-        trim: what to do with the graph while its edges weigh their lengths, before a spanning tree
-            or a repair is added, such as to leave out long edges.
+        distance: between the images at the ends of edges, or what these are decoded to, whichever
+            the weight is of; ends are rows of `codes`.
+        trim: which edges to leave out before a spanning tree or a repair is added.
 
     Raises:
         UserError: the codes are not finite or too few, `config.k` is too large, or `distance` is
@@ -280,14 +237,15 @@ def build(
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
-    index = neighbors.index_of(codes)
+    kind, index = KINDS[config.kind], neighbors.index_of(codes)
     if config.search == "approximate":
         near = neighbors.Approximate(index.codes)
-        built = KINDS[config.kind].build(near, config)
-        told = f"{built.description}, of approximate neighbours with a recall of {near.recall:.3f}"
-        built = replace(built, description=told, recall=near.recall)
+        built, recall = kind.build(near, config), near.recall
+        told = f", of approximate neighbours with a recall of {recall:.3f}"
     else:
-        built = KINDS[config.kind].build(index, config)
+        built, recall, told = kind.build(index, config), 1.0, ""
+    told = f"{built.description}{', the smallest that connects' * kind.connects}{told}"
+    built = replace(built, description=told, recall=recall)
     built = trim(built) if trim else built
     if config.spanning_tree:
         told = f"{built.description}, and the Euclidean minimum spanning tree"
@@ -316,10 +274,9 @@ def attach(
     its that leads to another one is a bridge, so that a path can tell where it crosses a gap.
 
     Args:
-        graph: the graph over `codes`; its own edges stay as they are.
+        graph: the graph over `codes`.
         codes: the points of its nodes, or the index of these.
         added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
-            Their edges weigh as the graph's own do.
         k: neighbors of each.
         distance: as for `build`, for the nodes of the new graph.
 
@@ -347,8 +304,9 @@ def attach(
 
 
 def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None) -> Lengths:
-    formula, needs = WEIGHTS[weight].formula, WEIGHTS[weight].needs
-    return formula(distance(ends) if needs and distance else lengths)
+    exponent, needs = WEIGHTS[weight]
+    with np.errstate(over="ignore"):  # infinite weights are refused where edges are joined
+        return (distance(ends) if needs and distance else lengths) ** exponent
 
 
 def _check_weight(weight: str, distance: Distance | None) -> None:

@@ -23,8 +23,7 @@ from scipy.sparse import csgraph
 from jaxsurf.errors import UserError
 from jaxsurf.workdir import read_cache, write_arrays
 
-_ARRAYS = ("indptr", "indices", "weights", "bridges")
-_FACTS = ("k", "description", "weight", "recall")
+_FACTS = ("description", "k", "weight", "recall")
 # Sizes of components that are spelled out; a graph may fall into thousands.
 _SPELLED = 5
 
@@ -84,13 +83,14 @@ class LatentGraph:
         once = self.rows < self.indices
         return np.stack([self.rows[once], self.indices[once]], axis=1), self.weights[once]
 
-    def facts(self) -> dict[str, str | int | float]:
+    def own_facts(self) -> dict[str, Any]:
+        """Return the fields that say how the graph was made."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+    def facts(self) -> dict[str, Any]:
         """Return what is written down about the graph beside a result that it led to."""
         return {
-            "description": self.description,
-            "k": self.k,
-            "weight": self.weight,
-            "recall": self.recall,
+            **self.own_facts(),
             "nodes": self.num_nodes,
             "edges": self.num_edges,
             "components": int(self.components.max(initial=-1)) + 1,
@@ -211,53 +211,27 @@ def with_edges(
     """
     own_ends, own_weights = graph.edges()
     ends, weights = np.concatenate([own_ends, ends]), np.concatenate([own_weights, weights])
-    facts = {name: getattr(graph, name) for name in (*_FACTS, "bridges")} | facts
+    facts = {**graph.own_facts(), "bridges": graph.bridges, **facts}
     return from_edges(ends, weights, num_nodes=num_nodes or graph.num_nodes, **facts)
 
 
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
     """Write a graph as a cache bound to `stamp`, which names what it was made from."""
-    write_arrays(path, stamp=stamp, **{name: getattr(graph, name) for name in (*_ARRAYS, *_FACTS)})
+    ends, weights = graph.edges()
+    arrays = {"ends": ends, "weights": weights, "bridges": graph.bridges, "nodes": graph.num_nodes}
+    write_arrays(path, stamp=stamp, **arrays, **graph.own_facts())
 
 
 def load_graph(path: Path, *, stamp: str) -> LatentGraph:
     """Return a cached graph.
 
     Raises:
-        UserError: the file carries another stamp, is missing or damaged, or holds no symmetric
-            graph.
+        UserError: the file carries another stamp, is missing or damaged, or holds no graph.
     """
-    arrays = read_cache(path, stamp=stamp, names=(*_ARRAYS, *_FACTS))
-    facts = {name: arrays.pop(name).item() for name in _FACTS}
-    return check(LatentGraph(**arrays, **facts), origin=str(path))
-
-
-def check(graph: LatentGraph, *, origin: str) -> LatentGraph:
-    """Return a graph as it is if its arrays keep the contract of this module.
-
-    Raises:
-        UserError: they do not; `origin` says where the graph came from.
-    """
-    indptr, indices, weights = graph.indptr, graph.indices, graph.weights
-    whole = (
-        indptr.ndim == indices.ndim == weights.ndim == 1
-        and len(indptr) > 0
-        and indptr[0] == 0
-        and bool((np.diff(indptr) >= 0).all())
-        and indptr[-1] == len(indices) == len(weights)
-        and bool(((indices >= 0) & (indices < graph.num_nodes)).all())
-    )
-    if whole:
-        ends, weights = graph.edges()
-        again, digits = from_edges(ends, weights, num_nodes=graph.num_nodes), [graph.num_nodes, 1]
-        whole = (
-            all(np.array_equal(getattr(graph, n), getattr(again, n)) for n in _ARRAYS[:3])
-            and graph.bridges.shape == (len(graph.bridges), 2)
-            and (not len(graph.bridges) or np.isin(graph.bridges @ digits, ends @ digits).all())
-        )
-    if not whole:
-        raise UserError(f"{origin} is not a symmetric graph", cure="remove it and make it again")
-    return graph
+    names = ("ends", "weights", "nodes", "bridges", *_FACTS)
+    ends, weights, nodes, bridges, *facts = read_cache(path, stamp=stamp, names=names).values()
+    own: Any = {name: fact.item() for name, fact in zip(_FACTS, facts, strict=True)}
+    return from_edges(ends, weights, num_nodes=nodes.item(), bridges=bridges, **own)
 
 
 def _check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "edge"]) -> None:
@@ -286,25 +260,14 @@ def describe_components(graph: LatentGraph) -> str:
     return f"{len(sizes):,} components of {', '.join(words)} nodes{alone}"
 
 
-def check_joined(
-    graph: LatentGraph, nodes: Sequence[int], *, names: Sequence[str] | None = None
-) -> None:
-    """Refuse nodes that no path passes all of.
-
-    Args:
-        graph: where a path is looked for.
-        nodes: at least one.
-        names: what to call each in the message; None for their numbers.
-
-    Raises:
-        UserError: one lies in another component than the first.
-    """
+def check_joined(graph: LatentGraph, nodes: Sequence[int], *, names: Sequence[str]) -> None:
+    """Refuse nodes, at least one, that no path passes all of; `names` are for the message."""
     labels = graph.components[np.asarray(nodes)]
     apart = np.flatnonzero(labels != labels[0])
     if apart.size:
-        called, sizes = names or [str(node) for node in nodes], np.bincount(graph.components)
+        sizes = np.bincount(graph.components)
         raise UserError(
-            f"no path joins {called[0]} and {called[apart[0]]}: they lie in different components "
+            f"no path joins {names[0]} and {names[apart[0]]}: they lie in different components "
             f"of the graph, of {sizes[labels[0]]} and {sizes[labels[apart[0]]]} nodes; it has "
             f"{describe_components(graph)}",
             cure="use graph.repair (--repair), which bridges the gaps, a larger k or radius, or "

@@ -24,6 +24,7 @@ Compiled searches run on all cores. Beside the graph, and as long as it, they ke
 and core (twice that for `bidirectional`), 12 an entry, and 64 a node for landmarks.
 """
 
+import itertools
 import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -111,7 +112,10 @@ def shortest_paths(
     for source, target in dict.fromkeys(wanted):
         targets[source].append(target)
     if method == "igraph" or (method == "auto" and _is_small(graph, len(pairs))):
-        found = _search_by_igraph(graph, targets)
+        made = _to_igraph(graph)
+        walks = [made.get_shortest_paths(*some, weights="weight") for some in targets.items()]
+        nodes = map(np.asarray, itertools.chain.from_iterable(walks))
+        found = [NodePath(each, float(graph.weights_along(each).sum()), "igraph") for each in nodes]
     else:
         found = _search_compiled(graph, targets, codes, method)
     by_ends = {(path.nodes[0], path.nodes[-1]): path for path in found}
@@ -155,15 +159,7 @@ def distances(
 
 
 def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
-    """Refuse what is no node of a graph, and nodes that no path joins.
-
-    Args:
-        graph: where a path is asked for.
-        nodes: by what they are called in the message.
-
-    Raises:
-        UserError: one is no whole number, no node, or not in the component of the first one.
-    """
+    """Refuse what is no node of a graph, and nodes that no path joins, by their names."""
     for name, node in nodes.items():
         given = np.asarray(node)
         if given.ndim or given.dtype.kind not in "iu" or not 0 <= node < graph.num_nodes:
@@ -173,16 +169,6 @@ def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
             )
     names = [f"{node} ({name})" for name, node in nodes.items()]
     latent_graph.check_joined(graph, list(nodes.values()), names=names)
-
-
-def _search_by_igraph(graph: LatentGraph, targets: Mapping[int, list[int]]) -> list[NodePath]:
-    found = []
-    for source, ends in targets.items():
-        walks = _to_igraph(graph).get_shortest_paths(source, to=ends, weights="weight")
-        for nodes in map(np.asarray, walks):
-            length = float(graph.weights_along(nodes).sum())
-            found.append(NodePath(nodes, length, "igraph"))
-    return found
 
 
 def _search_compiled(

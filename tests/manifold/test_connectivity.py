@@ -6,8 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from scipy.sparse.csgraph import minimum_spanning_tree
-from scipy.spatial.distance import pdist, squareform
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import connectivity, latent_graph
@@ -68,25 +66,12 @@ CLOUDS = {
 }
 
 
-@pytest.mark.parametrize("cost", [0, 4, 10**9])  # deeper lists never, as usual, always
 @pytest.mark.parametrize("cloud", CLOUDS)
-def test_bridges_are_kruskals_however_they_are_found(cloud, cost, monkeypatch):
-    monkeypatch.setattr(connectivity, "_COST", cost)
+def test_bridges_are_kruskals_whatever_the_cloud(cloud):
     rng = np.random.default_rng(3)
     codes = CLOUDS[cloud](rng)
     assert_kruskals(codes, np.arange(len(codes)))
     assert_kruskals(codes, np.append(np.arange(5), rng.integers(0, 5, len(codes) - 5)))
-
-
-def test_the_tree_of_many_tight_clusters_is_as_long_as_scipys():
-    rng = np.random.default_rng(0)
-    codes = rng.normal(size=(101, 3))[rng.integers(0, 101, 2003)] * 10
-    codes += 0.01 * rng.normal(size=codes.shape)
-    ends, lengths = connectivity.spanning_tree(Index(codes))
-    assert set(from_edges(ends, lengths, num_nodes=2003).components) == {0}
-    expected = minimum_spanning_tree(squareform(pdist(codes))).data
-    assert lengths.sum() == pytest.approx(expected.sum(), rel=1e-9)
-    assert connectivity.smallest_radius(Index(codes)) == pytest.approx(expected.max(), rel=1e-9)
 
 
 @pytest.mark.core
@@ -160,12 +145,10 @@ def test_components_are_described_largest_first(ends, nodes, text):
 
 def test_ends_that_no_path_joins_are_refused_with_sizes_and_cure():
     made = graph_of([[0, 1], [1, 2], [3, 4]], 6)
-    latent_graph.check_joined(made, [0, 2, 1])
+    latent_graph.check_joined(made, [0, 2, 1], names="abc")
     message = (
-        "no path joins 0 and 4: they lie in different components of the graph, of 3 and 2 nodes; "
+        "no path joins a and c: they lie in different components of the graph, of 3 and 2 nodes; "
         "it has 3 components of 3, 2, 1 nodes, 1 of them isolated points; use graph.repair"
     )
     with pytest.raises(UserError, match=message):
-        latent_graph.check_joined(made, [0, 2, 4, 5])
-    with pytest.raises(UserError, match=r"no path joins row 10 and here: .* of 3 and 1 nodes"):
-        latent_graph.check_joined(made, [0, 1, 5], names=("row 10", "row 11", "here"))
+        latent_graph.check_joined(made, [0, 2, 4, 5], names="abcd")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import latent_graph
-from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
+from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.workdir import write_arrays
 
 properties = settings(max_examples=60, deadline=None, database=None)
@@ -44,7 +44,6 @@ def assert_is(graph, expected):
     assert listed == sorted(both.items())
     ends, weights = graph.edges()
     assert list(zip(map(tuple, ends.tolist()), weights, strict=True)) == sorted(expected.items())
-    latent_graph.check(graph, origin="the graph")
 
 
 @properties
@@ -118,51 +117,18 @@ def test_a_walk_has_the_weights_and_bridges_of_its_edges():
         graph.weights_along(np.array([0, 1, 3]))
 
 
-def save(path, **changes):
-    """Write a graph of two edges, one of them a bridge, with some of its arrays changed."""
-    good = {
-        "indptr": np.array([0, 1, 3, 4]),
-        "indices": np.array([1, 0, 2, 1]),
-        "weights": np.array([1.0, 1, 2, 2]),
-        "bridges": np.array([[1, 2]]),
-    }
-    facts = {"k": 3, "description": "made", "weight": "latent", "recall": 0.75}
-    graph = LatentGraph(**(good | changes), **facts)
-    latent_graph.save_graph(path, graph, stamp="step 3")
-    return graph
-
-
 @pytest.mark.core
 def test_a_saved_graph_comes_back_under_its_stamp_only(tmp_path):
-    made = save(tmp_path / "graph.npz")
+    ends, weights = np.array([[0, 1], [1, 2]]), np.array([0.0, 2])
+    facts = {"k": 3, "description": "made", "weight": "latent", "recall": 0.75}
+    made = from_edges(ends, weights, num_nodes=5, bridges=ends[1:], **facts)
+    latent_graph.save_graph(tmp_path / "graph.npz", made, stamp="step 3")
     again = latent_graph.load_graph(tmp_path / "graph.npz", stamp="step 3")
     for name in ("indptr", "indices", "weights", "bridges"):
         np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
     assert again.facts() == made.facts()
     with pytest.raises(UserError, match="made from step 3, but step 4 is"):
         latent_graph.load_graph(tmp_path / "graph.npz", stamp="step 4")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"indices": np.array([1, 2, 1, 1])},  # 1 -> 2, but not back
-        {"indices": np.array([1, 2, 0, 1])},  # columns descend
-        {"indices": np.array([1, 0, 2, 9])},
-        {"indptr": np.array([0, 1, 3])},
-        {"weights": np.array([1.0, 1, 2, 3])},
-        {"weights": np.array([1.0, 1, -2, -2])},
-        {"bridges": np.array([[0, 2]])},
-        {"bridges": np.array([1, 2])},
-    ],
-)
-def test_a_damaged_graph_is_refused(tmp_path, damage):
-    save(tmp_path / "graph.npz", **damage)
-    with pytest.raises(UserError):
-        latent_graph.load_graph(tmp_path / "graph.npz", stamp="step 3")
-
-
-def test_a_file_of_something_else_is_refused(tmp_path):
     write_arrays(tmp_path / "x.npz", stamp="step 3", codes=np.zeros(3))
-    with pytest.raises(UserError, match=r"holds no indptr, .*, bridges, k, .*, recall"):
+    with pytest.raises(UserError, match=r"holds no ends, .*, bridges, .*, recall"):
         latent_graph.load_graph(tmp_path / "x.npz", stamp="step 3")

@@ -116,39 +116,18 @@ def test_an_index_asked_in_any_order_answers_as_one_asked_once(monkeypatch):
     assert_exact(index.nearest(k=4), brute_force(codes, codes, 4, own=True))
 
 
-def test_products_settle_many_dimensions_without_the_tree(monkeypatch):
-    monkeypatch.setattr(neighbors, "_MANY", 0)
-    monkeypatch.setattr(neighbors, "_TILE", 50_021)
-    monkeypatch.setattr(Index, "_tree", None)
-    monkeypatch.setattr(Index, "_prunes", lambda index, queries, k: False)
-    codes = np.random.default_rng(5).normal(size=(997, 16)).astype(np.float32)
-    assert_exact(Index(codes).nearest(k=5), brute_force(codes, codes, 5, own=True))
-
-
-def test_rows_in_spatial_order_are_near_one_another():
-    codes = np.random.default_rng(3).random((1009, 3))
-    order = Index(codes).distinct.order
-    assert sorted(order) == list(range(1009))
-    steps = np.linalg.norm(np.diff(codes[order], axis=0), axis=1)
-    assert steps.mean() < 0.3 * np.linalg.norm(np.diff(codes, axis=0), axis=1).mean()
-
-
 REFUSED = [
     (lambda: Index(np.zeros((1, 2))).nearest(k=1), "one point has no neighbours"),
     (lambda: Index(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points have 2 neighbours each"),
-    (lambda: Index(np.zeros((3, 2))).nearest(k=0), "use a k from 1 to 2"),
     (lambda: Approximate(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points"),
     (lambda: Index(np.zeros(3)), r"shape \(3,\)"),
-    (lambda: Index(np.zeros((3, 0))), r"shape \(3, 0\)"),
     (lambda: Index(np.array([[0, 1], [1, np.nan], [np.inf, 2]])), "2 of 3 .* the first in row 1"),
     (lambda: Index(np.array([[0.0], [1e200]])), "beyond 1e.150.* row 1"),
     (lambda: Index(np.array([["a"], ["b"]])), "give real numbers"),
     (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 3)), k=1), "3 dim.* but latent codes"),
     (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 2)), k=3), "k is 3, but there are 2"),
-    *(
-        (lambda radius=radius: Index(np.zeros((2, 2))).pairs_within(radius), "radius is")
-        for radius in (-1.0, np.nan, np.inf)
-    ),
+    (lambda: Index(np.zeros((2, 2))).pairs_within(-1.0), "radius is -1"),
+    (lambda: Index(np.zeros((2, 2))).pairs_within(np.inf), "radius is inf"),
 ]
 
 
@@ -158,28 +137,20 @@ def test_what_is_no_code_no_k_and_no_radius_is_refused(call, words):
         call()
 
 
-def test_approximate_neighbours_are_ranked_exactly_and_their_recall_is_measured():
-    pytest.importorskip("faiss")
-    codes = np.random.default_rng(0).normal(size=(1201, 24))
-    index = Approximate(codes)
-    found = index.nearest(k=7)
-    assert (found.indices == Index(codes).nearest(k=7).indices).mean() > 0.9
-    assert (found.indices != np.arange(1201)[:, None]).all()
-    away = neighbors.distances(codes[found.indices], codes[:, None])
-    np.testing.assert_array_equal(found.distances, away)
-    assert (np.diff(away, axis=1) >= 0).all()
-    assert 0.9 < index.recall <= 1
-
-
-def test_the_recall_is_the_share_of_true_neighbours_that_were_found():
+@pytest.mark.parametrize("search", [{}, {"links": 3, "linking": 2, "searching": 1}])
+def test_approximate_neighbours_are_ranked_exactly_and_their_recall_is_measured(search):
     pytest.importorskip("faiss")
     codes = np.random.default_rng(0).normal(size=(2003, 24))
     index = Approximate(codes)
-    index.links, index.linking, index.searching, index.sample = 3, 2, 1, 10**6
+    vars(index).update(search, sample=10**6)
     found, exact = index.nearest(k=5), Index(codes).nearest(k=5)
+    assert (found.indices != np.arange(2003)[:, None]).all()
+    away = neighbors.distances(codes[found.indices], codes[:, None])
+    np.testing.assert_array_equal(found.distances, away)
+    assert (np.diff(away, axis=1) >= 0).all()
     shared = [len(set(a) & set(b)) for a, b in zip(found.indices, exact.indices, strict=True)]
     assert index.recall == pytest.approx(np.mean(shared) / 5)
-    assert 0.1 < index.recall < 0.99
+    assert (0.1 < index.recall < 0.99) if search else (index.recall > 0.9)
 
 
 def test_a_missing_faiss_is_named_with_the_cure(monkeypatch):

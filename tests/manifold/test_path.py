@@ -60,15 +60,14 @@ def test_length_is_the_sum_of_the_pieces_and_points_are_float64():
     assert made.points.dtype == np.float64
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: path.per_edge(CORNERS, points_per_edge=1), "points_per_edge is 1"),
-        (lambda: path.constant_speed(CORNERS, frames=1), "frames is 1"),
-        (lambda: path.constant_speed(CORNERS[:0], frames=3), "path points have shape"),
-        (lambda: path.per_edge(np.array([[0.0], [np.nan]]), points_per_edge=2), "first in row 1"),
-    ],
-)
+REFUSED = [
+    (lambda: path.per_edge(CORNERS, points_per_edge=1), "points_per_edge is 1"),
+    (lambda: path.constant_speed(CORNERS, frames=1), "frames is 1"),
+    (lambda: path.constant_speed(CORNERS[:0], frames=3), "path points have shape"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED)
 def test_wrong_timings_and_points_are_refused(call, message):
     with pytest.raises(UserError, match=message):
         call()

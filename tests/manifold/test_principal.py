@@ -11,7 +11,7 @@ def codes_of(number, size):
     return random.normal(size=(number, size)) @ random.normal(size=(size, size)) + 17
 
 
-@pytest.mark.parametrize(("number", "size"), [(301, 5), (3, 7), (2, 1), (70_001, 2)])
+@pytest.mark.parametrize(("number", "size"), [(301, 5), (3, 7), (2, 1)])
 def test_components_are_those_of_a_singular_value_decomposition(number, size):
     codes = codes_of(number, size)
     found, mean = principal.of(codes), codes.mean(axis=0)

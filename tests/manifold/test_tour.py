@@ -67,13 +67,6 @@ def test_a_thousand_places_are_in_an_order_within_a_tenth_of_the_best_to_expect(
     assert length_of(lengths, order, loop=True) < 1.1 * 0.7124 * np.sqrt(1009)
 
 
-@either_end
-def test_places_alone_and_at_one_point_have_an_order(loop):
-    assert tour.best_order(np.zeros((1, 1)), loop=loop) == ([0], True)
-    order, proven = tour.best_order(np.zeros((20, 20)), loop=loop)
-    assert (sorted(order), proven) == (list(range(20)), False)
-
-
 @pytest.mark.core
 @either_end
 def test_a_visit_is_the_shortest_paths_one_behind_the_other(square, loop):
