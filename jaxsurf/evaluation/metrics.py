@@ -1,27 +1,24 @@
 """Measures of frames, images and latent paths, as pure functions.
 
-Frames and images are NHWC of one size, uint8 or float in [0, 1] as annotated. What is measured of
-each example comes as one value an example, and the caller reduces; each name says its scale: `mse`
-and steps on [0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for
-PSNR.
+What is measured of each example comes as one value an example, and the caller reduces: `mse` and
+steps on [0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for PSNR.
 """
 
 import functools
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8, UInt32
+from jaxtyping import Array, Float, UInt8, UInt32
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels, storage
+from jaxsurf.images.pixels import Images
 
-Images = UInt8[np.ndarray, "image height width channel"]
 Values = Float[np.ndarray, "frame"]
 
 FRAME_CHUNK = 512
@@ -38,8 +35,6 @@ def mse(
     references: Float[np.ndarray, "image height width channel"],
 ) -> Float[np.ndarray, "image"]:
     """Return the mean squared difference of each image to its reference, on [0, 1]."""
-    if images.shape != references.shape:
-        raise ValueError(f"images {images.shape} and references {references.shape} differ in shape")
     difference = np.asarray(images, np.float64) - np.asarray(references, np.float64)
     return np.square(difference).mean(axis=(1, 2, 3))
 
@@ -59,9 +54,6 @@ def interpolation_mse(frames: Frames, images: Images) -> Values:
     Botchan, Data Interpolation in Latent Space, "interpolationMSE", without its uint8 overflow).
     Computed as products of whole numbers, without cancellation: right to about 1e-6 of the value,
     and 0 for a frame that is an image.
-
-    Raises:
-        UserError: frames and images differ in size, or one of them is empty.
     """
     return _smallest_over_images(_smallest_squares, frames, images)
 
@@ -70,36 +62,18 @@ def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
     """Return the report's own figure, whose differences and squares overflow in uint8.
 
     Modulo 256, so it means something only where every |difference| < 16; kept to compare with
-    published numbers. Has no matrix product: on CPUs some five times slower than
-    `interpolation_mse`.
-
-    Raises:
-        UserError: frames and images differ in size, or one of them is empty.
+    published numbers. On CPUs it is some five times slower.
     """
     return _smallest_over_images(_smallest_wrapped, frames, images)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Smoothness:
-    """How evenly an animation moves.
+def smoothness(frames: Frames) -> dict[str, float]:
+    """Return how evenly an animation moves; one that stands still is perfectly even.
 
-    A step is how much a frame differs from the one before: root mean square, on [0, 1].
-
-    Attributes:
-        mean: mean step.
-        largest: the largest step.
-        jump: largest / mean: 1 when all steps are equal, large when a frame jumps.
-        unevenness: coefficient of variation of the steps: 0 when all are equal.
+    A step is how much a frame differs from the one before: root mean square, on [0, 1]. The figures
+    are the mean step, the largest one, `jump`, their ratio (1 when all steps are equal), and
+    `unevenness`, the steps' coefficient of variation (0 when all are equal).
     """
-
-    mean: float
-    largest: float
-    jump: float
-    unevenness: float
-
-
-def smoothness(frames: Frames) -> Smoothness:
-    """Return the statistics of an animation's steps; one that stands still is perfectly even."""
     steps = np.array(
         [
             np.sqrt(np.square(after.astype(np.float64) - before).mean()) / pixels.PEAK
@@ -107,26 +81,19 @@ def smoothness(frames: Frames) -> Smoothness:
         ]
     )
     if not steps.any():
-        return Smoothness(mean=0.0, largest=0.0, jump=1.0, unevenness=0.0)
+        return {"mean": 0.0, "largest": 0.0, "jump": 1.0, "unevenness": 0.0}
     mean, largest = float(steps.mean()), float(steps.max())
-    return Smoothness(
-        mean=mean, largest=largest, jump=largest / mean, unevenness=float(steps.std()) / mean
-    )
+    unevenness = float(steps.std()) / mean
+    return {"mean": mean, "largest": largest, "jump": largest / mean, "unevenness": unevenness}
 
 
 def _smallest_over_images(
     smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
 ) -> Values:
     """Return the smallest sum over each frame's values that any image gives, per value."""
-    shapes = f"frames {frames.dtype}{frames.shape} can't be compared with images "
-    shapes += f"{images.dtype}{images.shape}"
-    comparable = frames.ndim == images.ndim == 4 and frames.shape[1:] == images.shape[1:]
-    if not (
-        comparable and frames.dtype == images.dtype == np.uint8 and frames.size and len(images)
-    ):
-        raise UserError(
-            shapes, cure="both must be uint8 (number, height, width, 3) of one size, at least one"
-        )
+    pixels.check(frames, origin="an animation")
+    if frames.shape[1:] != images.shape[1:] or not len(images):
+        raise UserError(f"frames {frames.shape} can't be compared with images {images.shape}")
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
 
     def over_some(some: UInt8[np.ndarray, "some value"]) -> Float[np.ndarray, "frame"]:
@@ -142,12 +109,17 @@ def _smallest_over_images(
 def _smallest_squares(
     images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
 ) -> Float[Array, "frame"]:
-    # Squared distances of a block of values are exact; their sums are only rounded relatively.
+    # |f|^2 + |i|^2 - 2 f.i of a block of values are exact; their sums are only rounded relatively.
 
     def add_block(
         total: Float[Array, "frame image"], blocks: tuple[Array, Array]
     ) -> tuple[Float[Array, "frame image"], None]:
-        return total + _squared_distances(*blocks).astype(jnp.float32), None
+        # Pixels minus 128 have eight bits, so an accelerator's TF32 products are exact too.
+        some, others = (array.astype(jnp.float32) - 128.0 for array in blocks)
+        products = (some @ others.T).astype(jnp.int32)
+        ours, theirs = (jnp.square(a).sum(axis=1).astype(jnp.int32) for a in (some, others))
+        distances = ours[:, None] + theirs[None, :] - 2 * products
+        return total + distances.astype(jnp.float32), None
 
     nothing = jnp.zeros((len(frames), len(images)), jnp.float32)
     blocks = (_in_blocks(frames, EXACT_VALUES), _in_blocks(images, EXACT_VALUES))
@@ -158,21 +130,6 @@ def _in_blocks(rows: UInt8[Array, "row value"], size: int) -> UInt8[Array, "bloc
     # Zeros that fill the last block differ from no other.
     padded = jnp.pad(rows, [(0, 0), (0, -rows.shape[1] % size)])
     return jnp.moveaxis(padded.reshape(len(rows), -1, size), 1, 0)
-
-
-def _squared_distances(
-    frames: UInt8[Array, "frame some"], images: UInt8[Array, "image some"]
-) -> Int[Array, "frame image"]:
-    """Return |f|^2 + |i|^2 - 2 f.i, exact for at most `EXACT_VALUES` values.
-
-    Pixels minus 128 have eight bits, so an accelerator's TF32 products are exact too.
-    """
-    frames, images = (array.astype(jnp.float32) - 128.0 for array in (frames, images))
-    products = (frames @ images.T).astype(jnp.int32)
-    frame_squares, image_squares = (
-        jnp.square(array).sum(axis=1).astype(jnp.int32) for array in (frames, images)
-    )
-    return frame_squares[:, None] + image_squares[None, :] - 2 * products
 
 
 @jax.jit

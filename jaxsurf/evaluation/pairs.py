@@ -1,13 +1,13 @@
 """Many pairs, methods side by side, with what chance explains.
 
-Scores hold one value a pair, an evaluation holds statistics over pairs; both are plain data, and
-writing them is the caller's business. For every metric smaller counts as better. A pseudo-method
-`true`, whose frames are the real in-between images, gives the floor: what frames score that are
-right but in no data set. A path that stops at images of the set can score less.
+For every metric smaller counts as better. A pseudo-method `true`, whose frames are the real
+in-between images, gives the floor: what frames score that are right but in no data set. A path that
+stops at images of the set can score less.
 """
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
-from jaxsurf.evaluation.metrics import Images
+from jaxsurf.images.pixels import Images
 from jaxsurf.manifold.path import LatentPath
 
 BASELINE = "linear"
@@ -31,11 +31,7 @@ Scores = Mapping[str, PerPair]
 
 
 def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarray, "pair 2"]:
-    """Return source and target of random pairs of different points, each joined at most once.
-
-    Raises:
-        UserError: there are not so many pairs, or none is asked for.
-    """
+    """Return source and target of random pairs of different points, each joined at most once."""
     available = num_points * (num_points - 1) // 2
     if not 1 <= num_pairs <= available:
         raise UserError(
@@ -43,7 +39,10 @@ def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarra
             cure=f"ask for 1 to {available} with --num_pairs" if available else "",
         )
     random = np.random.default_rng(seed)
-    pairs = _unordered_pairs(random.choice(available, num_pairs, replace=False))
+    # The n-th of (0, 1), (0, 2), (1, 2), (0, 3), ...: l (l - 1) / 2 come before (0, l).
+    numbers = random.choice(available, num_pairs, replace=False)
+    larger = np.array([(1 + math.isqrt(1 + 8 * n)) // 2 for n in numbers.tolist()])
+    pairs = np.stack([numbers - larger * (larger - 1) // 2, larger], axis=-1)
     return random.permuted(pairs, axis=1)
 
 
@@ -56,11 +55,8 @@ def score(
     """Return the scores of one method's animations of all pairs: by metric, one value a pair.
 
     These are `interpolation_mse` (mean over frames, as in the report), `interpolation_mse_worst`
-    (worst frame), the `step_*` figures of `metrics.Smoothness`, `num_frames`, and `path_length`
+    (worst frame), the `step_*` figures of `metrics.smoothness`, `num_frames`, and `path_length`
     where the method has latent paths.
-
-    Raises:
-        UserError: frames and images differ in size.
     """
     errors = metrics.interpolation_mse(np.concatenate(frames), images)
     by_pair = np.split(errors, np.cumsum([len(some) for some in frames])[:-1])
@@ -68,10 +64,7 @@ def score(
     scores = {
         "interpolation_mse": np.array([values.mean() for values in by_pair]),
         "interpolation_mse_worst": np.array([values.max() for values in by_pair]),
-        **{
-            f"step_{name}": np.array([vars(step)[name] for step in steps])
-            for name in vars(steps[0])
-        },
+        **{f"step_{name}": np.array([step[name] for step in steps]) for name in steps[0]},
         "num_frames": np.array([float(len(some)) for some in frames]),
     }
     if paths is not None:
@@ -84,18 +77,11 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the content of `evaluation.json` for what `score` returned, by method.
 
-    That is `num_pairs`, `reconstruction` as given, `methods` (mean and 95 % interval of each
-    metric) and `versus` (against `linear`, where it is among the methods). The seed is that of the
-    resampling.
-
-    Raises:
-        ValueError: methods were scored on different numbers of pairs.
+    The seed is that of the resampling. `versus` is against `linear`, where it is there.
     """
-    counts = {len(values) for by_metric in scores.values() for values in by_metric.values()}
-    if len(counts) != 1:
-        raise ValueError(f"methods must be scored on the same pairs, but have {sorted(counts)}")
+    (num_pairs,) = {len(values) for of_method in scores.values() for values in of_method.values()}
     return {
-        "num_pairs": counts.pop(),
+        "num_pairs": num_pairs,
         "reconstruction": dict(reconstruction),
         "methods": {
             method: {metric: interval(values, seed=seed) for metric, values in by_metric.items()}
@@ -112,8 +98,7 @@ def summarise(
 def interval(values: PerPair, *, seed: int) -> dict[str, float]:
     """Return the mean over pairs and its 95 % bootstrap percentile interval.
 
-    Pairs are resampled with replacement (Efron & Tibshirani 1993, chapter 13). The interval of a
-    single pair is that pair's value: one pair says nothing about others.
+    Pairs are resampled with replacement (Efron & Tibshirani 1993, chapter 13).
     """
     random = np.random.default_rng(seed)
     chosen = random.integers(len(values), size=(NUM_RESAMPLES, len(values)), dtype=np.int32)
@@ -154,12 +139,3 @@ def _versus(candidate: Scores, baseline: Scores) -> dict[str, dict[str, float | 
             "win_rate": float(np.mean(values < others)),
         }
     return found
-
-
-def _unordered_pairs(numbers: Int[np.ndarray, "pair"]) -> Int[np.ndarray, "pair 2"]:
-    """Return the n-th of (0, 1), (0, 2), (1, 2), (0, 3), ...; l (l - 1) / 2 come before (0, l)."""
-    larger = np.floor((1 + np.sqrt(1 + 8 * numbers.astype(np.float64))) / 2).astype(np.int64)
-    # The square root may be off by one ulp.
-    larger -= larger * (larger - 1) // 2 > numbers
-    larger += (larger + 1) * larger // 2 <= numbers
-    return np.stack([numbers - larger * (larger - 1) // 2, larger], axis=-1)

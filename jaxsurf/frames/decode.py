@@ -1,10 +1,7 @@
 """Latent points -> uint8 frames, through one jitted decoder, many at a time.
 
-Points come as rows of latent codes, frames go out as uint8 NHWC on the host. Points are decoded in
-chunks, so memory stays bounded whatever their number, and the last chunk is padded to a power of
-two, so that paths of different lengths share a handful of compiled programs. Pixels are rounded to
-uint8 on the device: a quarter of the bytes travel. Products are computed in full float32, which
-accelerators do not do by default: their rounding would show in the errors that are reported.
+Frames are uint8 NHWC on the host. Products are computed in full float32, which accelerators do not
+do by default: their rounding would show in the errors that are reported.
 """
 
 import functools
@@ -22,25 +19,12 @@ from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
 
-def decode_points(
-    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, chunk: int = 0
-) -> Frames:
-    """Return one uint8 frame for each latent point.
-
-    A device decodes `chunk` points at once, a power of two; 0 takes what suits the model.
-
-    Raises:
-        UserError: there is no point, or a decoded frame is not finite.
-    """
+def decode_points(model: Autoencoder, points: Float[np.ndarray, "frame latent"]) -> Frames:
+    """Return one uint8 frame for each latent point."""
     points = np.asarray(points, np.float32)
-    if points.ndim != 2 or not len(points):
-        raise UserError(
-            f"points to decode have shape {points.shape}, but must be (number, latent size)",
-            cure="give one latent code a row, at least one",
-        )
     graphdef, state = nnx.split(model)
     run = functools.partial(_decode_bucket, graphdef)
-    size = chunk or inference_batch(model)
+    size = inference_batch(model)
     frames, finite = batches.mapped(run, points, shared=[state], size=size, bucketed=True)
     if not finite.all():
         first = int(np.argmin(finite))

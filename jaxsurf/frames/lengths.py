@@ -1,14 +1,10 @@
 """How long edges between latent codes are once they are decoded.
 
-A length is that of a polyline in the space of images: an edge is cut into equal pieces in latent
-space, all corners are decoded, and the root-mean-square differences of successive images, over all
-their values on 0-255, are added up. Images are clipped as frames are, and not rounded.
-
-With one piece that is the difference between the decoded ends. With more it approaches, from
-below, the length of the edge under the metric that the decoder pulls back. Chords of decoded
-corners rather than norms of Jacobian-vector products: a corner costs one pass through the decoder
-instead of a pass and its derivative, ends are shared among edges, and a length is never less than
-the difference between the decoded ends, nor than that of fewer pieces that the same corners make.
+An edge is cut into equal pieces in latent space, all corners are decoded, and the root-mean-square
+differences of successive images, on 0-255, are added up. Images are clipped as frames are, and not
+rounded. With one piece that is the difference between the decoded ends. With more it approaches,
+from below, the length of the edge under the metric that the decoder pulls back. Chords of decoded
+corners cost less than norms of Jacobian-vector products, and edges share their ends.
 """
 
 import functools
@@ -41,11 +37,7 @@ def of_edges(
 ) -> Float[np.ndarray, "edge"]:
     """Return the lengths of decoded edges, each cut into so many `pieces`.
 
-    Edges are taken in chunks, so memory stays bounded however many there are. An end that edges of
-    a chunk share is decoded once.
-
-    Raises:
-        UserError: a code or a decoded image is not finite.
+    Edges are taken in chunks. An end that edges of a chunk share is decoded once.
     """
     index, pairs = Index(codes), np.asarray(pairs)
     codes = index.codes.astype(np.float32)

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
+from jaxsurf.images import pixels
 from jaxsurf.workdir import replacing
 
 FRAME_MS = 60.0
@@ -23,12 +24,10 @@ FRAME_MS = 60.0
 SHORTEST_FRAME_MS = 20.0
 # GIF counts time in hundredths of a second.
 TICK_MS = 10
-MOST_COLOURS = 256
 LABEL_HEIGHT = 18
 GAP = 2
 
-Picture = UInt8[np.ndarray, "height width channel"]
-Strip = UInt8[np.ndarray, "down along channel"]
+Picture = UInt8[np.ndarray, "down along channel"]
 
 
 def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
@@ -36,20 +35,21 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
 
     A GIF holds equal frames in a row as one longer frame, so it may have fewer frames than
     `frames`; its total duration is always `frame_ms` times their number, to the nearest 10 ms.
-
-    Raises:
-        UserError: there is no frame, or frames are too short.
     """
-    _check_frames(frames)
+    pixels.check(frames, origin="an animation")
     if not SHORTEST_FRAME_MS <= frame_ms < math.inf:
         raise UserError(
             f"a frame can't be shown for {frame_ms:g} ms: browsers slow down what is shorter",
             cure=f"ask for {SHORTEST_FRAME_MS:g} ms or more",
         )
-    palette, indices = quantise(frames)
-    pages = [Image.fromarray(index, "P") for index in indices]
+    # A palette starts as a median cut, which is rough, and is improved by k-means until at most one
+    # pixel in a thousand changes its colour.
+    few = max(1, frames[..., 0].size // 1000)
+    stacked = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
+    made = stacked.quantize(256, kmeans=few, dither=Image.Dither.NONE)
+    pages = [Image.fromarray(page, "P") for page in np.asarray(made).reshape(frames.shape[:3])]
     for page in pages:
-        page.putpalette(palette.tobytes())
+        page.putpalette(made.getpalette() or ())
     # In whole ticks, so that no rounding adds up.
     ends = np.rint(np.arange(len(frames) + 1) * frame_ms / TICK_MS).astype(int)
     content = io.BytesIO()
@@ -65,13 +65,6 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     return content.getvalue()
 
 
-def write_gif(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
-    """Write what `gif` returns."""
-    content = gif(frames, frame_ms=frame_ms)
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-
-
 def write_png(path: Path, picture: Picture) -> None:
     """Write one uint8 picture as PNG."""
     import imageio.v3 as iio
@@ -80,34 +73,13 @@ def write_png(path: Path, picture: Picture) -> None:
         iio.imwrite(temporary, picture, extension=".png")
 
 
-def quantise(
-    frames: Frames,
-) -> tuple[UInt8[np.ndarray, "colour 3"], UInt8[np.ndarray, "frame height width"]]:
-    """Return one palette for all frames, and which of its colours each pixel has.
-
-    The palette starts as a median cut, which is rough, and is improved by k-means (Lloyd, Least
-    squares quantization in PCM, 1982) until at most one pixel in a thousand changes its colour.
-    """
-    stacked = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
-    few = frames[..., 0].size // 1000
-    made = stacked.quantize(MOST_COLOURS, kmeans=max(1, few), dither=Image.Dither.NONE)
-    palette = np.array(made.getpalette(), np.uint8).reshape(-1, 3)
-    return palette, np.asarray(made).reshape(frames.shape[:3])
-
-
-def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Strip:
+def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Picture:
     """Return evenly chosen frames side by side on white, a row for each animation by its label.
 
     All are of one size; the first and the last frame are shown, enlarged by `scale` as all are.
-
-    Raises:
-        UserError: there is no row or no frame.
     """
-    if not rows:
-        raise UserError("a strip needs at least one animation")
     pictures = []
     for frames in rows.values():
-        _check_frames(frames)
         places = np.linspace(0, len(frames) - 1, min(num_shown, len(frames)))
         large = frames[np.rint(places).astype(int)].repeat(scale, axis=1).repeat(scale, axis=2)
         gapped = np.pad(large, [(0, 0), (0, GAP), (0, GAP), (0, 0)], constant_values=255)
@@ -122,11 +94,3 @@ def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> 
         right = [(0, 0), (0, width - picture.shape[1]), (0, 0)]
         bands += [np.array(band), np.pad(picture, right, constant_values=255)]
     return np.concatenate(bands)
-
-
-def _check_frames(frames: Frames) -> None:
-    if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[-1] != 3 or not frames.size:
-        raise UserError(
-            f"frames of shape {frames.shape} and type {frames.dtype} can't be written",
-            cure="give uint8 frames (number, height, width, 3), at least one",
-        )

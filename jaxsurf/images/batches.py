@@ -1,9 +1,8 @@
 """Many rows through a function on the devices, a batch at a time.
 
-A row is whatever the first axis counts: an image, a latent code. A batch is split over the devices
-of this process. The last batch is filled up with copies of its last row, so that a jitted function
-is compiled once or a few times, whatever the number of rows. At most two results lie on the devices
-at any time, whatever their number.
+A batch is split over the devices of this process. The last one is filled up with copies of its last
+row, so that a jitted function is compiled once or a few times. At most two results lie on the
+devices at any time.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,12 +39,7 @@ def mapped(
         bucketed: whether the last batch is filled up to the next power of two only (at least
             `SMALLEST_BUCKET` over all devices, at most `size` on each), which is less work and a
             few programs more.
-
-    Raises:
-        ValueError: there is no row, or `size` is not positive.
     """
-    if not len(rows) or size < 1:
-        raise ValueError(f"{len(rows)} rows in batches of {size}: both must be at least 1")
     devices = jax.local_devices()
     mesh = jax.make_mesh((len(devices),), ("row",), axis_types=(AxisType.Auto,), devices=devices)
     # What lies whole on every device already is not copied.

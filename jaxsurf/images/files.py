@@ -4,8 +4,8 @@ Whatever a picture file holds becomes three channels of eight bits: grey is repe
 looked up, transparency is laid over white, 16-bit grey is rounded, and the camera's note of which
 side is up is obeyed. To fit a square, a picture is cut to its centred square, then resized.
 
-Arrays of a gibibyte and more are not loaded: a `.npy` file of uint8 RGB is mapped where it lies,
-any other is converted once, into the cache.
+Of arrays of a gibibyte and more, a `.npy` file of uint8 RGB is mapped where it lies; any other is
+converted once, into the cache.
 """
 
 import io
@@ -41,16 +41,7 @@ _BROKEN_PICTURE = (
 def open_path(
     path: Path, *, side: int | None = None, cache_dir: str | Path | None = None
 ) -> ImageSet:
-    """Return the images of a folder or file.
-
-    Args:
-        path: a folder of PNG and JPEG files, or an .npz or .npy file.
-        side: height and width to fit all images to, in pixels; None keeps their own.
-        cache_dir: where a large array goes that has to be converted; None means the user's cache.
-
-    Raises:
-        UserError: nothing is there, or it is not one of these, or its content is not good.
-    """
+    """Return the images of a folder of pictures or of a numpy file."""
     if path.is_dir():
         return _open_folder(path, side)
     if not path.exists():
@@ -73,14 +64,10 @@ def _open_folder(folder: Path, side: int | None) -> ImageSet:
         keys = [(0, int(part)) if part.isdecimal() else (1, part) for part in parts]
         return [*keys, (2, file.name)]
 
-    try:
+    with workdir.failures_reported(f"read {folder}", cure="make it readable"):
         # Some systems leave hidden companions of the same suffix.
         found = [file for file in folder.iterdir() if file.suffix.lower() in PICTURES]
         found = [file for file in found if file.name[0] != "." and file.is_file()]
-    except OSError as error:
-        raise UserError(
-            f"cannot read {folder}: {error.strerror or error}", cure="make it readable"
-        ) from error
     if not found:
         raise UserError(f"{folder} holds no PNG or JPEG file", cure="choose another folder")
     found.sort(key=natural)
@@ -88,32 +75,17 @@ def _open_folder(folder: Path, side: int | None) -> ImageSet:
     for file, image in zip(found, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(
-                f"{found[0].name} is {size_of(images[0])} but {file.name} is {size_of(image)}",
+                f"{found[0].name} is {images[0].shape[:2]} but {file.name} is {image.shape[:2]}",
                 cure="give a side to fit all images to",
             )
     return ImageSet(np.stack(images), name=f"folder {folder.name}")
 
 
-def size_of(image: Pixels) -> str:
-    """Return a picture's size as people write it."""
-    return f"{image.shape[1]} x {image.shape[0]}"
-
-
 def open_image(path: str | Path, *, side: int | None = None) -> Pixels:
-    """Return the pixels of one picture file.
-
-    Args:
-        path: a file in any format that Pillow reads, PNG and JPEG among them.
-        side: height and width to fit it to, in pixels; None keeps its own.
-
-    Raises:
-        UserError: the file is missing or is no picture that can be read.
-    """
+    """Return the pixels of one picture file, in any format that Pillow reads."""
     path = Path(path)
-    try:
+    with workdir.failures_reported(f"read {path}", cure=""):
         data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     return decode(data, origin=str(path), side=side)
 
 
@@ -149,8 +121,6 @@ def resize(images: Images, side: int | None) -> UInt8[np.ndarray, "image down al
     """Return pictures fitted to a square; as they are if `side` is None or already theirs."""
     if side is None or images.shape[1:3] == (side, side):
         return images
-    if side < 1:
-        raise UserError(f"side is {side}, but must be at least 1")
     height, width = images.shape[1:3]
     edge = min(height, width)
     top, left = (height - edge) // 2, (width - edge) // 2
@@ -182,6 +152,11 @@ def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> 
 
     if isinstance(rows, np.ndarray) and not storage.is_mapped(rows):
         images = convert(rows)
+    elif rows.fortran_order if isinstance(rows, Member) else not rows.flags.c_contiguous:
+        raise UserError(
+            f"{path} is large and in Fortran order: each image is scattered over the whole file",
+            cure="save it in C order, with np.ascontiguousarray",
+        )
     else:
         first = convert(next(blocks())[:1])
         if isinstance(rows, np.ndarray) and np.may_share_memory(first, rows):
@@ -204,9 +179,7 @@ def _read(path: Path) -> tuple[Array | Member, Array | None, tuple[str, ...]]:
         is_npy = file.read(6) == np.lib.format.MAGIC_PREFIX
         file.seek(0)
         if is_npy and path.stat().st_size > storage.LARGE_BYTES:
-            rows = np.load(path, mmap_mode="r")
-            _check_order(path, in_order=rows.flags.c_contiguous)
-            return rows, None, ()
+            return np.load(path, mmap_mode="r"), None, ()
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             return loaded, None, ()
@@ -220,26 +193,14 @@ def _read(path: Path) -> tuple[Array | Member, Array | None, tuple[str, ...]]:
         name = "images" if "images" in candidates else candidates[0]
         assert loaded.zip is not None, "it is open"
         sizes = {one.filename: one.file_size for one in loaded.zip.infolist()}
-        if sizes.get(f"{name}.npy", 0) > storage.LARGE_BYTES:
-            rows = Member.inspect(path, name)
-            _check_order(path, in_order=not rows.fortran_order)
-        else:
-            rows = loaded[name]
+        large = sizes.get(f"{name}.npy", 0) > storage.LARGE_BYTES
+        rows = Member.inspect(path, name) if large else loaded[name]
         if isinstance(rows, bytes):
             raise ValueError(f"its member {name} is no array")
         return rows, loaded.get("factors"), _factor_names(path, loaded)
 
 
-def _check_order(path: Path, *, in_order: bool) -> None:
-    if not in_order:
-        raise UserError(
-            f"{path} is large and in Fortran order: each image is scattered over the whole file",
-            cure="save it in C order, with np.ascontiguousarray",
-        )
-
-
 def _factor_names(path: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
-    """Return the names of factors, which are numbered where the file names none."""
     factors, names = arrays.get("factors"), arrays.get("factor_names")
     if factors is None:
         return ()

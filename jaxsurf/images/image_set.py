@@ -3,9 +3,8 @@
 Images follow the convention of `jaxsurf.images.pixels`: uint8, NHWC, RGB. The order of a set is
 its identity: latent codes, graphs and paths refer to images by their number in it.
 
-A grid of factors holds one image for every combination of their values, in C order: the last factor
-varies fastest. Image numbers and factor values are thus a pure function of each other, and a slice
-of a million images is known without opening one.
+Image numbers and factor values of a grid are a pure function of each other: a slice of a million
+images is known without opening one.
 """
 
 import contextlib
@@ -24,8 +23,7 @@ from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import pixels, storage
 
-# A stride leaves whole what it would thin to fewer values than this: three camera heights are kinds
-# rather than a scale, and two of them would be another experiment.
+# A stride leaves whole what it would thin to fewer values: three camera heights are no scale.
 FEWEST_LEFT = 4
 
 Fixed = Mapping[str, int | float | np.number | str]
@@ -58,9 +56,6 @@ class ImageSet:
             fingerprint, since rounding differs between machines.
         draw: makes images of the same size from rows of factors, where these can be drawn.
         continuous: the factors of which `draw` takes any value.
-
-    Raises:
-        UserError: the pixels do not follow the convention, or the lengths do not agree.
     """
 
     images: UInt8[np.ndarray, "image height width 3"]
@@ -119,9 +114,6 @@ class ImageSet:
 
         A slice is described as in `Grid.axes`; `labels` are names of the values 0, 1, ... of
         factors. Where `fixed` and `free` are empty, all factors are free.
-
-        Raises:
-            UserError: as `Grid.axes` does, or the set has no factors, or no image is left.
         """
         fixed = fixed or {}
         if not fixed and not free and stride == 1:
@@ -189,10 +181,6 @@ class Grid:
             free: the factors that vary. A factor with a single value may be left out of both; with
                 `fixed` empty too, it is the default slice.
             stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
-
-        Raises:
-            UserError: a name or value is unknown, a factor is in both or in neither, or the stride
-                is below 1 or thins no factor.
         """
         if not fixed and not free:
             fixed, free = self.held, [name for name in self.names if name not in self.held]
@@ -208,7 +196,6 @@ def _slice(
     labels: Labels,
     continuous: Sequence[str] = (),
 ) -> list[Real[np.ndarray, " _value"]]:
-    """Return the values that each factor takes in a slice, of those that it takes at all."""
     unknown = [name for name in (*fixed, *free) if name not in values]
     if unknown:
         raise UserError(
@@ -251,7 +238,6 @@ def _held(
     labels: Sequence[str],
     continuous: bool,
 ) -> Real[np.ndarray, "1"]:
-    """Return the value at which a factor is held, as a number; it may be given as its label."""
     wanted = given
     if isinstance(wanted, str):
         plain = [re.sub("[-_]", " ", label.strip().lower()) for label in (wanted, *labels)]

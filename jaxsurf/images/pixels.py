@@ -1,10 +1,8 @@
 """The one pixel convention, and what many images have in common.
 
-Images are NHWC, RGB. At rest and on disk they are uint8; inside JAX they are float32 in [0, 1].
-Conversion divides by 255 and back rounds to the nearest value, so uint8 -> float -> uint8 is exact.
-
-Means, variances and differences are sums of whole numbers, taken a few megabytes at a time: exact,
-whatever the order of adding and the size of a chunk.
+Images are NHWC, RGB. At rest and on disk they are uint8; inside JAX they are float32 in [0, 1], and
+uint8 -> float -> uint8 is exact. Means, variances and differences are sums of whole numbers, taken
+a few megabytes at a time: exact, whatever the order of adding and the size of a chunk.
 """
 
 import jax.numpy as jnp
@@ -32,11 +30,7 @@ def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array, "*shap
 
 
 def check(images: np.ndarray, *, origin: str) -> Images:
-    """Return images as they are if they follow the convention; `origin` is for the message.
-
-    Raises:
-        UserError: the array is not uint8, not NHWC with three channels, or holds no image.
-    """
+    """Return images as they are; refuse others than uint8, NHWC, RGB, and no image at all."""
     if images.dtype != np.uint8:
         raise UserError(
             f"{origin} holds {images.dtype} values, but images are uint8",
@@ -75,7 +69,6 @@ def variance(images: Images) -> float:
 
 def rms(images: Images, pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
     """Return the root of the mean squared difference of pairs of images, on 0-255."""
-    check(images, origin="a set to compare")
     num_values = images[0].size
     rows = max(1, _VALUES // num_values)
     squares = np.empty(len(pairs))

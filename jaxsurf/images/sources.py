@@ -8,8 +8,7 @@
 
 A further source is a module with an opener, and its entry in `SOURCES`.
 
-More than a gibibyte of MPI3D's images, or of those in `.npz` and `.npy` files, is not loaded: a
-`.npy` file is mapped where it lies, anything else is unpacked into the cache once and mapped there.
+More than a gibibyte of MPI3D's images, or of those in own files, is mapped rather than loaded.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,8 +25,6 @@ SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
     **dict.fromkeys(mpi3d.NAMES, mpi3d.open_mpi3d),
     "tfds:": tfds_sets.open_tfds,
 }
-# What a configuration may call its own files when it gives their place as path.
-OWN_KINDS = ("folder", "file")
 
 
 def open_images(
@@ -53,14 +50,13 @@ def open_images(
         side: height and width of the images, in pixels; None keeps those of the source.
         cache_dir: where images are kept that took long to make, or do not fit into memory; None
             means the user's cache.
-
-    Raises:
-        UserError: the source is unknown, cannot be opened, or has no such slice.
     """
+    if side is not None and side < 1:
+        raise UserError(f"side is {side}, but must be at least 1")
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
-    own = bool(path) and source in OWN_KINDS
+    own = bool(path) and source in ("folder", "file")  # as a configuration may call its own files
     if not own and (path or not Path(source).exists()):
         names = [f"{name}NAME" if name.endswith(":") else name for name in SOURCES]
         raise UserError(

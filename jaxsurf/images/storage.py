@@ -1,13 +1,10 @@
 """Arrays that may be larger than memory: mapped, read in chunks, kept in the cache folder.
 
-A large array is mapped from a `.npy` file (an `np.memmap`) and reads as any other does. Whoever
-goes through all of one takes `chunks`, whoever needs some of its rows takes `take`: both release
-the pages that were read, so that the process stays small. Arrays in memory pass through as they
-are. What took long to read, to draw or to unpack comes from `cached`; `Member` reads an array out
-of an `.npz` file without holding all of it.
+A large array is mapped from a `.npy` file (an `np.memmap`) and reads as any other does. `chunks`
+goes through all rows and `take` picks some: both release the pages that were read, so that the
+process stays small. Arrays in memory pass through as they are.
 """
 
-import contextlib
 import errno
 import logging
 import math
@@ -31,10 +28,8 @@ from jaxsurf.errors import UserError
 Rows = Shaped[np.ndarray, "row *rest"]
 
 MIB, GIB = 2**20, 2**30
-# Arrays of more bytes are mapped; smaller ones are loaded, which is quicker from then on and leaves
-# the file alone. A gibibyte is little beside any machine's memory.
+# Arrays of more bytes are mapped; smaller ones are loaded, which is quicker from then on.
 LARGE_BYTES = 1 << 30
-# Large enough that the calls cost nothing, small enough to be nothing beside the array.
 CHUNK_BYTES = 8 << 20
 # Rows read before their pages are released: up to 2 MB around each count until then.
 READ_AT_ONCE = 64
@@ -154,8 +149,7 @@ def cached(
 ) -> UInt8[np.ndarray, "image height width 3"]:
     """Return images from the cache, where they are made and kept if it does not hold them.
 
-    More than `LARGE_BYTES` of them are written a block at a time, and mapped. Where fewer cannot be
-    written it costs time, never a run: it is only warned of.
+    More than `LARGE_BYTES` of them are mapped. Where fewer cannot be written it is only warned of.
 
     Args:
         blocks: gives all images in order, a few at a time.
@@ -163,9 +157,6 @@ def cached(
         name: of the file in the cache, without suffix; says how they are made.
         made_of: what they are made of; a file that was made of something else is removed.
         folder: the cache's folder; None means `cache_folder()`.
-
-    Raises:
-        UserError: they are large, and there is no room for them.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
@@ -193,18 +184,14 @@ def _write(
 ) -> None:
     """Write a file to the cache in place of those that are of no use to anyone any more."""
     folder, needed = path.parent, math.prod(shape)
-    try:
+    doing = f"write {needed / GIB:.1f} GiB of images to {folder}"
+    cure = "free some space, or set XDG_CACHE_HOME to another folder"
+    with workdir.failures_reported(doing, cure=cure):
         folder.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError):  # another process is doing the same
-            for old in folder.glob(f"{name}.*.npy"):
-                old.unlink()
+        for old in folder.glob(f"{name}.*.npy"):
+            old.unlink(missing_ok=True)  # another process may be doing the same
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError as error:
-        raise UserError(
-            f"cannot write {needed / GIB:.1f} GiB of images to {folder}: {error.strerror or error}",
-            cure="free some space, or set XDG_CACHE_HOME to another folder",
-        ) from error
     bar = tqdm(total=shape[0], unit=" images", desc=f"unpacking into {folder}", delay=1)
     with workdir.replacing(path) as temporary, temporary.open("wb") as file, bar:
         header = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -227,12 +214,7 @@ class Member:
 
     @classmethod
     def inspect(cls, path: Path, name: str) -> "Member":
-        """Return a member by name.
-
-        Raises:
-            UserError: the file is shorter than its header says.
-            Exception: one of `BROKEN`, where it is no archive of arrays or holds none of the name.
-        """
+        """Return a member by name; one of `BROKEN` is raised where there is none."""
         with zipfile.ZipFile(path) as archive, archive.open(f"{name}.npy") as stream:
             # The third version differs from these in the names of columns, which images have not.
             old = np.lib.format.read_magic(stream) == (1, 0)
@@ -256,14 +238,7 @@ class Member:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def chunks(self, numbers: Int[np.ndarray, " row"] | None = None) -> Iterator[Rows]:
-        """Yield rows, some megabytes at a time, and stop reading after the last that is wanted.
-
-        Args:
-            numbers: those that are wanted, ascending; None means all.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """Yield the rows of ascending `numbers` (None: all) a few megabytes at a time."""
         numbers = np.arange(self.shape[0]) if numbers is None else numbers
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         step = max(1, CHUNK_BYTES // size)

@@ -1,15 +1,10 @@
 """A TensorFlow Datasets set as an image set, read without TensorFlow.
 
-What lies prepared on disk is looked up by name and read as it is, whoever wrote it; preparing most
-sets takes TensorFlow. tensorflow-datasets is imported when it is first needed, since that takes
-half a second.
-
-Encoded images are decoded by `files` rather than by TFDS, so that grey, palettes and transparency
-become RGB here as they do everywhere else.
+tensorflow-datasets is imported when it is first needed, since that takes half a second. Encoded
+images are decoded by `files`, so that they become RGB here as they do everywhere else.
 """
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +22,9 @@ NUMBERING = ("index", "id")
 def open_tfds(request: Request) -> ImageSet:
     """Return a prepared TFDS set, or one split of it.
 
-    The source is "tfds:NAME" or "tfds:NAME:SPLIT"; NAME may go on with /CONFIG and :VERSION. The
-    path is the TFDS data folder; empty means the default one. Scalar whole-number features, labels
+    The NAME in the source may go on with /CONFIG and :VERSION. Scalar whole-number features, labels
     among them, become factors. Images come in the order of their `index` feature, where they have
     one, else in the order on disk.
-
-    Raises:
-        UserError: it is not prepared, is in a format without random access, or has no such split,
-            no images, or images of several sizes.
     """
     source, side = request.source, request.side
     reference, _, split = source.removeprefix("tfds:").partition(":")
@@ -60,7 +50,14 @@ def open_tfds(request: Request) -> ImageSet:
     split = split or ("train" if "train" in splits else splits[0])
     if split.split("[")[0] not in splits:
         raise UserError(f"{source} has no split {split!r}", cure=f"choose from {', '.join(splits)}")
-    key = image_feature(source, features)
+    uint8 = [name for name, each in features.items() if each.np_dtype == np.uint8]
+    found = [name for name in uint8 if len(features[name].shape or ()) == 3]
+    if "image" not in found and len(found) != 1:
+        raise UserError(
+            f"{source} has {len(found)} features that could be its images",
+            cure=f"it needs one, called image; it has {', '.join(sorted(features))}",
+        )
+    key = "image" if "image" in found else found[0]
     examples = _examples(builder, split, key)
     # TFDS restores features in any order, and the order of factors is part of a set's identity.
     names = tuple(
@@ -70,11 +67,9 @@ def open_tfds(request: Request) -> ImageSet:
         if name not in NUMBERING
     )
     images = [_pixels(example[key], source, side) for example in examples]
-    sizes = sorted({files.size_of(image) for image in images})
-    if len(sizes) > 1:
+    if len({image.shape for image in images}) > 1:
         raise UserError(
-            f"{source} holds images of {len(sizes)} sizes, {sizes[0]} and {sizes[1]} among them",
-            cure="give a side to fit all images to",
+            f"{source} holds images of several sizes", cure="give a side to fit all images to"
         )
     opened = ImageSet(
         np.stack(images),
@@ -86,25 +81,6 @@ def open_tfds(request: Request) -> ImageSet:
     return opened.select(
         fixed=request.fixed, free=request.free, stride=request.stride, labels=labels
     )
-
-
-def image_feature(source: str, features: Mapping[str, Any]) -> str:
-    """Return the name of the feature that holds the images.
-
-    Raises:
-        UserError: several could, or none.
-    """
-    found = [
-        name
-        for name, feature in features.items()
-        if feature.np_dtype == np.uint8 and len(feature.shape or ()) == 3
-    ]
-    if "image" not in found and len(found) != 1:
-        raise UserError(
-            f"{source} has {len(found)} features that could be its images",
-            cure=f"it needs one, called image; it has {', '.join(sorted(features))}",
-        )
-    return "image" if "image" in found else found[0]
 
 
 def _examples(builder: Any, split: str, key: str) -> list[Any]:  # noqa: ANN401  # see load
@@ -140,15 +116,7 @@ def default_folder() -> Path:
 
 
 def load(reference: str, root: Path) -> Any:  # noqa: ANN401  # imported lazily: its type has no name
-    """Return the read-only builder of a prepared set; None if there is none.
-
-    Args:
-        reference: NAME or NAME/CONFIG, with or without :VERSION; the newest is taken without.
-        root: the TFDS data folder.
-
-    Raises:
-        UserError: what is there is damaged, or in a format that cannot be read by number.
-    """
+    """Return the read-only builder of a prepared set, NAME or NAME/CONFIG; None without one."""
     import tensorflow_datasets as tfds
     from google.protobuf.json_format import ParseError
     from tensorflow_datasets.core.read_only_builder import builder_from_files

@@ -176,7 +176,7 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         figures = {
             "interpolation_mse": float(metrics.interpolation_mse(each.frames, images).mean()),
             "interpolation_mse_wrapped": wrapped,
-            **{f"step_{n}": value for n, value in vars(metrics.smoothness(each.frames)).items()},
+            **{f"step_{n}": value for n, value in metrics.smoothness(each.frames).items()},
         }
         animations[method] = replace(each, metrics=figures, frame_ms=config.frame_ms)
     description = {

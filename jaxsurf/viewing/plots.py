@@ -1,9 +1,7 @@
 """Pictures: latent spaces with what lies in them, curves, and searches over many settings.
 
-Plain data go in, a matplotlib figure comes out; `save` and `png` make a picture of it. Figures are
-made without pyplot, so nothing global changes, and matplotlib is imported by the first one.
-
-Latent codes of two and three dimensions are shown as they are; of more, their first principal
+Figures are made without pyplot, so nothing global changes, and matplotlib is imported by the first
+one. Latent codes of two and three dimensions are shown as they are; of more, their first principal
 components; of one, against zero.
 """
 
@@ -18,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxsurf.errors import UserError
 from jaxsurf.manifold import principal
 from jaxsurf.workdir import replacing
 
@@ -34,7 +31,7 @@ FAILURE, SERIES = COLOURS[0], COLOURS[1:]
 MOST_DOTS = 20_000
 # More edges than these are a grey blot that takes seconds to draw.
 MOST_EDGES = 50_000
-# More names of lines than these would fill the picture; further lines are drawn all the same.
+# More names of lines than these would fill the picture.
 MOST_NAMES = 14
 # Points; where lines run over one another, the earlier are the wider, so that all are seen.
 THINNEST, WIDEST = 2.0, 9.0
@@ -73,14 +70,6 @@ class LatentPlot:
     stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)  # with labels
     marks: Float[np.ndarray, "mark latent"] | None = None  # codes that are drawn small
     dimensions: int = 3  # of the picture, at most
-
-    def __post_init__(self) -> None:
-        colours = self.values if self.values is not None else self.groups or self.codes
-        if not len(self.codes) or len(colours) != len(self.codes):
-            raise UserError(
-                f"{len(self.codes)} latent codes in {len(colours)} colours can't be drawn",
-                cure="give at least one code, and each its value or group",
-            )
 
 
 def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
@@ -184,7 +173,7 @@ def numbered(stops: Sequence[str]) -> list[str]:
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG."""
     with replacing(path) as temporary:
-        temporary.write_bytes(png(figure))
+        figure.savefig(temporary, format="png")
 
 
 def png(figure: "Figure") -> bytes:
@@ -204,7 +193,7 @@ def _figure(width: int, height: int, title: str) -> "Figure":
 
 
 def _plain(text: str) -> str:
-    """Return a text as matplotlib draws it literally: names of files and factors may hold `$`."""
+    # So that matplotlib draws it literally: names of files and factors may hold it.
     return text.replace("$", r"\$")
 
 
@@ -230,7 +219,6 @@ def _draw_legend(figure: "Figure", handles: Sequence[Any], title: str = "") -> N
 
 
 def _projection(codes: Codes, most: int) -> tuple[Callable[[Codes], Any], list[str]]:
-    """Return what makes coordinates of codes, at most so many, and the name of each."""
     size = codes.shape[1]
     if size == 1:
         return lambda some: np.pad(some, [(0, 0), (0, 1)]), ["latent 1", ""]
@@ -263,7 +251,6 @@ def _draw_codes(axes: "Axes", shown: Shown, plot: LatentPlot) -> None:
 
 
 def _draw_line(axes: "Axes", points: Shown, line: Line, number: int, width: float) -> None:
-    """Draw a line, with an arrow half-way where there is a direction to see."""
     style = {"color": COLOURS[number % len(COLOURS)], "zorder": 10}
     label = _plain(line.name) if number < MOST_NAMES else ""
     dashes = (0, (4, 1.5)) if line.dashed else "-"
@@ -293,7 +280,6 @@ def _draw_stops(axes: "Axes", stops: Mapping[str, Float[np.ndarray, "shown"]]) -
 def _draw_values(
     panel: "Axes", values: Sequence[str], failed: Bool[np.ndarray, "run"]
 ) -> tuple[Float[np.ndarray, "run"], list[str]]:
-    """Label a panel with the values of a setting; return where each run stands, and the values."""
     order = list(dict.fromkeys(values))
     with contextlib.suppress(ValueError):  # names stay in the order in which they come
         order.sort(key=float)

@@ -1,7 +1,6 @@
 """One HTML page that shows a run: scores, animations, training. It computes nothing itself.
 
-The page is a single file without scripts, fonts or links: images are part of it, so it can be
-mailed. Every text that is shown is escaped by the template, `report.html.jinja`. What is missing is
+The page is a single file without scripts, fonts or links: images are part of it. What is missing is
 left out, and a sentence says how to make it.
 """
 
@@ -39,7 +38,7 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Scores of many pairs; `stale` says why they no longer fit the run, empty if they do."""
+    """Scores of many pairs; `stale` says why they no longer fit the run."""
 
     stale: str
     num_pairs: int
@@ -61,15 +60,11 @@ class Animated:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An animated pair: what is at its ends, and one line about graph and path.
-
-    `stale` says why it no longer fits the run; `strip` and `latent` are PNGs, None where the file
-    is gone.
-    """
+    """An animated pair; `strip` and `latent` are PNGs, None where the file is gone."""
 
     label: str
-    about: str
-    stale: str
+    about: str  # graph and path, in a line
+    stale: str  # why it no longer fits the run
     animations: Sequence[Animated]
     strip: bytes | None
     latent: bytes | None
@@ -117,14 +112,9 @@ def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the templa
 
 
 def picture(data: bytes, *, enlarge: bool = False) -> dict[str, str | int]:
-    """Return what an `img` element needs: `src`, and the size at which it is shown.
+    """Return what an `img` element needs of a GIF or PNG: `src`, and the size of display.
 
-    Args:
-        data: content of a GIF or PNG file.
-        enlarge: show a small one in a whole multiple of its size.
-
-    Raises:
-        ValueError: the data is neither a GIF nor a PNG.
+    With `enlarge` a small one is shown in a whole multiple of its size.
     """
     try:
         with Image.open(io.BytesIO(data), formats=("GIF", "PNG")) as image:

@@ -60,20 +60,9 @@ def test_wrapped_is_numpy_arithmetic_in_uint8_and_true_below_16_levels():
     np.testing.assert_allclose(wrapped, brute_force(frames, images), rtol=1e-12)
 
 
-@pytest.mark.parametrize("metric", BOTH)
-@pytest.mark.parametrize(
-    ("frames", "images"),
-    [
-        (pictures(2), pictures(3, (7, 5, 3))),
-        (pictures(2)[:0], pictures(3)),
-        (pictures(2), pictures(3)[:0]),
-        (pictures(2)[0], pictures(3)),
-        (pictures(2) / 255.0, pictures(3)),
-    ],
-)
-def test_frames_that_do_not_fit_the_images_are_refused(metric, frames, images):
-    with pytest.raises(UserError, match=r"can't be compared with .*; both must be uint8"):
-        metric(frames, images)
+def test_frames_of_another_size_are_refused():
+    with pytest.raises(UserError, match=r"can't be compared with images \(3, 7, 5, 3\)"):
+        metrics.interpolation_mse(pictures(2), pictures(3, (7, 5, 3)))
 
 
 def test_mse_and_psnr_follow_their_formulas():
@@ -82,12 +71,6 @@ def test_mse_and_psnr_follow_their_formulas():
     np.testing.assert_allclose(metrics.mse(images, references), expected, rtol=1e-12)
     assert metrics.psnr_of_mse(0.01) == pytest.approx(20.0, rel=1e-12)
     assert metrics.psnr_of_mse(0.0) == np.inf
-
-
-def test_mse_of_images_of_other_sizes_is_refused():
-    images = pictures(7, seed=1) / 255.0
-    with pytest.raises(ValueError, match="differ in shape"):
-        metrics.mse(images, images[:, :4])
 
 
 def grey(*levels):
@@ -104,13 +87,6 @@ def grey(*levels):
     ],
 )
 def test_smoothness_of_known_steps(levels, expected):
-    found = vars(metrics.smoothness(grey(*levels)))
+    found = metrics.smoothness(grey(*levels))
     names = ("mean", "largest", "jump", "unevenness")
     assert found == pytest.approx(dict(zip(names, expected, strict=True)), abs=1e-12)
-
-
-def test_steps_are_root_mean_squares():
-    frames = pictures(7) / 255.0
-    steps = np.sqrt(np.square(np.diff(frames, axis=0)).mean(axis=(1, 2, 3)))
-    found = metrics.smoothness(pictures(7))
-    assert (found.mean, found.largest) == pytest.approx((steps.mean(), steps.max()), rel=1e-12)

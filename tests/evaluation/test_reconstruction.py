@@ -39,9 +39,3 @@ def test_reconstructions_are_the_rounded_outputs_in_order(model, images):
     np.testing.assert_allclose(outputs, 255 * np.stack(alone), rtol=0, atol=0.5 + 1e-3)
     errors = np.square((outputs / 255.0) - (images / 255.0)).mean(axis=(1, 2, 3))
     np.testing.assert_allclose(reconstruction.mse(model, images), errors, rtol=1e-12)
-
-
-def test_reconstructing_asks_for_full_float32_products(model, images):
-    text = reconstruction._reconstruct.lower(*nnx.split(model), images[:8]).as_text()
-    assert "HIGHEST" in text
-    assert "DEFAULT" not in text

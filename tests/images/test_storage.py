@@ -1,6 +1,5 @@
 """Arrays larger than memory: chunks, rows by number, the cache folder, members of archives."""
 
-import os
 import subprocess
 import sys
 import textwrap
@@ -42,22 +41,6 @@ def test_mapped_rows_are_those_in_memory(array, start, step, rows, numbers):
         taken = storage.take(some, wanted)
         assert not storage.is_mapped(taken)
         assert np.array_equal(taken, expected[wanted])
-    writable = np.load(array.filename, mmap_mode="c")
-    writable[3] = 7
-    list(storage.chunks(writable))  # releases no page that was changed
-    assert (storage.take(writable, np.array([3])) == 7).all()
-
-
-def test_a_whole_file_is_known_by_place_size_and_time(tmp_path):
-    np.save(tmp_path / "rows.npy", ROWS)
-    array = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    whole = storage.whole_file(array)
-    assert whole == storage.whole_file(np.load(array.filename, mmap_mode="r").view())
-    for part in (ROWS, array[1:], array[:-1], array[::-1], array[[1, 2]], array + 1):
-        assert storage.whole_file(part) == ""
-    assert storage.whole_file(array.reshape(71, 45)) not in ("", whole)
-    os.utime(array.filename, ns=(1, 1))
-    assert storage.whole_file(array) != whole
 
 
 def test_memory_stays_far_below_the_array(tmp_path):
@@ -81,16 +64,6 @@ def test_memory_stays_far_below_the_array(tmp_path):
     run = [sys.executable, "-c", textwrap.dedent(program)]
     growth_mib = int(subprocess.run(run, capture_output=True, text=True, check=True).stdout)
     assert growth_mib < 60
-
-
-def test_what_is_larger_than_memory_is_refused_with_both_sizes(monkeypatch):
-    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 3 * 2**17, "SC_PAGE_SIZE": 4096}.get)
-    storage.check_fits(3 * 2**29, origin="it", cure="wait")
-    line = r"it takes 2,048\.5 GiB unpacked, but this machine has 1\.5 GiB of memory; wait"
-    with pytest.raises(UserError, match=line):
-        storage.check_fits(2**41 + 2**29, origin="it", cure="wait")
-    monkeypatch.delattr(os, "sysconf")
-    storage.check_fits(2**80, origin="it", cure="wait")  # where nobody knows, it is tried
 
 
 # The cache
@@ -141,18 +114,6 @@ def test_a_cache_that_cannot_be_written_stops_large_images_alone(
     else:
         assert np.array_equal(cached(), ROWS)
         assert caplog.messages[0].startswith("the images are not cached: cannot write")
-
-
-def test_what_breaks_off_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "LARGE_BYTES", 200)
-
-    def blocks():
-        yield ROWS[:7]
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(UserError, match=r"cannot write .*No space left on device; free some"):
-        storage.cached(blocks, shape=ROWS.shape, name="noise", made_of="it", folder=tmp_path)
-    assert list(tmp_path.iterdir()) == []
 
 
 # Arrays in .npz files

@@ -55,18 +55,11 @@ class Transparent(Shapes, skip_registration=True):
     EXAMPLES = (Image.new("RGBA", (7, 5)),) * 9
 
 
-class Uneven(Shapes, skip_registration=True):
-    """Pictures of two sizes."""
-
-    IMAGE = tfds.features.Image()
-    EXAMPLES = tuple(Image.fromarray(colors(5, 7 + i % 2, 3)) for i in range(9))
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A data folder in which all of them are prepared."""
     folder = tmp_path_factory.mktemp("data")
-    for builder_class in (Shapes, Encoded, Transparent, Uneven):
+    for builder_class in (Shapes, Encoded, Transparent):
         builder_class(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
@@ -98,12 +91,6 @@ def test_encoded_pictures_need_no_tensorflow_and_lie_on_white(folder):
     assert (images.images == 255).all()
 
 
-def test_images_of_several_sizes_need_a_side(folder):
-    with pytest.raises(UserError, match=r"of 2 sizes, 7 x 5 and 8 x 5 among them; give a side"):
-        open_images("tfds:uneven", path=folder)
-    assert open_images("tfds:uneven", path=folder, side=3).images.shape == (9, 3, 3, 3)
-
-
 @pytest.mark.parametrize(
     ("source", "changes", "words"),
     [
@@ -123,13 +110,6 @@ def test_what_is_not_there_is_refused(source, changes, words, folder):
         open_images(source, path=folder, **changes)
 
 
-def test_the_newest_version_is_read(folder, tmp_path):
-    shutil.copytree(folder / "shapes/1.2.0", tmp_path / "shapes/10.0.0")
-    (tmp_path / "shapes/9.0.0").mkdir()
-    (tmp_path / "shapes/9.0.0/dataset_info.json").touch()
-    assert len(open_images("tfds:shapes", path=tmp_path)) == 9
-
-
 @pytest.mark.parametrize(
     ("source", "changed", "words"),
     [
@@ -147,9 +127,3 @@ def test_folders_that_cannot_be_read_are_refused(source, changed, words, folder,
         shutil.copytree(folder / "shapes/1.2.0", tmp_path / f"sets/{name}/1.0.0")
     with pytest.raises(UserError, match=words):
         open_images(f"tfds:{source}", path=tmp_path)
-
-
-def test_a_set_needs_one_image_feature():
-    features = {"left": Shapes.IMAGE, "right": Shapes.IMAGE}
-    with pytest.raises(UserError, match=r"tfds:eyes has 2 features .*; it has left, right"):
-        tfds_sets.image_feature("tfds:eyes", features)

@@ -41,8 +41,9 @@ def animate(run, source="0", **changes):
         "data": {"fingerprint": run.images.fingerprint},
     }
     folder = run.workdir.surf(source, "1")
+    folder.mkdir(parents=True, exist_ok=True)
     for method in saved["methods"]:
-        media.write_gif(folder / f"{method}.gif", FRAMES)
+        (folder / f"{method}.gif").write_bytes(media.gif(FRAMES))
     for name in ("strip", "latent"):
         media.write_png(folder / f"{name}.png", FRAMES[0])
     write_json(folder / "path.json", saved | changes)

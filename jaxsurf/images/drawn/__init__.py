@@ -1,15 +1,13 @@
 """Sources that are drawn: images computed from factors, at the values of a grid and between them.
 
-A drawn source is one module here. It has a grid of factors, an edition that is raised when its
-images change to the eye (trained runs are bound to it), and a function that draws rows of factors.
-Its opener hands them to `open_drawn`; `jaxsurf.images.sources.SOURCES` names the opener.
+A drawn source is one module here, with a grid of factors, a function that draws rows of them, and
+an edition that is raised when its images change to the eye (trained runs are bound to it).
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxsurf import workdir
-from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.images.image_set import Grid, ImageSet, Request
 from jaxsurf.images.pixels import Images
@@ -21,14 +19,9 @@ SIDE = 64
 def open_drawn(
     request: Request, *, name: str, grid: Grid, draw: Callable[..., Images], edition: int
 ) -> ImageSet:
-    """Return a slice of a drawn source; it is drawn once and kept in the cache.
-
-    What a person would call the set is its `name`; `draw` takes rows of factors, and `side`.
-    """
+    """Return a slice of a source, drawn once; `draw` takes rows of factors, and `side`."""
     rows = grid.rows(request.fixed, request.free, stride=request.stride)
     side = SIDE if request.side is None else request.side
-    if side < 1:
-        raise UserError(f"side is {side}, but must be at least 1")
     code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     images = storage.cached(
         lambda: [draw(rows, side=side)],

@@ -6,8 +6,7 @@ forearm about the horizontal axle at the shoulder: it rises, passes overhead and
 other side. `vertical_axis` turns the whole arm about its post.
 
 World: z is up, the floor is z = 0, the post stands at the origin and is 1 high, the cameras look
-along +y. Positions, angles, colours and movement were fitted to the published sample images of
-MPI3D-toy (Gondal et al., 2019).
+along +y. All was fitted to the published sample images of MPI3D-toy (Gondal et al., 2019).
 
 Only two windows of an image hold solids: one around the post, one around the forearm and its
 object. The whole scene is traced there; elsewhere only the floor is seen, and `render_batch` draws
@@ -108,23 +107,18 @@ def _cone(radius: float, half_height: float) -> Float[np.ndarray, "4"]:
     return np.array([1.0, -(k**2), 2 * k**2 * half_height, -((k * half_height) ** 2)], np.float32)
 
 
-def _pad(planes: Float[np.ndarray, "plane 4"]) -> Float[np.ndarray, "8 4"]:
-    """Fill up to eight planes with ones that never cut."""
-    idle = np.tile(np.array([[0.0, 0.0, 1.0, 100.0]], np.float32), (8 - len(planes), 1))
-    return np.concatenate([planes, idle])
-
-
 # In the order of the factor's values: cone, cube, cylinder, hexagonal, pyramid, sphere.
-SHAPE_PLANES = np.stack(
-    [
-        _pad(rays.slab(0.28)),
-        _pad(rays.prism(4, 0.27, 0.27)),
-        _pad(rays.slab(0.28)),
-        _pad(rays.prism(6, 0.245, 0.28)),
-        _pad(_pyramid(0.27, 0.28)),
-        _pad(rays.slab(100.0)),
-    ]
+SHAPES = (
+    rays.slab(0.28),
+    rays.prism(4, 0.27, 0.27),
+    rays.slab(0.28),
+    rays.prism(6, 0.245, 0.28),
+    _pyramid(0.27, 0.28),
+    rays.slab(100.0),
 )
+SHAPE_PLANES = np.tile(np.array([0.0, 0.0, 1.0, 100.0], np.float32), (6, 8, 1))  # these never cut
+for _planes, _shape in zip(SHAPE_PLANES, SHAPES, strict=True):
+    _planes[: len(_shape)] = _shape
 SHAPE_QUADRICS = np.array(
     [
         _cone(0.27, 0.28),
@@ -139,11 +133,7 @@ SHAPE_QUADRICS = np.array(
 
 
 def open_arm(request: Request) -> ImageSet:
-    """Return a slice of the arm's grid; size and axes may be held between two grid values.
-
-    Raises:
-        UserError: a path is given, or there is no such slice.
-    """
+    """Return a slice of the arm's grid; size and axes may be held between two grid values."""
     if request.path:
         raise UserError(f"the arm is drawn, not read from {request.path}", cure="leave path out")
     return open_drawn(request, name="robot arm", grid=GRID, draw=render_batch, edition=EDITION)
@@ -162,7 +152,12 @@ def render_batch(
 def _draw_floors(*, side: int) -> Float[Array, "camera background h w c"]:
     cameras, backgrounds = jnp.meshgrid(jnp.arange(3.0), jnp.arange(3.0), indexing="ij")
     rows = jnp.zeros((3, 3, 7)).at[..., 3].set(cameras).at[..., 4].set(backgrounds)
-    draw = functools.partial(_draw_floor, side=side)
+
+    def draw(factors: Float[Array, "7"]) -> Float[Array, "h w c"]:
+        view = _camera(factors[3])
+        seen = rays.through(view, jnp.zeros(2), (side, side), side, SAMPLES)
+        return rays.pool(_floor(view, seen, factors), (side, side), SAMPLES)
+
     return jax.vmap(jax.vmap(draw))(rows)
 
 
@@ -175,16 +170,9 @@ def _draw_chunk(floors: Array, rows: Array, *, side: int) -> UInt8[Array, "i h w
     return jax.vmap(draw)(rows)
 
 
-def _draw_floor(factors: Float[Array, "7"], side: int) -> Float[Array, "h w c"]:
-    view = _camera(factors[3])
-    seen = rays.through(view, jnp.zeros(2), (side, side), side, SAMPLES)
-    return rays.pool(_floor(view, seen, factors), (side, side), SAMPLES)
-
-
 def _draw_robot(
     image: Float[Array, "h w c"], factors: Float[Array, "7"], side: int
 ) -> Float[Array, "h w c"]:
-    """Trace the whole scene in the two windows, over an image of the floor."""
     view, at = _camera(factors[3]), _pose(factors)
     carried = _carried(factors, at)
     shoulder, reach = jnp.array(SHOULDER), OBJECT_REACH * carried.scale

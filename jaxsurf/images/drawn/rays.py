@@ -102,10 +102,7 @@ def pool(colors: Float[Array, "3 ray"], shape: tuple[int, ...], samples: int) ->
 
 
 def meet(part: Solid, view: Camera, rays: Float[Array, "3 ray"], seen: Seen) -> Seen:
-    """Return what rays have seen after a further solid; they start outside it.
-
-    Of a surface Lambert's law asks nothing but the cosine between light and outward normal.
-    """
+    """Return what rays have seen after a further solid; they start outside it."""
     origin = _mix(part.axes, (view.position - part.centre) / part.scale)
     directions = _mix(part.axes, rays / part.scale)
     sun = _mix(part.axes, jnp.asarray(LIGHT))

@@ -1,9 +1,8 @@
 """MPI3D: its own archive, read as a stream, or what the TFDS builder beside this prepared of it.
 
 An archive is an .npz file with one array `images`: uint8, one square RGB image for every
-combination of the seven factors, in C order. It is read from its start, a few megabytes at a time,
-and left as soon as the last wanted image has been seen; the slice is kept in the cache, from where
-a large one is mapped.
+combination of the seven factors, in C order. It is read from its start until the last wanted image
+has been seen; the slice is kept in the cache.
 """
 
 from collections.abc import Iterator
@@ -19,35 +18,20 @@ from jaxsurf.images import files, storage, tfds_sets
 from jaxsurf.images.image_set import MPI3D, ImageSet, Request
 from jaxsurf.images.storage import Member
 
-NAMES = {
-    "mpi3d_toy": "MPI3D-toy",
-    "mpi3d_realistic": "MPI3D-realistic",
-    "mpi3d_real": "MPI3D-real",
-}
+NAMES = ("mpi3d_toy", "mpi3d_realistic", "mpi3d_real")
 # Not the older bucket `disentanglement_dataset`, whose links are dead.
-BUCKET = "https://storage.googleapis.com/mpi3d_disentanglement_dataset"
+URL = "https://storage.googleapis.com/mpi3d_disentanglement_dataset/data/{}.npz"
 # Examples that are decoded at once, each an object of its own until they are put together.
 BLOCK = 1024
 
 Indices = Int[np.ndarray, " image"]
 
 
-def url(name: str) -> str:
-    """Return the address of an archive: of mpi3d_toy, mpi3d_realistic or mpi3d_real."""
-    return f"{BUCKET}/data/{name}.npz"
-
-
 def open_mpi3d(request: Request) -> ImageSet:
-    """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder.
-
-    Raises:
-        UserError: there is no such set or slice, or it is damaged.
-    """
+    """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder."""
     name, side = request.source, request.side
     indices = MPI3D.indices(request.fixed, request.free, stride=request.stride)
     place = Path(request.path) if request.path else tfds_sets.default_folder()
-    if request.path and not place.exists():
-        raise UserError(f"there is no {place}", cure="give the .npz file, or a folder that exists")
     file = place / f"{name}.npz" if place.is_dir() else place
     if file.is_file():
         whole = inspect(file, num_images=len(MPI3D))
@@ -57,7 +41,7 @@ def open_mpi3d(request: Request) -> ImageSet:
         if whole is None:
             raise UserError(
                 f"{name} is neither prepared in {place} nor there as {name}.npz",
-                cure=f"download {url(name)} (older links are dead) and give the file as path, "
+                cure=f"download {URL.format(name)} (older links are dead), give the file as path, "
                 "or prepare it with the TFDS builder in jaxsurf/images/mpi3d",
             )
         file, shape = Path(whole.data_path), tuple(whole.info.features["image"].shape)
@@ -74,36 +58,27 @@ def open_mpi3d(request: Request) -> ImageSet:
         made_of=made_of,
         folder=request.cache_dir,
     )
-    return ImageSet(
-        images, name=NAMES[name], factors=MPI3D.factors(indices), factor_names=MPI3D.names
-    )
+    title = name.replace("mpi3d_", "MPI3D-")
+    return ImageSet(images, title, MPI3D.factors(indices), MPI3D.names)
 
 
 def _prepared(
     builder: Any,  # noqa: ANN401  # see tfds_sets.load
     indices: Indices,
 ) -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
-    source, folder = builder.as_data_source("train"), builder.data_path
-    if len(source) <= indices.max():
-        raise UserError(f"{folder} holds {len(source)} images, too few", cure="prepare it again")
+    source = builder.as_data_source("train")
     for start in range(0, len(indices), BLOCK):
-        some = indices[start : start + BLOCK]
-        examples = source.__getitems__(some.tolist())
-        for index, example in zip(some, examples, strict=True):
-            if example["index"] != index:
-                raise UserError(
-                    f"{folder} has image {example['index']} in place {index}",
-                    cure="prepare it again",
-                )
+        some = indices[start : start + BLOCK].tolist()
+        examples = source.__getitems__(some) if some[-1] < len(source) else []
+        if [int(example["index"]) for example in examples] != some:
+            raise UserError(
+                f"{builder.data_path} holds other images than MPI3D's", cure="prepare it again"
+            )
         yield np.stack([example["image"] for example in examples])
 
 
 def inspect(path: Path, *, num_images: int) -> Member:
-    """Return the images of an archive, which must hold so many, after a look at its header alone.
-
-    Raises:
-        UserError: it is not a whole .npz file, or not of so many uint8 square RGB images.
-    """
+    """Return the images of an archive, which must hold so many, from a look at its header alone."""
     try:
         found = Member.inspect(path, "images")
     except storage.BROKEN as error:

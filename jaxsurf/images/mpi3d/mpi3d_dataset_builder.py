@@ -9,13 +9,10 @@
     )
 
 Without `manual_dir`, or where the file is not there, the archive is downloaded. `checksums.tsv`
-holds no digest of the archives: TFDS then accepts whatever the address serves, and the reader's own
-checks of type, shape and size stand in. `DownloadConfig(register_checksums=True)` writes the digest
-of a download there, and every later one is held to it.
+holds no digest of the archives: the reader's checks of type, shape and size stand in.
 
-The builder is a `ShardBasedBuilder` because the more usual `GeneratorBasedBuilder` gathers a split
-in temporary files once it exceeds a gigabyte, writes those with TensorFlow, and sorts the split in
-memory. Here example i of the archive is written straight to its shard, as example i.
+Not a `GeneratorBasedBuilder`, which gathers a split of more than a gigabyte in temporary files,
+writes those with TensorFlow, and sorts the split in memory.
 """
 
 import contextlib
@@ -39,18 +36,11 @@ Example = tuple[int, dict[str, Any]]
 # TFDS's own class is not frozen, and compares by identity.
 @dataclass(eq=False, kw_only=True)
 class Mpi3dConfig(tfds.core.BuilderConfig):
-    """One rendering of the grid.
-
-    Args:
-        grid: the factors; the archive holds one image for every combination.
-        side: height and width of the images, in pixels.
-        num_shards: files to write. TFDS keeps a shard's images in memory until it is written: of
-            128 shards each has 8,100 images, 100 MB unpacked.
-    """
+    """One rendering of the grid."""
 
     grid: Grid = MPI3D
     side: int = 64
-    num_shards: int = 128
+    num_shards: int = 128  # TFDS keeps one in memory until it is written: 8,100 images, 100 MB
 
 
 class Builder(tfds.core.ShardBasedBuilder):
@@ -120,14 +110,11 @@ class Builder(tfds.core.ShardBasedBuilder):
             file = Path(dl_manager.manual_dir) / f"{name}.npz"
             if file.exists():
                 return file
-        return Path(dl_manager.download(mpi3d.url(name)))
+        return Path(dl_manager.download(mpi3d.URL.format(name)))
 
 
 def _examples(whole: Member, grid: Grid) -> Iterator[Example]:
-    numbers = itertools.count()
-    for block in whole.chunks():
-        for image in block:
-            number = next(numbers)
-            values = np.unravel_index(number, grid.sizes)
-            labels = dict(zip(grid.names, map(int, values), strict=True))
-            yield number, {"index": number, "image": image, **labels}
+    for number, image in enumerate(itertools.chain.from_iterable(whole.chunks())):
+        values = np.unravel_index(number, grid.sizes)
+        labels = dict(zip(grid.names, map(int, values), strict=True))
+        yield number, {"index": number, "image": image, **labels}
