@@ -5,6 +5,7 @@ Points are drawn with fixed seeds; everything starts from bare arrays. All sides
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
@@ -154,19 +155,17 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
     def search_all() -> list[NodePath]:
         return shortest_path.shortest_paths(dataclasses.replace(graph), pairs, codes=codes)
 
-    def by_igraph() -> Sequence[Work]:
-        import igraph
-
-        ends, weights = graph.edges()
-        made, given = igraph.Graph(graph.num_nodes, ends.tolist()), weights.tolist()
-        return [partial(made.get_shortest_path, *pair, weights=given) for pair in pairs[:PAIRS]]
-
     def check(mine: Sequence[NodePath], theirs: Sequence[Sequence[int]]) -> None:
         for path, nodes in zip(mine, theirs, strict=False):
             length = graph.weights_along(np.asarray(nodes)).sum()
             np.testing.assert_allclose(path.length, length, rtol=1e-6)
 
-    baseline = Baseline("igraph", by_igraph, "igraph", limit_s=60.0)
+    some = pairs[:PAIRS]
+    baseline = Baseline("igraph", partial(_by_igraph, graph, some), "igraph", limit_s=60.0)
+    baselines = [baseline]
+    if graph.weight == "latent":
+        guided = partial(_by_igraph, graph, some, codes)
+        baselines.append(Baseline("igraph, A*", guided, "igraph", limit_s=60.0))
     prepared: dict[str, Method] = {
         "prepared": "bidirectional",
         "and 16 landmarks made": "landmarks",
@@ -179,8 +178,8 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
         yield Contest(
             "path",
             f"{size}: {name}, median of {PAIRS}",
-            [partial(search, pair, method) for pair in pairs[:PAIRS]],
-            [baseline],
+            [partial(search, pair, method) for pair in some],
+            baselines,
             median=True,
             agree=check,
         )
@@ -193,6 +192,25 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
         agree=lambda mine, theirs: check(mine[0], theirs),
         rounds=1,
     )
+
+
+def _by_igraph(
+    graph: LatentGraph, pairs: Sequence[tuple[int, int]], codes: Codes | None = None
+) -> Sequence[Work]:
+    """Return igraph's searches: A* by the straight line where codes are given, else Dijkstra's."""
+    import igraph
+
+    ends, weights = graph.edges()
+    made, given = igraph.Graph(graph.num_nodes, ends.tolist()), weights.tolist()
+    if codes is None:
+        return [partial(made.get_shortest_path, *pair, weights=given) for pair in pairs]
+    points = codes.tolist()
+
+    def straight(_: object, node: int, target: int) -> float:
+        return math.dist(points[node], points[target])
+
+    search = made.get_shortest_path_astar
+    return [partial(search, *pair, straight, weights=given) for pair in pairs]
 
 
 def relaxation(small: bool) -> Iterator[Contest]:
