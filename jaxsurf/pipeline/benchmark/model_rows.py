@@ -69,6 +69,8 @@ def train(
         setup = _make_setup(name, small, perceptual=perceptual, batch=batch)
         steps = _steps(setup, small, perceptual=perceptual)
         modes = {"graph": "PyTorch, CUDA graph", "eager": "PyTorch", "compile": "torch.compile"}
+        if small:  # without the C++ compiler, which takes longer than all else
+            modes = {"graph": modes["graph"], "eager": "PyTorch", "trace": "torch.compile, traced"}
         if jax.default_backend() == "cpu":
             del modes["graph"]
         loss = "MSE and perceptual" if perceptual else "MSE"

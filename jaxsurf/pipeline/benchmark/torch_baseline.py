@@ -37,8 +37,8 @@ class TorchTraining:
     Args:
         setup: of the run.
         num_steps: of a call.
-        mode: `eager`, `compile` (`torch.compile` for model and losses) or `graph` (a step is
-            recorded once as a CUDA graph and played again).
+        mode: `eager`, `compile` (`torch.compile` for model and losses), `trace` (the same
+            without generated code) or `graph` (a step is recorded as a CUDA graph and played again).
     """
 
     def __init__(self, setup: TrainSetup, *, num_steps: int, mode: str = "eager") -> None:
@@ -98,7 +98,10 @@ class TorchTraining:
                 loss = loss + config.objective.perceptual * weight * error
             return loss
 
-        compiled = torch.compile(loss_of) if mode == "compile" else loss_of
+        backends = {"compile": "inductor", "trace": "aot_eager"}
+        compiled: Callable[[Tensor], Tensor] = loss_of
+        if mode in backends:
+            compiled = torch.compile(loss_of, backend=backends[mode])
 
         def update(numbers: Tensor) -> Tensor:
             loss = compiled(self.images[numbers].float() / 255)
