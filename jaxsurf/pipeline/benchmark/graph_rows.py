@@ -314,7 +314,7 @@ def nearest_images(small: bool) -> Iterator[Contest]:
             for frame in frames
         ]
 
-    def check(mine: Sequence[np.ndarray], theirs: Sequence[float]) -> None:
+    def check(mine: Sequence[np.ndarray], theirs: Sequence[Any]) -> None:
         np.testing.assert_allclose(mine[0][: len(theirs)], theirs, rtol=1e-5)
 
     yield Contest(

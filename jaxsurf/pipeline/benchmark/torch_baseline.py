@@ -38,7 +38,7 @@ class TorchTraining:
         setup: of the run.
         num_steps: of a call.
         mode: `eager`, `compile` (`torch.compile` for model and losses), `trace` (the same
-            without generated code) or `graph` (a step is recorded as a CUDA graph and played again).
+            without generated code) or `graph` (a step is a CUDA graph, recorded once).
     """
 
     def __init__(self, setup: TrainSetup, *, num_steps: int, mode: str = "eager") -> None:
