@@ -33,9 +33,6 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
     Where an edge to a point's nearest neighbor weighs 1, to its second nearest 2, and so on, it is
     the greatest weight in a minimum spanning tree.
 
-    Args:
-        index: at least two points.
-
     Raises:
         UserError: the points are too few, or so many neighbors don't connect them that more would
             not fit in memory.
@@ -61,11 +58,7 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
 
 
 def smallest_radius(index: Index) -> float:
-    """Return the smallest radius whose graph joins all points, at least two.
-
-    Raises:
-        UserError: the points are too few.
-    """
+    """Return the smallest radius whose graph joins all points, at least two."""
     if len(index.codes) < 2:
         raise UserError("one point has no neighbours", cure="give at least two latent codes")
     return float(spanning_tree(index)[1].max())
@@ -77,14 +70,10 @@ def spanning_tree(index: Index) -> tuple[Ends, Float[np.ndarray, "edge"]]:
 
 
 def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "edge"]]:
-    """Return the shortest edges that join all components, one less than there are.
+    """Return the shortest edges that join all components, one less than there are, and lengths.
 
-    Args:
-        index: the points.
-        components: the number of the component of each, from 0 without gaps.
-
-    Returns:
-        The edges, lower end first, in order of the ends, and their lengths.
+    Components are numbered from 0 without gaps. Edges have the lower end first, and are in order
+    of the ends.
     """
     # Equal points are joined first: they would fill all lists of neighbors.
     lowest, labels = index.lowest, components

@@ -35,10 +35,7 @@ class Latents:
 
 
 def encode_images(model: Autoencoder, images: pixels.Images, *, batch_size: int) -> Latents:
-    """Encode images, `batch_size` of them on each device at once.
-
-    Returns:
-        float32 codes, all finite.
+    """Encode images, `batch_size` of them on each device at once; all codes are finite.
 
     Raises:
         UserError: the images break the pixel convention, `batch_size` is not positive, a code is
@@ -73,11 +70,7 @@ def save_latents(path: Path, latents: Latents, *, stamp: str) -> None:
 
 
 def load_latents(path: Path, *, stamp: str) -> Latents:
-    """Return cached latents.
-
-    Raises:
-        UserError: they were computed from something else, or the file is missing or damaged.
-    """
+    """Return cached latents; raise a `UserError` where `read_cache` does."""
     return Latents(read_cache(path, stamp=stamp, names=["codes"])["codes"])
 
 

@@ -29,41 +29,18 @@ Distance = Callable[[Ends], Lengths]
 OUTSIDE_NEIGHBORS = 4
 
 
-def _join_nearest(
-    near: neighbors.Neighbors, k: int, kind: str = "", *, mutual: bool = False
-) -> LatentGraph:
+def _join_nearest(k: int, near: neighbors.Neighbors, *, mutual: bool = False) -> LatentGraph:
     number = len(near.indices)
     ends = np.stack([np.repeat(np.arange(number), k), near.indices[:, :k].ravel()], axis=1)
-    told, lengths = f"{kind}k-NN graph with k = {k}", near.distances[:, :k].ravel()
-    facts: Any = {"k": k, "description": told, "weight": "latent"}
+    told, lengths = f"k-NN graph with k = {k}", near.distances[:, :k].ravel()
+    facts: Any = {"k": k, "description": f"{'mutual ' * mutual}{told}", "weight": "latent"}
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
-def _join_within(index: neighbors.Index, radius: float) -> LatentGraph:
+def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
     told = f"radius graph with radius = {radius:g}"
     facts: Any = {"description": told, "weight": "latent"}
     return from_edges(*index.pairs_within(radius), num_nodes=len(index.codes), **facts)
-
-
-def _smallest(index: neighbors.Index, _: "GraphConfig") -> LatentGraph:
-    k, near = connectivity.smallest_k(index)
-    return _join_nearest(near, k)
-
-
-def _knn(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
-    return _join_nearest(index.nearest(k=config.k), config.k)
-
-
-def _mutual(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
-    return _join_nearest(index.nearest(k=config.k), config.k, "mutual ", mutual=True)
-
-
-def _radius(index: neighbors.Index, config: "GraphConfig") -> LatentGraph:
-    return _join_within(index, config.radius)
-
-
-def _smallest_radius(index: neighbors.Index, _: "GraphConfig") -> LatentGraph:
-    return _join_within(index, connectivity.smallest_radius(index))
 
 
 class _Kind(NamedTuple):
@@ -74,11 +51,21 @@ class _Kind(NamedTuple):
 
 
 KINDS = {
-    "smallest": _Kind(_smallest, connects=True),
-    "knn": _Kind(_knn, "k"),
-    "mutual": _Kind(_mutual, "k"),
-    "radius": _Kind(_radius, "radius", of_neighbors=False),
-    "smallest-radius": _Kind(_smallest_radius, of_neighbors=False, connects=True),
+    "smallest": _Kind(
+        lambda index, _: _join_nearest(*connectivity.smallest_k(index)), connects=True
+    ),
+    "knn": _Kind(lambda index, config: _join_nearest(config.k, index.nearest(k=config.k)), "k"),
+    "mutual": _Kind(
+        lambda index, config: _join_nearest(config.k, index.nearest(k=config.k), mutual=True), "k"
+    ),
+    "radius": _Kind(
+        lambda index, config: _join_within(config.radius, index), "radius", of_neighbors=False
+    ),
+    "smallest-radius": _Kind(
+        lambda index, _: _join_within(connectivity.smallest_radius(index), index),
+        of_neighbors=False,
+        connects=True,
+    ),
 }
 
 
@@ -222,7 +209,7 @@ def build(
     *,
     trim: Trimming | None = None,
 ) -> LatentGraph:
-    """Return the graph that a configuration asks for; its `k` and `description` say what it is.
+    """Return the graph that a configuration asks for.
 
     Args:
         codes: at least two points, or the index of these.
@@ -233,7 +220,7 @@ def build(
 
     Raises:
         UserError: the codes are not finite or too few, `config.k` is too large, or `distance` is
-            missing or gives something negative or not finite.
+            missing or gives no weights.
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
@@ -279,10 +266,6 @@ def attach(
         added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
         k: neighbors of each.
         distance: as for `build`, for the nodes of the new graph.
-
-    Raises:
-        UserError: the new points are not finite, `k` is larger than the graph, or `distance` is
-            missing or gives something negative or not finite.
     """
     _check_weight(graph.weight, distance)
     near = neighbors.index_of(codes).nearest_to(added, k=k)
@@ -311,11 +294,6 @@ def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None)
 
 def _check_weight(weight: str, distance: Distance | None) -> None:
     """Refuse a weight that more than latent codes decide where nothing else is at hand."""
-    if weight == "given":
-        raise UserError(
-            "the graph was made with weights of its own, so further edges can't be weighed alike",
-            cure="say what they are when the graph is made, if it is one of jaxsurf's weights",
-        )
     if WEIGHTS[weight].needs and distance is None:
         raise UserError(
             f"graph.weight={weight} needs {WEIGHTS[weight].needs}, but only latent codes are at "

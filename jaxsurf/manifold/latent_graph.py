@@ -129,26 +129,18 @@ def from_edges(
     """Return the graph of these edges.
 
     Args:
-        ends: the nodes that each edge joins, in either order; an edge may come twice.
+        ends: two different nodes an edge, in either order; an edge may come twice.
         weights: 0 or more; of an edge that comes twice, the first counts.
-        num_nodes: the number of nodes.
+        num_nodes: how many nodes there are.
         mutual: whether to leave out edges that come only once.
         **facts: other fields of the graph, such as `k` and `description`.
 
     Raises:
-        UserError: an end is no node, an edge joins a node to itself, or a weight is negative or
-            not finite.
+        UserError: a weight is negative or not finite, or there is not one of them an edge.
     """
     ends, weights = np.asarray(ends, dtype=np.int64), np.asarray(weights, dtype=np.float64)
     _check_weights(ends, weights)
-    if ends.size and not (ends.min() >= 0 and ends.max() < num_nodes):
-        raise UserError(
-            f"edges join nodes {ends.min()} to {ends.max()}, but nodes are 0 to {num_nodes - 1}"
-        )
     shape, (tails, heads) = (num_nodes, num_nodes), ends.T
-    if (tails == heads).any():
-        loop = int(np.argmax(tails == heads))
-        raise UserError(f"edge {loop} joins node {tails[loop]} to itself")
     places = (np.arange(len(ends)), (np.maximum(tails, heads), np.minimum(tails, heads)))
     listed = scipy.sparse.coo_array(places, shape=shape)
     listed.has_canonical_format = True  # else the places of equal edges would be added up
@@ -174,16 +166,7 @@ def from_edges(
 def reweighed(
     graph: LatentGraph, weights: Float[np.ndarray, "edge"], *, weight: str
 ) -> LatentGraph:
-    """Return a graph whose edges weigh something else.
-
-    Args:
-        graph: the graph with its old weights.
-        weights: of the edges, in the order of `graph.edges()`.
-        weight: what they are.
-
-    Raises:
-        UserError: a weight is negative or not finite, or there is not one of them an edge.
-    """
+    """Return a graph with other weights, in the order of `graph.edges()`; `weight` names them."""
     once = graph.rows < graph.indices
     _check_weights(np.stack([graph.rows[once], graph.indices[once]], axis=1), weights)
     entries = np.zeros(len(graph.indices))
@@ -200,14 +183,9 @@ def with_edges(
     num_nodes: int = 0,
     **facts: Any,  # noqa: ANN401 - fields of several types
 ) -> LatentGraph:
-    """Return a graph with further edges; those that it has keep their weight.
+    """Return a graph with further edges, and nodes if `num_nodes` is given; old weights stay.
 
-    Args:
-        graph: the graph without them.
-        ends: the nodes that they join.
-        weights: what they weigh, as the graph's own do.
-        num_nodes: the number of nodes if there are further ones, numbered on from the graph's.
-        **facts: fields that differ from the graph's, such as `description`.
+    `facts` are fields that differ from the graph's, such as `description`.
     """
     own_ends, own_weights = graph.edges()
     ends, weights = np.concatenate([own_ends, ends]), np.concatenate([own_weights, weights])
@@ -223,11 +201,7 @@ def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
 
 
 def load_graph(path: Path, *, stamp: str) -> LatentGraph:
-    """Return a cached graph.
-
-    Raises:
-        UserError: the file carries another stamp, is missing or damaged, or holds no graph.
-    """
+    """Return a cached graph; raise a `UserError` where `read_cache` does."""
     names = ("ends", "weights", "nodes", "bridges", *_FACTS)
     ends, weights, nodes, bridges, *facts = read_cache(path, stamp=stamp, names=names).values()
     own: Any = {name: fact.item() for name, fact in zip(_FACTS, facts, strict=True)}

@@ -56,11 +56,7 @@ class Neighbors(NamedTuple):
 
 
 def check_codes(codes: Real[np.ndarray, "point latent"], *, origin: str = "latent codes") -> Codes:
-    """Return codes as float64; `origin` is what they are, in the plural, for the message.
-
-    Raises:
-        UserError: the array is not real, not two-dimensional, empty, not finite, or too large.
-    """
+    """Return codes as float64; refuse what is no finite array of them, called `origin`."""
     if codes.ndim != 2 or not codes.size or codes.dtype.kind not in "fiu":
         raise UserError(
             f"{origin} have shape {codes.shape} and type {codes.dtype}, not (point, latent)",
@@ -92,7 +88,6 @@ class Index:
     """One set of codes to be asked for neighbours again and again; what takes long is kept."""
 
     def __init__(self, codes: Real[np.ndarray, "point latent"]) -> None:
-        """Take codes, which `check_codes` checks."""
         self.codes: Codes = check_codes(codes)
         self._found: Neighbors | None = None
 
@@ -111,11 +106,7 @@ class Index:
         return KDTree(self.distinct.codes, leafsize=16, balanced_tree=False)
 
     def nearest(self, *, k: int) -> Neighbors:
-        """Return the `k` nearest other points of every point.
-
-        Raises:
-            UserError: `k` is not from 1 to the number of points less one.
-        """
+        """Return the `k` nearest other points of every point."""
         number = len(self.codes)
         if number < 2:
             raise UserError("one point has no neighbours", cure="give at least two latent codes")
@@ -136,11 +127,7 @@ class Index:
         return Neighbors(self._found.indices[:, :k], self._found.distances[:, :k])
 
     def nearest_to(self, points: Real[np.ndarray, "query latent"], *, k: int) -> Neighbors:
-        """Return the `k` codes nearest to each of other points; one that coincides counts.
-
-        Raises:
-            UserError: `k` is not from 1 to the number of codes, or the points are no such codes.
-        """
+        """Return the `k` codes nearest to each of other points; one that coincides counts."""
         points, (number, size) = check_codes(points, origin="queries"), self.codes.shape
         if points.shape[1] != size:
             raise UserError(
@@ -161,10 +148,9 @@ class Index:
         return found
 
     def pairs_within(self, radius: float) -> Pairs:
-        """Return all pairs of points at most `radius` apart, and their distances.
+        """Return all pairs of points at most `radius` apart, and the distance of each.
 
-        Returns:
-            The pairs, lower index first, in order of their indices; the distance of each.
+        The lower index comes first, and pairs are in order of their indices.
 
         Raises:
             UserError: the radius is negative, not finite, or gives more than `MAX_PAIRS` pairs.
@@ -242,12 +228,7 @@ class Approximate(Index):
     recall = 1.0
 
     def nearest(self, *, k: int) -> Neighbors:
-        """Return `k` points near every point, nearest first, and measure the recall.
-
-        Raises:
-            UserError: `k` is not from 1 to the number of points less one, faiss is not installed,
-                or it found too few.
-        """
+        """Return `k` points near every point, nearest first, and measure the recall."""
         number, dimensions = self.codes.shape
         if not 1 <= k < number:
             return super().nearest(k=k)  # which refuses
@@ -310,7 +291,6 @@ class Distinct:
     """
 
     def __init__(self, codes: Codes) -> None:
-        """Take codes that `check_codes` has checked."""
         # A number that equal rows share is sorted faster than the rows are.
         key = np.zeros(len(codes))
         for axis, column in enumerate(codes.T):

@@ -3,7 +3,8 @@
 A step looks from every node at all its neighbours and keeps the shortest path (Bellman-Ford); the
 last step is the one that changes nothing. Work is a multiple of Dijkstra's, but it is the same for
 all nodes and all sources, which is what such devices are made for. Everything is in float64:
-lengths are those of paths, up to the order in which weights are added up.
+lengths are those of paths, up to the order in which weights are added up. A step holds about four
+arrays with an entry a node and source: whoever has very many sources asks for some at a time.
 """
 
 from typing import NamedTuple
@@ -17,9 +18,6 @@ from jaxsurf.manifold.latent_graph import LatentGraph
 
 # Somewhat above the mean number of neighbours in a symmetric graph of 10 nearest ones.
 _WIDTH = 16
-# What the arrays of a step may take. It holds about four with an entry a node and source.
-_MAX_BYTES = 2**31
-_BYTES_PER_ENTRY = 4 * 8
 
 
 class _Table(NamedTuple):
@@ -34,20 +32,6 @@ def lengths(
     graph: LatentGraph, sources: Int[np.ndarray, "source"]
 ) -> Float[np.ndarray, "source node"]:
     """Return the lengths of shortest paths from each source to every node; inf where none leads."""
-    table, parts = _tabulate(graph), []
-    size = max(1, min(len(sources), _MAX_BYTES // (_BYTES_PER_ENTRY * graph.num_nodes)))
-    with jax.enable_x64(True):
-        on_device = jax.device_put(table)
-        for start in range(0, len(sources), size):
-            batch = sources[start : start + size]
-            # Every batch of one size, so that all are one program.
-            filled = np.resize(batch, size)
-            found = _relax(on_device, jnp.asarray(filled), graph.num_nodes)
-            parts.append(np.asarray(found).T[: len(batch)])
-    return np.concatenate(parts) if parts else np.empty((0, graph.num_nodes))
-
-
-def _tabulate(graph: LatentGraph) -> _Table:
     nodes = np.arange(graph.num_nodes)
     further = np.maximum(0, -(-np.diff(graph.indptr) // _WIDTH) - 1)
     owners = np.repeat(nodes, further)
@@ -57,7 +41,10 @@ def _tabulate(graph: LatentGraph) -> _Table:
     neighbours = np.repeat(np.append(nodes, owners)[:, None], _WIDTH, axis=1).astype(np.int32)
     weights = np.zeros(neighbours.shape)
     neighbours[rows, slots], weights[rows, slots] = graph.indices, graph.weights
-    return _Table(neighbours, weights, owners.astype(np.int32))
+    table = _Table(neighbours, weights, owners.astype(np.int32))
+    with jax.enable_x64(True):
+        found = _relax(jax.device_put(table), jnp.asarray(sources), graph.num_nodes)
+        return np.array(found).T
 
 
 @jax.jit(static_argnums=2)

@@ -136,9 +136,6 @@ def distances(
 
     Returns:
         One row a source, in float64; inf where no path leads.
-
-    Raises:
-        UserError: a source is no node of the graph, or the method is not known.
     """
     _check_method(method, LengthMethod)
     for place, source in enumerate(sources):

@@ -18,7 +18,7 @@ from jaxsurf.manifold import neighbors, path
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import LatentPath
-from jaxsurf.manifold.shortest_path import Codes, Method, check_nodes, distances, shortest_paths
+from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
 
 Order = Literal["given", "best"]
 # The row of a code, or a code that is none of them.
@@ -71,7 +71,7 @@ def find_paths(
     """
     if len(anchors) < 2:
         raise UserError(f"{len(anchors)} anchors were given", cure="give at least two")
-    index = neighbors.Index(neighbors.check_codes(np.asarray(codes), origin="codes"))
+    index = neighbors.Index(np.asarray(codes))
     number, size = index.codes.shape
     for place, anchor in enumerate(anchors):
         given = np.asarray(anchor)
@@ -118,17 +118,15 @@ def through(
     loop: bool = False,
     order: Order = "given",
     codes: Codes | None = None,
-    method: Method = "auto",
 ) -> Visit:
-    """Return a shortest path past several nodes.
+    """Return a shortest path past several nodes, at least one.
 
     Args:
         graph: where to look.
-        anchors: the nodes to pass, at least one; a node may come more than once.
+        anchors: the nodes; one may come more than once.
         loop: whether the path goes back from the last anchor to the first.
         order: `given`, or `best` (see `best_order`).
         codes: as for `shortest_paths`.
-        method: as for `shortest_paths`.
 
     Raises:
         UserError: there are no anchors, no path joins them, or an order is not known.
@@ -149,7 +147,7 @@ def through(
     stops += stops[:1] if loop else []
     # One stop alone is a leg to itself.
     ends = [(anchors[a], anchors[b]) for a, b in zip(stops, stops[1:] or stops, strict=False)]
-    legs = shortest_paths(graph, ends, codes=codes, method=method)
+    legs = shortest_paths(graph, ends, codes=codes)
     places = [0, *itertools.accumulate(len(leg.nodes) - 1 for leg in legs)]
     return Visit(
         nodes=np.concatenate([legs[0].nodes[:1], *(leg.nodes[1:] for leg in legs)]),

@@ -220,7 +220,6 @@ BAD_POINTS = [
     ("latent", [[np.nan, 0]], 1, "1 of 1 queries are not finite .*row 0"),
     ("latent", [[0.0, 0]], 54, "k is 54, but there are 53 points"),
     ("image", [[0.0, 0]], 1, "needs the images"),
-    ("given", [[0.0, 0]], 1, "weights of its own"),
 ]
 
 

@@ -234,9 +234,7 @@ def test_an_unreachable_target_is_refused_with_sizes_and_cure():
 
 
 @pytest.mark.parametrize("method", ["igraph", "dijkstra", "relaxation"])
-def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method, monkeypatch):
-    # Two batches of sources, of one size.
-    monkeypatch.setattr(relaxation, "_MAX_BYTES", 3 * 99 * relaxation._BYTES_PER_ENTRY)
+def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method):
     rng = np.random.default_rng(1)
     # A node with many more neighbours than relaxation's rows have slots, others, and one alone.
     ends = np.concatenate([[[0, leaf] for leaf in range(1, 60)], rng.integers(61, 99, (80, 2))])
