@@ -34,14 +34,7 @@ _NAMES = (
 
 
 def read(name: str) -> Shaped[np.ndarray, "..."]:
-    """Return the array that a file holds.
-
-    Args:
-        name: the file; behind a colon, which of its arrays.
-
-    Raises:
-        UserError: there is no such file or array, or what it holds are no plain numbers.
-    """
+    """Return the array that a file holds; behind a colon, the name says which of several."""
     path, part = split(name)
     suffix, known = path.suffix.lower(), ", ".join(SUFFIXES)
     if suffix not in SUFFIXES:
@@ -101,7 +94,6 @@ def _read_table(path: Path) -> Shaped[np.ndarray, "row column"]:
 
 
 def _read_pickle(path: Path, place: int) -> Shaped[np.ndarray, "..."]:
-    """Return an array by its number among those that were pickled one after another."""
     found = None
     with path.open("rb") as file:
         for number in range(place + 1):

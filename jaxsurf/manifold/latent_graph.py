@@ -104,11 +104,7 @@ class LatentGraph:
         return steps[np.isin(np.sort(steps, axis=1) @ digits, self.bridges @ digits)]
 
     def weights_along(self, nodes: Int[np.ndarray, "step"]) -> Float[np.ndarray, "edge"]:
-        """Return the weights of the edges that a walk takes.
-
-        Raises:
-            ValueError: it is not a walk in this graph.
-        """
+        """Return the weights of the edges that a walk takes."""
         tails, heads = np.asarray(nodes)[:-1], np.asarray(nodes)[1:]
         bounds = zip(self.indptr[tails], self.indptr[tails + 1], heads, strict=True)
         places = [start + np.searchsorted(self.indices[start:end], h) for start, end, h in bounds]
@@ -130,13 +126,10 @@ def from_edges(
 
     Args:
         ends: two different nodes an edge, in either order; an edge may come twice.
-        weights: 0 or more; of an edge that comes twice, the first counts.
+        weights: finite, 0 or more; of an edge that comes twice, the first counts.
         num_nodes: how many nodes there are.
         mutual: whether to leave out edges that come only once.
         **facts: other fields of the graph, such as `k` and `description`.
-
-    Raises:
-        UserError: a weight is negative or not finite, or there is not one of them an edge.
     """
     ends, weights = np.asarray(ends, dtype=np.int64), np.asarray(weights, dtype=np.float64)
     _check_weights(ends, weights)

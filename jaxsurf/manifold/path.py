@@ -34,14 +34,7 @@ def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int)
     """Return a path with a fixed number of points on each straight piece.
 
     This is the reference's timing: every edge takes equally long. Both ends of a piece are counted
-    and a joint is not repeated: m pieces of n points give m (n - 1) + 1 frames.
-
-    Args:
-        points: the corners; one alone gives one frame.
-        points_per_edge: 2 for the corners alone, 3 for one frame between, and so on.
-
-    Raises:
-        UserError: `points_per_edge` is below 2, or the points are not a finite array.
+    and a joint is not repeated: m pieces of n >= 2 points give m (n - 1) + 1 frames.
     """
     if points_per_edge < 2:
         raise UserError(
@@ -54,17 +47,10 @@ def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int)
 
 
 def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) -> LatentPath:
-    """Return a path that runs along a polyline at constant speed.
+    """Return a path of 2 or more frames that runs along a polyline at constant speed.
 
     Frames are equally spaced by arc length, so corners are rounded off where no frame falls on
     them. A polyline of length 0 gives the same point in every frame.
-
-    Args:
-        points: the corners, at least one.
-        frames: the number of frames, 2 or more.
-
-    Raises:
-        UserError: `frames` is below 2, or the points are not a finite array.
     """
     if frames < 2:
         raise UserError(f"frames is {frames}, but both ends are counted", cure="use 2 or more")
@@ -82,6 +68,5 @@ def _interpolate(
     corner_times: Real[np.ndarray, "corner"],
     corners: Float[np.ndarray, "corner latent"],
 ) -> LatentPath:
-    """Return the points at given times, exactly the corners at their times."""
     axes = [np.interp(times, corner_times, axis) for axis in corners.T]
     return LatentPath(np.stack(axes, axis=-1))

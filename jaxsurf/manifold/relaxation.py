@@ -51,8 +51,6 @@ def lengths(
 def _relax(
     table: _Table, sources: Int[Array, "source"], num_nodes: int
 ) -> Float[Array, "node source"]:
-    """Return the lengths from each source, a column each."""
-
     def step(
         state: tuple[Float[Array, "node source"], Bool[Array, ""]],
     ) -> tuple[Float[Array, "node source"], Bool[Array, ""]]:

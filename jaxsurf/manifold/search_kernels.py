@@ -129,8 +129,7 @@ class PreparedGraph:
     ) -> list[_Found]:
         """Return a path from one node to each of others in its component.
 
-        `dijkstra` searches once for all targets, any other method once for each. `astar` needs
-        what `straighten` returned, and `landmarks` gains by it.
+        `astar` needs what `straighten` returned, and `landmarks` gains by it.
         """
         sources, stops = self._rank[[source]], self._rank[np.asarray(targets)].tolist()
         if method == "dijkstra":
@@ -166,11 +165,7 @@ class PreparedGraph:
             return self._straight[1]
 
     def make_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return `landmarks`, made at the first call.
-
-        In every component each landmark is as far as can be from those before. One search serves
-        all components, since it can't leave any.
-        """
+        """Return `landmarks`; in every component each is as far as can be from those before."""
         with self._lock:
             if self.landmarks is not None:
                 return self.landmarks
@@ -336,7 +331,7 @@ def _meet(
 ) -> tuple[int, int, int]:
     """Return where searches from both ends meet, and how many nodes each reached (Pohl 1971).
 
-    The smaller heap goes first. It is enough to look for the meeting node when a node is gone on
+    It is enough to look for the meeting node when a node is gone on
     from: of two neighbours on a shortest path, settled from different ends, the later one has been
     reached from the other.
     """

@@ -97,8 +97,7 @@ def shortest_paths(
         method: how to search.
 
     Raises:
-        UserError: an end is no node of the graph, two ends are in different components, the method
-            is not known, codes are not one a node or not finite, or `astar` lacks what it needs.
+        UserError: no path joins two ends, codes are not one a node, or `astar` lacks them.
     """
     _check_method(method, Method)
     for source, target in pairs:

@@ -66,8 +66,7 @@ def find_paths(
             codes on the path alone.
 
     Raises:
-        UserError: there are too few anchors, one is no row and no code, there is no such graph, or
-            no path in it.
+        UserError: one is no row and no code, or there is no such graph, or no path in it.
     """
     if len(anchors) < 2:
         raise UserError(f"{len(anchors)} anchors were given", cure="give at least two")
@@ -121,21 +120,10 @@ def through(
 ) -> Visit:
     """Return a shortest path past several nodes, at least one.
 
-    Args:
-        graph: where to look.
-        anchors: the nodes; one may come more than once.
-        loop: whether the path goes back from the last anchor to the first.
-        order: `given`, or `best` (see `best_order`).
-        codes: as for `shortest_paths`.
-
-    Raises:
-        UserError: there are no anchors, no path joins them, or an order is not known.
+    Arguments are as for `best_order` and `shortest_paths`; a node may come more than once.
     """
     if order not in get_args(Order):
-        known = ", ".join(get_args(Order))
-        raise UserError(f"order {order!r} is not known", cure=f"use one of: {known}")
-    if not len(anchors):
-        raise UserError("no anchors were given", cure="give at least one node to pass")
+        raise UserError(f"order {order!r} is not known", cure="use one of: given, best")
     check_nodes(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
     stops, proven = list(range(len(anchors))), None
     if order == "best":

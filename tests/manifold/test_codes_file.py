@@ -1,6 +1,7 @@
 """Arrays from a user's own files; nothing that such a file may hold is run."""
 
 import contextlib
+import io
 import os
 import pickle
 import zipfile
@@ -26,8 +27,7 @@ TEXTS = (
     "x,y\n1,2\n3,4\n5,6\n",
     "# by hand\n\n1 2\n3\t4  # note\n5 6",
     "z1 z2\n1 2\n3 4\n5 6\n",
-    "1;2\n3;4\n5;6\n",
-    "1.0e+00 2\n3 4\n5 6\n",
+    "1;2\n3;4\n5;6e0\n",
     "\ufeffx,y\n1,2\n3,4\n5,6\n",  # as spreadsheets save it
 )
 
@@ -43,15 +43,13 @@ class Reduced:
 
 
 def archive(content, name="z.npy", flags=0):
-    def made(folder):
-        with zipfile.ZipFile(folder / "made.zip", "w") as file:
-            file.writestr(name, content)
-        data = bytearray((folder / "made.zip").read_bytes())
-        for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-            data[data.index(mark) + at] |= flags
-        return bytes(data)
-
-    return made
+    with io.BytesIO() as file:
+        with zipfile.ZipFile(file, "w") as made:
+            made.writestr(name, content)
+        data = bytearray(file.getvalue())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(mark) + at] |= flags
+    return bytes(data)
 
 
 def npy(shape, kind="<f8"):
@@ -113,19 +111,17 @@ def test_an_array_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
 
 HUGE = npy("(1" + 30 * "0" + ",),}")
 CALLED = np.zeros(1).__reduce_ex__(5)[0]
-# The name that is read, the content of the file or what makes it, words of the line.
+# The name that is read, the content of the file, words of the line.
 HOSTILE = [
-    *((f"z{suffix}", b"", "z") for suffix in SUFFIXES),
     *((f"z{suffix}", b"\xff\xfe\x00 nothing", "is refused") for suffix in SUFFIXES),
     *((f"z{suffix}", None, "cannot read") for suffix in SUFFIXES),
+    ("z.pkl", b"", "is refused"),
     ("z.npy", b"\x93NUMPY", "is refused"),
-    ("z.npy", npy("(3,"), "is refused"),
     ("z.npy", npy("(9,),}"), "mmap length is greater than file size"),
     ("z.npy", HUGE, "is refused"),
     ("z.npy", npy("(True,2),}"), "is refused"),
     ("z.npy", npy("(1,),}", "|O"), "Python objects"),
     ("z.npy:x", npy("(8,),}"), "it holds one array, but 'x' is asked for"),
-    ("z.npz", b"PK\x03\x04", "File is not a zip file"),
     ("z.npz", archive(npy("(9,),}")), "is truncated"),
     ("z.npz", archive(HUGE), "is truncated"),
     ("z.npz", archive(npy("(1,),}", "|O")), "it holds Python objects"),
@@ -135,13 +131,10 @@ HOSTILE = [
     ("z.txt", b"1 2\n3\n", "the number of columns changed from 2 to 1 at row 2"),
     ("z.txt", b"1 2\n3 x\n", "could not convert string 'x' to float64 at row 1, column 2"),
     ("z.txt", b"\n# nothing\n", "it holds no numbers"),
-    ("z.txt", b"x y\n", "it holds no numbers"),
     # The first row is not taken for a header because of one mistake.
     ("z.txt", b"1,,3\n1,2,3\n", "could not convert string '' to float64"),
-    ("z.txt", b"nan 2.O\n1 2\n", "could not convert string '2.O' to float64"),
     ("z.h5", b"", "of no known kind; give a file that ends in .npy, .npz"),
     ("z.pkl:1", pickle.dumps(CODES), "it holds 1 arrays, but number 1 is asked for"),
-    ("z.pkl:x", pickle.dumps(CODES), "is refused"),
     *(("z.pkl", pickle.dumps(it), "an object of type") for it in ({"z": 1}, [2.0], 3, (CODES,))),
     ("z.pkl", pickle.dumps(np.array(["a"])), "it holds values of type <U1"),
     # An array that has a number where its bytes should be, and one of objects at an address.
@@ -154,8 +147,6 @@ HOSTILE = [
     ("z.pkl", b"c_codecs\nencode\n(Vx\nVrot13\ntR.", "not a text encoding"),
     ("z.pkl", b"cbuiltins\neval\n(V__import__('os').mkdir('ran')\ntR.", "would run builtins.eval"),
     ("z.pkl", b"cnumpy.f2py\nrun_main\n(tR.", "would run numpy.f2py.run_main"),
-    ("z.pkl", b"cnumpy\nload\n(Vother.npy\ntR.", "would run numpy.load"),
-    ("z.pkl", b"cnumpy.core.multiarray\nfromfile\n(tR.", "would run numpy.core.multiarray.from"),
     ("z.pkl", b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93.", "run numpy.ndarray.tofile"),
 ]
 
@@ -165,7 +156,7 @@ def test_a_file_that_holds_no_plain_numbers_is_refused_in_one_line(
     tmp_path, monkeypatch, name, content, word
 ):
     monkeypatch.chdir(tmp_path)
-    path, content = split(name)[0], content(tmp_path) if callable(content) else content
+    path = split(name)[0]
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -176,20 +167,16 @@ def test_a_file_that_holds_no_plain_numbers_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("place", ["alone", "in a list", "in an array", "behind an array"])
-def test_planted_code_does_not_run(tmp_path, monkeypatch, place, protocol):
+@pytest.mark.parametrize("hide", [lambda it: it, lambda it: [1, it], lambda it: np.array([it])])
+def test_planted_code_does_not_run(tmp_path, monkeypatch, hide, protocol):
     monkeypatch.chdir(tmp_path)
-    planted = Reduced(os.mkdir, "ran")
-    within = {"in a list": [1, planted], "in an array": np.array([planted], object)}
-    contents = [CODES] * (place == "behind an array") + [within.get(place, planted)]
-    data = b"".join(pickle.dumps(content, protocol) for content in contents)
-    (tmp_path / "z.pkl").write_bytes(data)
+    data = pickle.dumps(hide(Reduced(os.mkdir, "ran")), protocol)
+    (tmp_path / "z.pkl").write_bytes(pickle.dumps(CODES) + data)
     with pytest.raises(UserError, match=r"it would run .*mkdir"):
-        read(f"z.pkl:{len(contents) - 1}")
+        read("z.pkl:1")
     assert not (tmp_path / "ran").exists()
-    if place == "alone":  # the same file is dangerous in other hands
-        pickle.loads(data)
-        assert (tmp_path / "ran").exists()
+    pickle.loads(data)  # the same bytes are dangerous in other hands
+    assert (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])

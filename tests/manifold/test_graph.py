@@ -1,6 +1,7 @@
 """Kinds of graph and what their edges weigh, against loops over all pairs, for networkx."""
 
 import itertools
+from dataclasses import replace
 
 import networkx as nx
 import numpy as np
@@ -70,25 +71,16 @@ def configurations(draw, most, **settings):
 
 @properties
 @given(POINTS, st.data())
-def test_every_kind_joins_what_loops_join_and_weighs_lengths(codes, data):
-    config = data.draw(configurations(len(codes) - 1, weight="latent"))
-    made = graph.build(codes, config)
-    assert edges_of(made) == pytest.approx(expected_edges(codes, config))
-    assert made.weight == "latent"
-
-
-@properties
-@given(POINTS, st.data())
-def test_a_tree_or_a_repair_connects_and_adds_only_shortest_edges(codes, data):
+def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes, data):
     config = data.draw(configurations(len(codes) - 1, weight="latent"))
     plain = graph.build(codes, config)
-    numbers = {"kind": config.kind, "k": config.k, "radius": config.radius, "weight": "latent"}
-    more = graph.build(codes, GraphConfig(**numbers, spanning_tree=True))
+    assert edges_of(plain) == pytest.approx(expected_edges(codes, config))
+    more = graph.build(codes, replace(config, spanning_tree=True))
     tree = {tuple(edge) for edge in connectivity.spanning_tree(neighbors.Index(codes))[0].tolist()}
     assert edges_of(more).keys() == edges_of(plain).keys() | tree
     assert set(more.components) == {0}
     if not graph.KINDS[config.kind].connects:
-        repaired = graph.build(codes, GraphConfig(**numbers, repair=True))
+        repaired = graph.build(codes, replace(config, repair=True))
         added = {tuple(edge) for edge in repaired.bridges.tolist()}
         assert edges_of(repaired).keys() == edges_of(plain).keys() | added
         assert added <= tree
@@ -175,10 +167,9 @@ def test_edges_of_length_and_weight_zero_are_edges():
 
 
 def test_trimming_leaves_out_the_longest_edges_before_others_are_weighed_or_added():
-    def built(trim, *, repair=False, weight="latent"):
-        return graph.build(
-            CODES, GraphConfig(kind="knn", k=7, weight=weight, repair=repair), trim=trim
-        )
+    def built(trim, **settings):
+        config = GraphConfig(kind="knn", k=7, **({"weight": "latent"} | settings))
+        return graph.build(CODES, config, trim=trim)
 
     whole = edges_of(built(None))
     limit = float(np.median(list(whole.values())))

@@ -16,7 +16,7 @@ from scipy.sparse import csgraph
 from scipy.spatial import distance
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import relaxation, search_kernels, shortest_path
+from jaxsurf.manifold import search_kernels, shortest_path
 from jaxsurf.manifold.latent_graph import from_edges
 
 WITHOUT_CODES = ("igraph", "dijkstra", "bidirectional", "landmarks")
@@ -193,12 +193,8 @@ def test_auto_follows_the_rules_of_the_module(roll):
     assert methods(roll, one) == ["bidirectional"]
     for weight in ("density", "given"):
         assert methods(dataclasses.replace(roll, weight=weight), one, ROLL) == ["bidirectional"]
-    # Codes of another graph; a promise that is not kept.
-    assert methods(roll, one, 2 * ROLL) == ["bidirectional"]
-    short = from_edges(
-        np.array([[0, 1], [1, 2]]), np.array([1.0, 1.0 - 1e-6]), num_nodes=3, weight="latent"
-    )
-    assert methods(short, [(0, 2)], np.arange(3.0)[:, None]) == ["bidirectional"]
+    # A promise that is not kept.
+    assert methods(roll, one, (1 + 1e-6) * ROLL) == ["bidirectional"]
     fresh = dataclasses.replace(roll)
     star = [(7, target) for target in range(40)]
     assert methods(fresh, star + one) == ["dijkstra"] * 40 + ["bidirectional"]
@@ -250,12 +246,3 @@ def test_distances_equal_scipys_and_are_infinite_where_no_path_leads(method):
     with pytest.raises(UserError, match=r"source 1 is 99, but the graph has 99 nodes"):
         shortest_path.distances(made, [0, 99], method=method)
     assert jax.numpy.ones(1).dtype == np.float32  # as it was
-
-
-@pytest.mark.usefixtures("compiled")
-@pytest.mark.parametrize("accelerator", [False, True])
-def test_auto_relaxes_on_accelerators_alone(roll, accelerator, monkeypatch):
-    known = np.zeros((1, roll.num_nodes))
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu" if accelerator else "cpu")
-    monkeypatch.setattr(relaxation, "lengths", lambda *_: known)
-    assert (shortest_path.distances(roll, [0]) is known) == accelerator
