@@ -97,8 +97,7 @@ def failures_reported(
 def check_writable(folder: Path, *, kind: str, flag: str) -> None:
     """Prove that files can be written to a folder, there already or not, and leave nothing behind.
 
-    Raises:
-        UserError: they cannot, by what kind of folder it is and which flag names it.
+    What reports that they cannot names the kind of folder, and the flag that chooses another.
     """
     with failures_reported(f"write to {kind} {folder}", cure=f"choose another with {flag}"):
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
@@ -111,9 +110,6 @@ def lock(folder: Path) -> Iterator[None]:
 
     The lock is the operating system's and ends with the process, however that ends. Linux hands
     such locks on to NFS servers. Where a file system has none, a warning is logged.
-
-    Raises:
-        UserError: another process holds it, or the folder can't be written.
     """
     file = folder / ".lock"
     # Its fallback, a file that is there or not, would outlive the process.
@@ -174,11 +170,7 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, of the same suffix; rename it when all went well.
-
-    Raises:
-        UserError: the file cannot be written; `path` is as it was.
-    """
+    """Yield a temporary path beside `path`, of the same suffix; rename it when all went well."""
     # Not the process number: several hosts may be at it, where containers count from 1 each.
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
     try:
@@ -200,9 +192,6 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
     What `folder` held before is removed then, so that its files always belong together. Where it
     is a link, what this leads to is replaced.
-
-    Raises:
-        UserError: the folder cannot be written; `folder` is as it was.
     """
     folder = folder.resolve()
     fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
@@ -233,11 +222,7 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
 
 
 def read_json(path: Path, *, cure: str = "remove it") -> dict[str, Any]:
-    """Return the object that a JSON file holds; the cure is for one that is damaged.
-
-    Raises:
-        UserError: the file is missing or holds no JSON object.
-    """
+    """Return the object that a JSON file holds; the cure is for one that is damaged."""
     try:
         with failures_reported(f"read {path}", cure=""):
             value = json.loads(path.read_text(encoding="utf-8"))
@@ -257,11 +242,7 @@ def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
 def read_arrays(
     path: Path, *, cure: str = "remove it; it will be made again"
 ) -> dict[str, np.ndarray]:
-    """Return all arrays of an .npz file; the cure is for one that is damaged.
-
-    Raises:
-        UserError: the file is missing, truncated, or not an .npz of plain arrays.
-    """
+    """Return all plain arrays of an .npz file; the cure is for one that is damaged."""
     try:
         # Opened here, since numpy leaves a damaged file open.
         with (
@@ -278,11 +259,7 @@ def read_cache(path: Path, *, stamp: str, names: Iterable[str]) -> dict[str, np.
     """Return named arrays of an .npz file that was written with a `stamp` among its arrays.
 
     The stamp is a text that names all that the others were computed from, such as a checkpoint's
-    step, a data fingerprint and a configuration.
-
-    Raises:
-        UserError: the file carries another stamp (the message names both), is missing or damaged,
-            or is not a cache of these arrays.
+    step, a data fingerprint and a configuration. A file of another stamp is refused with both.
     """
     arrays, cure = read_arrays(path), "remove it; it will be made again"
     missing = [name for name in ("stamp", *names) if name not in arrays]

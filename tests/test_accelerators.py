@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import os
 import subprocess
 import sys
 import time
@@ -21,11 +22,9 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import latent_graph, neighbors, shortest_path
 from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.models.vgg import weights
-from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.setup import make_setup
-from jaxsurf.training import distributed, features, step, vmapped
+from jaxsurf.pipeline.setup import compile_run, compile_together, make_setup
+from jaxsurf.training import features, loop, step, vmapped
 from jaxsurf.training.step import Examples
 from tests.leavings import lines, newest, state
 
@@ -68,24 +67,6 @@ def test_codes_and_frames_are_the_hosts(name):
     assert np.ptp(expected.astype(int), axis=0).max() > 9
 
 
-def test_features_and_their_gradients_are_the_hosts():
-    def both():
-        model = VGG16(weights.read(weights.SHIPPED), ["relu2_2", "relu3_3"], dtype=jnp.float32)
-
-        def loss(images):
-            return sum(jnp.mean(jnp.square(found)) for found in model(images).values())
-
-        return jax.jit(jax.value_and_grad(loss))(jnp.asarray(IMAGES, jnp.float32) / 255)
-
-    with jax.default_matmul_precision("highest"):
-        value, gradient = jax.tree.map(np.asarray, both())
-    expected, expected_gradient = on_the_host(both)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
-    # Rounding decides here and there which of two values is the larger: not value by value.
-    error = np.sqrt(np.mean((gradient - expected_gradient) ** 2))
-    assert error < 5e-3 * expected_gradient.std()
-
-
 def parts_of(seed=0, **sections):
     """Return a run's parts, its weights moved."""
     given = {"training": {"batch_size": BATCH, "num_epochs": 1, "seed": seed}, **sections}
@@ -123,61 +104,48 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
     def members():  # anew: their keys are used up, their states donated
         return [parts_of(seed, model={"name": name, "channels": 8}) for seed in (0, 1, 2)]
 
-    group, number = members(), len(IMAGES) // BATCH
-    fed = (Examples(IMAGES), jnp.arange(len(IMAGES)), jnp.int32(0))
-    mesh = vmapped.make_mesh(len(group), num_devices=1)
-    states = vmapped.stack([part.state for part in group], mesh)
-    made = vmapped.stack([part.make_hyperparameters() for part in group], mesh)
-    orders = vmapped.stack([fed[1]] * len(group), mesh)
-    together = vmapped.compile_step(group[0].make_update(), batch_size=BATCH, mesh=mesh)
-    shardings = distributed.make_shardings(BATCH, num_devices=1)
+    def trained(made):
+        feed = made.make_feed()
+        calls = loop.calls(
+            made.state, first_step=0, step_fn=made.step_fn, feed=feed, plan=made.plan
+        )
+        return [(jax.device_get(state.params), losses["loss"]) for _, state, losses in calls][-1]
+
     with jax.default_matmul_precision("highest"):
-        given = (states, made, None, fed[0], orders, fed[2])
-        states, losses = together(*given, num_steps=number)
-        found = zip(vmapped.unstack(states, len(group)), losses["loss"], members(), strict=True)
+        states, losses = trained(compile_together(members()))
+        found = zip(vmapped.unstack(states, 3), losses[:3], members(), strict=True)
         for mine, loss, part in found:
-            alone = step.compile_step(part.make_update(), batch_size=BATCH, shardings=shardings)
             start = jax.device_get(part.state.params)
-            given = (part.state, part.make_hyperparameters(), None, *fed)
-            state, expected = alone(*given, num_steps=number)
-            np.testing.assert_allclose(loss, expected["loss"], rtol=1e-4)
-            trees = (start, mine.params, state.params)
-            for before, here, there in zip(*map(jax.tree.leaves, trees), strict=True):
+            alone, expected = trained(compile_run(part, num_devices=1))
+            np.testing.assert_allclose(loss, expected, rtol=1e-4)
+            for before, here, there in zip(
+                *map(jax.tree.leaves, (start, mine, alone)), strict=True
+            ):
                 # Adam makes whole steps of tiny gradients: not value by value.
                 error, change = (np.sqrt(np.mean((there - it) ** 2)) for it in (here, before))
                 assert error < 0.05 * change
-    assert len(set(np.asarray(losses["loss"]).tolist())) == len(group)
-
-
-def train(root, *flags, until=lambda: False):
-    """Train to the end, or kill the run as soon as something is so."""
-    command = [sys.executable, ROOT / "launch/train.py", f"--workdir={root}", *flags]
-    with Path(f"{root}.log").open("a") as log:
-        process, end = subprocess.Popen(command, stderr=log), time.monotonic() + 240
-    try:
-        while process.poll() is None and not until():
-            assert time.monotonic() < end, "it takes too long"
-            time.sleep(0.002)
-        assert process.returncode in (None, 0), Path(f"{root}.log").read_text()
-    finally:
-        process.kill()
-        process.wait()
+    assert len(set(np.asarray(losses[:3]).tolist())) == 3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["smooth", "reference"])
+@MODELS
 def test_a_run_killed_and_compiled_anew_equals_a_straight_one(name, tmp_path, monkeypatch):
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     flags = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.model.name={name}"]
     flags += ["--config.training.num_epochs=20", "--config.optimizer.learning_rate=0.0005"]
     straight, broken = tmp_path / "straight", tmp_path / "broken"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    train(straight, *flags)
-    flags.append("--config.training.save_every_s=0.02")
-    train(broken, *flags, until=lambda: newest(broken))
+
+    def train(root, cache, *more):
+        command = [sys.executable, ROOT / "launch/train.py", f"--workdir={root}", *flags, *more]
+        return subprocess.Popen(command, env=os.environ | {"XDG_CACHE_HOME": str(tmp_path / cache)})
+
+    assert train(straight, "cache").wait(240) == 0
+    with train(broken, "cache", "--config.training.save_every_s=0.02") as process:
+        while process.poll() is None and not newest(broken):
+            time.sleep(0.002)
+        process.kill()
     assert 0 < newest(broken) < 1000
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another cache"))
-    train(broken, *flags)
+    assert train(broken, "another cache").wait(240) == 0
     for mine, theirs in zip(state(broken), state(straight), strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert lines(broken) == lines(straight)

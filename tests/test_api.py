@@ -60,20 +60,9 @@ def test_a_path_past_anchors_follows_the_codes():
     outside = np.array([0.0, 1.2])  # not among the codes
     path = jaxsurf.find_paths(CIRCLE, [0, outside])
     np.testing.assert_allclose(path.points[[0, -1]], [CIRCLE[0], outside])
-
-
-@pytest.mark.parametrize(
-    ("anchors", "words"),
-    [
-        ([3], "1 anchors were given"),
-        ([0, 20], "anchor 1 is 20, neither a row nor a code of 2 numbers; give rows from 0 to 19"),
-        ([0, [0.1]], "anchor 1 is .* neither a row nor a code of 2 numbers"),
-        ([0, [np.nan, 0.0]], "finite"),
-    ],
-)
-def test_anchors_that_are_none_are_refused(anchors, words):
-    with pytest.raises(UserError, match=words):
-        jaxsurf.find_paths(CIRCLE, anchors)
+    for anchors, words in (([3], "1 anchors were given"), ([0, 20], "give rows from 0 to 19")):
+        with pytest.raises(UserError, match=words):
+            jaxsurf.find_paths(CIRCLE, anchors)
 
 
 SETTINGS = {"model.channels": 8, "training.num_epochs": 60, "optimizer.learning_rate": 5e-3}
@@ -81,13 +70,11 @@ SETTINGS = {"model.channels": 8, "training.num_epochs": 60, "optimizer.learning_
 
 @pytest.fixture(scope="module")
 def images():
-    """16 images of the arm."""
     return jaxsurf.open_images("arm", side=32, stride=10)
 
 
 @pytest.fixture(scope="module")
 def run(images, tmp_path_factory):
-    """A run that was trained on them."""
     return jaxsurf.train(images, tmp_path_factory.mktemp("api") / "run", SETTINGS, shown=False)
 
 
@@ -103,8 +90,6 @@ def test_a_run_trained_on_images_is_opened_again(run, images):
 def test_settings_by_name_and_more_epochs_go_on_with_a_run_in_any_thread(run, images):
     longer = SETTINGS | {"training.num_epochs": 61}
     folder = shutil.copytree(run.workdir.root, run.workdir.root.with_name("copy"))
-    with pytest.raises(UserError, match=r"was begun with training\.num_epochs = 60, not 61"):
-        jaxsurf.train(images, folder, longer, shown=False)
     with ThreadPoolExecutor() as threads:
         train = threads.submit(jaxsurf.train, images, folder, longer, extend=True, shown=False)
         assert train.result().step == 61
@@ -130,19 +115,6 @@ def test_a_surf_is_in_memory_until_it_is_saved(run, tmp_path):
         assert film.size == (32, 32)
 
 
-def test_ends_are_numbers_files_and_codes(run, images, tmp_path):
-    path = tmp_path / "7"
-    Image.fromarray(images.images[5]).save(path, format="png")
-    code = run.surf(5, 2).path.points[0]
-    by_number, by_file, by_code = (
-        run.surf(source, 13, frames=5, method="linear") for source in (5, path, code)
-    )
-    np.testing.assert_allclose(by_file.path.points, by_number.path.points, atol=1e-5)
-    np.testing.assert_allclose(by_code.path.points, by_number.path.points, atol=1e-5)
-    with pytest.raises(UserError, match="image 16 is out of range; choose 0 to 15"):
-        run.surf(16, 2)
-
-
 def test_what_training_cannot_take_is_refused(run, images):
     fewer = jaxsurf.open_images("arm", side=32, stride=8)
     for config, settings, words in (
@@ -153,7 +125,3 @@ def test_what_training_cannot_take_is_refused(run, images):
     ):
         with pytest.raises(UserError, match=words):
             jaxsurf.train(config, run.workdir.root, settings)
-    other = run.workdir.root.with_name("named")  # of a run that was begun without images
-    with pytest.raises(UserError, match=r"begun with data\.source = 'arm', not 'file'"):
-        jaxsurf.train(images, other, SETTINGS | {"training.num_epochs": 2})
-    assert not (other / "images.npz").exists()

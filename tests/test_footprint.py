@@ -42,11 +42,6 @@ def is_importing(frame):
     return False
 
 
-def show(what, files):
-    """Print what was counted: pytest -s shows it always, a failure too."""
-    sys.stdout.write(f"{what}, {len(files)} files: {', '.join(sorted(files))}\n")
-
-
 def test_one_call_of_the_compiled_step_runs_few_files():
     from jaxsurf.pipeline import configuration
     from jaxsurf.pipeline.setup import compile_run, make_setup
@@ -61,11 +56,9 @@ def test_one_call_of_the_compiled_step_runs_few_files():
             state, losses = made.step_fn(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
             jax.block_until_ready(losses)
         counted.append(found)
-    show("the step while it is traced", counted[0])
-    show("the compiled step", counted[1])
     assert "training/objective.py" in counted[0]
-    assert len(counted[0]) <= 10  # as many as there are today
-    assert len(counted[1]) <= 6
+    assert len(counted[0]) <= 10, counted[0]  # as many as there are today
+    assert len(counted[1]) <= 6, counted[1]
 
 
 def test_one_surf_of_an_open_run_runs_few_files(tmp_path):
@@ -77,6 +70,5 @@ def test_one_surf_of_an_open_run_runs_few_files(tmp_path):
     jax.clear_caches()
     with files_run() as found:
         surf.make(run, surf.SurfConfig(source="2", target="9"))
-    show("a surf", found)
     assert "frames/animate.py" in found
-    assert len(found) <= 18
+    assert len(found) <= 18, found

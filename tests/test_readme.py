@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.core
@@ -21,19 +22,12 @@ def test_the_example_in_python_runs(tmp_path, monkeypatch):
         assert film.size == (32, 32)
 
 
-def test_every_command_and_config_named_exists():
-    root = Path(__file__).parents[1]
+def test_every_command_config_and_picture_named_exists():
     named = re.findall(r"launch/\w+\.py|configs/\w+\.py", README)
-    for name in {*named} - {"launch/NAME.py"}:
-        assert (root / name).is_file(), name
-    assert {path.stem for path in (root / "launch").glob("*.py")} == set(
-        re.findall(r"^\| `launch/(\w+)\.py", README, flags=re.MULTILINE)
-    )
-
-
-def test_every_picture_shown_exists():
-    root = Path(__file__).parents[1]
     pictures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README)
     assert pictures
-    for name in pictures:
-        assert (root / name).is_file(), name
+    for name in {*named, *pictures} - {"launch/NAME.py"}:
+        assert (ROOT / name).is_file(), name
+    assert {path.stem for path in (ROOT / "launch").glob("*.py")} == set(
+        re.findall(r"^\| `launch/(\w+)\.py", README, flags=re.MULTILINE)
+    )

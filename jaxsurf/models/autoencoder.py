@@ -25,6 +25,10 @@ SIDE_MULTIPLE = 16
 ACCELERATOR_BATCH = 256
 
 
+Images = Float[Array, "batch height width channel"]
+Codes = Float[Array, "batch latent"]
+
+
 class Constant(nnx.Variable):
     """An array that belongs to a model, but is not trained."""
 
@@ -39,21 +43,15 @@ class Autoencoder(nnx.Module):
 
     cpu_batch: ClassVar[int] = 64
 
-    def encode(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch latent"]:
+    def encode(self, images: Images) -> Codes:
         """Return the latent codes of images."""
         raise NotImplementedError
 
-    def decode(
-        self, codes: Float[Array, "batch latent"]
-    ) -> Float[Array, "batch height width channel"]:
+    def decode(self, codes: Codes) -> Images:
         """Return the images of latent codes."""
         raise NotImplementedError
 
-    def __call__(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch height width channel"]:
+    def __call__(self, images: Images) -> Images:
         """Return the reconstructions of images."""
         return self.decode(self.encode(images))
 
@@ -91,9 +89,6 @@ def make_autoencoder(
     """Return a new model with random weights from a key.
 
     `smooth` adds the mean image, in [0, 1], to its output; the others take its shape alone.
-
-    Raises:
-        UserError: images of that shape do not suit the model.
     """
     # Here, since the models import what stands above.
     module = importlib.import_module(f"jaxsurf.models.{config.name}")
@@ -111,11 +106,7 @@ def inference_batch(model: Autoencoder) -> int:
 
 
 def check_side(height: int, width: int, *, least: int) -> int:
-    """Return the side of square images that a model can take.
-
-    Raises:
-        UserError: not square, too small, or not a multiple of 16.
-    """
+    """Return the side of square images that a model can take; others are a `UserError`."""
     if height != width or height % SIDE_MULTIPLE or height < least:
         raise UserError(
             f"images are {height} x {width}, but the model takes squares whose side is a multiple "

@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, check_side
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, check_side
 
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
@@ -87,9 +87,7 @@ class ReferenceAutoencoder(Autoencoder):
         self.up2 = TransposedConv(32, 64, size=3, rngs=rngs)
         self.up3 = TransposedConv(64, depth, size=2, rngs=rngs)
 
-    def encode(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch latent"]:
+    def encode(self, images: Images) -> Codes:
         """Return the latent codes of images.
 
         Paddings are 1, 1 and 0; the first map is pooled by blocks, the second by overlapping
@@ -106,9 +104,7 @@ class ReferenceAutoencoder(Autoencoder):
         hidden = hidden.transpose(0, 3, 1, 2).reshape(hidden.shape[0], -1)
         return self.to_code(hidden.astype(jnp.float32))
 
-    def decode(
-        self, codes: Float[Array, "batch latent"]
-    ) -> Float[Array, "batch height width channel"]:
+    def decode(self, codes: Codes) -> Images:
         """Return the images of latent codes.
 
         Strides are 2, 2 and 1; the last layer crops 2 values from every side.

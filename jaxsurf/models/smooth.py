@@ -18,7 +18,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, Constant, check_side
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, check_side
 
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
@@ -58,9 +58,7 @@ class SmoothEncoder(nnx.Module):
         self.dense = nnx.Linear(last * last * wide, ENCODER_HIDDEN, rngs=rngs)
         self.to_code = nnx.Linear(ENCODER_HIDDEN, latent_dim, rngs=rngs)
 
-    def __call__(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch latent"]:
+    def __call__(self, images: Images) -> Codes:
         """Return the codes of centred images."""
         patches = _space_to_depth(images, 4)
         places = _coordinates(*patches.shape[:2])
@@ -93,9 +91,7 @@ class SmoothDecoder(nnx.Module):
             channels, 4 * depth, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
         )
 
-    def __call__(
-        self, codes: Float[Array, "batch latent"]
-    ) -> Float[Array, "batch height width channel"]:
+    def __call__(self, codes: Codes) -> Images:
         """Return what codes add to the mean image."""
         waves = codes @ self.frequencies[...].astype(jnp.float32)
         hidden = jnp.concatenate([codes, jnp.sin(waves), jnp.cos(waves)], axis=-1)
@@ -130,14 +126,10 @@ class SmoothAutoencoder(Autoencoder):
         self.encoder = SmoothEncoder(**shape, rngs=rngs)
         self.decoder = SmoothDecoder(**shape, rngs=rngs)
 
-    def encode(
-        self, images: Float[Array, "batch height width channel"]
-    ) -> Float[Array, "batch latent"]:
+    def encode(self, images: Images) -> Codes:
         """Return the latent codes of images."""
         return self.encoder(images - self.mean_image[...][None])
 
-    def decode(
-        self, codes: Float[Array, "batch latent"]
-    ) -> Float[Array, "batch height width channel"]:
+    def decode(self, codes: Codes) -> Images:
         """Return the images of latent codes; values may leave [0, 1] a little."""
         return self.mean_image[...][None] + self.decoder(codes)

@@ -59,8 +59,7 @@ class Shardings:
 def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
     """Return shardings over as many devices as divide the batch evenly.
 
-    Raises:
-        UserError: several processes have devices, and the batch does not divide among all of them.
+    Of several processes all devices are needed: a batch that they do not divide is refused.
     """
     devices = jax.devices()[:num_devices]
     used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
@@ -156,9 +155,6 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
 
     JAX must not have been asked for its devices before. After an error the process has to end by
     `leave`: an ordinary end would wait for the others.
-
-    Raises:
-        UserError: the others can't be found.
     """
     if cluster is None:
         yield
@@ -216,11 +212,7 @@ def wait_for_all(where: str) -> None:
 
 
 def check_agreement(facts: Mapping[str, Any]) -> None:
-    """Refuse processes that would not do the same.
-
-    Raises:
-        UserError: a fact, which is a JSON value, differs.
-    """
+    """Refuse processes that would not do the same; facts are JSON values."""
     if jax.process_count() == 1:
         return
     mine = np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8)

@@ -42,11 +42,7 @@ class Extractor:
 
 
 def make_extractor(config: ObjectiveConfig) -> Extractor | None:
-    """Return the network of a configuration; None if it has no perceptual term.
-
-    Raises:
-        UserError: the weights can't be had, or don't go with the layers.
-    """
+    """Return the network of a configuration; None if it has no perceptual term."""
     if not config.perceptual:
         return None
     relus, dtype = tuple(config.layers), config.precision
@@ -71,18 +67,15 @@ def keep(
     """
     if extract is None:
         return {}
-    limit_bytes, limit = min(
-        (allowed_mib * MIB, "config.objective.feature_cache_mib allows"),
-        (max(0, room_bytes), "the device has room for"),
-    )
     dtype = nnx.merge(extract.graphdef, extract.state).dtype
     like = jax.eval_shape(extract, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))
     values = sum(math.prod(maps.shape) for maps in like.values())
     needed = len(images) * values * jnp.dtype(dtype).itemsize
-    if needed > limit_bytes:
+    if needed > min(allowed_mib * MIB, room_bytes):
         _log.info(
-            "features of %d images need %.1f MiB, but %s %.1f: each step computes them anew",
-            *(len(images), needed / MIB, limit, limit_bytes / MIB),
+            "features of %d images need %.1f MiB, but config.objective.feature_cache_mib allows "
+            "%.1f and the device has room for %.1f: each step computes them anew",
+            *(len(images), needed / MIB, allowed_mib, max(0, room_bytes) / MIB),
         )
         return {}
     _log.info("keeping the features of %d images: %.1f MiB", len(images), needed / MIB)

@@ -34,11 +34,7 @@ class Diverged(UserError):  # noqa: N818  (it says what happened)
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """Return the lines of a metrics file but for one that was cut off; none if there is no file.
-
-    Raises:
-        UserError: the file can't be read.
-    """
+    """Return the lines of a metrics file but for one that was cut off; none if there is no file."""
     found = []
     with failures_reported(f"read {path}", cure="remove or rename it"):
         for text in path.read_bytes().splitlines() if path.exists() else ():
@@ -54,10 +50,8 @@ class Log:
 
     A line is written to `path` after `every` steps and at `last_step`, and TensorBoard's events
     beside it, by the process that `writes`. A run that goes on at `resume_step` has `saved` what
-    `flush` returned there. `latest` has the figures of the last line, before a resume too.
-
-    Raises:
-        UserError: the files can't be written.
+    `flush` returned there. `latest` has the figures of the last line, before a resume too. A loss
+    that is not finite raises `Diverged`, when its interval is written or at the next `flush`.
     """
 
     def __init__(
@@ -97,12 +91,7 @@ class Log:
                 self._open_events(path.parent, resume_step)
 
     def add(self, step: int, losses: Losses) -> None:
-        """Take the losses of the call that ended at a step; write the interval before this one.
-
-        Raises:
-            Diverged: a loss of that interval is not finite (a UserError, as where it can't be
-                written).
-        """
+        """Take the losses of the call that ended at a step; write the interval before this one."""
         before = self._waiting[-1][0] if self._waiting else self._step
         self._waiting.append((step, losses))
         if self._ends_line(before, step):
@@ -110,23 +99,14 @@ class Log:
             self._line_due = step
 
     def flush(self) -> Saved:
-        """Write closed intervals down, and return the open one.
-
-        Raises:
-            Diverged: a loss is not finite.
-            UserError: the lines can't be written.
-        """
+        """Write closed intervals down, and return the open one."""
         self._take(len(self._waiting))
         _check_finite(self._sums, self._step)
         elapsed_s = time.monotonic() - self._began_s
         return {"steps": self._num_steps, "sums": dict(self._sums), "elapsed_s": elapsed_s}
 
     def show(self, step: int, picture: UInt8[np.ndarray, "height width 3"], *, name: str) -> None:
-        """Write a picture for TensorBoard.
-
-        Raises:
-            UserError: it can't be written.
-        """
+        """Write a picture for TensorBoard."""
         from tensorboardX.summary import image
 
         self._write_event(step=step, summary=image(name, picture, dataformats="HWC"))
@@ -149,11 +129,11 @@ class Log:
             for name, value in losses.items():
                 self._sums[name] = self._sums.get(name, 0.0) + (step - before) * float(value)
             if self._ends_line(before, step):
-                means = {name: value / self._num_steps for name, value in self._sums.items()}
-                self._num_steps, self._sums = 0, {}
-                self._write_line(step, means)
+                self._write_line(step)
 
-    def _write_line(self, step: int, means: dict[str, float]) -> None:
+    def _write_line(self, step: int) -> None:
+        means = {name: value / self._num_steps for name, value in self._sums.items()}
+        self._num_steps, self._sums = 0, {}
         _check_finite(means, step)
         now_s = time.monotonic()
         values = {
@@ -223,11 +203,7 @@ class GroupLog:
         return alive[0].latest if alive else {}
 
     def add(self, step: int, losses: Losses) -> None:
-        """Take one call's losses, runs first.
-
-        Raises:
-            Diverged: no run is left.
-        """
+        """Take one call's losses, runs first; where no run is left, raise `Diverged`."""
         for number, log in enumerate(self.logs):
             own = {name: losses[name][number] for name in self.terms[number]}
             self._guarded(number, partial(log.add, step, own))

@@ -133,15 +133,6 @@ PIXEL_TERMS: dict[str, Callable[[Images, Images], PerExample]] = {"mse": mse, "l
 TERMS = (*PIXEL_TERMS, "perceptual")
 
 
-def perceptual(found: Features, wanted: Features, *, layers: Mapping[str, float]) -> PerExample:
-    """Return the mean squared error over features of each example, a weighted sum over layers."""
-    errors = [
-        weight * mse(jnp.asarray(found[name]), jnp.asarray(wanted[name], jnp.float32))
-        for name, weight in layers.items()
-    ]
-    return jnp.sum(jnp.stack(errors), axis=0)
-
-
 def total(
     outputs: Images,
     images: Images,
@@ -165,6 +156,11 @@ def total(
     if "perceptual" in weights:
         assert extract is not None, "a perceptual term needs something that extracts features"
         wanted = jax.lax.stop_gradient(features or extract(images))
-        terms["perceptual"] = perceptual(extract(outputs), wanted, layers=layers)
+        found = extract(outputs)
+        errors = [
+            weight * mse(jnp.asarray(found[name]), jnp.asarray(wanted[name], jnp.float32))
+            for name, weight in layers.items()
+        ]
+        terms["perceptual"] = jnp.sum(jnp.stack(errors), axis=0)
     summed = jnp.sum(jnp.stack([weight * terms[name] for name, weight in weights.items()]), axis=0)
     return summed, terms

@@ -91,13 +91,6 @@ def make_streams(seed: int) -> Streams:
     return Streams(*jax.random.split(jax.random.key(seed), 3))
 
 
-def noise_keys(
-    key: Key[Array, ""], step: Int[Array, ""], slots: Int[Array, "image"]
-) -> Key[Array, "image"]:
-    """Return the keys of the noise of images in some slots of a step's batch."""
-    return jax.vmap(partial(jax.random.fold_in, jax.random.fold_in(key, step)))(slots)
-
-
 def split_model(model: Autoencoder) -> tuple[nnx.GraphDef[Autoencoder], nnx.State, nnx.State]:
     """Return a model's structure, its trained weights and its constants."""
     graphdef, params, constants = nnx.split(model, nnx.Param, ...)
@@ -139,7 +132,8 @@ class Update:
         Its first example has the slot `first` in the batch, which its noise depends on.
         """
         clean = pixels.to_float(part.images)
-        keys = noise_keys(hyper.noise_key, state.step, first + jnp.arange(len(clean)))
+        key_of = partial(jax.random.fold_in, jax.random.fold_in(hyper.noise_key, state.step))
+        keys = jax.vmap(key_of)(first + jnp.arange(len(clean)))
         noisy = corruption.corrupt(keys, clean, hyper.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:

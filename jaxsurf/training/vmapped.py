@@ -15,16 +15,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsurf.training.objective import Extract
-from jaxsurf.training.step import (
-    AnyArray,
-    CompiledStep,
-    Hyperparameters,
-    Losses,
-    TrainState,
-    Update,
-    make_steps,
-)
+from jaxsurf.training.step import AnyArray, CompiledStep, TrainState, Update, make_steps
 
 Tree = TypeVar("Tree")
 AXIS = "run"
@@ -66,13 +57,12 @@ def compile_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep
     """
     steps = make_steps(update, batch_size=batch_size)
 
-    def step_fn(states: TrainState, *rest: Any, num_steps: int) -> tuple[TrainState, Losses]:  # noqa: ANN401
-        one = partial(steps, num_steps=num_steps)
-        together = jax.vmap(one, in_axes=(0, 0, None, None, 0, None))
+    def step_fn(states: TrainState, *rest: Any, num_steps: int) -> Any:  # noqa: ANN401
+        together = jax.vmap(
+            partial(steps, num_steps=num_steps), in_axes=(0, 0, None, None, 0, None)
+        )
 
-        def on_one(
-            states: TrainState, hyper: Hyperparameters, extract: Extract | None, *fed: object
-        ) -> tuple[TrainState, Losses]:
+        def on_one(states: TrainState, hyper: Any, extract: Any, *fed: Any) -> Any:  # noqa: ANN401
             # Gradients written by hand vary with the runs, and so must what they belong to.
             own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), extract)
             return together(states, hyper, own, *fed)

@@ -47,7 +47,7 @@ def assert_same(mine, plain, *arguments):
         np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("side", "padding"), [(8, 1), (7, 0), (11, 0), (12, 1)])
+@pytest.mark.parametrize(("side", "padding"), [(8, 1), (11, 0)])
 def test_strided_convolution(side, padding):
     assert_same(
         lambda maps, kernel: cpu_kernels.convolve(maps, kernel, padding=padding),
@@ -56,12 +56,11 @@ def test_strided_convolution(side, padding):
     )
 
 
-@pytest.mark.parametrize("side", [8, 16])
-def test_strided_convolution_with_pooling(side):
+def test_strided_convolution_with_pooling():
     assert_same(
         lambda maps, kernel: cpu_kernels.convolve_and_pool(maps, kernel, padding=1),
         lambda maps, kernel: nnx.max_pool(convolved(maps, kernel, 1), (2, 2), strides=(2, 2)),
-        *(draw(2, side, side, 3), draw(3, 3, 3, 7)),
+        *(draw(2, 16, 16, 3), draw(3, 3, 3, 7)),
     )
 
 
@@ -83,10 +82,12 @@ def test_transposed_convolutions_without_the_map_between_them():
     assert_same(mine, plain, draw(2, 5, 5, 3), draw(3, 3, 7, 3), draw(2, 2, 4, 7))
 
 
-@pytest.mark.parametrize("sides", [(4, 4), (5, 7), (16, 2)], ids=str)
-def test_convolution_to_fewer_channels(sides):
+@pytest.mark.parametrize("sides", [(5, 7), (16, 2)], ids=str)
+def test_convolution_to_fewer_channels_also_of_several_at_once(sides):
     given = draw(3, *sides, 6), draw(3, 3, 6, 2, seed=1)
     assert_same(cpu_kernels.narrow, cpu_kernels.plain, *given)
+    several = [jnp.stack([array, 2 * array]) for array in given]
+    assert_same(jax.vmap(cpu_kernels.narrow), jax.vmap(cpu_kernels.plain), *several)
     changes = tuple(draw(*array.shape, seed=2) for array in given)
     mine, theirs = (
         jax.jvp(each, given, changes)[1] for each in (cpu_kernels.narrow, cpu_kernels.plain)
@@ -94,16 +95,8 @@ def test_convolution_to_fewer_channels(sides):
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_several_convolutions_to_fewer_channels_at_once():
-    assert_same(
-        jax.vmap(cpu_kernels.narrow),
-        jax.vmap(cpu_kernels.plain),
-        *(draw(2, 3, 8, 8, 6), draw(2, 3, 3, 6, 2, seed=1)),
-    )
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("sides", [(8, 8), (7, 4), (3, 5)], ids=str)
+@pytest.mark.parametrize("sides", [(8, 8), (7, 4)], ids=str)
 @pytest.mark.parametrize(
     ("mine", "stride"), [(cpu_kernels.pool_blocks, 2), (cpu_kernels.pool_overlapping, 1)]
 )

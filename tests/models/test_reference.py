@@ -1,6 +1,4 @@
-"""The report's autoencoder against PyTorch, layer by layer, with the same weights."""
-
-from functools import partial
+"""The report's autoencoder against PyTorch with the same weights."""
 
 import jax
 import jax.numpy as jnp
@@ -8,10 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsurf.errors import UserError
-from jaxsurf.models import cpu_kernels
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from tests.optional import torch
+
+torch = pytest.importorskip("torch")
 
 CHANNELS, LATENT = 12, 3
 
@@ -37,22 +34,13 @@ def make_torch_model():
     return encoder, decoder
 
 
-def torch_outputs(encoder, decoder, images, *, detached=True):
-    """Return the output of every layer, NCHW, for images in [-1, 1]."""
-    outputs = {}
-    x = torch.relu(encoder[0](images))
-    x = outputs["pool1"] = torch.nn.functional.max_pool2d(x, 2, 2)
-    x = torch.relu(encoder[1](x))
-    x = outputs["pool2"] = torch.nn.functional.max_pool2d(x, 2, 1)
-    x = outputs["conv3"] = torch.relu(encoder[2](x))
-    x = outputs["to_code"] = encoder[3](x.flatten(1))
-    x = outputs["from_code"] = decoder[0](x)
-    x = outputs["up1"] = torch.relu(decoder[1](x.reshape(-1, 16, 16, 16)))
-    x = outputs["up2"] = torch.relu(decoder[2](x))
-    outputs["up3"] = torch.tanh(decoder[3](x))
-    if not detached:
-        return outputs
-    return {name: value.detach().numpy() for name, value in outputs.items()}
+def torch_outputs(encoder, decoder, images):
+    """Return codes and outputs for images in [-1, 1], NCHW."""
+    x = torch.nn.functional.max_pool2d(torch.relu(encoder[0](images)), 2, 2)
+    x = torch.nn.functional.max_pool2d(torch.relu(encoder[1](x)), 2, 1)
+    codes = encoder[3](torch.relu(encoder[2](x)).flatten(1))
+    x = torch.relu(decoder[1](decoder[0](codes).reshape(-1, 16, 16, 16)))
+    return codes, torch.tanh(decoder[3](torch.relu(decoder[2](x))))
 
 
 def make(side=64, key=0):
@@ -69,103 +57,45 @@ def layers_of(model):
     return [*encoder, model.from_code, model.up1, model.up2, model.up3]
 
 
+def ours_of(tensor):
+    """Return PyTorch's weight, bias or gradient with its axes in our order."""
+    array = tensor.detach().numpy()
+    return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
+
+
 def carry_over(model, encoder, decoder):
     """Copy PyTorch's weights into our model."""
     for layer, theirs in zip(layers_of(model), [*encoder, *decoder], strict=True):
-        weight = theirs.weight.detach().numpy()
-        if isinstance(theirs, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            weight = weight.transpose(2, 3, 1, 0)
-        else:
-            weight = weight.T
-        assert layer.kernel[...].shape == weight.shape
-        layer.kernel[...] = jnp.asarray(weight)
-        layer.bias[...] = jnp.asarray(theirs.bias.detach().numpy())
+        assert layer.kernel[...].shape == ours_of(theirs.weight).shape
+        layer.kernel[...] = jnp.asarray(ours_of(theirs.weight))
+        layer.bias[...] = jnp.asarray(ours_of(theirs.bias))
 
 
-def our_outputs(model, images):
-    """Return the output of every layer, NHWC, for images in [0, 1]."""
-
-    def layer(compute, maps, name):
-        weights = getattr(model, name)
-        return nnx.relu(compute(maps, weights.kernel[...]) + weights.bias[...][None, None, None])
-
-    def conv2(maps, kernel):
-        return cpu_kernels.pool_overlapping(cpu_kernels.convolve(maps, kernel, padding=1))
-
-    outputs = {}
-    conv1 = partial(cpu_kernels.convolve_and_pool, padding=1)
-    x = outputs["pool1"] = layer(conv1, images * 2 - 1, "conv1")
-    x = outputs["pool2"] = layer(conv2, x, "conv2")
-    outputs["conv3"] = layer(partial(cpu_kernels.convolve, padding=0), x, "conv3")
-    code = outputs["to_code"] = model.encode(images)
-    x = outputs["from_code"] = model.from_code(code)
-    x = x.reshape(-1, 16, 16, 16).transpose(0, 2, 3, 1)
-    x = outputs["up1"] = layer(cpu_kernels.enlarge, x, "up1")
-    outputs["up2"] = layer(cpu_kernels.enlarge, x, "up2")
-    outputs["up3"] = model(images) * 2 - 1
-    return outputs
-
-
-@pytest.fixture(scope="module")
-def both():
-    images = np.random.default_rng(0).random((5, 64, 64, 3), dtype=np.float32)
-    encoder, decoder = make_torch_model()
-    model = make()
-    carry_over(model, encoder, decoder)
-    theirs = torch_outputs(encoder, decoder, torch.from_numpy(images.transpose(0, 3, 1, 2)) * 2 - 1)
-    with jax.default_matmul_precision("highest"):
-        return our_outputs(model, jnp.asarray(images)), theirs
-
-
-@pytest.mark.parametrize(
-    "layer", ["pool1", "pool2", "conv3", "to_code", "from_code", "up1", "up2", "up3"]
-)
-def test_layer_equals_pytorch(both, layer):
-    ours, theirs = (np.asarray(outputs[layer]) for outputs in both)
-    if theirs.ndim == 4:
-        theirs = theirs.transpose(0, 2, 3, 1)
-    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
-
-
-def test_weights_start_within_pytorchs_bounds():
-    encoder, decoder = make_torch_model()
-    for layer, theirs in zip(layers_of(make()), [*encoder, *decoder], strict=True):
-        bound = float(theirs.weight.detach().abs().max())
-        found = float(jnp.abs(layer.kernel[...]).max())
-        assert found == pytest.approx(bound, rel=0.1)
-
-
-def test_gradients_equal_pytorchs():
+def test_codes_images_and_the_gradient_of_every_layer_equal_pytorchs():
     images = np.random.default_rng(1).random((3, 64, 64, 3), dtype=np.float32)
     encoder, decoder = make_torch_model()
     model = make()
     carry_over(model, encoder, decoder)
     given = torch.from_numpy(images.transpose(0, 3, 1, 2)) * 2 - 1
-    theirs = torch_outputs(encoder, decoder, given, detached=False)["up3"]
-    torch.mean((theirs - given) ** 2).backward()
+    codes, made = torch_outputs(encoder, decoder, given)
+    torch.mean((made - given) ** 2).backward()
     graphdef, params = nnx.split(model)
     images = jnp.asarray(images)
 
     def loss(params):
-        return 4 * jnp.mean(jnp.square(nnx.merge(graphdef, params)(images) - images))
+        model = nnx.merge(graphdef, params)
+        codes = model.encode(images)
+        made = model.decode(codes)
+        return 4 * jnp.mean(jnp.square(made - images)), (codes, 2 * made - 1)
 
-    gradient = nnx.merge(graphdef, jax.jit(jax.grad(loss))(params))
-    layers = [*encoder, *decoder]
-    for layer, ours in zip(layers, layers_of(gradient), strict=True):
-        expected = layer.weight.grad.numpy()
-        moved = expected.transpose(2, 3, 1, 0) if expected.ndim == 4 else expected.T
-        scale = np.abs(expected).max()
-        np.testing.assert_allclose(ours.kernel[...], moved, rtol=1e-3, atol=1e-4 * scale)
-
-
-@pytest.mark.core
-def test_any_side_divisible_by_16_comes_back_and_others_are_refused():
-    for side in (32, 48, 96):
-        assert jax.eval_shape(make(side), jnp.zeros((2, side, side, 3))).shape[1] == side
-    for shape in ((40, 40, 3), (64, 32, 3), (16, 16, 3)):
-        with pytest.raises(
-            UserError, match=r"multiple of 16 and at least 32; set config.data.side"
-        ):
-            make_autoencoder(
-                ModelConfig(name="reference"), mean_image=np.zeros(shape), key=jax.random.key(0)
-            )
+    with jax.default_matmul_precision("highest"):
+        gradient, found = jax.jit(jax.grad(loss, has_aux=True))(params)
+    expected = codes.detach().numpy(), made.detach().numpy().transpose(0, 2, 3, 1)
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+    layers = layers_of(nnx.merge(graphdef, gradient))
+    for layer, ours in zip([*encoder, *decoder], layers, strict=True):
+        for weight, mine in ((layer.weight, ours.kernel), (layer.bias, ours.bias)):
+            moved = ours_of(weight.grad)
+            scale = np.abs(moved).max()
+            np.testing.assert_allclose(mine[...], moved, rtol=1e-3, atol=1e-4 * scale)

@@ -19,7 +19,6 @@ from jaxsurf.pipeline.benchmark.rows import Baseline, Contest
 from jaxsurf.pipeline.setup import compile_run, make_setup
 from jaxsurf.training import features
 from jaxsurf.training.objective import ObjectiveConfig
-from tests.optional import torch
 
 NAMES = {"stage", "size", "ours_s", "peer", "peer_s", "ratio", "peak_mib", "extrapolated"}
 # 16 images, all in one batch, without noise: order and chance make no difference.
@@ -191,6 +190,7 @@ def test_pairs_lie_in_the_largest_component():
     assert (pairs[:, 0] != pairs[:, 1]).all()
 
 
+torch = pytest.importorskip("torch")
 baseline = pytest.importorskip("jaxsurf.pipeline.benchmark.torch_baseline", reason="needs torch")
 
 

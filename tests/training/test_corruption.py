@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
 from jaxsurf.training.corruption import CorruptionConfig, corrupt, make_noise
 
 IMAGES = jax.random.uniform(jax.random.key(7), (11, 32, 32, 3))
@@ -30,28 +29,13 @@ def test_white_greys_single_values_with_its_probability():
     assert changed.all(axis=-1).mean() == pytest.approx(0.027, abs=0.008)
 
 
-@pytest.mark.parametrize("kind", ["normal", "white"])
-def test_an_images_noise_is_that_of_its_key(kind):
-    noise = make_noise(CorruptionConfig(kind=kind, strength=0.5))
-    grey, some = jnp.full_like(IMAGES, 0.25), jnp.array([4, 3])
-    made = np.asarray(jax.jit(corrupt)(KEYS, grey, noise))
-    few = corrupt(jax.random.clone(KEYS)[some], grey[some], noise)
-    np.testing.assert_allclose(few, made[some], rtol=1e-5, atol=1e-6)
-    assert (made[0] != made[1]).mean() > 0.4
-
-
 @pytest.mark.parametrize("kind", ["normal", "white", "none"])
-def test_program_for_several_kinds_gives_each_kinds_own_noise(kind):
+def test_an_images_noise_is_that_of_its_key_in_a_program_for_several_kinds_too(kind):
     alone = noisy(kind=kind, strength=0.3)
     several = noisy(("white", "none", "normal"), kind=kind, strength=0.3)
     np.testing.assert_array_equal(several, alone)
     assert (alone == IMAGES).all() == (kind == "none")
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [("salt", 0.1), ("normal", -0.1), ("normal", float("nan")), ("white", 1.5)],
-)
-def test_wrong_settings_are_refused(wrong):
-    with pytest.raises(UserError, match=r"corruption\.(kind|strength)"):
-        CorruptionConfig(kind=wrong[0], strength=wrong[1])
+    some = jnp.array([4, 3])
+    noise = make_noise(CorruptionConfig(kind=kind, strength=0.3))
+    few = corrupt(jax.random.clone(KEYS)[some], IMAGES[some], noise)
+    np.testing.assert_allclose(few, alone[some], rtol=1e-5, atol=1e-6)

@@ -1,15 +1,12 @@
 """Plans, data order, and what each call to the device is fed."""
 
-import threading
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxsurf.errors import UserError
 from jaxsurf.training import data, distributed, step
-from jaxsurf.training.data import Plan, TrainingConfig
+from jaxsurf.training.data import Plan
 from jaxsurf.training.step import Examples
 
 IMAGES = np.arange(11 * 2 * 2 * 3, dtype=np.uint8).reshape(11, 2, 2, 3)
@@ -28,11 +25,6 @@ def test_calls_cover_each_epoch_whatever_their_length(steps_per_call):
     plan = Plan(num_images=10, batch_size=3, num_epochs=2, steps_per_call=steps_per_call)
     seen = [(epoch, first + i) for epoch, first, steps in calls(plan) for i in range(steps)]
     assert seen == [(epoch, batch) for epoch in range(2) for batch in range(4)]
-
-
-def test_cpu_does_one_step_a_call_unless_told():
-    assert data.make_plan(TrainingConfig(), num_images=10).steps_per_call == 1
-    assert data.make_plan(TrainingConfig(steps_per_call=7), num_images=10).steps_per_call == 7
 
 
 def order(epoch=0, seed=3, num_slots=24):
@@ -78,27 +70,6 @@ def test_a_set_larger_than_the_device_is_fed_the_same_images_in_any_turn():
         np.testing.assert_array_equal(shown(fed, call[2]), shown(whole(*call), call[2]))
 
 
-def test_the_next_call_is_fed_while_the_present_one_computes():
-    made, begun = [], threading.Event()
-
-    def gather(epoch, batch, num_steps):
-        made.append((epoch, batch, num_steps))
-        if len(made) == 2:
-            begun.set()
-        if len(made) == 4:
-            raise OSError("disk is gone")
-        return Examples(IMAGES), None, jnp.int32(0)
-
-    feed = data.prefetch(gather, PLAN)
-    feed(*PLAN.call_at(0))
-    assert begun.wait(10)  # nobody has asked for it yet
-    assert made == [(0, 0, 3), (0, 3, 1)]
-    feed(*PLAN.call_at(3))
-    feed(*PLAN.call_at(4))
-    with pytest.raises(OSError, match="disk is gone"):  # where it is asked for
-        feed(*PLAN.call_at(7))
-
-
 @pytest.mark.parametrize("room_bytes", [float("inf"), 0])
 def test_nothing_travels_in_the_loop_that_is_not_sent_on_purpose(room_bytes):
     advance = jax.jit(lambda state, examples, order, first: state + examples.images.sum() + first)
@@ -110,12 +81,3 @@ def test_nothing_travels_in_the_loop_that_is_not_sent_on_purpose(room_bytes):
             state = advance(state, *feed(*call))
     finally:
         jax.config.update("jax_transfer_guard", before)
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [{"num_epochs": 0}, {"batch_size": 0}, {"seed": -1}, {"keep_last": 0}, {"keep_best": -1}],
-)
-def test_wrong_settings_are_refused(wrong):
-    with pytest.raises(UserError, match=rf"training\.{next(iter(wrong))}"):
-        TrainingConfig(**wrong)

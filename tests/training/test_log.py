@@ -58,35 +58,27 @@ def test_a_line_is_the_mean_of_its_interval(tmp_path, make_log):
     assert read_metrics(tmp_path / "none") == []
 
 
-def test_calls_of_many_steps_are_weighted_and_cross_an_interval_once(tmp_path, make_log):
-    log = make_log(tmp_path)
-    for step, value in ((1, 1.0), (4, 5.0), (8, 2.0)):
-        log.add(step, losses(value))
-    log.flush()
-    assert lines(tmp_path) == [(4, 4.0), (8, 2.0)]
-
-
 def test_resumed_in_mid_interval_writes_the_same_lines(tmp_path, make_log):
+    def go_on(folder, steps, **resumed):
+        log = make_log(folder, every=3, **resumed)
+        for step in steps:
+            log.add(step, losses(step / 3))
+        return log, log.flush()
+
     stopped, straight = tmp_path / "stopped", tmp_path / "straight"
-    log = make_log(stopped, every=7)
-    for step in range(1, 6):
-        log.add(step, losses(step / 3))
-    saving = log.flush()
+    log, saving = go_on(stopped, range(1, 6))
     saved = json.loads(json.dumps(saving))
     log.add(6, losses(9.0))  # what follows the checkpoint is made again
     log.flush()
-    assert saving["steps"] == 5  # what is being saved does not change meanwhile
-    log = make_log(stopped, resume_step=5, saved=saved, every=7)
-    for step in range(6, 9):
-        log.add(step, losses(step / 3))
-    log.flush()
-
-    log = make_log(straight, every=7)
-    for step in range(1, 9):
-        log.add(step, losses(step / 3))
-    log.flush()
+    assert saving["steps"] == 2  # what is being saved does not change meanwhile
+    with (stopped / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 7, "lo')
+    log, _ = go_on(stopped, [], resume_step=5, saved=saved)
+    assert log.latest["step"] == 3
+    go_on(stopped, range(6, 9), resume_step=5, saved=saved)
+    go_on(straight, range(1, 9))
     assert lines(stopped) == lines(straight)
-    assert [step for step, _ in lines(straight)] == [7, 8]
+    assert [step for step, _ in lines(straight)] == [3, 6, 8]
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
@@ -96,24 +88,6 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
     with pytest.raises(Diverged, match=r"by step 3: loss, mse is not finite; lower"):
         log.flush()
     assert lines(tmp_path) == []
-    log = make_log(tmp_path)  # so that no such state is saved: `loop.run` flushes before it saves
-    log.add(1, losses(float("inf")))
-    with pytest.raises(Diverged, match="by step 1"):
-        log.flush()
-
-
-def test_a_resume_drops_later_lines_and_a_half_written_one(tmp_path, make_log):
-    log = make_log(tmp_path, every=1, last_step=9)
-    for step in (1, 2, 3):
-        log.add(step, losses(step / 7))
-    log.flush()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 4, "lo')
-    log = make_log(tmp_path, resume_step=2, every=1, last_step=9)
-    assert log.latest["loss"] == np.float32(2 / 7)
-    log.add(3, losses(0.5))
-    log.flush()
-    assert lines(tmp_path) == [(1, np.float32(1 / 7)), (2, np.float32(2 / 7)), (3, 0.5)]
 
 
 def events(folder):
@@ -126,20 +100,6 @@ def events(folder):
             found.append(event_pb2.Event.FromString(content[at + 12 : at + 12 + length]))
             at += 12 + length + 4
     return found
-
-
-def test_tensorboard_finds_its_own_file_beside(tmp_path, make_log):
-    log = make_log(tmp_path, every=1)
-    log.add(1, losses(1.5))
-    log.flush()
-    log.show(1, np.zeros((3, 5, 3), np.uint8), name="picture")
-    # It is read before it is closed: nothing waits in a buffer.
-    version, *line, picture = events(tmp_path)
-    assert version.file_version == "brain.Event:2"
-    values = {event.summary.value[0].tag: event.summary.value[0].simple_value for event in line}
-    assert values["loss"] == 1.5
-    assert {event.step for event in line} == {1}
-    assert (picture.summary.value[0].image.height, picture.summary.value[0].image.width) == (3, 5)
 
 
 def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path, monkeypatch, make_log):
@@ -157,6 +117,10 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path, monkeypatch, 
             kept += [event.step for value in event.summary.value if value.tag == "loss"]
         assert kept == [1, 2, 3]
     assert len(list(tmp_path.glob("events.*"))) == 4
+    log.show(3, np.zeros((3, 5, 3), np.uint8), name="picture")
+    # It is read before it is closed: nothing waits in a buffer.
+    picture = events(tmp_path)[-1].summary.value[0].image
+    assert (picture.height, picture.width) == (3, 5)
 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_what_was_written(tmp_path, make_log):
@@ -208,41 +172,25 @@ def written(folder):
     return [[(row["step"], row["loss"], "l1" in row) for row in run] for run in rows]
 
 
-def test_each_run_of_a_group_has_lines_of_its_own_losses_until_it_diverges(tmp_path, make_log):
-    log = make_group(make_log, tmp_path)
-    add_to(log, range(1, 9), bad=[0], begun=4)
-    log.flush()
-    assert written(tmp_path) == [
+def test_each_run_of_a_group_has_its_own_lines_until_it_diverges_after_a_resume_too(
+    tmp_path, make_log
+):
+    straight = make_group(make_log, tmp_path / "straight")
+    add_to(straight, range(1, 9), bad=[0], begun=4)
+    straight.flush()
+    assert written(tmp_path / "straight") == [
         [(4, 2.5, False)],
         [(4, 25.0, True), (8, 65.0, True)],
         [(4, 250.0, False), (8, 650.0, False)],
     ]
-    assert list(log.failed) == [0]
-    assert log.latest["mse"] == 65.0  # of the first that goes on
+    assert straight.latest["mse"] == 65.0  # of the first that goes on
 
-
-def test_a_group_saved_between_two_lines_goes_on_as_if_it_had_not_been(tmp_path, make_log):
     log = make_group(make_log, tmp_path / "stopped")
-    add_to(log, range(1, 7), bad=[1], begun=2)
+    add_to(log, range(1, 7), bad=[0], begun=4)
     saved = json.loads(json.dumps(log.flush()))["runs"]
-    assert saved[1].startswith("training diverged by step 4: l1, loss, mse is not finite")
-    failed, saved[1] = {1: saved[1]}, None
+    assert saved[0].startswith("training diverged by step 6: loss, mse is not finite")
+    failed, saved[0] = {0: saved[0]}, None
     resumed = make_group(make_log, tmp_path / "stopped", saved=saved, failed=failed, resume_step=6)
-    add_to(resumed, (7, 8), bad=[1])
-    assert resumed.flush()["runs"][1] == failed[1]
-
-    straight = make_group(make_log, tmp_path / "straight")
-    add_to(straight, range(1, 9), bad=[1], begun=2)
-    straight.flush()
+    add_to(resumed, (7, 8), bad=[0])
+    assert resumed.flush()["runs"][0] == failed[0]
     assert written(tmp_path / "stopped") == written(tmp_path / "straight")
-    assert resumed.failed == straight.failed == failed
-
-
-def test_a_group_in_which_nobody_is_left_ends(tmp_path, make_log):
-    log = make_group(make_log, tmp_path, failed={0: "before"})
-    add_to(log, range(1, 8), bad=[1, 2])
-    # A line is read one interval late.
-    with pytest.raises(Diverged, match="all 3 members diverged"):
-        add_to(log, [8], bad=[1, 2])
-    assert log.latest == {}
-    assert log.failed[0] == "before"

@@ -27,11 +27,7 @@ class VGG16(nnx.Module):
     def __init__(
         self, weights: Weights, relus: Sequence[str], *, dtype: DTypeLike = jnp.float32
     ) -> None:
-        """Return some outputs, `relu1_1` to `relu5_3`, computed in a dtype; features are float32.
-
-        Raises:
-            UserError: VGG16 has no such output, or the weights end before it.
-        """
+        """Take some outputs, `relu1_1` to `relu5_3`, computed in a dtype; features are float32."""
         needed = up_to(relus)
         if needed[-1] not in weights.kernels:
             raise UserError(
@@ -50,11 +46,7 @@ class VGG16(nnx.Module):
     def __call__(
         self, images: Float[Array, "batch height width 3"]
     ) -> dict[str, Float[Array, "batch _down _along _feature"]]:
-        """Return the features of images with values in [0, 1], by name.
-
-        Raises:
-            UserError: the images are too small for so many poolings.
-        """
+        """Return the features of images with values in [0, 1], by name."""
         maps = prepare(images, self.preparation).astype(self.dtype)
         features = {}
         for name in up_to(self.relus):

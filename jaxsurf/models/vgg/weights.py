@@ -100,11 +100,7 @@ RELUS = tuple(map(relu, CONVOLUTIONS))
 
 
 def up_to(relus: Sequence[str]) -> tuple[str, ...]:
-    """Return the convolutions that the given outputs need: all to the deepest, in order.
-
-    Raises:
-        UserError: there are none, or one that VGG16 does not have.
-    """
+    """Return the convolutions that the given outputs need: all to the deepest, in order."""
     unknown = [name for name in relus if name not in RELUS]
     if unknown or not relus:
         raise UserError(
@@ -136,15 +132,11 @@ class Weights:
 
 
 def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weights:
-    """Return weights deep enough for some outputs.
+    """Return weights for some outputs; a file of the user's may end before them.
 
     The source is `oxford` (those that come with jaxsurf, or for deeper outputs a download),
     `torchvision` (a download), or the path of a weight file. `unprepared` feeds torchvision's with
     values in [-1, 1] as they are, as the report did.
-
-    Raises:
-        UserError: an unknown output, a file that is wrong or missing, no network, or `unprepared`
-            with other weights than torchvision's.
     """
     needed = up_to(relus)[-1]
     if source not in DOWNLOADS:
@@ -152,12 +144,7 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     elif source == OXFORD.family and needed in (authors := read(SHIPPED)).kernels:
         found = authors
     else:
-        found = read(fetch(*DOWNLOADS[source], cache_folder() / "vgg16"))
-    if needed not in found.kernels:
-        raise UserError(
-            f"the weights in {source} end at {found.deepest}, but {relu(needed)} is asked for",
-            cure="name a file with deeper ones",
-        )
+        found = read(_fetch(*DOWNLOADS[source], cache_folder() / "vgg16"))
     if not unprepared:
         return found
     if found.preparation != TORCHVISION:
@@ -169,12 +156,7 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     return dataclasses.replace(found, preparation=UNPREPARED)
 
 
-def fetch(url: str, digest: str, folder: Path) -> Path:
-    """Return a published file, from the folder or downloaded into it and checked.
-
-    Raises:
-        UserError: no network, or the file is not the one that was published.
-    """
+def _fetch(url: str, digest: str, folder: Path) -> Path:
     import pooch
 
     pooch.get_logger().setLevel(logging.WARNING)
@@ -195,10 +177,6 @@ def read(path: Path) -> Weights:
     """Return the weights of a file, by its suffix.
 
     `.npz` is our own format, `.pth` and `.pt` are read by torch, `.h5` and `.hdf5` by h5py.
-
-    Raises:
-        UserError: the file is missing, damaged, of another kind, or not of VGG16, or the library
-            that reads it is not installed.
     """
     readers = {".npz": _own, ".pth": _torch, ".pt": _torch, ".safetensors": _safetensors}
     readers |= {".h5": _h5, ".hdf5": _h5}
@@ -288,11 +266,7 @@ def of_torch(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Prepara
 def from_arrays(
     arrays: Mapping[str, np.ndarray], preparation: Preparation, *, origin: str
 ) -> Weights:
-    """Return the weights in `block1_conv1/kernel`, `block1_conv1/bias` and so on, without a gap.
-
-    Raises:
-        UserError: a name, shape or value is not as it should be; the message names the origin.
-    """
+    """Return the weights in `block1_conv1/kernel`, `block1_conv1/bias` and so on, without a gap."""
 
     def checked(name: str, shape: tuple[int, ...]) -> np.ndarray:
         if name not in arrays:
