@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsurf.frames import decode
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import encode, neighbors, relaxation
+from jaxsurf.manifold import encode
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import make_setup
@@ -99,16 +99,3 @@ def test_models_are_lowered_with_all_digits(name):
             products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
             assert products
             assert all("HIGHEST" in product for product in products)
-
-
-def test_graph_searches_are_lowered():
-    for text in lowered(neighbors._smallest, jnp.zeros((37, 9)), jnp.zeros((9, 5120)), 10):
-        assert "top_k" in text
-    neighbours = relaxation._Table(
-        np.zeros((9, 16), np.int32), np.zeros((9, 16)), np.zeros(2, np.int32)
-    )
-    with jax.enable_x64(True):
-        texts = lowered(relaxation._relax, neighbours, jnp.arange(3), 7)
-    for text in texts:
-        assert "stablehlo.while" in text
-        assert "f64" in text

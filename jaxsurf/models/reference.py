@@ -31,15 +31,9 @@ def _uniform(bound: float) -> nnx.Initializer:
 
 
 def _conv(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Conv:
-    initialize = _uniform(1 / math.sqrt(inputs * 9))
+    start = _uniform(1 / math.sqrt(inputs * 9))
     return nnx.Conv(
-        inputs,
-        outputs,
-        (3, 3),
-        strides=2,
-        kernel_init=initialize,
-        bias_init=initialize,
-        rngs=rngs,
+        inputs, outputs, (3, 3), strides=2, kernel_init=start, bias_init=start, rngs=rngs
     )
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from jaxsurf.errors import UserError
+from jaxsurf.models.autoencoder import Images
 
 KINDS = ("none", "normal", "white")
 MIDDLE_GREY = 0.5
@@ -68,11 +69,7 @@ def make_noise(config: CorruptionConfig, kinds: Sequence[str] = ()) -> Noise:
     return Noise(jnp.int32(known.index(config.kind)), jnp.float32(config.strength), known)
 
 
-def corrupt(
-    keys: Key[Array, "batch"],
-    images: Float[Array, "batch height width channel"],
-    noise: Noise,
-) -> Float[Array, "batch height width channel"]:
+def corrupt(keys: Key[Array, "batch"], images: Images, noise: Noise) -> Images:
     """Return images with fresh noise, each by a key of its own."""
     # In one line an image: CPUs are slow at loops whose innermost is of three channels.
     line = (math.prod(images.shape[1:]),)

@@ -8,6 +8,7 @@ processes of a run save and stop at the same step.
 
 import contextlib
 import logging
+import math
 import signal
 import threading
 import time
@@ -143,8 +144,7 @@ class Profile:
 
     def __init__(self, folder: Path, num_steps: int) -> None:
         self.folder, self.num_steps = str(folder), num_steps
-        self._until: int | None = None
-        self._done = False
+        self._until: float | None = None
 
     def __call__(self, step: int, losses: Losses) -> None:
         """Begin after the first call; end after the one with the last step."""
@@ -152,7 +152,7 @@ class Profile:
             jax.block_until_ready(losses)
             jax.profiler.start_trace(self.folder)
             self._until = step + self.num_steps
-        elif step >= self._until and not self._done:
+        elif step >= self._until:
             jax.block_until_ready(losses)
             self.close()
 
@@ -160,11 +160,11 @@ class Profile:
         """Write what is recorded, and report where it lies."""
         if self._until is None:
             _log.warning("nothing is profiled: no call was left after the first, which compiles")
-        elif not self._done:
+        elif self._until < math.inf:
             jax.profiler.stop_trace()
             _log.info(
                 "the profile is in %s; to see it: pip install tensorboard xprof, and then "
                 "tensorboard --logdir=%s",
                 *(self.folder, self.folder),
             )
-        self._done = True
+        self._until = math.inf

@@ -21,13 +21,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsurf.errors import UserError
+from jaxsurf.models.autoencoder import Images
 from jaxsurf.models.vgg import weights as vgg_weights
 
 CHOICES = {"preparation": ("own", "none"), "precision": ("auto", "float32", "bfloat16")}
 # Half a grey level: outputs nearer to black or white than that are as good as there.
 NEAREST_TO_CERTAIN = 0.5 / 255
 
-Images = Float[Array, "batch height width channel"]
 PerExample = Float[Array, "batch"]
 Features = Mapping[str, Float[Array | np.ndarray, "image _down _along _feature"]]
 Extract = Callable[[Images], Features]

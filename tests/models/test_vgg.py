@@ -203,6 +203,12 @@ def test_keras_file_is_read(place, tmp_path):
     assert_same_weights(weights.read(tmp_path / "vgg.h5"), expected)
 
 
+def test_the_authors_kernels_under_torchs_names_want_the_authors_input():
+    kernel = SHIPPED.kernels["block1_conv1"].transpose(3, 2, 0, 1)
+    arrays = {"features.0.weight": kernel, "features.0.bias": SHIPPED.biases["block1_conv1"]}
+    assert weights.of_torch(arrays)[1] == OXFORD
+
+
 BLOCK1, SHAPE = "block1_conv2/kernel", r"\[3, 3, 64, 64\]"
 
 
