@@ -38,7 +38,9 @@ def measure_all(small: bool) -> Iterator[Contest]:
     path = storage.cache_folder() / f"benchmark-full{'-small' * small}.npy"
     if not path.exists():
         _write(path, SMALL_SHADES if small else SHADES)
-    config = configuration.from_dotted({**experiments.ALL_FACTORS, "data.source": str(path)})
+    # An array of images has no factors to choose by.
+    place = {"data.source": str(path), "data.free": ""}
+    config = configuration.from_dotted({**experiments.ALL_FACTORS, **place})
     images = configuration.open_data(config.data)
     every = f"{len(images):,} images of {images.images.shape[1]} x {images.images.shape[2]}"
     yield contest("open", f"{every}: mapped", lambda: configuration.open_data(config.data))
