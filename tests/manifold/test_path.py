@@ -33,7 +33,9 @@ def walk(corners, distance):
 
 @pytest.mark.parametrize("number", [2, 3, 7])
 def test_per_edge_divides_each_piece_evenly_and_meets_the_corners(number):
-    points = path.per_edge(CORNERS, points_per_edge=number).points
+    made = path.per_edge(np.int32(CORNERS), points_per_edge=number)
+    assert made.length == pytest.approx(17, rel=1e-12)
+    points = made.points
     assert points.shape == (3 * (number - 1) + 1, 3)
     np.testing.assert_array_equal(points[:: number - 1], CORNERS)
     steps = np.repeat(np.diff(CORNERS, axis=0), number - 1, axis=0) / (number - 1)
@@ -51,13 +53,6 @@ def test_constant_speed_keeps_the_ends_and_equal_arcs(corners, frames):
     total = np.linalg.norm(np.diff(corners, axis=0), axis=1).sum()
     expected = [walk(corners, total * place / (frames - 1)) for place in range(frames)]
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-9)
-
-
-def test_length_is_the_sum_of_the_pieces_and_points_are_float64():
-    assert path.piece_lengths(CORNERS).tolist() == [5, 0, 12]
-    made = path.per_edge(np.int32(CORNERS), points_per_edge=4)
-    assert made.length == pytest.approx(17, rel=1e-12)
-    assert made.points.dtype == np.float64
 
 
 REFUSED = [
