@@ -41,12 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class WorkDir:
-    """The names of everything that a run leaves behind.
-
-    Args:
-        root: the folder.
-        step: of the checkpoint that caches are made with; None is the last.
-    """
+    """The names of all that a run leaves in `root`, with caches of a step or the last one."""
 
     def __init__(self, root: Path, step: int | None = None) -> None:
         of_step = "" if step is None else f"-{step}"
@@ -78,7 +73,7 @@ class WorkDir:
         return self.root / "surf" / "-".join(filter(None, [name, label]))
 
     def check_writable(self) -> "WorkDir":
-        """Prove that files can be written there, as `check_writable` does."""
+        """Prove that files can be written there, and return this."""
         check_writable(self.root, kind="the working directory", flag="--workdir")
         return self
 
@@ -95,10 +90,7 @@ def failures_reported(
 
 
 def check_writable(folder: Path, *, kind: str, flag: str) -> None:
-    """Prove that files can be written to a folder, there already or not, and leave nothing behind.
-
-    What reports that they cannot names the kind of folder, and the flag that chooses another.
-    """
+    """Prove that files can be written to a folder, there or not yet, and leave nothing behind."""
     with failures_reported(f"write to {kind} {folder}", cure=f"choose another with {flag}"):
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
         tempfile.TemporaryDirectory(dir=there, prefix=".jaxsurf-").cleanup()
@@ -143,10 +135,7 @@ def fingerprint(
     *parts: np.ndarray | str,
     read: Callable[[np.ndarray], Iterable[np.ndarray]] = lambda array: [array],
 ) -> str:
-    """Return the fingerprint of arrays (dtype, shape and content) and texts, in order.
-
-    `read` yields all rows of an array in order; large ones are read in chunks.
-    """
+    """Return the fingerprint of arrays (dtype, shape, rows that `read` yields) and texts."""
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, str):

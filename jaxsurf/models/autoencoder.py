@@ -34,13 +34,9 @@ class Constant(nnx.Variable):
 
 
 class Autoencoder(nnx.Module):
-    """What every model offers.
+    """What every model offers."""
 
-    Attributes:
-        cpu_batch: images or codes at once that a CPU is fastest with, as far as its caches hold
-            their activations; a power of two.
-    """
-
+    # Images or codes at once whose activations a CPU's caches hold; a power of two.
     cpu_batch: ClassVar[int] = 64
 
     def encode(self, images: Images) -> Codes:
@@ -86,10 +82,7 @@ def make_autoencoder(
     mean_image: Float[np.ndarray, "height width channel"],
     key: Key[Array, ""],
 ) -> Autoencoder:
-    """Return a new model with random weights from a key.
-
-    `smooth` adds the mean image, in [0, 1], to its output; the others take its shape alone.
-    """
+    """Return a new model; `smooth` adds the mean image to its output, others need its shape."""
     # Here, since the models import what stands above.
     module = importlib.import_module(f"jaxsurf.models.{config.name}")
     return getattr(module, MODELS[config.name])(

@@ -90,11 +90,7 @@ def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out channel"]) -> 
     """Return a transposed convolution of stride 1 that crops 2 values from every side.
 
     Value s of a line is the sum of input s + 2 through the kernel's place 0 and input s + 1 through
-    place 1, so that the very first input is not used.
-
-    Args:
-        corners: of its input, whose last value is left out.
-        kernel: of the layer.
+    place 1, so that the very first input is not used; the corners leave out its last value.
     """
     depth, last = kernel.shape[2], corners[0].shape[1] - 1
     weights = kernel.transpose(3, 0, 1, 2).reshape(-1, 4 * depth)

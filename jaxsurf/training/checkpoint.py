@@ -50,14 +50,10 @@ class Restored(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, one folder a step.
 
-    Args:
-        folder: where they lie, one folder a step; made when the first is saved.
-        of: identity of the run; checkpoints of another are not used.
-        keep_last: how many of the newest stay.
-        keep_best: how many of those with the lowest loss stay.
-        keep_every: each so-many-th that was saved stays; 0 keeps none for that reason.
+    `of` is the identity of the run: checkpoints of another are not used. How many stay of which
+    kind stands in `data.TrainingConfig`.
     """
 
     def __init__(

@@ -130,11 +130,7 @@ def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
 def epoch_order(
     key: Key[Array, ""], epoch: Int[Array, ""], *, num_images: int, num_slots: int
 ) -> Int[Array, "slot"]:
-    """Return the image numbers of an epoch in order.
-
-    Every image comes once; if the batches have more slots than there are images, the last batch is
-    filled up with the first images of the same order.
-    """
+    """Return an epoch's image numbers: each once, then the first ones again to fill all slots."""
     order = jax.random.permutation(jax.random.fold_in(key, epoch), num_images)
     return jnp.resize(order, (num_slots,))
 
@@ -212,18 +208,12 @@ def prefetch(gather: Feed, plan: Plan) -> Feed:
 
 
 def room_for(examples: Examples) -> float:
-    """Return how many bytes examples may take on a device; the same in all processes.
-
-    What is memory-mapped is not loaded for CPUs.
-    """
+    """Return `device_room_bytes`, but 0 for what is memory-mapped: it is not loaded for CPUs."""
     streamed = storage.is_mapped(examples.images) and jax.default_backend() == "cpu"
     return min(device_room_bytes(), distributed.least(0.0 if streamed else float("inf")))
 
 
 def device_room_bytes() -> float:
-    """Return how many bytes examples may take on a device; the same in all processes.
-
-    CPUs have no limit: there examples are in the host's memory anyway.
-    """
+    """Return how many bytes examples may take on a device, the same in all processes; CPUs: any."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return distributed.least(EXAMPLES_SHARE * stats.get("bytes_limit", float("inf")))

@@ -42,7 +42,7 @@ class Shardings:
 
     @property
     def batch(self) -> NamedSharding:
-        """The first axis is split over all devices."""
+        """Split over all devices along the first axis."""
         return NamedSharding(self.mesh, P("data"))
 
     @property
@@ -57,10 +57,7 @@ class Shardings:
 
 
 def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
-    """Return shardings over as many devices as divide the batch evenly.
-
-    Of several processes all devices are needed: a batch that they do not divide is refused.
-    """
+    """Return shardings over the most devices that divide the batch; processes need them all."""
     devices = jax.devices()[:num_devices]
     used = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
     uneven = f"batches of {batch_size} images do not split evenly over the {len(devices)} devices"
@@ -93,10 +90,7 @@ def put(tree: Tree, where: NamedSharding) -> Tree:
 def assemble(
     shape: tuple[int, ...], where: NamedSharding, part: Callable[[Any], np.ndarray]
 ) -> Array:
-    """Return an array of which every process makes the parts for its own devices alone.
-
-    `part` gives what the whole holds at some slices, one an axis.
-    """
+    """Return an array of which every process makes the parts, at some slices, for its devices."""
     with jax.transfer_guard("allow"):  # it is meant, though JAX does not count it as such
         return jax.make_array_from_callback(shape, where, part)
 
@@ -153,8 +147,7 @@ class Cluster:
 def joined(cluster: Cluster | None) -> Iterator[None]:
     """Be one of several processes for a while, or alone where there is no cluster.
 
-    JAX must not have been asked for its devices before. After an error the process has to end by
-    `leave`: an ordinary end would wait for the others.
+    Enter it before JAX is asked for its devices. After an error end the process by `leave`.
     """
     if cluster is None:
         yield
@@ -182,10 +175,7 @@ def joined(cluster: Cluster | None) -> Iterator[None]:
 
 
 def leave(status: int) -> NoReturn:
-    """End this process with a status after an error, where others of its run may still go on.
-
-    They are waited for as long as JAX waits: what all have failed of, each reports itself.
-    """
+    """End this process after an error; others have JAX's shutdown time to report theirs."""
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(RuntimeError):  # others have ended

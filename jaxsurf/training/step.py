@@ -169,10 +169,7 @@ def batch_at(
     batch_size: int,
     size: int,
 ) -> Examples:
-    """Return the batch of that number in an epoch's order, or `size` examples of it from `first`.
-
-    Without an order the examples are the batches themselves.
-    """
+    """Return `size` examples of a batch from `first` on; without an order they are batches."""
     if order is None:
         return jax.tree.map(
             lambda values: jax.lax.dynamic_slice_in_dim(values[place], first, size), examples
@@ -278,10 +275,7 @@ def compile_step(
 def choose_microbatch(
     batch_size: int, *, image_pixels: int, with_features: bool, shardings: Shardings
 ) -> int:
-    """Return how many examples go through the model at once: on one CPU what its caches hold.
-
-    It divides the batch; a perceptual term (`with_features`) leaves room for fewer.
-    """
+    """Return the divisor of the batch that one CPU's caches hold; other devices take it whole."""
     devices = shardings.mesh.devices
     most = (CPU_PIXELS_WITH_FEATURES if with_features else CPU_PIXELS) // image_pixels
     if devices.size > 1 or devices.flat[0].platform != "cpu" or batch_size <= most:

@@ -174,10 +174,7 @@ def _fetch(url: str, digest: str, folder: Path) -> Path:
 
 
 def read(path: Path) -> Weights:
-    """Return the weights of a file, by its suffix.
-
-    `.npz` is our own format, `.pth` and `.pt` are read by torch, `.h5` and `.hdf5` by h5py.
-    """
+    """Return the weights of a file, by its suffix; `.npz` is our own format."""
     readers = {".npz": _own, ".pth": _torch, ".pt": _torch, ".safetensors": _safetensors}
     readers |= {".h5": _h5, ".hdf5": _h5}
     if path.suffix not in readers:
