@@ -13,42 +13,29 @@ torch = pytest.importorskip("torch")
 CHANNELS, LATENT = 12, 3
 
 
-def make_torch_model():
+def make_torch_layers():
     torch.manual_seed(5)
-    encoder = torch.nn.ModuleList(
+    return torch.nn.ModuleList(
         [
             torch.nn.Conv2d(3, CHANNELS, 3, stride=2, padding=1),
             torch.nn.Conv2d(CHANNELS, CHANNELS // 2, 3, stride=2, padding=1),
             torch.nn.Conv2d(CHANNELS // 2, CHANNELS // 4, 3, stride=2),
             torch.nn.Linear(9 * (CHANNELS // 4), LATENT),
-        ]
-    )
-    decoder = torch.nn.ModuleList(
-        [
             torch.nn.Linear(LATENT, 4096),
             torch.nn.ConvTranspose2d(16, 32, 3, stride=2),
             torch.nn.ConvTranspose2d(32, 64, 3, stride=2),
             torch.nn.ConvTranspose2d(64, 3, 2, stride=1, padding=2),
         ]
     )
-    return encoder, decoder
 
 
-def torch_outputs(encoder, decoder, images):
+def torch_outputs(layers, images):
     """Return codes and outputs for images in [-1, 1], NCHW."""
-    x = torch.nn.functional.max_pool2d(torch.relu(encoder[0](images)), 2, 2)
-    x = torch.nn.functional.max_pool2d(torch.relu(encoder[1](x)), 2, 1)
-    codes = encoder[3](torch.relu(encoder[2](x)).flatten(1))
-    x = torch.relu(decoder[1](decoder[0](codes).reshape(-1, 16, 16, 16)))
-    return codes, torch.tanh(decoder[3](torch.relu(decoder[2](x))))
-
-
-def make(side=64, key=0):
-    return make_autoencoder(
-        ModelConfig(name="reference", latent_dim=LATENT, channels=CHANNELS),
-        mean_image=np.zeros((side, side, 3)),
-        key=jax.random.key(key),
-    )
+    x = torch.nn.functional.max_pool2d(torch.relu(layers[0](images)), 2, 2)
+    x = torch.nn.functional.max_pool2d(torch.relu(layers[1](x)), 2, 1)
+    codes = layers[3](torch.relu(layers[2](x)).flatten(1))
+    x = torch.relu(layers[5](layers[4](codes).reshape(-1, 16, 16, 16)))
+    return codes, torch.tanh(layers[7](torch.relu(layers[6](x))))
 
 
 def layers_of(model):
@@ -63,21 +50,20 @@ def ours_of(tensor):
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array.T
 
 
-def carry_over(model, encoder, decoder):
-    """Copy PyTorch's weights into our model."""
-    for layer, theirs in zip(layers_of(model), [*encoder, *decoder], strict=True):
-        assert layer.kernel[...].shape == ours_of(theirs.weight).shape
-        layer.kernel[...] = jnp.asarray(ours_of(theirs.weight))
-        layer.bias[...] = jnp.asarray(ours_of(theirs.bias))
-
-
 def test_codes_images_and_the_gradient_of_every_layer_equal_pytorchs():
     images = np.random.default_rng(1).random((3, 64, 64, 3), dtype=np.float32)
-    encoder, decoder = make_torch_model()
-    model = make()
-    carry_over(model, encoder, decoder)
+    layers = make_torch_layers()
+    model = make_autoencoder(
+        ModelConfig(name="reference", latent_dim=LATENT, channels=CHANNELS),
+        mean_image=np.zeros((64, 64, 3)),
+        key=jax.random.key(0),
+    )
+    for ours, theirs in zip(layers_of(model), layers, strict=True):
+        assert ours.kernel[...].shape == ours_of(theirs.weight).shape
+        ours.kernel[...] = jnp.asarray(ours_of(theirs.weight))
+        ours.bias[...] = jnp.asarray(ours_of(theirs.bias))
     given = torch.from_numpy(images.transpose(0, 3, 1, 2)) * 2 - 1
-    codes, made = torch_outputs(encoder, decoder, given)
+    codes, made = torch_outputs(layers, given)
     torch.mean((made - given) ** 2).backward()
     graphdef, params = nnx.split(model)
     images = jnp.asarray(images)
@@ -93,8 +79,7 @@ def test_codes_images_and_the_gradient_of_every_layer_equal_pytorchs():
     expected = codes.detach().numpy(), made.detach().numpy().transpose(0, 2, 3, 1)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
-    layers = layers_of(nnx.merge(graphdef, gradient))
-    for layer, ours in zip([*encoder, *decoder], layers, strict=True):
+    for layer, ours in zip(layers, layers_of(nnx.merge(graphdef, gradient)), strict=True):
         for weight, mine in ((layer.weight, ours.kernel), (layer.bias, ours.bias)):
             moved = ours_of(weight.grad)
             scale = np.abs(moved).max()

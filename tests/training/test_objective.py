@@ -10,7 +10,6 @@ SHAPE = (3, 16, 20, 3)
 OUTPUTS = jax.random.uniform(jax.random.key(0), SHAPE, minval=0.05, maxval=0.95)
 IMAGES = jax.random.uniform(jax.random.key(1), SHAPE)
 PERCEPTUAL = ObjectiveConfig(mse=0.0, perceptual=1.0)
-BOTH = ObjectiveConfig(mse=2.8, perceptual=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +24,6 @@ def value_of(config, outputs, images, extract):
     return values
 
 
-def by_numpy(formula):
-    outputs, images = np.asarray(OUTPUTS, np.float64), np.asarray(IMAGES, np.float64)
-    return formula(outputs, images).mean(axis=(1, 2, 3))
-
-
 @pytest.mark.parametrize(
     ("term", "formula"),
     [
@@ -39,7 +33,8 @@ def by_numpy(formula):
     ],
 )
 def test_term_is_numpys_one_value_an_example(term, formula):
-    np.testing.assert_allclose(term(OUTPUTS, IMAGES), by_numpy(formula), rtol=2e-6)
+    values = formula(np.asarray(OUTPUTS, np.float64), np.asarray(IMAGES, np.float64))
+    np.testing.assert_allclose(term(OUTPUTS, IMAGES), values.mean(axis=(1, 2, 3)), rtol=2e-6)
 
 
 @pytest.mark.core
