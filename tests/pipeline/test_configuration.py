@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.pipeline import cli, configuration, experiments
+from jaxsurf.pipeline import cli, configuration
 from jaxsurf.pipeline.configuration import RunConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -126,17 +126,6 @@ def test_recipes_are_those_of_the_score_table(
         "reference",
         "smooth",
     )
-
-
-def test_the_experiments_vary_noise_and_a_third_factor_as_the_report_does():
-    noises = {name for name in experiments.EXPERIMENTS if name.startswith("noise_")}
-    assert noises == {f"noise_{k}_{s}" for k in ("normal", "white") for s in (0.1, 0.2, 0.5)}
-    assert experiment("noise_white_0.5").corruption.strength == 0.5
-    for name in ("camera_height", "background_color"):
-        data = experiment(name).data
-        assert data.free == (name, "horizontal_axis", "vertical_axis")
-        assert name not in data.fixed
-        assert len(data.fixed) == 4
 
 
 @pytest.mark.parametrize(

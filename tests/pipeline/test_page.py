@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
@@ -13,7 +12,6 @@ from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.run import Run
-from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, write_json
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
@@ -108,15 +106,6 @@ def test_older_results_and_gaps_are_marked(run):
     animate(run)
     evaluate(run, checkpoint=6)
     assert "Made with checkpoint 6, but the run is at 7 now" in written(run)
-
-
-def test_only_losses_are_drawn_and_none_twice(run, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(plots, "curves", lambda losses, **_: drawn.append(losses) or Figure())
-    others = {"learning_rate": 1, "elapsed_s": 2, "loss": 3, "mse": 3}
-    train(run, *({"step": i, "epoch": i, "extra": i} | others for i in (1, 2)))
-    page.write(run)
-    assert drawn == [{"loss": ([1, 2], [3, 3]), "extra": ([1, 2], [1, 2])}]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import re
 
 import numpy as np
 import pytest
-from scipy import ndimage
 
 from jaxsurf.images import sources
 from jaxsurf.pipeline import configuration, experiments
@@ -67,23 +66,15 @@ a bit blurry: holds with mse_2d.psnr_db=25.1
 a bit blurry: fails with mse_2d.psnr_db=24.9
 a bit blurry: fails with mse_2d.sharpness=0.98
 connecting k: holds with mse_3d.k=3
-connecting k: fails with mse_2d.k=3 mse_3d.k=3
 connecting k: fails with mse_3d.k=4
 2-D: surfing: holds with mse_2d.surfing.interpolation_mse=9.9
 2-D: surfing: fails with mse_2d.surfing.interpolation_mse=10.1
 Perceptual loss alone: holds with perceptual_2d.sharpness=0.88
 Perceptual loss alone: fails with perceptual_2d.sharpness=0.86
-Perceptual loss alone: fails with mse_2d.colour_error=1.4
 Perceptual loss alone: fails with mse_2d.mse=1.06e-3
 0.7 MSE: holds with combined_70_30.colour_error=1.4
 0.7 MSE: fails with combined_70_30.colour_error=1.6
 0.7 MSE: fails with combined_70_30.sharpness=0.89
-0.3 MSE: holds with combined_30_70.colour_error=1.4
-0.3 MSE: fails with combined_30_70.colour_error=1.6
-0.3 MSE: fails with combined_30_70.sharpness=0.89
-0.99 MSE: holds with combined_99_1.colour_error=1.4
-0.99 MSE: fails with combined_99_1.colour_error=1.6
-0.99 MSE: fails with combined_99_1.sharpness=0.89
 longer: holds with combined_70_30.surfing.detour=1.6
 longer: fails with combined_70_30.surfing.detour=1.4
 less smoothly: holds with combined_70_30.ratio=0.9
@@ -101,14 +92,10 @@ background colour: holds with background_color.same_value=0.96
 background colour: fails with background_color.same_value=0.94
 threshold: holds with combined_70_30.radius.interpolation_mse=8.3
 threshold: fails with combined_70_30.radius.interpolation_mse=8.5
-threshold: fails with combined_70_30.radius.detour=1.5
-threshold: fails with combined_70_30.radius.step_unevenness=0.5
 image differences: holds with combined_70_30.images.detour=1.5
 image differences: fails with combined_70_30.images.interpolation_mse=8.5
-image differences: fails with combined_70_30.images.step_unevenness=0.5
 constant speed: holds with combined_70_30.constant_speed.detour=1.5
 constant speed: fails with combined_70_30.constant_speed.interpolation_mse=8.5
-constant speed: fails with combined_70_30.constant_speed.step_unevenness=0.5
 """
 
 
@@ -216,24 +203,6 @@ def test_sharpness_and_colour_error_equal_their_slow_formulas():
         errors.append(np.mean(windows))
     np.testing.assert_allclose(measures.sharpness(images, share=0.37), sharp, rtol=1e-10)
     np.testing.assert_allclose(measures.colour_error(images, references), errors, rtol=1e-10)
-
-
-def test_a_lost_fill_changes_colours_and_a_blur_changes_sharpness(monkeypatch):
-    rows, columns = np.mgrid[:41, :41]
-    distance = np.hypot(rows - 17, columns - 19)[..., None]
-    background, fill = np.array([90, 60, 120], np.uint8), np.array([230, 200, 30], np.uint8)
-    disc = np.where(distance < 13, fill, background)[None]
-    hollow = np.where((distance < 13) & (distance >= 11), fill, background)[None]
-    blurred = ndimage.gaussian_filter(disc / 255, (0, 1.4, 1.4, 0), mode="nearest")
-    sharp = [measures.sharpness(image)[0] for image in (disc, hollow, blurred)]
-    lost, kept = (measures.colour_error(image, disc)[0] for image in (hollow, blurred))
-    assert sharp[1] == pytest.approx(sharp[0], rel=0.1)
-    assert sharp[2] < 0.8 * sharp[0]
-    assert lost > 15
-    assert kept < 0.1 * lost
-    many = np.concatenate([disc, hollow, disc])
-    monkeypatch.setattr(measures, "CHUNK", 2)
-    np.testing.assert_allclose(measures.sharpness(many), [sharp[0], sharp[1], sharp[0]])
 
 
 def test_scales_are_those_of_the_report_and_smaller_ones():

@@ -8,7 +8,6 @@ import imageio.v3 as iio
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode, lengths
@@ -17,7 +16,7 @@ from jaxsurf.images import sources
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.pipeline import page, quickstart
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
-from jaxsurf.pipeline.run import connect, encode_all, open_run
+from jaxsurf.pipeline.run import connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.viewing import plots
 
@@ -94,40 +93,6 @@ def test_a_path_past_several_anchors_and_back_is_that_of_its_legs(run):
     codes, linear = encode_all(run).codes, np.asarray(found["methods"]["linear"]["points"])
     passed = [codes[3], codes[31], [0, 0.25], codes[12], codes[3]]
     np.testing.assert_allclose(linear[[2 * place for place in places]], passed, 1e-5, 1e-6)
-
-
-def test_the_best_order_is_no_longer_than_the_given_one(run):
-    anchors = ("3", "31", "12", "25", "7")
-    results = [
-        surf(run, SurfConfig(anchors=anchors, order=order, **FAST)) for order in ("given", "best")
-    ]
-    given, best = (result.description for result in results)
-    assert (given["order_proven"], best["order_proven"]) == (None, True)
-    assert "best order of 5 anchors: none is shorter" in str(results[1])
-    images = [end["image"] for end in best["ends"]]
-    assert images[0] == 3
-    assert sorted(images) == [3, 7, 12, 25, 31]
-    assert sum(best["edge_weights"]) < sum(given["edge_weights"])
-
-
-def test_the_picture_shows_the_path_its_stops_and_a_factor_of_the_set(run, tmp_path, monkeypatch):
-    drawn = []
-    monkeypatch.setattr(plots, "latent", lambda plot: drawn.append(plot) or Figure())
-    few = surf(run, SurfConfig(anchors=("3", "31", "12", "3"))).description
-    surf_pair(run, source=arm_picture(tmp_path / "between.png"), **FAST)
-    surf(run, SurfConfig(anchors=tuple(map(str, range(9))), methods=("pixel",)))
-    plot, outside, many = drawn
-    assert plot.title.startswith("robot arm: 3 to 31 to 12 to 3\n")
-    assert many.title.startswith("robot arm: 0 to 8 past 7 others\n")
-    assert list(plot.stops) == ["1, 4: 3", "2: 31", "3: 12"]
-    assert list(outside.stops)[1] == "target 31"
-    np.testing.assert_array_equal(plot.stops["2: 31"], plot.codes[31])
-    assert [line.name for line in plot.lines] == ["linear", "surfing"]
-    np.testing.assert_array_equal(plot.lines[1].points, few["methods"]["surfing"]["points"])
-    for each in (plot, outside):  # colours stay where an end is from outside
-        assert each.legend == "horizontal axis"
-        np.testing.assert_array_equal(each.values, run.images.factors[:, 5])
-        assert len(each.codes) == NUM_IMAGES > each.edges.max()
 
 
 @pytest.mark.parametrize("timing", [{"frames": 7}, {"points_per_edge": 5}, {}])
@@ -254,19 +219,6 @@ def test_gaps_are_bridged_only_where_asked_and_reported(run):
     content = evaluate(run, EvaluateConfig(num_pairs=3, graph=repaired)).content
     assert content["bridged_pairs"] > 0
     assert surf_pair(run, **FAST).description["bridges"] == []
-
-
-def test_a_runs_own_graph_may_be_weighed_by_images_and_is_cached_so(root):
-    path = root / "config.json"
-    saved = json.loads(path.read_text())
-    saved["config"]["graph"]["weight"] = "image"
-    path.write_text(json.dumps(saved))
-    run = open_run(root)
-    first, again = (surf_pair(run, **FAST) for _ in range(2))
-    assert first.folder.name == "3-31"
-    assert run.workdir.graph.exists()
-    assert first.description["edge_weights"] == again.description["edge_weights"]
-    assert again.description["graph"]["weight"] == "image"
 
 
 def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):

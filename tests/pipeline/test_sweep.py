@@ -188,12 +188,6 @@ def crash(*_, **__):
     raise RuntimeError("crash")
 
 
-def on_call(number, do, original=lambda: None):
-    """Return a function that does something else when it is called for the n-th time."""
-    calls = itertools.count(1)
-    return lambda *args, **named: (do if next(calls) == number else original)(*args, **named)
-
-
 def times(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
@@ -262,35 +256,6 @@ def test_a_group_stopped_by_a_signal_goes_on_bitwise_in_whichever_mode(
         stop_at(patch, step, crash)  # what was done is not done again
         run(grid_of(), tmp_path, "in_turn")
     assert_same_sweep(tmp_path, pristine("together"))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [2, 3])
-def test_a_group_that_crashed_while_members_were_judged_goes_on(
-    grid_of, pristine, tmp_path, monkeypatch, number, stop_at
-):
-    with monkeypatch.context() as patch:
-        patch.setattr(Outcome, "write", on_call(number, crash, Outcome.write))
-        with pytest.raises(RuntimeError, match="crash"):
-            run(grid_of(), tmp_path, "together")
-    assert len([*tmp_path.glob("members/*/outcome.json")]) == number - 1
-    with monkeypatch.context() as patch:
-        stop_at(patch, NUM_STEPS, crash)  # nothing is trained again
-        run(grid_of(), tmp_path, "together")
-    assert_same_sweep(tmp_path, pristine("together"))
-
-
-@pytest.mark.slow
-def test_members_in_turn_go_on_bitwise_and_in_turn(
-    grid_of, pristine, tmp_path, monkeypatch, stop_at
-):
-    with monkeypatch.context() as patch:  # the first is finished, the third in its midst
-        stop_at(patch, 16, on_call(2, crash))
-        with pytest.raises(RuntimeError, match="crash"):
-            run(grid_of({"training.save_every_s": 0.0}), tmp_path, "in_turn")
-    assert len([*tmp_path.glob("members/*/outcome.json")]) == 2
-    run(grid_of(), tmp_path, "together")
-    assert_same_sweep(tmp_path, pristine("in_turn"))
 
 
 def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch, stop_at):

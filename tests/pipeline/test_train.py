@@ -1,22 +1,18 @@
 """Training as a pipeline: stopped, resumed, extended, refused."""
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 
-import jax
 import numpy as np
 import pytest
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import connect, encode_all, open_run
-from jaxsurf.pipeline.setup import compile_run, make_setup
-from jaxsurf.pipeline.train import restore_newest, train, train_on
+from jaxsurf.pipeline.train import train, train_on
 from jaxsurf.training import step
-from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
 
@@ -66,16 +62,6 @@ def test_a_run_that_crashed_or_was_stopped_at_its_end_resumes_bitwise(
             go_on(config_of(training__save_every_s=0.0), tmp_path)
     go_on(config_of(), tmp_path)
     assert_same_result(tmp_path, pristine)
-
-
-def test_a_resumed_run_keeps_no_state_but_the_restored_one(run):
-    parts = make_setup(run.config, run.images)
-    made = compile_run(parts)
-    with contextlib.closing(Checkpoints(run.workdir.checkpoints, of=parts.identity)) as saved:
-        state, _ = restore_newest(saved, made.state)
-    assert all(leaf.is_deleted() for leaf in jax.tree.leaves((made.state, parts.state)))
-    assert int(state.step) == run.step
-    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves(state))
 
 
 def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
