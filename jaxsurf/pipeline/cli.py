@@ -267,14 +267,9 @@ def define_fields(
 ) -> Callable[[], dict[str, Any]]:
     """Define a flag for each field of a class of settings, of the field's type and meaning.
 
-    Args:
-        kind: the class; fields that are themselves of such a class are left out.
-        defaults: whether the texts of flags show what fields are by default.
-        exclusive: flags of which one at most may be given.
-        renamed: flags of another name than their field's.
-
-    Returns:
-        What reads the values that are given, by the fields' names.
+    Fields that are themselves of such a class are left out; `exclusive` are flags of which one at
+    most may be given, `renamed` those of another name than their field's. Returned is what reads
+    the values that are given, by the fields' names.
     """
     hints, meanings = get_type_hints(kind), attributes(kind)
     holders: dict[str, flags.FlagHolder[Any]] = {}

@@ -74,12 +74,9 @@ class Grid:
 
 
 def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Grid:
-    """Return the grid of settings by dotted name.
+    """Return the grid of axes by dotted name, the last varying fastest, on what all share.
 
-    Args:
-        base: what all members share.
-        axes: values by name, the last varying fastest; settings that change together have commas
-            between their names, and tuples of values.
+    Settings that change together have commas between their names, and tuples of values.
     """
     names, steps = ",".join(axes).split(","), []
     for name in names:

@@ -17,15 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 def quickstart(config: RunConfig, root: Path | str) -> str:
-    """Train, animate three pairs, evaluate a hundred, and write the report.
-
-    Args:
-        config: of the run.
-        root: the working directory.
-
-    Returns:
-        The scores, and where everything is.
-    """
+    """Train, animate three pairs, evaluate a hundred, and write the report."""
     _log.info("training in %s (the same command resumes)", root)
     run = train(config, root)
     for source, target in PAIRS:

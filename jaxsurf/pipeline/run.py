@@ -74,17 +74,8 @@ class Run:
     ) -> Animation:
         """Return the animation from one image to another, in memory; `save` writes it.
 
-        Args:
-            source: the number of an image, the path of an image file, or a latent code.
-            target: the same.
-            frames: how many, at constant speed; None is 3 on each edge of the path.
-            method: in `animate.METHODS`.
-            graph: another graph than the run's own.
-            frame_ms: how long a frame is shown, in milliseconds.
-
-        Raises:
-            UserError: an end is out of range or unreadable, no path joins the ends, or the method
-                is not known.
+        An end is the number of an image, the path of an image file, or a latent code. `frames` are
+        at constant speed; None is 3 on each edge of the path. `SurfConfig` explains the rest.
         """
         from jaxsurf.pipeline import surf  # which builds on this module, as evaluate does
 
@@ -109,15 +100,7 @@ class Run:
     ) -> "Evaluation":
         """Return the scores of methods on random pairs, in memory.
 
-        Args:
-            num_pairs: how many.
-            methods: which; `linear`, the baseline, is scored in any case.
-            frames: of each animation, at constant speed; None is 3 on each edge of the path.
-            graph: another graph than the run's own.
-            seed: of pairs and intervals.
-
-        Raises:
-            UserError: there are too many pairs, a method is not known, or no path joins a pair.
+        `frames` are as in `surf`; `EvaluateConfig` explains the rest.
         """
         from jaxsurf.pipeline import evaluate
 
@@ -146,10 +129,6 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
     Args:
         workdir: the folder that it was trained in.
         checkpoint: `last`, `best` (the lowest loss of those that were kept), or a step.
-
-    Raises:
-        UserError: nothing was trained there, there is no such checkpoint, or images or files have
-            changed.
     """
     place = WorkDir(Path(workdir))
     config, saved = read_config(place)

@@ -46,8 +46,6 @@ from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
 
 Mode = Literal["auto", "together", "in_turn"]
-# XLA's CPU convolutions take three times as long when their kernels are vmapped.
-IN_TURN_BACKENDS = ("cpu",)
 PUT_BACK = "put it back as the sweep wrote it, or use a new --workdir"
 JUDGED_AGAIN = "remove it: the run is judged again"
 REPORTS_TERMS = ("mse", "perceptual")
@@ -118,17 +116,12 @@ class SweepResult:
 def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = True) -> SweepResult:
     """Train every member of a grid, and write `all_scores.csv`, `best.md` and `losses.png`.
 
-    Args:
-        grid: what to train.
-        root: the folder of all; each member has a working directory in `members/`.
-        mode: `together` trains members that share shapes as one program, `in_turn` one after
-            another; `auto` takes `in_turn` on CPUs and `together` on accelerators.
-        shown: draw progress bars.
-
-    Returns:
-        Every member's outcome. One that collapsed or diverged is marked; it does not stop others.
+    Mode `together` trains members that share shapes as one program, `in_turn` one after another;
+    `auto` takes `in_turn` on CPUs and `together` on accelerators. A member that collapsed or
+    diverged is marked; it does not stop others.
     """
-    in_turn = jax.default_backend() in IN_TURN_BACKENDS if mode == "auto" else mode == "in_turn"
+    # XLA's CPU convolutions take three times as long when their kernels are vmapped.
+    in_turn = jax.default_backend() == "cpu" if mode == "auto" else mode == "in_turn"
     root, members, groups = Path(root), grid.members, grid.groups
     WorkDir(root).check_writable()
     names = [member.name for member in members]
@@ -159,7 +152,19 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
         results = [(member, found[member.name]) for member in members]
         write_text(root / "all_scores.csv", table(results))
         write_text(root / "best.md", best(results) + "\n")
-        save_plot(results, grid.axes, root / "losses.png")
+        figure = plots.grid(
+            axes={
+                ", ".join(axis.split(",")): [
+                    ", ".join(str(member.values[name]) for name in axis.split(","))
+                    for member in members
+                ]
+                for axis in grid.axes
+            },
+            losses=[out.losses.get("loss") if out.good else None for _, out in results],
+            title=f"{len(results)} runs",
+            series=[member.objective for member in members],
+        )
+        plots.save(figure, root / "losses.png")
     return SweepResult(results, root)
 
 
@@ -371,10 +376,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def best(results: Sequence[Result]) -> str:
-    """Return the members of smallest loss, and how many failed, in Markdown.
-
-    Losses compare within one weighting of the terms only, so each has a table of its own.
-    """
+    """Return the members of smallest loss of each weighting, and which failed, in Markdown."""
     parts = []
     for objective in dict.fromkeys(member.objective for member, _ in results):
         mine = [result for result in results if result[0].objective == objective]
@@ -391,20 +393,3 @@ def best(results: Sequence[Result]) -> str:
             lines.append(f"\n{len(failed)} of {len(mine)} failed: {', '.join(failed)}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts)
-
-
-def save_plot(results: Sequence[Result], axes: Sequence[str], path: Path) -> None:
-    """Draw the loss of each member against each axis; a series is one weighting of the terms."""
-    figure = plots.grid(
-        axes={
-            ", ".join(names.split(",")): [
-                ", ".join(str(member.values[name]) for name in names.split(","))
-                for member, _ in results
-            ]
-            for names in axes
-        },
-        losses=[outcome.losses.get("loss") if outcome.good else None for _, outcome in results],
-        title=f"{len(results)} runs",
-        series=[member.objective for member, _ in results],
-    )
-    plots.save(figure, path)

@@ -52,28 +52,19 @@ TRAIN --workdir | 2 | Missing value for flag --workdir
 TRAIN --workdir= | 2 | flag --workdir=: is empty; `.` is the current folder
 TRAIN surplus | 2 | unexpected argument 'surplus'
 TRAIN --config.model=smooth | 2 | flag --config.model=smooth: Failed to parse
-TRAIN --profile=-1 | 2 | not a non-negative integer
 TRAIN --num_processes=2 | 1 | --coordinator, --num_processes and --process_id
-SURF --graph=tree | 2 | should be one of <smallest|knn|mutual|radius
 compare --workdir=W --seeds=1,x | 2 | flag --seeds=1,x: invalid literal
 train --workdir=W --config=configs/mpi3d.py:9d | 2 | no variant '9d'
 train --workdir=W --config=configs/tiny.py:x | 2 | tiny.py:x: TypeError: get_config()
 train --workdir=W --config=empty.py | 2 | has no attribute 'get_config'
 train --workdir=W --config=configs/tiny_grid.py | 1 | grid is not a setting
-sweep --workdir=W --config=configs/tiny_grid.py --mode=side | 2 | should be one of <auto|together|
 sweep --workdir=W --config=configs/tiny_grid.py --config.corruption.kind=x | 2 | no setting 'kind'
-reproduce --workdir=W --scale=large | 2 | should be one of <small|full>
 reproduce --workdir=W --mpi3d=nowhere.npz | 1 | there is no nowhere.npz; name MPI3D-toy's
-TRAIN --config.data.source=dtype.npz | 1 | int64 values, but images are uint8
 TRAIN --config.data.source=size.npz | 1 | 33 x 33, but the model takes squares whose side is
-SURF --source=no.png --target=31 | 1 | 'no.png' is neither an image number nor a file that exists
 SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
-SURF --anchors=3,31 --method= | 1 | no method was named
-SURF --anchors=3,31 --repair | 1 | graph.repair has no meaning with graph.kind=smallest
 SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair
 SURF --anchors=3,31,7 --radius=1e-9 | 1 | no path joins 3 and 31
 SURF --source=3 | 1 | nothing says what to animate; give --source and --target, or --anchors
-SURF --source=3 --anchors=1,2 | 1 | there are two answers to what to animate: source
 SURF --anchors=7 | 1 | one anchor makes no path; give two or more: --anchors=3,17,256
 evaluate --workdir=RUN --num_pairs=781 | 1 | 781 pairs can't be chosen among 40 points; ask for 1 to
 evaluate --workdir=RUN --seed=-1 | 1 | --seed is -1; give 0 or more
@@ -101,7 +92,6 @@ def place(tmp_path):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    np.savez(tmp_path / "dtype.npz", images=np.zeros((5, 32, 32, 3), np.int64))
     images = np.random.default_rng(0).integers(0, 256, (5, 33, 33, 3), dtype=np.uint8)
     np.savez(tmp_path / "size.npz", images=images)
     return tmp_path

@@ -63,13 +63,6 @@ def test_an_epochs_time_leaves_compilation_out():
     assert compare.seconds_an_epoch(lines) == pytest.approx(2.0)
 
 
-def test_a_row_has_a_cell_for_every_column_and_those_without_a_figure_are_empty():
-    row = {"model": "smooth", "d": 2, "seed": 0, "epochs": 7, "training s": 61.4, "linear": None}
-    head, _, cells = compare.table([row | {"PSNR dB": 40.0, "k": 4, "surfing": 6.0}])
-    assert head.count("|") == cells.count("|") == len(compare.COLUMNS) + 1
-    assert cells == "| smooth | 2 | 0 | 7 | 61 | 40.0 | 4 |  | 6.00 |  |  |  |"
-
-
 def test_a_reference_begun_goes_on_with_its_epochs(config_of, tmp_path, monkeypatch):
     begun = configuration.from_dotted({"training.num_epochs": 12, "optimizer.step_epochs": 3})
     content = {"config": configuration.to_dict(begun), "data": {"fingerprint": "0"}}

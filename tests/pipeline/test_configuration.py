@@ -1,6 +1,5 @@
 """Configurations: typed from nested values, to JSON and back, compared; the report's recipes."""
 
-import dataclasses
 import importlib.util
 import json
 from pathlib import Path
@@ -66,14 +65,6 @@ def test_texts_of_the_command_line_become_typed_values():
 def test_a_wrong_value_is_refused_by_name(values, word):
     with pytest.raises(UserError, match=word):
         configuration.from_dict(values)
-
-
-def test_names_are_those_that_differences_speak_of():
-    other = configuration.from_dotted({"model.latent_dim": 5, "graph.weight": "latent"})
-    assert configuration.differences(RunConfig(), other) == {"model.latent_dim": (2, 5)}
-    assert "model.latent_dim" in configuration.names()
-    sections = {field.name for field in dataclasses.fields(RunConfig)}
-    assert {name.split(".")[0] for name in configuration.names()} == sections
 
 
 # --- configs/ and the report's recipes ---

@@ -1,6 +1,5 @@
 """Image sets larger than memory go through the same pipeline as others, to the same results."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -10,8 +9,6 @@ from jaxsurf.images import storage
 from jaxsurf.pipeline import configuration, evaluate, surf
 from jaxsurf.pipeline.run import connect, encode_all, open_run
 from jaxsurf.pipeline.train import train_on
-from jaxsurf.training import data
-from jaxsurf.training.step import Examples
 from tests.leavings import lines, weights
 
 
@@ -65,16 +62,6 @@ def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, array, tmp_p
             open_run(tmp_path / "mapped")
     finally:
         np.save(array, images)
-
-
-def test_a_map_is_streamed_on_cpus_and_elsewhere_only_if_it_does_not_fit(array, monkeypatch):
-    images = np.load(array, mmap_mode="r")
-    in_memory, from_map = Examples(np.array(images)), Examples(images)
-    assert data.room_for(in_memory) == float("inf")
-    assert data.room_for(from_map) == 0.0
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setattr(data, "device_room_bytes", lambda: 12_345.0)
-    assert data.room_for(from_map) == 12_345.0
 
 
 def test_errors_of_very_many_images_are_those_of_a_sample_and_say_so(config, tmp_path, monkeypatch):

@@ -8,7 +8,6 @@ import pickle
 import numpy as np
 import pytest
 import scipy.sparse
-from PIL import Image
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
 
@@ -264,15 +263,6 @@ def test_a_trimmed_graph_has_so_many_neighbours_and_its_gaps_are_said(find):
     said = find(3, 256, trimming=Trimming(avg_neighbors=5), graph=graph)
     assert said["graph"]["edges"] == int(5 * 307 / 2) + said["graph"]["bridges"]
     assert said["bridges"]
-
-
-@pytest.mark.parametrize(("method", "size"), [("surfing", 1), ("linear", 3), ("pc", 64)])
-def test_codes_of_any_size_are_drawn(find, tmp_path, method, size):
-    np.save("z.npy", np.random.default_rng(0).normal(size=(101, size)))
-    more = {"components": (1,)} if method == "pc" else {"graph": None}
-    find(*(() if method == "pc" else (3, 17, 64)), latents="z.npy", method=method, **more)
-    with Image.open(tmp_path / "out" / "latent.png") as image:
-        assert np.asarray(image.convert("L")).std() > 10
 
 
 def test_a_second_call_replaces_the_files_of_the_first(find, tmp_path):

@@ -160,15 +160,7 @@ def sharpness(images: Images, *, share: float = 0.05) -> Values:
     a threshold, so that a weak edge counts as weak rather than not at all. A reconstruction's,
     divided by its original's, is 1 where it is perfect and less where it is blurred; a lost fill
     hardly changes it.
-
-    Args:
-        images: uint8, or float in [0, 1]; at least 3 x 3 pixels.
-        share: of the pixels, above 0 and at most 1. The default is what the arm's outline takes in
-            its images of 64 pixels, and nothing of the background.
-
-    Returns:
-        Change of luminance from 0 to 1 per pixel: 0.5 on a step from black to white, 0 for an image
-        of one colour.
+    The usual share is what the arm's outline takes in its images of 64 pixels.
     """
     parts = []
     for some in _chunks(images):
@@ -189,15 +181,8 @@ def colour_error(images: Images, references: Images, *, window: int = 8) -> Valu
 
     The mean absolute difference, over channels and places, of means over square windows: what is
     left after a box blur of both. Blurred edges hardly change it, a lost fill does.
-
-    Args:
-        images: what is measured.
-        references: of the same shape.
-        window: side of a window, in pixels. The default is wider than a blurred edge, and about as
-            wide as the object in 64-pixel images of the arm.
-
-    Returns:
-        On the 0-255 scale.
+    The usual window is wider than a blurred edge, and about as wide as the object in the arm's
+    images of 64 pixels. The scale is 0-255.
     """
     parts = []
     first, last = window // 2, (window - 1) // 2  # centres of windows that lie inside an image
