@@ -67,6 +67,7 @@ class Checkpoints:
     ) -> None:
         self.folder = path = folder.absolute()
         self._of, self._ready = of, False
+        self._saved: int | None = None  # the last step, until it is read back
 
         self._link = contextlib.ExitStack()
         if glob.escape(str(path)) != str(path) or "\\" in str(path):
@@ -110,8 +111,8 @@ class Checkpoints:
         The loss says which checkpoints are the best; one without is the worst. What can't be
         written is reported here or at the next call.
         """
-        self.wait()
         with self._failures_reported():
+            self._finish()
             if not self._ready:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if distributed.writes():
@@ -130,6 +131,7 @@ class Checkpoints:
                 metrics={"number": last["number"] + 1 if last else 1, "loss": loss},
                 force=True,
             )
+            self._saved = step
 
     def restore(self, like: object, *, step: int | None = None) -> Restored:
         """Return the newest checkpoint that can be used, or that of a step.
@@ -167,11 +169,31 @@ class Checkpoints:
         )
 
     def wait(self) -> None:
-        """Return when everything saved so far is on disk."""
+        """Return when everything saved so far is on disk, and the last of it was read back.
+
+        Raises:
+            UserError: it could not be written, or is not what was written.
+        """
         with self._failures_reported():
-            self._manager.wait_until_finished()
-            if distributed.writes():
-                shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
+            self._finish()
+        step, self._saved = self._saved, None
+        if step is None or not distributed.writes():
+            return
+        try:
+            self._manager.item_metadata(step)  # finds each array
+            flaw = self._find_flaw(step)
+        except FAILURES as error:
+            flaw = _reason(error)
+        if flaw:
+            raise UserError(
+                f"checkpoint {self.folder / str(step)} can't be read back: {flaw}",
+                cure="check the disk; the same command goes on from an older checkpoint",
+            )
+
+    def _finish(self) -> None:
+        self._manager.wait_until_finished()
+        if distributed.writes():
+            shutil.rmtree(self.folder / REMOVED, ignore_errors=True)
 
     def close(self) -> None:
         """Do as `wait` does, and free all threads."""
@@ -227,6 +249,7 @@ class Checkpoints:
         try:
             yield
         except (OSError, ValueError) as error:
+            self._saved = None
             then = "there is none yet, so the same command begins anew"
             if self.steps:
                 then = "older checkpoints are intact, so the same command resumes"

@@ -181,3 +181,20 @@ def test_what_cannot_be_written_is_reported_in_one_line(tmp_path):
     assert restore(tmp_path).step == 3
     save_all(tmp_path, 5)
     assert restore(tmp_path).step == 5
+
+
+def test_the_last_one_is_read_back_before_success_is_reported(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(tmp_path)
+    write = checkpoints._write_manifest
+
+    def write_and_spoil():
+        write()
+        flip_a_bit(largest(tmp_path / "5.orbax-checkpoint-tmp"))
+
+    save_all(tmp_path, 3)
+    checkpointer = checkpoints._manager._checkpointer
+    monkeypatch.setattr(checkpointer, "_post_finalization_callback", write_and_spoil)
+    checkpoints.save(5, make_tree(5), {})
+    with pytest.raises(UserError, match=r"5 can't be read back: state/.* was altered; check the d"):
+        checkpoints.close()
+    assert restore(tmp_path).step == 3
