@@ -136,6 +136,8 @@ def _surfing(route: Route, timing: Timing) -> LatentPath:
     return per_edge(route.codes, points_per_edge=timing.points_per_edge)
 
 
+# A method gives as many points as every other (as `_progress` has), and begins and ends with the
+# route's. Whatever is listed here is drawn and scored by default.
 PATHS: Mapping[str, Callable[[Route, Timing], LatentPath]] = {
     "linear": _linear,
     "surfing": _surfing,

@@ -55,7 +55,8 @@ class ImageSet:
         recipe: what computed pixels follow from, with the factors; it stands for them in the
             fingerprint, since rounding differs between machines.
         draw: makes images of the same size from rows of factors, where these can be drawn.
-        continuous: the factors of which `draw` takes any value.
+        continuous: the factors of which `draw` takes any value; they lie on a line: what is drawn
+            between two values goes straight from one to the other.
     """
 
     images: UInt8[np.ndarray, "image height width 3"]

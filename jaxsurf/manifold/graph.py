@@ -1,8 +1,8 @@
 """Latent codes -> the graph whose shortest paths follow the manifold.
 
-Which points are joined follows from the distances between their codes alone. A kind of graph is a
-function from their index to a `LatentGraph` whose edges weigh their lengths, and an entry in
-`KINDS`.
+A kind of graph is a function from the index of the codes to a `LatentGraph`, and an entry in
+`KINDS`. It decides which points are joined, by whatever it likes; its edges always weigh Euclidean
+lengths between codes, which trimming, trees, repairs and A* rely on.
 
 What an edge weighs is another matter, and an entry in `WEIGHTS`. Where the entry needs another
 length than the distance between codes, whoever weighs so hands in a `Distance`: images and decoders
@@ -44,8 +44,10 @@ def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
 
 
 class _Kind(NamedTuple):
+    """How a kind is built; a setting given alone means the first kind that needs it."""
+
     build: Callable[[neighbors.Index, "GraphConfig"], LatentGraph]
-    number: str = ""  # the setting that the kind needs, if it needs one
+    setting: str = ""  # the name of the one that the kind needs, if it needs one
     of_neighbors: bool = True  # whether lists of neighbors make it, which may be approximate
     connects: bool = False  # whether it connects all points in any case
 
@@ -142,13 +144,13 @@ class GraphConfig:
         if self.search == "approximate" and not kind.of_neighbors:
             self._refuse("search=approximate", [name for name in KINDS if KINDS[name].of_neighbors])
         for number in ("k", "radius"):
-            if getattr(self, number) and kind.number != number:
-                self._refuse(number, [name for name in KINDS if KINDS[name].number == number])
-        value = getattr(self, kind.number) if kind.number else 1
+            if getattr(self, number) and kind.setting != number:
+                self._refuse(number, [name for name in KINDS if KINDS[name].setting == number])
+        value = getattr(self, kind.setting) if kind.setting else 1
         if not 0 < value < np.inf:
-            allowed = "1 or more" if kind.number == "k" else "a finite number above 0"
+            allowed = "1 or more" if kind.setting == "k" else "a finite number above 0"
             raise UserError(
-                f"graph.{kind.number} is {value}",
+                f"graph.{kind.setting} is {value}",
                 cure=f"give {allowed} with graph.kind={self.kind}",
             )
         if self.repair and (self.spanning_tree or kind.connects):

@@ -299,7 +299,7 @@ def define_graph(weight: Weight = GraphConfig.weight) -> Callable[[], GraphConfi
 
     def graph() -> GraphConfig | None:
         given = read()
-        kinds = [name for name, kind in KINDS.items() if kind.number in given]
+        kinds = [name for name, kind in KINDS.items() if kind.setting in given]
         usual: dict[str, Any] = {"kind": [*kinds, GraphConfig.kind][0], "weight": weight}
         return GraphConfig(**(usual | given)) if given else None
 

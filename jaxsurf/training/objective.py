@@ -129,6 +129,8 @@ def bce(outputs: Images, images: Images) -> PerExample:
     return jnp.mean(loss, axis=(1, 2, 3))
 
 
+# A term is 0 or more with finite gradients: members of a sweep compute all terms of their group,
+# some at a weight of 0. Its weight is the field of `ObjectiveConfig` of its name.
 PIXEL_TERMS: dict[str, Callable[[Images, Images], PerExample]] = {"mse": mse, "l1": l1, "bce": bce}
 TERMS = (*PIXEL_TERMS, "perceptual")
 

@@ -65,7 +65,7 @@ def configurations(draw, most, **settings):
     """Every kind of graph over points that have at most so many neighbors."""
     kind = draw(st.sampled_from(list(graph.KINDS)))
     numbers = {"k": st.integers(1, most), "radius": st.floats(0.5, 9)}
-    needed = graph.KINDS[kind].number
+    needed = graph.KINDS[kind].setting
     return GraphConfig(kind=kind, **({needed: draw(numbers[needed])} if needed else {}), **settings)
 
 

@@ -19,7 +19,10 @@ SIDE = 64
 def open_drawn(
     request: Request, *, name: str, grid: Grid, draw: Callable[..., Images], edition: int
 ) -> ImageSet:
-    """Return a slice of a source, drawn once; `draw` takes rows of factors, and `side`."""
+    """Return a slice of a source, drawn once and cached as long as no file of this folder changes.
+
+    `draw` takes rows of factors in the grid's order, as float32, and `side=`; it returns uint8.
+    """
     rows = grid.rows(request.fixed, request.free, stride=request.stride)
     side = SIDE if request.side is None else request.side
     code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
