@@ -129,7 +129,7 @@ class _Record:
         self.state = state
 
 
-class _Unpickler(pickle._Unpickler):  # the C one takes memory up to the farthest place it is told
+class _Unpickler(pickle._Unpickler):  # the C one allocates as far as a file's indices ask
     """Makes records of what arrays consist of, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  (a class or a function)

@@ -153,7 +153,7 @@ def surf(run: Run, config: SurfConfig) -> Surfed:
 
 
 def make(run: Run, config: SurfConfig) -> Surfed:
-    """Find a path, animate it and measure the animations, in memory."""
+    """Find a path, animate it and measure the animations; nothing but caches is written."""
     given = [_open_stop(run, text) for text in config.stops]
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)

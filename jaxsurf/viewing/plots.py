@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito's colours are told apart by colour-blind readers too (Color Universal Design, 2008).
+# Okabe & Ito's colours differ for colour-blind readers too (Color Universal Design, 2008).
 # Their yellow is left out: on white it is hardly seen.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
 FAILURE, SERIES = COLOURS[0], COLOURS[1:]

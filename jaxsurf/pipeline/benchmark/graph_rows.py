@@ -148,7 +148,7 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
         return shortest_path.shortest_path(graph, *pair, codes=codes, method=method)
 
     def prepare(method: Method) -> NodePath:
-        # A copy of which nothing is known yet; it is kept, since it takes long to let go of.
+        # A copy with empty caches; it is kept, since releasing it takes long.
         fresh[:] = [dataclasses.replace(graph)]
         return shortest_path.shortest_path(fresh[0], 0, 0, method=method)
 
