@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from jaxsurf.workdir import WorkDir, lock
 HOLD = """
 import sys, time
 from pathlib import Path
+from unittest.mock import Mock
 from jaxsurf.workdir import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
@@ -26,7 +28,7 @@ def contents(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-def test_places_that_cannot_be_written_are_refused(tmp_path):
+def test_places_that_cannot_be_written_are_refused(tmp_path, monkeypatch):
     WorkDir(tmp_path / "not" / "yet").check_writable()
     assert contents(tmp_path) == []  # looking leaves nothing
     file = tmp_path / "file"
@@ -37,6 +39,10 @@ def test_places_that_cannot_be_written_are_refused(tmp_path):
         assert not WorkDir(place).begun
     with pytest.raises(UserError, match=r"cannot write to .*file/run: Not a directory; choose"):
         lock(file / "run").__enter__()
+    # A folder whose mode would not bind an administrator.
+    monkeypatch.setattr(os, "mkdir", Mock(side_effect=PermissionError(13, "Denied")))
+    with pytest.raises(UserError, match=r"directory .*run: Denied; choose another with --workdir"):
+        WorkDir(tmp_path / "run").check_writable()
     assert contents(tmp_path) == ["file"]
 
 

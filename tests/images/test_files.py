@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import files, storage
@@ -57,6 +57,33 @@ def test_every_kind_of_picture_becomes_rgb(pixels, expected, tmp_path):
     assert files.open_image(save(tmp_path / "a.png", pixels)).tolist() == expected
 
 
+def test_a_palette_is_looked_up_and_its_transparent_entry_is_white(tmp_path):
+    picture = Image.fromarray(np.array([[2, 0, 1], [1, 1, 2]], np.uint8)).convert("P")
+    picture.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90])
+    colours = np.array([[10, 20, 30], [40, 50, 60], [70, 80, 90]])
+    picture.save(tmp_path / "a.png")
+    expected = colours[[[2, 0, 1], [1, 1, 2]]]
+    assert files.open_image(tmp_path / "a.png").tolist() == expected.tolist()
+    picture.save(tmp_path / "b.png", transparency=2)
+    expected[[0, 1], [0, 2]] = 255
+    assert files.open_image(tmp_path / "b.png").tolist() == expected.tolist()
+
+
+def test_the_cameras_note_of_which_side_is_up_is_obeyed(tmp_path):
+    pixels = colors(5, 7, 3)
+    turned = {
+        3: np.rot90(pixels, 2),
+        6: np.rot90(pixels, -1),
+        8: np.rot90(pixels),
+        2: pixels[:, ::-1],
+    }
+    for note, expected in turned.items():
+        exif = Image.Exif()
+        exif[ExifTags.Base.Orientation] = note
+        shown = files.open_image(save(tmp_path / "a.png", pixels, exif=exif))
+        assert np.array_equal(shown, expected), note
+
+
 def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "a.png", colors(5, 7, 3))
     with pytest.raises(UserError, match=r"cannot read .*b\.png: No such file"):
@@ -64,10 +91,11 @@ def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "a.tiff", np.ones((5, 7), np.float32))
     with pytest.raises(UserError, match=r"a\.tiff holds 32-bit values, whose white is unknown"):
         files.open_image(tmp_path / "a.tiff")
-    # A damaged note inside a picture; a folder whose mode would not bind an administrator.
+    # A damaged note inside a picture; a folder and a file whose modes don't bind an administrator.
     for place, error, words in (
         ("PIL.ImageOps.exif_transpose", struct.error("bad"), r"a\.png is not .* read \(bad\)"),
         ("pathlib.Path.iterdir", PermissionError(13, "Denied"), "cannot read .*: Denied; make it"),
+        ("pathlib.Path.read_bytes", PermissionError(13, "Denied"), r"cannot read .*a\.png: Denied"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(place, Mock(side_effect=error))

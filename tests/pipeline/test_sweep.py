@@ -258,6 +258,25 @@ def test_a_group_stopped_by_a_signal_goes_on_bitwise_in_whichever_mode(
     assert_same_sweep(tmp_path, pristine("together"))
 
 
+def test_a_crash_while_members_are_judged_is_made_good_by_the_same_command(
+    grid_of, pristine, tmp_path, monkeypatch
+):
+    judged = []
+
+    def judge_one(*given):
+        assert not judged, "crash"
+        judged.append(check_learnt(*given))
+
+    check_learnt = sweep.check_learnt
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep, "check_learnt", judge_one)
+        with pytest.raises(AssertionError, match="crash"):
+            run(grid_of(), tmp_path, "together")
+    assert len(list(tmp_path.glob("members/*/outcome.json"))) == 2  # with the one that diverged
+    run(grid_of(), tmp_path, "together")
+    assert_same_sweep(tmp_path, pristine("together"))
+
+
 def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch, stop_at):
     stop_at(monkeypatch, 9, crash)
     run(grid_of(axes={"optimizer.learning_rate": (1e30, 1e31)}), tmp_path, "together")

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from jaxsurf.training import features, objective
 from jaxsurf.training.objective import ObjectiveConfig
@@ -35,6 +36,22 @@ def value_of(config, outputs, images, extract):
 def test_term_is_numpys_one_value_an_example(term, formula):
     values = formula(np.asarray(OUTPUTS, np.float64), np.asarray(IMAGES, np.float64))
     np.testing.assert_allclose(term(OUTPUTS, IMAGES), values.mean(axis=(1, 2, 3)), rtol=2e-6)
+
+
+def test_gradients_are_those_of_finite_differences():
+    weights = {"mse": 0.5, "l1": 0.25, "bce": 2.0, "perceptual": 3.0}
+    layers, mix = {"narrow": 0.5, "wide": 2.0}, np.random.default_rng(2).normal(size=(3, 11))
+    outputs, images = (np.asarray(each[:2, :5, :7], np.float64) for each in (OUTPUTS, IMAGES))
+
+    def extract(images):
+        return {"narrow": jnp.tanh(images @ mix[:, :2]), "wide": jnp.tanh(images @ mix)}
+
+    def total(outputs):
+        given = {"weights": weights, "layers": layers, "extract": extract}
+        return objective.total(jnp.asarray(outputs), jnp.asarray(images), **given)[0]
+
+    with jax.enable_x64(True):
+        check_grads(total, (outputs,), order=1, modes=["rev"], rtol=1e-3)
 
 
 @pytest.mark.core
