@@ -3,6 +3,8 @@
 python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,linear,surfing
 """
 
+from dataclasses import replace
+
 from absl import flags
 
 from jaxsurf.pipeline import cli, evaluate
@@ -19,8 +21,9 @@ flags.DEFINE_alias("method", "methods")
 
 def main() -> object:
     """Evaluate."""
-    config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()), graph=_GRAPH())
-    return evaluate.evaluate(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value), config)
+    config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()))
+    run = open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
+    return evaluate.evaluate(run, replace(config, graph=_GRAPH(run.config.graph)))
 
 
 if __name__ == "__main__":

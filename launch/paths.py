@@ -12,7 +12,7 @@ from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.path_inputs import GRAPH, PathsConfig, Trimming
 
 _PATH = cli.define_fields(PathsConfig, exclusive=("frames", "points_per_edge"))
-_GRAPH = cli.define_graph(GRAPH.weight)
+_GRAPH = cli.define_graph()
 _TRIMMING = cli.define_fields(Trimming)
 _OUT = cli.define_string("out")
 
@@ -21,7 +21,7 @@ def main() -> object:
     """Find the path."""
     from jaxsurf.pipeline import paths
 
-    config = PathsConfig(**_PATH(), graph=_GRAPH(), trimming=Trimming(**_TRIMMING()))
+    config = PathsConfig(**_PATH(), graph=_GRAPH(GRAPH), trimming=Trimming(**_TRIMMING()))
     return paths.run(config, Path(_OUT.value))
 
 

@@ -6,6 +6,8 @@
 A stop is an image number, an image file that need not be in the set, or a latent code.
 """
 
+from dataclasses import replace
+
 from absl import flags
 
 from jaxsurf.pipeline import cli, surf
@@ -22,8 +24,9 @@ flags.DEFINE_alias("method", "methods")
 
 def main() -> object:
     """Animate."""
-    config = SurfConfig(**_STOPS(), timing=Timing(**_TIMING()), graph=_GRAPH())
-    return surf.surf(open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value), config)
+    config = SurfConfig(**_STOPS(), timing=Timing(**_TIMING()))
+    run = open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
+    return surf.surf(run, replace(config, graph=_GRAPH(run.config.graph)))
 
 
 if __name__ == "__main__":

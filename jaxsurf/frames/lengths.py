@@ -22,8 +22,6 @@ from jaxsurf.images.pixels import PEAK
 from jaxsurf.manifold.neighbors import Index
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
-# Pieces of an edge for its pull-back length: see BUILD_NOTES for how far that is from the limit.
-PIECES = 4
 # Bytes that decoded images take at any time; comparing them takes up to three times as many more.
 _HELD = 64 * 2**20
 
@@ -33,7 +31,7 @@ def of_edges(
     codes: Float[np.ndarray, "node latent"],
     pairs: Int[np.ndarray, "edge 2"],
     *,
-    pieces: int = PIECES,
+    pieces: int,
 ) -> Float[np.ndarray, "edge"]:
     """Return the lengths of decoded edges, each cut into so many `pieces`.
 

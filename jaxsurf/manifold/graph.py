@@ -5,8 +5,8 @@ A kind of graph is a function from the index of the codes to a `LatentGraph`, an
 lengths between codes, which trimming, trees, repairs and A* rely on.
 
 What an edge weighs is another matter, and an entry in `WEIGHTS`. Where the entry needs another
-length than the distance between codes, whoever weighs so hands in a `Distance`: images and decoders
-are not known here.
+length than the distance between codes, whoever weighs so hands in a `Distance`, made of what the
+entry says: images and decoders are not known here.
 """
 
 from collections.abc import Callable
@@ -83,6 +83,7 @@ class _Weight(NamedTuple):
 
     exponent: float = 1.0
     needs: str = ""  # beside latent codes, for another length than the distance of these
+    pieces: int = 0  # that an edge is cut into and decoded; 0 where images or codes are compared
 
 
 WEIGHTS = {
@@ -90,10 +91,11 @@ WEIGHTS = {
     "density": _Weight(3.0),
     "image": _Weight(needs="the images at the ends of an edge"),
     "image-density": _Weight(3.0, needs="the images at the ends of an edge"),
-    "decoded": _Weight(needs="the decoder"),
+    "decoded": _Weight(needs="the decoder", pieces=1),
     # The length of the decoded edge, all along it: its length under the metric that the decoder
     # pulls back from pixels to codes (Arvanitidis, Hansen & Hauberg, "Latent space oddity", 2018).
-    "pullback": _Weight(needs="the decoder"),
+    # See BUILD_NOTES for how far that of four pieces is from the limit.
+    "pullback": _Weight(needs="the decoder", pieces=4),
 }
 
 Search = Literal["exact", "approximate"]
@@ -159,6 +161,17 @@ class GraphConfig:
                 + ("graph.spanning_tree" if self.spanning_tree else f"graph.kind={self.kind}"),
                 cure="leave it out: that graph is connected",
             )
+
+    @property
+    def label(self) -> str:
+        """What names of files tell the graph by: its kind and all settings with other values."""
+        setting = KINDS[self.kind].setting
+        parts = [f"{self.kind}{getattr(self, setting) if setting else ''}"]
+        for name, value in vars(self).items():
+            if name not in ("kind", setting) and value != getattr(GraphConfig, name):
+                named = name if value is True else f"{name}{value}"
+                parts.append(value if isinstance(value, str) else named)
+        return "_".join(parts)
 
     def _refuse(self, setting: str, kinds: list[str]) -> None:
         raise UserError(
@@ -289,9 +302,9 @@ def attach(
 
 
 def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None) -> Lengths:
-    exponent, needs = WEIGHTS[weight]
+    kind = WEIGHTS[weight]
     with np.errstate(over="ignore"):  # infinite weights are refused where edges are joined
-        return (distance(ends) if needs and distance else lengths) ** exponent
+        return (distance(ends) if kind.needs and distance else lengths) ** kind.exponent
 
 
 def _check_weight(weight: str, distance: Distance | None) -> None:

@@ -18,7 +18,7 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
 
@@ -26,7 +26,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from jaxsurf.errors import Interrupted, UserError
-from jaxsurf.manifold.graph import KINDS, GraphConfig, Weight
+from jaxsurf.manifold.graph import KINDS, GraphConfig
 
 # Flags that name a file of settings: the file in `configs/` that is read where one isn't given, and
 # what holds the settings.
@@ -293,14 +293,20 @@ def define_fields(
     return lambda: {n: holder.value for n, holder in holders.items() if holder.value is not None}
 
 
-def define_graph(weight: Weight = GraphConfig.weight) -> Callable[[], GraphConfig | None]:
-    """Define `--graph`, a graph's kind, and its other fields; none of them means no graph."""
+def define_graph() -> Callable[[GraphConfig], GraphConfig | None]:
+    """Define `--graph`, a graph's kind, and its other fields; return what reads another graph.
+
+    It takes the usual one, which the flags change; a kind, or what a kind needs, begins a new one,
+    of which the weight alone is the usual one's.
+    """
     read = define_fields(GraphConfig, kind="graph", defaults=False)
 
-    def graph() -> GraphConfig | None:
+    def graph(usual: GraphConfig) -> GraphConfig | None:
         given = read()
-        kinds = [name for name, kind in KINDS.items() if kind.setting in given]
-        usual: dict[str, Any] = {"kind": [*kinds, GraphConfig.kind][0], "weight": weight}
-        return GraphConfig(**(usual | given)) if given else None
+        meant = [name for name, kind in KINDS.items() if kind.setting in given]
+        if meant or "kind" in given:
+            new: dict[str, Any] = {"kind": [*meant, ""][0], "weight": usual.weight}
+            return GraphConfig(**new | given)
+        return replace(usual, **given) if given else None
 
     return graph

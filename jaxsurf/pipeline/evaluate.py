@@ -62,7 +62,8 @@ class Evaluation:
         looked_at, whole = (content[part]["num_images"] for part in ("reconstruction", "data"))
         sampled = f" ({looked_at:,} of {whole:,} images)" if looked_at < whole else ""
         psnr_db = metrics.psnr_of_mse(content["reconstruction"]["mse"])
-        lines = [f"reconstruction {psnr_db:.1f} dB{sampled}; {content['graph']['description']}"]
+        graph = "{description}; edges weigh: {weight}".format(**content["graph"])
+        lines = [f"reconstruction {psnr_db:.1f} dB{sampled}; {graph}"]
         if bridged := content["bridged_pairs"]:
             lines.append(f"{bridged} of the pairs surf over gaps in the graph, by its bridges")
         lines.append(f"{METRIC} over {content['num_pairs']} random pairs, smaller is better:")

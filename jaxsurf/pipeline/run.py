@@ -225,8 +225,7 @@ def make_distance(
 
     Images of nodes from outside are `further` ones, whose numbers go on from the set's.
     """
-    pieces = {"decoded": 1, "pullback": lengths.PIECES}.get(weight)
-    if pieces:
+    if pieces := graph.WEIGHTS[weight].pieces:
         return functools.partial(lengths.of_edges, model, codes, pieces=pieces)
     if further is None:
         return functools.partial(pixels.rms, images)

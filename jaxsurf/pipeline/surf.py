@@ -116,7 +116,10 @@ class Surfed:
 
     def __str__(self) -> str:
         place = f"{self.folder}: " if self.folder else ""
-        lines = [f"{place}a path of {len(self.visit.nodes)} nodes, {self.graph.description}"]
+        lines = [
+            f"{place}a path of {len(self.visit.nodes)} nodes, {self.graph.description}; "
+            f"edges weigh: {self.graph.weight}"
+        ]
         if bridges := self.description["bridges"]:
             crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
             lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
@@ -134,13 +137,9 @@ class Surfed:
 def surf(run: Run, config: SurfConfig) -> Surfed:
     """Animate a path and write everything about it into the working directory."""
     made = make(run, config)
-    asked, label = config.graph or run.config.graph, ""
-    if asked != run.config.graph:
-        size, others = asked.k or asked.radius or "", ("search", "weight")
-        parts = [f"{asked.kind}{size}", "tree" * asked.spanning_tree, "repaired" * asked.repair]
-        parts += [getattr(asked, n) for n in others if getattr(asked, n) != getattr(GraphConfig, n)]
-        # A hyphen parts the stops from one another and from the graph.
-        label = "_".join(filter(None, parts)).replace("-", "_")
+    asked = config.graph or run.config.graph
+    # A hyphen parts the stops from one another and from the graph.
+    label = "" if asked == run.config.graph else asked.label.replace("-", "_")
     folder = run.workdir.surf(*(stop.key for stop in made.stops), label=label)
     frames = {method: animation.frames for method, animation in made.animations.items()}
     with replacing_folder(folder) as fresh:

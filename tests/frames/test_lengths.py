@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import lengths
+from jaxsurf.manifold.graph import WEIGHTS
 from jaxsurf.models.autoencoder import Autoencoder
 
 HEIGHT, WIDTH, LATENT = 5, 7, 2
@@ -79,7 +80,7 @@ def test_more_pieces_approach_the_length_of_an_arc_from_below():
         chords = 127.5 * np.sqrt(2) * pieces * np.sin(np.array([1, 1.5, 2.5]) / pieces / 2)
         np.testing.assert_allclose(found, chords, rtol=1e-5)
         assert (found < arcs).all()
-        assert pieces < lengths.PIECES or (found > 0.98 * arcs).all()
+        assert pieces < WEIGHTS["pullback"].pieces or (found > 0.98 * arcs).all()
 
 
 def test_an_image_that_is_not_finite_is_an_error():
@@ -88,4 +89,4 @@ def test_an_image_that_is_not_finite_is_an_error():
     model = Smooth(nnx.Rngs(0))
     model.decode = lambda codes: jnp.where(codes[:, :1, None, None] == 9, jnp.inf, 0.5)
     with pytest.raises(UserError, match="edge between nodes 3 and 4 are not finite; the model"):
-        lengths.of_edges(model, codes, np.array([[1, 2], [3, 4], [4, 5]]))
+        lengths.of_edges(model, codes, np.array([[1, 2], [3, 4], [4, 5]]), pieces=1)

@@ -1,5 +1,6 @@
 """Kinds of graph and what their edges weigh, against loops over all pairs, for networkx."""
 
+import contextlib
 import itertools
 from dataclasses import replace
 
@@ -138,6 +139,18 @@ BAD_BUILDS = [
 def test_codes_and_distances_that_make_no_graph_are_refused(codes, config, distance, message):
     with pytest.raises(UserError, match=message):
         graph.build(codes, GraphConfig(**config), distance)
+
+
+def test_no_two_graphs_have_the_same_label():
+    values = {"kind": graph.KINDS, "k": (0, 4, 11), "radius": (0.0, 0.4, 11.0)}
+    values |= {"weight": graph.WEIGHTS, "search": ("exact", "approximate")}
+    values |= {"spanning_tree": (False, True), "repair": (False, True)}
+    assert values.keys() == vars(GraphConfig()).keys()
+    labels = []
+    for some in itertools.product(*values.values()):
+        with contextlib.suppress(UserError):
+            labels.append(GraphConfig(**dict(zip(values, some, strict=True))).label)
+    assert len(set(labels)) == len(labels) > 200
 
 
 @pytest.mark.parametrize("weight", list(graph.WEIGHTS))

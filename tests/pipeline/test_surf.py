@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.frames import decode, lengths
+from jaxsurf.frames import decode
 from jaxsurf.frames.animate import METHODS, Timing
 from jaxsurf.images import sources
 from jaxsurf.manifold.graph import GraphConfig
@@ -141,7 +141,7 @@ def test_folders_are_plain_short_and_tell_stops_apart(run, tmp_path):
     ("config", "name"),
     [
         (GraphConfig(kind="knn", k=9), "3-31-knn9"),
-        (GraphConfig(kind="mutual", k=6, spanning_tree=True), "3-31-mutual6_tree"),
+        (GraphConfig(kind="mutual", k=6, spanning_tree=True), "3-31-mutual6_spanning_tree"),
         (GraphConfig(kind="knn", k=6, search="approximate"), "3-31-knn6_approximate"),
         (GraphConfig(kind="smallest-radius", weight="latent"), "3-31-smallest_radius_latent"),
     ],
@@ -156,6 +156,27 @@ def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run, confi
 
 
 @pytest.mark.parametrize(
+    ("flags", "label", "weight"),
+    [
+        ("--graph=mutual --k=12", "mutual12_latent", "latent"),
+        ("--spanning_tree", "knn9_latent_spanning_tree", "latent"),
+        ("--radius=90 --weight=image", "radius90.0_image", "image"),
+    ],
+)
+def test_flags_change_the_run_s_graph_and_a_new_kind_keeps_its_weight(
+    launch, root, flags, label, weight
+):
+    config = json.loads((root / "config.json").read_text())
+    config["config"]["graph"] |= {"kind": "knn", "k": 9, "weight": "latent"}
+    (root / "config.json").write_text(json.dumps(config))
+    ends = ("--source=3", "--target=31", "--methods=pixel")
+    outcome = launch("surf", f"--workdir={root}", *ends, *flags.split())
+    assert f"; edges weigh: {weight}\n" in outcome.out, outcome.err
+    saved = json.loads((root / "surf" / f"3-31-{label}" / "path.json").read_text())
+    assert saved["graph"]["weight"] == weight
+
+
+@pytest.mark.parametrize(
     ("weight", "power"), [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1)]
 )
 def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, weight, power):
@@ -167,7 +188,7 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
         shown = [iio.imread(file), *run.images.images[saved["nodes"][1:]]]
         series = [[a, b] for a, b in itertools.pairwise(shown)]
     else:
-        pieces = {"decoded": 1, "pullback": lengths.PIECES}[weight]
+        pieces = {"decoded": 1, "pullback": 4}[weight]
         points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
         series = []
         for tail, head in itertools.pairwise(points):
