@@ -3,11 +3,8 @@
 What is animated is a `Route`: the polyline of a graph path in latent space, the places on it where
 it must pass (its anchors: at least both ends), and the images of these anchors.
 
-    pixel    cross-dissolve of the anchors' *images*; the model plays no part
-    linear   straight latent lines between anchors, decoded
-    surfing  the graph path, decoded (Yadlin & Botchan, Data Interpolation in Latent Space)
-
-A further method is a function from route and timing to a latent path, and its entry in `PATHS`.
+Methods are `pixel`, a cross-dissolve of the anchors' *images*, in which the model plays no part,
+and the latent paths of `manifold/path.PATHS`, decoded.
 
 All methods of one route have the same number of frames: with `points_per_edge`, n on each edge of
 the graph path, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many at constant speed.
@@ -15,7 +12,7 @@ A route whose source is its target is one frame, or `frames` equal ones.
 """
 
 import base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,30 +23,11 @@ from jaxtyping import Float, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.frames.decode import Frames, decode_points
-from jaxsurf.manifold.path import LatentPath, constant_speed, per_edge, piece_lengths
+from jaxsurf.manifold.path import PATHS, LatentPath, Timing, progress
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.workdir import replacing
 
 NOT_BUILT = ("slerp", "pullback-surfing", "spline", "geodesic")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Timing:
-    """How many frames an animation has.
-
-    Attributes:
-        points_per_edge: frames on each edge of the graph path, both its ends counted; 3 in most of
-            the report's animations.
-        frames: number of frames of every animation, at constant speed, instead.
-    """
-
-    points_per_edge: int = 3
-    frames: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, number in (("points per edge", self.points_per_edge), ("frames", self.frames)):
-            if number is not None and number < 2:
-                raise UserError(f"{number} {name} can't show both ends", cure="ask for 2 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,53 +81,15 @@ class Animation:
         }
 
 
-def _progress(route: Route, timing: Timing) -> Float[np.ndarray, "frame"]:
-    """Return where each frame stands between the anchors: 1.5 is halfway from second to third.
-
-    The anchors are passed when `surfing` passes them.
-    """
-    if timing.frames is None:
-        num_frames = (len(route.codes) - 1) * (timing.points_per_edge - 1) + 1
-        node_times = np.arange(len(route.codes), dtype=np.float64)
-    else:
-        num_frames = timing.frames
-        node_times = np.append(0.0, np.cumsum(piece_lengths(route.codes)))
-    anchor_times = node_times[list(route.anchors)]
-    frame_times = np.linspace(0.0, anchor_times[-1], num_frames)
-    progress = np.interp(frame_times, anchor_times, np.arange(len(anchor_times)))
-    progress[0] = 0.0  # also where the next anchor is reached in no time, its code being the same
-    return progress
-
-
-def _linear(route: Route, timing: Timing) -> LatentPath:
-    corners = route.codes[list(route.anchors)]
-    if timing.frames is not None:
-        return constant_speed(corners, frames=timing.frames)
-    progress = _progress(route, timing)
-    axes = [np.interp(progress, np.arange(len(corners)), axis) for axis in corners.T]
-    return LatentPath(np.stack(axes, axis=-1))
-
-
-def _surfing(route: Route, timing: Timing) -> LatentPath:
-    if timing.frames is not None:
-        return constant_speed(route.codes, frames=timing.frames)
-    return per_edge(route.codes, points_per_edge=timing.points_per_edge)
-
-
-# A method gives as many points as every other (as `_progress` has), and begins and ends with the
-# route's. Whatever is listed here is drawn and scored by default.
-PATHS: Mapping[str, Callable[[Route, Timing], LatentPath]] = {
-    "linear": _linear,
-    "surfing": _surfing,
-}
+# All of them are drawn and scored where none is named.
 METHODS = ("pixel", *PATHS)
 
 
 def _cross_dissolve(route: Route, timing: Timing) -> Frames:
     """Blend each anchor's image into the next one's: rounded once, exact at the anchors."""
-    progress = _progress(route, timing)
-    before = np.minimum(progress.astype(int), len(route.images) - 2)
-    share = (progress - before).astype(np.float32)[:, None, None, None]
+    place = progress(route.codes, route.anchors, timing)
+    before = np.minimum(place.astype(int), len(route.images) - 2)
+    share = (place - before).astype(np.float32)[:, None, None, None]
     images = route.images.astype(np.float32)
     return np.rint((1 - share) * images[before] + share * images[before + 1]).astype(np.uint8)
 
@@ -173,7 +113,10 @@ def animate(
     """Return the animations of each route by method; all latent paths are decoded together."""
     check_methods(methods)
     paths = [
-        {method: PATHS[method](route, timing) if method in PATHS else None for method in methods}
+        {
+            method: PATHS[method](route.codes, route.anchors, timing) if method in PATHS else None
+            for method in methods
+        }
         for route in routes
     ]
     points = [path.points for by_method in paths for path in by_method.values() if path]

@@ -1,9 +1,16 @@
 """A polyline in latent space -> the latent path that is decoded, one point a frame.
 
+    linear   straight from each anchor to the next
+    surfing  all along the polyline (Yadlin & Botchan, Data Interpolation in Latent Space)
+
+The polyline is mostly a path through a graph; anchors are the corners where it must pass. A further
+method is a function from these and the timing to a latent path, and its entry in `PATHS`.
+
 Corners may coincide. Everything is computed in float64. The first and the last frame are the first
 and the last corner exactly.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +18,25 @@ from jaxtyping import Float, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import neighbors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """How many frames an animation has.
+
+    Attributes:
+        points_per_edge: frames on each edge of the graph path, both its ends counted; 3 in most of
+            the report's animations.
+        frames: number of frames of every animation, at constant speed, instead.
+    """
+
+    points_per_edge: int = 3
+    frames: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, number in (("points per edge", self.points_per_edge), ("frames", self.frames)):
+            if number is not None and number < 2:
+                raise UserError(f"{number} {name} can't show both ends", cure="ask for 2 or more")
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +62,6 @@ def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int)
     This is the reference's timing: every edge takes equally long. Both ends of a piece are counted
     and a joint is not repeated: m pieces of n >= 2 points give m (n - 1) + 1 frames.
     """
-    if points_per_edge < 2:
-        raise UserError(
-            f"points_per_edge is {points_per_edge}, but both ends of an edge are counted",
-            cure="use 2 or more",
-        )
     corners = neighbors.check_codes(np.asarray(points), origin="path points")
     steps = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
     return _interpolate(steps / (points_per_edge - 1), np.arange(len(corners)), corners)
@@ -52,8 +73,6 @@ def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) ->
     Frames are equally spaced by arc length, so corners are rounded off where no frame falls on
     them. A polyline of length 0 gives the same point in every frame.
     """
-    if frames < 2:
-        raise UserError(f"frames is {frames}, but both ends are counted", cure="use 2 or more")
     corners = neighbors.check_codes(np.asarray(points), origin="path points")
     lengths = piece_lengths(corners)
     places = np.append(0.0, np.cumsum(lengths))
@@ -70,3 +89,47 @@ def _interpolate(
 ) -> LatentPath:
     axes = [np.interp(times, corner_times, axis) for axis in corners.T]
     return LatentPath(np.stack(axes, axis=-1))
+
+
+def progress(
+    corners: Float[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
+) -> Float[np.ndarray, "frame"]:
+    """Return where each frame stands between the anchors: 1.5 is halfway from second to third.
+
+    The anchors are passed when `surfing` passes them.
+    """
+    if timing.frames is None:
+        pieces = timing.points_per_edge - 1
+        corner_times = np.arange(len(corners), dtype=np.float64)
+        frame_times = np.arange((len(corners) - 1) * pieces + 1) / pieces
+    else:
+        corner_times = np.append(0.0, np.cumsum(piece_lengths(corners)))
+        frame_times = np.linspace(0.0, corner_times[-1], timing.frames)
+    found = np.interp(frame_times, corner_times[list(anchors)], np.arange(len(anchors)))
+    found[0] = 0.0  # also where the next anchor is reached in no time, its code being the same
+    return found
+
+
+def linear(
+    corners: Float[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
+) -> LatentPath:
+    """Return straight lines between anchors."""
+    passed = corners[list(anchors)]
+    if timing.frames is not None:
+        return constant_speed(passed, frames=timing.frames)
+    return _interpolate(progress(corners, anchors, timing), np.arange(len(passed)), passed)
+
+
+def surfing(
+    corners: Float[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
+) -> LatentPath:
+    """Return the polyline itself."""
+    if timing.frames is not None:
+        return constant_speed(corners, frames=timing.frames)
+    return per_edge(corners, points_per_edge=timing.points_per_edge)
+
+
+Method = Callable[[Float[np.ndarray, "corner latent"], Sequence[int], Timing], LatentPath]
+# A method gives as many points as every other (as `progress` has), and begins and ends with the
+# polyline's.
+PATHS: Mapping[str, Method] = {"linear": linear, "surfing": surfing}

@@ -14,10 +14,10 @@ from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold import neighbors, path
+from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import LatentPath
+from jaxsurf.manifold.path import PATHS, LatentPath, Timing
 from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
 
 Order = Literal["given", "best"]
@@ -68,6 +68,7 @@ def find_paths(
     Raises:
         UserError: one is no row and no code, or there is no such graph, or no path in it.
     """
+    timing = Timing(frames=frames, points_per_edge=points_per_edge)
     if len(anchors) < 2:
         raise UserError(f"{len(anchors)} anchors were given", cure="give at least two")
     index = neighbors.Index(np.asarray(codes))
@@ -83,10 +84,7 @@ def find_paths(
     built = graphs.build(index, graph or GraphConfig(weight="latent"))
     built, all_codes, nodes = with_anchors(built, index, anchors)
     visit = through(built, nodes, loop=loop, order=order, codes=all_codes)
-    corners = all_codes[visit.nodes]
-    if frames is not None:
-        return path.constant_speed(corners, frames=frames)
-    return path.per_edge(corners, points_per_edge=points_per_edge)
+    return PATHS["surfing"](all_codes[visit.nodes], visit.places, timing)
 
 
 def with_anchors(

@@ -10,11 +10,12 @@ from jaxtyping import Int
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.frames import animate
-from jaxsurf.frames.animate import Route, Timing
+from jaxsurf.frames.animate import Route
 from jaxsurf.frames.decode import Frames
 from jaxsurf.manifold import shortest_path
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.path import Timing
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.workdir import write_json, write_text

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -21,9 +21,15 @@ from jaxtyping import Float, Int, Real
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import codes_file, neighbors
 from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
+from jaxsurf.manifold.path import PATHS, Timing
 from jaxsurf.manifold.tour import Order
 
-Method = Literal["surfing", "linear", "pc"]
+if TYPE_CHECKING:
+    Method = str
+else:
+    Method = Literal[(*PATHS, "pc")]
+# Methods that follow a graph; the others need none.
+GRAPH_METHODS = tuple(name for name in PATHS if name != "linear")
 # Codes are of any model: their plain distances are what counts. The cube that surfing with a model
 # of ours takes by default was tried on those alone.
 GRAPH = GraphConfig(weight="latent")
@@ -85,13 +91,11 @@ class PathsConfig:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        methods, orders, each = get_args(Method), get_args(Order), self.points_per_edge
+        methods, orders = get_args(Method), get_args(Order)
         by_percent = self.percentiles or self.percentile_spacing
         for name, bad, cure in (
             ("method", self.method not in methods, f"one of {', '.join(methods)}"),
             ("order", self.order not in orders, f"one of {', '.join(orders)}"),
-            ("frames", self.frames is not None and self.frames < 2, "2 or more: ends count"),
-            ("points_per_edge", each is not None and each < 2, "2 or more: ends count"),
             ("components", len({*self.components}) < len(self.components), "each but once"),
             ("percentiles", not _is_span(self.percentiles, 0, 100), "two numbers such as 5,95"),
             ("limits", not _is_span(self.limits, -np.inf, np.inf), "two numbers such as -1,1"),
@@ -103,13 +107,14 @@ class PathsConfig:
         ):
             if bad:
                 raise UserError(f"--{name} is {getattr(self, name)}", cure=f"give {cure}")
+        _ = self.timing  # which checks itself
         along_lines = self.components or self.limits or by_percent
         for flags, given, owners in (
-            ("--graph, with what belongs to it,", self.graph, ("surfing",)),
-            ("--max_edge or --avg_neighbors", self.trimming, ("surfing",)),
-            ("--loop", self.loop, ("surfing", "linear")),
-            ("--order=best", self.order == "best", ("surfing", "linear")),
-            ("--points_per_edge", self.points_per_edge is not None, ("surfing", "linear")),
+            ("--graph, with what belongs to it,", self.graph, GRAPH_METHODS),
+            ("--max_edge or --avg_neighbors", self.trimming, GRAPH_METHODS),
+            ("--loop", self.loop, tuple(PATHS)),
+            ("--order=best", self.order == "best", tuple(PATHS)),
+            ("--points_per_edge", self.points_per_edge is not None, tuple(PATHS)),
             ("--components, --percentiles or --limits", along_lines, ("pc",)),
             ("--snap", self.snap, ("linear", "pc")),
         ):
@@ -124,6 +129,13 @@ class PathsConfig:
                 " points",
                 cure="use --graph=knn, mutual or radius, and --repair to bridge the gaps",
             )
+
+    @property
+    def timing(self) -> Timing:
+        """How many points there are on a path from anchor to anchor."""
+        usual = LINEAR_POINTS if self.method == "linear" else 2
+        each = usual if self.points_per_edge is None else self.points_per_edge
+        return Timing(frames=self.frames, points_per_edge=each)
 
 
 def _is_span(span: tuple[float, ...], lowest: float, highest: float) -> bool:

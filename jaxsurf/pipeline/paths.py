@@ -18,11 +18,10 @@ from jaxsurf.errors import UserError
 from jaxsurf.manifold import codes_file, latent_graph, neighbors, principal, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import constant_speed, per_edge, piece_lengths
+from jaxsurf.manifold.path import PATHS, piece_lengths
 from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import (
     GRAPH,
-    LINEAR_POINTS,
     PC_POINTS,
     PERCENTILES,
     Inputs,
@@ -95,7 +94,7 @@ def run(config: PathsConfig, out: Path) -> str:
     _check_folder(out, config)
     inputs = path_inputs.open_inputs(config)
     index = neighbors.Index(inputs.codes)
-    make = {"surfing": _surf, "linear": _go_straight, "pc": _follow_components}[config.method]
+    make = {"linear": _go_straight, "pc": _follow_components}.get(config.method, _surf)
     paths, graph = make(inputs, index, config)
     if config.snap:
         paths = [_snap(path, inputs, index) for path in paths]
@@ -169,11 +168,11 @@ def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
     visit = tour.through(graph, stops, loop=config.loop, order=config.order, codes=codes)
     all_rows = np.append(inputs.rows, len(inputs.values) + np.arange(len(codes) - number))
     corners, nodes = codes[visit.nodes], all_rows[visit.nodes]
-    at, points = _time(corners, config, usual=2)
+    at, points = _time(corners, visit.places, config)
     rows, known = np.full(len(points), _NONE), (at != _NONE) & (visit.nodes < number)
     rows[at[known]] = nodes[known]
     path = Found(
-        name="surfing",
+        name=config.method,
         corners=corners,
         stops=[(at, anchors[n].label) for at, n in zip(visit.places, visit.order, strict=True)],
         points=points,
@@ -199,9 +198,9 @@ def _go_straight(inputs: Inputs, index: neighbors.Index, config: PathsConfig) ->
         apart = neighbors.distances(codes[:, None], codes[None])
         order, proven = tour.best_order(apart, loop=config.loop)
     order = order + order[:1] * config.loop
-    at, points = _time(codes[order], config, usual=LINEAR_POINTS)
+    at, points = _time(codes[order], range(len(order)), config)
     path = Found(
-        name="linear",
+        name=config.method,
         corners=codes[order],
         stops=[(place, inputs.anchors[n].label) for place, n in enumerate(order)],
         points=points,
@@ -243,16 +242,15 @@ def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConf
 
 
 def _time(
-    corners: Float[np.ndarray, "corner latent"], config: PathsConfig, usual: int
+    corners: Float[np.ndarray, "corner latent"], stops: Sequence[int], config: PathsConfig
 ) -> tuple[Int[np.ndarray, "corner"], Float[np.ndarray, "point latent"]]:
     """Return which point each corner of a path is, and the points."""
+    points = PATHS[config.method](corners, stops, config.timing).points
     if config.frames is None:
-        each = config.points_per_edge or usual
-        points = per_edge(corners, points_per_edge=each).points
-        return np.arange(len(corners)) * (each - 1), points
+        return np.arange(len(corners)) * (config.timing.points_per_edge - 1), points
     at = np.full(len(corners), _NONE)
-    at[[0, -1]] = 0, config.frames - 1  # only the ends are corners for sure
-    return at, constant_speed(corners, frames=config.frames).points
+    at[[0, -1]] = 0, len(points) - 1  # only the ends are corners for sure
+    return at, points
 
 
 def _snap(path: Found, inputs: Inputs, index: neighbors.Index) -> Found:

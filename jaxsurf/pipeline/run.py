@@ -16,13 +16,14 @@ from jaxtyping import Float, Int, Real, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import lengths, media
-from jaxsurf.frames.animate import METHODS, Animation, Timing
+from jaxsurf.frames.animate import METHODS, Animation
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, load_graph, save_graph
+from jaxsurf.manifold.path import Timing
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig

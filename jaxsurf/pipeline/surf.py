@@ -22,13 +22,13 @@ from jaxtyping import Float, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.frames import animate, decode, media
-from jaxsurf.frames.animate import Animation, Route, Timing
+from jaxsurf.frames.animate import Animation, Route
 from jaxsurf.images import files
 from jaxsurf.manifold import encode, latent_graph, tour
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig, attach
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import piece_lengths
+from jaxsurf.manifold.path import Timing, piece_lengths
 from jaxsurf.manifold.tour import Visit
 from jaxsurf.pipeline.run import Run, connect, encode_all, make_distance
 from jaxsurf.viewing import plots

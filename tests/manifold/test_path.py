@@ -56,8 +56,8 @@ def test_constant_speed_keeps_the_ends_and_equal_arcs(corners, frames):
 
 
 REFUSED = [
-    (lambda: path.per_edge(CORNERS, points_per_edge=1), "points_per_edge is 1"),
-    (lambda: path.constant_speed(CORNERS, frames=1), "frames is 1"),
+    (lambda: path.Timing(points_per_edge=1), "1 points per edge can't show both ends; ask for 2"),
+    (lambda: path.Timing(frames=-3), "-3 frames can't show both ends; ask for 2 or more"),
     (lambda: path.constant_speed(CORNERS[:0], frames=3), "path points have shape"),
 ]
 

@@ -309,7 +309,7 @@ REFUSED = [
     ("3 17", {"snap": True}, "--snap has no meaning with --method=surfing; leave it out, or use"),
     ("3 17", {"limits": (0, 1)}, "--components, --percentiles or --limits has no meaning"),
     ("3 17", {"trimming": Trimming(max_edge=1)}, "no meaning with a graph that is to connect all"),
-    ("3 17", {"frames": 1}, "--frames is 1; give 2 or more"),
+    ("3 17", {"frames": 1}, "1 frames can't show both ends; ask for 2 or more"),
     ("3 17", {"support_radius": np.nan}, "--support_radius is nan"),
     ("3 17", {"graph": GraphConfig(kind="knn", k=307)}, "k is 307, but 307 points have 306"),
     ("3 17", {"subset": 308}, "--subset is 308, but 307 rows of codes.npy are there"),

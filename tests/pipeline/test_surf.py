@@ -11,9 +11,10 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
-from jaxsurf.frames.animate import METHODS, Timing
+from jaxsurf.frames.animate import METHODS
 from jaxsurf.images import sources
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import page, quickstart
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all

@@ -23,11 +23,11 @@ from jaxtyping import Float, Num
 from scipy import ndimage
 
 from jaxsurf.evaluation import metrics, reconstruction
-from jaxsurf.frames.animate import Timing
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import configuration, evaluate, experiments, run, sweep
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import METRIC, EvaluateConfig
