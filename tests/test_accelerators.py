@@ -107,7 +107,7 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
     def trained(made):
         feed = made.make_feed()
         calls = loop.calls(
-            made.state, first_step=0, step_fn=made.step_fn, feed=feed, plan=made.plan
+            made.state, first_step=0, bound_step=made.bound_step, feed=feed, plan=made.plan
         )
         return [(jax.device_get(state.params), losses["loss"]) for _, state, losses in calls][-1]
 

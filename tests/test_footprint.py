@@ -40,9 +40,9 @@ def test_one_call_of_the_compiled_step_runs_few_files():
     for number in range(3):
         if number == 1:  # all is imported, and is traced again
             jax.clear_caches()
-        epoch, batch, num_steps = made.plan.call_at(number)
+        call = made.plan.call_at(number)
         with files_run() as found:
-            state, losses = made.step_fn(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
+            state, losses = made.bound_step(state, *feed(*call), num_steps=call[-1])
             jax.block_until_ready(losses)
         counted.append(found)
     assert "training/objective.py" in counted[1]

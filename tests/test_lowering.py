@@ -74,7 +74,7 @@ def test_training_has_no_scatters(num_members, name, objective, precision):
         given = (first.state, first.make_hyperparameters(), extract, examples, order, first_batch)
     else:
         mesh = vmapped.make_mesh(num_members, num_devices=1)
-        program = vmapped.compile_step(update, batch_size=4, mesh=mesh)
+        program = vmapped.compile_stacked_step(update, batch_size=4, mesh=mesh)
         states = vmapped.stack([part.state for part in group], mesh)
         members = vmapped.stack([part.make_hyperparameters() for part in group], mesh)
         orders = vmapped.stack([order] * num_members, mesh)

@@ -32,6 +32,7 @@ from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.optimizer import Schedule
 from jaxsurf.training.step import (
+    BoundStep,
     CompiledStep,
     Examples,
     Hyperparameters,
@@ -168,11 +169,11 @@ class CompiledRun:
 
     state: TrainState
     plan: Plan
-    step_fn: CompiledStep
+    bound_step: BoundStep
     make_feed: Callable[[], Feed]
 
 
-def compile_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
+def compile_shared_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
     """Return the compiled step of a run, and of all that share its program."""
     batch_size = setup.config.training.batch_size
     microbatch = train_step.choose_microbatch(
@@ -187,26 +188,26 @@ def compile_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
 
 
 def compile_run(
-    setup: TrainSetup, step_fn: CompiledStep | None = None, *, num_devices: int | None = None
+    setup: TrainSetup, shared_step: CompiledStep | None = None, *, num_devices: int | None = None
 ) -> CompiledRun:
     """Return what the loop takes of one run, which may share a step that is compiled already."""
     shardings = distributed.make_shardings(
         setup.config.training.batch_size, num_devices=num_devices
     )
-    shared = step_fn or compile_step(setup, shardings)
+    compiled_step = shared_step or compile_shared_step(setup, shardings)
     own_extract = features.make_extractor(setup.config.objective)
     state, hyper, extract = distributed.put(
         (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated
     )
 
-    def bound(state: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
-        given = shared(state, hyper, extract, *fed, num_steps=num_steps)
+    def bound_step(state: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
+        given = compiled_step(state, hyper, extract, *fed, num_steps=num_steps)
         return distributed.in_step(given, shardings.mesh)
 
     return CompiledRun(
         state=state,
         plan=setup.plan,
-        step_fn=bound,
+        bound_step=bound_step,
         make_feed=lambda: data.make_feed(
             setup.make_examples(own_extract),
             order_of=data.make_orders(setup.streams.order, setup.plan),
@@ -218,36 +219,36 @@ def compile_run(
 
 def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     """Return what the loop takes of runs that share a program."""
-    first, mesh = setups[0], vmapped.make_mesh(len(setups))
+    one, mesh = setups[0], vmapped.make_mesh(len(setups))
     shardings = distributed.Shardings(mesh)
-    extract = jax.device_put(features.make_extractor(first.config.objective), shardings.replicated)
+    extract = jax.device_put(features.make_extractor(one.config.objective), shardings.replicated)
     kinds = sorted({setup.config.corruption.kind for setup in setups})
     terms = sorted({term for setup in setups for term in setup.config.objective.weights})
     numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]
     hyper = vmapped.stack(numbers, mesh)
     keys = vmapped.stack([setup.streams.order for setup in setups], mesh)
-    jitted = vmapped.compile_step(
-        first.make_update(), batch_size=first.config.training.batch_size, mesh=mesh
+    stacked_step = vmapped.compile_stacked_step(
+        one.make_update(), batch_size=one.config.training.batch_size, mesh=mesh
     )
 
     def make_feed() -> Feed:
-        examples = first.make_examples(extract)
+        examples = one.make_examples(extract)
         if examples.nbytes > data.room_for(examples):
             raise UserError(
-                f"{len(first.images)} images don't fit a device, where members trained together "
+                f"{len(one.images)} images don't fit a device, where members trained together "
                 "need them",
                 cure="train in turn: --mode=in_turn",
             )
-        order_of = data.make_orders(keys, first.plan)
-        return data.make_feed(examples, order_of=order_of, plan=first.plan, shardings=shardings)
+        order_of = data.make_orders(keys, one.plan)
+        return data.make_feed(examples, order_of=order_of, plan=one.plan, shardings=shardings)
 
-    def step_fn(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
-        given = jitted(states, hyper, extract, *fed, num_steps=num_steps)
+    def bound_step(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
+        given = stacked_step(states, hyper, extract, *fed, num_steps=num_steps)
         return distributed.in_step(given, mesh)
 
     return CompiledRun(
         state=vmapped.stack([setup.state for setup in setups], mesh),
-        plan=first.plan,
-        step_fn=step_fn,
+        plan=one.plan,
+        bound_step=bound_step,
         make_feed=make_feed,
     )

@@ -320,7 +320,7 @@ def _fit_together(
                 states = loop.run(
                     states,
                     first_step=first,
-                    step_fn=compiled.step_fn,
+                    bound_step=compiled.bound_step,
                     feed=compiled.make_feed(),
                     plan=compiled.plan,
                     log=log,

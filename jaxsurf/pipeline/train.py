@@ -182,7 +182,7 @@ def _fit(
         return loop.run(
             state,
             first_step=first,
-            step_fn=compiled.step_fn,
+            bound_step=compiled.bound_step,
             feed=feed,
             plan=setup.plan,
             log=log,

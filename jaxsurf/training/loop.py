@@ -24,23 +24,22 @@ from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Agreement
 from jaxsurf.training.log import GroupLog, Log
-from jaxsurf.training.step import CompiledStep, Losses, TrainState
+from jaxsurf.training.step import BoundStep, Losses, TrainState
 
 _log = logging.getLogger(__name__)
 
 
 def calls(
-    state: TrainState, *, first_step: int, step_fn: CompiledStep, feed: Feed, plan: Plan
+    state: TrainState, *, first_step: int, bound_step: BoundStep, feed: Feed, plan: Plan
 ) -> Iterator[tuple[int, TrainState, Losses]]:
     """Train from a step to the end of the plan: after every call, its last step, state and losses.
 
-    The state has seen `first_step` updates; its arrays are donated. `step_fn`, a compiled step with
-    its hyperparameters, takes a state, what the feed gives, and `num_steps`.
+    The state has seen `first_step` updates; its arrays are donated.
     """
     step = first_step
     while step < plan.num_steps:
         epoch, batch, num_steps = plan.call_at(step)
-        state, losses = step_fn(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
+        state, losses = bound_step(state, *feed(epoch, batch, num_steps), num_steps=num_steps)
         step += num_steps
         yield step, state, losses
 
@@ -49,7 +48,7 @@ def run(
     state: TrainState,
     *,
     first_step: int,
-    step_fn: CompiledStep,
+    bound_step: BoundStep,
     feed: Feed,
     plan: Plan,
     log: Log | GroupLog,
@@ -86,7 +85,7 @@ def run(
     )
     with _stop_request() as requested, progress as bar:
         for step, state, losses in calls(  # noqa: B020  (the arrays of the first are donated)
-            state, first_step=first_step, step_fn=step_fn, feed=feed, plan=plan
+            state, first_step=first_step, bound_step=bound_step, feed=feed, plan=plan
         ):
             if profile is not None:
                 profile(step, losses)

@@ -28,8 +28,10 @@ from jaxsurf.training.optimizer import Optimizer, Rates
 
 AnyArray = Array | np.ndarray  # on a device, or still on the host
 Losses = dict[str, Float[Array, "*runs"]]
-# What `make_steps` describes, compiled.
+# What `make_steps` describes, compiled: many runs may share it.
 CompiledStep = Callable[..., tuple["TrainState", Losses]]
+# One with a run's hyperparameters and extractor in it: state, what a feed gives, `num_steps`.
+BoundStep = Callable[..., tuple["TrainState", Losses]]
 
 # Pixels that a CPU is quick with at once, without perceptual features and with them: the
 # activations of larger batches leave the caches, which costs up to half of a step's speed.
@@ -125,15 +127,15 @@ class Update:
         hyper: Hyperparameters,
         extract: Extract | None,
         part: Examples,
-        first: Int[Array, ""],
+        first_slot: Int[Array, ""],
     ) -> tuple[nnx.State, Losses]:
         """Return the gradient of the mean loss of a part of a batch, and the losses.
 
-        Its first example has the slot `first` in the batch, which its noise depends on.
+        Its first example has that slot in the batch, which its noise depends on.
         """
         clean = pixels.to_float(part.images)
         key_of = partial(jax.random.fold_in, jax.random.fold_in(hyper.noise_key, state.step))
-        keys = jax.vmap(key_of)(first + jnp.arange(len(clean)))
+        keys = jax.vmap(key_of)(first_slot + jnp.arange(len(clean)))
         noisy = corruption.corrupt(keys, clean, hyper.noise)
 
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
@@ -161,27 +163,27 @@ class Update:
 
 
 def batch_at(
-    place: Int[Array, ""],
-    first: Int[Array, ""],
+    number: Int[Array, ""],
+    first_slot: Int[Array, ""],
     examples: Examples,
     order: Int[Array, "slot"] | None,
     *,
     batch_size: int,
     size: int,
 ) -> Examples:
-    """Return `size` examples of a batch from `first` on; without an order they are batches."""
+    """Return `size` examples of a batch from a slot on; without an order they are batches."""
     if order is None:
         return jax.tree.map(
-            lambda values: jax.lax.dynamic_slice_in_dim(values[place], first, size), examples
+            lambda values: jax.lax.dynamic_slice_in_dim(values[number], first_slot, size), examples
         )
-    slots = jax.lax.dynamic_slice_in_dim(order, place * batch_size + first, size)
+    slots = jax.lax.dynamic_slice_in_dim(order, number * batch_size + first_slot, size)
     return jax.tree.map(lambda values: values[slots], examples)
 
 
 def make_steps(
-    update: Update, *, batch_size: int, place: Callable[[Examples], Examples] = lambda batch: batch
+    update: Update, *, batch_size: int, shard: Callable[[Examples], Examples] = lambda batch: batch
 ) -> CompiledStep:
-    """Return the pure function that does several updates, `place` saying where a batch lives.
+    """Return the pure function that does several updates; `shard` spreads a batch over devices.
 
     It takes the state, the hyperparameters, the extractor, all examples on the device, an epoch's
     order, the number of the first batch within that epoch, and `num_steps`; it returns the new
@@ -195,17 +197,17 @@ def make_steps(
         extract: Extract | None,
         examples: Examples,
         order: Int[Array, "slot"] | None,
-        first: Int[Array, ""],
+        first_batch: Int[Array, ""],
         *,
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
         def one(state: TrainState, number: Int[Array, ""]) -> tuple[TrainState, Losses]:
             zero = jnp.int32(0)
             batch = batch_at(number, zero, examples, order, batch_size=batch_size, size=batch_size)
-            gradient, losses = update.gradient(state, hyper, extract, place(batch), zero)
+            gradient, losses = update.gradient(state, hyper, extract, shard(batch), zero)
             return update.apply(state, hyper, gradient), losses
 
-        numbers = (0 if order is None else first) + jnp.arange(num_steps)
+        numbers = (0 if order is None else first_batch) + jnp.arange(num_steps)
         if num_steps == 1:  # on CPUs gradients of convolutions are slow in loops
             return one(state, numbers[0])
         state, losses = jax.lax.scan(one, state, numbers)
@@ -226,16 +228,16 @@ def compile_step(
         steps = make_steps(
             update,
             batch_size=batch_size,
-            place=lambda batch: jax.lax.with_sharding_constraint(batch, shardings.batch),
+            shard=lambda batch: jax.lax.with_sharding_constraint(batch, shardings.batch),
         )
         return jax.jit(
             steps, static_argnames="num_steps", donate_argnums=0, out_shardings=(whole, whole)
         )
 
     def gradient(state: TrainState, hyper: Hyperparameters, *rest: Any) -> tuple[Any, Losses]:  # noqa: ANN401
-        extract, examples, order, place, first = rest
-        part = batch_at(place, first, examples, order, batch_size=batch_size, size=microbatch)
-        return update.gradient(state, hyper, extract, part, first)
+        extract, examples, order, number, first_slot = rest
+        part = batch_at(number, first_slot, examples, order, batch_size=batch_size, size=microbatch)
+        return update.gradient(state, hyper, extract, part, first_slot)
 
     @partial(jax.jit, out_shardings=whole)
     def zeros(*given: Any) -> tuple[Any, Losses]:  # noqa: ANN401
@@ -256,11 +258,11 @@ def compile_step(
         num_steps: int,
     ) -> tuple[TrainState, Losses]:
         # Python loops, since XLA's CPU backend is slow at convolutions in loops of its own.
-        extract, examples, order, first = fed
+        extract, examples, order, first_batch = fed
         found = []
-        for number in range(num_steps):
-            place = jnp.int32(number) if order is None else first + number
-            given = (state, hyper, extract, examples, order, place)
+        for taken in range(num_steps):
+            number = jnp.int32(taken) if order is None else first_batch + taken
+            given = (state, hyper, extract, examples, order, number)
             total = zeros(*given, jnp.int32(0))
             for start in range(0, batch_size, microbatch):
                 total = add(total, *given, jnp.int32(start))

@@ -49,7 +49,7 @@ def unstack(tree: Tree, number: int) -> list[Tree]:
     return [jax.tree.map(lambda leaf, n=n: leaf[n], fetched) for n in range(number)]
 
 
-def compile_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep:
+def compile_stacked_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep:
     """Return `step.make_steps`' function for stacks of states, hyperparameters and orders.
 
     Extractor, examples and the number of the first batch are the same for all; the states are
@@ -57,7 +57,7 @@ def compile_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep
     """
     steps = make_steps(update, batch_size=batch_size)
 
-    def step_fn(states: TrainState, *rest: Any, num_steps: int) -> Any:  # noqa: ANN401
+    def stacked_steps(states: TrainState, *rest: Any, num_steps: int) -> Any:  # noqa: ANN401
         together = jax.vmap(
             partial(steps, num_steps=num_steps), in_axes=(0, 0, None, None, 0, None)
         )
@@ -75,4 +75,4 @@ def compile_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep
         )
         return spread(states, *rest)
 
-    return jax.jit(step_fn, static_argnames="num_steps", donate_argnums=0)
+    return jax.jit(stacked_steps, static_argnames="num_steps", donate_argnums=0)

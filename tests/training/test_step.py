@@ -111,7 +111,7 @@ def test_images_sent_for_each_call_train_as_those_on_the_device_do(microbatch):
             shardings=distributed.make_shardings(BATCH, num_devices=1),
             room_bytes=room_bytes,
         )
-        calls = loop.calls(state, first_step=0, step_fn=advance, feed=feed, plan=plan)
+        calls = loop.calls(state, first_step=0, bound_step=advance, feed=feed, plan=plan)
         results.append([state for _, state, _ in calls][-1])
     assert_alike(*results)
 

@@ -8,7 +8,7 @@ import pytest
 
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.setup import compile_run, compile_step, compile_together, make_setup
+from jaxsurf.pipeline.setup import compile_run, compile_shared_step, compile_together, make_setup
 from jaxsurf.training import distributed, loop, step, vmapped
 
 # 11 images are not a whole number of batches of 4: 3 steps an epoch.
@@ -52,7 +52,7 @@ def setups_of(changes):
 
 def train(made):
     """Return the last state, and the losses of every step."""
-    given = {"step_fn": made.step_fn, "feed": made.make_feed(), "plan": made.plan}
+    given = {"bound_step": made.bound_step, "feed": made.make_feed(), "plan": made.plan}
     calls = loop.calls(made.state, first_step=0, **given)
     found = [(state, jax.device_get(losses)) for _, state, losses in calls]
     return jax.device_get(found[-1][0]), [losses for _, losses in found]
@@ -62,7 +62,7 @@ def alone(setup, compiled):
     # One compiled step for all that a run's own numbers don't change.
     program = (setup.config.corruption.kind, *setup.config.objective.weights)
     if program not in compiled:
-        compiled[program] = compile_step(setup, distributed.make_shardings(4, num_devices=1))
+        compiled[program] = compile_shared_step(setup, distributed.make_shardings(4, num_devices=1))
     return train(compile_run(setup, compiled[program], num_devices=1))
 
 

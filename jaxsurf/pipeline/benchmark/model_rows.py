@@ -20,7 +20,7 @@ from jaxsurf.pipeline.setup import (
     CompiledRun,
     TrainSetup,
     compile_run,
-    compile_step,
+    compile_shared_step,
     compile_together,
     make_setup,
 )
@@ -53,7 +53,7 @@ class Training:
             epoch, batch, planned = self.made.plan.call_at(self.step % self.made.plan.num_steps)
             taken = min(planned, end - self.step)
             fed = self.feed(epoch, batch, taken)
-            self.state, self.losses = self.made.step_fn(self.state, *fed, num_steps=taken)
+            self.state, self.losses = self.made.bound_step(self.state, *fed, num_steps=taken)
             self.step += taken
         jax.block_until_ready(self.state)
 
@@ -169,7 +169,7 @@ def sweep(small: bool) -> Iterator[Contest]:
 
 def _in_turn(setups: Sequence[TrainSetup], steps: int) -> Sequence[Work]:
     shardings = distributed.make_shardings(setups[0].config.training.batch_size)
-    shared = compile_step(setups[0], shardings)
+    shared = compile_shared_step(setups[0], shardings)
     trainings = [Training(compile_run(setup, shared), steps) for setup in setups]
 
     def epoch() -> None:
