@@ -6,7 +6,7 @@ import pytest
 from flax import nnx
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold.encode import _encode, encode_images, load_latents, save_latents
+from jaxsurf.manifold.encode import _encode, encode_images
 from jaxsurf.models.autoencoder import Autoencoder
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (13, 7, 6, 3), dtype=np.uint8)
@@ -21,13 +21,6 @@ class Tiny(Autoencoder):
 
     def encode(self, images):
         return self.linear(nnx.relu(self.conv(images)).reshape(len(images), -1))
-
-
-class Root(Tiny):
-    """Not finite for black images."""
-
-    def encode(self, images):
-        return jnp.log(images.max(axis=(1, 2)))
 
 
 @pytest.mark.core
@@ -58,24 +51,3 @@ def test_a_collapsed_model_is_refused_unless_images_are_equal(jitter):
     with pytest.raises(UserError, match="all 13 images have the same latent code"):
         encode_images(model, IMAGES, batch_size=4)
     assert len(encode_images(model, IMAGES[[2, 2, 2]], batch_size=2).codes) == 3
-
-
-def test_saved_latents_come_back_under_their_stamp_only(tmp_path):
-    latents, path = encode_images(Tiny(), IMAGES, batch_size=4), tmp_path / "latents.npz"
-    save_latents(path, latents, stamp="step 600 of abc")
-    np.testing.assert_array_equal(load_latents(path, stamp="step 600 of abc").codes, latents.codes)
-    with pytest.raises(UserError, match="made from step 600 of abc, but step 700 of abc"):
-        load_latents(path, stamp="step 700 of abc")
-
-
-REFUSED = [
-    (Tiny, IMAGES.astype(np.float32), 4, "float32 values, but images are uint8"),
-    (Tiny, IMAGES, 0, "batch_size is 0"),
-    (Root, IMAGES * (np.arange(13) % 7 != 3)[:, None, None, None], 4, "2 of 13.* of image 3"),
-]
-
-
-@pytest.mark.parametrize(("model", "images", "batch_size", "words"), REFUSED)
-def test_what_cannot_be_encoded_is_refused(model, images, batch_size, words):
-    with pytest.raises(UserError, match=words):
-        encode_images(model(), images, batch_size=batch_size)

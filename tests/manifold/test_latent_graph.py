@@ -90,19 +90,6 @@ def test_components_are_networkxs_numbered_by_their_lowest_node(listed):
     assert graph.facts()["components"] == len(set(expected.values()))
 
 
-BAD_EDGES = [
-    ([[0, 1], [1, 2]], [1.0, -1.0], r"of edge \[1, 2\]: -1"),
-    ([[0, 1]], [np.nan], "not finite"),
-    ([[0, 1]], [1.0, 2.0], "one weight an edge"),
-]
-
-
-@pytest.mark.parametrize(("ends", "weights", "message"), BAD_EDGES)
-def test_edges_that_are_none_are_refused(ends, weights, message):
-    with pytest.raises(UserError, match=message):
-        from_edges(np.array(ends), np.array(weights), num_nodes=3)
-
-
 def test_a_walk_has_the_weights_and_bridges_of_its_edges():
     ends, bridges = np.array([[0, 1], [1, 2], [2, 3], [0, 4]]), np.array([[1, 2]])
     graph = from_edges(ends, np.array([1.0, 0, 4, 8]), num_nodes=5, bridges=bridges)

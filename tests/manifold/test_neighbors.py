@@ -114,27 +114,6 @@ def test_an_index_asked_in_any_order_answers_as_one_asked_once():
         assert_exact(index.nearest(k=k), brute_force(codes, codes, k, own=True))
 
 
-REFUSED = [
-    (lambda: Index(np.zeros((1, 2))).nearest(k=1), "one point has no neighbours"),
-    (lambda: Index(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points have 2 neighbours each"),
-    (lambda: Approximate(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points"),
-    (lambda: Index(np.zeros(3)), r"shape \(3,\)"),
-    (lambda: Index(np.array([[0, 1], [1, np.nan], [np.inf, 2]])), "2 of 3 .* the first in row 1"),
-    (lambda: Index(np.array([[0.0], [1e200]])), "beyond 1e.150.* row 1"),
-    (lambda: Index(np.array([["a"], ["b"]])), "give real numbers"),
-    (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 3)), k=1), "3 dim.* but latent codes"),
-    (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 2)), k=3), "k is 3, but there are 2"),
-    (lambda: Index(np.zeros((2, 2))).pairs_within(-1.0), "radius is -1"),
-    (lambda: Index(np.zeros((2, 2))).pairs_within(np.inf), "radius is inf"),
-]
-
-
-@pytest.mark.parametrize(("call", "words"), REFUSED)
-def test_what_is_no_code_no_k_and_no_radius_is_refused(call, words):
-    with pytest.raises(UserError, match=words):
-        call()
-
-
 @pytest.mark.parametrize("search", [{}, {"links": 3, "linking": 2, "searching": 1}])
 def test_approximate_neighbours_are_ranked_exactly_and_their_recall_is_measured(search):
     pytest.importorskip("faiss")

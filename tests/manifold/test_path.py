@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from jaxsurf.errors import UserError
 from jaxsurf.manifold import path
 
 # Three pieces of lengths 5, 0 and 12.
@@ -53,16 +52,3 @@ def test_constant_speed_keeps_the_ends_and_equal_arcs(corners, frames):
     total = np.linalg.norm(np.diff(corners, axis=0), axis=1).sum()
     expected = [walk(corners, total * place / (frames - 1)) for place in range(frames)]
     np.testing.assert_allclose(points, expected, rtol=0, atol=1e-9)
-
-
-REFUSED = [
-    (lambda: path.Timing(points_per_edge=1), "1 points per edge can't show both ends; ask for 2"),
-    (lambda: path.Timing(frames=-3), "-3 frames can't show both ends; ask for 2 or more"),
-    (lambda: path.constant_speed(CORNERS[:0], frames=3), "path points have shape"),
-]
-
-
-@pytest.mark.parametrize(("call", "message"), REFUSED)
-def test_wrong_timings_and_points_are_refused(call, message):
-    with pytest.raises(UserError, match=message):
-        call()

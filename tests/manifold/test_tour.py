@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsurf.errors import UserError
 from jaxsurf.manifold import tour
 from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.shortest_path import distances, shortest_paths
@@ -97,17 +96,3 @@ def test_the_best_order_of_anchors_is_that_of_the_lengths_of_shortest_paths(
     between = distances(square, anchors)[:, anchors]
     order, _ = tour.best_order(between, loop=loop)
     assert visit.length == pytest.approx(length_of(between, order, loop=loop), rel=1e-12)
-
-
-def test_wrong_anchors_are_refused_by_name(square):
-    pieces = from_edges([[0, 1], [2, 3]], [1.0, 1.0], num_nodes=4)
-    for made, anchors, message in (
-        (square, [3, 999, 5], r"anchor 1 is 999, but the graph has 211 nodes; .* 0 to 210"),
-        (square, [3, 5.5], r"anchor 1 is 5.5"),
-        (pieces, [0, 1, 3], r"no path joins 0 \(anchor 0\) and 3 \(anchor 2\)"),
-    ):
-        for order in ("given", "best"):
-            with pytest.raises(UserError, match=message):
-                tour.through(made, anchors, order=order)
-    with pytest.raises(UserError, match=r"order 'shortest' is not known; use one of: given, best"):
-        tour.through(square, [1, 2], order="shortest")

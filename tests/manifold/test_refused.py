@@ -1,0 +1,120 @@
+"""What the room refuses: codes, queries, numbers, settings and graphs that mean nothing."""
+
+from dataclasses import replace
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold import path, tour
+from jaxsurf.manifold.encode import encode_images
+from jaxsurf.manifold.graph import GraphConfig, Trimming, attach, build
+from jaxsurf.manifold.latent_graph import from_edges
+from jaxsurf.manifold.neighbors import Approximate, Index
+from jaxsurf.manifold.shortest_path import distances, shortest_path
+from jaxsurf.models.autoencoder import Autoencoder
+
+CODES = np.random.default_rng(0).normal(size=(53, 2))
+MADE = build(CODES, GraphConfig(weight="latent"))
+TWO = from_edges(np.array([[0, 1], [2, 3], [3, 4]]), np.ones(3), num_nodes=5)
+IMAGES = np.full((13, 7, 6, 3), 9, np.uint8)
+IMAGES[3::7] = 0
+
+
+class Root(Autoencoder):
+    """Not finite for black images."""
+
+    def encode(self, images):
+        return jnp.log(images.max(axis=(1, 2)))
+
+
+def config(**settings):
+    return lambda: GraphConfig(**settings)
+
+
+def built(codes, distance=None, **settings):
+    return lambda: build(codes, GraphConfig(**settings), distance)
+
+
+def attached(point, k=1, graph=MADE):
+    return lambda: attach(graph, CODES, np.array([point]), k=k)
+
+
+def made(ends, *weights):
+    return lambda: from_edges(np.array(ends), np.array(weights), num_nodes=3)
+
+
+def found(source, target, **options):
+    return lambda: shortest_path(MADE, source, target, **options)
+
+
+def visited(*anchors, graph=MADE, order="given"):
+    return lambda: tour.through(graph, list(anchors), order=order)
+
+
+REFUSED = [
+    # Neighbours.
+    (lambda: Index(np.zeros((1, 2))).nearest(k=1), "one point has no neighbours"),
+    (lambda: Index(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points have 2 neighbours each"),
+    (lambda: Approximate(np.zeros((3, 2))).nearest(k=3), "k is 3, but 3 points"),
+    (lambda: Index(np.zeros(3)), r"shape \(3,\)"),
+    (lambda: Index(np.array([[0, 1], [1, np.nan], [np.inf, 2]])), "2 of 3 .* the first in row 1"),
+    (lambda: Index(np.array([[0.0], [1e200]])), "beyond 1e.150.* row 1"),
+    (lambda: Index(np.array([["a"], ["b"]])), "give real numbers"),
+    (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 3)), k=1), "3 dim.* but latent codes"),
+    (lambda: Index(np.zeros((2, 2))).nearest_to(np.zeros((1, 2)), k=3), "k is 3, but there are 2"),
+    (lambda: Index(np.zeros((2, 2))).pairs_within(-1.0), "radius is -1"),
+    (lambda: Index(np.zeros((2, 2))).pairs_within(np.inf), "radius is inf"),
+    # Graphs.
+    (config(kind="tree"), "graph.kind=tree is unknown or not built yet; use one of: smallest"),
+    (config(kind="knn"), "graph.k is 0; give 1 or more with graph.kind=knn"),
+    (config(kind="radius", radius=np.nan), "graph.radius is nan"),
+    (config(k=3), "graph.k has no meaning with graph.kind=smallest; .* graph.kind=knn or mutual"),
+    (config(kind="knn", k=3, radius=1.0), "graph.radius has no .*; .* graph.kind=radius"),
+    (config(kind="knn", k=3, repair=True, spanning_tree=True), "graph.repair has no meaning"),
+    (config(kind="smallest-radius", search="approximate"), "no meaning .*smallest or knn or"),
+    (lambda: Trimming(max_edge=np.nan), "max_edge is nan"),
+    (built(np.zeros((1, 2))), "one point has no neighbours"),
+    (built(np.eye(3), kind="mutual", k=3), "k is 3, but 3 points have 2 neighbours each"),
+    (built(np.array([[0.0], [np.nan]])), "1 of 2 latent codes .* first in row 1"),
+    (built(CODES, weight="image"), "needs the images .*; pass `distance` too, or use"),
+    (built(CODES, lambda ends: -np.ones(len(ends)), weight="image"), "negative or not finite"),
+    (built(CODES, lambda _: np.zeros(3), weight="image"), "one weight an edge"),
+    (built(CODES * 1e149), "not finite.*: inf"),
+    (attached([np.nan, 0]), "1 of 1 queries are not finite .*row 0"),
+    (attached([0.0, 0], k=54), "k is 54, but there are 53 points"),
+    (attached([0.0, 0], graph=replace(MADE, weight="image")), "needs the images"),
+    (made([[0, 1], [1, 2]], 1.0, -1.0), r"of edge \[1, 2\]: -1"),
+    (made([[0, 1]], np.nan), "not finite"),
+    (made([[0, 1]], 1.0, 2.0), "one weight an edge"),
+    # Paths.
+    (found(-1, 0), r"source is -1, but the graph has 53 nodes; .* from 0 to 52"),
+    (found(0, 53), r"target is 53"),
+    (found(0, 1.0), r"target is 1.0.* a whole number"),
+    (found(True, 0), r"source is True"),
+    (found(0, 1, method="a*"), r"'a\*' is not known; use one of: auto, igraph, dijkstra"),
+    (found(0, 1, codes=CODES[:-1]), r"52 codes for 53 nodes"),
+    (found(0, 1, method="astar", codes=2 * CODES), r"astar needs .* codes .*method=auto"),
+    (found(0, 1, method="astar", codes=np.full_like(CODES, np.nan)), r"not finite"),
+    (lambda: shortest_path(TWO, 0, 4), r"0 \(source\) and 4 \(target\).* of 2 and 3 nodes.*larger"),
+    (lambda: distances(TWO, [0, 5]), r"source 1 is 5, but the graph has 5 nodes"),
+    (visited(1, 999, 0), r"anchor 1 is 999, but the graph has 53 nodes; .* 0 to 52"),
+    (visited(1, 5.5, order="best"), r"anchor 1 is 5.5"),
+    (visited(0, 1, 3, graph=TWO), r"no path joins 0 \(anchor 0\) and 3 \(anchor 2\)"),
+    (visited(0, 1, 3, graph=TWO, order="best"), r"no path joins 0 \(anchor 0\) and 3 \(anchor 2\)"),
+    (visited(1, 2, order="shortest"), r"order 'shortest' is not known; use one of: given, best"),
+    (lambda: path.Timing(points_per_edge=1), "1 points per edge can't show both ends; ask for 2"),
+    (lambda: path.Timing(frames=-3), "-3 frames can't show both ends; ask for 2 or more"),
+    (lambda: path.constant_speed(CODES[:0], frames=3), "path points have shape"),
+    # Images to encode.
+    (lambda: encode_images(Root(), IMAGES / 255, batch_size=4), "float64 values, but images are"),
+    (lambda: encode_images(Root(), IMAGES, batch_size=0), "batch_size is 0"),
+    (lambda: encode_images(Root(), IMAGES, batch_size=4), "2 of 13.* of image 3"),
+]
+
+
+@pytest.mark.parametrize(("call", "words"), REFUSED)
+def test_what_means_nothing_is_refused(call, words):
+    with pytest.raises(UserError, match=words):
+        call()
