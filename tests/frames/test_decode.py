@@ -67,9 +67,3 @@ def test_a_frame_that_is_not_finite_is_an_error(model):
     points[19] = np.inf
     with pytest.raises(UserError, match=r"1 of 21 .* frame 19 .* lower learning rate"):
         decode.decode_points(model, points)
-
-
-def test_decoding_asks_for_full_float32_products(model):
-    text = decode._decode_bucket.lower(*nnx.split(model), points_of(8)).as_text()
-    assert "HIGHEST" in text
-    assert "DEFAULT" not in text

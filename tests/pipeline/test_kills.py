@@ -1,9 +1,7 @@
 """Killed (-9) at any moment and started again, a run ends bit for bit as one that was not."""
 
-import os
 import random
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -55,13 +53,6 @@ def assert_equal_runs(one, other):
     assert [line["step"] for line in lines(one)] == [*range(7, NUM_STEPS, 7), NUM_STEPS]
 
 
-def wait_until(reached):
-    until = time.monotonic() + 90
-    while not reached():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.002)
-
-
 # Before the settings stand, before and after metrics are trimmed, before the first folder of a
 # checkpoint, its manifest, its last name, and both ends of the oldest: which change, and which of
 # them.
@@ -91,24 +82,6 @@ def test_a_run_killed_wherever_it_changes_files_equals_a_straight_one(
     train(root, SELDOM)
     assert launch.finish().status == 0
     assert_equal_runs(root, straight)
-
-
-def test_half_a_last_line_and_a_clock_put_back_change_nothing(train, launch, straight, tmp_path):
-    process = train(tmp_path, OFTEN)
-    wait_until(lambda: newest(tmp_path) > 20)
-    os.kill(process, signal.SIGKILL)
-    launch.finish()
-    with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 9')
-    # As if everything had been written years from now.
-    for path in tmp_path.rglob("*"):
-        os.utime(path, (4e9, 4e9))
-    for path in tmp_path.glob("events.*"):
-        path.rename(path.with_name("events.out.tfevents.4000000000.elsewhere"))
-    train(tmp_path, SELDOM)
-    assert launch.finish().status == 0
-    assert_equal_runs(tmp_path, straight)
-    assert len(list(tmp_path.glob("events.*"))) == 2
 
 
 def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, launch, straight, tmp_path):

@@ -218,17 +218,6 @@ def test_anchors_come_from_files(find, tmp_path):
     assert [end["label"] for end in said["ends"]] == ["a/x.txt:0", "b/x.txt:0"]
 
 
-@pytest.mark.parametrize("name", ["codes.npz:z", "z.50.pkl", "codes.csv"])
-def test_every_file_of_codes_gives_the_same_path(find, tmp_path, name):
-    expected = find(3, 17)
-    np.savez("codes.npz", z=CODES, logvar=-CODES)
-    (tmp_path / "z.50.pkl").write_bytes(pickle.dumps(CODES) + pickle.dumps(-CODES))
-    np.savetxt("codes.csv", CODES, delimiter=",")
-    said = find(3, 17, latents=name)
-    assert said["nodes"] == expected["nodes"]
-    assert said["length"] == pytest.approx(expected["length"], rel=1e-12)
-
-
 @pytest.mark.parametrize("name", ["ind.npy", "ind.txt", "mask.npy"])
 def test_rows_keep_their_numbers_whatever_is_left_out(find, name):
     index = np.random.default_rng(0).permutation(307)[:211]
@@ -365,25 +354,6 @@ def test_a_folder_whose_files_would_be_lost_is_never_replaced(
         paths.run(PathsConfig(**config), out)
     assert line in str(caught.value)
     assert name == "." or (out / name).read_text() == "years of work"
-
-
-OK = "--latents=codes.npy --anchors=3,17 --out=out"
-
-
-@pytest.mark.parametrize(
-    ("flags", "status", "word"),
-    [
-        ("", 2, "Flag --latents must have a value other than None"),
-        (f"{OK} --latents=nowhere.npy", 1, "cannot read nowhere.npy"),
-        (f"{OK} --weight=image", 1, "needs the images"),
-        (f"{OK} --radius=2 --search=approximate", 1, "search=approximate has no meaning with"),
-    ],
-)
-def test_a_command_with_a_mistake_is_one_line(launch, find, tmp_path, flags, status, word):
-    outcome = launch("paths", *flags.split(), folder=tmp_path)
-    assert outcome.err.count("\n") == 1, outcome.err
-    assert word in outcome.err
-    assert (outcome.out, outcome.status) == ("", status)
 
 
 def test_a_command_prints_what_it_found(launch, find, tmp_path):

@@ -96,18 +96,6 @@ def test_a_path_past_several_anchors_and_back_is_that_of_its_legs(run):
     np.testing.assert_allclose(linear[[2 * place for place in places]], passed, 1e-5, 1e-6)
 
 
-@pytest.mark.parametrize("timing", [{"frames": 7}, {"points_per_edge": 5}, {}])
-def test_timing_gives_every_method_the_same_number_of_frames(run, timing):
-    result = surf_pair(run, timing=Timing(**timing))
-    edges = len(result.description["nodes"]) - 1
-    expected = timing.get("frames", edges * (timing.get("points_per_edge", 3) - 1) + 1)
-    for method in METHODS:
-        facts = result.description["methods"][method]
-        assert facts["num_frames"] == expected
-        assert facts["points"] is None or len(facts["points"]) == expected
-        assert iio.immeta(result.folder / f"{method}.gif")["loop"] == 0
-
-
 def test_an_end_may_be_an_image_or_a_code_from_outside_the_set(run, tmp_path):
     file = arm_picture(tmp_path / "between.png")
     text = "code:" + ",".join(f"{value:.7g}" for value in encode_all(run).codes[31])

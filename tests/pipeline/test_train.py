@@ -33,34 +33,18 @@ def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 
 
-def crash():
-    raise RuntimeError("crash")
-
-
+@pytest.mark.parametrize("step", [STOPPED_AT, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_run_stopped_by_a_signal_resumes_bitwise(
-    config_of, pristine, tmp_path, monkeypatch, stop_at
+    config_of, pristine, tmp_path, monkeypatch, stop_at, step
 ):
     with monkeypatch.context() as patch:
-        stop_at(patch, STOPPED_AT, lambda: terminate(signal.SIGINT))
+        stop_at(patch, step, lambda: terminate(signal.SIGINT))
         with pytest.raises(Interrupted) as stopped:
             go_on(config_of(), tmp_path)
     assert stopped.value.signal == signal.SIGINT
-    assert open_run(tmp_path).step == STOPPED_AT
+    assert open_run(tmp_path).step == step
     assert lines(tmp_path) == lines(pristine)[: len(lines(tmp_path))]
     assert go_on(config_of(training__save_every_s=0.5), tmp_path).step == 200
-    assert_same_result(tmp_path, pristine)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [(11, crash), (200, terminate)])
-def test_a_run_that_crashed_or_was_stopped_at_its_end_resumes_bitwise(
-    config_of, pristine, tmp_path, monkeypatch, stop_at, stop
-):
-    with monkeypatch.context() as patch:
-        stop_at(patch, *stop)  # every step before it is saved
-        with pytest.raises((RuntimeError, Interrupted)):
-            go_on(config_of(training__save_every_s=0.0), tmp_path)
-    go_on(config_of(), tmp_path)
     assert_same_result(tmp_path, pristine)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import jax
+import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.training import distributed
@@ -48,6 +49,15 @@ def be_one_of_two(process):
     distributed.check_agreement({"settings": {"rate": 0.5}, "data": "cafe"})
     sys.stdout.write(f"{jax.device_count()} devices, process {jax.process_index()} done\n")
     distributed.check_agreement({"settings": {"rate": 0.5}, "data": "cafe" + process * "e"})
+
+
+PLACE = {"coordinator": "here:1", "num_processes": 2, "process_id": 0}
+
+
+@pytest.mark.parametrize("wrong", [{"num_processes": 0}, {"coordinator": "a"}, {"process_id": 2}])
+def test_a_place_that_is_none_is_refused(wrong):
+    with pytest.raises(UserError, match="describe no process of a cluster"):
+        Cluster(**PLACE | wrong)
 
 
 def test_one_process_needs_no_others():
