@@ -16,7 +16,6 @@ from jaxsurf.workdir import WorkDir, lock
 HOLD = """
 import sys, time
 from pathlib import Path
-from unittest.mock import Mock
 from jaxsurf.workdir import lock
 with lock(Path(sys.argv[1])):
     print("held", flush=True)
