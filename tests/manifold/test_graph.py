@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from jaxsurf.errors import UserError
 from jaxsurf.manifold import connectivity, graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.manifold.shortest_path import shortest_path
