@@ -3,7 +3,6 @@
 import base64
 import dataclasses
 import io
-import json
 
 import jax.numpy as jnp
 import numpy as np
@@ -99,15 +98,6 @@ def test_an_anchor_between_is_passed_by_all_methods_at_once(timing):
     if "frames" not in timing:
         linear = animations["linear"].path.points
         np.testing.assert_allclose(linear[[2, 4]], [CODES[2] / 2, CODES[2]])
-
-
-def test_a_description_is_json():
-    animation = animated(route_of(), frames=5)["linear"]
-    described = dataclasses.replace(animation, frame_ms=40.0, metrics={"error": 3.5}).describe()
-    assert json.loads(json.dumps(described, allow_nan=False))["duration_ms"] == 200.0
-    assert described["error"] == 3.5
-    assert described["length"] == pytest.approx(np.hypot(8, 2))
-    assert len(described["points"]) == described["num_frames"] == 5
 
 
 def test_an_animation_saves_and_shows_itself(tmp_path):

@@ -132,14 +132,3 @@ def test_components_are_described_largest_first():
     assert latent_graph.describe_components(graph_of([[0, 3], [1, 4], [4, 5]], 1200)) == (
         "1,197 components of 3, 2, 1, 1, 1, ... nodes, 1,195 of them isolated points"
     )
-
-
-def test_ends_that_no_path_joins_are_refused_with_sizes_and_cure():
-    made = graph_of([[0, 1], [1, 2], [3, 4]], 6)
-    latent_graph.check_joined(made, [0, 2, 1], names="abc")
-    message = (
-        "no path joins a and c: they lie in different components of the graph, of 3 and 2 nodes; "
-        "it has 3 components of 3, 2, 1 nodes, 1 of them isolated points; use graph.repair"
-    )
-    with pytest.raises(UserError, match=message):
-        latent_graph.check_joined(made, [0, 2, 4, 5], names="abcd")

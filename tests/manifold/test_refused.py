@@ -97,7 +97,11 @@ REFUSED = [
     (found(0, 1, codes=CODES[:-1]), r"52 codes for 53 nodes"),
     (found(0, 1, method="astar", codes=2 * CODES), r"astar needs .* codes .*method=auto"),
     (found(0, 1, method="astar", codes=np.full_like(CODES, np.nan)), r"not finite"),
-    (lambda: shortest_path(TWO, 0, 4), r"0 \(source\) and 4 \(target\).* of 2 and 3 nodes.*larger"),
+    (
+        lambda: shortest_path(TWO, 0, 4),
+        r"no path joins 0 \(source\) and 4 \(target\): they lie in different components of the "
+        r"graph, of 2 and 3 nodes; it has 2 components of 3, 2 nodes; use graph.repair .*larger",
+    ),
     (lambda: distances(TWO, [0, 5]), r"source 1 is 5, but the graph has 5 nodes"),
     (visited(1, 999, 0), r"anchor 1 is 999, but the graph has 53 nodes; .* 0 to 52"),
     (visited(1, 5.5, order="best"), r"anchor 1 is 5.5"),

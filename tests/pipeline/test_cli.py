@@ -73,7 +73,6 @@ train --workdir=W --config=empty.py | 2 | has no attribute 'get_config'
 train --workdir=W --config=configs/tiny_grid.py | 1 | grid is not a setting
 sweep --workdir=W --config=configs/tiny_grid.py --config.corruption.kind=x | 2 | no setting 'kind'
 reproduce --workdir=W --mpi3d=nowhere.npz | 1 | there is no nowhere.npz; name MPI3D-toy's
-TRAIN --config.data.source=size.npz | 1 | 33 x 33, but the model takes squares whose side is
 SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
 SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair
 SURF --anchors=3,31,7 --radius=1e-9 | 1 | no path joins 3 and 31
@@ -106,9 +105,7 @@ def place(tmp_path):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
-    random = np.random.default_rng(0)
-    np.savez(tmp_path / "size.npz", images=random.integers(0, 256, (5, 33, 33, 3), dtype=np.uint8))
-    np.save(tmp_path / "codes.npy", random.normal(size=(53, 2)))
+    np.save(tmp_path / "codes.npy", np.random.default_rng(0).normal(size=(53, 2)))
     return tmp_path
 
 
@@ -118,8 +115,7 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(
 ):
     before = sorted(pristine.iterdir())
     script, *flags = (part.replace("RUN", str(pristine)) for part in command)
-    side = ["--config.data.side=0"] * ("size" in str(flags))
-    assert_one_line(launch(script, *flags, *side, folder=place), status, word)
+    assert_one_line(launch(script, *flags, folder=place), status, word)
     assert not (place / "W").exists()
     made = {path.name for path in pristine.iterdir()} - {path.name for path in before}
     assert made <= {"latents.npz", "graph.npz"}  # of codes that were found good

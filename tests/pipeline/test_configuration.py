@@ -112,28 +112,22 @@ def test_every_file_of_settings_can_be_read(file):
 
 
 @pytest.mark.parametrize(
-    ("name", "mse", "perceptual", "rate", "epochs", "batch", "step", "dims", "channels"),
+    ("name", "recipe"),
     [
-        ("mse_2d", 4.0, 0.0, 0.01, 600, 8, 150, 2, 64),
-        ("mse_3d", 4.0, 0.0, 0.01, 600, 16, 150, 3, 64),
-        ("perceptual_2d", 0.0, 1.0, 0.001, 6000, 16, 3000, 2, 128),
-        ("combined_70_30", 2.8, 0.3, 0.001, 6000, 16, 3000, 2, 128),
-        ("combined_30_70", 1.2, 0.7, 0.01, 300, 4, 75, 2, 64),
-        ("background_color", 4.0, 0.0, 0.01, 600, 8, 150, 3, 64),
-        ("noise_white_0.5", 4.0, 0.0, 0.01, 300, 4, 75, 2, 64),
+        ("mse_2d", (4.0, 0.0, 0.01, 600, 8, 150, 2, 64)),
+        ("mse_3d", (4.0, 0.0, 0.01, 600, 16, 150, 3, 64)),
+        ("perceptual_2d", (0.0, 1.0, 0.001, 6000, 16, 3000, 2, 128)),
+        ("combined_70_30", (2.8, 0.3, 0.001, 6000, 16, 3000, 2, 128)),
+        ("combined_30_70", (1.2, 0.7, 0.01, 300, 4, 75, 2, 64)),
+        ("background_color", (4.0, 0.0, 0.01, 600, 8, 150, 3, 64)),
+        ("noise_white_0.5", (4.0, 0.0, 0.01, 300, 4, 75, 2, 64)),
     ],
 )
-def test_recipes_are_those_of_the_score_table(
-    name, mse, perceptual, rate, epochs, batch, step, dims, channels
-):
+def test_recipes_are_those_of_the_score_table(name, recipe):
     config, ours = experiment(name), experiment(name, "smooth")
-    assert (config.objective.mse, config.objective.perceptual) == pytest.approx((mse, perceptual))
-    assert ours.objective == config.objective
-    assert config.optimizer.learning_rate == rate
-    assert (config.training.num_epochs, config.training.batch_size) == (epochs, batch)
-    assert (config.optimizer.step_epochs, config.model.latent_dim) == (step, dims)
-    assert (config.model.channels, config.model.name, ours.model.name) == (
-        channels,
-        "reference",
-        "smooth",
-    )
+    objective, optimizer, training = config.objective, config.optimizer, config.training
+    found = (objective.mse, objective.perceptual, optimizer.learning_rate, training.num_epochs)
+    found += (training.batch_size, optimizer.step_epochs)
+    assert (*found, config.model.latent_dim, config.model.channels) == pytest.approx(recipe)
+    assert ours.objective == objective
+    assert (config.model.name, ours.model.name) == ("reference", "smooth")

@@ -276,7 +276,6 @@ FILES = {
     "twice.npy": np.array([3, 17, 3]),
     "short.npy": np.ones(52, bool),
     "three.npy": np.array([5, 17, 20]),
-    "one.npy": np.array([3]),
 }
 # Anchors between white space, further settings, words of the line.
 REFUSED = [

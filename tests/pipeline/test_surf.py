@@ -19,7 +19,6 @@ from jaxsurf.pipeline import page, quickstart
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
-from jaxsurf.viewing import plots
 
 NUM_IMAGES = 40
 SURF_FILES = {f"{method}.gif" for method in METHODS} | {"strip.png", "latent.png", "path.json"}
@@ -230,19 +229,6 @@ def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):
     assert again.description["nodes"] == first.description["nodes"]
     assert again.folder == first.folder
     assert names(again.folder) == {"linear.gif", "strip.png", "latent.png", "path.json"}
-
-
-def test_a_failed_surf_leaves_the_earlier_one_whole(run, monkeypatch):
-    folder = surf_pair(run).folder
-
-    def no_space(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(plots, "save", no_space)
-    with pytest.raises(UserError, match=r"cannot write .*3-31: No space left on device"):
-        surf_pair(run, **FAST)
-    assert names(folder) == SURF_FILES
-    assert names(folder.parent) == {folder.name}
 
 
 @pytest.mark.parametrize("damage", ["stamp", 0, 100])

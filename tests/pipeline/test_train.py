@@ -178,22 +178,6 @@ def test_images_that_cannot_be_trained_on_leave_no_working_directory(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [r"lr[0.1]/a\b", "a b/größe"])
-def test_a_run_in_a_folder_of_any_name_is_trained_resumed_and_surfed(
-    launch, config_file, tmp_path, name
-):
-    flags = (f"--config={config_file}", f"--workdir={tmp_path / name}")
-    assert launch("train", *flags).status == 0
-    more = launch("train", *flags, "--config.training.num_epochs=41", "--extend")
-    assert more.status == 0, more.err
-    surfed = launch("surf", f"--workdir={tmp_path / name}", "--source=3", "--target=31")
-    assert surfed.status == 0, surfed.err
-    assert (tmp_path / name / "surf/3-31/path.json").exists()
-    names = sorted(path.name for path in (tmp_path / name / "checkpoints").iterdir())
-    assert names == ["200", "205"]
-
-
 def drop_setting(saved):
     del saved["config"]["optimizer"]["b2"]
     return json.dumps(saved)
