@@ -6,16 +6,25 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
+from jaxsurf.evaluation.pairs import choose_pairs
 from jaxsurf.frames.decode import Frames, decode_points
-from jaxsurf.images import pixels
-from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
+from jaxsurf.images import pixels, storage
+from jaxsurf.images.sources import open_images
+from jaxsurf.manifold import encode, graph, neighbors, shortest_path
+from jaxsurf.models.autoencoder import (
+    Autoencoder,
+    ModelConfig,
+    inference_batch,
+    make_autoencoder,
+)
 from jaxsurf.pipeline import configuration, experiments, grid
-from jaxsurf.pipeline.benchmark.rows import Baseline, Contest, Row, Work
+from jaxsurf.pipeline.benchmark.rows import Contest, Row, Work, once
 from jaxsurf.pipeline.setup import (
     CompiledRun,
     TrainSetup,
@@ -26,15 +35,19 @@ from jaxsurf.pipeline.setup import (
 )
 from jaxsurf.training import distributed
 from jaxsurf.training.step import Losses
+from jaxsurf.workdir import replacing
 
 MODELS = {"reference": 64, "smooth": 32}  # channels
 IMAGES, LONG_EPOCHS = 1_600, 300
+# Shifts of the arm's 1,600 images: as many as MPI3D has.
+SHIFTS, SMALL_SHIFTS = 648, 10
 # Of a grid of 18 members that share a program.
 AXES: Mapping[str, Sequence[object]] = {
     "corruption.strength": (0.1, 0.2, 0.5),
     "corruption.kind": ("normal", "white"),
     "optimizer.learning_rate": (5e-4, 1e-3, 2e-3),
 }
+SMALL = {"data.side": 32, "model.channels": 8}
 ROOT, TESTS_LIMIT_S = Path(__file__).parents[3], 90.0
 
 
@@ -65,60 +78,35 @@ def train(
 
     Features of clean images are computed at every step there; ours keeps them.
     """
+    on_cpu = jax.default_backend() == "cpu"
+    # The rehearsal does without the C++ compiler, which takes longer than all else.
+    modes = {"graph": "PyTorch, CUDA graph", "eager": "PyTorch"}
+    modes["aot_eager" if small else "inductor"] = "torch.compile"
+    if on_cpu:
+        del modes["graph"]
     for batch in batches:
-        setup = _make_setup(name, small, perceptual=perceptual, batch=batch)
-        steps = _steps(setup, small, perceptual=perceptual)
-        modes = {"graph": "PyTorch, CUDA graph", "eager": "PyTorch", "compile": "torch.compile"}
-        if small:  # without the C++ compiler, which takes longer than all else
-            modes = {"graph": modes["graph"], "eager": "PyTorch", "trace": "torch.compile, traced"}
-        if jax.default_backend() == "cpu":
-            del modes["graph"]
+        setup = _make_setup(name, small, batch=batch, perceptual=0.3 * perceptual)
+        steps = 10 * setup.plan.steps_per_epoch
+        if on_cpu:  # half a minute a row
+            steps = max(1, (16 if small else 128 if perceptual else 512) // batch)
         loss = "MSE and perceptual" if perceptual else "MSE"
         yield Contest(
             "train",
             f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
             f"{IMAGES:,} images",
             [Training(compile_run(setup), steps)],
-            [
-                Baseline(label, partial(_in_torch, setup, steps, mode), "torch")
-                for mode, label in modes.items()
-            ],
+            {label: partial(_in_torch, setup, steps, mode) for mode, label in modes.items()},
             scale=IMAGES / (steps * batch),
         )
 
 
-def train_long(small: bool) -> Iterator[Contest]:
-    """A run of the report's grid: 300 epochs."""
-    setup = _make_setup("reference", small, perceptual=False, batch=16)
-    epochs = 1 if small else LONG_EPOCHS
-    training = Training(compile_run(setup), epochs * setup.plan.steps_per_epoch)
-    yield Contest(
-        "train",
-        f"`reference`, batch 16, MSE: {epochs} epochs of {len(setup.images):,} images",
-        [training],
-        warm=Training(compile_run(setup), 2 * setup.plan.steps_per_epoch),
-        rounds=1,
-    )
-
-
-def _make_setup(name: str, small: bool, *, perceptual: bool, batch: int) -> TrainSetup:
+def _make_setup(name: str, small: bool, *, batch: int, perceptual: float = 0.0) -> TrainSetup:
     base = experiments.REFERENCE if name == "reference" else {"model.name": name}
-    changes: dict[str, object] = {"training.batch_size": batch}
-    if perceptual:
-        changes["objective.perceptual"] = 0.3
-    if small:
-        changes |= {"data.side": 32, "model.channels": 8, "data.stride": 2}
-    config = configuration.from_dotted({**base, **changes})
+    changes = {"training.batch_size": batch, "objective.perceptual": perceptual}
+    reduced = {**SMALL, "data.stride": 4} if small else {}
+    config = configuration.from_dotted({**base, **changes, **reduced})
     # Each side copies the state that ours begins with.
     return make_setup(config, configuration.open_data(config.data)).on_host()
-
-
-def _steps(setup: TrainSetup, small: bool, *, perceptual: bool) -> int:
-    """Return how many steps to time at once: on CPUs a row takes half a minute."""
-    if jax.default_backend() != "cpu":
-        return 10 * setup.plan.steps_per_epoch
-    images = 16 if small else 128 if perceptual else 512
-    return max(1, images // setup.plan.batch_size)
 
 
 def _in_torch(setup: TrainSetup, num_steps: int, mode: str) -> Sequence[Work]:
@@ -126,6 +114,15 @@ def _in_torch(setup: TrainSetup, num_steps: int, mode: str) -> Sequence[Work]:
     from jaxsurf.pipeline.benchmark.torch_baseline import TorchTraining
 
     return [TorchTraining(setup, num_steps=num_steps, mode=mode)]
+
+
+def train_long(small: bool) -> Iterator[Contest]:
+    """A run of the report's grid: 300 epochs."""
+    setup = _make_setup("reference", small, batch=16)
+    epoch = Training(compile_run(setup), setup.plan.steps_per_epoch)
+    epochs = 1 if small else LONG_EPOCHS
+    size = f"`reference`, batch 16, MSE: {epochs} epochs of {len(setup.images):,} images"
+    yield Contest("train", size, [epoch] * epochs, warm=epoch, rounds=1)
 
 
 def run_gpu_tests(small: bool) -> Iterator[Row]:
@@ -146,24 +143,24 @@ def run_gpu_tests(small: bool) -> Iterator[Row]:
 
 def sweep(small: bool) -> Iterator[Contest]:
     """An epoch of 18 members as one program, beside the same one after another."""
-    quick = small or jax.default_backend() == "cpu"
-    for name, channels, side in (("reference", 64, 64), ("smooth", 8, 32)):
-        stride = (10 if small or name == "reference" else 4) if quick else 1
-        base = {
-            **{"model.name": name, "model.channels": 8 if small else channels},
-            **{"training.batch_size": 4 if small else 8, "data.side": 32 if small else side},
-            "data.stride": stride,
-        }
-        (group,) = grid.make_grid(base, AXES).groups
+    axes = {"corruption.kind": AXES["corruption.kind"]} if small else AXES
+    for name, channels, side, stride in (("reference", 64, 64, 10), ("smooth", 8, 32, 4)):
+        base: dict[str, object] = {"model.name": name, "training.batch_size": 8}
+        base |= {"model.channels": channels, "data.side": side}
+        if small or jax.default_backend() == "cpu":
+            base["data.stride"] = stride
+        if small:
+            base |= SMALL
+        (group,) = grid.make_grid(base, axes).groups
         images = configuration.open_data(group[0].config.data)
         setups = [make_setup(member.config, images).on_host() for member in group]
         steps = setups[0].plan.steps_per_epoch
         yield Contest(
             "sweep",
-            f"{len(setups)} members, `{name}`, C = {base['model.channels']}, batch "
-            f"{base['training.batch_size']}, MSE: an epoch of {len(images):,} images",
+            f"{len(setups)} members, `{name}`, C = {base['model.channels']}, batch 8, MSE: "
+            f"an epoch of {len(images):,} images",
             [Training(compile_together(setups), steps)],
-            [Baseline("one after another", partial(_in_turn, setups, steps))],
+            {"one after another": partial(_in_turn, setups, steps)},
         )
 
 
@@ -171,12 +168,7 @@ def _in_turn(setups: Sequence[TrainSetup], steps: int) -> Sequence[Work]:
     shardings = distributed.make_shardings(setups[0].config.training.batch_size)
     shared = compile_shared_step(setups[0], shardings)
     trainings = [Training(compile_run(setup, shared), steps) for setup in setups]
-
-    def epoch() -> None:
-        for training in trainings:
-            training()
-
-    return [epoch]
+    return [lambda: [training() for training in trainings]]
 
 
 def decode(small: bool) -> Iterator[Contest]:
@@ -189,9 +181,20 @@ def decode(small: bool) -> Iterator[Contest]:
             "decode",
             f"{number:,} frames of 64 x 64, `{name}`, C = {channels}",
             [partial(decode_points, model, points)],
-            [Baseline("a jitted decode a frame", partial(_one_by_one, model, points))],
+            {"a jitted decode a frame": partial(_one_by_one, model, points)},
             agree=lambda mine, theirs: check_frames(mine[0], theirs[0]),
         )
+
+
+def _one_by_one(model: Autoencoder, points: np.ndarray) -> Sequence[Work]:
+    graphdef, state = nnx.split(model)
+
+    @jax.jit
+    def single(state: nnx.State, code: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision("highest"):
+            return pixels.to_uint8(nnx.merge(graphdef, state).decode(code[None])[0])
+
+    return [lambda: np.stack([np.asarray(single(state, point)) for point in points])]
 
 
 def make_random_model(config: ModelConfig, *, side: int = 64) -> Autoencoder:
@@ -214,12 +217,48 @@ def check_frames(mine: Frames, theirs: Frames) -> None:
         raise ValueError(f"frames differ by up to {apart} grey levels")
 
 
-def _one_by_one(model: Autoencoder, points: np.ndarray) -> Sequence[Work]:
-    graphdef, state = nnx.split(model)
+def use_all_images(small: bool) -> Iterator[Contest]:
+    """Each stage over as many images as MPI3D has, mapped from a file of 12.7 GB in the cache."""
+    path = storage.cache_folder() / f"benchmark-{SMALL_SHIFTS if small else SHIFTS}-shifts.npy"
+    if not path.exists():
+        _write_shifted(path, SMALL_SHIFTS if small else SHIFTS)
+    # An array of images has no factors to choose by.
+    place = {"data.source": str(path), "data.free": ""}
+    config = configuration.from_dotted({**experiments.ALL_FACTORS, **place})
+    images = configuration.open_data(config.data)
+    size, every = f"{len(images):,} images of 64 x 64", images.images
+    yield once("open", f"{size}: mean image", lambda: pixels.mean(every))
 
-    @jax.jit
-    def single(state: nnx.State, code: jax.Array) -> jax.Array:
-        with jax.default_matmul_precision("highest"):
-            return pixels.to_uint8(nnx.merge(graphdef, state).decode(code[None])[0])
+    setup = make_setup(config, images)
+    training = Training(compile_run(setup), 1 if small else 10)
+    yield once("train", f"{training.num_steps} batches of 512 of {size}", training, training)
+    for _ in range(0 if small else 15):  # codes spread meanwhile
+        training()
+    model, found = setup.with_weights(training.state), []
 
-    return [lambda: np.stack([np.asarray(single(state, point)) for point in points])]
+    def encode_first(number: int) -> None:
+        batch = inference_batch(model)
+        found.append(encode.encode_images(model, every[:number], batch_size=batch).codes)
+
+    yield once("encode", size, lambda: encode_first(len(every)), lambda: encode_first(2_048))
+    codes, k = found[-1], config.graph.k
+    index, few = neighbors.Index(codes), neighbors.Index(codes[:2_048])
+    size = f"{len(codes):,} codes, d = {codes.shape[1]}, k = {k}"
+    yield once("knn", size, lambda: index.nearest(k=k), lambda: few.nearest(k=k))
+    built: Any = []
+    size += " and spanning tree"
+    yield once("graph", size, lambda: built.append(graph.build(index, config.graph)))
+    ends = choose_pairs(len(codes), 10, seed=0).tolist()
+    yield once("path", f"{size}: 10 paths", lambda: shortest_path.shortest_paths(built[0], ends))
+
+
+def _write_shifted(path: Path, number: int) -> None:
+    arm = open_images("arm", side=64).images
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        size = (number * len(arm), *arm.shape[1:])
+        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=size)
+        for place in range(number):
+            moved = np.roll(arm, divmod(place, 64), axis=(1, 2))
+            out[place * len(arm) : (place + 1) * len(arm)] = moved
+        out.flush()

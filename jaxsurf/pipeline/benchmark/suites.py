@@ -3,38 +3,34 @@
 A case is measured in a process of its own, so that its memory is its own, and may give several
 rows. The same command again measures the cases that are not in the files yet; files of another
 machine, of other code or of another scale are replaced. `python -m
-jaxsurf.pipeline.benchmark.suites CASE SCALE` is such a process: it prints a row of JSON a line.
+jaxsurf.pipeline.benchmark.suites CASE SCALE LIMIT_S` is such a process: a row of JSON a line.
 """
 
 import json
 import logging
 import os
 import platform
+import re
 import signal
 import subprocess
 import sys
-import tempfile
-import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.pipeline import cli
-from jaxsurf.pipeline.benchmark import full_rows, graph_rows, model_rows, rows
+from jaxsurf.pipeline.benchmark import graph_rows, model_rows, rows
 from jaxsurf.pipeline.benchmark.rows import Contest, Row
 from jaxsurf.workdir import fingerprint, read_json, versions
 
-Scale = Literal["full", "rehearsal"]
 # From whether to be small to what is measured; a row comes as it is.
 Make = Callable[[bool], Iterator[Contest | Row]]
-
 
 _train = model_rows.train
 CASES: Mapping[str, Make] = {
@@ -43,6 +39,7 @@ CASES: Mapping[str, Make] = {
     "long-reference": model_rows.train_long,
     "gpu-tests": model_rows.run_gpu_tests,
     "knn": graph_rows.knn,
+    "knn-wide": graph_rows.knn_wide,
     "sweep": model_rows.sweep,
     "decode": model_rows.decode,
     "relaxation": graph_rows.relaxation,
@@ -50,29 +47,27 @@ CASES: Mapping[str, Make] = {
     "perceptual-smooth": partial(_train, "smooth", (8, 64), perceptual=True),
     "batch-512-reference": partial(_train, "reference", (512,)),
     "batch-512-smooth": partial(_train, "smooth", (512,)),
-    "knn-wide": graph_rows.knn_wide,
     "csr": graph_rows.csr,
     "path-cube": partial(graph_rows.paths, "cube"),
     "path-roll": partial(graph_rows.paths, "Swiss roll"),
     "pipeline": graph_rows.pipeline,
     "interpolation_mse": graph_rows.nearest_images,
-    "full": full_rows.measure_all,
+    "full": model_rows.use_all_images,
 }
 # The GPU suite is in order of worth, so that a cut at any minute leaves the best.
 SUITES: Mapping[str, Sequence[str]] = {
-    "gpu": tuple(CASES)[:12],
-    "graph": (*tuple(CASES)[12:18], "knn", "relaxation"),
+    "gpu": tuple(CASES)[:13],
+    "graph": (*tuple(CASES)[13:18], "knn", "knn-wide", "relaxation"),
     "train": tuple(name for name in CASES if name.startswith(("train", "perceptual", "batch"))),
     **{name: (name,) for name in ("decode", "sweep", "full")},
     # `full` takes gigabytes of disk, two others what a CPU can't do in time.
     "all": tuple(n for n in CASES if n not in ("full", "long-reference", "gpu-tests")),
 }
-# What a case may take: in the GPU suite, planned for eight minutes in all; in others, or `full`.
-_GPU_LIMIT_S, _LIMIT_S, _FULL_LIMIT_S = 100.0, 900.0, 7200.0
-_PACKAGES = (
-    *("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba", "igraph", "torch"),
-    *("scikit-learn", "faiss-cpu", "pykdtree", "networkx"),
-)
+SCALES = ("full", "rehearsal")
+# What a case may take; the GPU suite is planned for eight minutes in all.
+_LIMIT_S, _LIMITS_S = 900, {"gpu": 100, "full": 7200}
+_PACKAGES = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba")
+_PACKAGES += ("igraph", "torch", "faiss-cpu", "pykdtree", "networkx")
 _log = logging.getLogger(__name__)
 
 
@@ -87,7 +82,7 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
     Raises:
         UserError: there is no such suite or scale, or the files can't be written.
     """
-    for name, value, known in (("suite", suite, SUITES), ("scale", scale, get_args(Scale))):
+    for name, value, known in (("suite", suite, SUITES), ("scale", scale, SCALES)):
         if value not in known:
             raise UserError(f"--{name} is {value!r}", cure=f"choose one of {', '.join(known)}")
     machine = _machine() | {"scale": scale}
@@ -101,50 +96,41 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
             continue
         _log.info("%s", name)
         found = [row for row in found if row.case != name]
-        limit_s = _FULL_LIMIT_S if name == "full" else _LIMIT_S
-        if suite == "gpu" and scale == "full":
-            limit_s = _GPU_LIMIT_S
+        limit_s = _LIMITS_S.get(suite, _LIMIT_S) if scale == "full" else _LIMIT_S
+        unfinished = Row(name, "", error="unfinished", case=name)
         for row in _rows_of(name, scale, limit_s):
             _log.info("%s", row)
             found.append(replace(row, case=name))
-            text = rows.write(out, machine, found)
+            rows.write(out, machine, [*found, unfinished])
+        text = rows.write(out, machine, found)
     return text
 
 
-def _rows_of(name: str, scale: str, limit_s: float) -> Iterator[Row]:
+def _rows_of(name: str, scale: str, limit_s: int) -> Iterator[Row]:
     """Yield the rows of a case as its process measures them; what ends it early is a row too."""
     # Compiling takes memory: where programs come from a cache, peaks of some rows would be lower.
     surroundings = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
     if scale == "rehearsal":  # threads of PyTorch wait for one another where cores are taken
         surroundings["OMP_NUM_THREADS"] = "1"
-    with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(
-            _command(name, scale), stdout=subprocess.PIPE, stderr=said, text=True, env=surroundings
-        ) as process,
-    ):
-        timer = threading.Timer(limit_s, process.kill)
-        timer.start()
+    command = _command(name, scale, str(limit_s))
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=surroundings) as process:
         try:
             for line in process.stdout or ():
                 yield Row(**json.loads(line))
-            status, in_time = process.wait(), timer.is_alive()
+            status = process.wait()
         finally:  # also where nobody asks for more rows
-            timer.cancel()
             process.kill()
-        said.seek(0)
-        words = said.read().strip()
+    error = f"ended with status {status}"
     if status < 0:
-        signalled = signal.Signals(-status).name
-        words = f"ended by {signalled}, out of memory?" if in_time else f"over {limit_s:g} s"
+        error = f"ended by {signal.Signals(-status).name}, out of memory?"
+    if status == -signal.SIGALRM:
+        error = f"over {limit_s} s"
     if status:
-        _log.warning("%s", words)
-        last = words.splitlines()[-1] if words else f"ended with status {status}"
-        yield Row(name, "", error=last)
+        yield Row(name, "", error=error)
 
 
-def _command(name: str, scale: str) -> list[str]:
-    return [sys.executable, "-m", __name__, name, scale]
+def _command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", __name__, *arguments]
 
 
 def _kept(path: Path, machine: Mapping[str, Any]) -> list[Row]:
@@ -164,8 +150,7 @@ def _kept(path: Path, machine: Mapping[str, Any]) -> list[Row]:
 
 def _machine() -> dict[str, Any]:
     """Return facts of the machine from a process of its own, which frees the accelerator again."""
-    command = [sys.executable, "-m", __name__]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(_command(), capture_output=True, text=True, check=False)
     if done.returncode:
         last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
         raise UserError(f"JAX does not start: {last[0]}", cure="see JAX_PLATFORMS")
@@ -175,11 +160,11 @@ def _machine() -> dict[str, Any]:
 def _facts() -> dict[str, Any]:
     devices, modules = jax.devices(), sorted(Path(__file__).parents[2].rglob("*.py"))
     on_cpu, total = devices[0].platform == "cpu", storage.total_bytes()
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(encoding="utf-8").splitlines() if told.exists() else []
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
+    listed = Path("/proc/cpuinfo")
+    text = listed.read_text(encoding="utf-8") if listed.exists() else ""
+    model = re.search(r"model name\s*: (.*)", text)
     return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_gib": None if total is None else round(total / storage.GIB, 1),
         "accelerator": None if on_cpu else f"{len(devices)} x {devices[0].device_kind}",
@@ -189,19 +174,18 @@ def _facts() -> dict[str, Any]:
     }
 
 
-def _measure(name: str, scale: str) -> Iterator[Row]:
+def _measure(name: str, scale: str, limit_s: str) -> Iterator[Row]:
+    signal.alarm(int(limit_s))
     cli.configure_process()
     small = scale == "rehearsal"
-    for asked in CASES[name](small):
-        if isinstance(asked, Row):
-            yield asked
-            continue
-        try:
-            yield from rows.measure(replace(asked, rounds=1) if small else asked)
-        # One contest's defect is no reason to lose the others.
-        except Exception as error:  # noqa: BLE001
-            traceback.print_exc()
-            yield Row(asked.stage, asked.size, error=rows.in_one_line(error))
+    try:
+        for asked in CASES[name](small):
+            if isinstance(asked, Row):
+                yield asked
+            else:
+                yield from rows.measure(replace(asked, rounds=1) if small else asked)
+    except Exception as failure:  # noqa: BLE001  (a library's, while a row was made)
+        yield rows.failed(Row(name, ""), failure)
 
 
 if __name__ == "__main__":

@@ -1,44 +1,34 @@
 """Training in PyTorch, as one writes it there, for the same run as ours.
 
-The models are written channels first, with the weights of ours. PyTorch counts channels within
-blocks and cells of a map in another order, so weights are permuted once. Images lie on the device;
-losses are added up there; the optimizer is PyTorch's fused one.
+Images lie on the device, channels first; losses are added up there; the optimizer is PyTorch's
+fused one. Layers stand in the order of ours and begin with PyTorch's own weights.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
 from flax import nnx
-from numpy.typing import ArrayLike
 from torch import Tensor
-from torch.nn import functional
+from torch.nn import Conv2d, ConvTranspose2d, Linear, ReLU, functional
 
-from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.models.reference import CODE_CHANNELS, ReferenceAutoencoder
-from jaxsurf.models.smooth import SmoothAutoencoder
+from jaxsurf.images import pixels
+from jaxsurf.models import smooth
+from jaxsurf.models.reference import CODE_CHANNELS
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline.setup import TrainSetup
 from jaxsurf.training import corruption, features
 
-Layer = TypeVar("Layer", bound=torch.nn.Module)
-Channels = np.ndarray | slice
-ALL = slice(None)
-PATCH, ENLARGEMENT = 4, 2  # sides of the blocks of `smooth`
-
 
 class TorchTraining:
     """Goes on training for some steps each time it is called.
 
-    Args:
-        setup: of the run.
-        num_steps: of a call.
-        mode: `eager`, `compile` (`torch.compile` for model and losses), `trace` (the same
-            without generated code) or `graph` (a step is a CUDA graph, recorded once).
+    The mode is `eager`, `graph` (a step is a CUDA graph, recorded once), or a backend of
+    `torch.compile`, for model and losses.
     """
 
     def __init__(self, setup: TrainSetup, *, num_steps: int, mode: str = "eager") -> None:
@@ -50,13 +40,24 @@ class TorchTraining:
         images = torch.from_numpy(setup.images.images.transpose(0, 3, 1, 2).copy())
         self.images = images.to(self.device)
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
-        self.model = make_twin(setup.with_weights(setup.state)).to(self.device)
+        self.model = make_model(setup).to(self.device)
         optimizer = _make_optimizer(self.model, setup, capturable=mode == "graph")
         shares = np.asarray(jax.vmap(setup.schedule)(jnp.arange(setup.plan.num_steps)))
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: float(shares[min(step, len(shares) - 1)])
         )
-        self.update = self._make_update(setup, optimizer, mode)
+        loss_of = self._make_loss(setup)
+        if mode not in ("eager", "graph"):
+            loss_of = torch.compile(loss_of, backend=mode)
+
+        def update(numbers: Tensor) -> Tensor:
+            loss = loss_of(self.images[numbers].float() / 255)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss.detach()
+
+        self.update = _record(update, self._next_batch()) if mode == "graph" else update
 
     def __call__(self) -> float:
         """Do the steps, and return the mean loss once they are done."""
@@ -74,70 +75,49 @@ class TorchTraining:
         batch, self.order = self.order[: self.batch_size], self.order[self.batch_size :]
         return batch
 
-    def _make_update(
-        self, setup: TrainSetup, optimizer: torch.optim.Optimizer, mode: str
-    ) -> Callable[[Tensor], Tensor]:
-        config = setup.config
-        extractor = features.make_extractor(config.objective)
-        low = config.training.precision == "bfloat16"
+    def _make_loss(self, setup: TrainSetup) -> Callable[[Tensor], Tensor]:
+        objective, noise = setup.config.objective, setup.config.corruption
+        extractor = features.make_extractor(objective)
         if extractor is not None:
             network = nnx.merge(extractor.graphdef, extractor.state)
-            extract = FeatureTwin(network).to(self.device)
+            extract = Features(network).to(self.device)
 
         def loss_of(clean: Tensor) -> Tensor:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-                outputs = self.model(_corrupt(clean, config.corruption)).float()
-            loss = config.objective.mse * functional.mse_loss(outputs, clean)
-            if extractor is None:
-                return loss
-            with torch.no_grad():
-                wanted = extract(clean)
-            found = extract(outputs)
-            for name, weight in config.objective.layers.items():
-                error = functional.mse_loss(found[name], wanted[name])
-                loss = loss + config.objective.perceptual * weight * error
+            corrupted = clean
+            if noise.kind == "normal":
+                corrupted = clean + noise.strength / 2 * torch.randn_like(clean)
+            elif noise.kind == "white":
+                spoilt = torch.rand_like(clean) < noise.strength
+                corrupted = torch.where(spoilt, corruption.MIDDLE_GREY, clean)
+            outputs = self.model(corrupted)
+            loss = objective.mse * functional.mse_loss(outputs, clean)
+            if extractor is not None:
+                with torch.no_grad():
+                    wanted = extract(clean)
+                found = extract(outputs)
+                for name, weight in objective.layers.items():
+                    error = functional.mse_loss(found[name], wanted[name])
+                    loss = loss + objective.perceptual * weight * error
             return loss
 
-        backends = {"compile": "inductor", "trace": "aot_eager"}
-        compiled: Callable[[Tensor], Tensor] = loss_of
-        if mode in backends:
-            compiled = torch.compile(loss_of, backend=backends[mode])
-
-        def update(numbers: Tensor) -> Tensor:
-            loss = compiled(self.images[numbers].float() / 255)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            return loss.detach()
-
-        return _record(update, self._next_batch()) if mode == "graph" else update
-
-
-def _corrupt(clean: Tensor, config: corruption.CorruptionConfig) -> Tensor:
-    if config.kind == "normal":
-        return clean + config.strength / 2 * torch.randn_like(clean)
-    if config.kind == "white":
-        spoilt = torch.rand_like(clean) < config.strength
-        return torch.where(spoilt, corruption.MIDDLE_GREY, clean)
-    return clean
+        return loss_of
 
 
 def _make_optimizer(
     model: torch.nn.Module, setup: TrainSetup, *, capturable: bool
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of that name; in a recorded step its rate has to be a tensor."""
     config = setup.config.optimizer
     rate: Any = config.learning_rate
-    if capturable:
+    if capturable:  # a recorded step reads it from the device
         rate = torch.tensor(rate, device=next(model.parameters()).device)
     shared: dict[str, Any] = {"lr": rate, "fused": True, "capturable": capturable}
     if config.name == "reference":
         return torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay, **shared)
-    named = list(model.named_parameters())
+    kernels = [value for name, value in model.named_parameters() if name.endswith("weight")]
+    others = [value for name, value in model.named_parameters() if not name.endswith("weight")]
     groups = [
-        {"params": [value for name, value in named if name.endswith("weight") == kernel]}
-        | {"weight_decay": config.weight_decay * kernel}
-        for kernel in (True, False)
+        {"params": kernels, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, betas=(0.9, config.b2), **shared)
 
@@ -162,150 +142,105 @@ def _record(update: Callable[[Tensor], Tensor], numbers: Tensor) -> Callable[[Te
     return play
 
 
-def make_twin(model: Autoencoder) -> torch.nn.Module:
-    """Return the same model in PyTorch; images are [batch, channel, height, width] in [0, 1]."""
-    if isinstance(model, ReferenceAutoencoder):
-        return ReferenceTwin(model)
-    return SmoothTwin(cast(SmoothAutoencoder, model))
+def make_model(setup: TrainSetup) -> torch.nn.Module:
+    """Return the model of a run; images are [batch, channel, height, width] in [0, 1]."""
+    config, (side, _, depth) = setup.config.model, setup.images.images.shape[1:]
+    if config.name == "reference":
+        return Reference(side, depth, config.latent_dim, config.channels)
+    mean = torch.tensor(pixels.mean(setup.images.images)).float().permute(2, 0, 1)
+    return Smooth(mean, config.latent_dim, config.channels)
 
 
-class ReferenceTwin(torch.nn.Module):
+class Reference(torch.nn.Module):
     """The report's model."""
 
-    def __init__(self, model: ReferenceAutoencoder) -> None:
+    def __init__(self, side: int, depth: int, latent_dim: int, channels: int) -> None:
         super().__init__()
-        self.base = model.base
-        self.conv1 = _conv(model.conv1, padding=1)
-        self.conv2 = _conv(model.conv2, padding=1)
-        self.conv3 = _conv(model.conv3, padding=0)
-        self.to_code, self.from_code = _linear(model.to_code), _linear(model.from_code)
-        shapes = ((model.up1, 2, 0), (model.up2, 2, 0), (model.up3, 1, 2))
-        self.up1, self.up2, self.up3 = (_transposed(*each) for each in shapes)
+        pool, base, last = torch.nn.MaxPool2d, side // 4, (side // 8 - 4) // 2 + 1
+        self.layers = torch.nn.Sequential(
+            *(Conv2d(depth, channels, 3, stride=2, padding=1), ReLU(), pool(2, 2)),
+            *(Conv2d(channels, channels // 2, 3, stride=2, padding=1), ReLU(), pool(2, 1)),
+            *(Conv2d(channels // 2, channels // 4, 3, stride=2), ReLU(), torch.nn.Flatten()),
+            Linear(last**2 * (channels // 4), latent_dim),
+            Linear(latent_dim, CODE_CHANNELS * base**2),
+            torch.nn.Unflatten(1, (CODE_CHANNELS, base, base)),
+            *(ConvTranspose2d(CODE_CHANNELS, 32, 3, stride=2), ReLU()),
+            *(ConvTranspose2d(32, 64, 3, stride=2), ReLU()),
+            *(ConvTranspose2d(64, depth, 2, padding=2), torch.nn.Tanh()),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the reconstructions of images."""
-        hidden = functional.max_pool2d(torch.relu(self.conv1(images * 2 - 1)), 2, 2)
-        hidden = functional.max_pool2d(torch.relu(self.conv2(hidden)), 2, 1)
-        hidden = torch.relu(self.conv3(hidden))
-        hidden = self.from_code(self.to_code(hidden.flatten(1)))
-        hidden = hidden.reshape(-1, CODE_CHANNELS, self.base, self.base)
-        hidden = torch.relu(self.up2(torch.relu(self.up1(hidden))))
-        return (torch.tanh(self.up3(hidden)) + 1) / 2
+        return (self.layers(images * 2 - 1) + 1) / 2
 
 
-class SmoothTwin(torch.nn.Module):
+class Smooth(torch.nn.Module):
     """Our default model."""
 
-    def __init__(self, model: SmoothAutoencoder) -> None:
+    def __init__(self, mean: Tensor, latent_dim: int, channels: int) -> None:
         super().__init__()
-        encoder, decoder = model.encoder, model.decoder
-        mean = np.asarray(model.mean_image[...]).transpose(2, 0, 1)
-        depth, side = mean.shape[:2]
-        line = torch.linspace(-1.0, 1.0, side // PATCH)
-        self.register_buffer("mean_image", _tensor(mean))
-        self.register_buffer("places", torch.stack(torch.meshgrid(line, line, indexing="ij"))[None])
-        patches = _channels_first(PATCH, depth)
-        taken = np.concatenate([patches, len(patches) + np.arange(2)])
-        self.conv1 = _conv(encoder.conv1, padding=1, inputs=taken)
-        self.conv2, self.conv3 = _conv(encoder.conv2, padding=0), _conv(encoder.conv3, padding=0)
-        last = _channels_first(side // 16, encoder.conv3.out_features)
-        self.dense, self.to_code = _linear(encoder.dense, inputs=last), _linear(encoder.to_code)
-        self.frequencies = torch.nn.Parameter(_tensor(decoder.frequencies[...]))
-        self.dense1, self.dense2 = _linear(decoder.dense1), _linear(decoder.dense2)
-        self.base, self.narrow = decoder.base, decoder.conv1.in_features
-        self.to_map = _linear(decoder.to_map, outputs=_channels_first(self.base, self.narrow))
-        inner = _channels_first(ENLARGEMENT, decoder.conv2.in_features)
-        self.up1 = _conv(decoder.conv1, padding=1, outputs=inner)
-        self.up2 = _conv(decoder.conv2, padding=1, outputs=_channels_first(ENLARGEMENT, depth))
+        depth, side, _ = mean.shape
+        wide, narrow, base, hidden = 2 * channels, channels // 2, side // 4, smooth.DECODER_HIDDEN
+        gelu, shuffle = torch.nn.GELU(approximate="tanh"), torch.nn.PixelShuffle(2)
+        # Our strided convolutions put their padding after the last row and column.
+        pad = torch.nn.ZeroPad2d((0, 1, 0, 1))
+        line = torch.linspace(-1.0, 1.0, base)
+        self.mean = torch.nn.Buffer(mean)
+        self.places = torch.nn.Buffer(torch.stack(torch.meshgrid(line, line, indexing="ij"))[None])
+        self.encoder = torch.nn.Sequential(
+            *(Conv2d(16 * depth + 2, wide, 3, padding=1), gelu),
+            *(pad, Conv2d(wide, wide, 3, stride=2), gelu),
+            *(pad, Conv2d(wide, wide, 3, stride=2), gelu, torch.nn.Flatten()),
+            *(Linear((side // 16) ** 2 * wide, smooth.ENCODER_HIDDEN), gelu),
+            Linear(smooth.ENCODER_HIDDEN, latent_dim),
+        )
+        self.frequencies = torch.nn.Parameter(torch.randn(latent_dim, smooth.NUM_FREQUENCIES))
+        self.decoder = torch.nn.Sequential(
+            *(Linear(latent_dim + 2 * smooth.NUM_FREQUENCIES, hidden), gelu),
+            *(Linear(hidden, hidden), gelu),
+            *(Linear(hidden, narrow * base**2), gelu, torch.nn.Unflatten(1, (narrow, base, base))),
+            *(Conv2d(narrow, 4 * channels, 3, padding=1), shuffle, gelu),
+            *(Conv2d(channels, 4 * depth, 3, padding=1), shuffle),
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the reconstructions of images."""
-        mean, places = cast(Tensor, self.mean_image), cast(Tensor, self.places)
-        patches = functional.pixel_unshuffle(images - mean, PATCH)
-        hidden = torch.cat([patches, places.expand(len(images), -1, -1, -1)], dim=1)
-        hidden = _gelu(self.conv1(hidden))
-        # Our strided convolutions put their padding after the last row and column.
-        for conv in (self.conv2, self.conv3):
-            hidden = _gelu(conv(functional.pad(hidden, (0, 1, 0, 1))))
-        codes = self.to_code(_gelu(self.dense(hidden.flatten(1))))
+        patches = functional.pixel_unshuffle(images - self.mean, 4)
+        places = self.places.expand(len(images), -1, -1, -1)
+        codes = self.encoder(torch.cat([patches, places], dim=1))
         waves = codes @ self.frequencies
-        hidden = torch.cat([codes, torch.sin(waves), torch.cos(waves)], dim=1)
-        hidden = _gelu(self.dense2(_gelu(self.dense1(hidden))))
-        hidden = _gelu(self.to_map(hidden)).reshape(-1, self.narrow, self.base, self.base)
-        hidden = _gelu(functional.pixel_shuffle(self.up1(hidden), ENLARGEMENT))
-        return mean + functional.pixel_shuffle(self.up2(hidden), ENLARGEMENT)
+        return self.mean + self.decoder(torch.cat([codes, waves.sin(), waves.cos()], dim=1))
 
 
-class FeatureTwin(torch.nn.Module):
-    """VGG16 as far as the perceptual term looks, frozen."""
+class Features(torch.nn.Module):
+    """VGG16 as far as the perceptual term looks, frozen, in the precision and weights of ours."""
 
     def __init__(self, network: VGG16) -> None:
         super().__init__()
-        self.relus, self.preparation = network.relus, network.preparation
+        self.relus, given = network.relus, network.preparation
+        self.bgr, self.peak = given.bgr, given.peak
+        self.mean = torch.nn.Buffer(torch.tensor(given.mean).reshape(1, 3, 1, 1))
+        deviation = given.feature_scale * torch.tensor(given.deviation)
+        self.deviation = torch.nn.Buffer(deviation.reshape(1, 3, 1, 1))
+        self.dtype = torch.bfloat16 if network.dtype == jnp.bfloat16 else torch.float32
         self.layers = torch.nn.ModuleDict()
-        for name in weights.up_to(network.relus):
-            self.layers[name] = _conv(getattr(network, name), padding=1)
-        self.requires_grad_(requires_grad=False)
-        mean = np.reshape(self.preparation.mean, (1, 3, 1, 1))
-        deviation = np.reshape(self.preparation.deviation, (1, 3, 1, 1))
-        self.register_buffer("mean", _tensor(mean))
-        self.register_buffer("deviation", _tensor(deviation * self.preparation.feature_scale))
+        for name in weights.up_to(self.relus):
+            ours, (*_, inputs, outputs) = getattr(network, name), weights.kernel_shape(name)
+            layer = Conv2d(inputs, outputs, 3, padding=1)
+            kernel = np.array(ours.kernel[...]).transpose(3, 2, 0, 1)
+            bias = np.array(ours.bias[...])
+            layer.load_state_dict({"weight": torch.tensor(kernel), "bias": torch.tensor(bias)})
+            self.layers[name] = layer.to(self.dtype).requires_grad_(requires_grad=False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the features of images, by layer."""
-        ordered = images.flip(1) if self.preparation.bgr else images
-        mean, deviation = cast(Tensor, self.mean), cast(Tensor, self.deviation)
-        maps, found = (self.preparation.peak * ordered - mean) / deviation, {}
-        for name, convolution in self.layers.items():
+        ordered = images.flip(1) if self.bgr else images
+        maps = ((self.peak * ordered - self.mean) / self.deviation).to(self.dtype)
+        found = {}
+        for name, layer in self.layers.items():
             if name.endswith("conv1") and name != weights.CONVOLUTIONS[0]:
                 maps = functional.max_pool2d(maps, 2)
-            maps = torch.relu(convolution(maps))
+            maps = torch.relu(layer(maps))
             if weights.relu(name) in self.relus:
                 found[weights.relu(name)] = maps.float()
         return found
-
-
-def _tensor(values: ArrayLike) -> Tensor:
-    return torch.from_numpy(np.array(values, np.float32))
-
-
-def _load(made: Layer, weight: np.ndarray, bias: np.ndarray) -> Layer:
-    made.load_state_dict({"weight": _tensor(weight), "bias": _tensor(bias)})
-    return made
-
-
-def _weights(ours: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401 - a layer of ours
-    return np.asarray(ours.kernel[...]), np.asarray(ours.bias[...])
-
-
-def _conv(
-    ours: nnx.Module, *, padding: int, inputs: Channels = ALL, outputs: Channels = ALL
-) -> torch.nn.Conv2d:
-    """Return a convolution; `inputs` and `outputs` say which of our channels each of torch's is."""
-    kernel, bias = _weights(ours)
-    kernel, bias = kernel[:, :, inputs][..., outputs], bias[outputs]
-    stride = np.ravel(getattr(ours, "strides", 1))[0].item()
-    made = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], 3, stride=stride, padding=padding)
-    return _load(made, kernel.transpose(3, 2, 0, 1), bias)
-
-
-def _linear(ours: nnx.Module, inputs: Channels = ALL, outputs: Channels = ALL) -> torch.nn.Linear:
-    kernel, bias = _weights(ours)
-    kernel = kernel[inputs][:, outputs]
-    return _load(torch.nn.Linear(*kernel.shape), kernel.T, bias[outputs])
-
-
-def _transposed(ours: nnx.Module, stride: int, crop: int) -> torch.nn.ConvTranspose2d:
-    kernel, bias = _weights(ours)
-    size, _, outputs, inputs = kernel.shape
-    made = torch.nn.ConvTranspose2d(inputs, outputs, size, stride=stride, padding=crop)
-    return _load(made, kernel.transpose(3, 2, 0, 1), bias)
-
-
-def _channels_first(side: int, channels: int) -> np.ndarray:
-    """Return which of our numbers each of torch's is, where a square of channels is one row."""
-    return np.arange(side**2 * channels).reshape(side**2, channels).T.reshape(-1)
-
-
-def _gelu(values: Tensor) -> Tensor:
-    return functional.gelu(values, approximate="tanh")
