@@ -118,8 +118,14 @@ def test_a_case_that_ends_early_keeps_its_rows_and_is_measured_again(monkeypatch
     text = suites.run("decode", tmp_path)
     assert "0.250" in text
     assert "failed: ended with status 3" in text
-    fake_case(monkeypatch, ROW)
-    assert "failed" not in suites.run("decode", tmp_path)
+    # Cut off after a row, here by what is none.
+    fake_case(monkeypatch, ROW, None)
+    with pytest.raises(TypeError):
+        suites.run("decode", tmp_path)
+    fake_case(monkeypatch, {**ROW, "ours_s": 0.5})
+    text = suites.run("decode", tmp_path)
+    assert "0.500" in text
+    assert "failed" not in text
 
 
 @pytest.mark.parametrize(

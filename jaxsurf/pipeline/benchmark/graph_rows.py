@@ -29,7 +29,7 @@ from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
 from jaxsurf.pipeline.benchmark.model_rows import MODELS, check_frames, make_random_model
-from jaxsurf.pipeline.benchmark.rows import Contest, Work, once
+from jaxsurf.pipeline.benchmark.rows import Contest, Work
 
 Codes = Float[np.ndarray, "point latent"]
 Shape = Literal["cube", "Swiss roll"]
@@ -154,8 +154,8 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
 
     def prepare(method: Any) -> None:  # noqa: ANN401
         # A copy has empty caches; it is kept, since releasing it takes long.
-        fresh.append(dataclasses.replace(graph))
-        shortest_path.shortest_path(fresh[-1], 0, 0, method=method)
+        fresh[:] = [dataclasses.replace(graph)]
+        shortest_path.shortest_path(fresh[0], 0, 0, method=method)
 
     def search_all() -> list[NodePath]:
         return shortest_path.shortest_paths(dataclasses.replace(graph), pairs, codes=codes)
@@ -165,8 +165,8 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
             length = graph.weights_along(np.asarray(nodes)).sum()
             np.testing.assert_allclose(path.length, length, rtol=1e-6)
 
-    yield once("path", f"{size}: prepared, once", partial(prepare, "bidirectional"))
-    yield once("path", f"{size}: and 16 landmarks made, once", partial(prepare, "landmarks"))
+    for name, method in (("prepared", "bidirectional"), ("and 16 landmarks made", "landmarks")):
+        yield Contest("path", f"{size}: {name}, once", [partial(prepare, method)], rounds=1)
     first, baselines = "bidirectional", {"igraph": partial(_by_igraph, graph, pairs[:PAIRS])}
     if graph.weight == "latent":
         first = "astar"

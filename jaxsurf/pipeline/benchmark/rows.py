@@ -36,8 +36,6 @@ _LEGEND = (
     " empty cell was not measured. Extrapolated: the baseline did a part of the work. Memory is"
     " jaxsurf's: the accelerator's where it does the work, else that of the whole process."
 )
-
-
 _log = logging.getLogger(__name__)
 
 
