@@ -12,6 +12,7 @@ and the last corner exactly.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Real
@@ -133,3 +134,22 @@ Method = Callable[[Float[np.ndarray, "corner latent"], Sequence[int], Timing], L
 # A method gives as many points as every other (as `progress` has), and begins and ends with the
 # polyline's.
 PATHS: Mapping[str, Method] = {"linear": linear, "surfing": surfing}
+
+
+class Components(NamedTuple):
+    """The principal components of codes: the directions in which they vary most, in order."""
+
+    mean: Float[np.ndarray, "latent"]
+    directions: Float[np.ndarray, "latent component"]  # of length 1, largest entry positive
+    shares: Float[np.ndarray, "component"]  # of the whole variance; zeros where there is none
+
+
+def principal_components(codes: Real[np.ndarray, "point latent"]) -> Components:
+    """Return as many components as codes have dimensions."""
+    mean = codes.mean(axis=0, dtype=np.float64)
+    centred = codes - mean
+    variances, directions = np.linalg.eigh(centred.T @ centred)
+    variances, directions = np.maximum(variances[::-1], 0), directions[:, ::-1]
+    largest = directions[np.abs(directions).argmax(axis=0), np.arange(len(mean))]
+    whole = max(variances.sum(), np.finfo(float).tiny)
+    return Components(mean, directions * np.where(largest < 0, -1.0, 1.0), variances / whole)

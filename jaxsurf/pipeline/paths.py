@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.manifold import codes_file, latent_graph, neighbors, principal, tour
+from jaxsurf.manifold import codes_file, latent_graph, neighbors, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import PATHS, piece_lengths
+from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components
 from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import (
     GRAPH,
@@ -218,16 +218,17 @@ def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConf
             f"--components has {wrong[0]}, but codes of {size} numbers have as many",
             cure=f"give numbers from 1 to {size}",
         )
-    found, paths = principal.of(inputs.codes), []
-    through = inputs.anchors[0].code if inputs.anchors else found.mean
+    (mean, directions, shares), paths = principal_components(inputs.codes), []
+    through = inputs.anchors[0].code if inputs.anchors else mean
     for number in config.components or range(1, size + 1):
-        along, direction = found.values(inputs.codes, number - 1), found.directions[:, number - 1]
+        direction = directions[:, number - 1]
+        along = (inputs.codes - mean) @ direction
         span, count = config.percentiles or PERCENTILES, config.frames or PC_POINTS
         start, stop = config.limits or np.percentile(along, span)
         values = np.linspace(start, stop, count)
         if config.percentile_spacing:
             values = np.percentile(along, np.linspace(span[0], span[1], count))
-        base = through - (through - found.mean) @ direction * direction
+        base = through - (through - mean) @ direction * direction
         codes = base + values[:, None] * direction
         path = Found(
             name=f"pc{number}",
@@ -235,7 +236,7 @@ def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConf
             stops=[(0, f"{values[0]:.4g}"), (count - 1, f"{values[-1]:.4g}")],
             points=codes,
             at=np.arange(count),
-            facts={"component": number, "share": float(found.shares[number - 1])},
+            facts={"component": number, "share": float(shares[number - 1])},
         )
         paths.append(path)
     return paths, None

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from jaxsurf.manifold import principal
+from jaxsurf.manifold.path import principal_components
 from jaxsurf.workdir import replacing
 
 if TYPE_CHECKING:
@@ -224,10 +224,9 @@ def _projection(codes: Codes, most: int) -> tuple[Callable[[Codes], Any], list[s
         return lambda some: np.pad(some, [(0, 0), (0, 1)]), ["latent 1", ""]
     if size <= most:
         return np.asarray, [f"latent {i + 1}" for i in range(size)]
-    found = principal.of(codes)
-    directions = found.directions[:, :most]
-    names = [f"PC {i + 1} of {size} ({found.shares[i]:.0%} of variance)" for i in range(most)]
-    return lambda some: (np.asarray(some, np.float64) - found.mean) @ directions, names
+    mean, directions, shares = principal_components(codes)
+    names = [f"PC {i + 1} of {size} ({shares[i]:.0%} of variance)" for i in range(most)]
+    return lambda some: (np.asarray(some, np.float64) - mean) @ directions[:, :most], names
 
 
 def _draw_codes(axes: "Axes", shown: Shown, plot: LatentPlot) -> None:
