@@ -113,8 +113,8 @@ class ImageSet:
     ) -> "ImageSet":
         """Return the images whose factors have the values of a slice, in this set's order.
 
-        A slice is described as in `Grid.axes`; `labels` are names of the values 0, 1, ... of
-        factors. Where `fixed` and `free` are empty, all factors are free.
+        A slice is described as in `sources.open_images`; `labels` are names of the values 0, 1,
+        ... of factors. Where `fixed` and `free` are empty, all factors are free.
         """
         fixed = fixed or {}
         if not fixed and not free and stride == 1:
@@ -158,35 +158,25 @@ class Grid:
         """Return the factor values of images given by number."""
         return np.stack(np.unravel_index(indices, self.sizes), axis=-1)
 
-    def indices(
-        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
-    ) -> Int[np.ndarray, " image"]:
-        """Return the image numbers of a slice, ascending; arguments are those of `axes`."""
-        axes = self.axes(fixed, free, stride=stride)
-        return np.ravel_multi_index(np.ix_(*axes), self.sizes).ravel()
+    def indices(self, asked: Request) -> Int[np.ndarray, " image"]:
+        """Return the image numbers of a slice, ascending."""
+        return np.ravel_multi_index(np.ix_(*self.axes(asked)), self.sizes).ravel()
 
-    def rows(
-        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
-    ) -> Float[np.ndarray, "image factor"]:
-        """Return the factor values of a slice, one row an image; arguments are those of `axes`."""
-        mesh = np.meshgrid(*self.axes(fixed, free, stride=stride), indexing="ij")
+    def rows(self, asked: Request) -> Float[np.ndarray, "image factor"]:
+        """Return the factor values of a slice, one row an image."""
+        mesh = np.meshgrid(*self.axes(asked), indexing="ij")
         return np.stack([axis.ravel() for axis in mesh], axis=-1).astype(np.float32)
 
-    def axes(
-        self, fixed: Fixed, free: Sequence[str], *, stride: int = 1
-    ) -> list[Real[np.ndarray, " _value"]]:
+    def axes(self, asked: Request) -> list[Real[np.ndarray, " _value"]]:
         """Return the values that each factor takes in a slice.
 
-        Args:
-            fixed: the value, or the value's label, of each factor that is held.
-            free: the factors that vary. A factor with a single value may be left out of both; with
-                `fixed` empty too, it is the default slice.
-            stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
+        A factor with a single value may be neither fixed nor free.
         """
+        fixed, free = asked.fixed, asked.free
         if not fixed and not free:
             fixed, free = self.held, [name for name in self.names if name not in self.held]
         values = {name: np.arange(n) for name, n in zip(self.names, self.sizes, strict=True)}
-        return _slice(values, fixed, free, stride, self.labels, self.continuous)
+        return _slice(values, fixed, free, asked.stride, self.labels, self.continuous)
 
 
 def _slice(

@@ -76,17 +76,6 @@ def total_bytes() -> int | None:
         return None
 
 
-def check_fits(size: int, *, origin: str, cure: str) -> None:
-    """Refuse so many bytes of what `origin` names if they are more than all memory."""
-    total = total_bytes()
-    if total is not None and size > total:
-        raise UserError(
-            f"{origin} takes {size / GIB:,.1f} GiB unpacked, but this machine has "
-            f"{total / GIB:,.1f} GiB of memory",
-            cure=cure,
-        )
-
-
 def chunks(array: Rows, *, rows: int = 0) -> Iterator[Rows]:
     """Yield all rows in order, so many at a time (0: as `CHUNK_BYTES` hold), without a copy."""
     step = rows or max(1, CHUNK_BYTES // max(1, array[:1].nbytes))

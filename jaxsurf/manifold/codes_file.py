@@ -72,8 +72,10 @@ def _read_archive(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
         cause = f"{path} has no array {part!r}" if part else f"{path} holds {len(names)} arrays"
         raise UserError(cause, cure=f"name one behind a colon: {', '.join(names)}")
     member = storage.Member.inspect(path, part or names[0])
-    cure = "save the array with np.save"
-    storage.check_fits(member.nbytes, origin=f"{member.name} in {path}", cure=cure)
+    size, memory = member.nbytes / storage.GIB, (storage.total_bytes() or np.inf) / storage.GIB
+    if size > memory:
+        cause = f"{member.name} in {path} takes {size:,.1f} GiB unpacked, but this machine has "
+        raise UserError(f"{cause}{memory:,.1f} GiB of memory", cure="save the array with np.save")
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive[member.name]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
-from jaxsurf.images.image_set import Grid, ImageSet
+from jaxsurf.images.image_set import Grid, ImageSet, Request
 
 GRID = Grid(("tint", "lone", "turn"), (3, 1, 5), {"tint": ("red", "sea green", "blue")}, ("turn",))
 
@@ -34,7 +34,7 @@ def numbers_of(images):
 def test_grid_numbers_images_in_c_order():
     combinations = list(itertools.product(*map(range, GRID.sizes)))
     assert GRID.factors(np.arange(15)).tolist() == [list(row) for row in combinations]
-    assert GRID.indices({}, ["turn", "lone", "tint"]).tolist() == list(range(15))
+    assert GRID.indices(Request("", free=["turn", "lone", "tint"])).tolist() == list(range(15))
 
 
 @given(data=st.data())
@@ -56,8 +56,9 @@ def test_a_slice_of_a_grid_is_that_of_an_array_and_that_of_a_set(data):
         for name, size in zip(grid.names, sizes, strict=True)
     ]
     numbers = np.arange(len(grid)).reshape(sizes)[np.ix_(*places)].ravel()
-    assert grid.indices(fixed, free, stride=stride).tolist() == numbers.tolist()
-    assert grid.rows(fixed, free, stride=stride).tolist() == grid.factors(numbers).tolist()
+    asked = Request("", fixed=fixed, free=free, stride=stride)
+    assert grid.indices(asked).tolist() == numbers.tolist()
+    assert grid.rows(asked).tolist() == grid.factors(numbers).tolist()
     if len(grid) <= 256:
         assert numbers_of(make_set(grid).select(fixed=fixed, free=free, stride=stride)) == [
             *numbers
@@ -68,7 +69,8 @@ def test_a_slice_of_a_grid_is_that_of_an_array_and_that_of_a_set(data):
     "value", ["sea green", "sea_green", " Sea-Green", 1.0, np.float32(1), np.int64(1)]
 )
 def test_a_value_is_given_by_its_name_or_as_any_number(value):
-    assert np.array_equal(GRID.indices({"tint": value}, ["turn"]), np.arange(5, 10))
+    asked = Request("", fixed={"tint": value}, free=["turn"])
+    assert GRID.indices(asked).tolist() == [5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_a_value_is_given_by_its_name_or_as_any_number(value):
 )
 def test_bad_slices_are_refused_of_grids_and_sets(fixed, free, stride, words):
     with pytest.raises(UserError, match=words):
-        GRID.indices(fixed, free, stride=stride)
+        GRID.indices(Request("", fixed=fixed, free=free, stride=stride))
     with pytest.raises(UserError, match=words):
         make_set().select(fixed=fixed, free=free, stride=stride)
 

@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import mpi3d, storage
-from jaxsurf.images.image_set import DEFAULT_FIXED, MPI3D, Grid, ImageSet
+from jaxsurf.images.image_set import DEFAULT_FIXED, MPI3D, Grid, ImageSet, Request
 from jaxsurf.images.mpi3d.mpi3d_dataset_builder import Builder, Mpi3dConfig
 from jaxsurf.images.sources import open_images
 from jaxsurf.images.storage import Member
@@ -128,7 +128,7 @@ def test_a_slice_is_mapped_where_it_is_large(kind, slice_, small, tmp_path, monk
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     path = "" if kind == "prepared" else tmp_path / "manual/small.npz"
     images = open_images("mpi3d_toy", path=path, **slice_)
-    numbers = SMALL.indices(slice_.get("fixed", {}), slice_["free"])
+    numbers = SMALL.indices(Request("", **slice_))
     expected = ImageSet(numbered(21, 5)[numbers], "", SMALL.factors(numbers), SMALL.names)
     assert storage.is_mapped(images.images) == (len(numbers) > 3)
     assert np.array_equal(images.images, expected.images)

@@ -23,7 +23,7 @@ def open_drawn(
 
     `draw` takes rows of factors in the grid's order, as float32, and `side=`; it returns uint8.
     """
-    rows = grid.rows(request.fixed, request.free, stride=request.stride)
+    rows = grid.rows(request)
     side = SIDE if request.side is None else request.side
     code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     images = storage.cached(

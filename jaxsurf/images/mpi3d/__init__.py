@@ -30,7 +30,7 @@ Indices = Int[np.ndarray, " image"]
 def open_mpi3d(request: Request) -> ImageSet:
     """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder."""
     name, side = request.source, request.side
-    indices = MPI3D.indices(request.fixed, request.free, stride=request.stride)
+    indices = MPI3D.indices(request)
     place = Path(request.path) if request.path else tfds_sets.default_folder()
     file = place / f"{name}.npz" if place.is_dir() else place
     if file.is_file():

@@ -16,7 +16,6 @@ torchvision's, so that with 58 a weighting of perceptual and pixel errors means 
 
 import dataclasses
 import logging
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -39,9 +38,6 @@ CONVOLUTIONS = tuple(
 )
 # The place of each convolution in torchvision's `features`, where ReLUs and poolings count too.
 TORCH_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-# What readers raise for a damaged file; torch's are not limited to one kind.
-DAMAGES = (pickle.UnpicklingError, OSError, EOFError, RuntimeError, ValueError)
-DAMAGES += (TypeError, LookupError, AttributeError)
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +188,9 @@ def read(path: Path) -> Weights:
             f"{library} is needed to read {path}",
             cure=f"pip install {library}, or convert the file",
         ) from error
-    except DAMAGES as error:
+    except UserError:
+        raise
+    except Exception as error:  # readers of damaged files are not limited to one kind
         reason = str(error).strip().split("\n")[0]
         raise UserError(
             f"{path} is damaged or holds more than arrays, and is refused ({reason})",
@@ -222,10 +220,7 @@ def _torch(path: Path) -> tuple[dict[str, Any], Preparation]:
 def _safetensors(path: Path) -> tuple[dict[str, Any], Preparation]:
     import safetensors.numpy
 
-    try:
-        return of_torch(safetensors.numpy.load_file(path))
-    except safetensors.SafetensorError as error:
-        raise ValueError(error) from error
+    return of_torch(safetensors.numpy.load_file(path))
 
 
 def _h5(path: Path) -> tuple[dict[str, Any], Preparation]:
