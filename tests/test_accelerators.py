@@ -24,7 +24,7 @@ from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import compile_run, compile_together, make_setup
-from jaxsurf.training import features, loop, step, vmapped
+from jaxsurf.training import features, loop, vmapped
 from jaxsurf.training.step import Examples
 from tests.leavings import lines, newest, state
 
@@ -54,7 +54,7 @@ def test_codes_and_frames_are_the_hosts(name):
     def make():
         mean = IMAGES.mean(axis=0) / 255
         model = make_autoencoder(ModelConfig(name=name), mean_image=mean, key=jax.random.key(0))
-        graphdef, params, constants = step.split_model(model)
+        graphdef, params, constants = nnx.split(model, nnx.Param, ...)
         return nnx.merge(graphdef, moved(params), constants)
 
     codes = encode_images(make(), IMAGES, batch_size=24).codes

@@ -73,7 +73,8 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     """Return the shortest edges that join all components, one less than there are, and lengths.
 
     Components are numbered from 0 without gaps. Edges have the lower end first, and are in order
-    of the ends.
+    of the ends. They are found in rounds (Borůvka 1926): every component but the largest is joined
+    to the point nearest to it; at most half as many are left, and one more.
     """
     # Equal points are joined first: they would fill all lists of neighbors.
     lowest, labels = index.lowest, components
@@ -83,25 +84,17 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     places = 1.0 + np.arange(len(flat))  # in place of lengths, from 1: SciPy takes 0 for no edge
     joined = from_edges(labels[flat], places, num_nodes=int(labels.max()) + 1)
     forest = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
-    flat = flat[forest.data.astype(np.int64) - 1]
+    taken = [flat[forest.data.astype(np.int64) - 1]]
     single = np.flatnonzero(lowest == np.arange(len(lowest)))
-    different = index if len(single) == len(lowest) else Index(index.codes[single])
-    ends = np.concatenate([flat, single[_joining(different, _merged(labels, flat)[single])]])
+    labels = _merged(labels, taken[0])[single]
+    nearest = _NearestOutside(index if len(single) == len(lowest) else Index(index.codes[single]))
+    while labels.max() > 0:
+        ends = nearest.edges(labels)
+        taken.append(single[ends])
+        labels = _merged(labels, ends)
+    ends = np.concatenate(taken)
     ends = ends[np.lexsort(ends.T[::-1])]
     return ends, distances(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
-
-
-def _joining(index: Index, labels: Labels) -> Ends:
-    """Return the edges that join the components of points that all differ, lower ends first.
-
-    They are found in rounds (Borůvka 1926): every component but the largest is joined to the point
-    nearest to it; at most half as many are left, and one more.
-    """
-    taken, nearest = [np.empty((0, 2), dtype=np.int64)], _NearestOutside(index)
-    while labels.max() > 0:
-        taken.append(nearest.edges(labels))
-        labels = _merged(labels, taken[-1])
-    return np.concatenate(taken)
 
 
 class _NearestOutside:

@@ -13,7 +13,7 @@ the ranking open, the tree is asked for more.
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -111,18 +111,7 @@ class Index:
             raise UserError("one point has no neighbours", cure="give at least two latent codes")
         _check_k(k, number - 1, f"{number} points have {number - 1} neighbours each")
         if self._found is None or self._found.indices.shape[1] < k:
-            found = _unfilled(number, k)
-
-            def write(groups: np.ndarray, ids: np.ndarray, away: np.ndarray) -> None:
-                points, row = self.distinct.members(groups)
-                # Where others coincide with a point, it need not be among the nearest itself.
-                kept = ids[row] != points[:, None]
-                kept[kept.all(axis=1), -1] = False
-                found.indices[points] = ids[row][kept].reshape(-1, k)
-                found.distances[points] = away[row][kept].reshape(-1, k)
-
-            self._search(self.distinct.codes, k + 1, write)
-            self._found = found
+            self._found = self._search(self.distinct.codes, k + 1, others=True)
         return Neighbors(self._found.indices[:, :k], self._found.distances[:, :k])
 
     def nearest_to(self, points: Real[np.ndarray, "query latent"], *, k: int) -> Neighbors:
@@ -138,13 +127,7 @@ class Index:
             away = distances(self.codes, points[:, None])
             first = np.argsort(away, axis=1, kind="stable")[:, :k]
             return Neighbors(first, np.take_along_axis(away, first, axis=1))
-        found = _unfilled(len(points), k)
-
-        def write(rows: np.ndarray, ids: np.ndarray, away: np.ndarray) -> None:
-            found.indices[rows], found.distances[rows] = ids, away
-
-        self._search(points, k, write)
-        return found
+        return self._search(points, k)
 
     def pairs_within(self, radius: float) -> Pairs:
         """Return all pairs of points at most `radius` apart, and the distance of each.
@@ -177,16 +160,29 @@ class Index:
         tree.query(drawn, k=k)
         return time.perf_counter() - looked < _SHARE * len(drawn) * (looked - started)
 
-    def _search(self, queries: Codes, k: int, write: Callable[..., None]) -> None:
-        """Write the `k` codes that come first by distance, then by index, for rows of queries."""
+    def _search(self, queries: Codes, k: int, *, others: bool = False) -> Neighbors:
+        """Return the `k` codes that come first by distance, then by index, for each query.
+
+        With `others`, queries are the distinct codes, and each point gets its `k - 1` nearest
+        other points.
+        """
         size, dimensions = self.distinct.codes.shape
+        number, width = (len(self.codes), k - 1) if others else (len(queries), k)
+        found = Neighbors(np.empty((number, width), np.int64), np.empty((number, width)))
 
         def settle(rows: np.ndarray, near: np.ndarray, bounds: np.ndarray | float) -> np.ndarray:
             """Rank candidates; return the queries that they leave open."""
             away = distances(self.distinct.codes[near], queries[rows][:, None])
             ids, away = self.distinct.rank(near, away, k)
             settled = away[:, -1] < bounds
-            write(rows[settled], ids[settled], away[settled])
+            places, ids, away = rows[settled], ids[settled], away[settled]
+            if others:
+                places, row = self.distinct.members(places)
+                kept = ids[row] != places[:, None]
+                # Where others coincide with a point, it need not be among the nearest itself.
+                kept[kept.all(axis=1), -1] = False
+                ids, away = (some[row][kept].reshape(-1, width) for some in (ids, away))
+            found.indices[places], found.distances[places] = ids, away
             return rows[~settled]
 
         def ask(tree: KDTree, rows: np.ndarray) -> np.ndarray:
@@ -205,6 +201,7 @@ class Index:
             with ThreadPoolExecutor() as pool:
                 pending = np.concatenate(list(pool.map(functools.partial(ask, self._tree), chunks)))
             count = min(2 * count, size)
+        return found
 
 
 class Approximate(Index):
@@ -242,7 +239,7 @@ class Approximate(Index):
         graph.hnsw.efSearch = max(self.searching, 2 * (k + 1))
         graph.add(codes)
         near = graph.search(codes, k + 1)[1]
-        found = _unfilled(number, k)
+        found = Neighbors(np.empty((number, k), np.int64), np.empty((number, k)))
         several = max(1, _CHUNK // (near.shape[1] * dimensions))
         for rows in np.split(np.arange(number), range(several, number, several)):
             away = distances(self.codes[near[rows]], self.codes[rows][:, None])
@@ -258,10 +255,6 @@ class Approximate(Index):
 def index_of(codes: Real[np.ndarray, "point latent"] | Index) -> Index:
     """Return the index of codes; an index is its own."""
     return codes if isinstance(codes, Index) else Index(codes)
-
-
-def _unfilled(number: int, k: int) -> Neighbors:
-    return Neighbors(np.empty((number, k), np.int64), np.empty((number, k)))
 
 
 def _check_k(k: int, most: int, reason: str) -> None:

@@ -7,8 +7,6 @@ lengths are those of paths, up to the order in which weights are added up. A ste
 arrays with an entry a node and source: whoever has very many sources asks for some at a time.
 """
 
-from typing import NamedTuple
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,19 +18,13 @@ from jaxsurf.manifold.latent_graph import LatentGraph
 _WIDTH = 16
 
 
-class _Table(NamedTuple):
-    """Neighbours in rows of one width: a row for each node, then more for those with many."""
-
-    neighbours: Int[np.ndarray, "row slot"]  # the node itself in slots that are left over
-    weights: Float[np.ndarray, "row slot"]
-    owners: Int[np.ndarray, "further_row"]  # the node of each further row
-
-
 def lengths(
     graph: LatentGraph, sources: Int[np.ndarray, "source"]
 ) -> Float[np.ndarray, "source node"]:
     """Return the lengths of shortest paths from each source to every node; inf where none leads."""
     nodes = np.arange(graph.num_nodes)
+    # Neighbours in rows of one width: a row for each node, then more for those with many. Slots
+    # that are left over hold the node itself.
     further = np.maximum(0, -(-np.diff(graph.indptr) // _WIDTH) - 1)
     owners = np.repeat(nodes, further)
     first = graph.num_nodes + np.cumsum(further) - further
@@ -41,26 +33,29 @@ def lengths(
     neighbours = np.repeat(np.append(nodes, owners)[:, None], _WIDTH, axis=1).astype(np.int32)
     weights = np.zeros(neighbours.shape)
     neighbours[rows, slots], weights[rows, slots] = graph.indices, graph.weights
-    table = _Table(neighbours, weights, owners.astype(np.int32))
     with jax.enable_x64(True):
-        found = _relax(jax.device_put(table), jnp.asarray(sources), graph.num_nodes)
-        return np.array(found).T
+        table = jax.device_put((neighbours, weights, owners.astype(np.int32), sources))
+        return np.array(_relax(*table, graph.num_nodes)).T
 
 
-@jax.jit(static_argnums=2)
+@jax.jit(static_argnums=4)
 def _relax(
-    table: _Table, sources: Int[Array, "source"], num_nodes: int
+    neighbours: Int[Array, "row slot"],
+    weights: Float[Array, "row slot"],
+    owners: Int[Array, "further_row"],  # the node of each further row
+    sources: Int[Array, "source"],
+    num_nodes: int,
 ) -> Float[Array, "node source"]:
     def step(
         state: tuple[Float[Array, "node source"], Bool[Array, ""]],
     ) -> tuple[Float[Array, "node source"], Bool[Array, ""]]:
         lengths, _ = state
-        best = jnp.full((len(table.neighbours), len(sources)), jnp.inf)
+        best = jnp.full((len(neighbours), len(sources)), jnp.inf)
         for slot in range(_WIDTH):
-            through = lengths[table.neighbours[:, slot]] + table.weights[:, slot, None]
+            through = lengths[neighbours[:, slot]] + weights[:, slot, None]
             best = jnp.minimum(best, through)
         shorter = jnp.minimum(lengths, best[:num_nodes])
-        shorter = shorter.at[table.owners].min(best[num_nodes:])
+        shorter = shorter.at[owners].min(best[num_nodes:])
         return shorter, (shorter < lengths).any()
 
     start = jnp.full((num_nodes, len(sources)), jnp.inf)

@@ -141,7 +141,7 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
 
     def init() -> TrainState:
         model = make_autoencoder(config.model, mean_image=mean, key=streams.weights)
-        graphdefs.append(train_step.split_model(model)[0])
+        graphdefs.append(nnx.graphdef(model))
         return train_step.init_state(model, made)
 
     if abstract:

@@ -93,15 +93,9 @@ def make_streams(seed: int) -> Streams:
     return Streams(*jax.random.split(jax.random.key(seed), 3))
 
 
-def split_model(model: Autoencoder) -> tuple[nnx.GraphDef[Autoencoder], nnx.State, nnx.State]:
-    """Return a model's structure, its trained weights and its constants."""
-    graphdef, params, constants = nnx.split(model, nnx.Param, ...)
-    return graphdef, params, constants
-
-
 def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
     """Return the state before the first update."""
-    _, params, constants = split_model(model)
+    _, params, constants = nnx.split(model, nnx.Param, ...)
     return TrainState(params, constants, optimizer.init(params), jnp.zeros((), jnp.int32))
 
 

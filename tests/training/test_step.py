@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.training import data, distributed, loop, optimizer, step
@@ -44,7 +45,7 @@ def build(name="smooth", *, num_devices=1, microbatch=0, kind="normal", precisio
         noise_key=streams.noise,
     )
     update = step.Update(
-        graphdef=step.split_model(model)[0],
+        graphdef=nnx.graphdef(model),
         make_optimizer=lambda rates: optimizer.make_optimizer(config, schedule, rates),
         layers={},
         precision=precision,
