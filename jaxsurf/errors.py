@@ -1,6 +1,8 @@
 """What a user did wrong, and a request to stop: what a command reports in one line."""
 
+import math
 import signal
+from collections.abc import Collection
 
 
 class UserError(Exception):
@@ -13,6 +15,18 @@ class UserError(Exception):
     def __init__(self, cause: str, *, cure: str = "") -> None:
         line = f"{cause}; {cure}" if cure else cause
         super().__init__(" ".join(line.split()))
+
+
+def check_choice(name: str, value: object, known: Collection[str]) -> None:
+    """Refuse a value that is none of the known ones."""
+    if value not in known:
+        raise UserError(f"{name} {value!r} is not known", cure=f"use one of: {', '.join(known)}")
+
+
+def check_least(name: str, value: float, least: int) -> None:
+    """Refuse a number below the least one, and one that is not finite."""
+    if not least <= value < math.inf:
+        raise UserError(f"{name} is {value}, but must be at least {least}, and finite")
 
 
 class Interrupted(Exception):  # noqa: N818  (it says what happened)

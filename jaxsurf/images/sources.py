@@ -14,7 +14,7 @@ More than a gibibyte of MPI3D's images, or of those in own files, is mapped rath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import files, mpi3d, tfds_sets
 from jaxsurf.images.drawn import arm
 from jaxsurf.images.image_set import Fixed, ImageSet, Request
@@ -51,8 +51,8 @@ def open_images(
         cache_dir: where images are kept that took long to make, or do not fit into memory; None
             means the user's cache.
     """
-    if side is not None and side < 1:
-        raise UserError(f"side is {side}, but must be at least 1")
+    if side is not None:
+        check_least("side", side, 1)
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, PyTree, UInt8
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import batches, pixels
 from jaxsurf.manifold.neighbors import Index
 from jaxsurf.models.autoencoder import Autoencoder
@@ -42,8 +42,7 @@ def encode_images(model: Autoencoder, images: pixels.Images, *, batch_size: int)
             not finite, or different images all got the same code.
     """
     pixels.check(images, origin="the set of images to encode")
-    if batch_size < 1:
-        raise UserError(f"batch_size is {batch_size}", cure="use 1 or more")
+    check_least("batch_size", batch_size, 1)
     graphdef, state = nnx.split(model)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
     run = functools.partial(_encode, graphdef)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice, check_least
 from jaxsurf.manifold import connectivity, latent_graph, neighbors
 from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
 
@@ -135,13 +135,9 @@ class GraphConfig:
     search: Search = "exact"
 
     def __post_init__(self) -> None:
-        known = {"kind": tuple(KINDS), "weight": tuple(WEIGHTS), "search": get_args(Search)}
+        known = {"kind": KINDS, "weight": WEIGHTS, "search": get_args(Search)}
         for name, values in known.items():
-            if getattr(self, name) not in values:
-                raise UserError(
-                    f"graph.{name}={getattr(self, name)} is unknown or not built yet",
-                    cure=f"use one of: {', '.join(values)}",
-                )
+            check_choice(f"graph.{name}", getattr(self, name), values)
         kind = KINDS[self.kind]
         if self.search == "approximate" and not kind.of_neighbors:
             self._refuse("search=approximate", [name for name in KINDS if KINDS[name].of_neighbors])
@@ -195,8 +191,7 @@ class Trimming:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if not (np.isfinite(value) and value >= 0):
-                raise UserError(f"{name} is {value}", cure="give a finite number above 0")
+            check_least(name, value, 0)
 
     def __bool__(self) -> bool:
         return bool(self.max_edge or self.avg_neighbors)

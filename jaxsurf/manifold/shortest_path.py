@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import latent_graph
 from jaxsurf.manifold.latent_graph import LatentGraph
 
@@ -99,7 +99,7 @@ def shortest_paths(
     Raises:
         UserError: no path joins two ends, codes are not one a node, or `astar` lacks them.
     """
-    _check_method(method, Method)
+    check_choice("search method", method, get_args(Method))
     for source, target in pairs:
         check_nodes(graph, {"source": source, "target": target})
     if codes is not None and codes.shape[:1] != (graph.num_nodes,):
@@ -136,7 +136,7 @@ def distances(
     Returns:
         One row a source, in float64; inf where no path leads.
     """
-    _check_method(method, LengthMethod)
+    check_choice("search method", method, get_args(LengthMethod))
     for place, source in enumerate(sources):
         check_nodes(graph, {f"source {place}": source})
     starts = np.asarray(sources, dtype=np.int64)
@@ -200,7 +200,6 @@ def _search_compiled(
 
 
 def _to_igraph(graph: LatentGraph) -> "igraph.Graph":
-    """Return the same graph for igraph, made at the first call."""
     import igraph  # here, since it brings a part of matplotlib along
 
     if graph not in _igraphs:
@@ -216,11 +215,3 @@ def _to_igraph(graph: LatentGraph) -> "igraph.Graph":
 
 def _is_small(graph: LatentGraph, num_searches: int) -> bool:
     return graph.num_nodes < _FEW_NODES and graph.num_nodes * num_searches < _FEW_VISITS
-
-
-def _check_method(value: str, known: object) -> None:
-    if value not in get_args(known):
-        raise UserError(
-            f"search method {value!r} is not known",
-            cure=f"use one of: {', '.join(get_args(known))}",
-        )

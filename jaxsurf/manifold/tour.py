@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig
@@ -120,8 +120,7 @@ def through(
 
     Arguments are as for `best_order` and `shortest_paths`; a node may come more than once.
     """
-    if order not in get_args(Order):
-        raise UserError(f"order {order!r} is not known", cure="use one of: given, best")
+    check_choice("order", order, get_args(Order))
     check_nodes(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
     stops, proven = list(range(len(anchors))), None
     if order == "best":

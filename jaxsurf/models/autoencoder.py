@@ -16,7 +16,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice, check_least
 
 # The class of each model, in the module of its name; what it takes stands in `make_autoencoder`.
 MODELS = {"smooth": "SmoothAutoencoder", "reference": "ReferenceAutoencoder"}
@@ -68,10 +68,8 @@ class ModelConfig:
     channels: int = 32
 
     def __post_init__(self) -> None:
-        if self.name not in MODELS:
-            raise UserError(f"model.name is {self.name!r}", cure=f"choose one of {tuple(MODELS)}")
-        if self.latent_dim < 1:
-            raise UserError(f"model.latent_dim is {self.latent_dim}, but must be at least 1")
+        check_choice("model.name", self.name, MODELS)
+        check_least("model.latent_dim", self.latent_dim, 1)
         if self.channels < 4 or self.channels % 4:
             raise UserError(f"model.channels is {self.channels}, but must be a multiple of 4")
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.models.autoencoder import Images
 
 KINDS = ("none", "normal", "white")
@@ -37,8 +37,7 @@ class CorruptionConfig:
     strength: float = 0.05
 
     def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise UserError(f"corruption.kind is {self.kind!r}", cure=f"choose one of {KINDS}")
+        check_choice("corruption.kind", self.kind, KINDS)
         if not 0 <= self.strength < math.inf or (self.kind == "white" and self.strength > 1):
             raise UserError(
                 f"corruption.strength is {self.strength}",

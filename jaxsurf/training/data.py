@@ -8,7 +8,6 @@ process gathers the examples of its own devices alone. Both give the same number
 work on one call, the host gathers and sends the next.
 """
 
-import math
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, Key
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice, check_least
 from jaxsurf.images import storage
 from jaxsurf.training import distributed
 from jaxsurf.training.distributed import Shardings
@@ -28,8 +27,7 @@ from jaxsurf.training.step import AnyArray, Examples
 
 # On accelerators a call should last much longer than its dispatch. On CPUs XLA is quick at the
 # gradients of convolutions only outside of loops (BUILD_NOTES.md).
-CALL_STEPS = {"cpu": 1}
-CALL_STEPS_ACCELERATOR = 100
+CALL_STEPS_CPU, CALL_STEPS_ACCELERATOR = 1, 100
 SEEDS = 2**32
 PRECISIONS = ("float32", "bfloat16")
 # Of a device's memory examples may take this share; model, activations and XLA take the rest.
@@ -74,17 +72,10 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "log_every", "keep_last"):
-            if getattr(self, name) < 1:
-                raise UserError(f"training.{name} is {getattr(self, name)}, but must be at least 1")
+            check_least(f"training.{name}", getattr(self, name), 1)
         for name in ("steps_per_call", "save_every_s", "keep_best", "keep_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(
-                    f"training.{name} is {getattr(self, name)}, but must be 0 or more, and finite"
-                )
-        if self.precision not in PRECISIONS:
-            raise UserError(
-                f"training.precision is {self.precision!r}", cure=f"choose one of {PRECISIONS}"
-            )
+            check_least(f"training.{name}", getattr(self, name), 0)
+        check_choice("training.precision", self.precision, PRECISIONS)
         if not 0 <= self.seed < SEEDS:
             raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
 
@@ -117,7 +108,7 @@ class Plan:
 
 def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
     """Return the plan of a run on the present backend."""
-    chosen = CALL_STEPS.get(jax.default_backend(), CALL_STEPS_ACCELERATOR)
+    chosen = CALL_STEPS_CPU if jax.default_backend() == "cpu" else CALL_STEPS_ACCELERATOR
     return Plan(
         num_images=num_images,
         batch_size=config.batch_size,

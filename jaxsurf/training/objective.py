@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice, check_least
 from jaxsurf.models.autoencoder import Images
 from jaxsurf.models.vgg import weights as vgg_weights
 
@@ -64,12 +64,8 @@ class ObjectiveConfig:
     feature_cache_mib: int = 2048
 
     def __post_init__(self) -> None:
-        for name in TERMS:
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(
-                    f"objective.{name} is {getattr(self, name)}",
-                    cure="give a finite number of 0 or more",
-                )
+        for name in (*TERMS, "feature_cache_mib"):
+            check_least(f"objective.{name}", getattr(self, name), 0)
         if not self.weights:
             raise UserError(
                 "all weights of the objective are 0", cure=f"give one of {', '.join(TERMS)}"
@@ -83,15 +79,7 @@ class ObjectiveConfig:
                     f"objective.layers has {name}={weight}", cure="give a finite weight above 0"
                 )
         for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise UserError(
-                    f"objective.{name} is {getattr(self, name)!r}", cure=f"choose one of {known}"
-                )
-        if self.feature_cache_mib < 0:
-            raise UserError(
-                f"objective.feature_cache_mib is {self.feature_cache_mib}",
-                cure="give 0 or more; 0 keeps none",
-            )
+            check_choice(f"objective.{name}", getattr(self, name), known)
 
     @property
     def weights(self) -> dict[str, float]:

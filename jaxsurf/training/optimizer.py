@@ -6,8 +6,8 @@ added to the gradient before the moments are taken, and whose learning rate fall
 many epochs (torch's StepLR).
 """
 
-import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast, no_type_check
 
 import jax
@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, ArrayLike, Float
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice, check_least
 
 # What others need of optax, by name.
 Optimizer = optax.GradientTransformation
@@ -46,16 +46,11 @@ class OptimizerConfig:
     step_epochs: int = 75
 
     def __post_init__(self) -> None:
-        if self.name not in ("adamw", "reference"):
-            raise UserError(
-                f"optimizer.name is {self.name!r}", cure="choose 'adamw' or 'reference'"
-            )
-        numbers = (self.learning_rate, self.weight_decay, self.clip_norm)
-        if not all(map(math.isfinite, numbers)) or min(numbers) < 0 or not self.learning_rate:
-            raise UserError(
-                "optimizer.learning_rate must be above 0, weight_decay and clip_norm at least 0, "
-                "and all of them finite"
-            )
+        check_choice("optimizer.name", self.name, ("adamw", "reference"))
+        for name in ("learning_rate", "weight_decay", "clip_norm"):
+            check_least(f"optimizer.{name}", getattr(self, name), 0)
+        if not self.learning_rate:
+            raise UserError("optimizer.learning_rate is 0, but must be above 0")
         if not 0 < self.b2 < 1:
             raise UserError(f"optimizer.b2 is {self.b2}, but must be between 0 and 1")
         if not 0 <= self.warmup_share < 1 or self.step_epochs < 1:
@@ -107,16 +102,11 @@ def make_optimizer(config: OptimizerConfig, schedule: Schedule, rates: Rates) ->
             optax.scale_by_adam(b1=0.9, b2=0.999, eps=1e-8),
             optax.scale_by_learning_rate(learning_rate),
         )
+    # Neither biases nor the frequencies of Fourier features are decayed.
+    kernels = partial(jax.tree.map_with_path, lambda path, _: "kernel" in str(path))
     adamw = optax.adamw(
-        learning_rate, b2=config.b2, weight_decay=cast(Any, rates.weight_decay), mask=_kernels
+        learning_rate, b2=config.b2, weight_decay=cast(Any, rates.weight_decay), mask=kernels
     )
     if not config.clip_norm:
         return adamw
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), adamw)
-
-
-def _kernels(params: Any) -> Any:  # noqa: ANN401  (any pytree)
-    """Return which weights are decayed: neither biases nor the frequencies of Fourier features."""
-    return jax.tree_util.tree_map_with_path(
-        lambda path, _: "kernel" in jax.tree_util.keystr(path), params
-    )

@@ -67,7 +67,7 @@ REFUSED = [
     (lambda: Index(np.zeros((2, 2))).pairs_within(-1.0), "radius is -1"),
     (lambda: Index(np.zeros((2, 2))).pairs_within(np.inf), "radius is inf"),
     # Graphs.
-    (config(kind="tree"), "graph.kind=tree is unknown or not built yet; use one of: smallest"),
+    (config(kind="tree"), "graph.kind 'tree' is not known; use one of: smallest"),
     (config(kind="knn"), "graph.k is 0; give 1 or more with graph.kind=knn"),
     (config(kind="radius", radius=np.nan), "graph.radius is nan"),
     (config(k=3), "graph.k has no meaning with graph.kind=smallest; .* graph.kind=knn or mutual"),
