@@ -57,41 +57,6 @@ def piece_lengths(points: Float[np.ndarray, "corner latent"]) -> Float[np.ndarra
     return neighbors.distances(points[1:], points[:-1])
 
 
-def per_edge(points: Real[np.ndarray, "corner latent"], *, points_per_edge: int) -> LatentPath:
-    """Return a path with a fixed number of points on each straight piece.
-
-    This is the reference's timing: every edge takes equally long. Both ends of a piece are counted
-    and a joint is not repeated: m pieces of n >= 2 points give m (n - 1) + 1 frames.
-    """
-    corners = neighbors.check_codes(np.asarray(points), origin="path points")
-    steps = np.arange((len(corners) - 1) * (points_per_edge - 1) + 1)
-    return _interpolate(steps / (points_per_edge - 1), np.arange(len(corners)), corners)
-
-
-def constant_speed(points: Real[np.ndarray, "corner latent"], *, frames: int) -> LatentPath:
-    """Return a path of 2 or more frames that runs along a polyline at constant speed.
-
-    Frames are equally spaced by arc length, so corners are rounded off where no frame falls on
-    them. A polyline of length 0 gives the same point in every frame.
-    """
-    corners = neighbors.check_codes(np.asarray(points), origin="path points")
-    lengths = piece_lengths(corners)
-    places = np.append(0.0, np.cumsum(lengths))
-    inner = np.append(True, lengths > 0)  # pieces of no length have no inside
-    timed = _interpolate(np.linspace(0.0, places[-1], frames), places[inner], corners[inner])
-    timed.points[-1] = corners[-1]
-    return timed
-
-
-def _interpolate(
-    times: Float[np.ndarray, "frame"],
-    corner_times: Real[np.ndarray, "corner"],
-    corners: Float[np.ndarray, "corner latent"],
-) -> LatentPath:
-    axes = [np.interp(times, corner_times, axis) for axis in corners.T]
-    return LatentPath(np.stack(axes, axis=-1))
-
-
 def progress(
     corners: Float[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
 ) -> Float[np.ndarray, "frame"]:
@@ -112,25 +77,38 @@ def progress(
 
 
 def linear(
-    corners: Float[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
+    corners: Real[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
 ) -> LatentPath:
-    """Return straight lines between anchors."""
-    passed = corners[list(anchors)]
-    if timing.frames is not None:
-        return constant_speed(passed, frames=timing.frames)
-    return _interpolate(progress(corners, anchors, timing), np.arange(len(passed)), passed)
+    """Return straight lines between anchors.
+
+    With `points_per_edge`, joints are not repeated: m edges of n points give m (n - 1) + 1 frames.
+    With `frames`, these are equally spaced by arc length, so anchors are rounded off where no frame
+    falls on them; where all lines are of length 0, every frame is the same.
+    """
+    corners = neighbors.check_codes(np.asarray(corners), origin="path points")
+    passed, inner = corners[list(anchors)], slice(None)
+    if timing.frames is None:
+        frame_times, times = progress(corners, anchors, timing), np.arange(len(passed))
+    else:
+        lengths = piece_lengths(passed)
+        times = np.append(0.0, np.cumsum(lengths))
+        inner = np.append(True, lengths > 0)  # pieces of no length have no inside
+        frame_times = np.linspace(0.0, times[-1], timing.frames)
+    axes = [np.interp(frame_times, times[inner], axis) for axis in passed[inner].T]
+    points = np.stack(axes, axis=-1)
+    points[-1] = passed[-1]
+    return LatentPath(points)
 
 
 def surfing(
-    corners: Float[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
+    corners: Real[np.ndarray, "corner latent"], anchors: Sequence[int], timing: Timing
 ) -> LatentPath:
-    """Return the polyline itself."""
-    if timing.frames is not None:
-        return constant_speed(corners, frames=timing.frames)
-    return per_edge(corners, points_per_edge=timing.points_per_edge)
+    """Return the polyline itself: all corners are anchors."""
+    del anchors
+    return linear(corners, range(len(corners)), timing)
 
 
-Method = Callable[[Float[np.ndarray, "corner latent"], Sequence[int], Timing], LatentPath]
+Method = Callable[[Real[np.ndarray, "corner latent"], Sequence[int], Timing], LatentPath]
 # A method gives as many points as every other (as `progress` has), and begins and ends with the
 # polyline's.
 PATHS: Mapping[str, Method] = {"linear": linear, "surfing": surfing}

@@ -32,21 +32,21 @@ def walk(corners, distance):
 
 @pytest.mark.parametrize("number", [2, 3, 7])
 def test_per_edge_divides_each_piece_evenly_and_meets_the_corners(number):
-    made = path.per_edge(np.int32(CORNERS), points_per_edge=number)
+    made = path.surfing(np.int32(CORNERS), (), path.Timing(points_per_edge=number))
     assert made.length == pytest.approx(17, rel=1e-12)
     points = made.points
     assert points.shape == (3 * (number - 1) + 1, 3)
     np.testing.assert_array_equal(points[:: number - 1], CORNERS)
     steps = np.repeat(np.diff(CORNERS, axis=0), number - 1, axis=0) / (number - 1)
     np.testing.assert_allclose(np.diff(points, axis=0), steps, rtol=0, atol=1e-12)
-    alone = path.per_edge(CORNERS[:1], points_per_edge=number).points
+    alone = path.surfing(CORNERS[:1], (), path.Timing(points_per_edge=number)).points
     np.testing.assert_array_equal(alone, CORNERS[:1])
 
 
 @settings(max_examples=80, deadline=None, database=None)
 @given(POLYLINES, st.integers(2, 23))
 def test_constant_speed_keeps_the_ends_and_equal_arcs(corners, frames):
-    points = path.constant_speed(corners, frames=frames).points
+    points = path.surfing(corners, (), path.Timing(frames=frames)).points
     assert points.shape == (frames, corners.shape[1])
     np.testing.assert_array_equal(points[[0, -1]], corners[[0, -1]])
     total = np.linalg.norm(np.diff(corners, axis=0), axis=1).sum()

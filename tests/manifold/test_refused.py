@@ -110,7 +110,7 @@ REFUSED = [
     (visited(1, 2, order="shortest"), r"order 'shortest' is not known; use one of: given, best"),
     (lambda: path.Timing(points_per_edge=1), "1 points per edge can't show both ends; ask for 2"),
     (lambda: path.Timing(frames=-3), "-3 frames can't show both ends; ask for 2 or more"),
-    (lambda: path.constant_speed(CODES[:0], frames=3), "path points have shape"),
+    (lambda: path.surfing(CODES[:0], (), path.Timing()), "path points have shape"),
     # Images to encode.
     (lambda: encode_images(Root(), IMAGES / 255, batch_size=4), "float64 values, but images are"),
     (lambda: encode_images(Root(), IMAGES, batch_size=0), "batch_size is 0"),

@@ -23,9 +23,9 @@ from jaxsurf.frames.decode import Frames, decode_points
 from jaxsurf.images import pixels
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import neighbors, shortest_path
-from jaxsurf.manifold import path as latent_path
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
+from jaxsurf.manifold.path import Timing, surfing
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
 from jaxsurf.pipeline.benchmark.model_rows import MODELS, check_frames, make_random_model
@@ -254,7 +254,7 @@ def pipeline(small: bool) -> Iterator[Contest]:
 def surf(model: Autoencoder, codes: Codes, target: int) -> tuple[Int[np.ndarray, "step"], Frames]:
     """Return the nodes from point 0 to a target and the frames along the path."""
     found = shortest_path.shortest_path(graphs.build(codes, REPORT_GRAPH), 0, target)
-    path = latent_path.per_edge(codes[found.nodes], points_per_edge=POINTS_PER_EDGE)
+    path = surfing(codes[found.nodes], (), Timing(points_per_edge=POINTS_PER_EDGE))
     return found.nodes, decode_points(model, path.points)
 
 
