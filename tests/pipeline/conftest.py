@@ -59,8 +59,8 @@ class Launcher:
             },
         )
 
-    def start(self, script, *flags, folder=ROOT, **more):
-        """Start a command and return its process number."""
+    def __call__(self, script, *flags, folder=ROOT, **more):
+        """Return the outcome of a command."""
         request = {
             "script": str(ROOT / "launch" / f"{script}.py"),
             "flags": [str(flag) for flag in flags],
@@ -71,16 +71,8 @@ class Launcher:
         }
         self.process.stdin.write(json.dumps(request) + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
-
-    def finish(self):
-        """Return the outcome of what was started."""
         status = int(self.process.stdout.readline())
         return Outcome(status, *((self.scratch / name).read_text() for name in ("out", "err")))
-
-    def __call__(self, script, *flags, folder=ROOT, **more):
-        self.start(script, *flags, folder=folder, **more)
-        return self.finish()
 
     def close(self):
         self.process.stdin.close()

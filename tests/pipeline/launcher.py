@@ -4,8 +4,8 @@
 
 It imports the libraries that the scripts import, once. For each line on standard input, the JSON
 of `script`, `flags`, `folder`, `out` and `err` (files for the two outputs), it forks; the child
-becomes the script, so flags, signals and exit are its own. The answer is a line with the process
-number, and when the process ended, a line with its status (negative: the signal that ended it).
+becomes the script, so flags, signals and exit are its own. The answer is a line with the status
+of the process when it has ended (negative: the signal that ended it).
 
 Three more are optional: `cache`, a folder for compiled programs; `most`, the size in bytes that no
 file may exceed, as on a full disk; and `kill`: with `pattern`, `number` and `by`, the process gets
@@ -100,18 +100,13 @@ def become(script, flags, folder, out, err, cache=None, most=None, kill=None):
     os._exit(status)
 
 
-def answer(number):
-    sys.stdout.write(f"{number}\n")
-    sys.stdout.flush()
-
-
 def serve():
     while line := sys.stdin.readline():
         process = os.fork()
         if not process:
             return json.loads(line)
-        answer(process)
-        answer(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]))
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])}\n")
+        sys.stdout.flush()
     return None
 
 

@@ -1,9 +1,7 @@
 """What a user meets at the command line: through the launch scripts themselves."""
 
-import json
 import os
 import signal
-import time
 from pathlib import Path
 
 import jax
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.pipeline import cli, configuration
+from tests.leavings import lines, newest
 
 ROOT = Path(__file__).parents[2]
 ENDS = ("--source=3", "--target=31")
@@ -135,42 +134,26 @@ def test_every_flag_has_a_text(launch, script):
             assert " ".join(f"{name} {default} {meaning}".split()) in shown
 
 
-def metrics(root):
-    path = root / "metrics.jsonl"
-    return [json.loads(line)["step"] for line in path.read_text().splitlines()]
-
-
-def wait_for(condition):
-    until = time.monotonic() + 90
-    while not condition():
-        assert time.monotonic() < until, "it did not happen"
-        time.sleep(0.002)
+# When the step has just been compiled, and at the third checkpoint.
+STOPS = ((r"open .*/compiled/jit_steps", 1), (r"os.rename .*/manifest\.json", 3))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", STATUS)
-@pytest.mark.parametrize("compiling", [False, True])
+@pytest.mark.parametrize(("pattern", "nth"), STOPS)
 def test_a_stopped_training_is_saved_and_the_same_command_resumes(
-    launch, config_file, tmp_path, number, compiling
+    launch, config_file, tmp_path, number, pattern, nth
 ):
-    # Long enough to be stopped on the way, and slow enough to stay stable for so long.
-    changes = ("--config.training.num_epochs=200", "--config.optimizer.learning_rate=0.002")
-    command = ("train", f"--config={config_file}", f"--workdir={tmp_path / 'run'}", *changes)
-    # Where nothing is compiled yet, what follows the opening of metrics.jsonl takes seconds.
-    cache = {"cache": str(tmp_path / "compiled")} if compiling else {}
-    process = launch.start(*command, **cache)
-    path = tmp_path / "run" / "metrics.jsonl"
-    wait_for(lambda: path.exists() and (compiling or len(path.read_text().splitlines()) > 2))
-    time.sleep(0.5 if compiling else 0)
-    os.kill(process, number)
-    outcome = launch.finish()
+    command = ("train", f"--config={config_file}", f"--workdir={tmp_path}")
+    given = {"cache": f"{tmp_path}/compiled"} if "compiled" in pattern else {}
+    given["kill"] = {"pattern": pattern, "number": nth, "by": number}
+    outcome = launch(*command, "--config.training.save_every_s=0.02", **given)
     assert outcome.err.splitlines()[-1].startswith(f"stopped by {number.name}; the state is saved")
     assert "Traceback" not in outcome.err
     assert outcome.status == STATUS[number]
-    steps = [int(folder.name) for folder in (tmp_path / "run/checkpoints").iterdir()]
-    assert 0 < max(steps) < 1000
+    assert 0 < newest(tmp_path) < 200
     assert launch(*command).status == 0
-    assert metrics(tmp_path / "run") == [*range(7, 1000, 7), 1000]
+    assert [line["step"] for line in lines(tmp_path)] == [*range(7, 200, 7), 200]
 
 
 @pytest.mark.slow

@@ -17,32 +17,21 @@ OFTEN, SELDOM = (f"--config.training.save_every_s={seconds}" for seconds in (0.0
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    """A folder for compiled programs: an entry that is being written when its writer is killed
-    stays half a one, which jax warns of."""
-    return str(tmp_path_factory.mktemp("compiled"))
-
-
-@pytest.fixture
-def train(launch, config_file, compiled):
-    """Start training in a folder; returns the process number."""
-    return lambda root, *flags, **more: launch.start(
-        "train",
-        f"--config={config_file}",
-        f"--workdir={root}",
-        *LENGTH,
-        *flags,
-        cache=compiled,
-        **more,
+def train(launch, config_file, tmp_path_factory):
+    """Trains in a folder."""
+    # A program that was being kept when its writer was killed stays half a one, which jax warns of.
+    cache = str(tmp_path_factory.mktemp("compiled"))
+    given = ("train", f"--config={config_file}", *LENGTH)
+    return lambda root, *flags, **more: launch(
+        *given, f"--workdir={root}", *flags, cache=cache, **more
     )
 
 
 @pytest.fixture(scope="module")
-def straight(launch, config_file, compiled, tmp_path_factory):
+def straight(train, tmp_path_factory):
     """The folder of a run that was never stopped."""
     root = tmp_path_factory.mktemp("straight") / "run"
-    flags = (f"--config={config_file}", f"--workdir={root}", *LENGTH, SELDOM)
-    assert launch("train", *flags, cache=compiled).status == 0
+    assert train(root, SELDOM).status == 0
     return root
 
 
@@ -68,35 +57,29 @@ SPOTS = [
 ]
 
 
-def test_a_run_killed_wherever_it_changes_files_equals_a_straight_one(
-    train, launch, straight, tmp_path
-):
+def test_a_run_killed_wherever_it_changes_files_equals_a_straight_one(train, straight, tmp_path):
     root = tmp_path / "run"
     moments = random.Random(6)
     # Any change at all below the folder, of which a start makes some ten, a checkpoint some twenty.
     anywhere = [(rf"\S+ {root}.*", moments.randrange(1, 100)) for _ in range(6)]
     for pattern, number in SPOTS + anywhere:
-        train(root, OFTEN, kill={"pattern": pattern, "number": number})
-        outcome = launch.finish()
+        outcome = train(root, OFTEN, kill={"pattern": pattern, "number": number})
         assert outcome.status == -signal.SIGKILL, (pattern, number, outcome.err)
-    train(root, SELDOM)
-    assert launch.finish().status == 0
+    assert train(root, SELDOM).status == 0
     assert_equal_runs(root, straight)
 
 
-def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, launch, straight, tmp_path):
-    train(tmp_path, OFTEN, kill={"pattern": r"os.rename .*/removed/\d+$", "number": 1})
-    assert launch.finish().status == -signal.SIGKILL
+def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, straight, tmp_path):
+    killed = train(tmp_path, OFTEN, kill={"pattern": r"os.rename .*/removed/\d+$", "number": 1})
+    assert killed.status == -signal.SIGKILL
     before = newest(tmp_path)
     # Tensorstore writes several arrays to a file, how many is chance; the largest is 1 MB alone.
-    train(tmp_path, OFTEN, most=2**18)
-    outcome = launch.finish()
+    outcome = train(tmp_path, OFTEN, most=2**18)
     assert outcome.status == 1
     said = outcome.err.splitlines()[-1]
     assert said.startswith(f"error: cannot save a checkpoint in {tmp_path}/checkpoints: File too l")
     assert said.endswith("older checkpoints are intact, so the same command resumes")
     assert "Traceback" not in outcome.err
     assert newest(tmp_path) == before
-    train(tmp_path, SELDOM)
-    assert launch.finish().status == 0
+    assert train(tmp_path, SELDOM).status == 0
     assert_equal_runs(tmp_path, straight)

@@ -122,14 +122,14 @@ def test_when_one_is_killed_the_other_ends_and_both_go_on_later(
     ("flags", "differing", "complaint"),
     [
         (
-            (),
-            ("--config.optimizer.learning_rate=0.25",),
-            "config.optimizer.learning_rate is 0.005 in process 0, but 0.25 in process 1",
+            [],
+            ["--config.training.seed=5"],
+            "config.training.seed is 0 in process 0, but 5 in process 1",
         ),
         (
-            ("--config.training.batch_size=6",),
-            (),
-            "batches of 6 images do not split evenly over the 4 devices of 2 processes",
+            ["--config.training.batch_size=6"],
+            [],
+            "batches of 6 images do not split evenly over the 4",
         ),
     ],
 )
