@@ -11,5 +11,4 @@ from jaxsurf.pipeline import cli
 
 
 def get_config() -> ConfigDict:
-    """Return the settings."""
     return cli.make_config({})

@@ -15,6 +15,5 @@ from jaxsurf.pipeline import cli, experiments
 
 
 def get_config(variant: str = "mse_2d") -> ConfigDict:
-    """Return the settings of an experiment: its name, and a model after a comma."""
     name, _, model = variant.partition(",")
     return cli.make_config(experiments.settings(name, model or "reference"))

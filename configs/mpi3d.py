@@ -17,7 +17,6 @@ VARIANTS = ("2d", "3d", "camera_height", "background_color")
 
 
 def get_config(variant: str = "2d") -> ConfigDict:
-    """Return the settings of a variant."""
     if variant not in VARIANTS:
         raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
     changes: experiments.Settings = {"data.source": "mpi3d_toy"}

@@ -15,5 +15,4 @@ from jaxsurf.pipeline import cli, experiments
 
 
 def get_config() -> ConfigDict:
-    """Return the settings."""
     return cli.make_config(experiments.ALL_FACTORS)

@@ -13,5 +13,4 @@ from jaxsurf.pipeline import cli, experiments
 
 
 def get_config() -> ConfigDict:
-    """Return the settings."""
     return cli.make_config(experiments.REFERENCE)

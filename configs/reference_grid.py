@@ -3,9 +3,8 @@
     python launch/sweep.py --config=configs/reference_grid.py --workdir=runs/reference_grid
 
 Batch size, weights of the two losses, width, noise: every combination, 300 epochs each with the
-learning rate falling tenfold every 75. A weight of 4 on [0, 1] is the report's weight of 1 on
-[-1, 1]. For accelerators: on two cores it would take weeks. Source: Yadlin & Botchan, "Data
-Interpolation in Latent Space", and its authors' score table.
+learning rate falling tenfold every 75. For accelerators: on two cores it would take weeks. Weights
+and source are explained in `configs/reference.py`.
 """
 
 from ml_collections import ConfigDict
@@ -14,5 +13,4 @@ from jaxsurf.pipeline import cli, experiments
 
 
 def get_config() -> ConfigDict:
-    """Return the grid."""
     return cli.make_config(experiments.GRID_BASE, axes=experiments.GRID_AXES)

@@ -9,7 +9,6 @@ from jaxsurf.pipeline import cli
 
 
 def get_config() -> ConfigDict:
-    """Return the settings."""
     return cli.make_config(
         {
             "data.side": 32,

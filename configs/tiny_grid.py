@@ -9,16 +9,6 @@ from jaxsurf.pipeline import cli
 
 
 def get_config() -> ConfigDict:
-    """Return the grid."""
-    return cli.make_config(
-        {
-            "data.side": 32,
-            "data.stride": 2,
-            "model.channels": 8,
-            "training.num_epochs": 30,
-        },
-        axes={
-            "corruption.strength": (0.1, 0.2, 0.5),
-            "corruption.kind": ("normal", "white"),
-        },
-    )
+    shared = {"data.side": 32, "data.stride": 2, "model.channels": 8, "training.num_epochs": 30}
+    axes = {"corruption.strength": (0.1, 0.2, 0.5), "corruption.kind": ("normal", "white")}
+    return cli.make_config(shared, axes=axes)

@@ -28,7 +28,6 @@ _OUT = cli.define_string("out")
 
 
 def main() -> object:
-    """Measure."""
     from jaxsurf.pipeline.benchmark import suites
 
     return suites.run(_SUITE.value, Path(_OUT.value), scale=_SCALE.value)

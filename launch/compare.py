@@ -15,7 +15,6 @@ _REST = cli.define_fields(CompareConfig)
 
 
 def main() -> object:
-    """Compare."""
     ours, reference = (configuration.from_dict(read()) for read in (_OURS, _REFERENCE))
     return compare(CompareConfig(ours=ours, reference=reference, **_REST()), _WORKDIR.value)
 

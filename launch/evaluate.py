@@ -20,7 +20,6 @@ flags.DEFINE_alias("method", "methods")
 
 
 def main() -> object:
-    """Evaluate."""
     config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()))
     run = open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     return evaluate.evaluate(run, replace(config, graph=_GRAPH(run.config.graph)))

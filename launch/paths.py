@@ -18,7 +18,6 @@ _OUT = cli.define_string("out")
 
 
 def main() -> object:
-    """Find the path."""
     from jaxsurf.pipeline import paths
 
     config = PathsConfig(**_PATH(), graph=_GRAPH(GRAPH), trimming=Trimming(**_TRIMMING()))

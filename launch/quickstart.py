@@ -9,7 +9,6 @@ _WORKDIR = cli.define_string("workdir", "runs/quickstart")
 
 
 def main() -> object:
-    """Run the quickstart."""
     from jaxsurf.pipeline import quickstart
     from jaxsurf.pipeline.configuration import RunConfig
 

@@ -10,7 +10,6 @@ _CHECKPOINT = cli.define_string("checkpoint", "last")
 
 
 def main() -> object:
-    """Write the report."""
     from jaxsurf.pipeline import page
     from jaxsurf.pipeline.run import open_run
 

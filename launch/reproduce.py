@@ -17,7 +17,6 @@ _SCALE = cli.define_fields(Scale, name="scale")
 
 
 def main() -> object:
-    """Reproduce."""
     from jaxsurf.pipeline.reproduce import reproduction
 
     return reproduction.reproduce(Scale(**_SCALE()), Path(_WORKDIR.value))

@@ -23,7 +23,6 @@ flags.DEFINE_alias("method", "methods")
 
 
 def main() -> object:
-    """Animate."""
     config = SurfConfig(**_STOPS(), timing=Timing(**_TIMING()))
     run = open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
     return surf.surf(run, replace(config, graph=_GRAPH(run.config.graph)))

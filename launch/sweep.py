@@ -24,7 +24,6 @@ _MODE = flags.DEFINE_enum(
 
 
 def main() -> object:
-    """Sweep."""
     return sweep(grid.from_dict(_GRID()), _WORKDIR.value, mode=cast(Mode, _MODE.value))
 
 

@@ -32,7 +32,6 @@ _PROFILE = flags.DEFINE_integer(
 
 
 def main() -> object:
-    """Train."""
     cluster = _CLUSTER()
     return train(
         configuration.from_dict(_CONFIG()),

@@ -174,6 +174,12 @@ def describe_order(number: int, *, proven: bool) -> str:
     return f"best order of {number} anchors: {how}"
 
 
+def describe_gaps(bridges: Sequence[Sequence[int]]) -> str:
+    """Return where a path crosses bridges between components, for people."""
+    crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
+    return f"crosses gaps in the graph, bridged from {crossed}"
+
+
 def _prove(lengths: Float[np.ndarray, "place place"]) -> list[int]:
     """Return the shortest order from the first place past all others to the end, without it."""
     apart, end = lengths.tolist(), len(lengths) - 1

@@ -90,7 +90,6 @@ def run(main: Callable[[], object]) -> NoReturn:
 
 
 def _parse(argv: list[str]) -> None:
-    """Parse flags; whatever is wrong with them, or in a file of settings, is one line."""
     for name, (default, _) in _config_files.items():
         if default and not any(re.match(rf"--?{name}(=|$)", each) for each in argv):
             configs = Path(argv[0]).absolute().parents[1] / "configs"
@@ -131,7 +130,6 @@ def _explain(error: BaseException, argv: Sequence[str]) -> str:
 
 
 def _prepare() -> None:
-    """Set up XLA and its cache, and what libraries log."""
     configure_process()
     import jax
 

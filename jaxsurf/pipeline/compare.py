@@ -5,7 +5,6 @@ stopped. The reference gets as many epochs of the report's recipe as fit into th
 ours, with the learning rate falling at the same shares of the run.
 """
 
-import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -47,8 +46,6 @@ MEDIANS = ("PSNR dB", "surfing / linear", "win rate")
 
 _log = logging.getLogger(__name__)
 
-Row = Mapping[str, Any]
-
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
@@ -81,13 +78,15 @@ def compare(config: CompareConfig, root: Path | str) -> str:
     for size in config.latent_dims:
         mine = []
         for seed in config.seeds:
-            member = _with(config.ours, latent_dim=size, seed=seed)
+            changes = {"model.latent_dim": size, "training.seed": seed}
+            member = configuration.from_dotted(changes, config.ours)
             folder = Path(root) / f"ours-d{size}-seed{seed}"
             mine.append(_row(member, folder, config.num_pairs))
         times = [row["training s"] for row in mine if row["training s"] is not None]
         if not times:
             raise UserError("all our runs diverged", cure="lower config.optimizer.learning_rate")
-        baseline = _with(config.reference, latent_dim=size, seed=config.seeds[0])
+        changes = {"model.latent_dim": size, "training.seed": config.seeds[0]}
+        baseline = configuration.from_dotted(changes, config.reference)
         folder = Path(root) / f"reference-d{size}-seed{config.seeds[0]}"
         fitted = _fitted(baseline, folder, float(np.median(times)))
         rows += [*mine, _row(fitted, folder, config.num_pairs)]
@@ -95,25 +94,14 @@ def compare(config: CompareConfig, root: Path | str) -> str:
             middle = (np.median([row[name] for row in scored]) for name in MEDIANS)
             texts = (f"{n} {COLUMNS[n].format(m)}" for n, m in zip(MEDIANS, middle, strict=True))
             lines.append(f"d = {size}, medians of {len(scored)} seeds: {', '.join(texts)}")
-    written = "\n".join([*table(rows), "", *lines])
-    write_text(Path(root) / "comparison.md", written + "\n")
-    return written
-
-
-def table(rows: Sequence[Row]) -> list[str]:
-    """Return the lines of a table in Markdown."""
     cells = [
         ["" if row.get(name) is None else form.format(row[name]) for name, form in COLUMNS.items()]
         for row in rows
     ]
-    head = [list(COLUMNS), ["---"] * len(COLUMNS)]
-    return [f"| {' | '.join(line)} |" for line in head + cells]
-
-
-def _with(config: RunConfig, *, latent_dim: int, seed: int) -> RunConfig:
-    model = dataclasses.replace(config.model, latent_dim=latent_dim)
-    training = dataclasses.replace(config.training, seed=seed)
-    return dataclasses.replace(config, model=model, training=training)
+    table = [list(COLUMNS), ["---"] * len(COLUMNS), *cells]
+    written = "\n".join([*(f"| {' | '.join(line)} |" for line in table), "", *lines])
+    write_text(Path(root) / "comparison.md", written + "\n")
+    return written
 
 
 def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
@@ -124,9 +112,9 @@ def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
     images = configuration.open_data(config.data)
     steps_per_epoch = data.make_plan(config.training, num_images=len(images)).steps_per_epoch
     epochs = max(PROBE_EPOCHS, math.ceil(PROBE_STEPS / steps_per_epoch))
-    training = dataclasses.replace(config.training, num_epochs=epochs, log_every=1)
     probe = folder.with_name(f"{folder.name}-probe")
-    train_on(images, dataclasses.replace(config, training=training), probe)
+    changes = {"training.num_epochs": epochs, "training.log_every": 1}
+    train_on(images, configuration.from_dotted(changes, config), probe)
     epoch_s = seconds_an_epoch(read_metrics(WorkDir(probe).metrics))
     return configuration.lasting(config, max(1, round(budget_s / epoch_s)))
 
@@ -137,7 +125,7 @@ def seconds_an_epoch(lines: Sequence[Mapping[str, float]]) -> float:
     return (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
 
 
-def _row(config: RunConfig, folder: Path, num_pairs: int) -> Row:
+def _row(config: RunConfig, folder: Path, num_pairs: int) -> dict[str, Any]:
     """Train and evaluate one member; one that failed may have no graph, and no scores."""
     images = configuration.open_data(config.data)
     outcome = sweep.train_and_judge(images, config, WorkDir(folder), shown=True)

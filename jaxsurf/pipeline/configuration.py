@@ -131,9 +131,9 @@ def from_dict(values: Mapping[str, Any]) -> RunConfig:
         raise UserError(f"config.{error.field_path} is {given!r}, but must be {wanted}") from error
 
 
-def from_dotted(settings: Mapping[str, Any]) -> RunConfig:
-    """Return the configuration of settings by dotted name, as `from_dict` does."""
-    sections: dict[str, dict[str, Any]] = {}
+def from_dotted(settings: Mapping[str, Any], base: RunConfig | None = None) -> RunConfig:
+    """Return a configuration, by default that of all defaults, with settings by dotted name."""
+    sections: dict[str, dict[str, Any]] = to_dict(base) if base else {}
     for name, value in settings.items():
         section, _, setting = name.partition(".")
         sections.setdefault(section, {})[setting] = value
@@ -143,11 +143,8 @@ def from_dotted(settings: Mapping[str, Any]) -> RunConfig:
 def lasting(config: RunConfig, epochs: int) -> RunConfig:
     """Return the same run with so many epochs; the learning rate falls at the same shares."""
     falls = config.training.num_epochs / config.optimizer.step_epochs
-    return dataclasses.replace(
-        config,
-        training=dataclasses.replace(config.training, num_epochs=epochs),
-        optimizer=dataclasses.replace(config.optimizer, step_epochs=max(1, round(epochs / falls))),
-    )
+    steps = {"optimizer.step_epochs": max(1, round(epochs / falls))}
+    return from_dotted({"training.num_epochs": epochs, **steps}, config)
 
 
 def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:

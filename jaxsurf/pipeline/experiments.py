@@ -36,15 +36,7 @@ NOISES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One of the report's experiments.
-
-    Attributes:
-        about: what it is, in a few words.
-        shared: settings that make it this experiment, whichever the model.
-        free: a third factor that varies, beside the two axes.
-        recipe: how the report trained it, where that differs from `REFERENCE`.
-        own: what of the recipe is this experiment's alone.
-    """
+    """One of the report's experiments; `experiments.toml` says what is what."""
 
     about: str
     shared: Mapping[str, object] = field(default_factory=dict)

@@ -21,8 +21,6 @@ NUMBERS = (
     *(f"objective.{term}" for term in TERMS),
     *("corruption.", "training.seed"),
 )
-# Of what does not count when a run resumes, the one that says which images are trained on.
-PATH = "data.path"
 # Settings whose change would make losses incomparable: features of different families differ.
 FAMILY = ("objective.vgg", "objective.preparation", "objective.layers")
 # File systems allow 255 bytes; names are ASCII, and a fingerprint may follow.
@@ -40,7 +38,7 @@ class Member:
     @property
     def settings(self) -> dict[str, Any]:
         """What the result depends on, the place of the images among it."""
-        return configuration.decisive(self.config) | {PATH: self.config.data.path}
+        return configuration.decisive(self.config) | {"data.path": self.config.data.path}
 
     @property
     def program(self) -> str:

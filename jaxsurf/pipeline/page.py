@@ -2,12 +2,16 @@
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import dacite
+from dacite import DaciteError
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
+from jaxsurf.manifold import tour
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.evaluate import METRIC
 from jaxsurf.pipeline.run import Run
@@ -18,6 +22,8 @@ from jaxsurf.workdir import read_json, write_text
 
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.
 NO_LOSSES = ("step", "epoch", "learning_rate")
+
+_Kind = TypeVar("_Kind", Score, Animated)
 
 
 def write(run: Run) -> Path:
@@ -51,7 +57,6 @@ def write(run: Run) -> Path:
 
 
 def _curve(path: Path) -> bytes | None:
-    """Return the training losses by epoch as a PNG; None if none were written down."""
     with _intact(path, cure="train again in another --workdir"):
         lines = read_metrics(path)
         if not lines:
@@ -68,7 +73,6 @@ def _curve(path: Path) -> bytes | None:
 
 
 def _evaluation(run: Run) -> Evaluation | None:
-    """Return the scores of many pairs; None if there was no evaluation."""
     path = run.workdir.evaluation
     if not path.exists():
         return None
@@ -76,14 +80,7 @@ def _evaluation(run: Run) -> Evaluation | None:
     with _intact(path, cure="evaluate again"):
         for method, found in saved["methods"].items():
             versus = saved["versus"].get(method, {}).get(METRIC, {})
-            scores.append(
-                Score(
-                    method=method,
-                    ratio=_number(versus.get("ratio")),
-                    win_rate=_number(versus.get("win_rate")),
-                    **{name: float(found[METRIC][name]) for name in ("mean", "low", "high")},
-                )
-            )
+            scores.append(_typed(Score, found[METRIC] | versus, method=method))
         return Evaluation(
             stale=_stale(run, saved),
             num_pairs=int(saved["num_pairs"]),
@@ -93,7 +90,6 @@ def _evaluation(run: Run) -> Evaluation | None:
 
 
 def _pair(run: Run, path: Path) -> Pair:
-    """Return what was animated, by its `path.json` and the pictures beside it."""
     saved, folder = read_json(path), path.parent
     with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
         about = (
@@ -101,21 +97,13 @@ def _pair(run: Run, path: Path) -> Pair:
             f"images and is {float(saved['length']):.3g} long."
         )
         if bridges := saved["bridges"]:
-            places = ", ".join(f"{int(tail)} to {int(head)}" for tail, head in bridges)
-            about += f" It crosses gaps in the graph, bridged from {places}."
+            about += f" It {tour.describe_gaps(bridges)}."
         return Pair(
             label=" to ".join(str(end["label"]) for end in saved["ends"]),
             about=about,
             stale=_stale(run, saved),
             animations=[
-                Animated(
-                    method=method,
-                    gif=_picture(folder / f"{method}.gif"),
-                    num_frames=int(facts["num_frames"]),
-                    length=_number(facts["length"]),
-                    interpolation_mse=float(facts[METRIC]),
-                    interpolation_mse_wrapped=_number(facts[f"{METRIC}_wrapped"]),
-                )
+                _typed(Animated, facts, method=method, gif=_picture(folder / f"{method}.gif"))
                 for method, facts in saved["methods"].items()
             ],
             strip=_picture(folder / "strip.png"),
@@ -138,7 +126,6 @@ def _stale(run: Run, saved: dict[str, Any]) -> str:
 
 
 def _picture(path: Path) -> bytes | None:
-    """Return the content of a picture file; None if there is none."""
     if not path.exists():
         return None
     with _intact(path, cure="remove it, or animate the pair again"):
@@ -147,8 +134,8 @@ def _picture(path: Path) -> bytes | None:
         return content
 
 
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
+def _typed(kind: type[_Kind], values: Mapping[str, Any], **more: Any) -> _Kind:  # noqa: ANN401
+    return dacite.from_dict(kind, {**values, **more}, dacite.Config(type_hooks={float: float}))
 
 
 @contextlib.contextmanager
@@ -156,6 +143,6 @@ def _intact(path: Path, *, cure: str) -> Iterator[None]:
     """Report a file as damaged where what is read from it has not the shape that it should."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OSError, DaciteError) as error:
         text = f"{path} is damaged ({type(error).__name__}: {error})"
         raise UserError(text, cure=cure) from error

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -91,11 +91,8 @@ class PathsConfig:
     verbose: bool = False
 
     def __post_init__(self) -> None:
-        methods, orders = get_args(Method), get_args(Order)
         by_percent = self.percentiles or self.percentile_spacing
         for name, bad, cure in (
-            ("method", self.method not in methods, f"one of {', '.join(methods)}"),
-            ("order", self.order not in orders, f"one of {', '.join(orders)}"),
             ("components", len({*self.components}) < len(self.components), "each but once"),
             ("percentiles", not _is_span(self.percentiles, 0, 100), "two numbers such as 5,95"),
             ("limits", not _is_span(self.limits, -np.inf, np.inf), "two numbers such as -1,1"),
@@ -242,7 +239,6 @@ def _find_rows(text: str, name: str, number: int) -> Int[np.ndarray, "row"]:
 def _parse_anchors(
     texts: Sequence[str], values: Real[np.ndarray, "row latent"], name: str
 ) -> list[Anchor]:
-    """Return the anchors that texts name, which stood between commas."""
     number, size = values.shape
     found: list[Anchor] = []
     # Whole numbers may have white space between as well.

@@ -20,15 +20,9 @@ from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components
 from jaxsurf.pipeline import path_inputs
-from jaxsurf.pipeline.path_inputs import (
-    GRAPH,
-    PC_POINTS,
-    PERCENTILES,
-    Inputs,
-    PathsConfig,
-)
+from jaxsurf.pipeline.path_inputs import Inputs, PathsConfig
 from jaxsurf.viewing import plots
-from jaxsurf.viewing.plots import MOST_DOTS, LatentPlot, Line
+from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import check_writable, fingerprint, replacing_folder, versions, write_json
 
 _NONE = -1  # of points that are no row of the file, and corners that are no point of the path
@@ -43,25 +37,16 @@ Table = list[dict[str, Any]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Found:
-    """A path, as a polyline and as points along it, which are written.
+    """A path, as a polyline and as points along it, which are written."""
 
-    Attributes:
-        name: what its files are called.
-        corners: of the polyline.
-        stops: numbers of the corners where it stops, in order, and their labels.
-        points: latent codes.
-        at: which of the points each corner is; -1 where it is none.
-        facts: what `path.json` says beside.
-        rows: the row of each point, -1 where it is none; empty where all are none.
-        nodes: the rows that it leads along, if any; codes from outside are numbered behind them.
-    """
-
-    name: str
+    name: str  # what its files are called
     corners: Float[np.ndarray, "corner latent"]
-    stops: Sequence[tuple[int, str]]
+    stops: Sequence[tuple[int, str]]  # corners where it stops, in order, and their labels
     points: Float[np.ndarray, "point latent"]
-    at: Int[np.ndarray, "corner"]
-    facts: dict[str, Any]
+    at: Int[np.ndarray, "corner"]  # which of the points each corner is, if any
+    facts: dict[str, Any]  # what `path.json` says beside
+    # The row of each point, if any has one, and the rows that the path leads along, if it does;
+    # codes from outside are numbered behind them.
     rows: Int[np.ndarray, "point"] = field(default_factory=lambda: np.empty(0, np.int64))
     nodes: Int[np.ndarray, "node"] = field(default_factory=lambda: np.empty(0, np.int64))
 
@@ -120,8 +105,7 @@ def run(config: PathsConfig, out: Path) -> str:
     if graph is not None:
         lines.append(f"  {graph.description}; {latent_graph.describe_components(graph)}")
     if bridges := description["bridges"]:
-        crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
-        lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
+        lines.append(f"  the path {tour.describe_gaps(bridges)}")
     if (proven := description["order_proven"]) is not None:
         lines.append(f"  {tour.describe_order(len(inputs.anchors), proven=proven)}")
     lines += _align(legs[:_SPELLED])
@@ -156,9 +140,8 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
 
 
 def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
-    """Return the shortest path past anchors, and the graph that it follows."""
     anchors, number = inputs.anchors, len(inputs.codes)
-    built = graphs.build(index, config.graph or GRAPH, trim=config.trimming or None)
+    built = graphs.build(index, config.graph or path_inputs.GRAPH, trim=config.trimming or None)
     graph, codes, stops = tour.with_anchors(
         built,
         index,
@@ -191,7 +174,6 @@ def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
 
 
 def _go_straight(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
-    """Return the path that runs straight from each anchor to the next."""
     codes = np.stack([anchor.code for anchor in inputs.anchors])
     order, proven = list(range(len(codes))), None
     if config.order == "best":
@@ -220,10 +202,11 @@ def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConf
         )
     (mean, directions, shares), paths = principal_components(inputs.codes), []
     through = inputs.anchors[0].code if inputs.anchors else mean
+    span = config.percentiles or path_inputs.PERCENTILES
+    count = config.frames or path_inputs.PC_POINTS
     for number in config.components or range(1, size + 1):
         direction = directions[:, number - 1]
         along = (inputs.codes - mean) @ direction
-        span, count = config.percentiles or PERCENTILES, config.frames or PC_POINTS
         start, stop = config.limits or np.percentile(along, span)
         values = np.linspace(start, stop, count)
         if config.percentile_spacing:
@@ -301,7 +284,6 @@ def _describe(
     steps: Table,
     graph: LatentGraph | None,
 ) -> dict[str, Any]:
-    """Return the content of `path.json`."""
     path, known = paths[0], {anchor.label: anchor for anchor in inputs.anchors}
     ends = [
         {
@@ -367,7 +349,6 @@ def _align(table: Table) -> list[str]:
 
 
 def _plot(inputs: Inputs, paths: Sequence[Found], graph: LatentGraph | None) -> LatentPlot:
-    """Return what `latent.png` shows."""
     own = {anchor.label: anchor.code for anchor in inputs.anchors}
     lines = []
     for path in paths:
@@ -385,15 +366,12 @@ def _plot(inputs: Inputs, paths: Sequence[Found], graph: LatentGraph | None) -> 
     elif "share" in paths[0].facts:
         labels, how = list(own), "along principal components"
     named = ", ".join([*labels[:_NAMED], *["..."][: len(labels) // (_NAMED + 1)]])
-    edges = graph.edges()[0] if graph is not None and len(inputs.codes) <= MOST_DOTS else None
-    if edges is not None:
-        edges = edges[(edges < len(inputs.codes)).all(axis=1)]  # but for codes from outside
     return LatentPlot(
         codes=inputs.codes,
         title=f"{inputs.name}: {named or 'past the mean'}\n{how}",
         lines=lines,
         stops=dict(zip(plots.numbered(labels), (own[label] for label in labels), strict=True)),
-        edges=edges,
+        edges=None if graph is None else graph.edges()[0],
         marks=None if graph is not None else np.concatenate([path.points for path in paths]),
         dimensions=2,
     )

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 LAST, BEST = "last", "best"
 PUT_BACK = "put back what was written by training, or train in another --workdir"
 
-Images = UInt8[np.ndarray, "image height width 3"]
 Stop = int | str | Path | Real[np.ndarray, "latent"] | Sequence[float]
 
 
@@ -116,7 +115,6 @@ class Run:
 
 
 def _as_text(stop: Stop) -> str:
-    """Return a stop as the command line takes it."""
     if isinstance(stop, Path):
         return str(Path.cwd() / stop)  # so that a name of digits is no number
     if isinstance(stop, str | int | np.integer):
@@ -219,7 +217,7 @@ def make_distance(
     weight: str,
     model: Autoencoder,
     codes: Float[np.ndarray, "node latent"],
-    images: Images,
+    images: UInt8[np.ndarray, "image height width 3"],
     further: UInt8[np.ndarray, "more height width 3"] | None = None,
 ) -> Distance:
     """Return the distance that edges weigh by where it is not that of latent codes.

@@ -31,15 +31,7 @@ from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.optimizer import Schedule
-from jaxsurf.training.step import (
-    BoundStep,
-    CompiledStep,
-    Examples,
-    Hyperparameters,
-    Streams,
-    TrainState,
-    Update,
-)
+from jaxsurf.training.step import BoundStep, CompiledStep, Hyperparameters, TrainState
 from jaxsurf.workdir import fingerprint
 
 
@@ -52,7 +44,7 @@ class TrainSetup:
     plan: Plan
     graphdef: nnx.GraphDef[Autoencoder]
     state: TrainState
-    streams: Streams
+    streams: train_step.Streams
     schedule: Schedule
 
     @property
@@ -73,9 +65,9 @@ class TrainSetup:
         """Return the model with a training state's weights."""
         return nnx.merge(self.graphdef, state.params, state.constants)
 
-    def make_update(self) -> Update:
+    def make_update(self) -> train_step.Update:
         """Return the update of this run, and of all that share its compiled step."""
-        return Update(
+        return train_step.Update(
             graphdef=self.graphdef,
             make_optimizer=functools.partial(
                 optimizer.make_optimizer, self.config.optimizer, self.schedule
@@ -96,7 +88,7 @@ class TrainSetup:
             noise_key=self.streams.noise,
         )
 
-    def make_examples(self, extract: Extractor | None) -> Examples:
+    def make_examples(self, extract: Extractor | None) -> train_step.Examples:
         """Return the examples, on the host, with their features where these fit."""
         kept = features.keep(
             extract,
@@ -104,7 +96,7 @@ class TrainSetup:
             allowed_mib=self.config.objective.feature_cache_mib,
             room_bytes=data.device_room_bytes() - self.images.images.nbytes,
         )
-        return Examples(self.images.images, kept)
+        return train_step.Examples(self.images.images, kept)
 
     def make_log(
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True

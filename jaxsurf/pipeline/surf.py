@@ -116,13 +116,10 @@ class Surfed:
 
     def __str__(self) -> str:
         place = f"{self.folder}: " if self.folder else ""
-        lines = [
-            f"{place}a path of {len(self.visit.nodes)} nodes, {self.graph.description}; "
-            f"edges weigh: {self.graph.weight}"
-        ]
+        graph = f"{self.graph.description}; edges weigh: {self.graph.weight}"
+        lines = [f"{place}a path of {len(self.visit.nodes)} nodes, {graph}"]
         if bridges := self.description["bridges"]:
-            crossed = ", ".join(f"{tail} to {head}" for tail, head in bridges)
-            lines.append(f"  the path crosses gaps in the graph, bridged from {crossed}")
+            lines.append(f"  the path {tour.describe_gaps(bridges)}")
         if self.visit.proven is not None:
             number = len(self.stops) - self.description["loop"]
             lines.append(f"  {tour.describe_order(number, proven=self.visit.proven)}")
@@ -217,7 +214,6 @@ def make(run: Run, config: SurfConfig) -> Surfed:
 
 
 def _open_stop(run: Run, text: str) -> Stop:
-    """Return the stop that a number, a latent code or a file name means."""
     last, images = len(run.images.images) - 1, run.images.images
     if text.startswith(_CODE):
         code = _parse_code(text, size=run.config.model.latent_dim)
@@ -286,7 +282,7 @@ def _join(
 
 def _plot(run: Run, made: Surfed) -> LatentPlot:
     """Return the codes of the set, coloured by a factor, with the graph and the paths on them."""
-    keys, number = [stop.key for stop in made.stops], len(run.images.images)
+    keys = [stop.key for stop in made.stops]
     few = len(keys) <= 5  # more would not fit
     past = " to ".join(keys) if few else f"{keys[0]} to {keys[-1]} past {len(keys) - 2} others"
     labels = [f"source {keys[0]}", f"target {keys[-1]}"]
@@ -297,12 +293,11 @@ def _plot(run: Run, made: Surfed) -> LatentPlot:
         first = int(np.argmax(np.ptp(factors, axis=0) > 0))  # of those that vary
         values = factors[:, first].astype(np.float64)
         legend = run.images.factor_names[first].replace("_", " ")
-    edges = made.graph.edges()[0]
     nodes = made.visit.nodes[list(made.visit.places)]
     return LatentPlot(
-        codes=made.codes[:number],
+        codes=made.codes[: len(run.images)],
         title=f"{run.images.name}: {past}\n{made.graph.description}",
-        edges=edges[(edges < number).all(axis=1)],  # but for stops from outside
+        edges=made.graph.edges()[0],
         values=values,
         legend=legend,
         lines=[

@@ -23,20 +23,11 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, pairs, reconstruction
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.pipeline import configuration
+from jaxsurf.pipeline import configuration, train
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.grid import Grid, Member
 from jaxsurf.pipeline.setup import TrainSetup, compile_together, make_setup
-from jaxsurf.pipeline.train import (
-    Collapsed,
-    check_begun,
-    check_learnt,
-    check_varied,
-    restore_newest,
-    train_on,
-    write_config,
-)
 from jaxsurf.training import data, features, loop, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.log import Diverged, GroupLog, read_metrics
@@ -135,11 +126,12 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
         data_config = group[0].config.data
         if str(data_config) not in opened:
             opened[str(data_config)] = configuration.open_data(data_config)
-            check_varied(opened[str(data_config)])
+            train.check_varied(opened[str(data_config)])
         images = opened[str(data_config)]
         make_setup(group[0].config, images, abstract=True)  # do they suit the model?
         for member in group:
-            check_begun(_workdir(root, member), member.config, images, extend=None)
+            place = WorkDir(root / "members" / member.name)
+            train.check_begun(place, member.config, images, extend=None)
     with lock(root):
         _check_names(root, names)  # another sweep may have begun there meanwhile
         write_json(root / "grid.json", {"members": names})
@@ -168,10 +160,6 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
     return SweepResult(results, root)
 
 
-def _workdir(root: Path, member: Member) -> WorkDir:
-    return WorkDir(root / "members" / member.name)
-
-
 def _check_names(root: Path, names: Sequence[str]) -> None:
     """Refuse a folder in which another grid was begun."""
     path = root / "grid.json"
@@ -188,7 +176,7 @@ def run_group(
 ) -> dict[str, Outcome]:
     """Return the outcomes of a group by member, those that were there already among them."""
     saved = root / "groups" / fingerprint(*(member.name for member in group))
-    workdirs = [_workdir(root, member) for member in group]
+    workdirs = [WorkDir(root / "members" / member.name) for member in group]
     outcomes = [read_outcome(workdir) for workdir in workdirs]
     if not all(outcomes):
         begun = any(outcomes) or any(workdir.checkpoints.is_dir() for workdir in workdirs)
@@ -207,8 +195,7 @@ def run_group(
 def _every_epoch(config: RunConfig, num_images: int) -> RunConfig:
     """Return the same run with one line of metrics an epoch: the last is the last epoch's mean."""
     steps = data.make_plan(config.training, num_images=num_images).steps_per_epoch
-    training = dataclasses.replace(config.training, log_every=steps)
-    return dataclasses.replace(config, training=training)
+    return configuration.from_dotted({"training.log_every": steps}, config)
 
 
 def train_and_judge(
@@ -217,7 +204,7 @@ def train_and_judge(
     """Train a run on its images, opened already, and write down how it ended, if badly too."""
     config = _every_epoch(config, len(images))
     try:
-        run = train_on(images, config, workdir.root, shown=shown)
+        run = train.train_on(images, config, workdir.root, shown=shown)
     except Diverged as error:
         return Outcome(state="diverged", message=str(error)).write(workdir)
     return _judge(workdir, config, images, run.model)
@@ -226,7 +213,6 @@ def train_and_judge(
 def _judge(
     workdir: WorkDir, config: RunConfig, images: ImageSet, model: Autoencoder, *, together: int = 1
 ) -> Outcome:
-    """Judge a run that reached its end, and write down how it ended."""
     lines = read_metrics(workdir.metrics)
     if not lines:
         raise UserError(
@@ -235,8 +221,8 @@ def _judge(
         )
     message = ""
     try:
-        check_learnt(model, images, config.objective)
-    except Collapsed as error:
+        train.check_learnt(model, images, config.objective)
+    except train.Collapsed as error:
         message = str(error)
     return Outcome(
         state="collapsed" if message else "finished",
@@ -266,7 +252,7 @@ def train_together(
     with contextlib.ExitStack() as stack:
         for workdir, config in zip(workdirs, configs, strict=True):
             stack.enter_context(lock(workdir.check_writable().root))
-            write_config(workdir, config, images)
+            train.write_config(workdir, config, images)
         saved = Checkpoints(checkpoints, of=identity, keep_best=0)
         stack.enter_context(contextlib.closing(saved))
         try:
@@ -302,7 +288,7 @@ def _fit_together(
 ) -> tuple[list[TrainState], dict[int, str]]:
     """Return the last states, none if all diverged, and by number what runs have failed of."""
     compiled = compile_together(setups)
-    states, saved = restore_newest(checkpoints, compiled.state)
+    states, saved = train.restore_newest(checkpoints, compiled.state)
     first = int(states.step[0])
     # What stands in the place of a member's open interval is what it failed of.
     runs: list[Any] = saved["runs"] if saved else [None] * len(setups)

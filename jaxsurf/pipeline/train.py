@@ -151,7 +151,6 @@ def _fit(
     shown: bool,
     profile: int,
 ) -> TrainState:
-    """Run the loop from the newest checkpoint, or from the start, to the end."""
     state, saved = restore_newest(checkpoints, compiled.state)
     first, writes = int(state.step), distributed.writes()
     distributed.check_agreement({"the step of the newest checkpoint": first})

@@ -62,7 +62,7 @@ class LatentPlot:
 
     codes: Codes
     title: str
-    edges: Int[np.ndarray, "edge 2"] | None = None  # pairs of rows of `codes` that a graph joins
+    edges: Int[np.ndarray, "edge 2"] | None = None  # of a graph whose first nodes are the codes
     values: Float[np.ndarray, "point"] | None = None  # a number for each code, shown as its colour
     groups: Sequence[str] = ()  # instead, the name of each code's group
     legend: str = ""  # what values or groups are
@@ -89,7 +89,8 @@ def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
         _draw_codes(axes, shown, plot)
     if plot.edges is not None and not dense:
         # All are one curve with gaps: a NaN after each edge.
-        ends = shown[plot.edges[:: len(plot.edges) // MOST_EDGES + 1]]
+        edges = plot.edges[(plot.edges < len(shown)).all(axis=1)]
+        ends = shown[edges[:: len(edges) // MOST_EDGES + 1]]
         gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
         axes.plot(*gapped.reshape(-1, shown.shape[1]).T, color="0.75", linewidth=0.5, zorder=1)
     widths = np.linspace(min(WIDEST, THINNEST * len(plot.lines)), THINNEST, len(plot.lines))

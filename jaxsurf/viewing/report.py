@@ -32,8 +32,8 @@ class Score:
     mean: float
     low: float
     high: float
-    ratio: float | None
-    win_rate: float | None
+    ratio: float | None = None
+    win_rate: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

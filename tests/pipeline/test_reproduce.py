@@ -141,8 +141,7 @@ def test_whole_pipeline_writes_every_animation_and_figure_and_resumes(
 ):
     # The small scale, smaller still: runs of a few seconds, whose programs are few.
     monkeypatch.setattr(reproduction, "SMALL_DATA", {"data.side": 32, "data.stride": 8})
-    for name in ("SMALL", "SMALL_PERCEPTUAL", "SMALL_THIRD_FACTOR", "SMALL_GRID"):
-        monkeypatch.setattr(reproduction, name, (12, 8))
+    monkeypatch.setattr(reproduction, "SMALL", dict.fromkeys(reproduction.SMALL, (12, 8)))
     for recipe in (experiments.REFERENCE, experiments.RECIPES["long"], experiments.GRID_BASE):
         monkeypatch.setitem(recipe, "model.channels", 16)
     monkeypatch.setitem(reproduction.NUM_PAIRS, "small", 5)

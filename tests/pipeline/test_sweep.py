@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import Interrupted, UserError
-from jaxsurf.pipeline import sweep
+from jaxsurf.pipeline import sweep, train
 from jaxsurf.pipeline.grid import make_grid
 from jaxsurf.pipeline.run import open_run
 from jaxsurf.pipeline.sweep import Outcome
@@ -264,9 +264,9 @@ def test_a_crash_while_members_are_judged_is_made_good_by_the_same_command(
         assert not judged, "crash"
         judged.append(check_learnt(*given))
 
-    check_learnt = sweep.check_learnt
+    check_learnt = train.check_learnt
     with monkeypatch.context() as patch:
-        patch.setattr(sweep, "check_learnt", judge_one)
+        patch.setattr(train, "check_learnt", judge_one)
         with pytest.raises(AssertionError, match="crash"):
             run(grid_of(), tmp_path, "together")
     assert len(list(tmp_path.glob("members/*/outcome.json"))) == 2  # with the one that diverged

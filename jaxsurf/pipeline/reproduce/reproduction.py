@@ -23,15 +23,9 @@ from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import Settings
 from jaxsurf.pipeline.grid import Grid, make_grid
-from jaxsurf.pipeline.reproduce import claims
+from jaxsurf.pipeline.reproduce import claims, measures
 from jaxsurf.pipeline.reproduce.claims import Judged
-from jaxsurf.pipeline.reproduce.measures import (
-    COMBINED,
-    METHODS,
-    Measured,
-    factor_values,
-    make_run,
-)
+from jaxsurf.pipeline.reproduce.measures import COMBINED, METHODS, Measured
 from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.pipeline.sweep import best, sweep
@@ -51,24 +45,22 @@ EXAMPLE = ((20, 1), (24, 8))
 LOSSES = ("mse_2d", "perceptual_2d", COMBINED, "combined_30_70", "combined_99_1")
 NUM_SHOWN = 9
 
-Name = Literal["small", "full"]
-
 SMALL_DATA: Mapping[str, object] = {"data.side": 32, "data.stride": 2}
-SMALL = (40, 16)  # epochs and batch size
-# A batch of 8 for 20 epochs makes as many steps, with half the images through VGG16.
-SMALL_PERCEPTUAL = (20, 8)
+# Epochs and batch size at the scale `small`.
+SMALL = {
+    "pixels": (40, 16),
+    "perceptual": (20, 8),  # as many steps, with half the images through VGG16
+    "third factor": (16, 16),  # three times as many images an epoch
+    "grid": (10, 8),  # six runs a model, in half the steps
+}
 # Our combination is set beside MSE alone, so it is trained on as many images.
 AS_LONG_AS_MSE = "combined_99_1"
-# Three times as many images an epoch.
-SMALL_THIRD_FACTOR = (16, 16)
-# Six runs a model, in half the steps of the others.
-SMALL_GRID = (10, 8)
 # The rate of the report's long runs would not get far in a three-hundredth of their epochs.
 SMALL_LONG_RATE = 3e-3
 # Our model's epochs at full scale where a perceptual term slows learning down; else its default.
 FULL_PERCEPTUAL_EPOCHS = 600
 # As many as an evaluation has by default, and half of them.
-NUM_PAIRS: Mapping[Name, int] = {"small": 50, "full": 100}
+NUM_PAIRS = {"small": 50, "full": 100}
 
 _log = logging.getLogger(__name__)
 
@@ -82,7 +74,7 @@ class Scale:
         mpi3d: MPI3D-toy's file; empty means the arm.
     """
 
-    name: Name = "small"
+    name: Literal["small", "full"] = "small"
     mpi3d: str = ""
 
     def config(self, name: str, model: str) -> RunConfig:
@@ -93,12 +85,8 @@ class Scale:
             made = configuration.from_dotted(settings)
             slow = model == "smooth" and experiment.perceptual
             return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS) if slow else made
-        if experiment.free:
-            settings = _shortened(settings, *SMALL_THIRD_FACTOR)
-        elif experiment.perceptual and name != AS_LONG_AS_MSE:
-            settings = _shortened(settings, *SMALL_PERCEPTUAL)
-        else:
-            settings = _shortened(settings, *SMALL)
+        kind = "perceptual" if experiment.perceptual and name != AS_LONG_AS_MSE else "pixels"
+        settings = _shortened(settings, "third factor" if experiment.free else kind)
         if model == "reference" and experiment.recipe == "long":
             settings["optimizer.learning_rate"] = SMALL_LONG_RATE
         return configuration.from_dotted(settings)
@@ -110,7 +98,7 @@ class Scale:
             base = {**experiments.GRID_BASE, **base}
         axes = experiments.GRID_AXES
         if self.name == "small":
-            base = _shortened(base, *SMALL_GRID)
+            base = _shortened(base, "grid")
         if self.name == "small" or model != "reference":
             axes = {name: axes[name] for name in ("corruption.strength", "corruption.kind")}
         return make_grid(base, axes)
@@ -122,8 +110,8 @@ class Scale:
         return made | ({"data.source": "mpi3d_toy", "data.path": self.mpi3d} if self.mpi3d else {})
 
 
-def _shortened(settings: Settings, epochs: int, batch_size: int) -> Settings:
-    """Return settings with so many epochs; the learning rate falls at the same shares of them."""
+def _shortened(settings: Settings, kind: str) -> Settings:
+    epochs, batch_size = SMALL[kind]
     shorter = configuration.lasting(configuration.from_dotted(settings), epochs)
     return settings | {
         "training.num_epochs": epochs,
@@ -164,7 +152,7 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
     for name, model in itertools.product(names, experiments.MODELS):
         _log.info("%s with %s", name, model)
         folder = root / "runs" / f"{model}-{name}"
-        runs[name, model] = make_run(
+        runs[name, model] = measures.make_run(
             *(name, model, scale.config(name, model), folder),
             num_pairs=NUM_PAIRS[scale.name],
             shown=shown,
@@ -182,7 +170,9 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
             plot = LatentPlot(
                 codes=codes,
                 title=f"Latent codes by {factor}, {run.model}",
-                groups=[f"{value:g}" for value in factor_values(run.opened.images, run.name)],
+                groups=[
+                    f"{value:g}" for value in measures.factor_values(run.opened.images, run.name)
+                ],
                 legend=factor,
             )
             path = root / "figures" / run.model / f"clusters_{run.name}.png"
@@ -206,7 +196,9 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
 def example_pair(images: ImageSet) -> tuple[int, int]:
     """Return the images nearest to the poses of the report's example pair."""
     axes = ("horizontal_axis", "vertical_axis")
-    poses = np.stack([factor_values(images, axis) for axis in axes], axis=1).astype(np.float64)
+    poses = np.stack([measures.factor_values(images, axis) for axis in axes], axis=1).astype(
+        np.float64
+    )
     source, target = (int(np.square(poses - pose).sum(axis=1).argmin()) for pose in EXAMPLE)
     return source, target
 
@@ -264,7 +256,6 @@ def _animate(run: Measured, opened: Run, root: Path) -> dict[str, Any]:
 
 
 def _draw_reconstructions(runs: list[Measured], folder: Path) -> None:
-    """Draw the same images under each loss, one row a loss."""
     good = {run.about: run.opened for run in runs if run.opened}
     if not good:
         return
