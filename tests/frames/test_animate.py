@@ -42,15 +42,6 @@ def animated(route, methods=animate.METHODS, **timing):
     return animations
 
 
-@pytest.mark.parametrize(
-    ("timing", "number"), [({"points_per_edge": 2}, 5), ({}, 9), ({"frames": 23}, 23)]
-)
-def test_all_methods_have_the_frames_asked_for(timing, number):
-    animations = animated(route_of(), **timing)
-    assert list(animations) == ["pixel", "linear", "surfing"]
-    assert {each.frames.shape for each in animations.values()} == {(number, 5, 7, 3)}
-
-
 @pytest.mark.parametrize("timing", [{"points_per_edge": 3}, {"frames": 9}])
 def test_linear_is_the_even_straight_line_and_pixel_the_cross_dissolve(timing):
     route = route_of()

@@ -17,6 +17,7 @@ from jaxsurf.models.autoencoder import Autoencoder
 
 CODES = np.random.default_rng(0).normal(size=(53, 2))
 MADE = build(CODES, GraphConfig(weight="latent"))
+ENDS = np.array([[0, 1], [1, 2]])
 TWO = from_edges(np.array([[0, 1], [2, 3], [3, 4]]), np.ones(3), num_nodes=5)
 IMAGES = np.full((13, 7, 6, 3), 9, np.uint8)
 IMAGES[3::7] = 0
@@ -35,14 +36,6 @@ def config(**settings):
 
 def built(codes, distance=None, **settings):
     return lambda: build(codes, GraphConfig(**settings), distance)
-
-
-def attached(point, k=1, graph=MADE):
-    return lambda: attach(graph, CODES, np.array([point]), k=k)
-
-
-def made(ends, *weights):
-    return lambda: from_edges(np.array(ends), np.array(weights), num_nodes=3)
 
 
 def found(source, target, **options):
@@ -82,12 +75,12 @@ REFUSED = [
     (built(CODES, lambda ends: -np.ones(len(ends)), weight="image"), "negative or not finite"),
     (built(CODES, lambda _: np.zeros(3), weight="image"), "one weight an edge"),
     (built(CODES * 1e149), "not finite.*: inf"),
-    (attached([np.nan, 0]), "1 of 1 queries are not finite .*row 0"),
-    (attached([0.0, 0], k=54), "k is 54, but there are 53 points"),
-    (attached([0.0, 0], graph=replace(MADE, weight="image")), "needs the images"),
-    (made([[0, 1], [1, 2]], 1.0, -1.0), r"of edge \[1, 2\]: -1"),
-    (made([[0, 1]], np.nan), "not finite"),
-    (made([[0, 1]], 1.0, 2.0), "one weight an edge"),
+    (lambda: attach(MADE, CODES, np.array([[np.nan, 0]]), k=1), "1 of 1 queries are not .*row 0"),
+    (lambda: attach(MADE, CODES, CODES[:1], k=54), "k is 54, but there are 53 points"),
+    (lambda: attach(replace(MADE, weight="image"), CODES, CODES[:1], k=1), "needs the images"),
+    (lambda: from_edges(ENDS, np.array([1.0, -1.0]), num_nodes=3), r"of edge \[1, 2\]: -1"),
+    (lambda: from_edges(ENDS, np.array([np.nan, 1.0]), num_nodes=3), "not finite"),
+    (lambda: from_edges(ENDS, np.ones(3), num_nodes=3), "one weight an edge"),
     # Paths.
     (found(-1, 0), r"source is -1, but the graph has 53 nodes; .* from 0 to 52"),
     (found(0, 53), r"target is 53"),

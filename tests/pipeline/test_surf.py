@@ -241,7 +241,6 @@ def test_caches_of_something_else_and_damaged_ones_are_refused(run, damage):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("-1", "image -1 is out of range; choose 0 to 39"),
         ("²", "neither an image number nor a file"),
         ("x" * 300, "neither an image number nor a file"),
         ("code:", "code: is no latent code; give 2 numbers with commas between: code:0.1,0.1"),
