@@ -103,7 +103,7 @@ def train(
 def _make_setup(name: str, small: bool, *, batch: int, perceptual: float = 0.0) -> TrainSetup:
     base = experiments.REFERENCE if name == "reference" else {"model.name": name}
     changes = {"training.batch_size": batch, "objective.perceptual": perceptual}
-    reduced = {**SMALL, "data.stride": 4} if small else {}
+    reduced = {**SMALL, "data.stride": 4, "objective.layers": {"relu2_1": 1.0}} if small else {}
     config = configuration.from_dotted({**base, **changes, **reduced})
     # Each side copies the state that ours begins with.
     return make_setup(config, configuration.open_data(config.data)).on_host()
