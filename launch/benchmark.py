@@ -16,7 +16,7 @@ from jaxsurf.pipeline import cli
 _SUITE = flags.DEFINE_string(
     "suite",
     "all",
-    "Which rows to measure: gpu, graph, train, decode, sweep, full, or all but what only an "
+    "Which rows to measure: gpu, graph, train, decode, sweep, or all but what only an "
     "accelerator or 13 GB of disk make worth it. Packages beside jax that baselines need: torch "
     "(train, perceptual, batch-512, knn-wide), pykdtree (knn), faiss-cpu (knn-wide), networkx "
     "(pipeline), pytest (gpu-tests); rows without theirs hold jaxsurf's figures alone.",

@@ -162,7 +162,7 @@ def test_a_row_runs_in_small(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["gpu", "graph", "full"])
+@pytest.mark.parametrize("suite", ["gpu", "graph"])
 def test_every_row_runs_in_small(suite, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     suites.run(suite, tmp_path / "out", scale="rehearsal")

@@ -6,25 +6,20 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxsurf.evaluation.pairs import choose_pairs
 from jaxsurf.frames.decode import Frames, decode_points
-from jaxsurf.images import pixels, storage
-from jaxsurf.images.sources import open_images
-from jaxsurf.manifold import encode, graph, neighbors, shortest_path
+from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import (
     Autoencoder,
     ModelConfig,
-    inference_batch,
     make_autoencoder,
 )
 from jaxsurf.pipeline import configuration, experiments, grid
-from jaxsurf.pipeline.benchmark.rows import Contest, Row, Work, once
+from jaxsurf.pipeline.benchmark.rows import Contest, Row, Work
 from jaxsurf.pipeline.setup import (
     CompiledRun,
     TrainSetup,
@@ -35,12 +30,9 @@ from jaxsurf.pipeline.setup import (
 )
 from jaxsurf.training import distributed
 from jaxsurf.training.step import Losses
-from jaxsurf.workdir import replacing
 
 MODELS = {"reference": 64, "smooth": 32}  # channels
 IMAGES, LONG_EPOCHS = 1_600, 300
-# Shifts of the arm's 1,600 images: as many as MPI3D has.
-SHIFTS, SMALL_SHIFTS = 648, 10
 # Of a grid of 18 members that share a program.
 AXES: Mapping[str, Sequence[object]] = {
     "corruption.strength": (0.1, 0.2, 0.5),
@@ -215,50 +207,3 @@ def check_frames(mine: Frames, theirs: Frames) -> None:
     apart = int(np.abs(mine.astype(np.int16) - theirs).max())
     if apart > 1:
         raise ValueError(f"frames differ by up to {apart} grey levels")
-
-
-def use_all_images(small: bool) -> Iterator[Contest]:
-    """Each stage over as many images as MPI3D has, mapped from a file of 12.7 GB in the cache."""
-    path = storage.cache_folder() / f"benchmark-{SMALL_SHIFTS if small else SHIFTS}-shifts.npy"
-    if not path.exists():
-        _write_shifted(path, SMALL_SHIFTS if small else SHIFTS)
-    # An array of images has no factors to choose by.
-    place = {"data.source": str(path), "data.free": ""}
-    config = configuration.from_dotted({**experiments.ALL_FACTORS, **place})
-    images = configuration.open_data(config.data)
-    size, every = f"{len(images):,} images of 64 x 64", images.images
-    yield once("open", f"{size}: mean image", lambda: pixels.mean(every))
-
-    setup = make_setup(config, images)
-    training = Training(compile_run(setup), 1 if small else 10)
-    yield once("train", f"{training.num_steps} batches of 512 of {size}", training, training)
-    for _ in range(0 if small else 15):  # codes spread meanwhile
-        training()
-    model, found = setup.with_weights(training.state), []
-
-    def encode_first(number: int) -> None:
-        batch = inference_batch(model)
-        found.append(encode.encode_images(model, every[:number], batch_size=batch).codes)
-
-    yield once("encode", size, lambda: encode_first(len(every)), lambda: encode_first(2_048))
-    codes, k = found[-1], config.graph.k
-    index, few = neighbors.Index(codes), neighbors.Index(codes[:2_048])
-    size = f"{len(codes):,} codes, d = {codes.shape[1]}, k = {k}"
-    yield once("knn", size, lambda: index.nearest(k=k), lambda: few.nearest(k=k))
-    built: Any = []
-    size += " and spanning tree"
-    yield once("graph", size, lambda: built.append(graph.build(index, config.graph)))
-    ends = choose_pairs(len(codes), 10, seed=0).tolist()
-    yield once("path", f"{size}: 10 paths", lambda: shortest_path.shortest_paths(built[0], ends))
-
-
-def _write_shifted(path: Path, number: int) -> None:
-    arm = open_images("arm", side=64).images
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        size = (number * len(arm), *arm.shape[1:])
-        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=size)
-        for place in range(number):
-            moved = np.roll(arm, divmod(place, 64), axis=(1, 2))
-            out[place * len(arm) : (place + 1) * len(arm)] = moved
-        out.flush()

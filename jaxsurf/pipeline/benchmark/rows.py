@@ -69,11 +69,6 @@ class Contest:
     rounds: int = 3
 
 
-def once(stage: str, size: str, work: Work, warm: Work = lambda: None) -> Contest:
-    """Return a contest without a baseline whose work is timed once."""
-    return Contest(stage, size, [work], warm=warm, rounds=1)
-
-
 @dataclass(frozen=True)
 class Row:
     """A row; `peer` is the baseline's name and `error` what went wrong."""
