@@ -55,8 +55,10 @@ class ImageSet:
         recipe: what computed pixels follow from, with the factors; it stands for them in the
             fingerprint, since rounding differs between machines.
         draw: makes images of the same size from rows of factors, where these can be drawn.
-        continuous: the factors of which `draw` takes any value; they lie on a line: what is drawn
-            between two values goes straight from one to the other.
+        continuous: the factors of which `draw` takes any value; what is drawn between two values
+            goes straight from one to the other.
+        periodic: the period, in its own units, of each factor that comes back to itself: a value
+            and that value plus the period are one image.
     """
 
     images: UInt8[np.ndarray, "image height width 3"]
@@ -66,6 +68,7 @@ class ImageSet:
     recipe: str = ""
     draw: Callable[[Real[np.ndarray, "image factor"]], pixels.Images] | None = None
     continuous: tuple[str, ...] = ()
+    periodic: Mapping[str, float] = field(default_factory=dict)
     _file: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
@@ -125,9 +128,8 @@ class ImageSet:
                 cure="leave out fixed, free and stride",
             )
         values = dict(zip(self.factor_names, map(np.unique, self.factors.T), strict=True))
-        axes = _slice(
-            values, fixed, free or (() if fixed else self.factor_names), stride, labels or {}
-        )
+        free = free or (() if fixed else self.factor_names)
+        axes = _slice(values, fixed, free, stride, labels or {}, (), self.periodic)
         columns = zip(self.factors.T, axes, strict=True)
         numbers = np.flatnonzero(np.all([np.isin(column, axis) for column, axis in columns], 0))
         if not len(numbers):
@@ -149,6 +151,7 @@ class Grid:
     sizes: tuple[int, ...]  # a factor takes the values 0 .. size - 1
     labels: Labels = field(default_factory=dict)  # names of values, in the order of the values
     continuous: tuple[str, ...] = ()  # may be held between two values, where images are drawn
+    periodic: Mapping[str, float] = field(default_factory=dict)  # as of an `ImageSet`
     held: Fixed = field(default_factory=dict)  # in the default slice; other factors are free there
 
     def __len__(self) -> int:
@@ -170,13 +173,16 @@ class Grid:
     def axes(self, asked: Request) -> list[Real[np.ndarray, " _value"]]:
         """Return the values that each factor takes in a slice.
 
-        A factor with a single value may be neither fixed nor free.
+        A factor with a single value may be neither fixed nor free. Of a value at which a periodic
+        one is held, whole periods are taken off.
         """
         fixed, free = asked.fixed, asked.free
         if not fixed and not free:
             fixed, free = self.held, [name for name in self.names if name not in self.held]
         values = {name: np.arange(n) for name, n in zip(self.names, self.sizes, strict=True)}
-        return _slice(values, fixed, free, asked.stride, self.labels, self.continuous)
+        return _slice(
+            values, fixed, free, asked.stride, self.labels, self.continuous, self.periodic
+        )
 
 
 def _slice(
@@ -185,7 +191,8 @@ def _slice(
     free: Sequence[str],
     stride: int,
     labels: Labels,
-    continuous: Sequence[str] = (),
+    continuous: Sequence[str],
+    periodic: Mapping[str, float],
 ) -> list[Real[np.ndarray, " _value"]]:
     unknown = [name for name in (*fixed, *free) if name not in values]
     if unknown:
@@ -211,7 +218,8 @@ def _slice(
     axes = []
     for name, some in values.items():
         if name in fixed:
-            axes.append(_held(name, fixed[name], some, labels.get(name, ()), name in continuous))
+            held = name, fixed[name], some, labels.get(name, ())
+            axes.append(_held(*held, continuous=name in continuous, period=periodic.get(name)))
         elif len(some) > 1 and name not in free:
             raise UserError(
                 f"{name} takes {len(some)} values, but the slice neither fixes it nor sets it free",
@@ -227,15 +235,19 @@ def _held(
     given: int | float | np.number | str,
     values: Real[np.ndarray, " _value"],
     labels: Sequence[str],
+    *,
     continuous: bool,
+    period: float | None,
 ) -> Real[np.ndarray, "1"]:
     wanted = given
     if isinstance(wanted, str):
         plain = [re.sub("[-_]", " ", label.strip().lower()) for label in (wanted, *labels)]
         wanted = plain.index(plain[0], 1) - 1 if plain[0] in plain[1:] else math.nan
+    if period is not None:
+        wanted = float(wanted) % period
     if wanted in values:  # 2.0 is 2, 2.5 is none of them
         return values[values == wanted]
-    if continuous and values[0] <= wanted <= values[-1]:
+    if continuous and values[0] <= wanted <= (period or values[-1]):
         return np.array([wanted])
     texts = [f"{value:g}" for value in values]
     # Ten fit on a line; beyond that the two ends show what the scale is.

@@ -1,6 +1,6 @@
 """Image sets by name: what jaxsurf draws, MPI3D, any TensorFlow Datasets set, and own files.
 
-    open_images("arm")                                    drawn on the spot
+    open_images("arm"), "loop", "torus", "pole"           drawn on the spot
     open_images("mpi3d_toy", path="mpi3d_toy.npz")        or a folder that holds the file
     open_images("mpi3d_toy")                              prepared with our TFDS builder
     open_images("tfds:NAME:SPLIT")                        prepared in array_record
@@ -16,12 +16,15 @@ from pathlib import Path
 
 from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import files, mpi3d, tfds_sets
-from jaxsurf.images.drawn import arm
+from jaxsurf.images.drawn import arm, flat, turntable
 from jaxsurf.images.image_set import Fixed, ImageSet, Request
 
 # By name, or by what a name begins with up to its colon.
 SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
     "arm": arm.open_arm,
+    "loop": turntable.open_loop,
+    "torus": flat.open_torus,
+    "pole": flat.open_pole,
     **dict.fromkeys(mpi3d.NAMES, mpi3d.open_mpi3d),
     "tfds:": tfds_sets.open_tfds,
 }
@@ -40,8 +43,8 @@ def open_images(
     """Return an image set by name.
 
     Args:
-        source: "arm", "mpi3d_toy", "mpi3d_realistic", "mpi3d_real", "tfds:NAME" or
-            "tfds:NAME:SPLIT", or the path of a folder or file.
+        source: "arm", "loop", "torus", "pole", "mpi3d_toy", "mpi3d_realistic", "mpi3d_real",
+            "tfds:NAME" or "tfds:NAME:SPLIT", or the path of a folder or file.
         path: where the source's file or TFDS data folder lies, if it needs one.
         fixed: the value, or the value's name, of each factor that is held.
         free: the factors that vary. With `fixed` empty too, the source's default slice: of the arm

@@ -41,7 +41,7 @@ class DataConfig:
     """Which images.
 
     Attributes:
-        source: a name such as `arm`, `mpi3d_toy` or `tfds:NAME` (a wrong one lists them all), a
+        source: a name such as `arm`, `loop`, `mpi3d_toy` or `tfds:NAME` (a wrong one lists all), a
             folder of images or an array file.
         path: where the source's files are, if it needs any.
         fixed: values of the factors that are held (`object_color=red,object_size=1`).

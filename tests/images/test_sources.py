@@ -70,7 +70,7 @@ def test_a_stride_draws_a_quarter_of_the_default_slice(drawn, tmp_path):
         ("arm", {"stride": 11}, "11 thins nothing: .* takes 44 values, but 40 at most; .* to 10"),
         ("arm", {"side": 0}, "side is 0, but must be at least 1"),
         ("arm", {"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
-        ("amr", {}, "file called 'amr'; choose from arm, mpi3d_toy, .*tfds:NAME"),
+        ("amr", {}, "file called 'amr'; choose from arm, loop, torus, pole, mpi3d_.*tfds:NAME"),
         ("arm:2", {}, "no source and no file called 'arm:2'"),
         ("folder", {"path": "nowhere"}, "there is no nowhere; give a folder or file that exists"),
         (

@@ -1,13 +1,15 @@
 """Sources that are drawn: images computed from factors, at the values of a grid and between them.
 
-A drawn source is one module here, with a grid of factors, a function that draws rows of them, and
-an edition that is raised when its images change to the eye (trained runs are bound to it).
+A drawn source is a grid of factors, a function that draws rows of them, and an edition that is
+raised when its images change to the eye (trained runs are bound to it). `arm` and `turntable` are
+ray cast, with `rays`; `flat` holds those whose shapes are painted over one another.
 """
 
 from collections.abc import Callable
 from pathlib import Path
 
 from jaxsurf import workdir
+from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.images.image_set import Grid, ImageSet, Request
 from jaxsurf.images.pixels import Images
@@ -23,6 +25,10 @@ def open_drawn(
 
     `draw` takes rows of factors in the grid's order, as float32, and `side=`; it returns uint8.
     """
+    if request.path:
+        raise UserError(
+            f"the {request.source} is drawn, not read from {request.path}", cure="leave path out"
+        )
     rows = grid.rows(request)
     side = SIDE if request.side is None else request.side
     code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
@@ -41,4 +47,5 @@ def open_drawn(
         recipe=f"{request.source}, edition {edition}, side {side}",
         draw=lambda rows: draw(rows, side=side),
         continuous=grid.continuous,
+        periodic=grid.periodic,
     )
