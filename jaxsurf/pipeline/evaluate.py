@@ -89,7 +89,7 @@ def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
 def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     """Return the scores of methods on random pairs.
 
-    Where in-between images can be drawn (of the arm), a method `true` holds the floor: their score.
+    Where in-between images can be drawn, a method `true` holds the floor: their score.
     """
     chosen = pairs.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
     latents = encode_all(run)
@@ -156,6 +156,7 @@ def _score(
 def _true_frames(run: Run, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
     """Return true images on the straight line between the factors of each pair's ends.
 
+    Along a periodic factor it is the shorter way round; of two equal ones, that of falling values.
     There are none where images are not drawn, or where what varies has nothing between its values,
     as colours and shapes.
     """
@@ -166,7 +167,11 @@ def _true_frames(run: Run, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
     kinds = [name not in images.continuous for name in images.factor_names]
     if np.ptp(ends[:, :, kinds], axis=(0, 1)).any():
         return []
+    apart = ends[:, 1] - ends[:, 0]
+    for column, name in enumerate(images.factor_names):
+        if period := images.periodic.get(name):
+            apart[:, column] = (apart[:, column] + period / 2) % period - period / 2
     share = np.linspace(0, 1, TRUE_FRAMES)[None, :, None]
-    factors = (1 - share) * ends[:, :1] + share * ends[:, 1:]
+    factors = ends[:, :1] + share * apart[:, None]
     frames = images.draw(factors.reshape(-1, factors.shape[-1]))
     return list(frames.reshape(len(chosen), TRUE_FRAMES, *frames.shape[1:]))
