@@ -23,10 +23,11 @@ import pytest
 
 # Annotations are checked at every call, those of jitted functions when they are traced; numba
 # compiles functions as they stand. By the numeric tower of PEP 484 an int is a float.
+COMPILED = ("jaxsurf.manifold.search_kernels", "jaxsurf.evaluation.pose_kernels")
 CHECKED = [
     module.name
     for module in pkgutil.walk_packages([str(Path(__file__).parents[1] / "jaxsurf")], "jaxsurf.")
-    if not module.ispkg and module.name != "jaxsurf.manifold.search_kernels"
+    if not module.ispkg and module.name not in COMPILED
 ]
 jaxtyping.install_import_hook(
     CHECKED,

@@ -1,0 +1,214 @@
+"""The metric of images over poses: how much an image changes along a path of true poses.
+
+Near a pose the squared length of a move is a quadratic form, the *metric tensor*, taken from the
+mean squared differences between the images of neighbouring lattice nodes. Lengths of paths follow:
+a geodesic is the shortest one, found on a graph over the lattice. The unit is the median geodesic
+distance of neighbours on the grid: an ordinary grid step is 1.
+
+Images that are far apart on the grid may be much alike: an arm that is turned by half a circle and
+tipped over. Such a *seam* at the border of the grid joins what is left and right of it.
+"""
+
+import functools
+import itertools
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from jaxsurf.evaluation import lattice
+from jaxsurf.evaluation.lattice import Lattice, Poses, Reader
+from jaxsurf.manifold import latent_graph, shortest_path
+from jaxsurf.manifold.latent_graph import LatentGraph
+
+if TYPE_CHECKING:
+    from jaxsurf.evaluation.pose_kernels import Metric
+
+# The table of geodesic distances takes 100 MB for so many nodes of the grid.
+MOST_NODES = 5000
+# Steps of one and two nodes: 16 directions in the plane, off by 3 % at most (with 8: by 8 %).
+REACH_ON_PLANE = 2
+# A seam costs at most two ordinary grid steps, and no more than half of what poses at random do:
+# where every image differs from every other alike, nearness means nothing.
+SEAM_STEPS, SEAM_SHARE = 2.0, 0.5
+# Within the lattice its ends are farther apart than so many ordinary grid steps. Over a few, the
+# difference of images grows like the root of the distance: past 4 it is beyond `SEAM_STEPS`.
+FAR_STEPS = 8.0
+# Beyond some grid steps the table is right to a hundredth, and the straight line no shortest path.
+STRAIGHT_REACH = 3.0
+SOURCES_AT_ONCE = 200
+MOST_BORDER = 1000
+NUM_RANDOM = 512
+
+
+class Geodesic(NamedTuple):
+    """A shortest path: its poses, and whether each lies beside the next one on the lattice."""
+
+    poses: Poses
+    joined: Bool[np.ndarray, "pose"]
+
+
+class ImageMetric:
+    """Lengths and geodesics between the poses of a lattice, in ordinary grid steps.
+
+    Args:
+        of: the lattice; its grid has at most `MOST_NODES` nodes.
+        cache_dir: where the table of distances is kept; None means the user's cache.
+    """
+
+    def __init__(self, of: Lattice, *, cache_dir: str | Path | None = None) -> None:
+        self._lattice, reader = of, of.reader
+        made = lattice.keep("metric", of.stamp, lambda: _make(of), cache_dir)
+        self.unit = float(made["unit"])
+        self._tensors, self._table = reader.tensors, made["table"]
+        self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
+        self._graphs = {
+            False: _graph(reader, self._tensors),
+            True: _graph(reader, self._tensors, self.seam, made["seam_lengths"]),
+        }
+
+    @functools.cached_property
+    def _arrays(self) -> "Metric":
+        from jaxsurf.evaluation.pose_kernels import Metric
+
+        grid, per_step = self._lattice.grid, self._lattice.per_step
+        return Metric(
+            table=self._table,
+            tensors=self._tensors * (per_step / self.unit) ** 2,
+            shape=np.array(grid.shape),
+            lattice_shape=np.array(self._lattice.reader.shape),
+            around=grid.around,
+            per_step=per_step,
+            reach=STRAIGHT_REACH,
+        )
+
+    def distances(
+        self,
+        first: Float[np.ndarray, "first factor"],
+        second: Float[np.ndarray, "second factor"],
+    ) -> Float[np.ndarray, "first second"]:
+        """Return the distance of each pose to each of others."""
+        from jaxsurf.evaluation import pose_kernels
+
+        return pose_kernels.metric_distances(first, second, self._arrays)
+
+    def length(self, poses: Poses) -> float:
+        """Return the length of a path that goes from pose to pose."""
+        return float(np.diagonal(self.distances(poses, poses), 1).sum())
+
+    def geodesics(self, pairs: Int[np.ndarray, "pair 2"], *, over_seam: bool) -> list[Geodesic]:
+        """Return a shortest path between each pair of the grid's nodes."""
+        of, found = self._lattice, []
+        ends = _grid_nodes(of)[pairs].tolist()
+        for path in shortest_path.shortest_paths(self._graphs[over_seam], ends):
+            poses = of.reader.places[path.nodes] / of.per_step
+            steps = of.grid.short(np.diff(poses, axis=0))
+            smooth = np.abs(steps).max(axis=1, initial=0) * of.per_step <= REACH_ON_PLANE
+            # Not back to 0 after a whole turn.
+            unwrapped = poses[0] + np.append(0 * steps[:1], np.cumsum(steps, axis=0), axis=0)
+            found.append(Geodesic(unwrapped, np.append(smooth, False)))
+        return found
+
+
+def _grid_nodes(of: Lattice) -> Int[np.ndarray, "node"]:
+    """Return the lattice node of each node of the grid."""
+    places = np.indices(of.grid.shape).reshape(len(of.grid.shape), -1) * of.per_step
+    return np.ravel_multi_index(tuple(places), tuple(of.reader.shape))
+
+
+def _make(of: Lattice) -> dict[str, np.ndarray]:
+    reader, nodes = of.reader, _grid_nodes(of)
+    tensors = reader.tensors
+    seam, lengths = _seam(of, nodes, _graph(reader, tensors))
+    table = _lengths(_graph(reader, tensors, seam, lengths), nodes, nodes)
+    unit = float(np.median(table[tuple(_grid_neighbours(of).T)]))
+    # Images that never change have no metric; 1 keeps their lengths at 0.
+    unit = unit or 1.0
+    return {
+        "table": table / np.float32(unit),
+        "seam": seam,
+        "seam_lengths": lengths,
+        "unit": np.array(unit),
+    }
+
+
+def _graph(
+    reader: Reader,
+    tensors: Float[np.ndarray, "node factor factor"],
+    seam: Int[np.ndarray, "edge 2"] | None = None,
+    seam_lengths: Float[np.ndarray, "edge"] | None = None,
+) -> LatentGraph:
+    """Return the graph over the lattice; an edge is as long as the mean of its ends' tensors says.
+
+    Root-mean-square differences of images two nodes apart would fall short of paths between them.
+    """
+    dimension = len(reader.shape)
+    reach = REACH_ON_PLANE if dimension == 2 else 1
+    ends, lengths = [], []
+    for offset in itertools.product(range(-reach, reach + 1), repeat=dimension):
+        # One of two opposite directions, and none that is a multiple of a shorter one.
+        if offset <= (0,) * dimension or np.gcd.reduce(offset) > 1:
+            continue
+        others = reader.neighbours(np.array([offset]))[:, 0]
+        there = np.flatnonzero(others >= 0)
+        middle = (tensors[there] + tensors[others[there]]) / 2
+        squares = np.einsum("i,nij,j->n", offset, middle, offset)
+        ends.append(np.stack([there, others[there]], axis=1))
+        lengths.append(np.sqrt(np.maximum(squares, 0.0)))
+    if seam is not None and seam_lengths is not None:
+        ends.append(seam)
+        lengths.append(seam_lengths)
+    return latent_graph.from_edges(
+        np.concatenate(ends), np.concatenate(lengths), num_nodes=len(reader.images)
+    )
+
+
+def _grid_neighbours(of: Lattice) -> Int[np.ndarray, "pair 2"]:
+    """Return the pairs of nodes one step apart on the grid."""
+    numbers = np.arange(np.prod(of.grid.shape)).reshape(of.grid.shape)
+    pairs = []
+    for axis, around in enumerate(of.grid.around):
+        following = np.roll(numbers, -1, axis)
+        size = numbers.shape[axis] - (around == 0)
+        pair = np.stack([numbers, following], axis=-1)
+        pairs.append(np.take(pair, np.arange(size), axis).reshape(-1, 2))
+    return np.concatenate(pairs)
+
+
+def _seam(
+    of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph
+) -> tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]:
+    """Return edges from border nodes to the most similar border node far away, and their lengths.
+
+    Only those that cost little, see `SEAM_STEPS`; there are none where all factors are periodic.
+    """
+    reader = of.reader
+    at_border = ((reader.places == 0) | (reader.places == reader.shape - 1)) & ~reader.closed
+    border = np.flatnonzero(at_border.any(axis=1))
+    border = border[:: max(1, -(-len(border) // MOST_BORDER))]
+    if not len(border):
+        return np.empty((0, 2), np.int64), np.empty(0)
+    random = np.random.default_rng(0).integers(len(reader.images), size=(NUM_RANDOM, 2))
+    step = np.median(np.sqrt(lattice.differences(reader.images, nodes[_grid_neighbours(of)])))
+    usual = np.median(np.sqrt(lattice.differences(reader.images, random)))
+    limit = min(SEAM_STEPS * step, SEAM_SHARE * usual)
+    pixels = reader.images[border].astype(np.float32)
+    norms = np.square(pixels).sum(axis=1)
+    squares = (norms[:, None] + norms - 2 * pixels @ pixels.T) / pixels.shape[1]
+    squares[_lengths(graph, border, border) <= FAR_STEPS * step] = np.inf
+    nearest = squares.argmin(axis=1)
+    pairs = np.sort(np.stack([border, border[nearest]], axis=1), axis=1)
+    pairs = np.unique(pairs[np.isfinite(squares.min(axis=1))], axis=0)
+    lengths = np.sqrt(lattice.differences(reader.images, pairs))
+    return pairs[lengths <= limit], lengths[lengths <= limit]
+
+
+def _lengths(
+    graph: LatentGraph, sources: Int[np.ndarray, "source"], targets: Int[np.ndarray, "target"]
+) -> Float[np.ndarray, "source target"]:
+    """Return the lengths of shortest paths; all nodes' for some sources at a time."""
+    starts = range(0, len(sources), SOURCES_AT_ONCE)
+    some = (sources[start : start + SOURCES_AT_ONCE].tolist() for start in starts)
+    rows = [shortest_path.distances(graph, s, method="dijkstra")[:, targets] for s in some]
+    return np.concatenate(rows).astype(np.float32)

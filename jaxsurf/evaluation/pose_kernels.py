@@ -1,0 +1,319 @@
+"""Compiled loops over frames, renders and poses, for `lattice`, `image_metric` and `truth`.
+
+They release the interpreter's lock, so that threads run them side by side. Machine code is kept
+beside the sources or in the user's cache folder. numba is slow to load: import this module where it
+is needed.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+
+# Whole numbers below 2^24 are exact in float32, and so are sums of so many squares of up to 255^2.
+_EXACT = 256
+
+
+class Metric(NamedTuple):
+    """The image metric of a lattice, as `image_metric.ImageMetric` prepares it.
+
+    Lengths are in its unit, poses in grid steps.
+    """
+
+    table: Float[np.ndarray, "node node"]  # geodesic distances of the grid's nodes
+    tensors: Float[np.ndarray, "lattice factor factor"]
+    shape: Int[np.ndarray, "factor"]  # of the grid
+    lattice_shape: Int[np.ndarray, "factor"]
+    around: Float[np.ndarray, "factor"]  # grid steps; 0 where the factor does not come back
+    per_step: int  # lattice steps a grid step
+    reach: float  # grid steps, up to which the straight line is looked at too
+
+
+def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    try:
+        return numba.njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # no folder can be written to
+        return numba.njit(nogil=True)(function)
+
+
+@numba.njit(nogil=True, fastmath=True)
+def _sum_of_squares(
+    first: UInt8[np.ndarray, "value"], second: UInt8[np.ndarray, "value"], limit: float
+) -> float:
+    """Return the sum of squared differences, exactly; some sum above the limit is enough there."""
+    total = 0.0
+    for start in range(0, len(first), _EXACT):
+        part = np.float32(0.0)
+        for i in range(start, min(start + _EXACT, len(first))):
+            difference = np.float32(first[i]) - np.float32(second[i])
+            part += difference * difference
+        total += float(part)
+        if total > limit:
+            return total
+    return total
+
+
+@_kernel
+def mean_squares(
+    images: UInt8[np.ndarray, "image value"],
+    others: UInt8[np.ndarray, "other value"],
+    pairs: Int[np.ndarray, "pair 2"],
+) -> Float[np.ndarray, "pair"]:
+    """Return the mean squared difference of each pair of an image and another."""
+    found = np.empty(len(pairs))
+    for i in range(len(pairs)):
+        found[i] = _sum_of_squares(images[pairs[i, 0]], others[pairs[i, 1]], np.inf)
+    return found / images.shape[1]
+
+
+@_kernel
+def propose(
+    distances: Float[np.ndarray, "frame node"], stencil: Int[np.ndarray, "node place"], count: int
+) -> Int[np.ndarray, "frame proposal"]:
+    """Return each frame's best nodes among those that no neighbour is better than, best first.
+
+    Where there are fewer than asked for, the best one fills up.
+    """
+    found = np.empty((len(distances), count), np.int32)
+    best = np.empty(count, np.float32)
+    for frame in range(len(distances)):
+        row, size = distances[frame], 0
+        for node in range(len(row)):
+            if size == count and row[node] >= best[-1]:
+                continue
+            lowest = True
+            for other in stencil[node]:
+                if other >= 0 and row[other] < row[node]:
+                    lowest = False
+                    break
+            if not lowest:
+                continue
+            place = min(size, count - 1)
+            while place > 0 and best[place - 1] > row[node]:
+                best[place], found[frame, place] = best[place - 1], found[frame, place - 1]
+                place -= 1
+            best[place], found[frame, place] = row[node], node
+            size = min(size + 1, count)
+        found[frame, size:] = found[frame, 0]
+    return found
+
+
+@_kernel
+def settle(  # noqa: C901 - inner functions would be called anew for every pixel sum
+    frames: UInt8[np.ndarray, "frame value"],
+    images: UInt8[np.ndarray, "node value"],
+    stencil: Int[np.ndarray, "node place"],
+    centres: Int[np.ndarray, "node"],
+    proposals: Int[np.ndarray, "frame proposal"],
+) -> tuple[Int[np.ndarray, "frame"], Float[np.ndarray, "frame place"]]:
+    """Walk downhill from the best proposal of each frame, by the mean squared difference.
+
+    Returns:
+        The node where no neighbour is better, and the differences at the places of the stencil
+        around its centre.
+    """
+    nodes = np.empty(len(frames), np.int32)
+    around = np.empty((len(frames), stencil.shape[1]))
+    known = np.full(len(images), -1.0)
+    for frame in range(len(frames)):
+        pixels = frames[frame]
+        best, lowest = proposals[frame, 0], np.inf
+        for node in proposals[frame]:
+            found = _sum_of_squares(pixels, images[node], lowest)
+            if found < lowest:
+                best, lowest = node, found
+        seen = [best]
+        known[best] = lowest
+        moved = True
+        while moved:
+            moved = False
+            for other in stencil[best]:
+                if other < 0:
+                    continue
+                if known[other] < 0:
+                    known[other] = _sum_of_squares(pixels, images[other], np.inf)
+                    seen.append(other)
+                if known[other] < lowest:
+                    following, lowest, moved = other, known[other], True
+            if moved:
+                best = following
+        nodes[frame] = best
+        for place in range(stencil.shape[1]):
+            other = stencil[centres[best], place]
+            if known[other] < 0:
+                known[other] = _sum_of_squares(pixels, images[other], np.inf)
+                seen.append(other)
+            around[frame, place] = known[other]
+        for node in seen:
+            known[node] = -1.0
+    return nodes, around / images.shape[1]
+
+
+@numba.njit(nogil=True, forceinline=True)
+def _short(difference: float, around: float) -> float:
+    """Return a difference the short way round."""
+    return difference - around * np.round(difference / around) if around > 0 else difference
+
+
+@_kernel
+def step_distances(
+    first: Float[np.ndarray, "first factor"],
+    second: Float[np.ndarray, "second factor"],
+    around: Float[np.ndarray, "factor"],
+) -> Float[np.ndarray, "first second"]:
+    """Return Euclidean distances of poses in grid steps, periodic factors the short way."""
+    found = np.empty((len(first), len(second)))
+    for i in range(len(first)):
+        for j in range(len(second)):
+            total = 0.0
+            for axis in range(len(around)):
+                total += _short(second[j, axis] - first[i, axis], around[axis]) ** 2
+            found[i, j] = np.sqrt(total)
+    return found
+
+
+@_kernel
+def metric_distances(
+    first: Float[np.ndarray, "first factor"], second: Float[np.ndarray, "second factor"], by: Metric
+) -> Float[np.ndarray, "first second"]:
+    """Return distances of poses by the image metric.
+
+    The smaller of two bounds: the table, linear between the corners of either pose's cell; and of
+    near poses, which the table overrates, the length of the straight line between them.
+    """
+    ours, shares = _corners(first, by)
+    theirs, other_shares = _corners(second, by)
+    found = np.empty((len(first), len(second)))
+    for i in range(len(first)):
+        for j in range(len(second)):
+            total = 0.0
+            for a in range(ours.shape[1]):
+                if shares[i, a] > 0:
+                    part = 0.0
+                    for b in range(theirs.shape[1]):
+                        part += other_shares[j, b] * by.table[ours[i, a], theirs[j, b]]
+                    total += shares[i, a] * part
+            found[i, j] = min(total, _straight(first[i], second[j], by))
+    return found
+
+
+@_kernel
+def _corners(
+    poses: Float[np.ndarray, "pose factor"], by: Metric
+) -> tuple[Int[np.ndarray, "pose corner"], Float[np.ndarray, "pose corner"]]:
+    """Return the grid nodes at the corners of each pose's cell, and the share of each."""
+    count = 2 ** poses.shape[1]
+    nodes, shares = np.zeros((len(poses), count), np.int64), np.ones((len(poses), count))
+    for pose in range(len(poses)):
+        for axis in range(poses.shape[1]):
+            size, place = by.shape[axis], poses[pose, axis]
+            low = int(np.floor(place))
+            if by.around[axis] == 0:
+                low = max(0, min(low, size - 2))
+            share = max(0.0, min(1.0, place - low))
+            for corner in range(count):
+                high = (corner >> axis) & 1
+                nodes[pose, corner] = nodes[pose, corner] * size + (low + high) % size
+                shares[pose, corner] *= share if high else 1 - share
+    return nodes, shares
+
+
+@numba.njit(nogil=True)
+def _straight(
+    first: Float[np.ndarray, "factor"], second: Float[np.ndarray, "factor"], by: Metric
+) -> float:
+    """Return the length of the straight line between near poses, inf where they are not near."""
+    dimension, farthest = len(first), 0.0
+    for axis in range(dimension):
+        farthest = max(farthest, abs(_short(second[axis] - first[axis], by.around[axis])))
+    if farthest > by.reach:
+        return np.inf
+    samples, total = int(2 * farthest) + 1, 0.0
+    for sample in range(samples):
+        share, node = (sample + 0.5) / samples, 0
+        for axis in range(dimension):
+            step = _short(second[axis] - first[axis], by.around[axis])
+            size = by.lattice_shape[axis]
+            place = int(np.round((first[axis] + share * step) * by.per_step))
+            place = place % size if by.around[axis] > 0 else max(0, min(place, size - 1))
+            node = node * size + place
+        squared = 0.0
+        for a in range(dimension):
+            for b in range(dimension):
+                squared += (
+                    by.tensors[node, a, b]
+                    * _short(second[a] - first[a], by.around[a])
+                    * _short(second[b] - first[b], by.around[b])
+                )
+        total += np.sqrt(max(squared, 0.0))
+    return total / samples
+
+
+@_kernel
+def align(costs: Float[np.ndarray, "frame point"]) -> tuple[float, float]:
+    """Return coverage and precision of frames and a course under dynamic time warping.
+
+    The warping path goes from both beginnings to both ends by steps of one frame, one point, or
+    both; the cost of a step of both counts twice, so that no path is favoured for being short
+    (Sakoe & Chiba 1978, symmetric form). Coverage is the mean over the course's points of the mean
+    cost of what each is matched with, precision that over the frames.
+    """
+    frames, points = costs.shape
+    least = np.full((frames + 1, points + 1), np.inf)
+    least[0, 0] = 0.0
+    for i in range(frames):
+        for j in range(points):
+            both = least[i, j] + 2 * costs[i, j]
+            one = min(least[i, j + 1], least[i + 1, j]) + costs[i, j]
+            least[i + 1, j + 1] = min(both, one)
+    by_frame, frame_matches = np.zeros(frames), np.zeros(frames)
+    by_point, point_matches = np.zeros(points), np.zeros(points)
+    i, j = frames - 1, points - 1
+    while i >= 0:
+        by_frame[i] += costs[i, j]
+        frame_matches[i] += 1
+        by_point[j] += costs[i, j]
+        point_matches[j] += 1
+        both = least[i, j] + 2 * costs[i, j]
+        frame_alone, point_alone = least[i, j + 1] + costs[i, j], least[i + 1, j] + costs[i, j]
+        if both <= min(frame_alone, point_alone):
+            i, j = i - 1, j - 1
+        elif frame_alone <= point_alone:
+            i -= 1
+        else:
+            j -= 1
+    return (by_point / point_matches).mean(), (by_frame / frame_matches).mean()
+
+
+@_kernel
+def project(
+    poses: Float[np.ndarray, "pose factor"],
+    points: Float[np.ndarray, "point factor"],
+    places: Float[np.ndarray, "point"],
+    joined: Bool[np.ndarray, "point"],
+    around: Float[np.ndarray, "factor"],
+) -> Float[np.ndarray, "pose"]:
+    """Return the place along a course of what is nearest to each pose on it.
+
+    `places` are those of the course's points; `joined` says which a line joins to the next one.
+    """
+    found = np.empty(len(poses))
+    for pose in range(len(poses)):
+        nearest = np.inf
+        for start in range(len(points)):
+            along = squared = length = 0.0
+            for axis in range(len(around)):
+                off = _short(poses[pose, axis] - points[start, axis], around[axis])
+                squared += off**2
+                if joined[start]:
+                    step = points[start + 1, axis] - points[start, axis]
+                    along, length = along + off * step, length + step**2
+            share = max(0.0, min(1.0, along / length)) if length > 0 else 0.0
+            distance = squared - 2 * share * along + share**2 * length
+            if distance < nearest - 1e-12:
+                nearest, found[pose] = distance, places[start]
+                if share > 0:
+                    found[pose] += share * (places[start + 1] - places[start])
+    return found

@@ -1,0 +1,473 @@
+"""The truth: what frames show, where they should be, and what no cheat gets past."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import image_metric, pairs, pose_kernels, truth
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.sources import open_images
+
+FRAMES = truth.LEAP_FRAMES
+
+
+def make(name, folder, **options):
+    images = open_images(name, cache_dir=folder, **options)
+    return images, truth.make_truth(images, cache_dir=folder)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("truth")
+
+
+@pytest.fixture(scope="module")
+def arm(folder):
+    return make("arm", folder, side=32, stride=3)
+
+
+@pytest.fixture(scope="module")
+def torus(folder):
+    return make("torus", folder, side=32, stride=2)
+
+
+def straight(images, made, ends):
+    """Draw true motion, straight in factors and the short way, for each pair."""
+    grid = made.lattice.grid
+    source, target = grid.poses(images.factors[ends[:, 0]]), grid.poses(images.factors[ends[:, 1]])
+    share = np.linspace(0, 1, FRAMES)[None, :, None]
+    poses = source[:, None] + share * grid.short(target - source)[:, None]
+    return poses, list(
+        map(images.draw, grid.factors(poses.reshape(-1, 2)).reshape(len(ends), FRAMES, -1))
+    )
+
+
+def cheat(name, images, made, ends):
+    """Return the frames of a cheat for each pair; `true` is none."""
+    random, number = np.random.default_rng(5), len(ends)
+    poses, true = straight(images, made, ends)
+    firsts, lasts = images.images[ends[:, 0]], images.images[ends[:, 1]]
+    share = np.linspace(0, 1, FRAMES)[:, None, None, None]
+    grid = made.lattice.grid
+    nearest = np.round(poses).astype(int) % np.array(grid.shape)
+    numbers = np.argsort(grid.nodes)[np.ravel_multi_index(tuple(nearest.T), grid.shape)].T
+    anywhere = random.integers(len(images), size=(number, FRAMES))
+    anywhere[:, [0, -1]] = ends
+    return {
+        "true": lambda i: true[i],
+        "random images": lambda i: images.images[anywhere[i]],
+        "constant": lambda i: np.repeat(firsts[i : i + 1], FRAMES, axis=0),
+        "reversed": lambda i: true[i][::-1],
+        "cut": lambda i: images.images[np.repeat(ends[i], FRAMES // 2)],
+        "fade": lambda i: np.round((1 - share) * firsts[i] + share * lasts[i]).astype(np.uint8),
+        "slide show": lambda i: images.images[numbers[i]],
+    }[name]
+
+
+def scored(name, images, made, ends):
+    frames = [cheat(name, images, made, ends)(i) for i in range(len(ends))]
+    scores = pairs.score(frames, images.images) | made.score(frames, ends)
+    return {key: float(values.mean()) for key, values in scores.items()} | {
+        "leaps": float(made.leaps(frames, ends).mean())
+    }
+
+
+def far_pairs(images, made, count):
+    """Return pairs that are at least four grid steps apart."""
+    ends = pairs.choose_pairs(len(images), 10 * count, seed=1)
+    apart = made.distance(images.factors[ends[:, 0]], images.factors[ends[:, 1]])
+    return ends[apart >= 4][:count]
+
+
+@pytest.fixture(scope="module", params=["arm", "torus"])
+def ground(request):
+    """An image set, its truth, pairs, and the scores of true motion."""
+    images, made = request.getfixturevalue(request.param)
+    ends = far_pairs(images, made, 7)
+    return images, made, ends, scored("true", images, made, ends)
+
+
+def test_true_motion_has_no_fault(ground):
+    *_, true = ground
+    assert truth.faults(true) == []
+    # The lattice of so coarse a slice lies three quarters of the source's own steps apart.
+    assert true["residual"] < 4
+    assert max(true["course"], true["course_intrinsic"]) < 0.15
+    assert true["progress"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("name", "given_away"),
+    [
+        ("random images", ("not right: course", "not even: leaps")),
+        ("constant", ("not right: course", "not right: progress", "not even: leaps")),
+        ("reversed", ("not right: course", "not right: progress", "not even: leaps")),
+        ("cut", ("not right: course", "not right: progress", "not even: step_jump")),
+        ("fade", ("not real: residual", "not right: course")),
+        ("slide show", ("not even: step_unevenness", "not even: step_jump")),
+    ],
+)
+def test_a_cheat_is_given_away_and_behind_true_motion(ground, name, given_away):
+    images, made, ends, true = ground
+    scores = scored(name, images, made, ends)
+    found = truth.faults(scores)
+    for fault in given_away:
+        assert any(each.startswith(fault) for each in found), (fault, found)
+        metric = fault.split(": ")[1]
+        sign = -1 if metric == "progress" else 1
+        assert sign * scores[metric] > sign * true[metric]
+
+
+def test_faults_name_figures_past_their_limit_and_no_others():
+    scores = {"residual": 25.0, "course": 3.0, "course_length": 20.0, "progress": 0.5, "leaps": 0.5}
+    assert truth.faults(scores) == []
+    worse = {"residual": 48.93, "course": 3.01, "progress": 0.49, "leaps": 1.0}
+    assert truth.faults(scores | worse) == [
+        "not real: residual 48.9",
+        "not right: course 3.01",
+        "not even: leaps 1",
+        "not right: progress 0.49",
+    ]
+    # A short course: less than a grid step is no fault.
+    assert truth.faults({"course": 0.9, "course_length": 2.0}) == []
+    assert truth.faults({"step_jump": 2.6, "step_unevenness": 0.7, "residual_worst": 101.0}) == [
+        "not real: residual_worst 101",
+        "not even: step_jump 2.6",
+        "not even: step_unevenness 0.7",
+    ]
+
+
+# Reading
+
+
+@pytest.mark.core
+def test_true_images_are_read_at_their_own_pose_whatever_their_order(arm, folder):
+    images, made = arm
+    order = np.random.default_rng(2).permutation(len(images))
+    mixed = dataclasses.replace(
+        images, images=images.images[order], factors=images.factors[order], recipe=""
+    )
+    again = truth.make_truth(mixed, cache_dir=folder)
+    reading = again.read(mixed.images)
+    expected = again.lattice.grid.poses(mixed.factors)
+    np.testing.assert_allclose(reading.poses, expected, atol=1e-9)
+    assert not reading.residuals.any()
+    np.testing.assert_allclose(again.read(images.images).poses, made.read(images.images).poses)
+
+
+def random_poses(made, count):
+    grid = made.lattice.grid
+    span = np.where(grid.around > 0, grid.around, np.array(grid.shape) - 1)
+    return np.random.default_rng(7).uniform(size=(count, len(span))) * span
+
+
+@pytest.mark.parametrize("name", ["arm", "torus"])
+def test_random_true_poses_are_read(name, request):
+    images, made = request.getfixturevalue(name)
+    poses, grid = random_poses(made, 101), made.lattice.grid
+    read, residuals = made.read(images.draw(grid.factors(poses).astype(np.float32)))
+    errors = np.linalg.norm(grid.short(read - poses), axis=1)
+    assert np.median(errors) < 0.05
+    assert np.percentile(errors, 95) < 0.25
+    assert residuals.mean() < 4
+    assert made.reading_error == pytest.approx(np.median(errors), abs=0.03)
+    assert f"to {made.reading_error:.2f} grid steps (median" in made.description
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["arm", "loop", "torus", "pole"])
+def test_random_true_poses_are_read_to_a_twentieth_of_a_grid_step(name, folder):
+    images, made = make(name, folder)
+    poses, grid = random_poses(made, 512), made.lattice.grid
+    read, residuals = made.read(images.draw(grid.factors(poses).astype(np.float32)))
+    errors = np.linalg.norm(grid.short(read - poses), axis=1)
+    assert np.median(errors) <= 0.05
+    assert np.percentile(errors, 95) <= 0.25
+    assert residuals.mean() < 2
+
+
+def test_images_alone_read_less_well_and_say_so(arm, folder):
+    images, made = arm
+    alone = truth.make_truth(images, rendered=False, cache_dir=folder)
+    assert alone.lattice.per_step == 1
+    assert made.reading_error < alone.reading_error < 0.3
+    assert "14 x 14 images of robot arm, a grid step apart: random poses" in alone.description
+    assert "53 x 53 renders of robot arm, 1/4 of a grid step apart" in made.description
+    ends = far_pairs(images, made, 5)
+    for name, fault in (("constant", "not right"), ("cut", "not even"), ("true", "")):
+        frames = [cheat(name, images, made, ends)(i) for i in range(len(ends))]
+        scores = alone.score(frames, ends) | pairs.score(frames, images.images)
+        found = truth.faults({key: float(values.mean()) for key, values in scores.items()})
+        # What lies between images a grid step apart is not like any of them.
+        found = [each for each in found if "residual" not in each]
+        assert any(each.startswith(fault) for each in found) if fault else not found
+
+
+def test_without_a_renderer_the_error_is_that_of_images_left_out(folder):
+    images = open_images("pole", side=16, stride=2, cache_dir=folder)
+    plain = dataclasses.replace(images, draw=None, continuous=(), recipe="not drawn")
+    drawn = truth.make_truth(images, rendered=False, cache_dir=folder)
+    made = truth.make_truth(plain, cache_dir=folder)
+    assert "images left out of every other one" in made.description
+    # Every other of 20 x 20 is 10 x 10; 9 x 9 lie between them.
+    assert len(made.reading_errors) == 81
+    assert drawn.reading_error < made.reading_error < 1
+
+
+# Closed forms
+
+
+def ring(number, period):
+    """Return images on a circle: 0 to just before 1 turn, of sines that are shifted by pixel."""
+    angles = 2 * np.pi * np.arange(number) / number
+    shifts = 2 * np.pi * np.arange(33) / 33
+    levels = np.round(128 + 120 * np.cos(angles[:, None] + shifts)).astype(np.uint8)
+    return ImageSet(
+        np.repeat(levels.reshape(number, 1, 33, 1), 3, axis=-1),
+        name="ring",
+        factors=np.arange(number, dtype=np.float64)[:, None],
+        factor_names=("angle",),
+        periodic={"angle": period} if period else {},
+    )
+
+
+# Where nobody says that the factor is periodic, the seam is found.
+@pytest.mark.parametrize("period", [29.0, None])
+def test_geodesics_of_a_circle_go_the_short_way_round(tmp_path, period):
+    made = truth.make_truth(ring(29, period), cache_dir=tmp_path)
+    poses = np.arange(29.0)[:, None]
+    apart = np.abs(poses - poses.T)
+    expected = np.minimum(apart, 29 - apart)
+    np.testing.assert_allclose(made.metric.distances(poses, poses), expected, rtol=0.02, atol=1e-6)
+    between = made.metric.distances(np.array([[0.5]]), np.array([[0.75], [9.0], [28.0]]))
+    np.testing.assert_allclose(between, [[0.25, 8.5, 1.5]], rtol=0.03)
+    assert made.metric.seam.tolist() == ([] if period else [[0, 28]])
+    courses = made.courses(np.array([[2, 15], [27, 3]]))
+    names = [[course.name for course in some] for some in courses]
+    if period:
+        # 13 steps one way, 16 the other; but 24 are too many beside 5.
+        assert names[0] == ["straight", "geodesic", "straight, the other way round"]
+        assert names[1] == ["straight", "geodesic"]
+        np.testing.assert_allclose(courses[1][0].poses[[0, -1], 0], [27, 32])
+        np.testing.assert_allclose(courses[0][2].poses[[0, -1], 0], [2, -14])
+    else:
+        assert names[1] == ["straight", "geodesic", "geodesic over the seam"]
+        seam = courses[1][2]
+        assert seam.poses[~seam.joined, 0].tolist() == [28, 3]
+        assert seam.places[-1] == 5  # a step to the border, one over it, three from there
+
+
+def square(size, side=19):
+    """Return a white square at every place of a black picture."""
+    count = side - size + 1
+    images = np.zeros((count, count, side, side, 3), np.uint8)
+    for row, column in np.ndindex(count, count):
+        images[row, column, row : row + size, column : column + size] = 255
+    places = np.stack(np.unravel_index(np.arange(count**2), (count, count)), axis=-1)
+    return ImageSet(
+        images.reshape(-1, side, side, 3),
+        name="square",
+        factors=places.astype(np.float64),
+        factor_names=("row", "column"),
+    )
+
+
+@pytest.mark.parametrize("size", [3, 7])
+def test_a_translated_square_is_as_far_as_it_was_moved(tmp_path, size):
+    images = square(size)
+    made = truth.make_truth(images, cache_dir=tmp_path)
+    # A step uncovers a column of pixels and covers another.
+    expected = np.sqrt(2 * size * 255**2 / 19**2)
+    assert made.metric.unit == pytest.approx(expected, rel=0.1)
+    poses = np.stack(np.unravel_index([0, 5, 28, 99], made.lattice.grid.shape), axis=-1)
+    flat = np.linalg.norm(poses[:, None] - poses, axis=-1)
+    # A path of the graph is longer than the straight line, by 3 % at most.
+    found = made.metric.distances(poses.astype(float), poses.astype(float))
+    np.testing.assert_allclose(found, 1.015 * flat, rtol=0.04, atol=1e-6)
+    np.testing.assert_allclose(
+        made.distance(images.factors[[0, 0]], images.factors[[5, 28]]), flat[0, 1:3]
+    )
+    # Far ones differ by little more than near ones here; they are no seam.
+    assert len(made.metric.seam) == 0
+
+
+def test_the_arm_tipped_over_is_near(arm):
+    _, made = arm
+    ends = np.ravel_multi_index(([6, 9], [13, 0]), (14, 14))[None]  # tilt a, about 12.4 - a
+    names = {course.name for course in made.courses(ends)[0]}
+    assert "geodesic over the seam" in names
+    assert made.metric.distances(np.array([[6.0, 13.0]]), np.array([[6.4, 0.0]]))[0, 0] < 4
+    middle = np.ravel_multi_index(([3, 5], [6, 7]), (14, 14))[None]
+    assert len(made.courses(middle)[0]) == 4
+
+
+def plain_alignment(costs):
+    """Return coverage and precision by dynamic time warping, as a recursion over whole paths."""
+    frames, points = costs.shape
+    best = {(0, 0): (2 * costs[0, 0], [(0, 0)])}
+    for i in range(frames):
+        for j in range(points):
+            before = [
+                (best[k, m][0] + weight * costs[i, j], best[k, m][1])
+                for k, m, weight in ((i - 1, j - 1, 2), (i - 1, j, 1), (i, j - 1, 1))
+                if (k, m) in best
+            ]
+            if before:
+                total, path = min(before, key=lambda found: found[0])
+                best[i, j] = (total, [*path, (i, j)])
+    matched = best[frames - 1, points - 1][1]
+    coverage = np.mean(
+        [np.mean([costs[i, j] for i, j in matched if j == k]) for k in range(points)]
+    )
+    precision = np.mean(
+        [np.mean([costs[i, j] for i, j in matched if i == k]) for k in range(frames)]
+    )
+    return coverage, precision
+
+
+def test_alignment_equals_plain_dynamic_time_warping():
+    random = np.random.default_rng(3)
+    for frames, points in ((1, 5), (7, 1), (5, 11), (13, 7), (17, 17)):
+        costs = random.uniform(size=(frames, points))
+        np.testing.assert_allclose(pose_kernels.align(costs), plain_alignment(costs), rtol=1e-12)
+
+
+def test_distances_of_factors_go_the_short_way_in_grid_steps(torus):
+    _, made = torus
+    rows = np.array([[0.0, 4.0], [36.0, 24.0], [2.0, 0.0]])
+    found = made.distance(rows[:1], rows)
+    np.testing.assert_allclose(found, [0, np.hypot(2, 10), np.hypot(1, 2)])
+
+
+# Leaps, large grids, the cache
+
+
+def test_leaps_count_steps_from_and_to_the_ends(arm):
+    images, made = arm
+    ends = far_pairs(images, made, 2)
+    frames = [np.repeat(images.images[end], (20, 28), axis=0) for end in ends]
+    assert made.leaps(frames, ends).tolist() == [1, 1]
+    assert made.leaps([some[::-1] for some in frames], ends).tolist() == [3, 3]
+    assert made.leaps([np.repeat(some[-1:], FRAMES, axis=0) for some in frames], ends).tolist() == [
+        1,
+        1,
+    ]
+
+
+def test_where_even_steps_are_large_they_are_no_leaps(folder):
+    images, made = make("loop", folder, side=16)
+    ends = np.array([[10, 190], [350, 200]])
+    frames = []
+    for source, target in ((10, 190), (350, 200)):
+        frames.append(images.draw(np.linspace(source, target, FRAMES, dtype=np.float32)[:, None]))
+    assert made.leaps(frames, ends).tolist() == [0, 0]
+    assert made.score(frames, ends)["course"].max() < 0.5
+    # Of 360 turns only one is read where the table is turned by a whole period.
+    np.testing.assert_allclose(made.distance(np.array([359.0])[:, None], np.array([[1.0]])), [2])
+
+
+def test_a_grid_too_large_for_the_metric_has_no_intrinsic_figures(arm, folder, monkeypatch):
+    monkeypatch.setattr(image_metric, "MOST_NODES", 195)
+    images, _ = arm
+    made = truth.make_truth(images, cache_dir=folder)
+    ends = far_pairs(images, made, 3)
+    _, frames = straight(images, made, ends)
+    scores = made.score(frames, ends)
+    assert "course_intrinsic" not in scores
+    assert scores["course"].max() < 0.3
+    assert made.leaps(frames, ends) is None
+    assert (
+        "no course_intrinsic and no leaps, since 196 images are more than 195" in made.description
+    )
+
+
+def test_renders_are_drawn_once_and_that_is_logged(tmp_path, caplog):
+    images = open_images("pole", side=8, stride=8, cache_dir=tmp_path)
+    calls = []
+    drawn = dataclasses.replace(images, draw=lambda rows: calls.append(rows) or images.draw(rows))
+    with caplog.at_level(logging.INFO):
+        first = truth.make_truth(drawn, cache_dir=tmp_path)
+    assert "drawing 17 x 17 renders of pole, once" in caplog.text
+    assert "drew 17 x 17 renders of pole in 0 s" in caplog.text
+    assert len(calls) == 2  # the lattice, and poses that reading is tested on
+    again = truth.make_truth(drawn, cache_dir=tmp_path)
+    assert len(calls) == 2
+    assert again.description == first.description
+    np.testing.assert_array_equal(again.lattice.reader.images, first.lattice.reader.images)
+    # Other pixels are another lattice, though factors are the same.
+    other = dataclasses.replace(drawn, images=255 - images.images)
+    truth.make_truth(other, cache_dir=tmp_path)
+    assert len(calls) == 4
+
+
+def test_three_factors_are_read(tmp_path):
+    # A square that moves and is more or less bright.
+    flat = square(7, side=11)
+    levels = np.array([1.0, 0.8, 0.6, 0.4])
+    images = np.concatenate([np.round(flat.images * level).astype(np.uint8) for level in levels])
+    rows = np.concatenate([np.insert(flat.factors, 1, 10 * k, axis=1) for k in range(4)])
+    whole = ImageSet(images, name="lamp", factors=rows, factor_names=("row", "level", "column"))
+    made = truth.make_truth(whole, cache_dir=tmp_path)
+    assert made.lattice.grid.shape == (5, 4, 5)
+    reading = made.read(images)
+    np.testing.assert_allclose(reading.poses, rows / [1, 10, 1], atol=1e-9)
+    courses = made.courses(np.array([[0, 99]]))[0]
+    assert len([course for course in courses if course.name.startswith("factors")]) == 6
+
+
+# Refusals
+
+
+def factors(*columns, draw=False, names=("a", "b", "c", "d"), continuous=()):
+    rows = np.stack([axis.ravel() for axis in np.meshgrid(*columns, indexing="ij")], axis=-1)
+    return ImageSet(
+        np.zeros((len(rows), 3, 5, 3), np.uint8),
+        name="blank",
+        factors=rows,
+        factor_names=names[: len(columns)],
+        draw=(lambda rows: np.zeros((len(rows), 3, 5, 3), np.uint8)) if draw else None,
+        continuous=continuous,
+    )
+
+
+FIVE, ONE = np.arange(5.0), np.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (ImageSet(np.zeros((2, 3, 5, 3), np.uint8), name="bare"), "bare has no factors"),
+        (factors(ONE, ONE), "0 factors of blank vary"),
+        (factors(FIVE, FIVE, FIVE, FIVE), "4 factors of blank vary"),
+        (factors(FIVE, FIVE[:3]), "b of blank varies, but its 3 values are too few for a scale"),
+        (factors(FIVE, FIVE, draw=True, continuous=("b",)), "a of blank varies, but is no scale"),
+        (factors(FIVE, FIVE, names=("a", "object_color")), "object_color of blank varies, but is"),
+        (
+            dataclasses.replace(
+                factors(FIVE, FIVE),
+                images=np.zeros((24, 3, 5, 3), np.uint8),
+                factors=factors(FIVE, FIVE).factors[:24],
+            ),
+            "the 24 images of blank are not one for each of the 5 x 5 combinations of a, b",
+        ),
+    ],
+)
+def test_sets_without_a_grid_are_refused(images, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        truth.make_truth(images, cache_dir=tmp_path)
+
+
+def test_frames_that_cannot_be_judged_are_refused(arm):
+    images, made = arm
+    ends = np.array([[0, 9]])
+    with pytest.raises(
+        UserError, match=r"frames of shape \(3, 5, 3\) are no images of \(32, 32, 3\)"
+    ):
+        made.read(np.zeros((2, 3, 5, 3), np.uint8))
+    with pytest.raises(UserError, match="leaps are counted at 48 frames"):
+        made.leaps([images.images[:47]], ends)
+    with pytest.raises(UserError, match="a single frame has no course"):
+        made.score([images.images[:1]], ends)
