@@ -7,17 +7,23 @@ steps on [0, 1], interpolation errors on 0-255 squared. All are better when smal
 import functools
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8, UInt32
+from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels, storage
 from jaxsurf.images.pixels import Images
+from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.training import features
+from jaxsurf.training.features import Extractor
+from jaxsurf.training.objective import ObjectiveConfig
 
 Values = Float[np.ndarray, "frame"]
 
@@ -28,6 +34,17 @@ IMAGE_CHUNK = 2048
 EXACT_VALUES = 1024
 # Bytes whose sum fits 16 bits (257 at most), of which a CPU adds up twice as many at once as of 32.
 SHORT_SUM = 48
+# In DiffMorpher's perceptual figures.
+PERCEPTUAL_FRAMES = 17
+# Those of LPIPS for which VGG16's weights come with jaxsurf.
+PERCEPTUAL_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3")
+
+
+class Nearest(NamedTuple):
+    """The image of a set that is nearest to each frame; of equally near ones the first."""
+
+    indices: Int[np.ndarray, "frame"]
+    mse: Values  # mean squared difference over all values, on 0-255 squared
 
 
 def mse(
@@ -47,15 +64,27 @@ def psnr_of_mse(mse: float) -> float:
     return -10.0 * float(np.log10(mse)) if mse else math.inf
 
 
+def nearest_images(frames: Frames, images: Images) -> Nearest:
+    """Return the image nearest to each frame, and how far it is.
+
+    Computed as products of whole numbers, without cancellation: right to about 1e-6 of the value,
+    and 0 for a frame that is an image.
+    """
+    indices, least = np.zeros(len(frames), np.int64), np.full(len(frames), np.inf)
+    for chunk, (found, sums) in enumerate(_over_images(_nearest, frames, images)):
+        nearer = sums < least
+        indices[nearer] = chunk * IMAGE_CHUNK + found[nearer]
+        least[nearer] = sums[nearer]
+    return Nearest(indices, least / images[0].size)
+
+
 def interpolation_mse(frames: Frames, images: Images) -> Values:
     """Return how far each frame is from the nearest image of the data set.
 
     The smallest mean squared difference to any image, over all values, on the 0-255 scale (Yadlin &
     Botchan, Data Interpolation in Latent Space, "interpolationMSE", without its uint8 overflow).
-    Computed as products of whole numbers, without cancellation: right to about 1e-6 of the value,
-    and 0 for a frame that is an image.
     """
-    return _smallest_over_images(_smallest_squares, frames, images)
+    return nearest_images(frames, images).mse
 
 
 def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
@@ -64,7 +93,18 @@ def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
     Modulo 256, so it means something only where every |difference| < 16; kept to compare with
     published numbers. On CPUs it is some five times slower.
     """
-    return _smallest_over_images(_smallest_wrapped, frames, images)
+    sums = functools.reduce(np.minimum, _over_images(_smallest_wrapped, frames, images))
+    return sums.astype(np.float64) / images[0].size
+
+
+def consistency(model: Autoencoder, frames: Frames) -> Values:
+    """Return how much a model changes each frame: |x - D(E(x))|, root mean square on 0-255.
+
+    A frame that looks like the images that the model was trained on comes back nearly as it was, so
+    that this tells what is not real where no truth is known. What is compared is rounded to uint8,
+    which adds about 0.4 to an error of 0 and nothing to speak of above 2.
+    """
+    return np.sqrt(reconstruction.mse(model, frames)) * pixels.PEAK
 
 
 def smoothness(frames: Frames) -> dict[str, float]:
@@ -87,28 +127,66 @@ def smoothness(frames: Frames) -> dict[str, float]:
     return {"mean": mean, "largest": largest, "jump": largest / mean, "unevenness": unevenness}
 
 
-def _smallest_over_images(
-    smallest: Callable[[Array, Array], Array], frames: Frames, images: Images
-) -> Values:
-    """Return the smallest sum over each frame's values that any image gives, per value."""
+def perceptual(
+    frames: Sequence[UInt8[np.ndarray, "frame height width channel"]],
+) -> dict[str, Float[np.ndarray, "pair"]]:
+    """Return sum and variance of the perceptual steps of each animation: `ppl` and `pdv`.
+
+    Both depend on the number of frames, `PERCEPTUAL_FRAMES` in DiffMorpher (Zhang et al., 2023,
+    section 4.4). A step is LPIPS without its learned weights (Zhang et al., The Unreasonable
+    Effectiveness of Deep Features as a Perceptual Metric, 2018, equation 1 with w = 1), on those of
+    its layers that come with jaxsurf: to compare with each other, not with published figures.
+    Cross-dissolves score well, and so do frames that stand still.
+    """
+    layers = dict.fromkeys(PERCEPTUAL_LAYERS, 1.0)
+    objective = ObjectiveConfig(perceptual=1.0, layers=layers, precision="float32")
+    extract = features.make_extractor(objective)
+    steps = batches.mapped(_perceptual_steps, np.stack(frames), shared=[extract], size=1)
+    return {"ppl": steps.sum(axis=1), "pdv": steps.var(axis=1)}
+
+
+@jax.jit
+def _perceptual_steps(
+    extract: Extractor, animations: UInt8[Array, "pair frame height width channel"]
+) -> Float[Array, "pair step"]:
+    def of_one(frames: UInt8[Array, "frame height width channel"]) -> Float[Array, "step"]:
+        with jax.default_matmul_precision("highest"):
+            found = extract(pixels.to_float(frames))
+        total = jnp.zeros(len(frames) - 1)
+        for maps in found.values():
+            lengths = jnp.sqrt(jnp.sum(jnp.square(maps), axis=-1, keepdims=True))
+            steps = jnp.diff(maps / (lengths + 1e-10), axis=0)  # as LPIPS's own code
+            total += jnp.square(steps).sum(axis=-1).mean(axis=(1, 2))
+        return total
+
+    return jax.lax.map(of_one, animations)
+
+
+def _over_images(
+    run: Callable[[Array, Array], PyTree[Array]], frames: Frames, images: Images
+) -> Iterator[PyTree[np.ndarray]]:
+    """Give what a function returns for all frames, flattened, and some of the images at a time."""
     pixels.check(frames, origin="an animation")
     if frames.shape[1:] != images.shape[1:] or not len(images):
         raise UserError(f"frames {frames.shape} can't be compared with images {images.shape}")
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
-
-    def over_some(some: UInt8[np.ndarray, "some value"]) -> Float[np.ndarray, "frame"]:
-        sums = batches.mapped(smallest, flat_frames, shared=[some], size=FRAME_CHUNK, bucketed=True)
-        return np.asarray(sums, np.float64)
-
-    chunks = storage.chunks(flat_images, rows=IMAGE_CHUNK)
-    best = functools.reduce(np.minimum, map(over_some, chunks))
-    return best / flat_frames.shape[1]
+    for some in storage.chunks(flat_images, rows=IMAGE_CHUNK):
+        yield batches.mapped(run, flat_frames, shared=[some], size=FRAME_CHUNK, bucketed=True)
 
 
 @jax.jit
-def _smallest_squares(
+def _nearest(
     images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
-) -> Float[Array, "frame"]:
+) -> tuple[Int[Array, "frame"], Float[Array, "frame"]]:
+    sums = squares(images, frames)
+    return sums.argmin(axis=1), sums.min(axis=1)
+
+
+@jax.jit
+def squares(
+    images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
+) -> Float[Array, "frame image"]:
+    """Return the sum of squared differences of each frame to each image, both flattened."""
     # |f|^2 + |i|^2 - 2 f.i of a block of values are exact; their sums are only rounded relatively.
 
     def add_block(
@@ -123,7 +201,7 @@ def _smallest_squares(
 
     nothing = jnp.zeros((len(frames), len(images)), jnp.float32)
     blocks = (_in_blocks(frames, EXACT_VALUES), _in_blocks(images, EXACT_VALUES))
-    return jax.lax.scan(add_block, nothing, blocks)[0].min(axis=1)
+    return jax.lax.scan(add_block, nothing, blocks)[0]
 
 
 def _in_blocks(rows: UInt8[Array, "row value"], size: int) -> UInt8[Array, "block row some"]:

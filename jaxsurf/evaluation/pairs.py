@@ -16,8 +16,11 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
+from jaxsurf.evaluation.intervals import Curves
+from jaxsurf.evaluation.metrics import Nearest
 from jaxsurf.images.pixels import Images
 from jaxsurf.manifold.path import LatentPath
+from jaxsurf.models.autoencoder import Autoencoder
 
 BASELINE = "linear"
 FLOOR = "true"
@@ -51,25 +54,38 @@ def score(
     images: Images,
     *,
     paths: Sequence[LatentPath] | None = None,
+    nearest: Nearest | None = None,
+    curves: Curves | None = None,
+    model: Autoencoder | None = None,
 ) -> Scores:
     """Return the scores of one method's animations of all pairs: by metric, one value a pair.
 
     These are `interpolation_mse` (mean over frames, as in the report), `interpolation_mse_worst`
-    (worst frame), the `step_*` figures of `metrics.smoothness`, `num_frames`, and `path_length`
-    where the method has latent paths.
+    (worst frame), `nearest_image` (the same distance as a root mean square on 0-255, mean over
+    frames), the `step_*` figures of `metrics.smoothness` and `num_frames`; and where it is given
+    what they need, `path_length` (of latent paths), `consistency` (of a model, mean over frames)
+    and those of the curves. `nearest` is that of all frames, if it is known.
     """
-    errors = metrics.interpolation_mse(np.concatenate(frames), images)
-    by_pair = np.split(errors, np.cumsum([len(some) for some in frames])[:-1])
+    every = np.concatenate(frames)
+    nearest = nearest or metrics.nearest_images(every, images)
+
+    def by_pair(values: Float[np.ndarray, "frame"]) -> list[np.ndarray]:
+        return np.split(values, np.cumsum([len(some) for some in frames])[:-1])
+
     steps = [metrics.smoothness(some) for some in frames]
     scores = {
-        "interpolation_mse": np.array([values.mean() for values in by_pair]),
-        "interpolation_mse_worst": np.array([values.max() for values in by_pair]),
+        "interpolation_mse": np.array([values.mean() for values in by_pair(nearest.mse)]),
+        "interpolation_mse_worst": np.array([values.max() for values in by_pair(nearest.mse)]),
+        "nearest_image": np.array([np.sqrt(values).mean() for values in by_pair(nearest.mse)]),
         **{f"step_{name}": np.array([step[name] for step in steps]) for name in steps[0]},
         "num_frames": np.array([float(len(some)) for some in frames]),
     }
     if paths is not None:
         scores["path_length"] = np.array([path.length for path in paths])
-    return scores
+    if model is not None:
+        changes = by_pair(metrics.consistency(model, every))
+        scores["consistency"] = np.array([values.mean() for values in changes])
+    return scores if curves is None else scores | curves.scores()
 
 
 def summarise(

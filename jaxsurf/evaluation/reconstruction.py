@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
-from jaxsurf.evaluation import metrics
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels, storage
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
@@ -31,7 +30,7 @@ def reconstruct(model: Autoencoder, images: Frames) -> Frames:
 def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:
     """Return the mean squared error of each rounded reconstruction, on [0, 1]."""
     both = zip(reconstruct(model, images), images, strict=True)  # one by one: float64 is large
-    return np.array([metrics.mse(a[None] / pixels.PEAK, b[None] / pixels.PEAK)[0] for a, b in both])
+    return np.array([np.square(a / pixels.PEAK - b / pixels.PEAK).mean() for a, b in both])
 
 
 def mean_mse(model: Autoencoder, images: Frames) -> float:

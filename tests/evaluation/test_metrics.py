@@ -1,10 +1,14 @@
 """Metrics against their formulas in float64."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
+from jaxsurf.models.autoencoder import Autoencoder
+from jaxsurf.models.vgg import weights
+from jaxsurf.models.vgg.network import VGG16
 
 BOTH = [metrics.interpolation_mse, metrics.interpolation_mse_wrapped]
 
@@ -40,7 +44,20 @@ def test_interpolation_mse_is_right_at_the_largest_distance_and_next_to_an_image
     np.testing.assert_allclose(metrics.interpolation_mse(frames, images), expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize("metric", BOTH)
+def test_the_nearest_image_is_that_of_brute_force_and_the_first_of_equals():
+    frames, images = pictures(23, seed=1), pictures(31, seed=2)
+    images[19] = images[3]
+    frames[5], frames[7] = images[19], images[30]
+    away = np.square(frames[:, None].astype(np.float64) - images).mean(axis=(2, 3, 4))
+    found = metrics.nearest_images(frames, images)
+    np.testing.assert_array_equal(found.indices, away.argmin(axis=1))
+    assert found.indices[[5, 7]].tolist() == [3, 30]
+    np.testing.assert_allclose(found.mse, away.min(axis=1), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "metric", [*BOTH, lambda frames, images: metrics.nearest_images(frames, images).indices]
+)
 def test_chunks_do_not_show(metric, monkeypatch):
     frames, images = pictures(23, seed=1), pictures(31, seed=2)
     whole = metric(frames, images)
@@ -90,3 +107,39 @@ def test_smoothness_of_known_steps(levels, expected):
     found = metrics.smoothness(grey(*levels))
     names = ("mean", "largest", "jump", "unevenness")
     assert found == pytest.approx(dict(zip(names, expected, strict=True)), abs=1e-12)
+
+
+class Shade(Autoencoder):
+    """A code is the mean level, an image a plane of half of it."""
+
+    def encode(self, images):
+        return images.mean(axis=(1, 2, 3))[:, None]
+
+    def decode(self, codes):
+        return jnp.broadcast_to(codes[:, :, None, None] / 2, (len(codes), 5, 7, 3))
+
+
+def test_consistency_is_what_the_model_changes():
+    frames = pictures(7)
+    halves = frames.mean(axis=(1, 2, 3)) / 2
+    expected = [np.sqrt(np.square(x / 1.0 - h).mean()) for x, h in zip(frames, halves, strict=True)]
+    np.testing.assert_allclose(metrics.consistency(Shade(), frames), expected, atol=0.5)
+    np.testing.assert_allclose(metrics.consistency(Shade(), grey(0, 100)), [0.0, 50.0], rtol=1e-9)
+
+
+def test_perceptual_figures_are_sum_and_variance_of_unweighted_lpips():
+    frames = pictures(10, (16, 16, 3)).reshape(2, 5, 16, 16, 3)
+    layers = ["relu1_2", "relu2_2", "relu3_3"]
+    network = VGG16(weights.find("oxford", layers), layers)
+    steps = np.zeros((2, 4))
+    for pair, some in enumerate(frames):
+        for maps in network(jnp.asarray(some / np.float32(255))).values():
+            maps = np.asarray(maps, np.float64)
+            unit = maps / np.linalg.norm(maps, axis=-1, keepdims=True)
+            change = np.square(unit[1:] - unit[:-1])
+            steps[pair] += change.sum(axis=-1).mean(axis=(1, 2))
+    found = metrics.perceptual(list(frames))
+    np.testing.assert_allclose(found["ppl"], steps.sum(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(found["pdv"], steps.var(axis=1), rtol=1e-3)
+    still = metrics.perceptual([frames[0][[2] * 5]])
+    assert (still["ppl"], still["pdv"]) == (0.0, 0.0)

@@ -30,6 +30,7 @@ def test_a_score_is_reduced_over_each_pairs_own_frames():
         errors = metrics.interpolation_mse(some, images)
         assert scores["interpolation_mse"][i] == pytest.approx(errors.mean(), rel=1e-6)
         assert scores["interpolation_mse_worst"][i] == pytest.approx(errors.max(), rel=1e-6)
+        assert scores["nearest_image"][i] == pytest.approx(np.sqrt(errors).mean(), rel=1e-6)
         assert scores["step_mean"][i] == metrics.smoothness(some)["mean"]
         assert scores["path_length"][i] == pytest.approx(np.sqrt(8) * (len(some) - 1))
     assert scores["interpolation_mse"][2] == 0.0

@@ -1,0 +1,212 @@
+"""Animations beside the straight way between the factors of their ends.
+
+These are the measures of Oring, Yakhini & Hel-Or, Autoencoder Image Interpolation by Shaping the
+Latent Space (AEAI), ICML 2021, sections 2 and 4.3. *Alpha* is the share of an animation that is
+over, 0 at the source and 1 at the target. The straight way is one right way among many: an
+animation that takes another is not wrong for that, which `truth` can tell.
+
+Factors are measured in grid steps, periodic ones the short way round.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from jaxsurf.evaluation import metrics
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.pixels import Images
+
+Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
+Ends = Int[np.ndarray, "pair 2"]
+Changes = Float[np.ndarray, "*shape factor"]
+AtAlpha = Float[np.ndarray, "pair alpha"]
+PerPair = Float[np.ndarray, "pair"]
+
+# Where curves are known: AEAI's longest intervals are 80 degrees in steps of 5.
+ALPHAS = np.linspace(0.0, 1.0, 17)
+# Grid steps that rounding may make of none.
+TINY = 1e-6
+
+
+class Poses(NamedTuple):
+    """Where images stand among the factors that vary, in grid steps.
+
+    Attributes:
+        places: the smallest value of a factor is at 0.
+        periods: after how many steps an image comes again; infinite where it never does.
+    """
+
+    places: Float[np.ndarray, "image factor"]
+    periods: Float[np.ndarray, "factor"]
+
+
+def make_poses(images: ImageSet) -> Poses | None:
+    """Return the places of images; None where their factors have no distances.
+
+    A step is the median difference of successive values. A factor of drawn images that takes whole
+    values only, such as a colour, has no distances; all other factors are taken as ordered.
+    """
+    if images.factors is None:
+        return None
+    varies = np.ptp(images.factors, axis=0) > 0
+    names = [name for name, some in zip(images.factor_names, varies, strict=True) if some]
+    if not names or (images.draw and not set(names) <= set(images.continuous)):
+        return None
+    values = images.factors[:, varies].astype(np.float64)
+    gaps: list[np.ndarray] = [np.diff(np.unique(column)) for column in values.T]
+    steps = np.array([np.median(some) for some in gaps])
+    periods = np.array([images.periodic.get(name, np.inf) for name in names])
+    return Poses((values - values.min(axis=0)) / steps, periods / steps)
+
+
+class Curves(NamedTuple):
+    """How the animations of pairs go from source to target, at `ALPHAS`.
+
+    Attributes:
+        error: mean squared difference, on 0-255 squared, to the image drawn on the straight way;
+            None where images can't be drawn.
+        predicted: alpha by the data image nearest to the frame: where its factors stand along the
+            straight way.
+        from_source, from_target: how far these factors are from those of the ends.
+        length: how far the factors of the ends are apart.
+        end_error: how far the first and the last frame are from the images at the ends: root mean
+            square on 0-255, the larger of the two.
+    """
+
+    error: AtAlpha | None
+    predicted: AtAlpha
+    from_source: AtAlpha
+    from_target: AtAlpha
+    length: PerPair
+    end_error: PerPair
+
+    def scores(self) -> dict[str, PerPair]:
+        """Return one value a pair.
+
+        `truth_mse` is the mean `error`, and `alpha_error` the mean difference of predicted alpha
+        and alpha. AEAI calls an interpolation admissible that begins and ends with the images asked
+        for (`end_error` is 0) and neither comes nearer to the source again nor goes away from the
+        target: `backward` is the share of the nearest image's moves that do.
+        """
+        gone, left = np.diff(self.from_source), np.diff(self.from_target)
+        moves = (np.abs(gone) > TINY) | (np.abs(left) > TINY)
+        back = (gone < -TINY) | (left > TINY)
+        scores = {} if self.error is None else {"truth_mse": self.error.mean(axis=1)}
+        return scores | {
+            "alpha_error": np.abs(self.predicted - ALPHAS[None]).mean(axis=1),
+            "backward": back.sum(axis=1) / np.maximum(1, moves.sum(axis=1)),
+            "end_error": self.end_error,
+            "ends_distance": self.length,
+        }
+
+    def summary(self, *, groups: int = 8) -> dict[str, list[float]]:
+        """Return what AEAI draws, over all pairs.
+
+        By alpha: mean and deviation of the error, quartiles of the predicted alpha, mean distances
+        to the ends. By length: the mean error of groups of equally many pairs.
+        """
+        low, median, high = np.percentile(self.predicted, (25, 50, 75), axis=0)
+        found = {
+            "alpha": ALPHAS,
+            "predicted_low": low,
+            "predicted": median,
+            "predicted_high": high,
+            "from_source": self.from_source.mean(axis=0),
+            "from_target": self.from_target.mean(axis=0),
+        }
+        if self.error is not None:
+            found |= {"error": self.error.mean(axis=0), "error_std": self.error.std(axis=0)}
+            order = np.argsort(self.length, kind="stable")
+            parts = np.array_split(order, min(groups, len(order)))
+            found["length"] = np.array([self.length[part].mean() for part in parts])
+            found["error_by_length"] = np.array([self.error[part].mean() for part in parts])
+        return {name: values.tolist() for name, values in found.items()}
+
+
+def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Images] | None:
+    """Return what animations would show that go the straight way between the factors of the ends.
+
+    Args:
+        images: the set that the ends are of.
+        ends: image numbers of source and target.
+        counts: how many frames the animations of each pair have.
+
+    Returns:
+        The frames of each pair that `chosen` names; None where images are not drawn, or where what
+        varies has nothing between its values, as colours and shapes.
+    """
+    if images.draw is None or images.factors is None:
+        return None
+    start, end = np.moveaxis(images.factors[ends].astype(np.float64), 1, 0)
+    kinds = [name not in images.continuous for name in images.factor_names]
+    if np.ptp([start[:, kinds], end[:, kinds]], axis=(0, 1)).any():
+        return None
+    periods = np.array([images.periodic.get(name, np.inf) for name in images.factor_names])
+    change, alphas = _short(end - start, periods), [_alphas(count) for count in counts]
+    each = zip(start, change, alphas, strict=True)
+    rows = np.concatenate([first + alpha[:, None] * whole for first, whole, alpha in each])
+    return np.split(images.draw(rows), np.cumsum([len(alpha) for alpha in alphas])[:-1])
+
+
+def chosen(count: int) -> Int[np.ndarray, "chosen"]:
+    """Return which of so many frames are looked at: evenly spread, at most one an alpha."""
+    return np.unique(np.rint(ALPHAS * (count - 1)).astype(np.int64))
+
+
+def make_curves(
+    frames: Animations,
+    nearest: Int[np.ndarray, "all"],
+    images: ImageSet,
+    ends: Ends,
+    *,
+    truth: Animations | None = None,
+) -> Curves | None:
+    """Return how animations go from source to target; None where factors have no distances.
+
+    Args:
+        frames: the animation of each pair.
+        nearest: the data image nearest to each of all these frames, pair after pair. AEAI takes
+            absolute differences for alpha and squared ones for distances; here all are squared.
+        images: the set that the ends are of.
+        ends: image numbers of source and target.
+        truth: what `true_frames` returned.
+    """
+    poses = make_poses(images)
+    if poses is None:
+        return None
+    rows = []
+    near = np.split(poses.places[nearest], np.cumsum([len(some) for some in frames])[:-1])
+    for pair, some in enumerate(frames):
+        shown, alphas = chosen(len(some)), _alphas(len(some))
+        start, end = poses.places[ends[pair]]
+        whole = _short(end - start, poses.periods)
+        away = _short(near[pair][shown] - start, poses.periods)
+        left = _short(near[pair][shown] - end, poses.periods)
+        at_alpha = [
+            _squared(some[shown], truth[pair]) if truth else np.zeros(len(shown)),
+            away @ whole / (whole @ whole or 1.0),  # 0 where both ends are one place
+            np.linalg.norm(away, axis=1),
+            np.linalg.norm(left, axis=1),
+        ]
+        end_error = np.sqrt(_squared(some[[0, -1]], images.images[ends[pair]]).max())
+        at_alpha = [np.interp(ALPHAS, alphas, values) for values in at_alpha]
+        rows.append((*at_alpha, np.linalg.norm(whole), end_error))
+    curves = Curves(*map(np.array, zip(*rows, strict=True)))
+    return curves if truth else curves._replace(error=None)
+
+
+def _alphas(count: int) -> Float[np.ndarray, "chosen"]:
+    return chosen(count) / max(1, count - 1)
+
+
+def _short(change: Changes, periods: Float[np.ndarray, "factor"]) -> Changes:
+    """Return differences of factors, periodic ones the short way round."""
+    ring = np.isfinite(periods)
+    change[..., ring] -= periods[ring] * np.rint(change[..., ring] / periods[ring])
+    return change
+
+
+def _squared(images: Images, others: Images) -> Float[np.ndarray, "image"]:
+    return metrics.mse(images.astype(np.float64), others.astype(np.float64))
