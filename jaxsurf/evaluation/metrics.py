@@ -100,9 +100,10 @@ def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
 def consistency(model: Autoencoder, frames: Frames) -> Values:
     """Return how much a model changes each frame: |x - D(E(x))|, root mean square on 0-255.
 
-    A frame that looks like the images that the model was trained on comes back nearly as it was, so
-    that this tells what is not real where no truth is known. What is compared is rounded to uint8,
-    which adds about 0.4 to an error of 0 and nothing to speak of above 2.
+    Large for what looks like no image that the model was trained on, also where no truth is known.
+    What a model has decoded itself comes back better than an image does, which keeps its
+    reconstruction error: compare decoded methods with each other. Rounding to uint8 makes 0.4 of 0,
+    and adds little to more than 2.
     """
     return np.sqrt(reconstruction.mse(model, frames)) * pixels.PEAK
 
@@ -142,6 +143,7 @@ def perceptual(
     objective = ObjectiveConfig(perceptual=1.0, layers=layers, precision="float32")
     extract = features.make_extractor(objective)
     steps = batches.mapped(_perceptual_steps, np.stack(frames), shared=[extract], size=1)
+    steps = steps.astype(np.float64)
     return {"ppl": steps.sum(axis=1), "pdv": steps.var(axis=1)}
 
 
