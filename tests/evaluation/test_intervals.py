@@ -82,6 +82,10 @@ def test_what_is_wrong_is_seen():
     returned = curves_of([there_and_back], ends=ENDS[2:3])
     assert returned.scores()["backward"] == 0.5
     assert returned.predicted[0, -1] == pytest.approx(0.0, abs=0.1)
+    # From place 3 of a row to place 0, though the target is place 7: off from both ends.
+    away = curves_of(between(17, np.array([[3, 0]])), ends=np.array([[3, 7]]))
+    assert away.scores()["backward"] == 1.0
+    np.testing.assert_allclose(away.predicted[0, -1], -3 / 4)
 
 
 def test_a_periodic_factor_goes_the_short_way_round():

@@ -60,6 +60,7 @@ def test_the_nearest_image_is_that_of_brute_force_and_the_first_of_equals():
 )
 def test_chunks_do_not_show(metric, monkeypatch):
     frames, images = pictures(23, seed=1), pictures(31, seed=2)
+    frames[5] = images[19] = images[3]
     whole = metric(frames, images)
     monkeypatch.setattr(metrics, "FRAME_CHUNK", 8)
     monkeypatch.setattr(metrics, "IMAGE_CHUNK", 7)
