@@ -12,8 +12,6 @@ in the number of images is measured on `SAMPLE` of them, drawn from a seed.
 """
 
 import functools
-import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, PyTree, Real
 
 from jaxsurf.evaluation import intervals, metrics
+from jaxsurf.evaluation.lattice import FactorGrid
 from jaxsurf.frames import decode
 from jaxsurf.images import batches, pixels, storage
 from jaxsurf.images.image_set import ImageSet
@@ -42,13 +41,6 @@ SAMPLE, PAIRS, JACOBIANS = 2000, 20_000, 64
 
 Pairs = Int[np.ndarray, "pair 2"]
 Order = Int[np.ndarray, "sampled sampled"]
-
-
-class Grid(NamedTuple):
-    """The numbers of the images at the places of a grid, and which of its axes are rings."""
-
-    numbers: Int[np.ndarray, "..."]
-    rings: tuple[bool, ...]
 
 
 def measure(
@@ -72,7 +64,7 @@ def measure(
             1 where it moves equally fast in all directions.
     """
     random = np.random.default_rng(seed)
-    index, shown, grid = latents.index, images.images, _grid(images)
+    index, shown, grid = latents.index, images.images, intervals.find_grid(images)
     some = _sample(random, len(images), SAMPLE)
     sampled, codes = storage.take(shown, some), index.codes[some]
     by_image = _order(_image_squares(sampled))
@@ -84,7 +76,7 @@ def measure(
         pairs = np.stack([np.repeat(np.arange(len(some)), each), heads.ravel()], axis=-1)
         pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     else:
-        pairs, each = _side_by_side(grid), 2 * grid.numbers.ndim
+        pairs, each = _side_by_side(grid), 2 * len(grid.axes)
     pairs = pairs[_sample(random, len(pairs), PAIRS)]
     apart = neighbors.distances(*index.codes[pairs.T])
     return {
@@ -104,27 +96,11 @@ def _sample(random: np.random.Generator, number: int, most: int) -> Int[np.ndarr
     return np.sort(random.choice(number, most, replace=False))
 
 
-def _grid(images: ImageSet) -> Grid | None:
-    """Return the grid that the factors of images form; None where they form none."""
-    poses = intervals.make_poses(images)
-    if poses is None:
-        return None
-    cells = [np.unique(column, return_inverse=True)[1] for column in poses.places.T]
-    sizes = tuple(int(cell.max()) + 1 for cell in cells)
-    if math.prod(sizes) != len(images):
-        return None
-    places = np.ravel_multi_index(cells, sizes)
-    if len(np.unique(places)) < len(images):
-        return None
-    rings = tuple(np.isclose(poses.periods, sizes).tolist())
-    return Grid(np.argsort(places).reshape(sizes), rings)
-
-
-def _side_by_side(grid: Grid) -> Pairs:
+def _side_by_side(grid: FactorGrid) -> Pairs:
     """Return the images one step apart along an axis."""
-    pairs = []
-    for axis, ring in enumerate(grid.rings):
-        both = np.stack([grid.numbers, np.roll(grid.numbers, -1, axis)], axis=-1)
+    pairs, numbers = [], np.argsort(grid.nodes).reshape(grid.shape)
+    for axis, ring in enumerate(grid.around > 0):
+        both = np.stack([numbers, np.roll(numbers, -1, axis)], axis=-1)
         steps = np.arange(both.shape[axis] - (not ring))
         pairs.append(np.take(both, steps, axis).reshape(-1, 2))
     return np.concatenate(pairs)
@@ -143,11 +119,12 @@ def _tears(index: Index, pairs: Pairs, apart: Float[np.ndarray, "pair"], most: i
     return float(np.mean(apart > reach[ends.reshape(-1, 2)].max(axis=1)))
 
 
-def _folds(codes: Float[np.ndarray, "point latent"], grid: Grid) -> float | None:
+def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float | None:
     """Return the share of triangles turned over; None but for two factors and two dimensions."""
-    if grid.numbers.ndim != 2 or codes.shape[1] != 2:
+    if len(grid.axes) != 2 or codes.shape[1] != 2:
         return None
-    numbers = np.pad(grid.numbers, [(0, int(ring)) for ring in grid.rings], mode="wrap")
+    numbers = np.argsort(grid.nodes).reshape(grid.shape)
+    numbers = np.pad(numbers, [(0, int(ring)) for ring in grid.around > 0], mode="wrap")
     corner, below, beside, across = (
         codes[some]
         for some in (numbers[:-1, :-1], numbers[1:, :-1], numbers[:-1, 1:], numbers[1:, 1:])

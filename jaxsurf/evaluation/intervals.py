@@ -5,22 +5,25 @@ Latent Space (AEAI), ICML 2021, sections 2 and 4.3. *Alpha* is the share of an a
 over, 0 at the source and 1 at the target. The straight way is one right way among many: an
 animation that takes another is not wrong for that, which `truth` can tell.
 
-Factors are measured in grid steps, periodic ones the short way round.
+Factors are those of a grid, measured in its steps, periodic ones the short way round.
 """
 
+import contextlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Real, UInt8
 
+from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
+from jaxsurf.evaluation.lattice import FactorGrid, read_grid
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.images.pixels import Images
 
 Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
 Ends = Int[np.ndarray, "pair 2"]
-Changes = Float[np.ndarray, "*shape factor"]
+Poses = Float[np.ndarray, "pair factor"]
 AtAlpha = Float[np.ndarray, "pair alpha"]
 PerPair = Float[np.ndarray, "pair"]
 
@@ -30,35 +33,11 @@ ALPHAS = np.linspace(0.0, 1.0, 17)
 TINY = 1e-6
 
 
-class Poses(NamedTuple):
-    """Where images stand among the factors that vary, in grid steps.
-
-    Attributes:
-        places: the smallest value of a factor is at 0.
-        periods: after how many steps an image comes again; infinite where it never does.
-    """
-
-    places: Float[np.ndarray, "image factor"]
-    periods: Float[np.ndarray, "factor"]
-
-
-def make_poses(images: ImageSet) -> Poses | None:
-    """Return the places of images; None where their factors have no distances.
-
-    A step is the median difference of successive values. A factor of drawn images that takes whole
-    values only, such as a colour, has no distances; all other factors are taken as ordered.
-    """
-    if images.factors is None:
-        return None
-    varies = np.ptp(images.factors, axis=0) > 0
-    names = [name for name, some in zip(images.factor_names, varies, strict=True) if some]
-    if not names or (images.draw and not set(names) <= set(images.continuous)):
-        return None
-    values = images.factors[:, varies].astype(np.float64)
-    gaps: list[np.ndarray] = [np.diff(np.unique(column)) for column in values.T]
-    steps = np.array([np.median(some) for some in gaps])
-    periods = np.array([images.periodic.get(name, np.inf) for name in names])
-    return Poses((values - values.min(axis=0)) / steps, periods / steps)
+def find_grid(images: ImageSet) -> FactorGrid | None:
+    """Return the grid that the factors of images form; None where they form none."""
+    with contextlib.suppress(UserError):
+        return read_grid(images)
+    return None
 
 
 class Curves(NamedTuple):
@@ -134,20 +113,18 @@ def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Ima
         counts: how many frames the animations of each pair have.
 
     Returns:
-        The frames of each pair that `chosen` names; None where images are not drawn, or where what
-        varies has nothing between its values, as colours and shapes.
+        The frames of each pair that `chosen` names; None where images are not drawn, or factors
+        form no grid.
     """
-    if images.draw is None or images.factors is None:
+    grid = find_grid(images)
+    if images.draw is None or images.factors is None or grid is None:
         return None
-    start, end = np.moveaxis(images.factors[ends].astype(np.float64), 1, 0)
-    kinds = [name not in images.continuous for name in images.factor_names]
-    if np.ptp([start[:, kinds], end[:, kinds]], axis=(0, 1)).any():
-        return None
-    periods = np.array([images.periodic.get(name, np.inf) for name in images.factor_names])
-    change, alphas = _short(end - start, periods), [_alphas(count) for count in counts]
-    each = zip(start, change, alphas, strict=True)
-    rows = np.concatenate([first + alpha[:, None] * whole for first, whole, alpha in each])
-    return np.split(images.draw(rows), np.cumsum([len(alpha) for alpha in alphas])[:-1])
+    starts, changes = _changes(grid, images.factors, ends)
+    alphas = [_alphas(count) for count in counts]
+    each = zip(starts, changes, alphas, strict=True)
+    poses = [start + alpha[:, None] * change for start, change, alpha in each]
+    frames = images.draw(grid.factors(np.concatenate(poses)))
+    return np.split(frames, np.cumsum([len(some) for some in poses])[:-1])
 
 
 def chosen(count: int) -> Int[np.ndarray, "chosen"]:
@@ -163,7 +140,7 @@ def make_curves(
     *,
     truth: Animations | None = None,
 ) -> Curves | None:
-    """Return how animations go from source to target; None where factors have no distances.
+    """Return how animations go from source to target; None where factors form no grid.
 
     Args:
         frames: the animation of each pair.
@@ -173,21 +150,20 @@ def make_curves(
         ends: image numbers of source and target.
         truth: what `true_frames` returned.
     """
-    poses = make_poses(images)
-    if poses is None:
+    grid = find_grid(images)
+    if grid is None or images.factors is None:
         return None
-    rows = []
-    near = np.split(poses.places[nearest], np.cumsum([len(some) for some in frames])[:-1])
-    for pair, some in enumerate(frames):
+    rows, starts, changes = [], *_changes(grid, images.factors, ends)
+    cuts = np.cumsum([len(some) for some in frames])[:-1]
+    near = np.split(grid.poses(images.factors[nearest]), cuts)
+    for pair, (some, whole) in enumerate(zip(frames, changes, strict=True)):
         shown, alphas = chosen(len(some)), _alphas(len(some))
-        start, end = poses.places[ends[pair]]
-        whole = _short(end - start, poses.periods)
-        away = _short(near[pair][shown] - start, poses.periods)
-        left = _short(near[pair][shown] - end, poses.periods)
+        gone = grid.short(near[pair][shown] - starts[pair])
+        left = grid.short(near[pair][shown] - starts[pair] - whole)
         at_alpha = [
             _squared(some[shown], truth[pair]) if truth else np.zeros(len(shown)),
-            away @ whole / (whole @ whole or 1.0),  # 0 where both ends are one place
-            np.linalg.norm(away, axis=1),
+            gone @ whole / (whole @ whole),
+            np.linalg.norm(gone, axis=1),
             np.linalg.norm(left, axis=1),
         ]
         end_error = np.sqrt(_squared(some[[0, -1]], images.images[ends[pair]]).max())
@@ -201,11 +177,12 @@ def _alphas(count: int) -> Float[np.ndarray, "chosen"]:
     return chosen(count) / max(1, count - 1)
 
 
-def _short(change: Changes, periods: Float[np.ndarray, "factor"]) -> Changes:
-    """Return differences of factors, periodic ones the short way round."""
-    ring = np.isfinite(periods)
-    change[..., ring] -= periods[ring] * np.rint(change[..., ring] / periods[ring])
-    return change
+def _changes(
+    grid: FactorGrid, factors: Real[np.ndarray, "image column"], ends: Ends
+) -> tuple[Poses, Poses]:
+    """Return the pose of each source, and what leads from there to the target."""
+    start, end = np.moveaxis(grid.poses(factors[ends]), 1, 0)
+    return start, grid.short(end - start)
 
 
 def _squared(images: Images, others: Images) -> Float[np.ndarray, "image"]:
