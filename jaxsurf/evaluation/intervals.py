@@ -1,8 +1,8 @@
 """Animations beside the straight way between the factors of their ends.
 
 These are the measures of Oring, Yakhini & Hel-Or, Autoencoder Image Interpolation by Shaping the
-Latent Space (AEAI), ICML 2021, sections 2 and 4.3. *Alpha* is the share of an animation that is
-over, 0 at the source and 1 at the target. The straight way is one right way among many: an
+Latent Space (AEAI), arXiv:2008.01487, sections 2 and 4.3. *Alpha* is the share of an animation that
+is over, 0 at the source and 1 at the target. The straight way is one right way among many: an
 animation that takes another is not wrong for that, which `truth` can tell.
 
 Factors are those of a grid, measured in its steps, periodic ones the short way round.
