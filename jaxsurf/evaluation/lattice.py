@@ -191,7 +191,7 @@ class Reader:
         self.stencil = self.neighbours(self.offsets)
         # The node nearest to each whose neighbours are all there.
         inner = np.where(self.closed, self.places, np.clip(self.places, 1, self.shape - 2))
-        self._centres = np.ravel_multi_index(tuple(inner.T), shape).astype(np.int32)
+        self._centres = np.asarray(np.ravel_multi_index(tuple(inner.T), shape), np.int32)
         self._mean, self._directions = components["mean"], components["directions"]
         self._coordinates = components["coordinates"]
         self._norms = np.square(self._coordinates).sum(axis=1)
@@ -278,9 +278,8 @@ class Reader:
         # what is fitted errs less than either where images hardly change: 0.20 grid steps in place
         # of 0.27 and 0.24, the 95th percentile on the arm.
         expected = 2 * self._curvatures[nodes]
-        expected += (
-            1e-6 * (1 + np.trace(expected, axis1=1, axis2=2))[:, None, None] * np.eye(dimension)
-        )
+        # A factor that changes nothing stays where it is.
+        expected += (1e-6 * (1 + expected.max(axis=(1, 2))))[:, None, None] * np.eye(dimension)
         hessian = (fitted + expected) / 2
         hollow = np.linalg.eigvalsh(hessian)[:, 0] > 0
         hessian = np.where(hollow[:, None, None], hessian, expected)
@@ -415,7 +414,7 @@ def _drawn(
     rows: Float[np.ndarray, "node column"],
     what: str,
 ) -> list[Frames]:
-    _log.info("drawing %s, once: a quarter of a minute to minutes", what)
+    _log.info("drawing %s, once; of large images it takes minutes", what)
     begun = time.perf_counter()
     starts = range(0, len(rows), DRAWN_AT_ONCE)
     made = [draw(rows[start : start + DRAWN_AT_ONCE]) for start in starts]

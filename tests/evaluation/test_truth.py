@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import re
 
 import numpy as np
 import pytest
@@ -143,19 +144,18 @@ def test_faults_name_figures_past_their_limit_and_no_others():
 # Reading
 
 
-@pytest.mark.core
 def test_true_images_are_read_at_their_own_pose_whatever_their_order(arm, folder):
-    images, made = arm
+    images, _ = arm
     order = np.random.default_rng(2).permutation(len(images))
     mixed = dataclasses.replace(
         images, images=images.images[order], factors=images.factors[order], recipe=""
     )
-    again = truth.make_truth(mixed, cache_dir=folder)
-    reading = again.read(mixed.images)
-    expected = again.lattice.grid.poses(mixed.factors)
+    made = truth.make_truth(mixed, rendered=False, cache_dir=folder)
+    reading = made.read(mixed.images)
+    expected = made.lattice.grid.poses(mixed.factors)
     np.testing.assert_allclose(reading.poses, expected, atol=1e-9)
     assert not reading.residuals.any()
-    np.testing.assert_allclose(again.read(images.images).poses, made.read(images.images).poses)
+    np.testing.assert_allclose(made.read(images.images).poses, reading.poses[np.argsort(order)])
 
 
 def random_poses(made, count):
@@ -234,6 +234,7 @@ def ring(number, period):
     )
 
 
+@pytest.mark.core
 # Where nobody says that the factor is periodic, the seam is found.
 @pytest.mark.parametrize("period", [29.0, None])
 def test_geodesics_of_a_circle_go_the_short_way_round(tmp_path, period):
@@ -357,16 +358,16 @@ def test_leaps_count_steps_from_and_to_the_ends(arm):
     ]
 
 
-def test_where_even_steps_are_large_they_are_no_leaps(folder):
-    images, made = make("loop", folder, side=16)
-    ends = np.array([[10, 190], [350, 200]])
-    frames = []
-    for source, target in ((10, 190), (350, 200)):
-        frames.append(images.draw(np.linspace(source, target, FRAMES, dtype=np.float32)[:, None]))
-    assert made.leaps(frames, ends).tolist() == [0, 0]
-    assert made.score(frames, ends)["course"].max() < 0.5
-    # Of 360 turns only one is read where the table is turned by a whole period.
-    np.testing.assert_allclose(made.distance(np.array([359.0])[:, None], np.array([[1.0]])), [2])
+def test_where_even_steps_are_large_they_are_no_leaps(tmp_path):
+    images = ring(360, 360.0)
+    made = truth.make_truth(images, cache_dir=tmp_path)
+    ends = np.array([[10, 190], [350, 200], [7, 9]])
+    numbers = [np.round(np.linspace(*end, FRAMES)).astype(int) for end in ends]
+    assert made.leaps([images.images[some] for some in numbers], ends).tolist() == [0, 0, 0]
+    # Half way round and more, a step of 8 is two even ones; between near ends it is a leap.
+    for some in numbers:
+        some[20:] += 8
+    assert made.leaps([images.images[some % 360] for some in numbers], ends)[2] == 2
 
 
 def test_a_grid_too_large_for_the_metric_has_no_intrinsic_figures(arm, folder, monkeypatch):
@@ -391,7 +392,7 @@ def test_renders_are_drawn_once_and_that_is_logged(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         first = truth.make_truth(drawn, cache_dir=tmp_path)
     assert "drawing 17 x 17 renders of pole, once" in caplog.text
-    assert "drew 17 x 17 renders of pole in 0 s" in caplog.text
+    assert re.search(r"drew 17 x 17 renders of pole in \d+ s", caplog.text)
     assert len(calls) == 2  # the lattice, and poses that reading is tested on
     again = truth.make_truth(drawn, cache_dir=tmp_path)
     assert len(calls) == 2
