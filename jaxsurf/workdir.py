@@ -36,6 +36,7 @@ LONGEST_NAME = 150
 NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 # The packages that a result may depend on.
 PACKAGES = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "igraph")
+MADE_AGAIN = "remove it; it will be made again"
 
 _log = logging.getLogger(__name__)
 
@@ -228,9 +229,7 @@ def write_arrays(path: Path, **arrays: np.ndarray | str | int | float) -> None:
         np.savez(temporary, allow_pickle=False, **{n: np.asarray(a) for n, a in arrays.items()})
 
 
-def read_arrays(
-    path: Path, *, cure: str = "remove it; it will be made again"
-) -> dict[str, np.ndarray]:
+def read_arrays(path: Path, *, cure: str = MADE_AGAIN) -> dict[str, np.ndarray]:
     """Return all plain arrays of an .npz file; the cure is for one that is damaged."""
     try:
         # Opened here, since numpy leaves a damaged file open.
@@ -250,12 +249,11 @@ def read_cache(path: Path, *, stamp: str, names: Iterable[str]) -> dict[str, np.
     The stamp is a text that names all that the others were computed from, such as a checkpoint's
     step, a data fingerprint and a configuration. A file of another stamp is refused with both.
     """
-    arrays, cure = read_arrays(path), "remove it; it will be made again"
-    missing = [name for name in ("stamp", *names) if name not in arrays]
-    if missing:
-        raise UserError(f"{path} holds no {', '.join(missing)}", cure=cure)
-    if str(arrays["stamp"]) != stamp:
-        raise UserError(
-            f"{path} was made from {arrays['stamp']}, but {stamp} is asked for", cure=cure
-        )
-    return {name: arrays[name] for name in names}
+    arrays = read_arrays(path)
+    try:
+        if str(arrays["stamp"]) == stamp:
+            return {name: arrays[name] for name in names}
+        cause = f"{path} was made from {arrays['stamp']}, but {stamp} is asked for"
+    except KeyError as error:
+        cause = f"{path} holds no {error}"
+    raise UserError(cause, cure=MADE_AGAIN)

@@ -47,9 +47,8 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     few = max(1, frames[..., 0].size // 1000)
     stacked = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
     made = stacked.quantize(256, kmeans=few, dither=Image.Dither.NONE)
-    pages = [Image.fromarray(page, "P") for page in np.asarray(made).reshape(frames.shape[:3])]
-    for page in pages:
-        page.putpalette(made.getpalette() or ())
+    height, width = frames.shape[1:3]
+    pages = [made.crop((0, top, width, top + height)) for top in range(0, made.height, height)]
     # In whole ticks, so that no rounding adds up.
     ends = np.rint(np.arange(len(frames) + 1) * frame_ms / TICK_MS).astype(int)
     content = io.BytesIO()
@@ -67,10 +66,8 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
 
 def write_png(path: Path, picture: Picture) -> None:
     """Write one uint8 picture as PNG."""
-    import imageio.v3 as iio
-
     with replacing(path) as temporary:
-        iio.imwrite(temporary, picture, extension=".png")
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Picture:

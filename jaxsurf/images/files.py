@@ -37,14 +37,12 @@ def open_path(
     """Return the images of a folder of pictures or of a numpy file."""
     if path.is_dir():
         return _open_folder(path, side)
-    if not path.exists():
-        raise UserError(f"there is no {path}", cure="give a folder or file that exists")
-    if path.suffix.lower() in ARRAYS:
+    if path.is_file() and path.suffix.lower() in ARRAYS:
         return _open_arrays(path, side, cache_dir)
     raise UserError(
         f"{path} is neither a folder nor a numpy file",
-        cure=f"give a folder of PNG or JPEG files (the frames of a film), "
-        f"or a file that ends in {' or '.join(ARRAYS)}",
+        cure="give a folder of PNG or JPEG files (the frames of a film), "
+        f"or a file that is there and ends in {' or '.join(ARRAYS)}",
     )
 
 
@@ -140,7 +138,7 @@ def _open_arrays(path: Path, side: int | None, cache_dir: str | Path | None) -> 
         ) from error
 
     def convert(some: Array) -> Images:
-        return resize(pixels.check(_to_pixels(some, origin=str(path)), origin=str(path)), side)
+        return to_images(some, origin=str(path), side=side)
 
     def blocks() -> Iterator[Array]:
         return rows.chunks() if isinstance(rows, Member) else storage.chunks(rows)
@@ -209,8 +207,8 @@ def _factor_names(path: Path, arrays: Mapping[str, Array]) -> tuple[str, ...]:
     return tuple(map(str, np.atleast_1d(names)))
 
 
-def _to_pixels(rows: Array, *, origin: str) -> np.ndarray:
-    """Return an array as uint8 RGB: floats from [0, 1], grey repeated; anything else as it is."""
+def to_images(rows: Array, *, origin: str, side: int | None) -> Images:
+    """Return an array as images, fitted to a square: floats from [0, 1], grey repeated."""
     if np.issubdtype(rows.dtype, np.floating):
         low, high = (float(rows.min()), float(rows.max())) if rows.size else (0.0, 0.0)
         if not (low >= 0 and high <= 1):  # also true of NaN; another range's white is a guess
@@ -222,4 +220,4 @@ def _to_pixels(rows: Array, *, origin: str) -> np.ndarray:
     grey = rows.ndim == 3 and rows.shape[-1] not in (1, 3, 4)
     if grey or (rows.ndim == 4 and rows.shape[-1] == 1):
         rows = np.repeat(rows.reshape(*rows.shape[:3], 1), 3, axis=-1)
-    return rows
+    return resize(pixels.check(rows, origin=origin), side)

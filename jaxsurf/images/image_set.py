@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
 
 from jaxsurf import workdir
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import pixels, storage
 
 # A stride leaves whole what it would thin to fewer values: three camera heights are no scale.
@@ -168,7 +168,7 @@ class Grid:
     def rows(self, asked: Request) -> Float[np.ndarray, "image factor"]:
         """Return the factor values of a slice, one row an image."""
         mesh = np.meshgrid(*self.axes(asked), indexing="ij")
-        return np.stack([axis.ravel() for axis in mesh], axis=-1).astype(np.float32)
+        return np.stack(mesh, axis=-1, dtype=np.float32).reshape(-1, len(self.names))
 
     def axes(self, asked: Request) -> list[Real[np.ndarray, " _value"]]:
         """Return the values that each factor takes in a slice.
@@ -205,10 +205,7 @@ def _slice(
         raise UserError(f"{', '.join(both)} is both fixed and free", cure="keep it in one of them")
     most = max((len(values[name]) for name in free), default=0)
     largest = max(1, most // FEWEST_LEFT)
-    if stride < 1:
-        raise UserError(
-            f"the stride is {stride}, but must be at least 1", cure="1 keeps all images"
-        )
+    check_least("the stride", stride, 1)
     if stride > largest:
         raise UserError(
             f"a stride of {stride} thins nothing: no free factor takes {FEWEST_LEFT * stride} "

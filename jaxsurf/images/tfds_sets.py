@@ -66,7 +66,12 @@ def open_tfds(request: Request) -> ImageSet:
         if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
         if name not in NUMBERING
     )
-    images = [_pixels(example[key], source, side) for example in examples]
+    images = [
+        files.decode(value, origin=source, side=side)
+        if isinstance(value, bytes)
+        else files.to_images(value[None], origin=source, side=side)[0]
+        for value in (example[key] for example in examples)
+    ]
     if len({image.shape for image in images}) > 1:
         raise UserError(
             f"{source} holds images of several sizes", cure="give a side to fit all images to"
@@ -98,16 +103,6 @@ def _examples(builder: Any, split: str, key: str) -> list[Any]:  # noqa: ANN401 
         ) from error
     numbered = "index" in builder.info.features
     return sorted(examples, key=lambda one: int(one["index"])) if numbered else examples
-
-
-def _pixels(value: bytes | np.ndarray, source: str, side: int | None) -> files.Pixels:
-    if isinstance(value, bytes):
-        return files.decode(value, origin=source, side=side)
-    if value.shape[-1] not in (1, 3):
-        raise UserError(
-            f"{source} holds pictures of shape {value.shape}, but (height, width, 1 or 3) is needed"
-        )
-    return files.resize(np.repeat(value, 3 // value.shape[-1], axis=-1)[None], side)[0]
 
 
 def default_folder() -> Path:

@@ -96,19 +96,15 @@ def _parse(argv: list[str]) -> None:
             argv.insert(1, f"--{name}={configs / default}")
     try:
         rest = flags.FLAGS(argv)
-        useless = [
-            n for n, (_, holder) in _config_files.items() if not hasattr(holder.value, "get")
-        ]
+        for name, (_, holder) in _config_files.items():
+            if not isinstance(holder.value, ConfigDict):
+                cure = "return cli.make_config(...)"
+                raise UserError(f"get_config() of --{name} returns no settings", cure=cure)
     # A file of settings is Python and may raise anything at all.
     except Exception as error:
         raise UserError(_explain(error, argv)) from error
     if len(rest) > 1:
         raise UserError(f"unexpected argument {rest[1]!r}", cure="flags look like --name=value")
-    if useless:
-        raise UserError(
-            f"get_config() of --{useless[0]} returns no settings",
-            cure="return cli.make_config(...)",
-        )
 
 
 def _explain(error: BaseException, argv: Sequence[str]) -> str:

@@ -241,9 +241,7 @@ def _parse_anchors(
 ) -> list[Anchor]:
     number, size = values.shape
     found: list[Anchor] = []
-    # Whole numbers may have white space between as well.
-    split = [text.split() if re.fullmatch(r"[\s\d+-]+", text) else [text.strip()] for text in texts]
-    parts = itertools.chain.from_iterable(split)
+    parts = map(str.strip, texts)
     for part in parts:
         if part.startswith(_CODES):
             file = part.removeprefix(_CODES)

@@ -3,7 +3,6 @@
 No model and no images are needed. `PathsConfig` says what is asked for, `path.json` what came out.
 """
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation.pairs import csv_text
 from jaxsurf.manifold import codes_file, latent_graph, neighbors, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
@@ -94,10 +94,7 @@ def run(config: PathsConfig, out: Path) -> str:
             for file in listed:
                 np.savetxt(fresh / file, path.nodes, fmt="%d")
         for name, table in (("lengths.csv", legs), ("steps.csv", steps)):
-            with (fresh / name).open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, table[0])
-                writer.writeheader()
-                writer.writerows(table)
+            (fresh / name).write_text(csv_text(table), encoding="utf-8")
         plots.save(plots.latent(_plot(inputs, paths, graph), width=1100), fresh / "latent.png")
         write_json(fresh / "path.json", description)
     number, size = inputs.codes.shape

@@ -212,7 +212,7 @@ def compile_run(
 def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     """Return what the loop takes of runs that share a program."""
     one, mesh = setups[0], vmapped.make_mesh(len(setups))
-    shardings = distributed.Shardings(mesh)
+    shardings = distributed.Shardings.over(mesh)
     extract = jax.device_put(features.make_extractor(one.config.objective), shardings.replicated)
     kinds = sorted({setup.config.corruption.kind for setup in setups})
     terms = sorted({term for setup in setups for term in setup.config.objective.weights})

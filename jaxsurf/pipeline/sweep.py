@@ -93,18 +93,7 @@ def read_outcome(workdir: WorkDir) -> Outcome | None:
 Result = tuple[Member, Outcome]
 
 
-@dataclass(frozen=True)
-class SweepResult:
-    """Every member and how it ended."""
-
-    results: Sequence[Result]
-    root: Path
-
-    def __str__(self) -> str:
-        return f"{best(self.results)}\n\nall of them: {self.root / 'all_scores.csv'}"
-
-
-def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = True) -> SweepResult:
+def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = True) -> list[Result]:
     """Train every member of a grid, and write `all_scores.csv`, `best.md` and `losses.png`.
 
     Mode `together` trains members that share shapes as one program, `in_turn` one after another;
@@ -157,7 +146,8 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
             series=[member.objective for member in members],
         )
         plots.save(figure, root / "losses.png")
-    return SweepResult(results, root)
+    _log.info("all of them: %s", root / "all_scores.csv")
+    return results
 
 
 def _check_names(root: Path, names: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from jaxsurf.errors import UserError
@@ -197,7 +198,8 @@ def restore_newest(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainSt
     """Return the newest checkpoint's state and what was saved of the log; else the given state."""
     if not checkpoints.steps:
         return state, None
-    distributed.free(state)  # whose place the restored one takes
+    for leaf in jax.tree.leaves(state):
+        leaf.delete()  # the restored one takes its place; shapes and shardings can still be asked
     restored = checkpoints.restore(state)
     return restored.state, restored.run
 

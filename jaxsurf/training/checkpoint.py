@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import jax
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, BestN, LatestN
 
 from jaxsurf.errors import UserError
@@ -117,7 +118,7 @@ class Checkpoints:
                 self.folder.mkdir(parents=True, exist_ok=True)
                 if distributed.writes():
                     self._clear()
-                distributed.wait_for_all("quarantine")
+                multihost_utils.sync_global_devices("quarantine")
                 self._manager.reload()
                 self._ready = True
             if step in self.steps:

@@ -28,32 +28,29 @@ from jaxsurf.errors import UserError
 
 Tree = TypeVar("Tree")
 
-# A process that is silent for so long is taken for dead, and at the end each waits so long for all.
-HEARTBEAT_S = SHUTDOWN_S = 10
+# A process that is silent for so long is taken for dead.
+HEARTBEAT_S = 10
+# At the end each waits so long for all others that live: where the processors are busy they come
+# much later, and JAX aborts all of them when one does not come.
+SHUTDOWN_S = 60
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Shardings:
-    """Where arrays live: split over the devices along their first axis, or whole on each."""
+    """Where arrays live: split over the devices along an axis, or whole on each."""
 
     mesh: Mesh
+    batch: NamedSharding  # split along the first axis
+    batches: NamedSharding  # split along the second axis; the first counts batches
+    replicated: NamedSharding
 
-    @property
-    def batch(self) -> NamedSharding:
-        """Split over all devices along the first axis."""
-        return NamedSharding(self.mesh, P("data"))
-
-    @property
-    def batches(self) -> NamedSharding:
-        """As `batch`, of several batches: the first axis counts them."""
-        return NamedSharding(self.mesh, P(None, "data"))
-
-    @property
-    def replicated(self) -> NamedSharding:
-        """Every device holds the whole array."""
-        return NamedSharding(self.mesh, P())
+    @classmethod
+    def over(cls, mesh: Mesh) -> "Shardings":
+        """Return those over the devices of a mesh."""
+        specs = P("data"), P(None, "data"), P()
+        return cls(mesh, *(NamedSharding(mesh, spec) for spec in specs))
 
 
 def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardings:
@@ -69,7 +66,7 @@ def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardi
     if used < len(devices):
         _log.warning("using %d of the devices: %s", used, uneven)
     mesh = jax.make_mesh((used,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:used])
-    return Shardings(mesh)
+    return Shardings.over(mesh)
 
 
 def put(tree: Tree, where: NamedSharding) -> Tree:
@@ -102,12 +99,6 @@ def in_step(tree: Tree, mesh: Mesh) -> Tree:
     """
     several_cpus = mesh.size > 1 and mesh.devices.flat[0].platform == "cpu"
     return jax.block_until_ready(tree) if several_cpus else tree
-
-
-def free(tree: object) -> None:
-    """Give back what arrays take on the devices; shape, dtype and sharding can still be asked."""
-    for leaf in jax.tree.leaves(tree):
-        leaf.delete()
 
 
 def own(tree: Tree) -> Tree:
@@ -190,21 +181,11 @@ def writes() -> bool:
 
 def least(number: float) -> float:
     """Return the smallest of the numbers that all processes give."""
-    if jax.process_count() == 1:
-        return number
     return float(np.min(multihost_utils.process_allgather(np.float32(number))))
-
-
-def wait_for_all(where: str) -> None:
-    """Return when all processes have come to the point of that name."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(where)
 
 
 def check_agreement(facts: Mapping[str, Any]) -> None:
     """Refuse processes that would not do the same; facts are JSON values."""
-    if jax.process_count() == 1:
-        return
     mine = np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8)
     size = int(np.max(multihost_utils.process_allgather(np.int32(len(mine)))))
     padded = np.full(size, ord(" "), np.uint8)

@@ -9,8 +9,6 @@ own, which says from which step on it replaces those before.
 
 import contextlib
 import json
-import re
-import socket
 import time
 from collections.abc import Callable, Collection, Sequence
 from functools import partial
@@ -158,29 +156,24 @@ class Log:
     def _open_events(self, folder: Path, resume_step: int) -> None:
         """Begin TensorBoard's file of this start; what older ones have past the step is hidden.
 
-        Of tensorboardX only the formats are used: its `SummaryWriter` works in a thread, which a
-        full disk ends, after which writing blocks for ever.
+        Not by tensorboardX's `SummaryWriter`: it works in a thread, which a full disk ends, after
+        which writing blocks for ever.
         """
         # Imported here: it takes seconds.
+        from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
-        from tensorboardX.record_writer import RecordWriter
 
         self._event, session = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"]
-        before = [re.match(r"events\.out\.tfevents\.(\d+)", path.name) for path in folder.iterdir()]
+        before = len(list(folder.glob("events.*")))
         # Files are read in the order of their names; the clock may have been put back.
-        stamp = max([int(time.time()), *(int(match[1]) + 1 for match in before if match)])
-        self._events = RecordWriter(
-            str(folder / f"events.out.tfevents.{stamp:010}.{socket.gethostname()}")
-        )
-        self._write_event(file_version="brain.Event:2")
-        if any(before):
+        self._events = EventsWriter(str(folder / f"events.{before:04}"))
+        if before:
             self._write_event(step=resume_step + 1, session_log=session(status=session.START))
 
     def _write_event(self, **fields: Any) -> None:  # noqa: ANN401
         if self._events is not None:
             with self._reported():
-                event = self._event(wall_time=time.time(), **fields)
-                self._events.write(event.SerializeToString())
+                self._events.write_event(self._event(wall_time=time.time(), **fields))
                 self._events.flush()
 
 

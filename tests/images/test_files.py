@@ -251,7 +251,7 @@ HOSTILE = [
     ("a.npy", b"", f"{BROKEN}.*; save it with np.savez or np.save"),
     ("a.npz", zipped("a.png", b"a picture"), rf"{BROKEN} \(its member a\.png is no array"),
     ("a.npy", claims((2**40, 2**10, 4, 3)), BROKEN),
-    ("a.npz", zipped("images.npy", claims((2**40, 2**10, 4, 3))), rf"{BROKEN}|truncated"),
+    ("a.npz", zipped("images.npy", claims((2**40, 2**10, 4, 3))), BROKEN),
 ]
 LARGE = [
     ("a.npy", npy(np.asfortranarray(NOISE)), r"a\.npy is large and in Fortran order.*ascontiguous"),

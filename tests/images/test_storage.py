@@ -144,5 +144,5 @@ def test_damaged_members_are_refused(tmp_path):
     np.savez(path, images=ROWS)
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "b.npz", "w") as cut:
         cut.writestr("images.npy", whole.read("images.npy")[:-5])
-    with pytest.raises(UserError, match=r"its array takes 3323 bytes, but 3318 are there"):
+    with pytest.raises(ValueError, match=r"its array takes 3323 bytes, but 3318 are there"):
         Member.inspect(tmp_path / "b.npz", "images")

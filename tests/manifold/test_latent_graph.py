@@ -114,5 +114,5 @@ def test_a_saved_graph_comes_back_under_its_stamp_only(tmp_path):
     with pytest.raises(UserError, match="made from step 3, but step 4 is"):
         latent_graph.load_graph(tmp_path / "graph.npz", stamp="step 4")
     write_arrays(tmp_path / "x.npz", stamp="step 3", codes=np.zeros(3))
-    with pytest.raises(UserError, match=r"holds no ends, .*, bridges, .*, recall"):
+    with pytest.raises(UserError, match="holds no 'ends'"):
         latent_graph.load_graph(tmp_path / "x.npz", stamp="step 3")

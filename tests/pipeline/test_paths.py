@@ -208,7 +208,7 @@ def test_codes_from_outside_join_by_their_nearest(find):
 def test_anchors_come_from_files(find, tmp_path):
     np.savetxt("centers_ind.txt", [3, 17, 256], fmt="%d")
     np.savetxt("plain.txt", [[101.0, 40.0]])
-    said = find("centers_ind.txt", 9, "plain.txt", "7 8")
+    said = find("centers_ind.txt", 9, "plain.txt", 7, 8)
     assert [end["row"] for end in said["ends"]] == [3, 17, 256, 9, 101, 40, 7, 8]
     for folder, code in (("a", [0.5, 0.25]), ("b", [3, 1])):
         (tmp_path / folder).mkdir()

@@ -4,10 +4,10 @@ import itertools
 import json
 import math
 
-import imageio.v3 as iio
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageSequence
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
@@ -37,8 +37,14 @@ def arm_picture(path, *, axis=10.5):
     """Write the arm at any position of its axis, which may lie between those of the set."""
     fixed = {"object_color": 0, "object_shape": 0, "object_size": 1, "camera_height": 0}
     fixed |= {"background_color": 0, "vertical_axis": 20, "horizontal_axis": axis}
-    iio.imwrite(path, sources.open_images("arm", fixed=fixed, side=32).images[0])
+    Image.fromarray(sources.open_images("arm", fixed=fixed, side=32).images[0]).save(path)
     return path
+
+
+def read(path):
+    """Return the frames of a picture."""
+    with Image.open(path) as image:
+        return [np.array(frame.convert("RGB"), int) for frame in ImageSequence.Iterator(image)]
 
 
 @pytest.mark.core
@@ -104,9 +110,9 @@ def test_an_end_may_be_an_image_or_a_code_from_outside_the_set(run, tmp_path):
     assert (source["node"], target["node"]) == (NUM_IMAGES, NUM_IMAGES + 1)
     assert target["code"] == pytest.approx(encode_all(run).codes[31].tolist(), rel=1e-6)
     assert result.description["graph"]["nodes"] == NUM_IMAGES + 2
-    frames = iio.imread(result.folder / "pixel.gif").astype(int)
+    frames = read(result.folder / "pixel.gif")
     decoded = decode.decode_points(run.model, np.array([target["code"]]))[0]
-    assert np.abs(frames[0] - iio.imread(file)).mean() < 2  # up to the palette
+    assert np.abs(frames[0] - read(file)[0]).mean() < 2  # up to the palette
     assert np.abs(frames[-1] - decoded).mean() < 2
 
 
@@ -165,7 +171,7 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
     saved = surf_pair(run, source=file, graph=config, methods=("surfing",)).description
     assert (saved["nodes"][0], saved["graph"]["weight"]) == (NUM_IMAGES, weight)
     if weight.startswith("image"):
-        shown = [iio.imread(file), *run.images.images[saved["nodes"][1:]]]
+        shown = [*read(file), *run.images.images[saved["nodes"][1:]]]
         series = [[a, b] for a, b in itertools.pairwise(shown)]
     else:
         pieces = {"decoded": 1, "pullback": 4}[weight]
@@ -254,7 +260,7 @@ def test_an_end_that_is_none_is_refused(run, text, word):
 
 
 def test_an_outside_image_of_another_size_is_refused_unless_images_are_resized(run, tmp_path):
-    iio.imwrite(tmp_path / "large.png", np.zeros((48, 80, 3), np.uint8))
+    Image.new("RGB", (80, 48)).save(tmp_path / "large.png")
     assert surf_pair(run, source=tmp_path / "large.png", **FAST).folder.exists()
     object.__setattr__(run.config.data, "side", 0)
     with pytest.raises(UserError, match=r"large\.png is 80 x 48 pixels.* trained on 32 x 32"):

@@ -447,7 +447,8 @@ def test_the_command_trains_the_grid_with_settings_changed_for_all(launch, grid_
     flags = ("--config.training.num_epochs=2", f"--workdir={tmp_path}")
     ended = launch("sweep", f"--config={grid_file}", *flags)
     assert ended.status == 0, ended.err
-    assert ended.out.endswith(f"all of them: {tmp_path / 'all_scores.csv'}\n")
+    assert ended.out == (tmp_path / "best.md").read_text()
+    assert ended.err.endswith(f"all of them: {tmp_path / 'all_scores.csv'}\n")
     found = rows(tmp_path)
     assert {row["num_epochs"] for row in found.values()} == {"2"}
     assert [row["noise"] for row in found.values()] == ["0.1", "0.1", "0.25", "0.25"]

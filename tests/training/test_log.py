@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_by_name(tmp_path, make_log):
 def events(folder):
     """Return TensorBoard's events, file by file in the order in which it reads them."""
     found = []
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob("events.*.tfevents.*")):
         content, at = path.read_bytes(), 0
         while at + 12 <= len(content):
             (length,) = struct.unpack_from("<Q", content, at)

@@ -15,7 +15,6 @@ torchvision's, so that with 58 a weighting of perceptual and pixel errors means 
 """
 
 import dataclasses
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.images.storage import cache_folder
 from jaxsurf.workdir import read_arrays, write_arrays
 
@@ -38,8 +37,6 @@ CONVOLUTIONS = tuple(
 )
 # The place of each convolution in torchvision's `features`, where ReLUs and poolings count too.
 TORCH_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,12 +94,8 @@ RELUS = tuple(map(relu, CONVOLUTIONS))
 
 def up_to(relus: Sequence[str]) -> tuple[str, ...]:
     """Return the convolutions that the given outputs need: all to the deepest, in order."""
-    unknown = [name for name in relus if name not in RELUS]
-    if unknown or not relus:
-        raise UserError(
-            f"VGG16 has no layer {unknown[0]!r}" if unknown else "no layer of VGG16 is named",
-            cure=f"choose from {', '.join(RELUS)}",
-        )
+    for name in relus:
+        check_choice("layer of VGG16", name, RELUS)
     return CONVOLUTIONS[: 1 + max(map(RELUS.index, relus))]
 
 
@@ -155,10 +148,7 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
 def _fetch(url: str, digest: str, folder: Path) -> Path:
     import pooch
 
-    pooch.get_logger().setLevel(logging.WARNING)
     path = folder / url.rpartition("/")[2]
-    if not path.is_file():
-        _log.info("downloading %s", url)
     try:
         pooch.retrieve(url, known_hash=digest, fname=path.name, path=folder)
     except (OSError, ValueError) as error:  # no network, or another file
@@ -173,13 +163,11 @@ def read(path: Path) -> Weights:
     """Return the weights of a file, by its suffix; `.npz` is our own format."""
     readers = {".npz": _own, ".pth": _torch, ".pt": _torch, ".safetensors": _safetensors}
     readers |= {".h5": _h5, ".hdf5": _h5}
-    if path.suffix not in readers:
+    if path.suffix not in readers or not path.is_file():
         raise UserError(
-            f"weights of VGG16 are read from {', '.join(readers)}, but not from {path}",
-            cure="give one of those",
+            f"there is no weight file {path}",
+            cure=f"give one of VGG16's that ends in {', '.join(readers)}",
         )
-    if not path.is_file():
-        raise UserError(f"there is no file {path}", cure="give a weight file of VGG16")
     try:
         arrays, preparation = readers[path.suffix](path)
     except ImportError as error:

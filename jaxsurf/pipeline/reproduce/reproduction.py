@@ -158,7 +158,7 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
             shown=shown,
         )
     grids = {
-        model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown).results
+        model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown)
         for model in experiments.MODELS
     }
     animated = {}
