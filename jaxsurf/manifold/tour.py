@@ -5,7 +5,7 @@
 
 import functools
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Real
 from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import neighbors
-from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig
+from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import PATHS, LatentPath, Timing
 from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
@@ -88,11 +88,15 @@ def find_paths(
 
 
 def with_anchors(
-    graph: LatentGraph, index: neighbors.Index, anchors: Sequence[Anchor]
+    graph: LatentGraph,
+    index: neighbors.Index,
+    anchors: Sequence[Anchor],
+    distance_of: Callable[[Codes], Distance] | None = None,
 ) -> tuple[LatentGraph, Codes, list[int]]:
     """Return a graph with further nodes for anchors from outside, all codes, and all anchors.
 
-    Equal codes from outside are one node.
+    Equal codes from outside are one node. `distance_of` returns, of all codes, the distance that
+    `graph.attach` takes.
     """
     codes, fresh = index.codes, {}  # nodes by code
     nodes = [
@@ -104,8 +108,9 @@ def with_anchors(
     if not fresh:
         return graph, codes, nodes
     added = np.asarray(list(fresh))
-    graph = graphs.attach(graph, index, added, k=min(OUTSIDE_NEIGHBORS, len(codes)))
-    return graph, np.concatenate([codes, added]), nodes
+    k, codes = min(OUTSIDE_NEIGHBORS, len(codes)), np.concatenate([codes, added])
+    distance = distance_of(codes) if distance_of else None
+    return graphs.attach(graph, index, added, k=k, distance=distance), codes, nodes
 
 
 def through(

@@ -15,7 +15,7 @@ from typing import Any
 
 import dacite
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import sources
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import GraphConfig
@@ -61,12 +61,8 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "free", tuple(self.free))
-        if self.stride < 1:
-            raise UserError(
-                f"data.stride is {self.stride}, but must be at least 1", cure="1 keeps all images"
-            )
-        if self.side < 0:
-            raise UserError(f"data.side is {self.side}, but must not be negative")
+        check_least("data.stride", self.stride, 1)
+        check_least("data.side", self.side, 0)
 
 
 @dataclass(frozen=True, kw_only=True)

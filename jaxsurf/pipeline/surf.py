@@ -25,8 +25,7 @@ from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route
 from jaxsurf.images import files
 from jaxsurf.manifold import encode, latent_graph, tour
-from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, GraphConfig, attach
+from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import Timing, piece_lengths
 from jaxsurf.manifold.tour import Visit
@@ -153,7 +152,15 @@ def make(run: Run, config: SurfConfig) -> Surfed:
     given = [_open_stop(run, text) for text in config.stops]
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)
-    graph, codes, nodes = _join(run, latents, built, given)
+    outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}
+    graph, codes, nodes = tour.with_anchors(
+        built,
+        latents.index,
+        [(stop.number or 0) if stop.code is None else stop.code for stop in given],
+        lambda codes: make_distance(
+            built.weight, run.model, codes, run.images.images, np.stack([*outside.values()])
+        ),
+    )
     latent_graph.check_joined(graph, nodes, names=[stop.label for stop in given])
     visit = tour.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
     stops = [given[place] for place in visit.order]
@@ -258,26 +265,6 @@ def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
     if not (np.abs(code) <= np.finfo(np.float32).max).all():
         raise UserError(f"{text} is not finite in float32", cure=cure)
     return code.astype(np.float32)
-
-
-def _join(
-    run: Run, latents: Latents, built: LatentGraph, stops: Sequence[Stop]
-) -> tuple[LatentGraph, Float[np.ndarray, "node latent"], list[int]]:
-    """Return the graph with stops from outside as further nodes, its codes, and each stop's node.
-
-    Equal stops share a node.
-    """
-    outside = {stop.key: stop for stop in stops if stop.code is not None}
-    graph, codes = built, latents.codes
-    if outside:
-        added = np.stack([stop.code for stop in outside.values() if stop.code is not None])
-        codes = np.concatenate([codes, added])
-        further = np.stack([stop.image for stop in outside.values()])
-        distance = make_distance(built.weight, run.model, codes, run.images.images, further)
-        k = min(OUTSIDE_NEIGHBORS, len(latents.codes))
-        graph = attach(built, latents.index, added, k=k, distance=distance)
-    fresh = {key: len(latents.codes) + place for place, key in enumerate(outside)}
-    return graph, codes, [fresh.get(stop.key, stop.number or 0) for stop in stops]
 
 
 def _plot(run: Run, made: Surfed) -> LatentPlot:

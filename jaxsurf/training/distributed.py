@@ -48,8 +48,9 @@ class Shardings:
 
     @classmethod
     def over(cls, mesh: Mesh) -> "Shardings":
-        """Return those over the devices of a mesh."""
-        specs = P("data"), P(None, "data"), P()
+        """Return those over the devices of a mesh with one axis."""
+        (axis,) = mesh.axis_names
+        specs = P(axis), P(None, axis), P()
         return cls(mesh, *(NamedSharding(mesh, spec) for spec in specs))
 
 
