@@ -68,14 +68,11 @@ class SurfConfig:
 
     def __post_init__(self) -> None:
         animate.check_methods(self.methods)
-        cure = "give --source and --target, or --anchors"
-        if self.anchors and (self.source or self.target):
+        num_ends = bool(self.source) + bool(self.target)
+        if num_ends != (0 if self.anchors else 2):
             raise UserError(
-                "there are two answers to what to animate: source and target, and anchors",
-                cure=cure,
+                "it is not clear what to animate", cure="give --source and --target, or --anchors"
             )
-        if not self.anchors and not (self.source and self.target):
-            raise UserError("nothing says what to animate", cure=cure)
         if len(self.stops) < 2:
             raise UserError("one anchor makes no path", cure="give two or more: --anchors=3,17,256")
 

@@ -75,7 +75,7 @@ reproduce --workdir=W --mpi3d=nowhere.npz | 1 | there is no nowhere.npz; name MP
 SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
 SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair
 SURF --anchors=3,31,7 --radius=1e-9 | 1 | no path joins 3 and 31
-SURF --source=3 | 1 | nothing says what to animate; give --source and --target, or --anchors
+SURF --source=3 | 1 | it is not clear what to animate; give --source and --target, or --anchors
 SURF --anchors=7 | 1 | one anchor makes no path; give two or more: --anchors=3,17,256
 evaluate --workdir=RUN --num_pairs=781 | 1 | 781 pairs can't be chosen among 40 points; ask for 1 to
 evaluate --workdir=RUN --seed=-1 | 1 | --seed is -1; give 0 or more
