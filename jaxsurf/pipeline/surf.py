@@ -150,14 +150,15 @@ def make(run: Run, config: SurfConfig) -> Surfed:
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)
     outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}
-    graph, codes, nodes = tour.with_anchors(
-        built,
-        latents.index,
-        [(stop.number or 0) if stop.code is None else stop.code for stop in given],
-        lambda codes: make_distance(
-            built.weight, run.model, codes, run.images.images, np.stack([*outside.values()])
-        ),
-    )
+    graph, codes, nodes = built, latents.codes, [stop.number or 0 for stop in given]
+    if outside:
+        further = np.stack(list(outside.values()))
+        graph, codes, nodes = tour.with_anchors(
+            built,
+            latents.index,
+            [(stop.number or 0) if stop.code is None else stop.code for stop in given],
+            lambda codes: make_distance(built.weight, run.model, codes, run.images.images, further),
+        )
     latent_graph.check_joined(graph, nodes, names=[stop.label for stop in given])
     visit = tour.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
     stops = [given[place] for place in visit.order]
