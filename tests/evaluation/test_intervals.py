@@ -101,6 +101,8 @@ def test_a_periodic_factor_goes_the_short_way_round():
     np.testing.assert_allclose(asked[0][:, 1], [2, 0, 24, 0, 1, 2])
     curves = intervals.make_curves(truth, ends[[0, 0, 0, 1, 1, 1], [0, 0, 1] * 2], ring, ends)
     np.testing.assert_allclose(curves.length, [2.0, np.sqrt(2)], rtol=1e-6)
+    np.testing.assert_allclose(curves.predicted[:, [0, -1]], [[0, 1], [0, 1]], atol=1e-9)
+    np.testing.assert_allclose(curves.from_source[:, -1], curves.length)
     np.testing.assert_allclose(curves.from_target[:, 0], curves.length)
     np.testing.assert_allclose(curves.from_target[:, -1], [0, 0], atol=1e-9)
 
