@@ -66,8 +66,10 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
 
 def write_png(path: Path, picture: Picture) -> None:
     """Write one uint8 picture as PNG."""
+    import imageio.v3 as iio
+
     with replacing(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG")
+        iio.imwrite(temporary, picture, extension=".png")
 
 
 def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Picture:

@@ -99,7 +99,6 @@ def shortest_paths(
     Raises:
         UserError: no path joins two ends, codes are not one a node, or `astar` lacks them.
     """
-    check_choice("search method", method, get_args(Method))
     for source, target in pairs:
         check_nodes(graph, {"source": source, "target": target})
     if codes is not None and codes.shape[:1] != (graph.num_nodes,):
@@ -116,6 +115,7 @@ def shortest_paths(
         nodes = map(np.asarray, itertools.chain.from_iterable(walks))
         found = [NodePath(each, float(graph.weights_along(each).sum()), "igraph") for each in nodes]
     else:
+        check_choice("search method", method, get_args(Method))
         found = _search_compiled(graph, targets, codes, method)
     by_ends = {(path.nodes[0], path.nodes[-1]): path for path in found}
     return [by_ends[pair] for pair in wanted]

@@ -125,10 +125,10 @@ def through(
 
     Arguments are as for `best_order` and `shortest_paths`; a node may come more than once.
     """
-    check_choice("order", order, get_args(Order))
     check_nodes(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
     stops, proven = list(range(len(anchors))), None
-    if order == "best":
+    if order != "given":
+        check_choice("order", order, get_args(Order))
         step = max(1, _LENGTHS_AT_ONCE // graph.num_nodes)
         blocks = [anchors[start : start + step] for start in range(0, len(anchors), step)]
         lengths = np.concatenate([distances(graph, block)[:, anchors] for block in blocks])
