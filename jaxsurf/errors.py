@@ -23,7 +23,7 @@ def check_choice(name: str, value: object, known: Collection[str]) -> None:
         raise UserError(f"{name} {value!r} is not known", cure=f"use one of: {', '.join(known)}")
 
 
-def check_least(name: str, value: float, least: int) -> None:
+def check_least(name: str, value: float, least: float) -> None:
     """Refuse a number below the least one, and one that is not finite."""
     if not least <= value < math.inf:
         raise UserError(f"{name} is {value}, but must be at least {least}, and finite")

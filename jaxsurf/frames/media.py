@@ -6,7 +6,6 @@ Frames with at most 256 colours in all come back exactly. Files are written at o
 """
 
 import io
-import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import check_least
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
 from jaxsurf.workdir import replacing
@@ -37,11 +36,7 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     `frames`; its total duration is always `frame_ms` times their number, to the nearest 10 ms.
     """
     pixels.check(frames, origin="an animation")
-    if not SHORTEST_FRAME_MS <= frame_ms < math.inf:
-        raise UserError(
-            f"a frame can't be shown for {frame_ms:g} ms: browsers slow down what is shorter",
-            cure=f"ask for {SHORTEST_FRAME_MS:g} ms or more",
-        )
+    check_least("the time of a frame in milliseconds", frame_ms, SHORTEST_FRAME_MS)
     # A palette starts as a median cut, which is rough, and is improved by k-means until at most one
     # pixel in a thousand changes its colour.
     few = max(1, frames[..., 0].size // 1000)

@@ -97,7 +97,7 @@ def _parse(argv: list[str]) -> None:
     try:
         rest = flags.FLAGS(argv)
         for name, (_, holder) in _config_files.items():
-            if not isinstance(holder.value, ConfigDict):
+            if not hasattr(holder.value, "get"):  # raises what reading the file did
                 cure = "return cli.make_config(...)"
                 raise UserError(f"get_config() of --{name} returns no settings", cure=cure)
     # A file of settings is Python and may raise anything at all.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import check_choice
 from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
 
 Settings = dict[str, object]
@@ -71,9 +71,8 @@ def third_factor(name: str) -> Settings:
 
 def settings(name: str, model: str) -> Settings:
     """Return what an experiment changes in the defaults, with a model in `MODELS`."""
-    for kind, value, known in (("experiment", name, EXPERIMENTS), ("recipe for", model, MODELS)):
-        if value not in known:
-            raise UserError(f"there is no {kind} {value!r}", cure=f"choose from {', '.join(known)}")
+    check_choice("experiment", name, EXPERIMENTS)
+    check_choice("model", model, MODELS)
     experiment = EXPERIMENTS[name]
     shared = {**experiment.shared, **(third_factor(experiment.free) if experiment.free else {})}
     if model == "reference":

@@ -79,7 +79,7 @@ def test_a_strip_shows_evenly_chosen_frames_under_their_label():
 @pytest.mark.parametrize(
     ("frames", "frame_ms", "words"),
     [
-        *[(scene(2), ms, "20 ms or more") for ms in (19.0, np.nan, np.inf)],
+        *[(scene(2), ms, "at least 20") for ms in (19.0, np.nan, np.inf)],
         (scene(2)[:0], 60.0, "no image"),
         (scene(2) / 255.0, 60.0, "are uint8"),
     ],

@@ -91,8 +91,14 @@ class Builder(tfds.core.ShardBasedBuilder):
     ) -> Mapping[str, Sequence[Callable[[], Iterator[Example]]]]:
         # All pass through the archive once: TFDS writes shards one after the other, in order, and
         # each takes up where the last one ended.
-        grid, num_shards = self._config.grid, self._config.num_shards
-        whole = mpi3d.inspect(self._find(dl_manager), num_images=len(grid))
+        config, file = self._config, None
+        grid, num_shards = config.grid, config.num_shards
+        # TFDS raises AssertionError where there is no such folder, or nothing in it.
+        with contextlib.suppress(AssertionError):
+            file = Path(dl_manager.manual_dir) / f"{config.name}.npz"
+        if file is None or not file.exists():
+            file = Path(dl_manager.download(mpi3d.URL.format(config.name)))
+        whole = mpi3d.inspect(file, num_images=len(grid))
         examples = _examples(whole, grid)
         ends = [len(grid) * shard // num_shards for shard in range(num_shards + 1)]
         sizes = [end - start for start, end in itertools.pairwise(ends)]
@@ -102,15 +108,6 @@ class Builder(tfds.core.ShardBasedBuilder):
     def _config(self) -> Mpi3dConfig:
         assert isinstance(self.builder_config, Mpi3dConfig), "the builder has configurations"
         return self.builder_config
-
-    def _find(self, dl_manager: tfds.download.DownloadManager) -> Path:
-        name = self._config.name
-        # TFDS raises AssertionError where there is no such folder, or nothing in it.
-        with contextlib.suppress(AssertionError):
-            file = Path(dl_manager.manual_dir) / f"{name}.npz"
-            if file.exists():
-                return file
-        return Path(dl_manager.download(mpi3d.URL.format(name)))
 
 
 def _examples(whole: Member, grid: Grid) -> Iterator[Example]:

@@ -109,7 +109,8 @@ def measure(contest: Contest) -> Iterator[Row]:
     """Time a contest; what either side raises, or different results, are the row's error."""
     row = Row(contest.stage, contest.size)
     try:
-        _reset_peak()
+        with contextlib.suppress(OSError):  # Linux then forgets the peak of memory until now
+            Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         for work in contest.work if contest.warm is None else [contest.warm]:
             work()
         played = _play(contest.work)
@@ -177,12 +178,6 @@ def _play(parts: Sequence[Work], *, limit_s: float = math.inf) -> Played:
         if math.fsum(played.times) > limit_s:
             break
     return played
-
-
-def _reset_peak() -> None:
-    """Forget what making the inputs took: Linux then counts the peak of memory anew."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def _peak_mib() -> float | None:

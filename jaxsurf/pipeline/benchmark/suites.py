@@ -22,7 +22,7 @@ from typing import Any
 
 import jax
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.images import storage
 from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.benchmark import graph_rows, model_rows, rows
@@ -81,9 +81,8 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
     Raises:
         UserError: there is no such suite or scale, or the files can't be written.
     """
-    for name, value, known in (("suite", suite, SUITES), ("scale", scale, SCALES)):
-        if value not in known:
-            raise UserError(f"--{name} is {value!r}", cure=f"choose one of {', '.join(known)}")
+    check_choice("--suite", suite, SUITES)
+    check_choice("--scale", scale, SCALES)
     machine = _machine() | {"scale": scale}
     found = _kept(out / rows.JSON, machine)
     # Before the first row: a folder that can't be written is no use after an hour either.
