@@ -1,6 +1,8 @@
-"""Score interpolation methods on many random pairs.
+"""Score interpolation methods on many pairs: are animations real, right and even?
 
 python launch/evaluate.py --workdir=runs/arm --num_pairs=100 --methods=pixel,linear,surfing
+
+Several working directories, with commas between, are evaluated in turn and shown side by side.
 """
 
 from dataclasses import replace
@@ -21,8 +23,15 @@ flags.DEFINE_alias("method", "methods")
 
 def main() -> object:
     config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()))
-    run = open_run(_WORKDIR.value, checkpoint=_CHECKPOINT.value)
-    return evaluate.evaluate(run, replace(config, graph=_GRAPH(run.config.graph)))
+    runs = [open_run(folder, checkpoint=_CHECKPOINT.value) for folder in _WORKDIR.value.split(",")]
+    return evaluate.side_by_side(
+        {
+            str(run.workdir.root): evaluate.evaluate(
+                run, replace(config, graph=_GRAPH(run.config.graph))
+            )
+            for run in runs
+        }
+    )
 
 
 if __name__ == "__main__":

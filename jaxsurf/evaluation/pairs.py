@@ -1,6 +1,6 @@
 """Many pairs, methods side by side, with what chance explains.
 
-For every metric smaller counts as better. A pseudo-method `true`, whose frames are the real
+For every metric but those of `LARGER` smaller counts as better. A pseudo-method `true`, whose frames are real
 in-between images, gives the floor: what frames score that are right but in no data set. A path that
 stops at images of the set can score less.
 """
@@ -8,7 +8,7 @@ stops at images of the set can score less.
 import csv
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,17 +24,30 @@ from jaxsurf.models.autoencoder import Autoencoder
 
 BASELINE = "linear"
 FLOOR = "true"
+LARGER = ("progress",)
 # The percentiles of 2,000 resamples lie within about 0.005 of the wanted probability (Efron &
 # Tibshirani, An Introduction to the Bootstrap, 1993, ask for 1,000 or more).
 NUM_RESAMPLES = 2000
+# Pairs to choose from, for each that is asked for: the far ones are few among random ones.
+SURPLUS = 200
 INTERVAL_PERCENT = (2.5, 97.5)
 
 PerPair = Float[np.ndarray, "pair"]
 Scores = Mapping[str, PerPair]
 
 
-def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarray, "pair 2"]:
-    """Return source and target of random pairs of different points, each joined at most once."""
+def choose_pairs(
+    num_points: int,
+    num_pairs: int,
+    *,
+    seed: int,
+    distance: Callable[[Int[np.ndarray, "some 2"]], Float[np.ndarray, "some"]] | None = None,
+) -> Int[np.ndarray, "pair 2"]:
+    """Return source and target of pairs of different points, each joined at most once.
+
+    They are random. Of points at random most pairs are about equally far apart; with `distance`,
+    that of the ends of some pairs, they are spread evenly over it, from near to far.
+    """
     available = num_points * (num_points - 1) // 2
     if not 1 <= num_pairs <= available:
         raise UserError(
@@ -42,11 +55,21 @@ def choose_pairs(num_points: int, num_pairs: int, *, seed: int) -> Int[np.ndarra
             cure=f"ask for 1 to {available} with --num_pairs" if available else "",
         )
     random = np.random.default_rng(seed)
+    drawn = num_pairs if distance is None else min(available, SURPLUS * num_pairs)
     # The n-th of (0, 1), (0, 2), (1, 2), (0, 3), ...: l (l - 1) / 2 come before (0, l).
-    numbers = random.choice(available, num_pairs, replace=False)
+    numbers = random.choice(available, drawn, replace=False)
     larger = np.array([(1 + math.isqrt(1 + 8 * n)) // 2 for n in numbers.tolist()])
     pairs = np.stack([numbers - larger * (larger - 1) // 2, larger], axis=-1)
-    return random.permuted(pairs, axis=1)
+    pairs = random.permuted(pairs, axis=1)
+    if distance is None:
+        return pairs
+    lengths = distance(pairs)
+    order, each = np.argsort(lengths, kind="stable"), np.arange(num_pairs)
+    # One in each of so many equal parts of the distance, and no pair twice.
+    wanted = lengths.max() * (each + random.uniform(size=num_pairs)) / num_pairs
+    places = np.searchsorted(lengths[order], wanted)
+    places = np.maximum.accumulate(places - each) + each
+    return pairs[order[np.minimum(places, drawn - num_pairs + each)]]
 
 
 def score(
@@ -152,6 +175,6 @@ def _versus(candidate: Scores, baseline: Scores) -> dict[str, dict[str, float | 
         found[metric] = {
             # JSON's null where the baseline is zero.
             "ratio": float(values.mean() / others.mean()) if others.any() else None,
-            "win_rate": float(np.mean(values < others)),
+            "win_rate": float(np.mean(values > others if metric in LARGER else values < others)),
         }
     return found

@@ -1,16 +1,23 @@
-"""Many random pairs, methods side by side, into `evaluation.json` and `evaluation.csv`."""
+"""Many pairs, methods side by side: are their animations real, right and even?
 
-from collections.abc import Sequence
+What is written is `evaluation.json` (statistics), `evaluation.csv` (a row a pair and method), and
+pictures in `evaluation/`: error against the distance of the ends, and the worst pairs.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics, pairs, reconstruction
+from jaxsurf.evaluation import embedding, intervals, metrics, pairs, reconstruction
+from jaxsurf.evaluation.intervals import Curves
+from jaxsurf.evaluation.pairs import PerPair
+from jaxsurf.evaluation.truth import LEAP_FRAMES, Truth, faults, make_truth
 from jaxsurf.frames import animate
-from jaxsurf.frames.animate import Route
+from jaxsurf.frames.animate import Animation, Route
 from jaxsurf.frames.decode import Frames
 from jaxsurf.manifold import shortest_path
 from jaxsurf.manifold.encode import Latents
@@ -18,13 +25,15 @@ from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import Timing
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.pipeline.run import Run, connect, encode_all
-from jaxsurf.workdir import write_json, write_text
+from jaxsurf.viewing.report import Column
+from jaxsurf.workdir import replacing_folder, write_json, write_text
 
-# Drawing takes longer than decoding, and the mean over a path hardly depends on their number.
-TRUE_FRAMES = 16
-METRIC = "interpolation_mse"
+METRIC = "interpolation_mse"  # the report's number
 # Pairs that are animated and scored together: some 100 MB of frames a method at 64 x 64.
 BLOCK = 100
+NUM_WORST = 5
+# What the pseudo-method `true` is scored by; the rest depends on how many frames there are.
+OF_TRUE = (METRIC, "nearest_image", "residual")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,10 +41,15 @@ class EvaluateConfig:
     """How to evaluate.
 
     Attributes:
-        num_pairs: how many random pairs.
+        num_pairs: how many pairs.
         methods: which interpolations; `linear`, the baseline, is scored in any case.
-        timing: how many frames.
+        timing: how many frames; leaps are counted at 48 in any case.
         graph: another graph than the run's own.
+        truth: what frames are read by, to tell which poses they show: `renders` between the images
+            (drawn once, which takes minutes, and kept), the `images` alone, or `none`.
+        spread: whether pairs are spread evenly over the distance of their ends, where the truth is
+            known; else they are random.
+        perceptual: whether to measure steps by VGG16's features too (PPL, PDV), which takes long.
         seed: of pairs and intervals.
     """
 
@@ -43,6 +57,9 @@ class EvaluateConfig:
     methods: tuple[str, ...] = animate.METHODS
     timing: Timing = field(default_factory=Timing)
     graph: GraphConfig | None = None
+    truth: Literal["renders", "images", "none"] = "renders"
+    spread: bool = True
+    perceptual: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -51,59 +68,97 @@ class EvaluateConfig:
             raise UserError(f"--seed is {self.seed}", cure="give 0 or more")
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shown:
+    """A pair to be looked at: the frames of each method.
+
+    Where the truth is known, `poses` are the factors that they show and `courses` those of the
+    perfect ways from source to target; only factors that vary. Where a course jumps it is NaN.
+    """
+
+    source: int
+    target: int
+    frames: Mapping[str, Frames]
+    poses: Mapping[str, Float[np.ndarray, "_frame factor"]] = field(default_factory=dict)
+    courses: Sequence[Float[np.ndarray, "_pose factor"]] = ()
+
+
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of many pairs: the content of `evaluation.json`, and the rows of `evaluation.csv`."""
+    """Scores of many pairs: the content of `evaluation.json`, and the rows of `evaluation.csv`.
+
+    `worst` are the pairs on which one method does worst, as `content["worst"]` says.
+    """
 
     content: dict[str, Any]
     rows: Sequence[dict[str, Any]]
+    worst: Sequence[Shown] = ()
 
     def __str__(self) -> str:
         content = self.content
-        looked_at, whole = (content[part]["num_images"] for part in ("reconstruction", "data"))
-        sampled = f" ({looked_at:,} of {whole:,} images)" if looked_at < whole else ""
-        psnr_db = metrics.psnr_of_mse(content["reconstruction"]["mse"])
-        graph = "{description}; edges weigh: {weight}".format(**content["graph"])
-        lines = [f"reconstruction {psnr_db:.1f} dB{sampled}; {graph}"]
-        if bridged := content["bridged_pairs"]:
-            lines.append(f"{bridged} of the pairs surf over gaps in the graph, by its bridges")
-        lines.append(f"{METRIC} over {content['num_pairs']} random pairs, smaller is better:")
-        for method, scores in content["methods"].items():
-            score, beside = scores[METRIC], ""
-            if versus := content["versus"].get(method, {}).get(METRIC):
-                ratio, rate = versus["ratio"], versus["win_rate"]
-                beside = f"   {ratio:.2f} of linear's, better in {rate:.0%}"
-            interval = f"[{score['low']:.2f}, {score['high']:.2f}]"
-            lines.append(f"  {method:8} {score['mean']:8.2f}  {interval}{beside}")
-        return "\n".join(lines)
+        lines = [*about(content), *table({"": content})]
+        for method, found in content["faults"].items():
+            lines += [f"  {method}: {'; '.join(found)}"] if found else []
+        return "\n".join([*lines, *_beside_baseline(content)])
 
 
 def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
-    """Score methods on random pairs and write the scores down."""
+    """Score methods on many pairs and write the scores down."""
+    from jaxsurf.viewing import plots  # only what is written is drawn
+
     made = measure(run, config)
+    with replacing_folder(run.workdir.evaluation.with_suffix("")) as fresh:
+        if figure := plots.by_distance(made.rows, made.content["worst"]["metric"]):
+            plots.save(figure, fresh / "distance.png")
+        for pair in made.worst:
+            title = f"{pair.source} to {pair.target}"
+            factors = made.content["truth"]["factors"]
+            figure = plots.pair(
+                pair.frames, pair.poses, title=title, factors=factors, courses=pair.courses
+            )
+            plots.save(figure, fresh / f"{pair.source}-{pair.target}.png")
     write_json(run.workdir.evaluation, made.content)
     write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(made.rows))
     return made
 
 
 def measure(run: Run, config: EvaluateConfig) -> Evaluation:
-    """Return the scores of methods on random pairs.
+    """Return the scores of methods on many pairs.
 
-    Where in-between images can be drawn, a method `true` holds the floor: their score.
+    Where in-between images can be drawn, a method `true` holds what these score.
     """
-    chosen = pairs.choose_pairs(len(run.images), config.num_pairs, seed=config.seed)
+    images, truth, known = run.images, None, "it was not asked for"
+    if config.truth != "none":
+        try:
+            truth = make_truth(images, rendered=config.truth == "renders")
+            known = truth.description
+        except UserError as error:
+            known = str(error)
+
+    def distance(ends: Int[np.ndarray, "pair 2"]) -> PerPair:
+        assert truth is not None
+        assert images.factors is not None
+        return truth.distance(*np.moveaxis(images.factors[ends], 1, 0))
+
+    chosen = pairs.choose_pairs(
+        len(images),
+        config.num_pairs,
+        seed=config.seed,
+        distance=distance if truth is not None and config.spread else None,
+    )
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)
     ends = [(int(source), int(target)) for source, target in chosen]
     paths = shortest_path.shortest_paths(built, ends, codes=latents.codes)
-    blocks = [slice(start, start + BLOCK) for start in range(0, len(paths), BLOCK)]
-    parts = [_score(run, config, latents, paths[each], chosen[each]) for each in blocks]
+    parts = []
+    for start in range(0, len(paths), BLOCK):
+        some = slice(start, start + BLOCK)
+        parts.append(_score(run, config, truth, _routes(run, latents, paths[some]), chosen[some]))
     scores = {
-        method: {name: np.concatenate([part[method][name] for part in parts]) for name in values}
-        for method, values in parts[0].items()
+        method: {name: np.concatenate([part[0][method][name] for part in parts]) for name in values}
+        for method, values in parts[0][0].items()
     }
-    images = run.images.images
-    mean = reconstruction.mean_mse(run.model, images)
+    mean = reconstruction.mean_mse(run.model, images.images)
     summary = pairs.summarise(
         scores,
         # JSON has no infinity, which is what a perfect reconstruction has.
@@ -114,64 +169,210 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         },
         seed=config.seed,
     )
+    judged = "surfing" if "surfing" in config.methods else config.methods[-1]
+    error = "course" if truth is not None else "consistency"
+    order = np.argsort(-scores[judged][error], kind="stable")[:NUM_WORST]
     content = summary | {
+        "pairs": "spread" if truth is not None and config.spread else "random",
+        "truth": {
+            "about": known,
+            "reading_error": truth.reading_error if truth is not None else None,
+            "factors": [axis.name for axis in truth.lattice.grid.axes] if truth is not None else [],
+        },
+        "faults": {
+            method: faults({name: score["mean"] for name, score in found.items()})
+            for method, found in summary["methods"].items()
+            if method != pairs.FLOOR
+        },
+        "worst": {"method": judged, "metric": error, "pairs": chosen[order].tolist()},
+        "embedding": embedding.measure(run.model, latents, images, seed=config.seed),
+        "curves": {
+            method: _joined([part[1][method] for part in parts]).summary() for method in parts[0][1]
+        },
         "graph": built.facts(),
         "bridged_pairs": sum(len(built.bridges_along(path.nodes)) > 0 for path in paths),
         "checkpoint": run.step,
         "data": {
-            "name": run.images.name,
-            "fingerprint": run.images.fingerprint,
+            "name": images.name,
+            "fingerprint": images.fingerprint,
             "num_images": len(images),
         },
     }
-    return Evaluation(content, pairs.rows(scores, chosen))
+    worst = _show(
+        run, config, truth, _routes(run, latents, [paths[n] for n in order]), chosen[order]
+    )
+    return Evaluation(content, pairs.rows(scores, chosen), worst)
+
+
+def about(content: Mapping[str, Any]) -> list[str]:
+    """Return what scores rest on, in a few lines: the model, its codes, the pairs, the truth."""
+    looked_at, whole = (content[part]["num_images"] for part in ("reconstruction", "data"))
+    sampled = f" ({looked_at:,} of {whole:,} images)" if looked_at < whole else ""
+    psnr_db = metrics.psnr_of_mse(content["reconstruction"]["mse"])
+    graph = "{description}; edges weigh: {weight}".format(**content["graph"])
+    lines = [f"reconstruction {psnr_db:.1f} dB{sampled}; {graph}"]
+    codes = (
+        f"{name} {'not known' if value is None else format(value, '.3g')}"
+        for name, value in content["embedding"].items()
+    )
+    lines.append(f"codes: {', '.join(codes)}")
+    if bridged := content["bridged_pairs"]:
+        lines.append(f"{bridged} of the pairs surf over gaps in the graph, by its bridges")
+    number, known = f"{content['num_pairs']:,}", content["truth"]
+    if content["pairs"] == "random":
+        lines.append(f"{number} random pairs")
+    else:
+        lines.append(f"{number} pairs, spread evenly over the distance of their ends")
+    unknown = "what is right can't be told: " if known["reading_error"] is None else ""
+    return [*lines, f"{unknown}{known['about']}"]
+
+
+def columns(contents: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
+    """Return the columns of a table, by metric, that show evaluations side by side."""
+    read = all(content["truth"]["reading_error"] is not None for content in contents)
+    return {
+        "residual" if read else "consistency": Column(
+            "real", "residual" if read else "consistency", "0-255 squared" if read else "0-255"
+        ),
+        "course": Column("right", "course", "grid steps"),
+        "step_jump": Column("even", "largest step", "of the mean one"),
+        "leaps": Column("even", "leaps", f"of {LEAP_FRAMES} frames"),
+        METRIC: Column("aside", METRIC, "the report's number"),
+    }
+
+
+def table(contents: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the lines of a table of evaluations, by name: a row a method."""
+    shown = columns(contents.values())
+    rows = [["", *texts] for texts in zip(*shown.values(), strict=True)]
+    for name, content in contents.items():
+        for method, scores in content["methods"].items():
+            cells = [
+                "{mean:6.2f} [{low:.2f}, {high:.2f}]".format(**scores[metric])
+                if metric in scores
+                else "     -"
+                for metric in shown
+            ]
+            rows.append([f"{name} {method}".strip(), *cells])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            text.ljust(width) for text, width in zip(["", *row], [0, *widths], strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
+    """Return evaluations of several runs as one text; that of one run as it is."""
+    if len(evaluations) == 1:
+        return str(*evaluations.values())
+    contents = {name: evaluation.content for name, evaluation in evaluations.items()}
+    lines = []
+    for name, content in contents.items():
+        lines += [f"{name}:", *(f"  {line}" for line in about(content))]
+    lines += table(contents)
+    for name, content in contents.items():
+        lines += [f"{name}: {line}" for line in _beside_baseline(content)]
+    return "\n".join(lines)
+
+
+def _beside_baseline(content: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for method, versus in content["versus"].items():
+        parts = [
+            f"{metric} {versus[metric]['ratio']:.2f} of it, "
+            f"better on {versus[metric]['win_rate']:.0%} of pairs"
+            for metric in columns([content])
+            if versus.get(metric, {}).get("ratio") is not None
+        ]
+        if method != pairs.FLOOR:
+            lines.append(f"{method} beside {pairs.BASELINE}: {'; '.join(parts)}")
+    return lines
+
+
+def _routes(run: Run, latents: Latents, paths: Sequence[NodePath]) -> list[Route]:
+    images = run.images.images
+    return [
+        Route(codes=latents.codes[path.nodes], images=images[path.nodes[[0, -1]]]) for path in paths
+    ]
 
 
 def _score(
     run: Run,
     config: EvaluateConfig,
-    latents: Latents,
-    paths: Sequence[NodePath],
+    truth: Truth | None,
+    routes: Sequence[Route],
     chosen: Int[np.ndarray, "pair 2"],
-) -> dict[str, pairs.Scores]:
-    """Return the scores of a few pairs by method, the baseline's always among them."""
-    images = run.images.images
-    routes = [
-        Route(codes=latents.codes[path.nodes], images=images[path.nodes[[0, -1]]]) for path in paths
-    ]
+) -> tuple[dict[str, dict[str, PerPair]], dict[str, Curves]]:
+    """Return scores and curves of a few pairs by method, the baseline's always among them."""
+    images = run.images
     methods = tuple(dict.fromkeys((*config.methods, pairs.BASELINE)))
-    made = animate.animate(run.model, routes, methods=methods, timing=config.timing)
-    scores = {}
-    for method in methods:
-        animations = [by_method[method] for by_method in made]
+
+    def animated(timing: Timing) -> dict[str, list[Animation]]:
+        made = animate.animate(run.model, routes, methods=methods, timing=timing)
+        return {method: [by_method[method] for by_method in made] for method in methods}
+
+    made, scores, curves = animated(config.timing), {}, {}
+    counts = [len(animation.frames) for animation in made[pairs.BASELINE]]
+    ideal = intervals.true_frames(images, chosen, counts)
+    for method, animations in made.items():
         frames = [animation.frames for animation in animations]
         latent = [animation.path for animation in animations if animation.path is not None]
-        scores[method] = pairs.score(frames, images, paths=latent or None)
-    if floor := _true_frames(run, chosen):
-        # Its other metrics depend on the number of frames, which is not that of the other methods.
-        scores[pairs.FLOOR] = {METRIC: pairs.score(floor, images)[METRIC]}
-    return scores
+        nearest = metrics.nearest_images(np.concatenate(frames), images.images)
+        curve = intervals.make_curves(frames, nearest.indices, images, chosen, truth=ideal)
+        scores[method] = dict(
+            pairs.score(
+                *(frames, images.images),
+                paths=latent or None,
+                nearest=nearest,
+                curves=curve,
+                model=run.model,
+            )
+        )
+        if curve is not None:
+            curves[method] = curve
+        if truth is not None:
+            scores[method] |= truth.score(frames, chosen)
+    if truth is not None and truth.metric is not None:
+        own = config.timing.frames == LEAP_FRAMES
+        for method, animations in (made if own else animated(Timing(frames=LEAP_FRAMES))).items():
+            frames = [animation.frames for animation in animations]
+            scores[method]["leaps"] = truth.leaps(frames, chosen)
+    if config.perceptual:
+        for method, animations in animated(Timing(frames=metrics.PERCEPTUAL_FRAMES)).items():
+            scores[method] |= metrics.perceptual([animation.frames for animation in animations])
+    if ideal is not None:
+        found = dict(pairs.score(ideal, images.images))
+        found |= truth.score(ideal, chosen) if truth is not None else {}
+        scores[pairs.FLOOR] = {name: found[name] for name in OF_TRUE if name in found}
+    return scores, curves
 
 
-def _true_frames(run: Run, chosen: Int[np.ndarray, "pair 2"]) -> list[Frames]:
-    """Return true images on the straight line between the factors of each pair's ends.
+def _show(
+    run: Run,
+    config: EvaluateConfig,
+    truth: Truth | None,
+    routes: Sequence[Route],
+    chosen: Int[np.ndarray, "pair 2"],
+) -> list[Shown]:
+    shown = []
+    made = animate.animate(run.model, routes, methods=config.methods, timing=config.timing)
+    courses = [[] for _ in routes] if truth is None else truth.courses(chosen)
+    for (source, target), by_method, right in zip(chosen.tolist(), made, courses, strict=True):
+        frames, poses, lines = {name: each.frames for name, each in by_method.items()}, {}, []
+        if truth is not None:
+            grid = truth.lattice.grid
+            varying = [axis.column for axis in grid.axes]
+            poses = {name: grid.factors(truth.read(some).poses) for name, some in frames.items()}
+            poses = {name: some[:, varying] for name, some in poses.items()}
+            for course in right:
+                line = grid.factors(course.poses)[:, varying]
+                lines.append(np.insert(line, 1 + np.flatnonzero(~course.joined[:-1]), np.nan, 0))
+        shown.append(Shown(source=source, target=target, frames=frames, poses=poses, courses=lines))
+    return shown
 
-    Along a periodic factor it is the shorter way round; of two equal ones, that of falling values.
-    There are none where images are not drawn, or where what varies has nothing between its values,
-    as colours and shapes.
-    """
-    images = run.images
-    if images.draw is None or images.factors is None:
-        return []
-    ends = images.factors[chosen].astype(np.float64)
-    kinds = [name not in images.continuous for name in images.factor_names]
-    if np.ptp(ends[:, :, kinds], axis=(0, 1)).any():
-        return []
-    apart = ends[:, 1] - ends[:, 0]
-    for column, name in enumerate(images.factor_names):
-        if period := images.periodic.get(name):
-            apart[:, column] = (apart[:, column] + period / 2) % period - period / 2
-    share = np.linspace(0, 1, TRUE_FRAMES)[None, :, None]
-    factors = ends[:, :1] + share * apart[:, None]
-    frames = images.draw(factors.reshape(-1, factors.shape[-1]))
-    return list(frames.reshape(len(chosen), TRUE_FRAMES, *frames.shape[1:]))
+
+def _joined(parts: Sequence[Curves]) -> Curves:
+    every = zip(*parts, strict=True)
+    return Curves(*(None if some[0] is None else np.concatenate(some) for some in every))

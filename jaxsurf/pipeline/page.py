@@ -10,14 +10,12 @@ import dacite
 from dacite import DaciteError
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics
 from jaxsurf.manifold import tour
-from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.evaluate import METRIC
+from jaxsurf.pipeline import configuration, evaluate
 from jaxsurf.pipeline.run import Run
 from jaxsurf.training.log import read_metrics
 from jaxsurf.viewing import plots, report
-from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
+from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score, Scored
 from jaxsurf.workdir import read_json, write_text
 
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.
@@ -76,16 +74,30 @@ def _evaluation(run: Run) -> Evaluation | None:
     path = run.workdir.evaluation
     if not path.exists():
         return None
-    saved, scores = read_json(path), []
+    saved, pictures = read_json(path), path.with_suffix("")
     with _intact(path, cure="evaluate again"):
+        shown = evaluate.columns([saved])
+        methods = []
         for method, found in saved["methods"].items():
-            versus = saved["versus"].get(method, {}).get(METRIC, {})
-            scores.append(_typed(Score, found[METRIC] | versus, method=method))
+            versus = saved["versus"].get(method, {})
+            scores = [
+                _typed(Score, found[metric] | versus.get(metric, {})) if metric in found else None
+                for metric in shown
+            ]
+            faults = saved["faults"].get(method, [])
+            methods.append(Scored(method=method, scores=scores, faults=faults))
+        worst = {
+            f"{int(source)} to {int(target)}": _picture(pictures / f"{source}-{target}.png")
+            for source, target in saved["worst"]["pairs"]
+        }
         return Evaluation(
             stale=_stale(run, saved),
-            num_pairs=int(saved["num_pairs"]),
-            psnr_db=metrics.psnr_of_mse(float(saved["reconstruction"]["mse"])),
-            scores=scores,
+            about=evaluate.about(saved),
+            columns=list(shown.values()),
+            methods=methods,
+            distance=_picture(pictures / "distance.png"),
+            judged=str(saved["worst"]["method"]),
+            worst={label: content for label, content in worst.items() if content is not None},
         )
 
 

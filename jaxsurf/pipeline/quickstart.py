@@ -23,8 +23,8 @@ def quickstart(config: RunConfig, root: Path | str) -> str:
     for source, target in PAIRS:
         result = surf.surf(run, SurfConfig(source=str(source), target=str(target)))
         _log.info("animated %d -> %d in %s", source, target, result.folder)
-    _log.info("evaluating %d random pairs", NUM_PAIRS)
-    evaluation = evaluate.evaluate(run, EvaluateConfig(num_pairs=NUM_PAIRS))
+    _log.info("evaluating %d pairs", NUM_PAIRS)
+    evaluation = evaluate.evaluate(run, EvaluateConfig(num_pairs=NUM_PAIRS, truth="images"))
     page.write(run)
     first = "-".join(map(str, PAIRS[0]))
     return (

@@ -97,10 +97,11 @@ class Run:
         frames: int | None = None,
         graph: GraphConfig | None = None,
         seed: int = 0,
+        **more: Any,
     ) -> "Evaluation":
-        """Return the scores of methods on random pairs, in memory.
+        """Return the scores of methods on many pairs, in memory.
 
-        `frames` are as in `surf`; `EvaluateConfig` explains the rest.
+        `frames` are as in `surf`; `EvaluateConfig` explains the rest, and what more there is.
         """
         from jaxsurf.pipeline import evaluate
 
@@ -110,6 +111,7 @@ class Run:
             timing=Timing(frames=frames),
             graph=graph,
             seed=seed,
+            **more,
         )
         return evaluate.measure(self, config)
 

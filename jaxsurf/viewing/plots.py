@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxsurf.manifold.path import principal_components
 from jaxsurf.workdir import replacing
@@ -40,6 +40,8 @@ MOST_COLUMNS = 4
 PANEL_HEIGHT, AROUND_HEIGHT = 270, 110
 # Characters below a panel. More of them in all are slanted; a longer label is cut to its end.
 MOST_CHARACTERS = 24
+# Frames of an animation that stand side by side.
+NUM_SHOWN = 9
 
 _DPI = 100
 
@@ -165,6 +167,72 @@ def grid(
     return figure
 
 
+def by_distance(rows: Sequence[Mapping[str, Any]], metric: str) -> "Figure | None":
+    """Draw an error of pairs by the distance of their ends, a colour a method; None without any.
+
+    Rows are those of `evaluation.csv`; lines are medians of groups of equally many pairs.
+    """
+    scored = [row for row in rows if row.get("ends_distance", "") != "" and row[metric] != ""]
+    if not scored:
+        return None
+    figure = _figure(900, 450, f"{metric.capitalize()} by the distance of the ends")
+    axes = figure.add_subplot()
+    methods = list(dict.fromkeys(row["method"] for row in scored))
+    for method, colour in zip(methods, _colours(len(methods), SERIES), strict=True):
+        both = [(row["ends_distance"], row[metric]) for row in scored if row["method"] == method]
+        distance, errors = np.array(sorted(both)).T
+        axes.scatter(distance, errors, s=14, color=colour, alpha=0.4, linewidths=0)
+        groups = np.array_split(np.arange(len(distance)), min(8, len(distance)))
+        middle = [[np.median(some[group]) for group in groups] for some in (distance, errors)]
+        axes.plot(*middle, color=colour, marker="o", markersize=4, label=_plain(method))
+    unit = " in grid steps" if metric == "course" else ""
+    axes.set(xlabel="distance of the ends in grid steps", ylabel=metric + unit, ylim=(0, None))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    return figure
+
+
+def pair(
+    rows: Mapping[str, UInt8[np.ndarray, "_frame height width 3"]],
+    poses: Mapping[str, Float[np.ndarray, "_frame factor"]],
+    *,
+    title: str,
+    factors: Sequence[str],
+    courses: Sequence[Float[np.ndarray, "_pose factor"]] = (),
+) -> "Figure":
+    """Draw frames of a pair side by side, a row a method, above their poses where these are known.
+
+    Beside them stand all poses, with the perfect courses from end to end in grey: of two factors in
+    their plane, of one by frame.
+    """
+    figure = _figure(1200, 80 + 125 * len(rows), title)
+    drawn = len(factors) in (1, 2) and bool(poses)
+    cells = figure.add_gridspec(len(rows), 2 if drawn else 1, width_ratios=[3, 1][: 1 + drawn])
+    plane = figure.add_subplot(cells[:, 1]) if drawn else None
+    for number, ((name, frames), colour) in enumerate(
+        zip(rows.items(), _colours(len(rows), SERIES), strict=True)
+    ):
+        axes = figure.add_subplot(cells[number, 0])
+        places = np.linspace(0, len(frames) - 1, min(NUM_SHOWN, len(frames))).round().astype(int)
+        width = frames.shape[2]
+        axes.imshow(np.concatenate(list(frames[places]), axis=1))
+        axes.set(ylabel=_plain(name), xticks=width * (np.arange(len(places)) + 0.5), yticks=[])
+        labels = poses[name][places] if name in poses else np.empty((len(places), 0))
+        axes.set_xticklabels([", ".join(f"{v:.1f}" for v in pose) for pose in labels], fontsize=8)
+        axes.yaxis.label.set_color(colour)
+        if plane is not None:
+            style = {"color": colour, "marker": ".", "markersize": 3, "linewidth": 0.8}
+            plane.plot(*_walk(poses[name]), **style)
+    if plane is not None:
+        for number, course in enumerate(courses):
+            style = {"color": "0.8", "linewidth": 5, "solid_capstyle": "round", "zorder": 0}
+            plane.plot(*_walk(course), label="" if number else "perfect courses", **style)
+        names = factors if len(factors) == 2 else ["share of the frames", *factors]
+        plane.set(xlabel=_plain(names[0]), ylabel=_plain(names[1]))
+        plane.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
 def numbered(stops: Sequence[str]) -> list[str]:
     """Return stops with their numbers in the order of the visit; one that comes again has all."""
     numbers = {stop: [str(n) for n, same in enumerate(stops, 1) if same == stop] for stop in stops}
@@ -182,6 +250,11 @@ def png(figure: "Figure") -> bytes:
     content = io.BytesIO()
     figure.savefig(content, format="png")
     return content.getvalue()
+
+
+def _walk(poses: Float[np.ndarray, "_pose factor"]) -> Sequence[Float[np.ndarray, "_pose"]]:
+    """Return what is drawn of poses: of two factors both, of one its course in time."""
+    return poses.T if poses.shape[1] == 2 else (np.linspace(0, 1, len(poses)), poses[:, 0])
 
 
 def _figure(width: int, height: int, title: str) -> "Figure":

@@ -10,30 +10,46 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 from PIL import Image
 
 from jaxsurf.evaluation.pairs import BASELINE, FLOOR
+from jaxsurf.evaluation.truth import LEAP_FRAMES
 
 # Small animations are enlarged so many times, as long as several still fit beside each other.
 LARGEST_SCALE, WIDEST_PX = 3, 288
 
 
+class Column(NamedTuple):
+    """A column of scores: the question that it answers, what is measured, and its unit."""
+
+    question: str
+    name: str
+    unit: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """The interpolation_mse of one method over many pairs, with its 95 % interval.
+    """The mean of one figure over many pairs, with its 95 % interval.
 
-    `ratio` is to the mean of `linear`, `win_rate` the share of pairs strictly better than it.
+    `win_rate` is the share of pairs on which it is strictly better than that of `linear`.
     """
 
-    method: str
     mean: float
     low: float
     high: float
-    ratio: float | None = None
     win_rate: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A method: a score a column, None where there is none, and what gives its animations away."""
+
+    method: str
+    scores: Sequence[Score | None]
+    faults: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +57,17 @@ class Evaluation:
     """Scores of many pairs; `stale` says why they no longer fit the run."""
 
     stale: str
-    num_pairs: int
-    psnr_db: float
-    scores: Sequence[Score]
+    about: Sequence[str]  # what they rest on
+    columns: Sequence[Column]
+    methods: Sequence[Scored]
+    distance: bytes | None  # error against the distance of the ends, PNG
+    judged: str  # the method whose worst pairs are shown
+    worst: Mapping[str, bytes]  # PNGs by pair
+
+    @property
+    def known(self) -> bool:
+        """Whether the truth is."""
+        return any(column.name == "residual" for column in self.columns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +118,7 @@ class Page:
 def render(page: Page) -> str:
     """Return a page as HTML."""
     template = Path(__file__).with_name("report.html.jinja")
-    return fill(template, page=page, baseline=BASELINE, floor=FLOOR)
+    return fill(template, page=page, baseline=BASELINE, floor=FLOOR, leap_frames=LEAP_FRAMES)
 
 
 def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the template names)
