@@ -179,11 +179,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
             "reading_error": truth.reading_error if truth is not None else None,
             "factors": [axis.name for axis in truth.lattice.grid.axes] if truth is not None else [],
         },
-        "faults": {
-            method: faults({name: score["mean"] for name, score in found.items()})
-            for method, found in summary["methods"].items()
-            if method != pairs.FLOOR
-        },
+        "faults": _faults(summary["methods"]),
         "worst": {"method": judged, "metric": error, "pairs": chosen[order].tolist()},
         "embedding": embedding.measure(run.model, latents, images, seed=config.seed),
         "curves": {
@@ -277,6 +273,20 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
     return "\n".join(lines)
 
 
+def _faults(methods: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, list[str]]:
+    """Return what gives each method away; real are frames that are like true images between."""
+    means = {
+        method: {name: score["mean"] for name, score in found.items()}
+        for method, found in methods.items()
+    }
+    # Read by images alone, true ones between them have a residual too.
+    between = means.pop(pairs.FLOOR, {}).get("residual", 0.0)
+    return {
+        method: faults(found | ({"residual": found["residual"] - between} if between else {}))
+        for method, found in means.items()
+    }
+
+
 def _beside_baseline(content: Mapping[str, Any]) -> list[str]:
     lines = []
     for method, versus in content["versus"].items():
@@ -334,11 +344,10 @@ def _score(
             curves[method] = curve
         if truth is not None:
             scores[method] |= truth.score(frames, chosen)
-    if truth is not None and truth.metric is not None:
-        own = config.timing.frames == LEAP_FRAMES
-        for method, animations in (made if own else animated(Timing(frames=LEAP_FRAMES))).items():
-            frames = [animation.frames for animation in animations]
-            scores[method]["leaps"] = truth.leaps(frames, chosen)
+    if truth is not None and "leaps" not in scores[pairs.BASELINE]:
+        for method, animations in animated(Timing(frames=LEAP_FRAMES)).items():
+            leaps = truth.leaps([animation.frames for animation in animations], chosen)
+            scores[method] |= {} if leaps is None else {"leaps": leaps}
     if config.perceptual:
         for method, animations in animated(Timing(frames=metrics.PERCEPTUAL_FRAMES)).items():
             scores[method] |= metrics.perceptual([animation.frames for animation in animations])

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
@@ -97,11 +97,13 @@ class Run:
         frames: int | None = None,
         graph: GraphConfig | None = None,
         seed: int = 0,
-        **more: Any,
+        truth: Literal["renders", "images", "none"] = "renders",
+        spread: bool = True,
+        perceptual: bool = False,
     ) -> "Evaluation":
         """Return the scores of methods on many pairs, in memory.
 
-        `frames` are as in `surf`; `EvaluateConfig` explains the rest, and what more there is.
+        `frames` are as in `surf`; `EvaluateConfig` explains the rest.
         """
         from jaxsurf.pipeline import evaluate
 
@@ -111,7 +113,9 @@ class Run:
             timing=Timing(frames=frames),
             graph=graph,
             seed=seed,
-            **more,
+            truth=truth,
+            spread=spread,
+            perceptual=perceptual,
         )
         return evaluate.measure(self, config)
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -50,9 +51,11 @@ def read(path):
 @pytest.mark.core
 def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
     monkeypatch.setattr(quickstart, "PAIRS", ((3, 31), (1, 7)))
-    monkeypatch.setattr(quickstart, "NUM_PAIRS", 5)
+    few = replace(quickstart.EVALUATION, num_pairs=5)
+    monkeypatch.setattr(quickstart, "EVALUATION", few)
     text = quickstart.quickstart(config_of(), tmp_path)
-    assert "interpolation_mse over 5 random pairs" in text
+    assert "\n5 pairs, spread evenly over the distance of their ends\n" in text
+    assert "poses are read by 40 images of robot arm, a grid step apart" in text
     assert {"3-31", "1-7"} == names(tmp_path / "surf")
     assert names(tmp_path / "surf" / "3-31") == SURF_FILES
     assert {"config.json", "checkpoints", "metrics.jsonl", "latents.npz", "graph.npz"} < names(
@@ -61,7 +64,7 @@ def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
     assert (tmp_path / "report.html").stat().st_size > 50_000
     scores = json.loads((tmp_path / "evaluation.json").read_text())
     assert scores["methods"].keys() == {*METHODS, "true"}
-    assert scores["methods"]["true"].keys() == {"interpolation_mse"}
+    assert scores["methods"]["true"].keys() == {"interpolation_mse", "nearest_image", "residual"}
     mse, psnr_db = scores["reconstruction"]["mse"], scores["reconstruction"]["psnr_db"]
     assert psnr_db == pytest.approx(-10 * math.log10(mse))
     lines = (tmp_path / "evaluation.csv").read_text().splitlines()

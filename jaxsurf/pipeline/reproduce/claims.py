@@ -94,6 +94,11 @@ def _judge(claim: Claim, measured: Mapping[str, Figures]) -> Verdict:
         assert matched, f"{rule} is no rule"
         figure, sign, number, other = matched.groups()
         name, _, label = figure.partition(".")
+        unknown = [
+            n for n in (label, (other or "").partition(".")[2]) if n and n not in measured[name]
+        ]
+        if unknown:
+            return Verdict(f"{', '.join(unknown)} not known")
         value, bound = measured[name][label], float(number or 1)
         texts.append(f"{label} {value:.3g}")
         if other:

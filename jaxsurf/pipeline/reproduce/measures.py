@@ -8,11 +8,13 @@ What is measured is one mapping of figures by name:
 - `linear.METRIC` and `surfing.METRIC`, means over random pairs of what `evaluate` measures, and
   `detour`, the path's length in units of the straight line's; `ratio` of the two
   `interpolation_mse`, and `win_rate`, the share of pairs on which surfing's is smaller;
+- `right_rate`, where the truth is known: the share of pairs on which surfing's `course` is better;
 - `same_value`, where a third factor varies: the share of latent neighbours with the same value;
 - of the experiment `COMBINED`, the same metrics as `NAME.METRIC` of each of `INTERPOLATIONS`.
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +79,25 @@ class Measured:
         """What the experiment is, in a few words."""
         return experiments.EXPERIMENTS[self.name].about
 
+    @property
+    def by_truth(self) -> str:
+        """What the truth says of surfing, in a sentence; empty where it is not known."""
+        found = defaultdict(float, self.figures)
+        if "surfing.course" not in found:
+            return ""
+        more, nearer = (
+            found[f"surfing.{metric}"] < found[f"linear.{metric}"]
+            for metric in ("residual", "course")
+        )
+        return (
+            f"{self.about}, {self.model}: surfing's frames are {'more' if more else 'no more'} "
+            f"real than the straight line's (residual {found['surfing.residual']:.1f} against "
+            f"{found['linear.residual']:.1f}); its way is {'nearer' if nearer else 'no nearer'} "
+            f"to a right one ({found['surfing.course']:.1f} grid steps off against "
+            f"{found['linear.course']:.1f}, better on {found['right_rate']:.0%} of pairs) and "
+            f"leaps {found['surfing.leaps']:.1f} times ({found['linear.leaps']:.1f})"
+        )
+
 
 def make_run(
     name: str, model: str, config: RunConfig, root: Path, *, num_pairs: int, shown: bool
@@ -123,6 +144,8 @@ def _measure(opened: run.Run, name: str, *, num_pairs: int) -> dict[str, float]:
         "k": content["graph"]["k"],
         **content["versus"]["surfing"][METRIC],
     }
+    if course := content["versus"]["surfing"].get("course"):
+        figures["right_rate"] = course["win_rate"]
     if experiments.EXPERIMENTS[name].free:
         values = factor_values(opened.images, name)
         near = neighbors.Index(run.encode_all(opened).codes).nearest(k=NEIGHBOURS)
@@ -137,7 +160,10 @@ def _evaluate(
     opened: run.Run, name: str, graph: GraphConfig, timing: Timing, num_pairs: int
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Return an evaluation's content, and the means of the straight line and of surfing so."""
-    config = EvaluateConfig(num_pairs=num_pairs, methods=METHODS, graph=graph, timing=timing)
+    # Random pairs: as the report's, and as in published figures.
+    config = EvaluateConfig(
+        num_pairs=num_pairs, methods=METHODS, graph=graph, timing=timing, spread=False
+    )
     content = evaluate.measure(opened, config).content
     figures = {
         f"{label}.{metric}": values["mean"]

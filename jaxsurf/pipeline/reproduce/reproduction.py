@@ -122,10 +122,11 @@ def _shortened(settings: Settings, kind: str) -> Settings:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """Where the page is, and how many claims hold."""
+    """Where the page is, how many claims hold, and what the truth says of surfing."""
 
     path: Path
     judged: list[Judged]
+    by_truth: list[str]
 
     def __str__(self) -> str:
         lines = [f"{self.path}:"]
@@ -135,7 +136,7 @@ class Reproduction:
                 f"  {model:10} {verdicts.count(True)} claims hold, {verdicts.count(False)} do not, "
                 f"{verdicts.count(None)} not measured"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {line}" for line in self.by_truth)])
 
 
 def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduction:
@@ -190,7 +191,8 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
         pictures=[path.relative_to(root) for path in pictures],
     )
     write_text(root / PAGE, page)
-    return Reproduction(root / PAGE, judged)
+    told = [run.by_truth for (name, _), run in runs.items() if name in ANIMATED and run.by_truth]
+    return Reproduction(root / PAGE, judged, told)
 
 
 def example_pair(images: ImageSet) -> tuple[int, int]:
