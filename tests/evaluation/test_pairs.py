@@ -21,6 +21,23 @@ def test_pairs_are_different_points_never_joined_twice(num_points, num_pairs):
     assert len({frozenset(pair) for pair in chosen.tolist()}) == len(chosen) == num_pairs
 
 
+def test_pairs_are_spread_evenly_over_a_distance():
+    def apart(ends):
+        return np.abs(ends[:, 0] - ends[:, 1]).astype(float)
+
+    chosen = pairs.choose_pairs(211, 97, seed=1, distance=apart)
+    assert len({frozenset(pair) for pair in chosen.tolist()}) == 97
+    # Of pairs at random half are less than 62 apart, and a twentieth less than 6.
+    counts, _ = np.histogram(apart(chosen), bins=5, range=(0, 211))
+    assert counts.min() >= 17
+    assert np.any(chosen[:, 0] < chosen[:, 1])
+    assert np.any(chosen[:, 0] > chosen[:, 1])
+    every = pairs.choose_pairs(7, 21, seed=0, distance=apart)
+    assert len({frozenset(pair) for pair in every.tolist()}) == 21
+    equal = pairs.choose_pairs(23, 5, seed=0, distance=lambda ends: np.ones(len(ends)))
+    assert len({frozenset(pair) for pair in equal.tolist()}) == 5
+
+
 def test_a_score_is_reduced_over_each_pairs_own_frames():
     images = pictures(11, 4)
     frames = [pictures(3, 1), pictures(1, 2), images[2:5]]
@@ -68,6 +85,8 @@ def test_versus_is_ratio_of_means_and_share_of_pairs_strictly_better():
         "pixel": {"interpolation_mse": {"ratio": 1.5, "win_rate": pytest.approx(1 / 3)}},
     }
     assert evaluation_of({"surfing": SCORES["surfing"]})["versus"] == {}
+    forth = {"linear": {"progress": np.ones(2)}, "surfing": {"progress": np.array([0.5, 2.0])}}
+    assert evaluation_of(forth)["versus"]["surfing"]["progress"]["win_rate"] == 0.5
     still = {"linear": {"step_mean": np.zeros(2)}, "surfing": {"step_mean": np.ones(2)}}
     assert evaluation_of(still)["versus"]["surfing"]["step_mean"]["ratio"] is None
 

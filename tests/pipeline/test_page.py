@@ -49,16 +49,28 @@ def animate(run, source="0", **changes):
 
 
 def evaluate(run, **changes):
-    score = {"interpolation_mse": {"mean": 41.5, "low": 38.25, "high": 44.75}}
+    figures = ("residual", "course", "step_jump", "interpolation_mse")
+    score = {name: {"mean": 41.5, "low": 38.25, "high": 44.75} for name in figures}
     saved = {
         "num_pairs": 3,
-        "reconstruction": {"mse": 0.001, "psnr_db": 30.0},
+        "pairs": "random",
+        "reconstruction": {"mse": 0.001, "psnr_db": 30.0, "num_images": 3},
         "methods": {"linear": score, "surfing": score},
-        "versus": {"surfing": {"interpolation_mse": {"ratio": None, "win_rate": 0.25}}},
+        "versus": {"surfing": {"course": {"ratio": None, "win_rate": 0.25}}},
+        "faults": {"linear": [], "surfing": ["not right: course 41.5"]},
+        "truth": {"about": "poses are read", "reading_error": 0.1, "factors": ["turn"]},
+        "embedding": {"tears": 0.125, "folds": None},
+        "worst": {"method": "surfing", "metric": "course", "pairs": [[0, 2], [2, 1]]},
+        "graph": {"description": "k-NN graph", "weight": "latent"},
+        "bridged_pairs": 0,
         "checkpoint": run.step,
-        "data": {"fingerprint": run.images.fingerprint},
+        "data": {"fingerprint": run.images.fingerprint, "num_images": 3},
     }
     write_json(run.workdir.evaluation, saved | changes)
+    folder = run.workdir.evaluation.with_suffix("")
+    folder.mkdir(exist_ok=True)
+    for name in ("distance", "0-2", "2-1"):
+        media.write_png(folder / f"{name}.png", FRAMES[0])
 
 
 def train(run, *lines):
@@ -77,8 +89,10 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     before = sorted(path.name for path in run.workdir.root.iterdir())
     html = written(run)
     assert html.count("data:image/gif") == 2 * 3
-    assert html.count("data:image/png") == 2 * 3 + 1
-    for shown in ("41.50", "38.25 to 44.75", "25% of pairs", "12.50", "3.25", "30.0 dB"):
+    assert html.count("data:image/png") == 2 * 3 + 1 + 3
+    for shown in ("41.50", "38.25 to 44.75", "linear on 25%", "12.50", "3.25", "30.0 dB"):
+        assert shown in html
+    for shown in ("surfing is\nnot right: course 41.5", "folds not known", "The 2 pairs", "2 to 1"):
         assert shown in html
     places = [html.index(f"<h3>{source} to 1</h3>") for source in ("9", "10", "100")]
     assert places == sorted(places)
@@ -119,7 +133,9 @@ def test_older_results_and_gaps_are_marked(run):
         ("surf/0-1/path.json", {"length": "long"}),
         ("surf/0-1/path.json", {"data": 3}),
         ("surf/0-1/surfing.gif", "no picture"),
-        ("evaluation.json", {"methods": {"linear": {}}}),
+        ("evaluation.json", {"methods": {"linear": {"course": {}}}}),
+        ("evaluation.json", {"worst": 3}),
+        ("evaluation/0-2.png", "no picture"),
         ("metrics.jsonl", '{"step": 1, "epoch": 1.0}\n'),
     ],
 )

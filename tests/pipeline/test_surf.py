@@ -271,8 +271,9 @@ def test_an_outside_image_of_another_size_is_refused_unless_images_are_resized(r
 
 
 def test_one_pair_has_no_interval_and_a_perfect_reconstruction_is_reported(run, monkeypatch):
-    perfect = np.zeros(NUM_IMAGES)
-    monkeypatch.setattr("jaxsurf.evaluation.reconstruction.mse", lambda model, images: perfect)
+    monkeypatch.setattr(
+        "jaxsurf.evaluation.reconstruction.mse", lambda model, images: np.zeros(len(images))
+    )
     result = evaluate(run, EvaluateConfig(num_pairs=1))
     score = result.content["methods"]["surfing"]["interpolation_mse"]
     assert score["low"] == score["mean"] == score["high"]

@@ -11,7 +11,7 @@ from PIL import Image
 
 from jaxsurf.frames import media
 from jaxsurf.viewing import plots, report
-from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score
+from jaxsurf.viewing.report import Animated, Column, Evaluation, Page, Pair, Score, Scored
 
 HOSTILE = "<script>alert('ä')</script>\" onload=\"a & b {{ 7 * 7 }} größer"
 WITHOUT_END_TAG = {"meta", "img", "br", "link"}
@@ -56,11 +56,28 @@ PAIR = Pair(
     strip=PNG,
     latent=PNG,
 )
-SCORES = [
-    Score(method="linear", mean=61.5, low=53.25, high=70.75, ratio=None, win_rate=None),
-    Score(method="surfing", mean=31.1, low=29.2, high=33.3, ratio=0.506, win_rate=0.83),
-    Score(method="true", mean=0.0456, low=0.02, high=0.07, ratio=0.0, win_rate=1.0),
+COLUMNS = [Column("real", "residual", "0-255"), Column("aside", "interpolation_mse", "of old")]
+METHODS = [
+    Scored(method="linear", scores=[Score(mean=61.5, low=53.25, high=70.75), None], faults=[]),
+    Scored(
+        method="surfing",
+        scores=[
+            Score(mean=31.1, low=29.2, high=33.3, win_rate=0.83),
+            Score(mean=0.0456, low=0.02, high=0.07, win_rate=1.0),
+        ],
+        faults=["not real: residual 31", "not even: 7 leaps"],
+    ),
+    Scored(method="true", scores=[Score(mean=1.5, low=1, high=2, win_rate=1.0), None], faults=[]),
 ]
+EVALUATION = Evaluation(
+    stale="",
+    about=["97 random pairs", "a reconstruction of 31.3 dB"],
+    columns=COLUMNS,
+    methods=METHODS,
+    distance=PNG,
+    judged="surfing",
+    worst={"5 to 7": PNG, "8 to 2": PNG},
+)
 PAGE = Page(
     title="Arm",
     about="1,600 images",
@@ -68,7 +85,7 @@ PAGE = Page(
     summary={"Model": "smooth"},
     settings='{"seed": 5}',
     curve=PNG,
-    evaluation=Evaluation(stale="", num_pairs=97, psnr_db=31.26, scores=SCORES),
+    evaluation=EVALUATION,
     pairs=[PAIR],
 )
 
@@ -77,11 +94,13 @@ PAGE = Page(
 def test_page_holds_the_numbers_it_was_given():
     text = Outline(PAGE).text
     for part in (
-        "over 97 random pairs",
-        "31.3 dB",
-        "surfing 31.10 29.20 to 33.30 0.51 83% of pairs",
-        "linear 61.50 53.25 to 70.75 baseline baseline",
-        "true in-between images (floor) 0.0456 0.02 to 0.07 0.00 100% of pairs",
+        "97 random pairs. A reconstruction of 31.3 dB.",
+        "method real? residual, 0-255 interpolation_mse, of old",
+        "linear 61.50 53.25 to 70.75 \N{EN DASH} surfing",
+        "31.10 29.20 to 33.30 beats linear on 83% 0.0456 0.02 to 0.07 beats linear on 100%",
+        "surfing is not real: residual 31; not even: 7 leaps true images",
+        "true images 1.50 1.00 to 2.00 \N{EN DASH}",
+        "The 2 pairs on which surfing does worst",
         "surfing 1,237 2.25 71.23 16.50",
         "pixel 1,237 \N{EN DASH} 71.23 16.50",
         "the report's uint8 arithmetic, only to compare",
@@ -94,11 +113,11 @@ def test_page_holds_the_numbers_it_was_given():
 
 def test_pictures_are_part_of_the_page_and_small_animations_are_enlarged():
     images = Outline(PAGE).all("img")
-    assert len(images) == 5
+    assert len(images) == 8
     sources = [image["src"].partition(",") for image in images]
     assert {kind for kind, _, _ in sources} == {"data:image/gif;base64", "data:image/png;base64"}
     assert {base64.b64decode(data) for _, _, data in sources} == {GIF, PNG}
-    animation, _, _, plot, _ = images
+    animation, _, _, plot, _ = images[3:]
     assert (animation["width"], animation["height"]) == ("39", "33")
     with Image.open(io.BytesIO(PNG)) as image:
         assert (int(plot["width"]), int(plot["height"])) == image.size
@@ -113,7 +132,14 @@ def test_page_loads_nothing_and_runs_nothing():
 
 
 def test_hostile_texts_are_shown_not_obeyed():
-    scores = [replace(score, method=HOSTILE) for score in SCORES]
+    evaluation = replace(
+        EVALUATION,
+        about=[HOSTILE],
+        columns=[Column(HOSTILE, HOSTILE, HOSTILE)] * 2,
+        methods=[replace(each, method=HOSTILE, faults=[HOSTILE]) for each in METHODS],
+        judged=HOSTILE,
+        worst={HOSTILE: PNG},
+    )
     animations = [replace(each, method=HOSTILE) for each in PAIR.animations]
     pair = replace(PAIR, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
     parsed = Outline(
@@ -123,7 +149,7 @@ def test_hostile_texts_are_shown_not_obeyed():
             about=HOSTILE,
             summary={HOSTILE: HOSTILE},
             settings=HOSTILE,
-            evaluation=replace(PAGE.evaluation, scores=scores),
+            evaluation=evaluation,
             pairs=[pair],
         )
     )
