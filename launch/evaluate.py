@@ -6,6 +6,7 @@ Several working directories, with commas between, are evaluated in turn and show
 """
 
 from dataclasses import replace
+from pathlib import Path
 
 from absl import flags
 
@@ -23,7 +24,9 @@ flags.DEFINE_alias("method", "methods")
 
 def main() -> object:
     config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()))
-    runs = [open_run(folder, checkpoint=_CHECKPOINT.value) for folder in _WORKDIR.value.split(",")]
+    whole = _WORKDIR.value
+    folders = [whole] if Path(whole).exists() else whole.split(",")
+    runs = [open_run(folder, checkpoint=_CHECKPOINT.value) for folder in folders]
     return evaluate.side_by_side(
         {
             str(run.workdir.root): evaluate.evaluate(

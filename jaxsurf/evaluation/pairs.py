@@ -1,8 +1,8 @@
 """Many pairs, methods side by side, with what chance explains.
 
-For every metric but those of `LARGER` smaller counts as better. A pseudo-method `true`, whose frames are real
-in-between images, gives the floor: what frames score that are right but in no data set. A path that
-stops at images of the set can score less.
+For every metric but those of `LARGER` smaller counts as better. A pseudo-method `true`, whose
+frames are real in-between images, gives the floor: what frames score that are right but in no data
+set. A path that stops at images of the set can score less.
 """
 
 import csv

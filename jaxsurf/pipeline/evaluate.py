@@ -110,13 +110,13 @@ def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
     with replacing_folder(run.workdir.evaluation.with_suffix("")) as fresh:
         if figure := plots.by_distance(made.rows, made.content["worst"]["metric"]):
             plots.save(figure, fresh / "distance.png")
-        for pair in made.worst:
+        for number, pair in enumerate(made.worst, 1):
             title = f"{pair.source} to {pair.target}"
             factors = made.content["truth"]["factors"]
             figure = plots.pair(
                 pair.frames, pair.poses, title=title, factors=factors, courses=pair.courses
             )
-            plots.save(figure, fresh / f"{pair.source}-{pair.target}.png")
+            plots.save(figure, fresh / f"worst-{number}.png")
     write_json(run.workdir.evaluation, made.content)
     write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(made.rows))
     return made

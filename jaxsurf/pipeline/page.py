@@ -87,8 +87,8 @@ def _evaluation(run: Run) -> Evaluation | None:
             faults = saved["faults"].get(method, [])
             methods.append(Scored(method=method, scores=scores, faults=faults))
         worst = {
-            f"{int(source)} to {int(target)}": _picture(pictures / f"{source}-{target}.png")
-            for source, target in saved["worst"]["pairs"]
+            f"{int(source)} to {int(target)}": _picture(pictures / f"worst-{number}.png")
+            for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
         }
         return Evaluation(
             stale=_stale(run, saved),

@@ -254,7 +254,8 @@ def png(figure: "Figure") -> bytes:
 
 def _walk(poses: Float[np.ndarray, "_pose factor"]) -> Sequence[Float[np.ndarray, "_pose"]]:
     """Return what is drawn of poses: of two factors both, of one its course in time."""
-    return poses.T if poses.shape[1] == 2 else (np.linspace(0, 1, len(poses)), poses[:, 0])
+    first = poses[:, 0] if poses.shape[1] == 2 else np.linspace(0, 1, len(poses))
+    return first, poses[:, -1]
 
 
 def _figure(width: int, height: int, title: str) -> "Figure":

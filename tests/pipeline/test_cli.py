@@ -79,6 +79,8 @@ SURF --source=3 | 1 | it is not clear what to animate; give --source and --targe
 SURF --anchors=7 | 1 | one anchor makes no path; give two or more: --anchors=3,17,256
 evaluate --workdir=RUN --num_pairs=781 | 1 | 781 pairs can't be chosen among 40 points; ask for 1 to
 evaluate --workdir=RUN --seed=-1 | 1 | --seed is -1; give 0 or more
+evaluate --workdir=RUN,nowhere | 1 | nowhere is not the working directory of a run
+evaluate --workdir=RUN --truth=x | 2 | truth
 evaluate --workdir=RUN --checkpoint=x | 1 | --checkpoint is 'x'
 """
 FILES = {

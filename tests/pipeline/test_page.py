@@ -69,7 +69,7 @@ def evaluate(run, **changes):
     write_json(run.workdir.evaluation, saved | changes)
     folder = run.workdir.evaluation.with_suffix("")
     folder.mkdir(exist_ok=True)
-    for name in ("distance", "0-2", "2-1"):
+    for name in ("distance", "worst-1", "worst-2"):
         media.write_png(folder / f"{name}.png", FRAMES[0])
 
 
@@ -135,7 +135,7 @@ def test_older_results_and_gaps_are_marked(run):
         ("surf/0-1/surfing.gif", "no picture"),
         ("evaluation.json", {"methods": {"linear": {"course": {}}}}),
         ("evaluation.json", {"worst": 3}),
-        ("evaluation/0-2.png", "no picture"),
+        ("evaluation/worst-1.png", "no picture"),
         ("metrics.jsonl", '{"step": 1, "epoch": 1.0}\n'),
     ],
 )

@@ -1,6 +1,7 @@
 """The reproduction: its claims on made-up figures; what it measures; the whole on few images."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from jaxsurf.images import sources
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.grid import Member
 from jaxsurf.pipeline.reproduce import claims, measures, reproduction
+from jaxsurf.pipeline.reproduce.claims import Verdict
 from jaxsurf.pipeline.reproduce.measures import INTERPOLATIONS, Measured
 from jaxsurf.pipeline.reproduce.reproduction import Scale
 from jaxsurf.pipeline.sweep import Outcome
@@ -18,6 +20,7 @@ USUAL = {"loss": 4e-3, "mse": 1e-3, "psnr_db": 30.0, "sharpness": 0.9, "colour_e
 USUAL |= {"ratio": 0.8, "win_rate": 0.7, "same_value": 0.97}
 PATH = {"num_frames": 30, "path_length": 3.0, "detour": 1.3, "interpolation_mse": 8.0}
 PATH |= {"interpolation_mse_worst": 20.0, "step_jump": 3.0, "step_unevenness": 0.3}
+PATH |= {"residual": 6.0, "course": 3.0, "leaps": 0.5}
 for interpolation in ("linear", "surfing", *INTERPOLATIONS):
     USUAL |= {f"{interpolation}.{metric}": value for metric, value in PATH.items()}
 USUAL |= {"linear.interpolation_mse": 10.0, "linear.step_unevenness": 0.2}
@@ -66,7 +69,10 @@ BOUNDS = """
 a bit blurry | mse_2d.psnr_db | 25.1 | 24.9
 a bit blurry | mse_2d.sharpness | - | 0.98
 connecting k | mse_3d.k | 3 | 4
-2-D: surfing | mse_2d.surfing.interpolation_mse | 9.9 | 10.1
+2-D: surfing scores | mse_2d.surfing.interpolation_mse | 9.9 | 10.1
+2-D: surfing shows | mse_2d.surfing.residual | 5.9 | 6.1
+2-D: surfing goes | mse_2d.surfing.course | 2.9 | 3.1
+3-D: surfing goes | mse_3d.surfing.course | 2.9 | 3.1
 Perceptual loss alone | perceptual_2d.sharpness | 0.88 | 0.86
 Perceptual loss alone | mse_2d.mse | - | 1.06e-3
 0.7 MSE | combined_70_30.colour_error | 1.4 | 1.6
@@ -94,6 +100,21 @@ def test_a_claim_holds_within_its_bounds_alone(case):
         assert value == "-" or judge(words, {figure: float(value)}).holds is holds
 
 
+def test_where_surfing_goes_wrong_is_said_by_the_truth_where_it_is_known():
+    runs = made({"mse_2d.surfing.course": 6.25, "mse_2d.surfing.residual": 4.5})
+    told = runs["mse_2d", "smooth"].by_truth
+    assert "MSE alone, smooth: surfing's frames are more real" in told
+    assert "(residual 4.5 against 6.0)" in told
+    assert "its way is no nearer to a right one (6.2 grid steps off against 3.0" in told
+    unknown = {k: v for k, v in USUAL.items() if not k.endswith((".course", ".residual"))}
+    for key, run in runs.items():
+        runs[key] = replace(run, figures=unknown)
+    assert runs["mse_2d", "smooth"].by_truth == ""
+    judged = claims.judge_all(runs, grid_of(normal_2=30))
+    (one,) = [each for each in judged if "2-D: surfing goes" in each.claim.says]
+    assert one.verdicts["smooth"] == Verdict("surfing.course, linear.course not known")
+
+
 def test_best_noise_is_judged_on_runs_without_perceptual_loss():
     assert judge("six noises", {}, grid_of(normal_1=29, normal_2=30, white_2=28, white_5=40)).holds
     for other in ("normal_1", "normal_5", "white_1", "white_2", "white_5"):
@@ -115,7 +136,7 @@ def test_page_has_a_row_for_every_claim_and_says_what_failed():
         pictures=[],
     )
     rows = [line for line in text.splitlines() if re.match(r"\| \d+ \|", line)]
-    assert len(rows) == len(judged) == 18
+    assert len(rows) == len(judged) == 21
     for table in text.split("\n\n"):
         if table.startswith("|"):
             assert len({line.count("|") for line in table.splitlines()}) == 1, table

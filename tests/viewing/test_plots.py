@@ -155,3 +155,47 @@ def test_series_have_colours_and_medians_of_their_own():
     low, high = figure.axes[0].lines
     assert (low.get_ydata(), high.get_ydata()) == ([2.0], [200.0])
     assert labels_of(figure) == ["a", "b"]
+
+
+def test_errors_by_distance_show_every_pair_and_the_medians_of_groups():
+    random = np.random.default_rng(3)
+    rows = [
+        {"method": method, "ends_distance": float(distance), "course": float(random.uniform())}
+        for distance in random.permutation(47)
+        for method in ("linear", "surfing")
+    ]
+    rows.append({"method": "true", "ends_distance": "", "course": ""})
+    axes = plots.by_distance(rows, "course").axes[0]
+    assert [line.get_label() for line in axes.lines] == ["linear", "surfing"]
+    errors = {row["ends_distance"]: row["course"] for row in rows if row["method"] == "surfing"}
+    dots = axes.collections[1].get_offsets()
+    np.testing.assert_allclose(dots, sorted(errors.items()))
+    first = axes.lines[1].get_xydata()[0]  # of eight groups, six pairs in the first
+    expected = np.median([2.5, 2.5]), np.median([errors[distance] for distance in range(6)])
+    np.testing.assert_allclose(first, expected)
+    assert plots.by_distance([{"method": "linear", "course": 1.0}], "course") is None
+
+
+@pytest.mark.parametrize("factors", [("turn",), ("hour", "minute"), ("a", "b", "c"), ()])
+def test_a_pair_shows_its_frames_with_their_poses_and_the_perfect_courses(factors):
+    random = np.random.default_rng(4)
+    frames = {"linear": 5, "surfing": 13}
+    rows = {n: random.integers(256, size=(k, 7, 11, 3), dtype=np.uint8) for n, k in frames.items()}
+    poses = {n: random.uniform(size=(k, len(factors))) for n, k in frames.items() if factors}
+    courses = [random.uniform(size=(17, len(factors)))] if factors else []
+    figure = plots.pair(rows, poses, title="3 to 5", factors=factors, courses=courses)
+    drawn = len(factors) in (1, 2)
+    panels = figure.axes[drawn:]
+    for panel, (name, shown) in zip(panels, rows.items(), strict=True):
+        places = [0, 1, 2, 3, 4] if name == "linear" else [0, 2, 3, 4, 6, 8, 9, 10, 12]
+        (picture,) = panel.images
+        np.testing.assert_array_equal(picture.get_array()[:, :11], shown[0])
+        np.testing.assert_array_equal(picture.get_array()[:, -11:], shown[-1])
+        assert picture.get_array().shape == (7, 11 * len(places), 3)
+        labels = [label.get_text() for label in panel.get_xticklabels()]
+        pose = poses[name][places[1]] if factors else ()
+        assert labels[1] == ", ".join(f"{value:.1f}" for value in pose)
+    if drawn:
+        lines = {line.get_label(): line.get_xydata() for line in figure.axes[0].lines}
+        expected = courses[0][:, [-1]]
+        np.testing.assert_allclose(lines["perfect courses"][:, 1:], expected)

@@ -1,0 +1,143 @@
+"""What an evaluation knows of its pairs, what it says and what it leaves to others."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxsurf.frames import animate
+from jaxsurf.images.image_set import ImageSet
+from jaxsurf.manifold.path import Timing
+from jaxsurf.pipeline import evaluate
+from jaxsurf.pipeline.evaluate import EvaluateConfig
+from jaxsurf.pipeline.run import Run
+
+QUICK = {"num_pairs": 7, "truth": "images"}
+
+
+@pytest.fixture
+def cheat(monkeypatch):
+    """Has all methods show what a function makes of a route's ends, in so many frames."""
+
+    def patch_in(make):
+        original = animate.animate
+
+        def cheated(model, routes, *, methods, timing):
+            made = original(model, routes, methods=methods, timing=timing)
+            for route, by_method in zip(routes, made, strict=True):
+                for animation in by_method.values():
+                    frames = make(*route.images, len(animation.frames))
+                    object.__setattr__(animation, "frames", frames)
+            return made
+
+        monkeypatch.setattr(animate, "animate", cheated)
+
+    return patch_in
+
+
+def cut(source, target, number):
+    """Jump from source to target half way."""
+    return np.stack([source] * (number // 2) + [target] * (number - number // 2))
+
+
+def dissolve(source, target, number):
+    share = np.linspace(0, 1, number)[:, None, None, None]
+    return np.rint((1 - share) * source + share * target).astype(np.uint8)
+
+
+def test_three_questions_give_cheats_away(run, cheat):
+    """`interpolation_mse` alone is won by a cut: both its frames are images of the set."""
+    cheat(cut)
+    found = evaluate.measure(run, EvaluateConfig(**QUICK)).content
+    scores = {name: score["mean"] for name, score in found["methods"]["surfing"].items()}
+    assert scores["interpolation_mse"] == 0 < scores["leaps"]
+    assert any("not even" in fault for fault in found["faults"]["surfing"])
+    cheat(dissolve)
+    found = evaluate.measure(run, EvaluateConfig(**QUICK)).content
+    assert any("not real" in fault for fault in found["faults"]["surfing"])
+    assert "true" not in found["faults"]
+
+
+def test_leaps_are_counted_at_48_frames_whatever_the_timing(run):
+    leaps = [
+        evaluate.measure(run, EvaluateConfig(timing=Timing(**timing), **QUICK)).rows
+        for timing in ({"frames": 48}, {"frames": 5}, {})
+    ]
+    first, *others = ([row["leaps"] for row in rows if row["method"] != "true"] for rows in leaps)
+    assert len(first) == 3 * 7
+    assert others == [first, first]
+    assert leaps[1][0]["num_frames"] == 5
+
+
+def test_pairs_are_spread_over_factors_unless_random_ones_are_asked_for(run):
+    found = {}
+    for spread in (True, False):
+        config = EvaluateConfig(spread=spread, methods=("linear",), num_pairs=19, truth="images")
+        made = evaluate.measure(run, config)
+        found[made.content["pairs"]] = np.array([row["ends_distance"] for row in made.rows[::2]])
+        words = "spread evenly over the distance" if spread else "19 random pairs"
+        assert words in str(made)
+    # One in each nineteenth of the 39 steps.
+    assert np.all(np.abs(found["spread"] - 39 * (np.arange(19) + 0.5) / 19) <= 39 / 19 + 1)
+    unseen = evaluate.measure(run, EvaluateConfig(num_pairs=19, truth="none")).rows[::4]
+    assert [row["ends_distance"] for row in unseen] == found["random"].tolist()
+
+
+def test_without_factors_the_text_says_why_right_is_not_known(run):
+    bare = ImageSet(images=run.images.images, name="bare")
+    run = Run(workdir=run.workdir, config=run.config, images=bare, model=run.model, step=run.step)
+    made = evaluate.measure(run, EvaluateConfig(num_pairs=3, graph=run.config.graph))
+    assert "what is right can't be told: bare has no factors" in str(made)
+    header, *rows = [line.split() for line in evaluate.table({"": made.content})[1:]]
+    assert header[:2] == ["consistency", "course"]
+    assert rows[1][0] == "pixel"
+    assert rows[1].count("-") == 2  # course and leaps
+    assert made.content["worst"]["metric"] == "consistency"
+    assert not made.worst[0].poses
+
+
+def test_what_is_written_belongs_together(run):
+    made = evaluate.evaluate(run, EvaluateConfig(**QUICK))
+    saved = json.loads(run.workdir.evaluation.read_text())
+    assert saved == made.content
+    pictures = run.workdir.evaluation.with_suffix("")
+    worst = saved["worst"]["pairs"]
+    assert {path.name for path in pictures.iterdir()} == {
+        "distance.png",
+        *(f"worst-{number}.png" for number in range(1, 6)),
+    }
+    for path in pictures.iterdir():
+        Image.open(path).verify()
+    with run.workdir.evaluation.with_suffix(".csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["method"] == "surfing"]
+    order = sorted(rows, key=lambda row: -float(row["course"]))
+    assert [[int(row["source"]), int(row["target"])] for row in order[:5]] == worst
+    assert {"residual", "course", "leaps", "progress", "consistency", "nearest_image"} <= {*rows[0]}
+    assert {"tears", "folds", "cv", "trustworthiness", "continuity"} <= saved["embedding"].keys()
+    assert set(saved["curves"]) == {"pixel", "linear", "surfing"}
+    (shown,) = [each for each in made.worst if [each.source, each.target] == worst[0]]
+    assert shown.poses["surfing"].shape == (len(shown.frames["surfing"]), 1)
+    np.testing.assert_allclose(shown.courses[0][[0, -1], 0], worst[0])  # the arm's only factor
+
+
+def test_perceptual_steps_only_where_asked_for(run):
+    config = EvaluateConfig(methods=("linear",), num_pairs=2, truth="none", perceptual=True)
+    scores = evaluate.measure(run, config).content["methods"]["linear"]
+    assert scores["ppl"]["mean"] > 0 < scores["pdv"]["mean"]
+    assert "ppl" not in evaluate.measure(run, EvaluateConfig(**QUICK)).content["methods"]["linear"]
+
+
+def test_several_working_directories_are_shown_side_by_side(launch, root, tmp_path):
+    other = shutil.copytree(root, tmp_path / "a,b")  # which is one of them
+    flags = ("--num_pairs=3", "--truth=none", "--methods=surfing")
+    assert launch("evaluate", f"--workdir={other}", *flags).status == 0
+    third = other.rename(tmp_path / "third")
+    outcome = launch("evaluate", f"--workdir={root},{third}", *flags)
+    assert outcome.status == 0, outcome.err
+    for folder in (root, third):
+        assert outcome.out.count(f"  {folder} surfing ") == 1
+        assert f"{folder}: surfing beside linear: consistency" in outcome.out
+        assert (folder / "evaluation.json").exists()
