@@ -33,7 +33,7 @@ METRIC = "interpolation_mse"  # the report's number
 BLOCK = 100
 NUM_WORST = 5
 # What the pseudo-method `true` is scored by; the rest depends on how many frames there are.
-OF_TRUE = (METRIC, "nearest_image", "residual")
+OF_TRUE = (METRIC, "nearest_image", "residual", "residual_worst")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """A pair to be looked at: the frames of each method.
+    """A pair to be looked at, with its error: the frames of each method.
 
     Where the truth is known, `poses` are the factors that they show and `courses` those of the
     perfect ways from source to target; only factors that vary. Where a course jumps it is NaN.
@@ -78,6 +78,7 @@ class Shown:
 
     source: int
     target: int
+    error: float
     frames: Mapping[str, Frames]
     poses: Mapping[str, Float[np.ndarray, "_frame factor"]] = field(default_factory=dict)
     courses: Sequence[Float[np.ndarray, "_pose factor"]] = ()
@@ -108,10 +109,11 @@ def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
 
     made = measure(run, config)
     with replacing_folder(run.workdir.evaluation.with_suffix("")) as fresh:
-        if figure := plots.by_distance(made.rows, made.content["worst"]["metric"]):
+        metric = made.content["worst"]["metric"]
+        if figure := plots.by_distance(made.rows, metric):
             plots.save(figure, fresh / "distance.png")
         for number, pair in enumerate(made.worst, 1):
-            title = f"{pair.source} to {pair.target}"
+            title = f"{pair.source} to {pair.target}: {metric} {pair.error:.3g}"
             factors = made.content["truth"]["factors"]
             figure = plots.pair(
                 pair.frames, pair.poses, title=title, factors=factors, courses=pair.courses
@@ -179,7 +181,9 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
             "reading_error": truth.reading_error if truth is not None else None,
             "factors": [axis.name for axis in truth.lattice.grid.axes] if truth is not None else [],
         },
-        "faults": _faults(summary["methods"]),
+        "faults": _faults(
+            summary["methods"], between=truth is not None and truth.lattice.per_step == 1
+        ),
         "worst": {"method": judged, "metric": error, "pairs": chosen[order].tolist()},
         "embedding": embedding.measure(run.model, latents, images, seed=config.seed),
         "curves": {
@@ -273,16 +277,24 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
     return "\n".join(lines)
 
 
-def _faults(methods: Mapping[str, Mapping[str, Mapping[str, float]]]) -> dict[str, list[str]]:
-    """Return what gives each method away; real are frames that are like true images between."""
+def _faults(
+    methods: Mapping[str, Mapping[str, Mapping[str, float]]], *, between: bool
+) -> dict[str, list[str]]:
+    """Return what gives each method away.
+
+    Where frames are read by the images alone, `between` them true ones have a residual as well: it
+    is taken off.
+    """
     means = {
         method: {name: score["mean"] for name, score in found.items()}
         for method, found in methods.items()
     }
-    # Read by images alone, true ones between them have a residual too.
-    between = means.pop(pairs.FLOOR, {}).get("residual", 0.0)
+    true = means.pop(pairs.FLOOR, {})
+    usual = {
+        name: true[name] for name in ("residual", "residual_worst") if between and name in true
+    }
     return {
-        method: faults(found | ({"residual": found["residual"] - between} if between else {}))
+        method: faults(found | {name: found[name] - value for name, value in usual.items()})
         for method, found in means.items()
     }
 
@@ -364,11 +376,13 @@ def _show(
     truth: Truth | None,
     routes: Sequence[Route],
     chosen: Int[np.ndarray, "pair 2"],
+    errors: PerPair,
 ) -> list[Shown]:
     shown = []
     made = animate.animate(run.model, routes, methods=config.methods, timing=config.timing)
     courses = [[] for _ in routes] if truth is None else truth.courses(chosen)
-    for (source, target), by_method, right in zip(chosen.tolist(), made, courses, strict=True):
+    every = zip(chosen.tolist(), errors.tolist(), made, courses, strict=True)
+    for (source, target), error, by_method, right in every:
         frames, poses, lines = {name: each.frames for name, each in by_method.items()}, {}, []
         if truth is not None:
             grid = truth.lattice.grid
@@ -378,7 +392,11 @@ def _show(
             for course in right:
                 line = grid.factors(course.poses)[:, varying]
                 lines.append(np.insert(line, 1 + np.flatnonzero(~course.joined[:-1]), np.nan, 0))
-        shown.append(Shown(source=source, target=target, frames=frames, poses=poses, courses=lines))
+        shown.append(
+            Shown(
+                source=source, target=target, error=error, frames=frames, poses=poses, courses=lines
+            )
+        )
     return shown
 
 
