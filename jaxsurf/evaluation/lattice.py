@@ -51,8 +51,8 @@ _log = logging.getLogger(__name__)
 class Reading(NamedTuple):
     """What frames show: poses in grid steps, and mean squared differences (0-255 squared) to it."""
 
-    poses: Float[np.ndarray, "frame factor"]
-    residuals: Float[np.ndarray, "frame"]
+    poses: Float[np.ndarray, "_frame factor"]
+    residuals: Float[np.ndarray, "_frame"]
 
 
 class Axis(NamedTuple):

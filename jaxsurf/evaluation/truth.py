@@ -18,12 +18,12 @@ a fade from one image to the other is even, and a cut or a slide show is right f
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Int, Real, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
@@ -61,6 +61,8 @@ MOST_LEAPS = 0.5
 # True motion 1.8 and 0.44 at most; a slide show of true images 3.8 and 1.2 in the mean.
 MOST_JUMP, MOST_UNEVENNESS = 2.5, 0.6
 
+Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
+
 
 class Course(NamedTuple):
     """A perfect course: poses from source to target.
@@ -90,6 +92,7 @@ class Truth:
     metric: ImageMetric | None
     reading_errors: Float[np.ndarray, "pose"]
     description: str
+    _kept: dict[bytes, list[list[Course]]] = field(init=False, default_factory=dict, repr=False)
 
     @property
     def reading_error(self) -> float:
@@ -113,12 +116,13 @@ class Truth:
         grid = self.lattice.grid
         return np.linalg.norm(grid.short(grid.poses(second) - grid.poses(first)), axis=-1)
 
-    def score(self, frames: Sequence[Frames], ends: Int[np.ndarray, "pair 2"]) -> Scores:
+    def score(self, frames: Animations, ends: Int[np.ndarray, "pair 2"]) -> Scores:
         """Return how real and how right the animations of some pairs are, one value a pair.
 
         These are `residual` and `residual_worst` (of a pair's worst frame), `course`,
         `course_intrinsic`, which is missing where there is no image metric, `course_length`, in
-        grid steps, of the course that is followed best, and `progress`.
+        grid steps, of the course that is followed best, `progress`, and of animations of
+        `LEAP_FRAMES` frames also `leaps`, as below.
 
         Args:
             frames: of each pair, two at least.
@@ -129,8 +133,9 @@ class Truth:
         if min(map(len, frames)) < 2:
             raise UserError("an animation of a single frame has no course")
         around, rows = self.lattice.grid.around, []
-        for reading, courses in zip(self._read_each(frames), self.courses(ends), strict=True):
-            poses, residuals = reading
+        counted = self.metric is not None and {len(some) for some in frames} == {LEAP_FRAMES}
+        every = zip(self._read_each(frames), self._end_poses(ends), self.courses(ends), strict=True)
+        for (poses, residuals), both, courses in every:
             errors = [
                 max(pose_kernels.align(pose_kernels.step_distances(poses, some.poses, around)))
                 for some in courses
@@ -146,10 +151,12 @@ class Truth:
             if self.metric is not None:
                 costs = [self.metric.distances(poses, some.poses) for some in courses]
                 row["course_intrinsic"] = min(max(pose_kernels.align(cost)) for cost in costs)
+            if counted:
+                row["leaps"] = self._num_leaps(poses, both, courses)
             rows.append({**row, "progress": np.mean(np.diff(places) > FORWARD)})
         return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
-    def leaps(self, frames: Sequence[Frames], ends: Int[np.ndarray, "pair 2"]) -> PerPair | None:
+    def leaps(self, frames: Animations, ends: Int[np.ndarray, "pair 2"]) -> PerPair | None:
         """Return how many steps of each pair's animation are leaps, those from and to its ends too.
 
         A leap is a step of more than `LEAP` by the image metric, and of more than `LEAP_STEPS` even
@@ -159,18 +166,29 @@ class Truth:
             raise UserError(f"leaps are counted at {LEAP_FRAMES} frames a pair")
         if self.metric is None:
             return None
-        length, counts = self.metric.length, []
-        for (poses, _), (source, target), courses in zip(
-            self._read_each(frames), self._end_poses(ends), self.courses(ends), strict=True
-        ):
-            walk = np.concatenate([source[None], poses, target[None]])
-            steps = np.diagonal(self.metric.distances(walk, walk), 1)
-            even = max(length(course.poses) for course in courses) / (LEAP_FRAMES - 1)
-            counts.append(float(np.sum(steps > max(LEAP, LEAP_STEPS * even))))
-        return np.array(counts)
+        every = zip(self._read_each(frames), self._end_poses(ends), self.courses(ends), strict=True)
+        return np.array([self._num_leaps(poses, both, some) for (poses, _), both, some in every])
+
+    def _num_leaps(
+        self, poses: Poses, ends: Float[np.ndarray, "2 factor"], courses: Sequence[Course]
+    ) -> float:
+        assert self.metric is not None
+        walk = np.concatenate([ends[:1], poses, ends[1:]])
+        steps = np.diagonal(self.metric.distances(walk, walk), 1)
+        longest = max(self.metric.length(course.poses) for course in courses)
+        return float(np.sum(steps > max(LEAP, LEAP_STEPS * longest / (LEAP_FRAMES - 1))))
 
     def courses(self, ends: Int[np.ndarray, "pair 2"]) -> list[list[Course]]:
-        """Return the perfect courses of each pair, the straight one in factors first."""
+        """Return the perfect courses of each pair, the straight one in factors first.
+
+        Those of the last ends are kept: methods are compared on the same pairs.
+        """
+        if ends.tobytes() not in self._kept:
+            self._kept.clear()
+            self._kept[ends.tobytes()] = self._make_courses(ends)
+        return self._kept[ends.tobytes()]
+
+    def _make_courses(self, ends: Int[np.ndarray, "pair 2"]) -> list[list[Course]]:
         always = [[] for _ in ends]
         detours = [[] for _ in ends]
         for number, (source, target) in enumerate(self._end_poses(ends)):
@@ -215,7 +233,7 @@ class Truth:
         grid = self.lattice.grid
         return np.stack(np.unravel_index(grid.nodes[ends], grid.shape), axis=-1).astype(float)
 
-    def _read_each(self, frames: Sequence[Frames]) -> list[Reading]:
+    def _read_each(self, frames: Animations) -> list[Reading]:
         poses, residuals = self.read(np.concatenate(frames))
         cuts = np.cumsum([len(some) for some in frames])[:-1]
         return list(map(Reading, np.split(poses, cuts), np.split(residuals, cuts)))

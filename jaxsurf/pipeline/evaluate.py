@@ -198,9 +198,8 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
             "num_images": len(images),
         },
     }
-    worst = _show(
-        run, config, truth, _routes(run, latents, [paths[n] for n in order]), chosen[order]
-    )
+    routes = _routes(run, latents, [paths[n] for n in order])
+    worst = _show(run, config, truth, routes, chosen[order], scores[judged][error][order])
     return Evaluation(content, pairs.rows(scores, chosen), worst)
 
 
