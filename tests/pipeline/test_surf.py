@@ -64,7 +64,12 @@ def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
     assert (tmp_path / "report.html").stat().st_size > 50_000
     scores = json.loads((tmp_path / "evaluation.json").read_text())
     assert scores["methods"].keys() == {*METHODS, "true"}
-    assert scores["methods"]["true"].keys() == {"interpolation_mse", "nearest_image", "residual"}
+    assert scores["methods"]["true"].keys() == {
+        "interpolation_mse",
+        "nearest_image",
+        "residual",
+        "residual_worst",
+    }
     mse, psnr_db = scores["reconstruction"]["mse"], scores["reconstruction"]["psnr_db"]
     assert psnr_db == pytest.approx(-10 * math.log10(mse))
     lines = (tmp_path / "evaluation.csv").read_text().splitlines()
