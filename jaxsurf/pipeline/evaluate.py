@@ -400,5 +400,7 @@ def _show(
 
 
 def _joined(parts: Sequence[Curves]) -> Curves:
-    every = zip(*parts, strict=True)
-    return Curves(*(None if some[0] is None else np.concatenate(some) for some in every))
+    errors = [part.error for part in parts if part.error is not None]
+    error = np.concatenate(errors) if errors else None
+    others = zip(*(part[1:] for part in parts), strict=True)
+    return Curves(error, *map(np.concatenate, others))
