@@ -201,8 +201,8 @@ def test_images_alone_read_less_well_and_say_so(arm, folder):
         frames = [cheat(name, images, made, ends)(i) for i in range(len(ends))]
         scores = alone.score(frames, ends) | pairs.score(frames, images.images)
         found = truth.faults({key: float(values.mean()) for key, values in scores.items()})
-        # What lies between images a grid step apart is not like any of them.
-        found = [each for each in found if "residual" not in each]
+        # What lies between images a grid step apart is not like any of them, and may be misread.
+        found = [each for each in found if "residual" not in each and "leaps" not in each]
         assert any(each.startswith(fault) for each in found) if fault else not found
 
 
