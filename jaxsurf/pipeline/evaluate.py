@@ -171,6 +171,14 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         },
         seed=config.seed,
     )
+    # Read by the images alone, true ones between them have a residual as well.
+    true = summary["methods"].get(pairs.FLOOR, {})
+    alone = truth is not None and truth.lattice.per_step == 1
+    usual = {
+        name: true[name]["mean"]
+        for name in ("residual", "residual_worst")
+        if alone and name in true
+    }
     judged = "surfing" if "surfing" in config.methods else config.methods[-1]
     error = "course" if truth is not None else "consistency"
     order = np.argsort(-scores[judged][error], kind="stable")[:NUM_WORST]
@@ -179,11 +187,10 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         "truth": {
             "about": known,
             "reading_error": truth.reading_error if truth is not None else None,
+            "between": usual.get("residual"),
             "factors": [axis.name for axis in truth.lattice.grid.axes] if truth is not None else [],
         },
-        "faults": _faults(
-            summary["methods"], between=truth is not None and truth.lattice.per_step == 1
-        ),
+        "faults": _faults(summary["methods"], usual),
         "worst": {"method": judged, "metric": error, "pairs": chosen[order].tolist()},
         "embedding": embedding.measure(run.model, latents, images, seed=config.seed),
         "curves": {
@@ -223,7 +230,11 @@ def about(content: Mapping[str, Any]) -> list[str]:
     else:
         lines.append(f"{number} pairs, spread evenly over the distance of their ends")
     unknown = "what is right can't be told: " if known["reading_error"] is None else ""
-    return [*lines, f"{unknown}{known['about']}"]
+    lines.append(f"{unknown}{known['about']}")
+    if known["between"]:
+        true = f"so read, true images have a residual of {known['between']:.3g}"
+        lines.append(f"{true}, which is taken off where it says that a method is not real")
+    return lines
 
 
 def columns(contents: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
@@ -277,24 +288,13 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
 
 
 def _faults(
-    methods: Mapping[str, Mapping[str, Mapping[str, float]]], *, between: bool
+    methods: Mapping[str, Mapping[str, Mapping[str, float]]], usual: Mapping[str, float]
 ) -> dict[str, list[str]]:
-    """Return what gives each method away.
-
-    Where frames are read by the images alone, `between` them true ones have a residual as well: it
-    is taken off.
-    """
-    means = {
-        method: {name: score["mean"] for name, score in found.items()}
-        for method, found in methods.items()
-    }
-    true = means.pop(pairs.FLOOR, {})
-    usual = {
-        name: true[name] for name in ("residual", "residual_worst") if between and name in true
-    }
+    """Return what gives each method away, by means of which what is usual is taken off."""
     return {
-        method: faults(found | {name: found[name] - value for name, value in usual.items()})
-        for method, found in means.items()
+        method: faults({name: score["mean"] - usual.get(name, 0) for name, score in found.items()})
+        for method, found in methods.items()
+        if method != pairs.FLOOR
     }
 
 
@@ -302,13 +302,13 @@ def _beside_baseline(content: Mapping[str, Any]) -> list[str]:
     lines = []
     for method, versus in content["versus"].items():
         parts = [
-            f"{metric} {versus[metric]['ratio']:.2f} of it, "
-            f"better on {versus[metric]['win_rate']:.0%} of pairs"
+            f"{metric} {versus[metric]['ratio']:.2f} ({versus[metric]['win_rate']:.0%})"
             for metric in columns([content])
             if versus.get(metric, {}).get("ratio") is not None
         ]
         if method != pairs.FLOOR:
-            lines.append(f"{method} beside {pairs.BASELINE}: {'; '.join(parts)}")
+            one = f"{method} / {pairs.BASELINE} (share of pairs on which it is better)"
+            lines.append(f"{one}: {', '.join(parts)}")
     return lines
 
 

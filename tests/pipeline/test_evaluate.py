@@ -139,5 +139,5 @@ def test_several_working_directories_are_shown_side_by_side(launch, root, tmp_pa
     assert outcome.status == 0, outcome.err
     for folder in (root, third):
         assert outcome.out.count(f"  {folder} surfing ") == 1
-        assert f"{folder}: surfing beside linear: consistency" in outcome.out
+        assert f"{folder}: surfing / linear (share of pairs" in outcome.out
         assert (folder / "evaluation.json").exists()

@@ -58,7 +58,7 @@ def evaluate(run, **changes):
         "methods": {"linear": score, "surfing": score},
         "versus": {"surfing": {"course": {"ratio": None, "win_rate": 0.25}}},
         "faults": {"linear": [], "surfing": ["not right: course 41.5"]},
-        "truth": {"about": "poses are read", "reading_error": 0.1, "factors": ["turn"]},
+        "truth": {"about": "poses are read", "reading_error": 0.1, "between": 7.5, "factors": []},
         "embedding": {"tears": 0.125, "folds": None},
         "worst": {"method": "surfing", "metric": "course", "pairs": [[0, 2], [2, 1]]},
         "graph": {"description": "k-NN graph", "weight": "latent"},
@@ -92,7 +92,12 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     assert html.count("data:image/png") == 2 * 3 + 1 + 3
     for shown in ("41.50", "38.25 to 44.75", "linear on 25%", "12.50", "3.25", "30.0 dB"):
         assert shown in html
-    for shown in ("surfing is\nnot right: course 41.5", "folds not known", "The 2 pairs", "2 to 1"):
+    for shown in (
+        "surfing is\nnot right: course 41.5",
+        "folds not known",
+        "The 2 pairs",
+        "residual of 7.5",
+    ):
         assert shown in html
     places = [html.index(f"<h3>{source} to 1</h3>") for source in ("9", "10", "100")]
     assert places == sorted(places)
