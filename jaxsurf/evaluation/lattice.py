@@ -39,8 +39,10 @@ DRAWN_AT_ONCE = 1024
 NUM_COMPONENTS, NUM_SAMPLED = 192, 2500
 # The best node alone is the wrong one for about one frame in a hundred.
 NUM_PROPOSALS = 6
-# Frames that a thread reads at once: their distances to all nodes stay below 13 MB.
-READ_AT_ONCE = 128
+# Frames whose distances to all nodes are computed at once (25 MB on the arm), by a library that has
+# threads of its own: called from several threads it takes four times as long. Threads of ours then
+# take a part each.
+READ_AT_ONCE, PART = 256, 64
 
 Poses = Float[np.ndarray, "pose factor"]
 Pixels = UInt8[np.ndarray, "node value"]
@@ -192,9 +194,10 @@ class Reader:
         # The node nearest to each whose neighbours are all there.
         inner = np.where(self.closed, self.places, np.clip(self.places, 1, self.shape - 2))
         self._centres = np.asarray(np.ravel_multi_index(tuple(inner.T), shape), np.int32)
-        self._mean, self._directions = components["mean"], components["directions"]
-        self._coordinates = components["coordinates"]
-        self._norms = np.square(self._coordinates).sum(axis=1)
+        self._pixels, self._mean = components["pixels"], components["mean"]
+        self._directions, coordinates = components["directions"], components["coordinates"]
+        # |f - n|^2 without |f|^2, which is the same for all nodes n of a frame f.
+        self._turned, self._norms = -2 * coordinates.T, np.square(coordinates).sum(axis=1)
         a, b = np.triu_indices(len(shape))
         terms = [
             np.ones((len(self.offsets), 1)),
@@ -249,16 +252,20 @@ class Reader:
         from jaxsurf.evaluation import pose_kernels
         from jaxsurf.manifold import search_kernels
 
-        def read_some(start: int) -> Reading:
+        found = []
+        for start in range(0, len(frames), READ_AT_ONCE):
             some = frames[start : start + READ_AT_ONCE]
-            coordinates = (some - self._mean) @ self._directions
-            distances = self._norms - 2 * (coordinates @ self._coordinates.T)
-            proposed = pose_kernels.propose(distances, self.stencil, NUM_PROPOSALS)
-            found = pose_kernels.settle(some, self.images, self.stencil, self._centres, proposed)
-            return self._between_nodes(*found)
+            distances = (some[:, self._pixels] - self._mean) @ self._directions @ self._turned
+            distances += self._norms
 
-        parts = search_kernels.in_threads(read_some, range(0, len(frames), READ_AT_ONCE))
-        return Reading(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+            def settle(at: int, some: Pixels = some, distances: np.ndarray = distances) -> Reading:
+                part = slice(at, at + PART)
+                proposed = pose_kernels.propose(distances[part], self.stencil, NUM_PROPOSALS)
+                where = (self.images, self.stencil, self._centres, proposed)
+                return self._between_nodes(*pose_kernels.settle(some[part], *where))
+
+            found += search_kernels.in_threads(settle, range(0, len(some), PART))
+        return Reading(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
     def _between_nodes(
         self, nodes: Int[np.ndarray, "frame"], around: Float[np.ndarray, "frame place"]
@@ -299,7 +306,10 @@ def components_of(images: Pixels) -> dict[str, np.ndarray]:
     chosen = np.arange(len(images))
     if len(images) > NUM_SAMPLED:
         chosen = np.sort(np.random.default_rng(0).choice(len(images), NUM_SAMPLED, replace=False))
-    sampled = storage.take(images, chosen).astype(np.float32)
+    sampled = storage.take(images, chosen)
+    # More than half of the arm's pixels always show the same floor.
+    pixels = np.flatnonzero(np.ptp(sampled, axis=0))
+    sampled = sampled[:, pixels].astype(np.float32)
     mean = sampled.mean(axis=0)
     sampled -= mean
     # Subspace iteration: what it leaves out of the last ones is of no weight here, and an exact
@@ -314,8 +324,10 @@ def components_of(images: Pixels) -> dict[str, np.ndarray]:
     kept = np.flatnonzero(variances > 1e-6 * variances[-1])[::-1][:NUM_COMPONENTS]
     vectors = basis @ (turned[:, kept] / np.sqrt(variances[kept]))
     directions = sampled.T @ vectors.astype(np.float32)
-    parts = [(some - mean) @ directions for some in storage.chunks(images, rows=DRAWN_AT_ONCE)]
-    return {"mean": mean, "directions": directions, "coordinates": np.concatenate(parts)}
+    chunks = storage.chunks(images, rows=DRAWN_AT_ONCE)
+    coordinates = np.concatenate([(some[:, pixels] - mean) @ directions for some in chunks])
+    parts = {"pixels": pixels, "mean": mean, "directions": directions}
+    return parts | {"coordinates": coordinates}
 
 
 def differences(images: Pixels, pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
@@ -380,7 +392,7 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
             folder=cache_dir,
         )
     pixels = pixels.reshape(len(pixels), -1)
-    made = keep("components", stamp, lambda: components_of(pixels), cache_dir)
+    made = keep("principal-components", stamp, lambda: components_of(pixels), cache_dir)
     reader = Reader(pixels, shape, grid.around > 0, made)
     return Lattice(grid, per_step, reader, images.images.shape[1:], stamp)
 
