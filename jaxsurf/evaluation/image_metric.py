@@ -35,7 +35,7 @@ SEAM_STEPS, SEAM_SHARE = 2.0, 0.5
 # Within the lattice its ends are farther apart than so many ordinary grid steps. Over a few, the
 # difference of images grows like the root of the distance: past 4 it is beyond `SEAM_STEPS`.
 FAR_STEPS = 8.0
-# Beyond some grid steps the table is right to a hundredth, and the straight line no shortest path.
+# Grid steps. Beyond, the table is right to 4 % for 90 % of random poses of the arm (past 10: 1 %).
 STRAIGHT_REACH = 3.0
 SOURCES_AT_ONCE = 200
 MOST_BORDER = 1000

@@ -35,9 +35,10 @@ MOST_FACTORS = 3
 # taken. The limit is six minutes of drawing the arm, or 0.7 GB at 64 x 64.
 FINENESS, MOST_RENDERS = (4, 2, 1), 60_000
 DRAWN_AT_ONCE = 1024
-# More components, or of more images, move no proposal on the arm.
+# On the arm, true poses need 48 of them. Of 512 mixtures of two images, twice as many find a nearer
+# pose for 2 %, half as many miss it for 3 %.
 NUM_COMPONENTS, NUM_SAMPLED = 192, 2500
-# The best node alone is the wrong one for about one frame in a hundred.
+# The best one alone misses the nearest pose of 6 % of mixtures, three miss 0.4 %, six none.
 NUM_PROPOSALS = 6
 # Frames whose distances to all nodes are computed at once (25 MB on the arm), by a library that has
 # threads of its own: called from several threads it takes four times as long. Threads of ours then
