@@ -65,7 +65,7 @@ compare --workdir=W --latent_dims=0 | 1 | --latent_dims is
 compare --workdir=W --num_pairs=0 | 1 | --num_pairs is 0
 compare --workdir=W --seeds=1,x | 2 | flag --seeds=1,x: invalid literal
 train --workdir=W --config=configs/mpi3d.py:9d | 2 | no variant '9d'
-train --workdir=W --config=configs/experiment.py:mse_4d | 2 | no experiment 'mse_4d'; choose from
+train --workdir=W --config=configs/experiment.py:mse_4d | 2 | experiment 'mse_4d' is not known; use
 train --workdir=W --config=configs/experiment.py:mse_2d,big | 2 | model 'big' is not known
 train --workdir=W --config=configs/tiny.py:x | 2 | tiny.py:x: TypeError: get_config()
 train --workdir=W --config=empty.py | 2 | has no attribute 'get_config'
