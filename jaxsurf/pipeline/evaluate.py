@@ -6,6 +6,7 @@ pictures in `evaluation/`: error against the distance of the ends, and the worst
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -130,6 +131,9 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     Where in-between images can be drawn, a method `true` holds what these score.
     """
     images, truth, known = run.images, None, "it was not asked for"
+    # A number that is too large is refused before anything that takes long.
+    choose = partial(pairs.choose_pairs, len(images), config.num_pairs, seed=config.seed)
+    chosen = choose()
     if config.truth != "none":
         try:
             truth = make_truth(images, rendered=config.truth == "renders")
@@ -142,12 +146,8 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         assert images.factors is not None
         return truth.distance(*np.moveaxis(images.factors[ends], 1, 0))
 
-    chosen = pairs.choose_pairs(
-        len(images),
-        config.num_pairs,
-        seed=config.seed,
-        distance=distance if truth is not None and config.spread else None,
-    )
+    if truth is not None and config.spread:
+        chosen = choose(distance=distance)
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)
     ends = [(int(source), int(target)) for source, target in chosen]
