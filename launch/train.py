@@ -8,7 +8,7 @@ writes a trace of 100 steps: tensorboard --logdir=runs/arm/profile.
 Several processes, on one host or many, train as one when each is started with the same command over
 the same files, and which of them it is; on Slurm and Cloud TPU `--distributed` alone will do:
 
-    python launch/train.py --config=configs/arm.py --workdir=/shared/runs/arm --distributed \
+    python launch/train.py --config=configs/arm.py --workdir=/mnt/runs/arm --distributed \
         --coordinator=HOST:PORT --num_processes=2 --process_id=0
 """
 
