@@ -240,8 +240,10 @@ def _held(
     if isinstance(wanted, str):
         plain = [re.sub("[-_]", " ", label.strip().lower()) for label in (wanted, *labels)]
         wanted = plain.index(plain[0], 1) - 1 if plain[0] in plain[1:] else math.nan
-    if period is not None:
-        wanted = float(wanted) % period
+    if period is not None and wanted not in values:
+        # Values may begin below 0, as degrees from -180 do.
+        first = float(values[0])
+        wanted = first + (float(wanted) - first) % period
     if wanted in values:  # 2.0 is 2, 2.5 is none of them
         return values[values == wanted]
     if continuous and values[0] <= wanted <= (period or values[-1]):

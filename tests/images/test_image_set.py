@@ -172,3 +172,16 @@ def test_fingerprint_of_a_mapped_file_is_computed_once_until_it_changes(tmp_path
     os.utime(path, ns=(1, 1))
     assert opened().fingerprint == make_set(images=make_set().images[::-1]).fingerprint
     assert before._file != opened()._file
+
+
+def test_periodic_values_may_begin_anywhere():
+    factors = np.array([-180.0, -90.0, 0.0, 90.0])[:, None]
+    images = np.arange(4, dtype=np.uint8)[:, None, None, None] + np.zeros((1, 2, 2, 3), np.uint8)
+    whole = ImageSet(
+        images, name="turns", factors=factors, factor_names=("turn",), periodic={"turn": 360.0}
+    )
+    for turn, number in ((-90, 1), (270, 1), (-180.0, 0), (180, 0), (450, 3), (-360, 2)):
+        kept = whole.select(fixed={"turn": turn})
+        assert kept.images[:, 0, 0, 0].tolist() == [number]
+    with pytest.raises(UserError, match="turn has no value 45"):
+        whole.select(fixed={"turn": 45})
