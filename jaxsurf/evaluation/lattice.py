@@ -377,6 +377,10 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
     order = np.argsort(grid.nodes)
     some = storage.take(images.images, order[:: max(1, len(images) // 64)])
     stamp = f"{images.fingerprint} {workdir.fingerprint(some)} {per_step} edition {EDITION}"
+    # The fingerprint does not tell which factors come back, and what joins the last value to the
+    # first one is drawn and measured otherwise.
+    if any(axis.period for axis in grid.axes):
+        stamp += f" periods {', '.join(f'{axis.period or 0:g}' for axis in grid.axes)}"
     if per_step == 1:
         in_order = np.array_equal(order, np.arange(len(images)))
         pixels = images.images if in_order else storage.take(images.images, order)

@@ -257,7 +257,8 @@ def make_truth(
     metric = None
     if len(images) <= image_metric.MOST_NODES:
         metric = ImageMetric(made, cache_dir=cache_dir)
-    kept = lattice.keep("test", made.stamp, lambda: {"errors": _test(images, made)}, cache_dir)
+    test = "test" if images.draw is not None else "test-of-images"
+    kept = lattice.keep(test, made.stamp, lambda: {"errors": _test(images, made)}, cache_dir)
     errors = kept["errors"]
     shape = " x ".join(map(str, made.reader.shape))
     apart = "a grid step" if made.per_step == 1 else f"1/{made.per_step} of a grid step"

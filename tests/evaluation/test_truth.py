@@ -472,3 +472,15 @@ def test_frames_that_cannot_be_judged_are_refused(arm):
         made.leaps([images.images[:47]], ends)
     with pytest.raises(UserError, match="a single frame has no course"):
         made.score([images.images[:1]], ends)
+
+
+def test_the_cache_tells_which_factors_come_back(tmp_path):
+    for period in (None, 29.0, None):
+        made = truth.make_truth(ring(29, period), cache_dir=tmp_path)
+        assert made.metric.seam.tolist() == ([] if period else [[0, 28]])
+    images = open_images("loop", side=8, stride=30, cache_dir=tmp_path)
+    open_ended = dataclasses.replace(images, periodic={})
+    # A quarter of a grid step apart: a twelfth step leads back to the first value, or nowhere.
+    for some, nodes in ((open_ended, 45), (images, 48), (open_ended, 45)):
+        made = truth.make_truth(some, cache_dir=tmp_path)
+        assert len(made.lattice.reader.images) == nodes
