@@ -106,7 +106,8 @@ class ImageMetric:
             steps = of.grid.short(np.diff(poses, axis=0))
             smooth = np.abs(steps).max(axis=1, initial=0) * of.per_step <= REACH_ON_PLANE
             # Not back to 0 after a whole turn.
-            unwrapped = poses[0] + np.append(0 * steps[:1], np.cumsum(steps, axis=0), axis=0)
+            moved = np.cumsum(steps, axis=0)
+            unwrapped = poses[0] + np.concatenate([np.zeros((1, poses.shape[1])), moved])
             found.append(Geodesic(unwrapped, np.append(smooth, False)))
         return found
 

@@ -484,3 +484,11 @@ def test_the_cache_tells_which_factors_come_back(tmp_path):
     for some, nodes in ((open_ended, 45), (images, 48), (open_ended, 45)):
         made = truth.make_truth(some, cache_dir=tmp_path)
         assert len(made.lattice.reader.images) == nodes
+
+
+def test_an_animation_that_stays_where_it_is_has_a_course(tmp_path):
+    images = square(3, side=9)
+    made = truth.make_truth(images, cache_dir=tmp_path)
+    found = made.score([images.images[[11, 11, 11]], images.images[[11, 12]]], np.full((2, 2), 11))
+    assert found["course"].tolist() == [0, 0.5]
+    assert found["course_length"].tolist() == [0, 0]
