@@ -99,8 +99,7 @@ class Evaluation:
     def __str__(self) -> str:
         content = self.content
         lines = [*about(content), *table({"": content})]
-        for method, found in content["faults"].items():
-            lines += [f"  {method}: {'; '.join(found)}"] if found else []
+        lines += [f"  {line}" for line in _given_away(content)]
         return "\n".join([*lines, *_beside_baseline(content)])
 
 
@@ -283,6 +282,8 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
         lines += [f"{name}:", *(f"  {line}" for line in about(content))]
     lines += table(contents)
     for name, content in contents.items():
+        lines += [f"  {name} {line}" for line in _given_away(content)]
+    for name, content in contents.items():
         lines += [f"{name}: {line}" for line in _beside_baseline(content)]
     return "\n".join(lines)
 
@@ -296,6 +297,11 @@ def _faults(
         for method, found in methods.items()
         if method != pairs.FLOOR
     }
+
+
+def _given_away(content: Mapping[str, Any]) -> list[str]:
+    found = content["faults"].items()
+    return [f"{method}: {'; '.join(faults)}" for method, faults in found if faults]
 
 
 def _beside_baseline(content: Mapping[str, Any]) -> list[str]:

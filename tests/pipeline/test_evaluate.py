@@ -61,6 +61,17 @@ def test_three_questions_give_cheats_away(run, cheat):
     assert "true" not in found["faults"]
 
 
+def test_what_gives_methods_away_is_told_of_one_run_and_of_several(run, cheat):
+    cheat(cut)
+    made = evaluate.measure(run, EvaluateConfig(**QUICK))
+    alone, both = str(made), evaluate.side_by_side({"one": made, "two": made})
+    for method, faults in made.content["faults"].items():
+        line = f"  {method}: {'; '.join(faults)}"
+        assert alone.splitlines().count(line) == 1
+        for name in ("one", "two"):
+            assert both.splitlines().count(f"  {name} {line[2:]}") == 1
+
+
 def test_leaps_are_counted_at_48_frames_whatever_the_timing(run):
     leaps = [
         evaluate.measure(run, EvaluateConfig(timing=Timing(**timing), **QUICK)).rows
