@@ -75,6 +75,7 @@ class Shown:
 
     Where the truth is known, `poses` are the factors that they show and `courses` those of the
     perfect ways from source to target; only factors that vary. Where a course jumps it is NaN.
+    `periods` are those of the factors, 0 of one that does not come back to itself.
     """
 
     source: int
@@ -83,6 +84,7 @@ class Shown:
     frames: Mapping[str, Frames]
     poses: Mapping[str, Float[np.ndarray, "_frame factor"]] = field(default_factory=dict)
     courses: Sequence[Float[np.ndarray, "_pose factor"]] = ()
+    periods: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,12 @@ def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
             title = f"{pair.source} to {pair.target}: {metric} {pair.error:.3g}"
             factors = made.content["truth"]["factors"]
             figure = plots.pair(
-                pair.frames, pair.poses, title=title, factors=factors, courses=pair.courses
+                pair.frames,
+                pair.poses,
+                title=title,
+                factors=factors,
+                courses=pair.courses,
+                periods=pair.periods,
             )
             plots.save(figure, fresh / f"worst-{number}.png")
     write_json(run.workdir.evaluation, made.content)
@@ -389,9 +396,11 @@ def _show(
     every = zip(chosen.tolist(), errors.tolist(), made, courses, strict=True)
     for (source, target), error, by_method, right in every:
         frames, poses, lines = {name: each.frames for name, each in by_method.items()}, {}, []
+        periods = []
         if truth is not None:
             grid = truth.lattice.grid
             varying = [axis.column for axis in grid.axes]
+            periods = [axis.period or 0.0 for axis in grid.axes]
             poses = {name: grid.factors(truth.read(some).poses) for name, some in frames.items()}
             poses = {name: some[:, varying] for name, some in poses.items()}
             for course in right:
@@ -399,7 +408,13 @@ def _show(
                 lines.append(np.insert(line, 1 + np.flatnonzero(~course.joined[:-1]), np.nan, 0))
         shown.append(
             Shown(
-                source=source, target=target, error=error, frames=frames, poses=poses, courses=lines
+                source=source,
+                target=target,
+                error=error,
+                frames=frames,
+                poses=poses,
+                courses=lines,
+                periods=periods,
             )
         )
     return shown

@@ -199,11 +199,13 @@ def pair(
     title: str,
     factors: Sequence[str],
     courses: Sequence[Float[np.ndarray, "_pose factor"]] = (),
+    periods: Sequence[float] = (),
 ) -> "Figure":
     """Draw frames of a pair side by side, a row a method, above their poses where these are known.
 
     Beside them stand all poses, with the perfect courses from end to end in grey: of two factors in
-    their plane, of one by frame.
+    their plane, of one by frame. Factors with a period (0: none) leave at one side of it and come
+    back at the other, without a line across.
     """
     figure = _figure(1200, 80 + 125 * len(rows), title)
     drawn = len(factors) in (1, 2) and bool(poses)
@@ -222,11 +224,11 @@ def pair(
         axes.yaxis.label.set_color(colour)
         if plane is not None:
             style = {"color": colour, "marker": ".", "markersize": 3, "linewidth": 0.8}
-            plane.plot(*_walk(poses[name]), **style)
+            plane.plot(*_walk(poses[name], periods), **style)
     if plane is not None:
         for number, course in enumerate(courses):
             style = {"color": "0.8", "linewidth": 5, "solid_capstyle": "round", "zorder": 0}
-            plane.plot(*_walk(course), label="" if number else "perfect courses", **style)
+            plane.plot(*_walk(course, periods), label="" if number else "perfect courses", **style)
         names = factors if len(factors) == 2 else ["share of the frames", *factors]
         plane.set(xlabel=_plain(names[0]), ylabel=_plain(names[1]))
         plane.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -252,10 +254,17 @@ def png(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
-def _walk(poses: Float[np.ndarray, "_pose factor"]) -> Sequence[Float[np.ndarray, "_pose"]]:
-    """Return what is drawn of poses: of two factors both, of one its course in time."""
+def _walk(
+    poses: Float[np.ndarray, "_pose factor"], periods: Sequence[float]
+) -> tuple[Float[np.ndarray, "_place"], Float[np.ndarray, "_place"]]:
+    """Return what is drawn of poses: of two factors both, of one its course in time.
+
+    Where a periodic one goes past its end there is a NaN, which breaks the line.
+    """
     first = poses[:, 0] if poses.shape[1] == 2 else np.linspace(0, 1, len(poses))
-    return first, poses[:, -1]
+    half = np.array([period / 2 or np.inf for period in periods or [0.0] * poses.shape[1]])
+    past = 1 + np.flatnonzero((np.abs(np.diff(poses, axis=0)) > half).any(axis=1))
+    return np.insert(first, past, np.nan), np.insert(poses[:, -1], past, np.nan)
 
 
 def _figure(width: int, height: int, title: str) -> "Figure":

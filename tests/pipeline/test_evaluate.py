@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -70,6 +71,17 @@ def test_what_gives_methods_away_is_told_of_one_run_and_of_several(run, cheat):
         assert alone.splitlines().count(line) == 1
         for name in ("one", "two"):
             assert both.splitlines().count(f"  {name} {line[2:]}") == 1
+
+
+def test_worst_pairs_know_which_factors_come_back(run):
+    factors = run.images.factors[:, [-2]]  # the only one that varies
+    names = run.images.factor_names[-2:-1]
+    made = {"factors": factors, "factor_names": names, "draw": None}
+    for periodic, expected in (({}, [0.0]), ({names[0]: 40.0}, [40.0])):
+        images = replace(run.images, recipe="", periodic=periodic, **made)
+        here = replace(run, images=images)
+        shown = evaluate.measure(here, EvaluateConfig(graph=run.config.graph, **QUICK)).worst
+        assert [list(pair.periods) for pair in shown] == [expected] * 5
 
 
 def test_leaps_are_counted_at_48_frames_whatever_the_timing(run):

@@ -199,3 +199,20 @@ def test_a_pair_shows_its_frames_with_their_poses_and_the_perfect_courses(factor
         lines = {line.get_label(): line.get_xydata() for line in figure.axes[0].lines}
         expected = courses[0][:, [-1]]
         np.testing.assert_allclose(lines["perfect courses"][:, 1:], expected)
+
+
+@pytest.mark.parametrize(
+    ("turns", "broken"),
+    [([350.0, 358.0, 6.0, 14.0], [2]), ([2.0, 350.0, 100.0], [1, 3]), ([10.0, 180.0], [])],
+)
+def test_poses_that_go_past_the_end_of_a_period_are_not_joined_across(turns, broken):
+    rows = {"surfing": np.zeros((len(turns), 7, 11, 3), np.uint8)}
+    poses = np.array(turns)[:, None]
+    for more in (0, 1):  # of two factors too, the other of which has no period
+        both = np.pad(poses, [(0, 0), (more, 0)])
+        shown = {"title": "", "factors": ("level", "turn")[1 - more :], "courses": [both]}
+        figure = plots.pair(rows, {"surfing": both}, periods=[0.0, 360.0][1 - more :], **shown)
+        for line in figure.axes[0].lines:
+            drawn = line.get_ydata()
+            assert np.flatnonzero(np.isnan(drawn)).tolist() == broken
+            assert drawn[~np.isnan(drawn)].tolist() == turns
