@@ -5,12 +5,13 @@ beside the sources or in the user's cache folder. numba is slow to load: import 
 is needed.
 """
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
+
+from jaxsurf.manifold.search_kernels import kernel
 
 # Whole numbers below 2^24 are exact in float32, and so are sums of so many squares of up to 255^2.
 _EXACT = 256
@@ -31,13 +32,6 @@ class Metric(NamedTuple):
     reach: float  # grid steps, up to which the straight line is looked at too
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:  # no folder can be written to
-        return numba.njit(nogil=True)(function)
-
-
 @numba.njit(nogil=True, fastmath=True)
 def _sum_of_squares(
     first: UInt8[np.ndarray, "value"], second: UInt8[np.ndarray, "value"], limit: float
@@ -55,7 +49,7 @@ def _sum_of_squares(
     return total
 
 
-@_kernel
+@kernel
 def mean_squares(
     images: UInt8[np.ndarray, "image value"],
     others: UInt8[np.ndarray, "other value"],
@@ -68,7 +62,7 @@ def mean_squares(
     return found / images.shape[1]
 
 
-@_kernel
+@kernel
 def propose(
     distances: Float[np.ndarray, "frame node"], stencil: Int[np.ndarray, "node place"], count: int
 ) -> Int[np.ndarray, "frame proposal"]:
@@ -100,7 +94,7 @@ def propose(
     return found
 
 
-@_kernel
+@kernel
 def settle(  # noqa: C901 - inner functions would be called anew for every pixel sum
     frames: UInt8[np.ndarray, "frame value"],
     images: UInt8[np.ndarray, "node value"],
@@ -157,7 +151,7 @@ def _short(difference: float, around: float) -> float:
     return difference - around * np.round(difference / around) if around > 0 else difference
 
 
-@_kernel
+@kernel
 def step_distances(
     first: Float[np.ndarray, "first factor"],
     second: Float[np.ndarray, "second factor"],
@@ -174,7 +168,7 @@ def step_distances(
     return found
 
 
-@_kernel
+@kernel
 def metric_distances(
     first: Float[np.ndarray, "first factor"], second: Float[np.ndarray, "second factor"], by: Metric
 ) -> Float[np.ndarray, "first second"]:
@@ -199,7 +193,7 @@ def metric_distances(
     return found
 
 
-@_kernel
+@kernel
 def _corners(
     poses: Float[np.ndarray, "pose factor"], by: Metric
 ) -> tuple[Int[np.ndarray, "pose corner"], Float[np.ndarray, "pose corner"]]:
@@ -251,7 +245,7 @@ def _straight(
     return total / samples
 
 
-@_kernel
+@kernel
 def align(costs: Float[np.ndarray, "frame point"]) -> tuple[float, float]:
     """Return coverage and precision of frames and a course under dynamic time warping.
 
@@ -287,7 +281,7 @@ def align(costs: Float[np.ndarray, "frame point"]) -> tuple[float, float]:
     return (by_point / point_matches).mean(), (by_frame / frame_matches).mean()
 
 
-@_kernel
+@kernel
 def project(
     poses: Float[np.ndarray, "pose factor"],
     points: Float[np.ndarray, "point factor"],

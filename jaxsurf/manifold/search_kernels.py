@@ -46,7 +46,8 @@ def in_threads(call: Callable[[Any], Any], jobs: Collection[Any]) -> list[Any]:
         return list(pool.map(call, jobs))
 
 
-def _kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function by numba; its machine code is kept where a folder can be written to."""
     try:
         return numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:  # no folder can be written to
@@ -216,7 +217,7 @@ def _straight_line(codes: Codes, node: int, other: int) -> float:
     return _SHRUNK * np.sqrt(squares)
 
 
-@_kernel
+@kernel
 def _has_shortcuts(rows: _Rows, codes: Codes) -> bool:
     """Return whether an edge weighs less than the straight line between its ends."""
     for node in range(len(rows.indptr) - 1):
@@ -308,7 +309,7 @@ def _advance(
     return size, reached
 
 
-@_kernel
+@kernel
 def _search(
     rows: _Rows, state: _State, bounds: _Bounds, sources: Int[np.ndarray, "source"], target: int
 ) -> int:
@@ -325,7 +326,7 @@ def _search(
     return reached
 
 
-@_kernel
+@kernel
 def _meet(
     rows: _Rows, fore: _State, back: _State, source: int, target: int
 ) -> tuple[int, int, int]:
@@ -351,7 +352,7 @@ def _meet(
     return middle, reached, back_reached
 
 
-@_kernel
+@kernel
 def _trace(before: Int[np.ndarray, "node"], target: int) -> Int[np.ndarray, "step"]:
     """Return the nodes of the path that a search found, source first."""
     nodes = [target]
@@ -360,7 +361,7 @@ def _trace(before: Int[np.ndarray, "node"], target: int) -> Int[np.ndarray, "ste
     return np.array(nodes[::-1])
 
 
-@_kernel
+@kernel
 def _clear(state: _State, reached: int) -> None:
     for step in range(reached):
         node = state.reached[step]

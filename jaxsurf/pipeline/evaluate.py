@@ -20,6 +20,7 @@ from jaxsurf.evaluation.truth import LEAP_FRAMES, Truth, faults, make_truth
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route
 from jaxsurf.frames.decode import Frames
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import shortest_path
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
@@ -136,24 +137,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
 
     Where in-between images can be drawn, a method `true` holds what these score.
     """
-    images, truth, known = run.images, None, "it was not asked for"
-    # A number that is too large is refused before anything that takes long.
-    choose = partial(pairs.choose_pairs, len(images), config.num_pairs, seed=config.seed)
-    chosen = choose()
-    if config.truth != "none":
-        try:
-            truth = make_truth(images, rendered=config.truth == "renders")
-            known = truth.description
-        except UserError as error:
-            known = str(error)
-
-    def distance(ends: Int[np.ndarray, "pair 2"]) -> PerPair:
-        assert truth is not None
-        assert images.factors is not None
-        return truth.distance(*np.moveaxis(images.factors[ends], 1, 0))
-
-    if truth is not None and config.spread:
-        chosen = choose(distance=distance)
+    images, (chosen, truth, known) = run.images, _choose(run.images, config)
     latents = encode_all(run)
     built = connect(run, latents, config.graph or run.config.graph)
     ends = [(int(source), int(target)) for source, target in chosen]
@@ -214,6 +198,31 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     routes = _routes(run, latents, [paths[n] for n in order])
     worst = _show(run, config, truth, routes, chosen[order], scores[judged][error][order])
     return Evaluation(content, pairs.rows(scores, chosen), worst)
+
+
+def _choose(
+    images: ImageSet, config: EvaluateConfig
+) -> tuple[Int[np.ndarray, "pair 2"], Truth | None, str]:
+    """Return the pairs, the truth about them, and how well or why not it is known."""
+    truth, known = None, "it was not asked for"
+    # A number that is too large is refused before anything that takes long.
+    choose = partial(pairs.choose_pairs, len(images), config.num_pairs, seed=config.seed)
+    chosen = choose()
+    if config.truth != "none":
+        try:
+            truth = make_truth(images, rendered=config.truth == "renders")
+            known = truth.description
+        except UserError as error:
+            known = str(error)
+
+    def distance(ends: Int[np.ndarray, "pair 2"]) -> PerPair:
+        assert truth is not None
+        assert images.factors is not None
+        return truth.distance(*np.moveaxis(images.factors[ends], 1, 0))
+
+    if truth is not None and config.spread:
+        chosen = choose(distance=distance)
+    return chosen, truth, known
 
 
 def about(content: Mapping[str, Any]) -> list[str]:

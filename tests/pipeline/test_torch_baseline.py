@@ -1,0 +1,94 @@
+"""The models and loops in PyTorch that benchmarks compare with do what ours do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxsurf.models.smooth import SmoothAutoencoder
+from jaxsurf.pipeline import configuration, experiments
+from jaxsurf.pipeline.benchmark import model_rows
+from jaxsurf.pipeline.setup import compile_run, make_setup
+
+torch = pytest.importorskip("torch")
+baseline = pytest.importorskip("jaxsurf.pipeline.benchmark.torch_baseline", reason="needs torch")
+
+# 16 images, all in one batch, without noise: order and chance make no difference.
+TINY = {
+    **{"data.side": 32, "data.stride": 10, "model.channels": 8, "corruption.kind": "none"},
+    **{"training.batch_size": 16, "training.num_epochs": 6},
+}
+
+
+def square(side, channels):
+    """Return which of our numbers each of torch's is, where a square of channels is one row."""
+    return np.arange(side**2 * channels).reshape(side**2, channels).T.reshape(-1)
+
+
+def carry_over(model, twin):
+    """Give a model in PyTorch the weights of ours; `smooth` has channels in another order."""
+    inputs, outputs = {}, {}
+    parts = [(model, "conv1 conv2 conv3 to_code from_code up1 up2 up3")]
+    if isinstance(model, SmoothAutoencoder):
+        side, _, depth = model.mean_image.shape
+        parts = [(model.encoder, "conv1 conv2 conv3 dense to_code")]
+        parts += [(model.decoder, "dense1 dense2 to_map conv1 conv2")]
+        inputs[0] = np.append(square(4, depth), 16 * depth + np.arange(2))
+        inputs[3] = square(side // 16, model.encoder.conv3.out_features)
+        outputs[7] = square(side // 4, model.decoder.conv1.in_features)
+        outputs[8] = square(2, model.decoder.conv2.in_features)
+        outputs[9] = square(2, depth)
+        twin.frequencies.data = torch.tensor(np.asarray(model.decoder.frequencies[...]))
+    ours = [getattr(part, name) for part, names in parts for name in names.split()]
+    theirs = [it for it in twin.modules() if hasattr(it, "weight")]
+    for place, (mine, layer) in enumerate(zip(ours, theirs, strict=True)):
+        kernel, bias = np.asarray(mine.kernel[...]), np.asarray(mine.bias[...])
+        if place in inputs:
+            kernel = kernel[..., inputs[place], :]
+        if place in outputs:
+            kernel, bias = kernel[..., outputs[place]], bias[outputs[place]]
+        kernel = kernel.transpose((1, 0) if kernel.ndim == 2 else (3, 2, 0, 1))
+        layer.load_state_dict({"weight": torch.tensor(kernel), "bias": torch.tensor(bias)})
+
+
+def make_both(settings):
+    """Return a setup and its model."""
+    config = configuration.from_dotted(settings)
+    setup = make_setup(config, configuration.open_data(config.data)).on_host()
+    return setup, setup.with_weights(jax.device_put(setup.state))
+
+
+@pytest.mark.parametrize("name", ["reference", "smooth"])
+def test_models_in_torch_give_the_same_images(name):
+    changes = {"model.name": name, "model.latent_dim": 3, "data.side": 48}
+    setup, model = make_both({**TINY, **changes})
+    if name == "smooth":  # it starts with zeros there, which would hide the rest
+        kernel = model.decoder.conv2.kernel
+        kernel[...] = jax.random.normal(jax.random.key(1), kernel.shape)
+    twin = baseline.make_model(setup)
+    carry_over(model, twin)
+    images = np.random.default_rng(0).random((5, 48, 48, 3), np.float32)
+    theirs = (
+        twin(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+        .detach()
+        .numpy()
+        .transpose(0, 2, 3, 1)
+    )
+    ours = np.asarray(model(jnp.asarray(images)))
+    assert ours.std() > 0.01
+    np.testing.assert_allclose(theirs, ours, rtol=1e-4, atol=1e-5)
+
+
+REFERENCE = {**experiments.REFERENCE, "optimizer.step_epochs": 2, "optimizer.learning_rate": 1e-3}
+PERCEPTUAL = {"objective.perceptual": 0.5, "objective.layers": {"relu2_1": 1.0}}
+
+
+@pytest.mark.parametrize("changes", [REFERENCE, PERCEPTUAL])
+def test_loops_go_through_the_same_losses(changes):
+    setup, model = make_both({**changes, **TINY})
+    ours = model_rows.Training(compile_run(setup), 1)
+    theirs = baseline.TorchTraining(setup, num_steps=1)
+    carry_over(model, theirs.model)
+    for _ in range(5):
+        ours()
+        assert theirs() == pytest.approx(float(ours.losses["loss"]), rel=2e-4)
