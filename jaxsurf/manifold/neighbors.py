@@ -62,8 +62,9 @@ def check_codes(codes: Real[np.ndarray, "point latent"], *, origin: str = "laten
             cure="give real numbers, one row a point, at least one point and one dimension",
         )
     codes = np.ascontiguousarray(codes, dtype=np.float64)
-    bad = np.flatnonzero(~(np.abs(codes) <= _LARGEST).all(axis=1))
-    if bad.size:
+    good = np.abs(codes) <= _LARGEST
+    if not good.all():
+        bad = np.flatnonzero(~good.all(axis=1))
         raise UserError(
             f"{bad.size} of {len(codes)} {origin} are not finite (or beyond {_LARGEST:g}), the "
             f"first in row {bad[0]}",
@@ -277,11 +278,12 @@ class Distinct:
         key = np.zeros(len(codes))
         for axis, column in enumerate(codes.T):
             key += np.sqrt(axis + 2) * column
-        order = np.argsort(key)
-        if (key[order[1:]] == key[order[:-1]]).any():
+        key.sort()
+        order = starts = np.arange(len(codes))
+        if (key[1:] == key[:-1]).any():
             order = np.lexsort(codes.T)  # stable
-        fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
-        starts = np.flatnonzero(fresh)
+            fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
+            starts = np.flatnonzero(fresh)
         # Neighbours in space share a leaf of a tree, and are mostly neighbours in its list.
         tree = KDTree(codes[order[starts]], balanced_tree=False, compact_nodes=False)
         self.order, self.starts = order, starts[tree.indices]
