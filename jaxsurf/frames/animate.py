@@ -7,13 +7,14 @@ Methods are `pixel`, a cross-dissolve of the anchors' *images*, in which the mod
 and the latent paths of `manifold/path.PATHS`, decoded.
 
 All methods of one route have the same number of frames: with `points_per_edge`, n on each edge of
-the graph path, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many at constant speed.
+the graph path, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many.
 A route whose source is its target is one frame, or `frames` equal ones.
 """
 
 import base64
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from jaxtyping import Float, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
-from jaxsurf.frames.decode import Frames, decode_points
-from jaxsurf.manifold.path import PATHS, LatentPath, Timing, progress
+from jaxsurf.frames.decode import Frames, decode_images, decode_points
+from jaxsurf.manifold.path import PATHS, Curve, LatentPath, Timing, timed
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.workdir import replacing
 
@@ -86,12 +87,14 @@ METHODS = ("pixel", *PATHS)
 
 
 def _cross_dissolve(route: Route, timing: Timing) -> Frames:
-    """Blend each anchor's image into the next one's: rounded once, exact at the anchors."""
-    place = progress(route.codes, route.anchors, timing)
-    before = np.minimum(place.astype(int), len(route.images) - 2)
-    share = (place - before).astype(np.float32)[:, None, None, None]
-    images = route.images.astype(np.float32)
-    return np.rint((1 - share) * images[before] + share * images[before + 1]).astype(np.uint8)
+    """Blend each anchor's image into the next one's: rounded once, exact at the anchors.
+
+    In latent space it has no length: its speed is always `visible` where it isn't `edge`.
+    """
+    images = route.images.reshape(len(route.images), -1).astype(np.float32)
+    timing = replace(timing, speed="visible") if timing.frames else timing
+    (path,) = timed([Curve(images, np.asarray(route.anchors))], timing)
+    return np.rint(path.points).astype(np.uint8).reshape(-1, *route.images.shape[1:])
 
 
 def check_methods(methods: Sequence[str]) -> None:
@@ -112,26 +115,17 @@ def animate(
 ) -> list[dict[str, Animation]]:
     """Return the animations of each route by method; all latent paths are decoded together."""
     check_methods(methods)
-    paths = [
-        {
-            method: PATHS[method](route.codes, route.anchors, timing) if method in PATHS else None
-            for method in methods
-        }
-        for route in routes
-    ]
-    points = [path.points for by_method in paths for path in by_method.values() if path]
-    decoded = iter(())
-    if points:
-        frames = decode_points(model, np.concatenate(points))
-        decoded = iter(np.split(frames, np.cumsum([len(some) for some in points])[:-1]))
-    return [
-        {
-            method: Animation(
-                method=method,
-                frames=next(decoded) if path else _cross_dissolve(route, timing),
-                path=path,
-            )
-            for method, path in by_method.items()
-        }
-        for route, by_method in zip(routes, paths, strict=True)
-    ]
+    latent = [method for method in methods if method in PATHS]
+    curves = [PATHS[method](route.codes, route.anchors) for route in routes for method in latent]
+    paths = timed(curves, timing, partial(decode_images, model))
+    decoded = []
+    if paths:
+        frames = decode_points(model, np.concatenate([path.points for path in paths]))
+        decoded = np.split(frames, np.cumsum([len(path.points) for path in paths])[:-1])
+    made = iter(zip(decoded, paths, strict=True))
+
+    def one(route: Route, method: str) -> Animation:
+        frames, path = next(made) if method in PATHS else (_cross_dissolve(route, timing), None)
+        return Animation(method=method, frames=frames, path=path)
+
+    return [{method: one(route, method) for method in methods} for route in routes]

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, UInt8
+from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
@@ -21,11 +21,25 @@ Frames = UInt8[np.ndarray, "frame height width channel"]
 
 def decode_points(model: Autoencoder, points: Float[np.ndarray, "frame latent"]) -> Frames:
     """Return one uint8 frame for each latent point."""
+    return _decode(model, points, rounded=True)
+
+
+def decode_images(
+    model: Autoencoder, points: Float[np.ndarray, "frame latent"]
+) -> Float[np.ndarray, "frame height width channel"]:
+    """Return the same before they are rounded: on [0, 1], to measure small differences by."""
+    return _decode(model, points, rounded=False)
+
+
+def _decode(
+    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, rounded: bool
+) -> Shaped[np.ndarray, "frame height width channel"]:
     points = np.asarray(points, np.float32)
     graphdef, state = nnx.split(model)
-    run = functools.partial(_decode_bucket, graphdef)
+    run = functools.partial(_decode_bucket, graphdef, rounded)
     size = inference_batch(model)
-    frames, finite = batches.mapped(run, points, shared=[state], size=size, bucketed=True)
+    # Points to measure by come in many numbers: one program for all of them.
+    frames, finite = batches.mapped(run, points, shared=[state], size=size, bucketed=rounded)
     if not finite.all():
         first = int(np.argmin(finite))
         raise UserError(
@@ -47,10 +61,11 @@ def images_of(
         return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _decode_bucket(
-    graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
-) -> tuple[UInt8[Array, "frame height width channel"], Bool[Array, "frame"]]:
+    graphdef: nnx.GraphDef, rounded: bool, state: nnx.State, codes: Float[Array, "frame latent"]
+) -> tuple[Shaped[Array, "frame height width channel"], Bool[Array, "frame"]]:
     # Whether a frame was finite can't be seen once it is rounded.
     images = images_of(graphdef, state, codes)
-    return pixels.to_uint8(images), jnp.isfinite(images).all(axis=(1, 2, 3))
+    frames = pixels.to_uint8(images) if rounded else jnp.clip(images, 0.0, 1.0)
+    return frames, jnp.isfinite(images).all(axis=(1, 2, 3))

@@ -17,7 +17,7 @@ from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import PATHS, LatentPath, Timing
+from jaxsurf.manifold.path import LatentPath, Timing, surfing, timed
 from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
 
 Order = Literal["given", "best"]
@@ -68,7 +68,8 @@ def find_paths(
     Raises:
         UserError: one is no row and no code, or there is no such graph, or no path in it.
     """
-    timing = Timing(frames=frames, points_per_edge=points_per_edge)
+    speed = "latent" if frames else None
+    timing = Timing(frames=frames, points_per_edge=points_per_edge, speed=speed)
     if len(anchors) < 2:
         raise UserError(f"{len(anchors)} anchors were given", cure="give at least two")
     index = neighbors.Index(np.asarray(codes))
@@ -84,7 +85,7 @@ def find_paths(
     built = graphs.build(index, graph or GraphConfig(weight="latent"))
     built, all_codes, nodes = with_anchors(built, index, anchors)
     visit = through(built, nodes, loop=loop, order=order, codes=all_codes)
-    return PATHS["surfing"](all_codes[visit.nodes], visit.places, timing)
+    return timed([surfing(all_codes[visit.nodes], visit.places)], timing)[0]
 
 
 def with_anchors(

@@ -272,12 +272,13 @@ def define_fields(
         first, *_ = get_args(hint) or (hint,)
         if is_dataclass(first):
             continue
+        choice = next((each for each in (hint, first) if get_origin(each) is Literal), None)
         name, text = renamed.get(item.name, item.name), meanings[item.name]
         if defaults and not required and item.default:
             words = item.default if isinstance(item.default, tuple) else [item.default]
             text += f" [{','.join(map(str, words))}]"
-        if get_origin(hint) is Literal:
-            holders[item.name] = flags.DEFINE_enum(name, None, get_args(hint), text)
+        if choice:
+            holders[item.name] = flags.DEFINE_enum(name, None, get_args(choice), text)
         elif get_origin(hint) is tuple:
             holders[item.name] = flags.DEFINE(_TupleParser(first), name, None, text)
         else:

@@ -5,7 +5,7 @@ pictures in `evaluation/`: error against the distance of the ends, and the worst
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any, Literal
 
@@ -45,7 +45,8 @@ class EvaluateConfig:
     Attributes:
         num_pairs: how many pairs.
         methods: which interpolations; `linear`, the baseline, is scored in any case.
-        timing: how many frames; leaps are counted at 48 in any case.
+        timing: how many frames; leaps are counted at 48 in any case, at visible speed where
+            `timing` has no other.
         graph: another graph than the run's own.
         truth: what frames are read by, to tell which poses they show: `renders` between the images
             (drawn once, which takes minutes, and kept), the `images` alone, or `none`.
@@ -173,6 +174,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     error = "course" if truth is not None else "consistency"
     order = np.argsort(-scores[judged][error], kind="stable")[:NUM_WORST]
     content = summary | {
+        "timing": asdict(config.timing),
         "pairs": "spread" if truth is not None and config.spread else "random",
         "truth": {
             "about": known,
@@ -378,11 +380,12 @@ def _score(
         if truth is not None:
             scores[method] |= truth.score(frames, chosen)
     if truth is not None and "leaps" not in scores[pairs.BASELINE]:
-        for method, animations in animated(Timing(frames=LEAP_FRAMES)).items():
+        for method, animations in animated(config.timing.with_frames(LEAP_FRAMES)).items():
             leaps = truth.leaps([animation.frames for animation in animations], chosen)
             scores[method] |= {} if leaps is None else {"leaps": leaps}
     if config.perceptual:
-        for method, animations in animated(Timing(frames=metrics.PERCEPTUAL_FRAMES)).items():
+        timing = config.timing.with_frames(metrics.PERCEPTUAL_FRAMES)
+        for method, animations in animated(timing).items():
             scores[method] |= metrics.perceptual([animation.frames for animation in animations])
     if ideal is not None:
         found = dict(pairs.score(ideal, images.images))

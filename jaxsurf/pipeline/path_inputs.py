@@ -132,7 +132,8 @@ class PathsConfig:
         """How many points there are on a path from anchor to anchor."""
         usual = LINEAR_POINTS if self.method == "linear" else 2
         each = usual if self.points_per_edge is None else self.points_per_edge
-        return Timing(frames=self.frames, points_per_edge=each)
+        speed = "latent" if self.frames else None  # codes alone have no images
+        return Timing(frames=self.frames, points_per_edge=each, speed=speed)
 
 
 def _is_span(span: tuple[float, ...], lowest: float, highest: float) -> bool:

@@ -18,7 +18,7 @@ from jaxsurf.evaluation.pairs import csv_text
 from jaxsurf.manifold import codes_file, latent_graph, neighbors, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components
+from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components, timed
 from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import Inputs, PathsConfig
 from jaxsurf.viewing import plots
@@ -226,7 +226,7 @@ def _time(
     corners: Float[np.ndarray, "corner latent"], stops: Sequence[int], config: PathsConfig
 ) -> tuple[Int[np.ndarray, "corner"], Float[np.ndarray, "point latent"]]:
     """Return which point each corner of a path is, and the points."""
-    points = PATHS[config.method](corners, stops, config.timing).points
+    points = timed([PATHS[config.method](corners, stops)], config.timing)[0].points
     if config.frames is None:
         return np.arange(len(corners)) * (config.timing.points_per_edge - 1), points
     at = np.full(len(corners), _NONE)

@@ -23,7 +23,7 @@ from jaxsurf.manifold import encode, graph
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, load_graph, save_graph
-from jaxsurf.manifold.path import Timing
+from jaxsurf.manifold.path import Speed, Timing
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
@@ -68,6 +68,7 @@ class Run:
         target: Stop,
         *,
         frames: int | None = None,
+        speed: Speed | None = None,
         method: str = "surfing",
         graph: GraphConfig | None = None,
         frame_ms: float = media.FRAME_MS,
@@ -75,7 +76,8 @@ class Run:
         """Return the animation from one image to another, in memory; `save` writes it.
 
         An end is the number of an image, the path of an image file, or a latent code. `frames` are
-        at constant speed; None is 3 on each edge of the path. `SurfConfig` explains the rest.
+        equally far apart as images, or in latent space with `speed="latent"`; None is 3 on each
+        edge of the path. `SurfConfig` explains the rest.
         """
         from jaxsurf.pipeline import surf  # which builds on this module, as evaluate does
 
@@ -83,7 +85,7 @@ class Run:
             source=_as_text(source),
             target=_as_text(target),
             methods=(method,),
-            timing=Timing(frames=frames),
+            timing=Timing(frames=frames, speed=speed),
             graph=graph,
             frame_ms=frame_ms,
         )
@@ -95,6 +97,7 @@ class Run:
         *,
         methods: Sequence[str] = METHODS,
         frames: int | None = None,
+        speed: Speed | None = None,
         graph: GraphConfig | None = None,
         seed: int = 0,
         truth: Literal["renders", "images", "none"] = "renders",
@@ -103,14 +106,14 @@ class Run:
     ) -> "Evaluation":
         """Return the scores of methods on many pairs, in memory.
 
-        `frames` are as in `surf`; `EvaluateConfig` explains the rest.
+        `frames` and `speed` are as in `surf`; `EvaluateConfig` explains the rest.
         """
         from jaxsurf.pipeline import evaluate
 
         config = evaluate.EvaluateConfig(
             num_pairs=num_pairs,
             methods=tuple(methods),
-            timing=Timing(frames=frames),
+            timing=Timing(frames=frames, speed=speed),
             graph=graph,
             seed=seed,
             truth=truth,

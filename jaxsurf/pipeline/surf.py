@@ -12,7 +12,7 @@ after those of the set.
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +207,7 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
         "versions": versions(),
         "seed": run.config.training.seed,
+        "timing": asdict(config.timing),
     }
     return Surfed(
         stops=stops,

@@ -79,16 +79,22 @@ def test_pixel_begins_and_ends_with_its_anchors_where_codes_coincide(anchors):
     np.testing.assert_array_equal(frames[[0, -1]], route.images[[0, -1]])
 
 
-@pytest.mark.parametrize("timing", [{"points_per_edge": 3}, {"frames": 19}])
-def test_an_anchor_between_is_passed_by_all_methods_at_once(timing):
+def test_an_anchor_between_is_passed_by_all_methods_at_once():
     route = route_of(anchors=(0, 2, 4))
-    animations = animated(route, **timing)
+    animations = animated(route, points_per_edge=3)
     distances = np.linalg.norm(animations["surfing"].path.points - CODES[2], axis=1)
     assert distances.min() < 1e-9
     np.testing.assert_array_equal(animations["pixel"].frames[distances.argmin()], route.images[1])
-    if "frames" not in timing:
-        linear = animations["linear"].path.points
-        np.testing.assert_allclose(linear[[2, 4]], [CODES[2] / 2, CODES[2]])
+    linear = animations["linear"].path.points
+    np.testing.assert_allclose(linear[[2, 4]], [CODES[2] / 2, CODES[2]])
+
+
+@pytest.mark.parametrize("speed", ["latent", "visible"])
+def test_pieces_of_a_cross_dissolve_take_as_long_as_they_are_visible(speed):
+    images = np.repeat(np.uint8([20, 60, 180]), 5 * 7 * 3).reshape(3, 5, 7, 3)
+    route = Route(codes=CODES, images=images, anchors=(0, 3, 4))
+    frames = animated(route, ["pixel"], frames=9, speed=speed)["pixel"].frames
+    np.testing.assert_array_equal(frames[:, 0, 0, 0], np.linspace(20, 180, 9))
 
 
 def test_an_animation_saves_and_shows_itself(tmp_path):

@@ -103,7 +103,11 @@ REFUSED = [
     (visited(1, 2, order="shortest"), r"order 'shortest' is not known; use one of: given, best"),
     (lambda: path.Timing(points_per_edge=1), "1 points per edge can't show both ends; ask for 2"),
     (lambda: path.Timing(frames=-3), "-3 frames can't show both ends; ask for 2 or more"),
-    (lambda: path.surfing(CODES[:0], (), path.Timing()), "path points have shape"),
+    (lambda: path.Timing(frames=9, speed="fast"), "'fast' is not known; use one of: visible"),
+    (lambda: path.Timing(frames=9, speed="edge"), "edge has no meaning with 9.*out --frames"),
+    (lambda: path.Timing(speed="visible"), "visible says nothing of how many.*--frames=48"),
+    (lambda: path.Timing(points_per_edge=5, speed="latent"), "latent says nothing of how many"),
+    (lambda: path.surfing(CODES[:0], ()), "path points have shape"),
     # Images to encode.
     (lambda: encode_images(Root(), IMAGES / 255, batch_size=4), "float64 values, but images are"),
     (lambda: encode_images(Root(), IMAGES, batch_size=0), "batch_size is 0"),

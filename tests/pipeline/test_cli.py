@@ -41,6 +41,8 @@ train --workdir=W --config=name.py | 2 | line 2: NameError: name 'foo' is not de
 train --workdir=W --config=int.py | 2 | get_config() of --config returns no settings
 TRAIN --config.data.source=malformed.npz | 1 | malformed.npz cannot be read
 SURF --frames=5 --points_per_edge=3 | 2 | At most one of (frames, points_per_edge)
+SURF --speed=visible | 1 | speed visible says nothing of how many frames there are; give their
+evaluate --workdir=RUN --speed=edge --frames=9 | 1 | no meaning with 9 frames
 SURF --source=40 --target=31 | 1 | image 40 is out of range; choose 0 to 39
 SURF --anchors=3,31 --graph=knn | 1 | graph.k is 0; give 1 or more with graph.kind=knn
 SURF --anchors=code:1,2;40 | 1 | image 40 is out of range; choose 0 to 39
@@ -72,6 +74,7 @@ train --workdir=W --config=empty.py | 2 | has no attribute 'get_config'
 train --workdir=W --config=configs/tiny_grid.py | 1 | grid is not a setting
 sweep --workdir=W --config=configs/tiny_grid.py --config.corruption.kind=x | 2 | no setting 'kind'
 reproduce --workdir=W --mpi3d=nowhere.npz | 1 | there is no nowhere.npz; name MPI3D-toy's
+SURF --speed=fast | 2 | flag --speed=fast: value should be one of <visible|latent|edge>
 SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
 SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair
 SURF --anchors=3,31,7 --radius=1e-9 | 1 | no path joins 3 and 31

@@ -149,6 +149,21 @@ def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run):
     assert run.workdir.graph.read_bytes() == cached
 
 
+def test_frames_are_equally_far_apart_as_images_unless_asked_otherwise(run):
+    saved = {
+        speed: surf_pair(run, timing=Timing(frames=10, speed=speed)).description
+        for speed in (None, "visible", "latent")
+    }
+    assert saved[None] == saved["visible"]
+    for method in METHODS:
+        uneven, even = (saved[speed]["methods"][method] for speed in ("latent", "visible"))
+        assert even["num_frames"] == uneven["num_frames"] == 10
+        assert even["step_jump"] <= 1.05
+        assert method == "pixel" or uneven["step_jump"] > 1.3
+    assert saved[None]["timing"]["speed"] == "visible"
+    assert surf_pair(run, **FAST).description["timing"]["speed"] == "edge"
+
+
 @pytest.mark.parametrize(
     ("flags", "label", "weight"),
     [

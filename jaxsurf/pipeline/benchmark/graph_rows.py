@@ -25,7 +25,7 @@ from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import neighbors, shortest_path
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
-from jaxsurf.manifold.path import Timing, surfing
+from jaxsurf.manifold.path import Timing, surfing, timed
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
 from jaxsurf.pipeline.benchmark.model_rows import MODELS, check_frames, make_random_model
@@ -254,7 +254,8 @@ def pipeline(small: bool) -> Iterator[Contest]:
 def surf(model: Autoencoder, codes: Codes, target: int) -> tuple[Int[np.ndarray, "step"], Frames]:
     """Return the nodes from point 0 to a target and the frames along the path."""
     found = shortest_path.shortest_path(graphs.build(codes, REPORT_GRAPH), 0, target)
-    path = surfing(codes[found.nodes], (), Timing(points_per_edge=POINTS_PER_EDGE))
+    timing = Timing(points_per_edge=POINTS_PER_EDGE)
+    (path,) = timed([surfing(codes[found.nodes], ())], timing)
     return found.nodes, decode_points(model, path.points)
 
 

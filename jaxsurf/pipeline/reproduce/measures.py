@@ -40,9 +40,10 @@ from jaxsurf.workdir import WorkDir, fingerprint, read_json, write_json
 METHODS = ("linear", "surfing")
 # The report leaves a question open: with this loss, surfing was long and jerky. Its interpolation
 # is compared with what it suggests, all points within a radius, with edges that weigh what their
-# images differ by, and with constant speed.
+# images differ by, and with constant latent speed.
 COMBINED = "combined_70_30"
-_EDGES, _STEADY = Timing(), Timing(frames=55)  # as in the report's `2d_linear.gif`
+# As many frames as in the report's `2d_linear.gif`.
+_EDGES, _STEADY = Timing(), Timing(frames=55, speed="latent")
 INTERPOLATIONS = {
     "constant_speed": (GraphConfig(weight="latent"), _STEADY),
     "radius": (GraphConfig(kind="smallest-radius", weight="latent"), _EDGES),
