@@ -1,7 +1,7 @@
 """Find a path through latent codes of your own; no model and no images are needed.
 
     python launch/paths.py --latents=codes.npy --anchors=3,17,256 --loop --out=runs/paths
-    python launch/paths.py --latents=z.50.pkl --anchors=centers_ind.txt --k=10 --repair --out=runs/z
+    python launch/paths.py --latents=z.50.pkl --anchors=centers_ind.txt --k=20 --out=runs/z
 
 An anchor is a row of the file, counted from 0, or a code that is not in it.
 """

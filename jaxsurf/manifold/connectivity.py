@@ -87,7 +87,8 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     taken = [flat[forest.data.astype(np.int64) - 1]]
     single = np.flatnonzero(lowest == np.arange(len(lowest)))
     labels = _merged(labels, taken[0])[single]
-    nearest = _NearestOutside(index if len(single) == len(lowest) else Index(index.codes[single]))
+    alone = index if len(single) == len(lowest) else type(index)(index.codes[single])
+    nearest = _NearestOutside(alone)
     while labels.max() > 0:
         ends = nearest.edges(labels)
         taken.append(single[ends])

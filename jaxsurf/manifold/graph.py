@@ -6,7 +6,8 @@ lengths between codes, which trimming, trees, repairs and A* rely on.
 
 What an edge weighs is another matter, and an entry in `WEIGHTS`. Where the entry needs another
 length than the distance between codes, whoever weighs so hands in a `Distance`, made of what the
-entry says: images and decoders are not known here.
+entry says. Where a kind asks which images are neighbours, an index of the images as points is
+handed in: images and decoders are not known here.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,8 @@ Ends = Int[np.ndarray, "edge 2"]
 Lengths = Float[np.ndarray, "edge"]
 # From the nodes that edges join to a distance between them each, 0 or more.
 Distance = Callable[[Ends], Lengths]
+# Makes the index of the images of codes, whose distances are those between images.
+ImageIndex = Callable[[], neighbors.Index]
 
 # Neighbors that join what is from outside a set to its graph: as many as the report's k.
 OUTSIDE_NEIGHBORS = 4
@@ -37,6 +40,17 @@ def _join_nearest(k: int, near: neighbors.Neighbors, *, mutual: bool = False) ->
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
+def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -> LatentGraph:
+    """Join who are among the k nearest in codes, and in images: the edges of both graphs."""
+    built = _join_nearest(k, index.nearest(k=k))
+    ends, lengths = built.edges()
+    others, digits = _join_nearest(k, image_index.nearest(k=k)).edges()[0], [built.num_nodes, 1]
+    kept = np.isin(ends @ digits, others @ digits)
+    told = f"{built.description}, nearest in codes and in images"
+    facts: Any = built.own_facts() | {"description": told}
+    return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
+
+
 def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
     told = f"radius graph with radius = {radius:g}"
     facts: Any = {"description": told, "weight": "latent"}
@@ -46,25 +60,33 @@ def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
 class _Kind(NamedTuple):
     """How a kind is built; a setting given alone means the first kind that needs it."""
 
-    build: Callable[[neighbors.Index, "GraphConfig"], LatentGraph]
+    # Of the index of codes, the setting, and the index of images where these are asked.
+    build: Callable[[neighbors.Index, Any, Any], LatentGraph]
     setting: str = ""  # the name of the one that the kind needs, if it needs one
+    usual: int = 0  # the setting, where none is given; 0 if one has to be
     of_neighbors: bool = True  # whether lists of neighbors make it, which may be approximate
+    of_images: bool = False  # whether neighbors in images count, which then join what is apart
     connects: bool = False  # whether it connects all points in any case
 
 
-KINDS = {
+KINDS: dict[str, _Kind] = {
     "smallest": _Kind(
-        lambda index, _: _join_nearest(*connectivity.smallest_k(index)), connects=True
+        lambda index, *_: _join_nearest(*connectivity.smallest_k(index)), connects=True
     ),
-    "knn": _Kind(lambda index, config: _join_nearest(config.k, index.nearest(k=config.k)), "k"),
-    "mutual": _Kind(
-        lambda index, config: _join_nearest(config.k, index.nearest(k=config.k), mutual=True), "k"
+    "knn": _Kind(lambda index, k, _: _join_nearest(k, index.nearest(k=k)), "k", usual=10),
+    "mutual": _Kind(lambda index, k, _: _join_nearest(k, index.nearest(k=k), mutual=True), "k"),
+    "agreed": _Kind(
+        lambda index, k, image_index: _join_agreed(k, index, image_index),
+        "k",
+        usual=12,
+        of_images=True,
+        connects=True,
     ),
     "radius": _Kind(
-        lambda index, config: _join_within(config.radius, index), "radius", of_neighbors=False
+        lambda index, radius, _: _join_within(radius, index), "radius", of_neighbors=False
     ),
     "smallest-radius": _Kind(
-        lambda index, _: _join_within(connectivity.smallest_radius(index), index),
+        lambda index, *_: _join_within(connectivity.smallest_radius(index), index),
         of_neighbors=False,
         connects=True,
     ),
@@ -84,6 +106,7 @@ class _Weight(NamedTuple):
     exponent: float = 1.0
     needs: str = ""  # beside latent codes, for another length than the distance of these
     pieces: int = 0  # that an edge is cut into and decoded; 0 where images or codes are compared
+    faults: bool = False  # whether it grows with what is wrong with the decoded middle
 
 
 WEIGHTS = {
@@ -91,6 +114,8 @@ WEIGHTS = {
     "density": _Weight(3.0),
     "image": _Weight(needs="the images at the ends of an edge"),
     "image-density": _Weight(3.0, needs="the images at the ends of an edge"),
+    # Dearer where the model does not give back what it decodes, so where there are no images.
+    "fault": _Weight(needs="the images at the ends of an edge, and the model", faults=True),
     "decoded": _Weight(needs="the decoder", pieces=1),
     # The length of the decoded edge, all along it: its length under the metric that the decoder
     # pulls back from pixels to codes (Arvanitidis, Hansen & Hauberg, "Latent space oddity", 2018).
@@ -110,15 +135,18 @@ class GraphConfig:
     """Which graph to build.
 
     Attributes:
-        kind: `smallest` k that connects all; `knn` with k neighbours a point; `mutual`: both ends
-            have to be among the other's k nearest; `radius`: all within it; `smallest-radius` that
-            connects all.
-        k: neighbours a point; for `knn` and `mutual` only.
+        kind: `agreed`: one of both ends is among the other's k nearest in codes, and one in images,
+            and what is apart is joined by the shortest bridges between images; `knn`: in codes
+            alone; `mutual`: both ends have to be among the other's k nearest; `smallest` k that
+            connects all; `radius`: all within it; `smallest-radius` that connects all.
+        k: neighbours a point; for `agreed`, `knn` and `mutual` only. Where it is 0, 12 for `agreed`
+            and 10 for `knn`, or all there are.
         radius: largest distance of joined points, in latent units; for `radius` only.
         weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep
             to where images lie densely; `image`: how far the images at its ends are apart (root
-            mean square, on 0-255), or `image-density`: its cube; `decoded`: how far the decoded
-            ends are apart; `pullback`: the length of the whole decoded edge.
+            mean square, on 0-255), or `image-density`: its cube; `fault`: that of images, more
+            where the model does not give back what the middle is decoded to; `decoded`: how far the
+            decoded ends are apart; `pullback`: the length of the whole decoded edge.
         spanning_tree: add the Euclidean minimum spanning tree, which connects any graph.
         repair: join the graph's components by the shortest bridges between them; results say where
             a path crosses one.
@@ -126,10 +154,10 @@ class GraphConfig:
             dimensions, which misses some; `path.json` says how many.
     """
 
-    kind: Kind = "smallest"
+    kind: Kind = "agreed"
     k: int = 0
     radius: float = 0.0
-    weight: Weight = "density"
+    weight: Weight = "image"
     spanning_tree: bool = False
     repair: bool = False
     search: Search = "exact"
@@ -144,7 +172,7 @@ class GraphConfig:
         for number in ("k", "radius"):
             if getattr(self, number) and kind.setting != number:
                 self._refuse(number, [name for name in KINDS if KINDS[name].setting == number])
-        value = getattr(self, kind.setting) if kind.setting else 1
+        value = (getattr(self, kind.setting) if kind.setting else 1) or kind.usual
         if not 0 < value < np.inf:
             allowed = "1 or more" if kind.setting == "k" else "a finite number above 0"
             raise UserError(
@@ -162,12 +190,18 @@ class GraphConfig:
     def label(self) -> str:
         """What names of files tell the graph by: its kind and all settings with other values."""
         setting = KINDS[self.kind].setting
-        parts = [f"{self.kind}{getattr(self, setting) if setting else ''}"]
+        parts = [f"{self.kind}{self.setting() if setting else ''}"]
         for name, value in vars(self).items():
             if name not in ("kind", setting) and value != getattr(GraphConfig, name):
                 named = name if value is True else f"{name}{value}"
                 parts.append(value if isinstance(value, str) else named)
         return "_".join(parts)
+
+    def setting(self, number: int = 0) -> float:
+        """Return what the kind needs; where nothing is given, what is usual for so many points."""
+        kind = KINDS[self.kind]
+        usual = min(kind.usual, number - 1) if number else kind.usual
+        return (getattr(self, kind.setting) if kind.setting else 0) or usual
 
     def _refuse(self, setting: str, kinds: list[str]) -> None:
         raise UserError(
@@ -217,6 +251,7 @@ def build(
     config: GraphConfig,
     distance: Distance | None = None,
     *,
+    image_index: ImageIndex | None = None,
     trim: Trimming | None = None,
 ) -> LatentGraph:
     """Return the graph that a configuration asks for.
@@ -226,32 +261,44 @@ def build(
         config: which graph.
         distance: between the images at the ends of edges, or what these are decoded to, whichever
             the weight is of; ends are rows of `codes`.
+        image_index: makes the index of the images that the codes are of; for `agreed` only.
         trim: which edges to leave out before a spanning tree or a repair is added.
 
     Raises:
-        UserError: the codes are not finite or too few, `config.k` is too large, or `distance` is
-            missing or gives no weights.
+        UserError: the codes are not finite or too few, `config.k` is too large, or `distance` or
+            `image_index` is missing, or gives no weights or something else than the images.
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
     kind, index = KINDS[config.kind], neighbors.index_of(codes)
-    if config.search == "approximate":
-        near = neighbors.Approximate(index.codes)
-        built, recall = kind.build(near, config), near.recall
-        told = f", of approximate neighbours with a recall of {recall:.3f}"
-    else:
-        built, recall, told = kind.build(index, config), 1.0, ""
-    told = f"{built.description}{', the smallest that connects' * kind.connects}{told}"
+    if kind.of_images and image_index is None:
+        raise UserError(
+            f"graph.kind={config.kind} needs the images, but only latent codes are at hand",
+            cure="use graph.kind=knn with graph.repair (--graph=knn --repair), or pass "
+            "`image_index` too",
+        )
+    images = image_index() if kind.of_images and image_index else None
+    if images is not None and len(images.codes) != len(index.codes):
+        raise UserError(f"{len(images.codes)} images can't have {len(index.codes)} latent codes")
+    near = neighbors.Approximate(index.codes) if config.search == "approximate" else index
+    built = kind.build(near, config.setting(len(index.codes)), images)
+    searched = [some for some in (near, images) if isinstance(some, neighbors.Approximate)]
+    recall = min((some.recall for some in searched), default=1.0)
+    smallest = kind.connects and not kind.of_images
+    told = f"{built.description}{', the smallest that connects' * smallest}"
+    told += f", of approximate neighbours with a recall of {recall:.3f}" * bool(searched)
     built = replace(built, description=told, recall=recall)
     built = trim(built) if trim else built
     if config.spanning_tree:
         told = f"{built.description}, and the Euclidean minimum spanning tree"
         tree = connectivity.spanning_tree(index)
         built = latent_graph.with_edges(built, *tree, description=told)
-    if config.repair and built.components.any():
-        ends, lengths = connectivity.bridges(index, built.components)
+    if (config.repair or images) and built.components.any():
+        ends, _ = connectivity.bridges(images or index, built.components)
         bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
         told = f"{built.description}, its {len(ends) + 1} components joined by {bridges}"
+        told += " between the images nearest to one another" * bool(images)
+        lengths = neighbors.distances(*index.codes[ends.T])
         built = latent_graph.with_edges(built, ends, lengths, description=told, bridges=ends)
     weights = _weigh(*built.edges(), config.weight, distance)
     return latent_graph.reweighed(built, weights, weight=config.weight)

@@ -12,6 +12,7 @@ the ranking open, the tree is asked for more.
 """
 
 import functools
+import importlib.util
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -225,8 +226,8 @@ class Approximate(Index):
     def nearest(self, *, k: int) -> Neighbors:
         """Return `k` points near every point, nearest first, and measure the recall."""
         number, dimensions = self.codes.shape
-        if not 1 <= k < number:
-            return super().nearest(k=k)  # which refuses
+        if not 1 <= k < number or (self._found and self._found.indices.shape[1] >= k):
+            return super().nearest(k=k)  # which refuses, or knows them already
         try:
             import faiss
         except ImportError as error:
@@ -250,7 +251,13 @@ class Approximate(Index):
         # One more, since each finds itself, or one that coincides with it, at a distance of 0.
         exact = self.nearest_to(self.codes[drawn], k=k + 1)
         self.recall = float(np.mean(found.distances[drawn] <= exact.distances[:, -1:]))
+        self._found = found
         return found
+
+
+def has_faiss() -> bool:
+    """Return whether an `Approximate` index can be asked."""
+    return importlib.util.find_spec("faiss") is not None
 
 
 def index_of(codes: Real[np.ndarray, "point latent"] | Index) -> Index:

@@ -21,6 +21,8 @@ from jaxsurf.manifold.path import LatentPath, Timing, surfing, timed
 from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
 
 Order = Literal["given", "best"]
+# Codes are of any model, and images of theirs are not at hand.
+GRAPH = GraphConfig(kind="knn", weight="latent", repair=True)
 # The row of a code, or a code that is none of them.
 Anchor = int | Real[np.ndarray, "latent"] | Sequence[float]
 
@@ -59,8 +61,8 @@ def find_paths(
         anchors: two or more to pass: row numbers from 0, or codes that are not among the rows.
         loop: whether the path goes back to the first anchor.
         order: `given`, or `best`, which starts at the first anchor and is as short as possible.
-        graph: None is the k-NN graph of the smallest k that connects all points, whose edges weigh
-            their lengths.
+        graph: None is the graph of the 10 nearest neighbours, either way, whose edges weigh their
+            lengths and whose gaps are bridged.
         frames: so many points at constant speed along the path.
         points_per_edge: without `frames`, points on each edge, both ends counted; with 2, the
             codes on the path alone.
@@ -82,7 +84,7 @@ def find_paths(
                 f"anchor {place} is {anchor!r}, neither a row nor a code of {size} numbers",
                 cure=f"give rows from 0 to {number - 1}, or codes of {size} numbers",
             )
-    built = graphs.build(index, graph or GraphConfig(weight="latent"))
+    built = graphs.build(index, graph or GRAPH)
     built, all_codes, nodes = with_anchors(built, index, anchors)
     visit = through(built, nodes, loop=loop, order=order, codes=all_codes)
     return timed([surfing(all_codes[visit.nodes], visit.places)], timing)[0]

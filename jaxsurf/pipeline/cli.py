@@ -291,15 +291,15 @@ def define_fields(
 def define_graph() -> Callable[[GraphConfig], GraphConfig | None]:
     """Define `--graph`, a graph's kind, and its other fields; return what reads another graph.
 
-    It takes the usual one, which the flags change; a kind, or what a kind needs, begins a new one,
-    of which the weight alone is the usual one's.
+    It takes the usual one, which the flags change; a kind, or what its kind does not need but
+    another one does, begins a new one, of which the weight alone is the usual one's.
     """
     read = define_fields(GraphConfig, kind="graph", defaults=False)
 
     def graph(usual: GraphConfig) -> GraphConfig | None:
         given = read()
         meant = [name for name, kind in KINDS.items() if kind.setting in given]
-        if meant or "kind" in given:
+        if "kind" in given or (meant and usual.kind not in meant):
             new: dict[str, Any] = {"kind": [*meant, ""][0], "weight": usual.weight}
             return GraphConfig(**new | given)
         return replace(usual, **given) if given else None

@@ -22,7 +22,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.manifold import codes_file, neighbors
 from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
-from jaxsurf.manifold.tour import Order
+from jaxsurf.manifold.tour import GRAPH, Order
 
 if TYPE_CHECKING:
     Method = str
@@ -30,9 +30,6 @@ else:
     Method = Literal[(*PATHS, "pc")]
 # Methods that follow a graph; the others need none.
 GRAPH_METHODS = tuple(name for name in PATHS if name != "linear")
-# Codes are of any model: their plain distances are what counts. The cube that surfing with a model
-# of ours takes by default was tried on those alone.
-GRAPH = GraphConfig(weight="latent")
 # What cryoDRGN's users are used to.
 LINEAR_POINTS, PC_POINTS, PERCENTILES = 6, 10, (5.0, 95.0)
 _CODE, _CODES, _WHOLE = "code:", "codes:", r"[+-]?[0-9]+"

@@ -6,8 +6,10 @@ Its codes and its graph are kept beside it in the working directory, bound to ch
 import contextlib
 import functools
 import json
+import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,11 +17,12 @@ import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import lengths, media
 from jaxsurf.frames.animate import METHODS, Animation
-from jaxsurf.images import pixels
+from jaxsurf.images import pixels, principal
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import encode, graph
+from jaxsurf.manifold import encode, graph, neighbors
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, load_graph, save_graph
@@ -35,7 +38,11 @@ if TYPE_CHECKING:
     from jaxsurf.pipeline.evaluate import Evaluation
 
 LAST, BEST = "last", "best"
+# Images whose neighbours are looked for exactly: that takes half a minute for so many.
+MOST_EXACT = 50_000
 PUT_BACK = "put back what was written by training, or train in another --workdir"
+
+_log = logging.getLogger(__name__)
 
 Stop = int | str | Path | Real[np.ndarray, "latent"] | Sequence[float]
 
@@ -211,14 +218,33 @@ def encode_all(run: Run) -> Latents:
 
 def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
     """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`."""
-    distance = make_distance(config.weight, run.model, latents.codes, run.images.images)
-    if config != run.config.graph:
-        return graph.build(latents.index, config, distance)
-    stamp = f"{run.stamp}, {config}"
-    if run.workdir.graph.exists():
+    own, images = config == run.config.graph, run.images.images
+    stamp = f"{run.stamp}, {config}, {config.label}"  # which has what is usual for the kind
+    if own and run.workdir.graph.exists():
         return load_graph(run.workdir.graph, stamp=stamp)
-    built = graph.build(latents.index, config, distance)
-    save_graph(run.workdir.graph, built, stamp=stamp)
+    exact = len(images) <= MOST_EXACT and config.search == "exact"
+    if graph.KINDS[config.kind].of_images and not exact and not neighbors.has_faiss():
+        config = replace(config, kind="knn", k=int(config.setting()), repair=True)
+        _log.warning(
+            "%d images are too many to look for neighbours among them without faiss: the graph is "
+            'that of codes alone; pip install "jaxsurf[approximate]"',
+            len(images),
+        )
+
+    def image_index() -> neighbors.Index:
+        points, left, spread = principal.project(images)
+        _log.info(
+            "images are compared by %d principal components, which show all but %.2g of %.2g (RMS)",
+            points.shape[1],
+            left,
+            spread,
+        )
+        return neighbors.Index(points) if exact else neighbors.Approximate(points)
+
+    distance = make_distance(config.weight, run.model, latents.codes, images)
+    built = graph.build(latents.index, config, distance, image_index=image_index)
+    if own:
+        save_graph(run.workdir.graph, built, stamp=stamp)
     return built
 
 
@@ -233,8 +259,13 @@ def make_distance(
 
     Images of nodes from outside are `further` ones, whose numbers go on from the set's.
     """
-    if pieces := graph.WEIGHTS[weight].pieces:
-        return functools.partial(lengths.of_edges, model, codes, pieces=pieces)
+    kind = graph.WEIGHTS[weight]
+    if kind.pieces:
+        return functools.partial(lengths.of_edges, model, codes, pieces=kind.pieces)
+    if kind.faults:
+        near = make_distance("image", model, codes, images, further)
+        usual = pixels.PEAK * math.sqrt(reconstruction.mean_mse(model, images))
+        return lambda pairs: near(pairs) * lengths.fault_factors(model, codes, pairs, usual=usual)
     if further is None:
         return functools.partial(pixels.rms, images)
 

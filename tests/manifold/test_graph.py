@@ -29,11 +29,21 @@ def apart(codes):
     return np.sqrt(((codes[:, None] - codes[None]) ** 2).sum(-1))
 
 
-def expected_edges(codes, config):
+def expected_edges(codes, config, images=None):
     """Edges and lengths of a kind by loops; of the smallest ones, the first that connects."""
     distances, number = apart(codes), len(codes)
     if config.kind == "smallest":
         tries = (GraphConfig(kind="knn", k=k) for k in range(1, number))
+    elif config.kind == "agreed":
+        both = [expected_edges(some, replace(config, kind="knn")) for some in (codes, images)]
+        made, distances = nx.Graph(list(both[0].keys() & both[1].keys())), apart(images)
+        made.add_nodes_from(range(number))
+        for i, j in sorted(
+            itertools.combinations(range(number), 2), key=lambda pair: (distances[pair], pair)
+        ):
+            if not nx.has_path(made, i, j):
+                made.add_edge(i, j)
+        return {tuple(sorted(pair)): apart(codes)[pair] for pair in made.edges}
     elif config.kind == "smallest-radius":
         radii = np.unique(distances[~np.eye(number, dtype=bool)])
         tries = (GraphConfig(kind="radius", radius=max(r, 1e-9)) for r in radii)
@@ -74,11 +84,19 @@ def configurations(draw, most, **settings):
 @given(POINTS, st.data())
 def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes, data):
     config = data.draw(configurations(len(codes) - 1, weight="latent"))
-    plain = graph.build(codes, config)
-    assert edges_of(plain) == pytest.approx(expected_edges(codes, config))
-    more = graph.build(codes, replace(config, spanning_tree=True))
+    # Of few values, so that images coincide where codes do not, and codes where images do not.
+    elements = st.integers(-2, 2).map(float)
+    images = data.draw(hnp.arrays(np.float64, (len(codes), 2), elements=elements))
+
+    def image_index():
+        return neighbors.Index(images)
+
+    plain = graph.build(codes, config, image_index=image_index)
+    assert edges_of(plain) == pytest.approx(expected_edges(codes, config, images))
+    more = graph.build(codes, replace(config, spanning_tree=True), image_index=image_index)
     tree = {tuple(edge) for edge in connectivity.spanning_tree(neighbors.Index(codes))[0].tolist()}
-    assert edges_of(more).keys() == edges_of(plain).keys() | tree
+    own = edges_of(plain).keys() - {tuple(edge) for edge in plain.bridges.tolist()}
+    assert edges_of(more).keys() == own | tree
     assert set(more.components) == {0}
     if not graph.KINDS[config.kind].connects:
         repaired = graph.build(codes, replace(config, repair=True))
@@ -93,7 +111,10 @@ LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
 
 
 DESCRIBED = [
-    ({}, "k-NN graph with k = 2, the smallest that connects"),
+    ({"kind": "smallest"}, "k-NN graph with k = 2, the smallest that connects"),
+    ({}, "k-NN graph with k = 5, nearest in codes and in images"),
+    ({"k": 1}, "and in images, its 3 components joined by 2 bridges between the images nearest to"),
+    ({"kind": "knn"}, "k-NN graph with k = 5"),
     ({"kind": "mutual", "k": 3}, "mutual k-NN graph with k = 3"),
     ({"kind": "smallest-radius"}, "radius graph with radius = 4, the smallest that connects"),
     ({"kind": "knn", "k": 1, "spanning_tree": True}, "k = 1, and the Euclidean minimum spanning"),
@@ -104,7 +125,9 @@ DESCRIBED = [
 @pytest.mark.core
 @pytest.mark.parametrize(("config", "description"), DESCRIBED)
 def test_a_graph_is_described_as_it_was_made(config, description):
-    assert description in graph.build(LINE, GraphConfig(**config)).description
+    config = GraphConfig(**{"weight": "latent"} | config)
+    made = graph.build(LINE, config, image_index=lambda: neighbors.Index(LINE))
+    assert description in made.description
 
 
 def test_no_two_graphs_have_the_same_label():
@@ -138,9 +161,10 @@ def test_edges_weigh_their_length_or_its_cube_in_the_graph_its_bridges_and_what_
 
 def test_edges_of_length_and_weight_zero_are_edges():
     codes = np.array([[1.0, 1], [1, 1], [1, 1], [2, 1]])
-    made = graph.build(codes, GraphConfig(kind="knn", k=2))
+    made = graph.build(codes, GraphConfig(kind="knn", k=2, weight="latent"))
     assert (made.num_edges, np.count_nonzero(made.edges()[1] == 0)) == (5, 3)
-    made = graph.build(CODES, GraphConfig(weight="image"), lambda ends: np.zeros(len(ends)))
+    config = GraphConfig(kind="smallest", weight="image")
+    made = graph.build(CODES, config, lambda ends: np.zeros(len(ends)))
     assert set(made.components) == {0}
     assert shortest_path(made, 0, 52).length == 0
 

@@ -16,7 +16,7 @@ from jaxsurf.manifold.shortest_path import distances, shortest_path
 from jaxsurf.models.autoencoder import Autoencoder
 
 CODES = np.random.default_rng(0).normal(size=(53, 2))
-MADE = build(CODES, GraphConfig(weight="latent"))
+MADE = build(CODES, GraphConfig(kind="smallest", weight="latent"))
 ENDS = np.array([[0, 1], [1, 2]])
 TWO = from_edges(np.array([[0, 1], [2, 3], [3, 4]]), np.ones(3), num_nodes=5)
 IMAGES = np.full((13, 7, 6, 3), 9, np.uint8)
@@ -34,8 +34,9 @@ def config(**settings):
     return lambda: GraphConfig(**settings)
 
 
-def built(codes, distance=None, **settings):
-    return lambda: build(codes, GraphConfig(**settings), distance)
+def built(codes, distance=None, image_index=None, **settings):
+    settings = {"kind": "smallest", "weight": "latent"} | settings
+    return lambda: build(codes, GraphConfig(**settings), distance, image_index=image_index)
 
 
 def found(source, target, **options):
@@ -61,9 +62,11 @@ REFUSED = [
     (lambda: Index(np.zeros((2, 2))).pairs_within(np.inf), "radius is inf"),
     # Graphs.
     (config(kind="tree"), "graph.kind 'tree' is not known; use one of: smallest"),
-    (config(kind="knn"), "graph.k is 0; give 1 or more with graph.kind=knn"),
+    (config(kind="mutual"), "graph.k is 0; give 1 or more with graph.kind=mutual"),
+    (config(k=-1), "graph.k is -1; give 1 or more with graph.kind=agreed"),
+    (config(repair=True), "graph.repair has no meaning with graph.kind=agreed"),
     (config(kind="radius", radius=np.nan), "graph.radius is nan"),
-    (config(k=3), "graph.k has no meaning with graph.kind=smallest; .* graph.kind=knn or mutual"),
+    (config(kind="smallest", k=3), "graph.k has no .*=smallest; .* graph.kind=knn or mutual or"),
     (config(kind="knn", k=3, radius=1.0), "graph.radius has no .*; .* graph.kind=radius"),
     (config(kind="knn", k=3, repair=True, spanning_tree=True), "graph.repair has no meaning"),
     (config(kind="smallest-radius", search="approximate"), "no meaning .*smallest or knn or"),
@@ -71,10 +74,12 @@ REFUSED = [
     (built(np.zeros((1, 2))), "one point has no neighbours"),
     (built(np.eye(3), kind="mutual", k=3), "k is 3, but 3 points have 2 neighbours each"),
     (built(np.array([[0.0], [np.nan]])), "1 of 2 latent codes .* first in row 1"),
+    (built(CODES, kind="agreed"), "needs the images, .*; use graph.kind=knn with graph.repair"),
+    (built(CODES, kind="agreed", image_index=lambda: Index(CODES[1:])), "52 images can't have 53"),
     (built(CODES, weight="image"), "needs the images .*; pass `distance` too, or use"),
     (built(CODES, lambda ends: -np.ones(len(ends)), weight="image"), "negative or not finite"),
     (built(CODES, lambda _: np.zeros(3), weight="image"), "one weight an edge"),
-    (built(CODES * 1e149), "not finite.*: inf"),
+    (built(CODES * 1e149, weight="density"), "not finite.*: inf"),
     (lambda: attach(MADE, CODES, np.array([[np.nan, 0]]), k=1), "1 of 1 queries are not .*row 0"),
     (lambda: attach(MADE, CODES, CODES[:1], k=54), "k is 54, but there are 53 points"),
     (lambda: attach(replace(MADE, weight="image"), CODES, CODES[:1], k=1), "needs the images"),

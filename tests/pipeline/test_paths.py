@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -296,10 +297,14 @@ REFUSED = [
     ("", {"method": "pc", "components": (3,)}, "--components has 3, but codes of 2 numbers"),
     ("3 17", {"snap": True}, "--snap has no meaning with --method=surfing; leave it out, or use"),
     ("3 17", {"limits": (0, 1)}, "--components, --percentiles or --limits has no meaning"),
-    ("3 17", {"trimming": Trimming(max_edge=1)}, "no meaning with a graph that is to connect all"),
+    (
+        *("3 17", {"trimming": Trimming(max_edge=1), "graph": GraphConfig(kind="smallest")}),
+        "no meaning with a graph that is to connect all",
+    ),
+    ("3 17", {"graph": GraphConfig(weight="latent")}, "needs the images, but only latent codes"),
     ("3 17", {"frames": 1}, "1 frames can't show both ends; ask for 2 or more"),
     ("3 17", {"support_radius": np.nan}, "--support_radius is nan"),
-    ("3 17", {"graph": GraphConfig(kind="knn", k=307)}, "k is 307, but 307 points have 306"),
+    ("3 17", {"graph": replace(KNN, k=307)}, "k is 307, but 307 points have 306"),
     ("3 17", {"subset": 308}, "--subset is 308, but 307 rows of codes.npy are there"),
     ("", {"method": "pc", "percentiles": (5,)}, "--percentiles is (5,); give two numbers"),
     ("3 17", {"index_file": "far.npy"}, "far.npy has row 400, but codes.npy has 307 rows"),

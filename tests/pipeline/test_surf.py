@@ -84,7 +84,9 @@ def test_path_json_describes_the_path(run):
     assert saved["checkpoint"] == run.step == 200
     codes = encode_all(run).codes[saved["nodes"]]
     steps = np.linalg.norm(np.diff(codes, axis=0), axis=1)
-    assert saved["edge_weights"] == pytest.approx((steps**3).tolist(), rel=1e-5)
+    images = run.images.images[saved["nodes"]].astype(float)
+    apart = np.sqrt(np.square(np.diff(images, axis=0)).mean(axis=(1, 2, 3)))
+    assert saved["edge_weights"] == pytest.approx(apart.tolist(), rel=1e-12)
     assert saved["length"] == pytest.approx(steps.sum(), rel=1e-5)
 
 
@@ -169,7 +171,9 @@ def test_frames_are_equally_far_apart_as_images_unless_asked_otherwise(run):
     [
         ("--graph=mutual --k=12", "mutual12_latent", "latent"),
         ("--spanning_tree", "knn9_latent_spanning_tree", "latent"),
-        ("--radius=90 --weight=image", "radius90.0_image", "image"),
+        ("--radius=90 --weight=image", "radius90.0", "image"),
+        ("--k=11", "knn11_latent", "latent"),
+        ("--graph=agreed --k=11", "agreed11_latent", "latent"),
     ],
 )
 def test_flags_change_the_run_s_graph_and_a_new_kind_keeps_its_weight(
@@ -185,19 +189,34 @@ def test_flags_change_the_run_s_graph_and_a_new_kind_keeps_its_weight(
     assert saved["graph"]["weight"] == weight
 
 
+def fault(run, middle):
+    """Return how many times dearer an edge is than its images are apart, one image at a time."""
+
+    def decoded(code):
+        return np.clip(np.asarray(run.model.decode(jnp.asarray(code[None], jnp.float32)))[0], 0, 1)
+
+    def encoded(image):
+        return np.asarray(run.model.encode(jnp.asarray(image[None], jnp.float32)))[0]
+
+    shown = decoded(middle)
+    r = 255 * np.sqrt(np.square(decoded(encoded(shown)) - shown).mean())
+    errors = [np.round(255 * decoded(encoded(i / 255))) - i for i in run.images.images]
+    return 1 + np.square(r / (2 * np.sqrt(np.square(errors).mean())))
+
+
 @pytest.mark.parametrize(
-    ("weight", "power"), [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1)]
+    ("weight", "power"),
+    [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1), ("fault", 1)],
 )
 def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, weight, power):
     file = arm_picture(tmp_path / "between.png")
-    config = GraphConfig(weight=weight)
+    config = GraphConfig(kind="smallest", weight=weight)
     saved = surf_pair(run, source=file, graph=config, methods=("surfing",)).description
     assert (saved["nodes"][0], saved["graph"]["weight"]) == (NUM_IMAGES, weight)
-    if weight.startswith("image"):
+    if not (pieces := {"decoded": 1, "pullback": 4}.get(weight)):
         shown = [*read(file), *run.images.images[saved["nodes"][1:]]]
         series = [[a, b] for a, b in itertools.pairwise(shown)]
     else:
-        pieces = {"decoded": 1, "pullback": 4}[weight]
         points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
         series = []
         for tail, head in itertools.pairwise(points):
@@ -212,6 +231,9 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
         ** power
         for images in series
     ]
+    if weight == "fault":
+        middles = np.array(saved["methods"]["surfing"]["points"])[1::2]
+        expected = [w * fault(run, m) for w, m in zip(expected, middles, strict=True)]
     assert saved["edge_weights"] == pytest.approx(expected, rel=0.02)
     built = connect(run, encode_all(run), config)
     assert evaluate(run, EvaluateConfig(num_pairs=3, graph=config)).content["graph"] == (

@@ -45,13 +45,13 @@ COMBINED = "combined_70_30"
 # As many frames as in the report's `2d_linear.gif`.
 _EDGES, _STEADY = Timing(), Timing(frames=55, speed="latent")
 INTERPOLATIONS = {
-    "constant_speed": (GraphConfig(weight="latent"), _STEADY),
+    "constant_speed": (GraphConfig(kind="smallest", weight="latent"), _STEADY),
     "radius": (GraphConfig(kind="smallest-radius", weight="latent"), _EDGES),
     "radius_constant_speed": (GraphConfig(kind="smallest-radius", weight="latent"), _STEADY),
-    "density": (GraphConfig(weight="density"), _EDGES),
-    "images": (GraphConfig(weight="image"), _EDGES),
-    "images_cubed": (GraphConfig(weight="image-density"), _EDGES),
-    "images_constant_speed": (GraphConfig(weight="image"), _STEADY),
+    "density": (GraphConfig(kind="smallest", weight="density"), _EDGES),
+    "images": (GraphConfig(kind="smallest", weight="image"), _EDGES),
+    "images_cubed": (GraphConfig(kind="smallest", weight="image-density"), _EDGES),
+    "images_constant_speed": (GraphConfig(kind="smallest", weight="image"), _STEADY),
 }
 # Latent neighbours that are asked whether they share the third factor's value.
 NEIGHBOURS = 5

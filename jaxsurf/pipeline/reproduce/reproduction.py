@@ -105,7 +105,7 @@ class Scale:
 
     def _shared(self) -> Settings:
         """Return the images, and the report's own graph: others are compared apart."""
-        made: Settings = {"graph.weight": "latent"}
+        made: Settings = {"graph.kind": "smallest", "graph.weight": "latent"}
         made |= SMALL_DATA if self.name == "small" else {}
         return made | ({"data.source": "mpi3d_toy", "data.path": self.mpi3d} if self.mpi3d else {})
 

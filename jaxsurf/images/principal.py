@@ -1,0 +1,77 @@
+"""Images -> points whose Euclidean distances are those of the images: what neighbours are found by.
+
+With a pixel an axis there would be too many axes. Principal components are fewer: the directions in
+which images vary most; where all are kept, no distance changes. Distances of points are root mean
+squares on 0-255. Components of a large set are those of a sample; all images are projected on the
+devices, a few at a time, so that the set may be larger than memory.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from jaxsurf.images import batches, pixels, storage
+
+# Images that components are computed from; an eigenvalue problem of that size takes two seconds.
+SAMPLE, SAMPLE_SEED = 2048, 0
+# Numbers of all points together, 128 MB in float64: 1,600 images keep all components, and 50,000
+# keep 335; but none keep fewer than so many.
+MOST_NUMBERS, LEAST_COMPONENTS = 1 << 24, 64
+# Variances below this share of the largest are rounding; their directions would not be straight.
+_LEAST_SHARE = 1e-10
+_BATCH = 256
+
+
+class Projected(NamedTuple):
+    """Images as points; equal images are equal points.
+
+    An image differs from the mean image by `spread`, of which its point does not show `left`: both
+    are root mean squares over the images, on 0-255.
+    """
+
+    points: Float[np.ndarray, "image component"]
+    left: float
+    spread: float
+
+
+def project(images: pixels.Images) -> Projected:
+    """Return images as points in the subspace of their principal components."""
+    rows, num_values = images.reshape(len(images), -1), images[0].size
+    chosen = np.arange(len(rows))
+    if len(rows) > SAMPLE:
+        drawn = np.random.default_rng(SAMPLE_SEED).choice(len(rows), SAMPLE, replace=False)
+        chosen = np.sort(drawn)
+    sampled = storage.take(rows, chosen).astype(np.float64)
+    mean = sampled.mean(axis=0)
+    sampled -= mean
+    # Products of images have the same variances as products of pixels, and are fewer.
+    variances, vectors = np.linalg.eigh(sampled @ sampled.T)
+    variances = np.maximum(variances[::-1], 0.0)
+    most = max(LEAST_COMPONENTS, MOST_NUMBERS // len(rows))
+    kept = np.count_nonzero(variances[:most] > _LEAST_SHARE * variances[0])
+    if not kept:
+        return Projected(np.zeros((len(rows), 1), np.float32), 0.0, 0.0)
+    scales = np.sqrt(variances[:kept] * num_values)
+    directions = sampled.T @ (vectors[:, ::-1][:, :kept] / scales)
+    shared = [array.astype(np.float32) for array in (mean, directions)]
+    points = batches.mapped(_project, rows, shared=shared, size=_BATCH, bucketed=True)
+    # Equal rows may be rounded differently, by where in a batch they stand.
+    first: dict[int, int] = {}
+    every = itertools.chain.from_iterable(storage.chunks(rows))
+    same = [first.setdefault(hash(row.tobytes()), number) for number, row in enumerate(every)]
+    left, spread = np.sqrt([variances[kept:].sum() / sampled.size, variances.sum() / sampled.size])
+    return Projected(points[same], float(left), float(spread))
+
+
+@jax.jit
+def _project(
+    mean: Float[Array, "value"],
+    directions: Float[Array, "value component"],
+    images: UInt8[Array, "batch value"],
+) -> Float[Array, "batch component"]:
+    centred = images.astype(jnp.float32) - mean[None]
+    return jnp.matmul(centred, directions, precision=jax.lax.Precision.HIGHEST)
