@@ -402,14 +402,18 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
     return Lattice(grid, per_step, reader, images.images.shape[1:], stamp)
 
 
-def held_out_errors(reader: Reader, most: int) -> Float[np.ndarray, "image"]:
-    """Return errors of reading some of a lattice's images by every other one, in lattice steps.
+def read_held_out(
+    reader: Reader, most: int
+) -> tuple[Float[np.ndarray, "image"], Float[np.ndarray, "image"]]:
+    """Return errors, in lattice steps, and residuals of some images that every other one reads.
 
-    They bound what reading by all images errs: those are half as far apart. A factor of four nodes
-    keeps them all.
+    They bound what reading by all images errs: those are half as far apart. Of a factor of four
+    nodes all are kept; where there are no others, nothing is left out.
     """
     sizes = tuple(reader.shape)
     every = np.where(reader.shape > FEWEST_LEFT, 2, 1)
+    if np.all(every == 1):
+        return np.empty(0), np.empty(0)
     numbers = np.arange(len(reader.images)).reshape(sizes)
     kept = numbers[tuple(slice(None, None, step) for step in every)]
     closed = reader.closed & (reader.shape % every == 0) & (np.array(kept.shape) > 2)
@@ -420,10 +424,11 @@ def held_out_errors(reader: Reader, most: int) -> Float[np.ndarray, "image"]:
     between = ((places % 2 == 1) & ((places < reader.shape - 1) | closed)) | (every == 1)
     left_out = np.flatnonzero(between.all(axis=1))
     left_out = np.random.default_rng(0).permutation(left_out)[:most]
-    errors = thinned.read(storage.take(reader.images, left_out)).poses * every - places[left_out]
+    poses, residuals = thinned.read(storage.take(reader.images, left_out))
+    errors = poses * every - places[left_out]
     around = np.where(reader.closed, reader.shape, 1)
     errors -= np.where(reader.closed, around * np.round(errors / around), 0)
-    return np.linalg.norm(errors, axis=1)
+    return np.linalg.norm(errors, axis=1), residuals
 
 
 def _drawn(

@@ -24,7 +24,7 @@ from jaxsurf.models.autoencoder import Autoencoder
 
 BASELINE = "linear"
 FLOOR = "true"
-LARGER = ("progress",)
+LARGER = ("progress", "flawless")
 # The percentiles of 2,000 resamples lie within about 0.005 of the wanted probability (Efron &
 # Tibshirani, An Introduction to the Bootstrap, 1993, ask for 1,000 or more).
 NUM_RESAMPLES = 2000

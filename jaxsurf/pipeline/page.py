@@ -76,6 +76,10 @@ def _evaluation(run: Run) -> Evaluation | None:
         return None
     saved, pictures = read_json(path), path.with_suffix("")
     with _intact(path, cure="evaluate again"):
+        if saved.get("edition") != evaluate.EDITION:
+            raise UserError(
+                f"{path} was written by another version of jaxsurf", cure="evaluate again"
+            )
         shown = evaluate.columns([saved])
         methods = []
         for method, found in saved["methods"].items():

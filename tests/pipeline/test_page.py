@@ -11,6 +11,7 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.pipeline.evaluate import EDITION
 from jaxsurf.pipeline.run import Run
 from jaxsurf.workdir import WorkDir, write_json
 
@@ -52,13 +53,14 @@ def evaluate(run, **changes):
     figures = ("residual", "course", "step_jump", "interpolation_mse")
     score = {name: {"mean": 41.5, "low": 38.25, "high": 44.75} for name in figures}
     saved = {
+        "edition": EDITION,
         "num_pairs": 3,
         "pairs": "random",
         "reconstruction": {"mse": 0.001, "psnr_db": 30.0, "num_images": 3},
         "methods": {"linear": score, "surfing": score},
         "versus": {"surfing": {"course": {"ratio": None, "win_rate": 0.25}}},
-        "faults": {"linear": [], "surfing": ["not right: course 41.5"]},
-        "truth": {"about": "poses are read", "reading_error": 0.1, "between": 7.5, "factors": []},
+        "faults": {"linear": [], "surfing": ["not right on 5 % of pairs"]},
+        "truth": {"known": True, "about": "poses are read", "usual_residual": 7.5},
         "embedding": {"tears": 0.125, "folds": None},
         "worst": {"method": "surfing", "metric": "course", "pairs": [[0, 2], [2, 1]]},
         "graph": {"description": "k-NN graph", "weight": "latent"},
@@ -93,7 +95,7 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     for shown in ("41.50", "38.25 to 44.75", "linear on 25%", "12.50", "3.25", "30.0 dB"):
         assert shown in html
     for shown in (
-        "surfing is\nnot right: course 41.5",
+        "surfing is\nnot right on 5 % of pairs",
         "folds not known",
         "The 2 pairs",
         "residual of 7.5",
@@ -125,6 +127,15 @@ def test_older_results_and_gaps_are_marked(run):
     animate(run)
     evaluate(run, checkpoint=6)
     assert "Made with checkpoint 6, but the run is at 7 now" in written(run)
+
+
+def test_an_evaluation_of_another_version_is_refused_with_the_cure(run):
+    evaluate(run)
+    saved = json.loads(run.workdir.evaluation.read_text())
+    del saved["edition"], saved["truth"], saved["faults"]
+    write_json(run.workdir.evaluation, saved)
+    with pytest.raises(UserError, match=r"written by another version of jaxsurf; evaluate again"):
+        page.write(run)
 
 
 @pytest.mark.parametrize(
