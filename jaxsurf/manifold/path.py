@@ -229,8 +229,8 @@ def _even(
     from frame to frame, which are shorter than the curve between them where it turns.
     """
     along = np.append(0.0, np.cumsum(_steps(images)))
-    if not along[-1]:  # it stands still
-        return np.linspace(0.0, places[-1], frames)
+    if not along[-1]:  # it stands still: samples are about evenly far apart as codes
+        along = np.arange(len(places))
     now = best = np.linspace(0.0, along[-1], frames)
     least = np.inf
     for _ in range(_ROUNDS):
