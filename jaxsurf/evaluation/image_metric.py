@@ -63,10 +63,16 @@ class ImageMetric:
         self.unit = float(made["unit"])
         self._tensors, self._table = reader.tensors, made["table"]
         self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
-        self._graphs = {
-            False: _graph(reader, self._tensors),
-            True: _graph(reader, self._tensors, self.seam, made["seam_lengths"]),
-        }
+        one = _graph(reader, self._tensors)
+        # A path from the first of two sheets to the second one crosses the seam.
+        inside, lengths = one.edges()
+        crossing = [self.seam + [0, one.num_nodes], self.seam + [one.num_nodes, 0]]
+        two = latent_graph.from_edges(
+            np.concatenate([inside, inside + one.num_nodes, *crossing]),
+            np.concatenate([lengths, lengths, made["seam_lengths"], made["seam_lengths"]]),
+            num_nodes=2 * one.num_nodes,
+        )
+        self._graphs = {False: one, True: two}
 
     @functools.cached_property
     def _arrays(self) -> "Metric":
@@ -98,11 +104,11 @@ class ImageMetric:
         return float(np.diagonal(self.distances(poses, poses), 1).sum())
 
     def geodesics(self, pairs: Int[np.ndarray, "pair 2"], *, over_seam: bool) -> list[Geodesic]:
-        """Return a shortest path between each pair of the grid's nodes."""
-        of, found = self._lattice, []
-        ends = _grid_nodes(of)[pairs].tolist()
+        """Return a shortest path between each pair of the grid's nodes, over the seam or not."""
+        of, found, size = self._lattice, [], len(self._lattice.reader.images)
+        ends = (_grid_nodes(of)[pairs] + [0, size * over_seam]).tolist()
         for path in shortest_path.shortest_paths(self._graphs[over_seam], ends):
-            poses = of.reader.places[path.nodes] / of.per_step
+            poses = of.reader.places[path.nodes % size] / of.per_step
             steps = of.grid.short(np.diff(poses, axis=0))
             smooth = np.abs(steps).max(axis=1, initial=0) * of.per_step <= REACH_ON_PLANE
             # Not back to 0 after a whole turn.

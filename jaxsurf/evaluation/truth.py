@@ -258,9 +258,7 @@ class Truth:
                     continue
                 paths = self.metric.geodesics(nodes, over_seam=over_seam)
                 for some, (poses, joined) in zip(found, paths, strict=True):
-                    # What never crosses the seam is the geodesic again.
-                    if not over_seam or not joined[:-1].all():
-                        some.append(_sampled(name, poses, joined))
+                    some.append(_sampled(name, poses, joined))
         return [
             self._worth_going(some, others) for some, others in zip(always, detours, strict=True)
         ]

@@ -329,7 +329,8 @@ def test_geodesics_of_a_circle_go_the_short_way_round(tmp_path, period):
         np.testing.assert_allclose(courses[1][0].poses[[0, -1], 0], [27, 32])
         np.testing.assert_allclose(courses[0][2].poses[[0, -1], 0], [2, -14])
     else:
-        assert names[1] == ["straight", "geodesic", "geodesic over the seam"]
+        # Also where the way over the seam is longer, if not by much.
+        assert names == [["straight", "geodesic", "geodesic over the seam"]] * 2
         seam = courses[1][2]
         assert seam.poses[~seam.joined, 0].tolist() == [28, 3]
         assert seam.places[-1] == 5  # a step to the border, one over it, three from there
