@@ -66,9 +66,10 @@ class ImageMetric:
         one = _graph(reader, self._tensors)
         # A path from the first of two sheets to the second one crosses the seam.
         inside, lengths = one.edges()
-        crossing = [self.seam + [0, one.num_nodes], self.seam + [one.num_nodes, 0]]
+        ahead = np.array([0, one.num_nodes])
+        joined = (inside, inside + one.num_nodes, self.seam + ahead, self.seam + ahead[::-1])
         two = latent_graph.from_edges(
-            np.concatenate([inside, inside + one.num_nodes, *crossing]),
+            np.concatenate(joined),
             np.concatenate([lengths, lengths, made["seam_lengths"], made["seam_lengths"]]),
             num_nodes=2 * one.num_nodes,
         )
