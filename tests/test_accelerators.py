@@ -105,7 +105,7 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
         return [parts_of(seed, model={"name": name, "channels": 8}) for seed in (0, 1, 2)]
 
     def trained(made):
-        feed = made.make_feed()
+        feed = made.make_feed(0)
         calls = loop.calls(
             made.state, first_step=0, bound_step=made.bound_step, feed=feed, plan=made.plan
         )

@@ -35,7 +35,7 @@ def files_run():
 def test_one_call_of_the_compiled_step_runs_few_files():
     config = configuration.from_dotted(SETTINGS)
     made = compile_run(make_setup(config, configuration.open_data(config.data)))
-    feed, state = made.make_feed(), made.state
+    feed, state = made.make_feed(0), made.state
     counted = []
     for number in range(3):
         if number == 1:  # all is imported, and is traced again

@@ -19,6 +19,7 @@ from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import sources
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import GraphConfig
+from jaxsurf.manifold.targets import TargetsConfig
 from jaxsurf.models.autoencoder import ModelConfig
 from jaxsurf.training.corruption import CorruptionConfig
 from jaxsurf.training.data import TrainingConfig
@@ -75,6 +76,7 @@ class RunConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    targets: TargetsConfig = field(default_factory=TargetsConfig)
     graph: GraphConfig = field(default_factory=GraphConfig)
 
 

@@ -21,6 +21,7 @@ from jax.sharding import SingleDeviceSharding
 from jaxsurf.errors import UserError
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.manifold import targets
 from jaxsurf.models.autoencoder import Autoencoder, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
@@ -73,6 +74,7 @@ class TrainSetup:
                 optimizer.make_optimizer, self.config.optimizer, self.schedule
             ),
             layers=self.config.objective.layers,
+            target_weight=self.config.targets.weight,
             precision=self.config.training.precision,
         )
 
@@ -88,15 +90,27 @@ class TrainSetup:
             noise_key=self.streams.noise,
         )
 
-    def make_examples(self, extract: Extractor | None) -> train_step.Examples:
-        """Return the examples, on the host, with their features where these fit."""
+    def make_examples(
+        self, extract: Extractor | None, *, first_step: int = 0
+    ) -> train_step.Examples:
+        """Return the examples, on the host, with their features where these fit.
+
+        Target codes are among them if steps from the first on use some.
+        """
         kept = features.keep(
             extract,
             self.images.images,
             allowed_mib=self.config.objective.feature_cache_mib,
             room_bytes=data.device_room_bytes() - self.images.images.nbytes,
         )
-        return train_step.Examples(self.images.images, kept)
+        if first_step >= self.plan.target_steps:
+            return train_step.Examples(self.images.images, kept)
+        dimensions = self.config.model.latent_dim
+        codes = np.zeros((len(self.images), dimensions), np.float32)  # stands for none
+        if distributed.writes():
+            codes = targets.choose(self.images.images, dimensions, self.config.targets, codes)
+        codes = distributed.of_first(codes)
+        return train_step.Examples(self.images.images, kept, codes if codes.any() else None)
 
     def make_log(
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
@@ -122,7 +136,8 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     half a second, the mean image of a large set more.
     """
     streams = train_step.make_streams(config.training.seed)
-    plan = data.make_plan(config.training, num_images=len(images))
+    share = 0.0 if config.targets.kind == "off" else config.targets.share
+    plan = data.make_plan(config.training, num_images=len(images), target_share=share)
     schedule = optimizer.make_schedule(
         config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch
     )
@@ -157,12 +172,15 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledRun:
-    """What `loop.run` takes; `make_feed` puts examples on the device, if they are needed."""
+    """What `loop.run` takes; `make_feed` puts examples on the device, if they are needed.
+
+    It takes the first step that is fed: targets that no step needs any more are not computed.
+    """
 
     state: TrainState
     plan: Plan
     bound_step: BoundStep
-    make_feed: Callable[[], Feed]
+    make_feed: Callable[[int], Feed]
 
 
 def compile_shared_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
@@ -200,8 +218,8 @@ def compile_run(
         state=state,
         plan=setup.plan,
         bound_step=bound_step,
-        make_feed=lambda: data.make_feed(
-            setup.make_examples(own_extract),
+        make_feed=lambda first_step: data.make_feed(
+            setup.make_examples(own_extract, first_step=first_step),
             order_of=data.make_orders(setup.streams.order, setup.plan),
             plan=setup.plan,
             shardings=shardings,
@@ -223,8 +241,8 @@ def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
         one.make_update(), batch_size=one.config.training.batch_size, mesh=mesh
     )
 
-    def make_feed() -> Feed:
-        examples = one.make_examples(extract)
+    def make_feed(first_step: int) -> Feed:
+        examples = one.make_examples(extract, first_step=first_step)
         if examples.nbytes > data.room_for(examples):
             raise UserError(
                 f"{len(one.images)} images don't fit a device, where members trained together "

@@ -297,7 +297,7 @@ def _fit_together(
                     states,
                     first_step=first,
                     bound_step=compiled.bound_step,
-                    feed=compiled.make_feed(),
+                    feed=compiled.make_feed(first),
                     plan=compiled.plan,
                     log=log,
                     checkpoints=checkpoints,

@@ -158,7 +158,7 @@ def _fit(
     if first == setup.plan.num_steps:
         _log.info("training is finished already")
         return state
-    feed = compiled.make_feed()
+    feed = compiled.make_feed(first)
     log = setup.make_log(workdir.metrics, resume_step=first, saved=saved, writes=writes)
     traced = loop.Profile(workdir.profile, profile) if profile and writes else None
     originals = setup.images.images

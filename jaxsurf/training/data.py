@@ -8,6 +8,7 @@ process gathers the examples of its own devices alone. Both give the same number
 work on one call, the host gathers and sends the next.
 """
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -82,12 +83,13 @@ class TrainingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The length of a run in steps."""
+    """The length of a run in steps, the first ones by target codes if there are any."""
 
     num_images: int
     batch_size: int
     num_epochs: int
     steps_per_call: int
+    target_share: float = 0.0
 
     @property
     def steps_per_epoch(self) -> int:
@@ -99,14 +101,22 @@ class Plan:
         """Steps of the whole run."""
         return self.num_epochs * self.steps_per_epoch
 
+    @property
+    def target_steps(self) -> int:
+        """Steps by target codes."""
+        return round(self.target_share * self.num_steps)
+
     def call_at(self, step: int) -> Call:
         """Return epoch, first batch and number of steps of the call that begins at a step."""
         epoch, batch = divmod(step, self.steps_per_epoch)
         num_steps = self.steps_per_call - batch % self.steps_per_call
-        return epoch, batch, min(num_steps, self.steps_per_epoch - batch)
+        num_steps = min(num_steps, self.steps_per_epoch - batch)
+        if step < self.target_steps:
+            num_steps = min(num_steps, self.target_steps - step)
+        return epoch, batch, num_steps
 
 
-def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
+def make_plan(config: TrainingConfig, *, num_images: int, target_share: float = 0.0) -> Plan:
     """Return the plan of a run on the present backend."""
     chosen = CALL_STEPS_CPU if jax.default_backend() == "cpu" else CALL_STEPS_ACCELERATOR
     return Plan(
@@ -114,6 +124,7 @@ def make_plan(config: TrainingConfig, *, num_images: int) -> Plan:
         batch_size=config.batch_size,
         num_epochs=config.num_epochs,
         steps_per_call=config.steps_per_call or chosen,
+        target_share=target_share,
     )
 
 
@@ -149,12 +160,17 @@ def make_feed(
     """Return what gives the examples, the order and the first batch of a call.
 
     The whole set, which is on the host, goes to every device if it fits into `room_bytes`; None
-    means what there is (`room_for`). `order_of` is of `make_orders`.
+    means what there is (`room_for`). `order_of` is of `make_orders`. Once the plan's steps by
+    target codes are done, targets are left out.
     """
     room = room_for(examples) if room_bytes is None else room_bytes
 
     def number(value: int) -> Int[Array, ""]:
         return cast(Array, distributed.put(np.asarray(value, np.int32), shardings.replicated))
+
+    def at(epoch: int, batch: int, given: Examples) -> Examples:
+        step = epoch * plan.steps_per_epoch + batch
+        return given if step < plan.target_steps else dataclasses.replace(given, targets=None)
 
     if examples.nbytes <= room:
         on_device = distributed.put(examples, shardings.replicated)
@@ -163,7 +179,11 @@ def make_feed(
         def placed(epoch: int) -> Order:
             return distributed.put(order_of(epoch), shardings.replicated)
 
-        return lambda epoch, batch, num_steps: (on_device, placed(epoch), number(batch))
+        return lambda epoch, batch, num_steps: (
+            at(epoch, batch, on_device),
+            placed(epoch),
+            number(batch),
+        )
 
     def gather(epoch: int, batch: int, num_steps: int) -> Fed:
         slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
@@ -175,7 +195,7 @@ def make_feed(
                 lambda index: storage.take(np.asanyarray(values), slots[index[:2]]),
             )
 
-        return jax.tree.map(gathered, examples), None, number(0)
+        return jax.tree.map(gathered, at(epoch, batch, examples)), None, number(0)
 
     return prefetch(gather, plan)
 

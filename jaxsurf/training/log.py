@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.training.step import Losses
+from jaxsurf.training.step import TARGET, Losses
 from jaxsurf.workdir import failures_reported, write_text
 
 # What a run saves with its state: the open interval, or of a run among many what it failed of.
@@ -198,7 +198,8 @@ class GroupLog:
     def add(self, step: int, losses: Losses) -> None:
         """Take one call's losses, runs first; where no run is left, raise `Diverged`."""
         for number, log in enumerate(self.logs):
-            own = {name: losses[name][number] for name in self.terms[number]}
+            wanted = (*self.terms[number], TARGET)
+            own = {name: losses[name][number] for name in wanted if name in losses}
             self._guarded(number, partial(log.add, step, own))
         if len(self.failed) == len(self.logs):
             raise Diverged(f"all {len(self.logs)} members diverged")

@@ -24,7 +24,7 @@ from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Agreement
 from jaxsurf.training.log import GroupLog, Log
-from jaxsurf.training.step import BoundStep, Losses, TrainState
+from jaxsurf.training.step import TARGET, BoundStep, Losses, TrainState
 
 _log = logging.getLogger(__name__)
 
@@ -70,7 +70,10 @@ def run(
 
     def save(step: int) -> None:
         # The log refuses losses that are not finite, so such a state is not saved.
-        checkpoints.save(step, state, log.flush(), loss=log.latest.get("loss"))
+        saved = log.flush()
+        # As long as the decoder sees targets, the loss does not say how good the model is.
+        loss = None if TARGET in log.latest else log.latest.get("loss")
+        checkpoints.save(step, state, saved, loss=loss)
 
     step, saved_s = first_step, time.monotonic()
     save_agreed, stop_agreed = Agreement(), Agreement()

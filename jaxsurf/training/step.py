@@ -33,6 +33,8 @@ CompiledStep = Callable[..., tuple["TrainState", Losses]]
 # One with a run's hyperparameters and extractor in it: state, what a feed gives, `num_steps`.
 BoundStep = Callable[..., tuple["TrainState", Losses]]
 
+# The name, among losses, of the mean squared distance between codes and targets.
+TARGET = "target"
 # Pixels that a CPU is quick with at once, without perceptual features and with them: the
 # activations of larger batches leave the caches, which costs up to half of a step's speed.
 CPU_PIXELS, CPU_PIXELS_WITH_FEATURES = 64 * 64**2, 16 * 64**2
@@ -66,12 +68,16 @@ class Hyperparameters:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Examples:
-    """Images, and features of them by layer where these are kept; first axes count images."""
+    """Images, and features of them by layer where these are kept; first axes count images.
+
+    Where there are target codes, the decoder sees these in place of the encoder's own.
+    """
 
     images: UInt8[AnyArray, "image height width channel"]
     features: Mapping[str, Float[AnyArray, "image height width feature"]] = field(
         default_factory=dict
     )
+    targets: Float[AnyArray, "image latent"] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -107,12 +113,14 @@ class Update:
         graphdef: the model's structure.
         make_optimizer: gives the optimizer of some rates.
         layers: of the perceptual term, with their weights.
+        target_weight: of the squared distance between codes and targets, where there are any.
         precision: of the weights that the model is given; those that are trained stay float32.
     """
 
     graphdef: nnx.GraphDef[Autoencoder]
     make_optimizer: Callable[[Rates], Optimizer]
     layers: Mapping[str, float]
+    target_weight: float = 0.0
     precision: str = "float32"
 
     def gradient(
@@ -135,14 +143,19 @@ class Update:
         def loss_of(params: nnx.State) -> tuple[Float[Array, ""], Losses]:
             low = jax.tree.map(lambda values: values.astype(self.precision), params)
             model = nnx.merge(self.graphdef, low, state.constants)
+            codes = model.encode(noisy)
+            seen = codes if part.targets is None else jnp.asarray(part.targets)
             values, terms = objective.total(
-                model.decode(model.encode(noisy)).astype(jnp.float32),
+                model.decode(seen).astype(jnp.float32),
                 clean,
                 weights=hyper.weights,
                 layers=self.layers,
                 extract=extract,
                 features=part.features,
             )
+            if part.targets is not None:
+                terms[TARGET] = jnp.mean(jnp.square(codes - part.targets), axis=1)
+                values += self.target_weight * terms[TARGET]
             loss = jnp.mean(values)
             return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
 

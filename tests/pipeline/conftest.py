@@ -28,6 +28,7 @@ SETTINGS = {
     "training.num_epochs": 40,
     "training.batch_size": 8,
     "training.log_every": 7,
+    "targets.kind": "on",
 }
 
 

@@ -16,7 +16,8 @@ from jaxsurf.training import step
 from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
 
-STOPPED_AT = 97  # in the middle of an epoch and of a log interval
+# In the middle of an epoch and of a log interval, before target codes are left at 100, and after.
+STOPPED_AT, PLAIN_AT = 97, 131
 
 
 def go_on(config, root, **options):
@@ -33,7 +34,7 @@ def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("step", [STOPPED_AT, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [STOPPED_AT, PLAIN_AT, pytest.param(200, marks=pytest.mark.slow)])
 def test_a_run_stopped_by_a_signal_resumes_bitwise(
     config_of, pristine, tmp_path, monkeypatch, stop_at, step
 ):

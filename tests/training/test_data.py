@@ -1,5 +1,7 @@
 """Plans, data order, and what each call to the device is fed."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,6 +29,17 @@ def test_calls_cover_each_epoch_whatever_their_length(steps_per_call):
     assert seen == [(epoch, batch) for epoch in range(2) for batch in range(4)]
 
 
+def test_no_call_goes_on_past_the_last_step_by_targets_and_later_ones_have_none():
+    plan = dataclasses.replace(PLAN, steps_per_call=4, target_share=0.5)
+    assert plan.target_steps == 6
+    assert list(calls(plan)) == [(0, 0, 4), (1, 0, 2), (1, 2, 2), (2, 0, 4)]
+    targets = np.zeros((11, 2), np.float32)
+    for room_bytes in (float("inf"), 0):
+        feed = make(room_bytes, plan, targets)
+        has = [feed(*call)[0].targets is not None for call in calls(plan)]
+        assert has == [True, True, False, False]
+
+
 def order(epoch=0, seed=3, num_slots=24):
     key = step.make_streams(seed).order
     return np.asarray(data.epoch_order(key, jnp.int32(epoch), num_images=24, num_slots=num_slots))
@@ -41,9 +54,9 @@ def test_order_holds_every_image_once_and_depends_on_epoch_and_seed_alone():
     assert (order(5) != order(5, seed=4)).any()
 
 
-def make(room_bytes, plan=PLAN):
+def make(room_bytes, plan=PLAN, targets=None):
     return data.make_feed(
-        Examples(IMAGES),
+        Examples(IMAGES, targets=targets),
         order_of=data.make_orders(step.make_streams(3).order, plan),
         plan=plan,
         shardings=distributed.make_shardings(3, num_devices=1),

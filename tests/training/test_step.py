@@ -28,7 +28,15 @@ EPOCH = [(0, 1), (1, 1), (2, 1)]
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
 
-def build(name="smooth", *, num_devices=1, microbatch=0, kind="normal", precision="float32"):
+def build(
+    name="smooth",
+    *,
+    num_devices=1,
+    microbatch=0,
+    kind="normal",
+    precision="float32",
+    target_weight=0.1,
+):
     """Return a new state, and the compiled step bound to its hyperparameters."""
     streams = step.make_streams(3)
     model = make_autoencoder(
@@ -48,6 +56,7 @@ def build(name="smooth", *, num_devices=1, microbatch=0, kind="normal", precisio
         graphdef=nnx.graphdef(model),
         make_optimizer=lambda rates: optimizer.make_optimizer(config, schedule, rates),
         layers={},
+        target_weight=target_weight,
         precision=precision,
     )
     shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
@@ -63,14 +72,15 @@ def build(name="smooth", *, num_devices=1, microbatch=0, kind="normal", precisio
     return state, bound
 
 
+TARGETS = np.random.default_rng(2).normal(size=(NUM_IMAGES, 2)).astype(np.float32)
 ORDER = np.random.default_rng(1).permutation(NUM_IMAGES)
 
 
-def train(state, advance, calls):
+def train(state, advance, calls, targets=None):
     """Return the last state, and the losses of each call."""
     losses = []
     for first, num_steps in calls:
-        given = (Examples(IMAGES), jnp.asarray(ORDER), jnp.int32(first))
+        given = (Examples(IMAGES, targets=targets), jnp.asarray(ORDER), jnp.int32(first))
         state, found = advance(state, *given, num_steps=num_steps)
         losses.append({name: float(value) for name, value in found.items()})
     return state, losses
@@ -91,8 +101,8 @@ def test_many_steps_in_a_call_equal_single_steps():
 
 def test_four_devices_equal_one_and_as_many_are_used_as_divide_the_batch():
     assert [distributed.make_shardings(size).mesh.size for size in (6, 7, 8)] == [3, 1, 4]
-    one, losses_of_one = train(*build(), EPOCH)
-    four, losses_of_four = train(*build(num_devices=4), EPOCH)
+    one, losses_of_one = train(*build(), EPOCH, TARGETS)
+    four, losses_of_four = train(*build(num_devices=4), EPOCH, TARGETS)
     assert len(jax.tree.leaves(four.params)[0].sharding.device_set) == 4
     for here, there in zip(losses_of_four, losses_of_one, strict=True):
         assert here == pytest.approx(there, rel=1e-5)
@@ -101,12 +111,14 @@ def test_four_devices_equal_one_and_as_many_are_used_as_divide_the_batch():
 
 @pytest.mark.parametrize("microbatch", [0, 6])
 def test_images_sent_for_each_call_train_as_those_on_the_device_do(microbatch):
-    plan = Plan(num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2)
-    results = []
-    for room_bytes in (IMAGES.nbytes, IMAGES.nbytes - 1):
+    plan = Plan(
+        num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2, target_share=0.6
+    )
+    examples, results = Examples(IMAGES, targets=TARGETS), []
+    for room_bytes in (examples.nbytes, examples.nbytes - 1):
         state, advance = build(microbatch=microbatch)
         feed = data.make_feed(
-            Examples(IMAGES),
+            examples,
             order_of=data.make_orders(step.make_streams(3).order, plan),
             plan=plan,
             shardings=distributed.make_shardings(BATCH, num_devices=1),
@@ -135,6 +147,26 @@ def test_only_one_cpu_device_wants_microbatches_and_only_of_large_batches():
     assert [chosen(size, with_features=True) for size in (16, 33)] == [16, 11]
     assert [chosen(512, side=side) for side in (16, 32, 1024)] == [512, 256, 1]
     assert chosen(512, num_devices=4) == 512
+
+
+@pytest.mark.parametrize("name", ["reference", "smooth"])
+def test_the_decoder_sees_targets_and_the_encoder_learns_them(name):
+    state, advance = build(name, kind="none", target_weight=0.25)
+    # Some steps on, since at first a model answers with the mean image whatever it is shown.
+    state, _ = train(state, advance, EPOCH * 2)
+    slots = ORDER[BATCH : 2 * BATCH]
+    model = make_autoencoder(
+        ModelConfig(name=name, channels=8),
+        mean_image=IMAGES.mean(axis=0) / 255,
+        key=jax.random.key(0),
+    )
+    nnx.update(model, state.params)
+    clean, wanted = jnp.asarray(IMAGES[slots] / np.float32(255)), jnp.asarray(TARGETS[slots])
+    codes, shown = np.asarray(model.encode(clean)), np.asarray(model.decode(wanted))
+    mse, away = np.mean((shown - clean) ** 2), np.mean((codes - wanted) ** 2)
+    _, (losses,) = train(state, advance, [(1, 1)], TARGETS)
+    expected = {"loss": float(mse + 0.25 * away), "mse": float(mse), "target": float(away)}
+    assert losses == pytest.approx(expected, rel=1e-4)
 
 
 def test_noise_is_fresh_at_every_step():

@@ -48,7 +48,7 @@ class Training:
 
     def __init__(self, made: CompiledRun, num_steps: int) -> None:
         self.made, self.num_steps = made, num_steps
-        self.state, self.feed, self.step = made.state, made.make_feed(), 0
+        self.state, self.feed, self.step = made.state, made.make_feed(0), 0
         self.losses: Losses = {}
 
     def __call__(self) -> None:
