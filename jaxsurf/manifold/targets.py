@@ -1,16 +1,19 @@
 """Images -> target codes: where in latent space training should put each image, before any model.
 
 Codes that training finds by itself are folded: two sheets of images lie over one another, and no
-penalty gets them apart. Targets are laid out flat beforehand, by Isomap (Tenenbaum, de Silva &
-Langford, "A global geometric framework for nonlinear dimensionality reduction", 2000), from a few
-pivots as in de Silva & Tenenbaum, "Sparse multidimensional scaling using landmark points", 2004,
-then by less sparse stress (Ortmann, Klimenta & Brandes, "A sparse stress model", 2017):
+penalty gets them apart. Targets are laid out flat beforehand:
 
-1. images are blurred, so that a small thing that moves by its own size still is nearer to where it
-   was than to where it was long ago, and compared by root mean squares;
-2. each is joined to the `NEIGHBOURS` nearest, components by the shortest bridges; lengths of
-   shortest paths from `PIVOTS` images to all others are what distances of targets should be;
-3. classical scaling of the pivots, the others placed among them; then L-BFGS on the stress.
+1. Images are blurred, so that a small thing that moves by its own size is nearer to where it was
+   than to where it was long ago. They are compared by root mean squares.
+2. Each is joined to the `NEIGHBOURS` nearest, and components by the shortest bridges. Lengths of
+   shortest paths from `PIVOTS` images to all others are what distances of targets should be.
+3. Isomap (Tenenbaum, de Silva & Langford, "A global geometric framework for nonlinear
+   dimensionality reduction", 2000) of the pivots places these, and all others among them (de Silva
+   & Tenenbaum, "Sparse multidimensional scaling using landmark points", 2004).
+4. L-BFGS makes the stress less: the sum, over pivots with all images and over neighbours, of the
+   squared logarithm of how many times too long a distance is. Logarithms, since two sheets that
+   coincide cost infinitely much. Weights are inverse squares of lengths, times how many images a
+   pivot stands for (Ortmann, Klimenta & Brandes, "A sparse stress model", 2017).
 
 Time and memory are linear in the number of images, but for the search for neighbours.
 """
@@ -27,21 +30,21 @@ from scipy import ndimage
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError, check_choice, check_least
-from jaxsurf.images import pixels, storage
-from jaxsurf.manifold import graph
+from jaxsurf.images import pixels, principal, storage
+from jaxsurf.manifold import graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 
 # Standard deviation of the blur, in shares of the longer side, and the side that is left then.
 BLUR, SIDE = 1 / 32, 32
 COMPONENTS = 64
-NEIGHBOURS, PIVOTS = 12, 50
+NEIGHBOURS, PIVOTS = 14, 50
 # Shorter edges, in shares of the median one, weigh as much as this: else they would be all that
 # counts.
 LEAST = 0.2
-ITERATIONS = 200
+ITERATIONS = 500
 # Dimensions tried, and up to which residual targets help.
-MOST_TRIED, MOST_RESIDUAL = 3, 0.3
+NEAR, MOST_TRIED, MOST_RESIDUAL = 3, 3, 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -67,13 +70,6 @@ class TargetsConfig:
             raise UserError(f"targets.share is {self.share}", cure="give a share from 0 to 1")
 
 
-class Targets(NamedTuple):
-    """Target codes, of mean 0 and root mean square 1, and what is wrong with them."""
-
-    codes: Float[np.ndarray, "image latent"]
-    residual: float
-
-
 class Geodesics(NamedTuple):
     """What targets are laid out by: neighbours, and the way to each pivot.
 
@@ -90,26 +86,14 @@ class Geodesics(NamedTuple):
 
 
 def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
-    """Return images, blurred, in their first principal components: distances are RMS on 0-255."""
-    height, width = images.shape[1:3]
-    sigma, step = BLUR * max(height, width), max(1, max(height, width) // SIDE)
-    rows = np.concatenate(
-        [
-            ndimage.gaussian_filter(some.astype(np.float32), (0, sigma, sigma, 0), mode="nearest")[
-                :, ::step, ::step
-            ].reshape(len(some), -1)
-            for some in storage.chunks(images)
-        ]
-    )
-    rows -= rows.mean(axis=0)
-    rows /= np.sqrt(rows.shape[1])
-    # By Halko, Martinsson & Tropp, "Finding structure with randomness", 2011.
-    random = np.random.default_rng(0)
-    span = random.normal(size=(rows.shape[1], min(COMPONENTS + 16, *rows.shape)))
-    for _ in range(3):
-        span = np.linalg.qr(rows.T @ (rows @ span.astype(np.float32)))[0]
-    seen = rows @ span
-    return seen @ np.linalg.svd(seen, full_matrices=False)[2][:COMPONENTS].T
+    """Return blurred images as points, whose distances are RMS on 0-255."""
+    longer = max(images.shape[1:3])
+    sigma, step = BLUR * longer, max(1, longer // SIDE)
+    parts = [
+        ndimage.gaussian_filter(some, (0, sigma, sigma, 0), mode="nearest")[:, ::step, ::step]
+        for some in storage.chunks(images)
+    ]
+    return principal.project(np.concatenate(parts)).points[:, :COMPONENTS]
 
 
 def geodesics(points: Float[np.ndarray, "image component"]) -> Geodesics:
@@ -134,86 +118,95 @@ def _from_pivots(
     return np.array(pivots), np.stack(lengths)
 
 
-def lay_out(known: Geodesics, dimensions: int) -> Targets:
-    """Return the targets of points whose geodesics are known."""
+def lay_out(known: Geodesics, dimensions: int) -> Float[np.ndarray, "image latent"]:
+    """Return the targets of points whose geodesics are known: mean 0, root mean square 1."""
     squares = np.square(known.lengths)
     among = squares[:, known.pivots]
     centred = among - among.mean(axis=0) - among.mean(axis=1, keepdims=True) + among.mean()
     values, vectors = np.linalg.eigh(-centred / 2)
+    # Axes beyond those that the pivots span stay at 0.
     used = min(dimensions, int((values > 1e-9 * values[-1]).sum()))
     values, vectors = values[::-1][:used], vectors[:, ::-1][:, :used]
     vectors *= np.sign(vectors[np.abs(vectors).argmax(axis=0), np.arange(used)])
     start = -((vectors / np.sqrt(values)).T @ (squares - among.mean(axis=1)[:, None])).T / 2
-    codes, residual = _less_stress(start, known)
-    codes = codes - codes.mean(axis=0)
-    scale = np.sqrt(np.square(codes).sum() / (len(codes) * dimensions))
-    codes = np.pad(codes / scale, ((0, 0), (0, dimensions - used)))
-    return Targets(codes.astype(np.float32), residual)
+    codes = _less_stress(start, known)
+    codes -= codes.mean(axis=0)
+    codes /= np.sqrt(np.square(codes).sum() / (len(codes) * dimensions))
+    return np.pad(codes, ((0, 0), (0, dimensions - used))).astype(np.float32)
 
 
 def _less_stress(
     start: Float[np.ndarray, "image latent"], known: Geodesics
-) -> tuple[Float[np.ndarray, "image latent"], float]:
-    """Return points of less stress, and the root of what is left of it."""
-    pivots, lengths = known.pivots, known.lengths
+) -> Float[np.ndarray, "image latent"]:
     number, dimensions = start.shape
-    least = LEAST * np.median(known.apart)
-    # A pivot stands for the points nearest to it, but for a close one only for those closer still.
-    region = lengths.argmin(axis=0)
-    stands = np.empty_like(lengths)
-    for pivot, row in enumerate(lengths):
-        inside = np.sort(row[region == pivot])
-        stands[pivot] = np.maximum(1, np.searchsorted(inside, row / 2))
-    heads, tails = np.nonzero(lengths)
-    wanted = np.concatenate([lengths[heads, tails], known.apart])
-    weights = np.concatenate([stands[heads, tails], np.ones(len(known.apart))])
-    weights /= np.square(np.maximum(wanted, least))
-    weights /= weights @ np.square(wanted)
-    ends = (
-        np.concatenate([pivots[heads], known.edges[:, 0]]),
-        np.concatenate([tails, known.edges[:, 1]]),
-    )
+    region = known.lengths.argmin(axis=0)
+    stands = np.empty_like(known.lengths)
+    for pivot, row in enumerate(known.lengths):
+        # A pivot stands for the images nearest to it, but for one near it only for nearer ones yet.
+        stands[pivot] = np.searchsorted(np.sort(row[region == pivot]), row / 2)
+    heads, tails = np.nonzero(known.lengths)
+    wanted = np.concatenate([known.lengths[heads, tails], known.apart])
+    wanted = np.maximum(wanted, LEAST * np.median(known.apart))
+    weights = np.concatenate([np.maximum(stands[heads, tails], 1), np.ones_like(known.apart)])
+    weights /= np.square(wanted)
+    weights /= weights.sum()
+    tails = np.concatenate([tails, known.edges[:, 1]])
+    heads = np.concatenate([known.pivots[heads], known.edges[:, 0]])
+    closest = np.square(LEAST * np.median(known.apart) / 2)  # where the logarithm ends
 
     def stress(flat: np.ndarray) -> tuple[float, np.ndarray]:
         codes = flat.reshape(number, dimensions)
-        step = codes[ends[0]] - codes[ends[1]]
-        away = np.sqrt(np.vecdot(step, step))
-        error = away - wanted
-        pull = (2 * weights * error / np.maximum(away, 1e-12))[:, None] * step
-        slope = np.stack(
-            [
-                np.bincount(ends[0], pull[:, axis], number)
-                - np.bincount(ends[1], pull[:, axis], number)
-                for axis in range(dimensions)
-            ],
-            axis=1,
-        )
-        return float(weights @ np.square(error)), slope.ravel()
+        steps = codes[tails] - codes[heads]
+        squares = np.vecdot(steps, steps) + closest
+        error = np.log(squares) / 2 - np.log(wanted)
+        pull = (2 * weights * error / squares)[:, None] * steps
+        slope = [
+            np.bincount(tails, each, number) - np.bincount(heads, each, number) for each in pull.T
+        ]
+        return float(weights @ np.square(error)), np.stack(slope, axis=1).ravel()
 
     found = scipy.optimize.minimize(
         stress, start.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS}
     )
-    return found.x.reshape(number, dimensions), float(np.sqrt(found.fun))
+    return found.x.reshape(number, dimensions)
 
 
 def distinct(images: pixels.Images) -> tuple[Int[np.ndarray, "distinct"], Int[np.ndarray, "image"]]:
     """Return the first of each group of equal images, and which group each is of."""
     seen: dict[bytes, int] = {}
-    group = np.array([seen.setdefault(hashlib.sha1(image).digest(), len(seen)) for image in images])
+    group = np.array(
+        [seen.setdefault(hashlib.sha1(image.tobytes()).digest(), len(seen)) for image in images]
+    )
     return np.unique(group, return_index=True)[1], group
 
 
+def residual(
+    points: Float[np.ndarray, "image component"], codes: Float[np.ndarray, "image latent"]
+) -> float:
+    """Return the share of a code's `NEIGHBOURS` nearest that are not near it among the images.
+
+    They are near where they are among `NEAR` times as many nearest. 0 where all are: then no sheet
+    of codes lies over another.
+    """
+    number, k = len(points), min(NEIGHBOURS, len(points) - 1)
+    near = neighbors.Index(codes).nearest(k=k).indices
+    reach = neighbors.Index(points).nearest(k=min(NEAR * k, number - 1)).distances[:, -1]
+    away = neighbors.distances(points[near], points[:, None])
+    return float(np.mean(away > reach[:, None]))
+
+
 def choose(
-    images: pixels.Images, dimensions: int, config: TargetsConfig, none: np.ndarray
-) -> Float[np.ndarray, "image latent"]:
-    """Return the target codes of images, or `none` where these would do harm, and log why."""
+    images: pixels.Images, dimensions: int, config: TargetsConfig
+) -> Float[np.ndarray, "image latent"] | None:
+    """Return the target codes of images, or None where these would do harm, and log why."""
     first, group = distinct(images)
-    if len(first) < MOST_TRIED + 2:
-        return none
-    known = geodesics(blurred(images[first]))
-    tried = {d: lay_out(known, d) for d in range(dimensions, MOST_TRIED + 1)}
-    tried = tried or {dimensions: lay_out(known, dimensions)}
-    used = config.kind == "on" or tried[dimensions].residual <= MOST_RESIDUAL
-    told = ", ".join(f"{each.residual:.2f} at d = {d}" for d, each in tried.items())
-    _log.info("targets %s: residual %s", "on" if used else "off", told)
-    return tried[dimensions].codes[group] if used else none
+    points = blurred(storage.take(images, first)).astype(np.float64)
+    known = geodesics(points)
+    tried = {d: lay_out(known, d) for d in range(dimensions, max(dimensions, MOST_TRIED) + 1)}
+    wrong = {d: residual(points, codes) for d, codes in tried.items()}
+    used = config.kind == "on" or wrong[dimensions] <= MOST_RESIDUAL
+    told = ", ".join(f"{each:.2f} at d = {d}" for d, each in wrong.items())
+    best = next((d for d in wrong if wrong[d] <= MOST_RESIDUAL), dimensions)
+    cure = f": use d = {best}" if best > dimensions else ""
+    _log.info("targets %s: residual %s%s", "on" if used else "off", told, cure)
+    return tried[dimensions][group] if used else None

@@ -105,12 +105,13 @@ class TrainSetup:
         )
         if first_step >= self.plan.target_steps:
             return train_step.Examples(self.images.images, kept)
-        dimensions = self.config.model.latent_dim
-        codes = np.zeros((len(self.images), dimensions), np.float32)  # stands for none
+        codes, dimensions = None, self.config.model.latent_dim
         if distributed.writes():
-            codes = targets.choose(self.images.images, dimensions, self.config.targets, codes)
-        codes = distributed.of_first(codes)
-        return train_step.Examples(self.images.images, kept, codes if codes.any() else None)
+            codes = targets.choose(self.images.images, dimensions, self.config.targets)
+        # Others are sent what process 0 has found, zeros for none.
+        sent = np.zeros((len(self.images), dimensions), np.float32) if codes is None else codes
+        sent = distributed.of_first(sent)
+        return train_step.Examples(self.images.images, kept, sent if sent.any() else None)
 
     def make_log(
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True

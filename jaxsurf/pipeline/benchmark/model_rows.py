@@ -94,7 +94,11 @@ def train(
 
 def _make_setup(name: str, small: bool, *, batch: int, perceptual: float = 0.0) -> TrainSetup:
     base = experiments.REFERENCE if name == "reference" else {"model.name": name}
-    changes = {"training.batch_size": batch, "objective.perceptual": perceptual}
+    changes = {
+        "training.batch_size": batch,
+        "objective.perceptual": perceptual,
+        "targets.kind": "off",
+    }
     reduced = {**SMALL, "data.stride": 4, "objective.layers": {"relu2_1": 1.0}} if small else {}
     config = configuration.from_dotted({**base, **changes, **reduced})
     # Each side copies the state that ours begins with.
@@ -138,7 +142,7 @@ def sweep(small: bool) -> Iterator[Contest]:
     axes = {"corruption.kind": AXES["corruption.kind"]} if small else AXES
     for name, channels, side, stride in (("reference", 64, 64, 10), ("smooth", 8, 32, 4)):
         base: dict[str, object] = {"model.name": name, "training.batch_size": 8}
-        base |= {"model.channels": channels, "data.side": side}
+        base |= {"model.channels": channels, "data.side": side, "targets.kind": "off"}
         if small or jax.default_backend() == "cpu":
             base["data.stride"] = stride
         if small:

@@ -93,7 +93,8 @@ class Scale:
 
     def grid(self, model: str) -> Grid:
         """Return the grid search of a model; of noises alone if it is small or the model ours."""
-        base: Settings = {"objective.mse": experiments.SYMMETRIC} | self._shared()
+        plain: Settings = {"objective.mse": experiments.SYMMETRIC, "targets.kind": "off"}
+        base = plain | self._shared()
         if model == "reference":
             base = {**experiments.GRID_BASE, **base}
         axes = experiments.GRID_AXES

@@ -1,0 +1,144 @@
+"""Target codes: laid out as the geometry says, and refused where that can't be done."""
+
+import numpy as np
+import pytest
+from scipy.spatial import procrustes
+from scipy.spatial.distance import pdist
+from sklearn.datasets import make_swiss_roll
+from sklearn.manifold import Isomap
+
+from jaxsurf.images.sources import open_images
+from jaxsurf.manifold import targets
+from jaxsurf.manifold.targets import TargetsConfig
+
+LINE = np.linspace(-1, 1, 32)
+ACROSS, DOWN = np.meshgrid(LINE, LINE)
+
+
+def painted(*discs):
+    """Return a picture of soft discs, each (x, y, radius, color), over grey."""
+    picture = np.full((32, 32, 3), 0.5)
+    for x, y, radius, color in discs:
+        inside = 1 / (1 + np.exp((np.hypot(ACROSS - x, DOWN - y) - radius) / 0.05))
+        picture += inside[..., None] * (np.asarray(color) - picture)
+    return np.round(255 * picture.clip(0, 1)).astype(np.uint8)
+
+
+def faces(number=300, seed=0):
+    """A head that turns, rigidly, and opens its mouth."""
+    chosen = np.random.default_rng(seed).uniform(-1, 1, (number, 2))
+    images = [
+        painted(
+            (0.3 * turn, 0, 0.7, (0.9, 0.7, 0.5)),
+            (0.5 * turn - 0.25, -0.2, 0.1, (0, 0, 0)),
+            (0.5 * turn + 0.25, -0.2, 0.1, (0, 0, 0)),
+            (0.5 * turn, 0.35, 0.25 + 0.2 * opened, (0.5, 0, 0)),
+        )
+        for turn, opened in chosen
+    ]
+    return np.stack(images), chosen
+
+
+def turntables(number=20, seed=0):
+    """Things that have nothing in common, each of five balls, seen from all around."""
+    random, images = np.random.default_rng(seed), []
+    for _ in range(number):
+        places, colors = random.uniform(-0.6, 0.6, (5, 3)), random.uniform(0, 1, (5, 3))
+        for turn in np.linspace(0, 2 * np.pi, 24, endpoint=False):
+            x = places[:, 0] * np.cos(turn) + places[:, 2] * np.sin(turn)
+            z = places[:, 2] * np.cos(turn) - places[:, 0] * np.sin(turn)
+            balls = [(x[i], places[i, 1], 0.3, colors[i]) for i in np.argsort(z)]
+            images.append(painted(*balls))
+    return np.stack(images)
+
+
+def noise(number=300, seed=0):
+    """Pictures with the spectrum of photographs that have nothing in common."""
+    rates = np.hypot(*np.meshgrid(np.fft.fftfreq(32), np.fft.fftfreq(32)))
+    rates[0, 0] = 1 / 32
+    white = np.random.default_rng(seed).normal(size=(number, 3, 32, 32))
+    pink = np.fft.ifft2(np.fft.fft2(white) / rates).real.transpose(0, 2, 3, 1)
+    return np.round(255 * (0.5 + 0.2 * pink / pink.std()).clip(0, 1)).astype(np.uint8)
+
+
+def drawn(source, **options):
+    return open_images(source, side=32, **options).images
+
+
+def shown_by(codes, chosen):
+    """Return how much of the variance of what was chosen is linear in the codes."""
+    known = np.column_stack([codes, np.ones(len(codes))])
+    left = chosen - known @ np.linalg.lstsq(known, chosen)[0]
+    return 1 - left.var() / chosen.var()
+
+
+def choose(images, dimensions=2, kind="auto"):
+    return targets.choose(images, dimensions, TargetsConfig(kind=kind))
+
+
+def test_a_rolled_up_sheet_is_laid_out_flat_and_better_than_by_isomap():
+    points, turns = make_swiss_roll(1500, random_state=3)
+    # The length of the spiral r = t up to t, and the width.
+    along = (turns * np.sqrt(1 + turns**2) + np.arcsinh(turns)) / 2
+    flat = np.stack([along, points[:, 1]], axis=1)
+    codes = targets.lay_out(targets.geodesics(points), 2)
+    reference = Isomap(n_neighbors=targets.NEIGHBOURS).fit_transform(points)
+    mine, theirs = (procrustes(flat, found)[2] for found in (codes, reference))
+    assert mine < 0.5 * theirs
+    assert mine < 3e-4
+    np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-5)
+    assert np.sqrt(np.mean(np.square(codes))) == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
+def test_targets_have_any_number_of_dimensions(dimensions):
+    images, chosen = faces()
+    codes = choose(images, dimensions, kind="on")
+    assert codes.shape == (len(images), dimensions)
+    assert np.isfinite(codes).all()
+    if dimensions == 2:
+        assert shown_by(codes, chosen) > 0.85
+
+
+def test_images_in_another_order_have_the_same_targets():
+    images, _ = faces()
+    order = np.random.default_rng(1).permutation(len(images))
+    np.testing.assert_allclose(
+        pdist(choose(images[order])), pdist(choose(images)[order]), atol=0.02
+    )
+
+
+def test_equal_images_have_equal_targets_and_change_no_other():
+    images, _ = faces()
+    again = np.random.default_rng(1).integers(0, 50, 300)
+    codes = choose(np.concatenate([images, images[again]]))
+    np.testing.assert_array_equal(codes[len(images) :], codes[again])
+    assert procrustes(codes[: len(images)], choose(images))[2] < 1e-6
+
+
+def test_sets_far_apart_are_joined():
+    near, chosen = faces()
+    codes = choose(np.concatenate([near, 255 - near]), kind="on")
+    apart = np.linalg.norm(codes[: len(near)].mean(axis=0) - codes[len(near) :].mean(axis=0))
+    assert apart > 1
+    assert shown_by(codes[: len(near)], chosen) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("images", "dimensions", "helps"),
+    [
+        pytest.param(lambda: drawn("arm"), 2, True, marks=pytest.mark.slow),
+        (lambda: drawn("loop", stride=3), 2, True),
+        (lambda: drawn("pole", stride=2), 2, True),
+        (lambda: drawn("torus"), 3, True),
+        (lambda: faces()[0], 2, True),
+        (lambda: drawn("torus"), 2, False),
+        (turntables, 2, False),
+        (noise, 2, False),
+        (noise, 3, False),
+    ],
+)
+def test_targets_are_used_where_no_sheet_lies_over_another(images, dimensions, helps, caplog):
+    caplog.set_level("INFO")
+    assert (choose(images(), dimensions) is not None) == helps
+    assert f"targets {'on' if helps else 'off'}: residual" in caplog.text
