@@ -19,11 +19,12 @@ from jaxtyping import Bool, Float, Int
 
 from jaxsurf.evaluation import lattice
 from jaxsurf.evaluation.lattice import Lattice, Poses, Reader
+from jaxsurf.images import pixels
 from jaxsurf.manifold import latent_graph, shortest_path
 from jaxsurf.manifold.latent_graph import LatentGraph
 
 if TYPE_CHECKING:
-    from jaxsurf.evaluation.pose_kernels import Metric
+    from jaxsurf.evaluation.pose_kernels import Metric, Placed
 
 # The table of geodesic distances takes 100 MB for so many nodes of the grid.
 MOST_NODES = 5000
@@ -83,7 +84,6 @@ class ImageMetric:
         return Metric(
             table=self._table,
             tensors=self._tensors * (per_step / self.unit) ** 2,
-            shape=np.array(grid.shape),
             lattice_shape=np.array(self._lattice.reader.shape),
             around=grid.around,
             per_step=per_step,
@@ -98,7 +98,21 @@ class ImageMetric:
         """Return the distance of each pose to each of others."""
         from jaxsurf.evaluation import pose_kernels
 
-        return pose_kernels.metric_distances(first, second, self._arrays)
+        return pose_kernels.metric_distances(
+            self._placed(first), self._placed(second), self._arrays
+        )
+
+    def _placed(self, poses: Float[np.ndarray, "some factor"]) -> "Placed":
+        from jaxsurf.evaluation.pose_kernels import Placed
+
+        grid = self._lattice.grid
+        shape, low = np.array(grid.shape), np.floor(poses).astype(np.int64)
+        low = np.where(grid.around > 0, low, np.clip(low, 0, shape - 2))
+        share, high = np.clip(poses - low, 0, 1)[:, None], np.indices((2,) * len(shape))
+        high = high.reshape(len(shape), -1).T
+        corners = np.moveaxis((low[:, None] + high) % shape, -1, 0)
+        shares = np.where(high, share, 1 - share).prod(axis=-1)
+        return Placed(poses, np.ravel_multi_index(tuple(corners), grid.shape), shares)
 
     def length(self, poses: Poses) -> float:
         """Return the length of a path that goes from pose to pose."""
@@ -198,17 +212,17 @@ def _seam(
     if not len(border):
         return np.empty((0, 2), np.int64), np.empty(0)
     random = np.random.default_rng(0).integers(len(reader.images), size=(NUM_RANDOM, 2))
-    step = np.median(np.sqrt(lattice.differences(reader.images, nodes[_grid_neighbours(of)])))
-    usual = np.median(np.sqrt(lattice.differences(reader.images, random)))
+    step = np.median(pixels.rms(reader.images, nodes[_grid_neighbours(of)]))
+    usual = np.median(pixels.rms(reader.images, random))
     limit = min(SEAM_STEPS * step, SEAM_SHARE * usual)
-    pixels = reader.images[border].astype(np.float32)
-    norms = np.square(pixels).sum(axis=1)
-    squares = (norms[:, None] + norms - 2 * pixels @ pixels.T) / pixels.shape[1]
+    shown = reader.images[border].astype(np.float32)
+    norms = np.square(shown).sum(axis=1)
+    squares = (norms[:, None] + norms - 2 * shown @ shown.T) / shown.shape[1]
     squares[_lengths(graph, border, border) <= FAR_STEPS * step] = np.inf
     nearest = squares.argmin(axis=1)
     pairs = np.sort(np.stack([border, border[nearest]], axis=1), axis=1)
     pairs = np.unique(pairs[np.isfinite(squares.min(axis=1))], axis=0)
-    lengths = np.sqrt(lattice.differences(reader.images, pairs))
+    lengths = pixels.rms(reader.images, pairs)
     return pairs[lengths <= limit], lengths[lengths <= limit]
 
 

@@ -14,7 +14,7 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Int, Real, UInt8
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import storage
+from jaxsurf.images import pixels, storage
 from jaxsurf.images.image_set import FEWEST_LEFT, MPI3D, ImageSet
 
 # Raised when what is kept in the cache would be made otherwise.
@@ -47,6 +47,7 @@ READ_AT_ONCE, PART = 256, 64
 
 Poses = Float[np.ndarray, "pose factor"]
 Pixels = UInt8[np.ndarray, "node value"]
+Arrays = dict[str, np.ndarray]
 
 _log = logging.getLogger(__name__)
 
@@ -178,7 +179,10 @@ class Reader:
         images: one a node, in C order.
         shape: nodes along each factor, at least three.
         closed: which factors come back from the last node to the first.
-        components: what `components_of` returned for these images.
+        kept: gives what a function makes, or what it made before.
+
+    Attributes:
+        tensors: the metric tensor at each node, per squared lattice step.
     """
 
     def __init__(
@@ -186,7 +190,7 @@ class Reader:
         images: Pixels,
         shape: Sequence[int],
         closed: Sequence[bool] | Bool[np.ndarray, "factor"],
-        components: Mapping[str, np.ndarray],
+        kept: Callable[[Callable[[], Arrays]], Arrays] = lambda make: make(),
     ) -> None:
         self.images, self.shape, self.closed = images, np.array(shape), np.array(closed)
         self.offsets = np.array(list(itertools.product((-1, 0, 1), repeat=len(shape))))
@@ -195,8 +199,12 @@ class Reader:
         # The node nearest to each whose neighbours are all there.
         inner = np.where(self.closed, self.places, np.clip(self.places, 1, self.shape - 2))
         self._centres = np.asarray(np.ravel_multi_index(tuple(inner.T), shape), np.int32)
-        self._pixels, self._mean = components["pixels"], components["mean"]
-        self._directions, coordinates = components["directions"], components["coordinates"]
+        made = kept(lambda: _components(images) | {"tensors": self._make_tensors()})
+        self.tensors: Float[np.ndarray, "node factor factor"] = made["tensors"]
+        # The mean over the stencil around each node's centre.
+        self._curvatures = self.tensors[self.stencil[self._centres]].mean(axis=1)
+        self._varying, self._mean = made["varying"], made["mean"]
+        self._directions, coordinates = made["directions"], made["coordinates"]
         # |f - n|^2 without |f|^2, which is the same for all nodes n of a frame f.
         self._turned, self._norms = -2 * coordinates.T, np.square(coordinates).sum(axis=1)
         a, b = np.triu_indices(len(shape))
@@ -215,9 +223,8 @@ class Reader:
         numbers = np.ravel_multi_index(tuple(np.moveaxis(places % self.shape, -1, 0)), self.shape)
         return np.where(outside.any(axis=-1), -1, numbers).astype(np.int32)
 
-    @functools.cached_property
-    def tensors(self) -> Float[np.ndarray, "node factor factor"]:
-        """Return the metric tensor at each node, per squared lattice step.
+    def _make_tensors(self) -> Float[np.ndarray, "node factor factor"]:
+        """Return the metric tensor at each node.
 
         It is the least-squares fit of o^T G o to the squared differences at the offsets o to the
         neighbours that are there, each weighed by |o|^-2, since farther ones are more curved.
@@ -228,7 +235,7 @@ class Reader:
         for place in range(half + 1, len(offsets)):
             there = np.flatnonzero(self.stencil[:, place] >= 0)
             others = self.stencil[there, place]
-            found = differences(self.images, np.stack([there, others], axis=1))
+            found = np.square(pixels.rms(self.images, np.stack([there, others], axis=1)))
             squares[there, place] = found
             squares[others, len(offsets) - 1 - place] = found
         squares[:, half] = 0.0
@@ -243,11 +250,6 @@ class Reader:
         tensors[:, a, b] = tensors[:, b, a] = entries
         return tensors
 
-    @functools.cached_property
-    def _curvatures(self) -> Float[np.ndarray, "node factor factor"]:
-        """The mean tensor over the stencil around each node's centre."""
-        return self.tensors[self.stencil[self._centres]].mean(axis=1)
-
     def read(self, frames: UInt8[np.ndarray, "frame value"]) -> Reading:
         """Return the pose of each frame, in lattice steps, and its residual."""
         from jaxsurf.evaluation import pose_kernels
@@ -256,7 +258,7 @@ class Reader:
         found = []
         for start in range(0, len(frames), READ_AT_ONCE):
             some = frames[start : start + READ_AT_ONCE]
-            distances = (some[:, self._pixels] - self._mean) @ self._directions @ self._turned
+            distances = (some[:, self._varying] - self._mean) @ self._directions @ self._turned
             distances += self._norms
 
             def settle(at: int, some: Pixels = some, distances: np.ndarray = distances) -> Reading:
@@ -302,15 +304,15 @@ class Reader:
         return Reading(np.where(self.closed, poses % self.shape, poses), residuals)
 
 
-def components_of(images: Pixels) -> dict[str, np.ndarray]:
+def _components(images: Pixels) -> Arrays:
     """Return the principal components of some images, and the coordinates of all in them."""
     chosen = np.arange(len(images))
     if len(images) > NUM_SAMPLED:
         chosen = np.sort(np.random.default_rng(0).choice(len(images), NUM_SAMPLED, replace=False))
     sampled = storage.take(images, chosen)
     # More than half of the arm's pixels always show the same floor.
-    pixels = np.flatnonzero(np.ptp(sampled, axis=0))
-    sampled = sampled[:, pixels].astype(np.float32)
+    varying = np.flatnonzero(np.ptp(sampled, axis=0))
+    sampled = sampled[:, varying].astype(np.float32)
     mean = sampled.mean(axis=0)
     sampled -= mean
     # Subspace iteration: what it leaves out of the last ones is of no weight here, and an exact
@@ -326,19 +328,9 @@ def components_of(images: Pixels) -> dict[str, np.ndarray]:
     vectors = basis @ (turned[:, kept] / np.sqrt(variances[kept]))
     directions = sampled.T @ vectors.astype(np.float32)
     chunks = storage.chunks(images, rows=DRAWN_AT_ONCE)
-    coordinates = np.concatenate([(some[:, pixels] - mean) @ directions for some in chunks])
-    parts = {"pixels": pixels, "mean": mean, "directions": directions}
+    coordinates = np.concatenate([(some[:, varying] - mean) @ directions for some in chunks])
+    parts = {"varying": varying, "mean": mean, "directions": directions}
     return parts | {"coordinates": coordinates}
-
-
-def differences(images: Pixels, pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
-    """Return the mean squared difference between the images of each pair of nodes."""
-    from jaxsurf.evaluation import pose_kernels
-    from jaxsurf.manifold import search_kernels
-
-    parts = np.array_split(pairs, max(1, len(pairs) // 1000))
-    some = search_kernels.in_threads(lambda p: pose_kernels.mean_squares(images, images, p), parts)
-    return np.concatenate(some)
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,22 +375,22 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
         stamp += f" periods {', '.join(f'{axis.period or 0:g}' for axis in grid.axes)}"
     if per_step == 1:
         in_order = np.array_equal(order, np.arange(len(images)))
-        pixels = images.images if in_order else storage.take(images.images, order)
+        shown = images.images if in_order else storage.take(images.images, order)
     else:
         assert draw is not None, "renders are drawn"
         places = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=-1)
         rows = grid.factors(places / per_step).astype(np.float32)
         size = (len(rows), *images.images.shape[1:])
-        pixels = storage.cached(
+        shown = storage.cached(
             lambda: _drawn(draw, rows, f"{' x '.join(map(str, shape))} renders of {images.name}"),
             shape=size,
             name=f"lattice-{workdir.fingerprint(images.fingerprint, str(per_step))}",
             made_of=stamp,
             folder=cache_dir,
         )
-    pixels = pixels.reshape(len(pixels), -1)
-    made = keep("principal-components", stamp, lambda: components_of(pixels), cache_dir)
-    reader = Reader(pixels, shape, grid.around > 0, made)
+    shown = shown.reshape(len(shown), -1)
+    kept = functools.partial(keep, "reader", stamp, cache_dir=cache_dir)
+    reader = Reader(shown, shape, grid.around > 0, kept)
     return Lattice(grid, per_step, reader, images.images.shape[1:], stamp)
 
 
@@ -418,7 +410,7 @@ def read_held_out(
     kept = numbers[tuple(slice(None, None, step) for step in every)]
     closed = reader.closed & (reader.shape % every == 0) & (np.array(kept.shape) > 2)
     images = storage.take(reader.images, kept.ravel())
-    thinned = Reader(images, kept.shape, closed, components_of(images))
+    thinned = Reader(images, kept.shape, closed)
     # Between the images that are left, along each factor that was thinned.
     places = reader.places
     between = ((places % 2 == 1) & ((places < reader.shape - 1) | closed)) | (every == 1)
@@ -447,9 +439,9 @@ def _drawn(
 def keep(
     kind: str,
     stamp: str,
-    make: Callable[[], dict[str, np.ndarray]],
+    make: Callable[[], Arrays],
     cache_dir: str | Path | None,
-) -> dict[str, np.ndarray]:
+) -> Arrays:
     """Return arrays from the cache, where they are made and kept if it does not hold them."""
     folder = storage.cache_folder() if cache_dir is None else Path(cache_dir)
     path = folder / f"truth-{kind}-{workdir.fingerprint(stamp)}.npz"

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numba
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.manifold.search_kernels import kernel
 
@@ -25,11 +25,18 @@ class Metric(NamedTuple):
 
     table: Float[np.ndarray, "node node"]  # geodesic distances of the grid's nodes
     tensors: Float[np.ndarray, "lattice factor factor"]
-    shape: Int[np.ndarray, "factor"]  # of the grid
     lattice_shape: Int[np.ndarray, "factor"]
     around: Float[np.ndarray, "factor"]  # grid steps; 0 where the factor does not come back
     per_step: int  # lattice steps a grid step
     reach: float  # grid steps, up to which the straight line is looked at too
+
+
+class Placed(NamedTuple):
+    """Poses, and the grid nodes at the corners of the cell that each lies in, with their shares."""
+
+    poses: Float[np.ndarray, "pose factor"]
+    corners: Int[np.ndarray, "pose corner"]
+    shares: Float[np.ndarray, "pose corner"]
 
 
 @numba.njit(nogil=True, fastmath=True)
@@ -47,19 +54,6 @@ def _sum_of_squares(
         if total > limit:
             return total
     return total
-
-
-@kernel
-def mean_squares(
-    images: UInt8[np.ndarray, "image value"],
-    others: UInt8[np.ndarray, "other value"],
-    pairs: Int[np.ndarray, "pair 2"],
-) -> Float[np.ndarray, "pair"]:
-    """Return the mean squared difference of each pair of an image and another."""
-    found = np.empty(len(pairs))
-    for i in range(len(pairs)):
-        found[i] = _sum_of_squares(images[pairs[i, 0]], others[pairs[i, 1]], np.inf)
-    return found / images.shape[1]
 
 
 @kernel
@@ -152,66 +146,29 @@ def _short(difference: float, around: float) -> float:
 
 
 @kernel
-def step_distances(
-    first: Float[np.ndarray, "first factor"],
-    second: Float[np.ndarray, "second factor"],
-    around: Float[np.ndarray, "factor"],
-) -> Float[np.ndarray, "first second"]:
-    """Return Euclidean distances of poses in grid steps, periodic factors the short way."""
-    found = np.empty((len(first), len(second)))
-    for i in range(len(first)):
-        for j in range(len(second)):
-            total = 0.0
-            for axis in range(len(around)):
-                total += _short(second[j, axis] - first[i, axis], around[axis]) ** 2
-            found[i, j] = np.sqrt(total)
-    return found
-
-
-@kernel
 def metric_distances(
-    first: Float[np.ndarray, "first factor"], second: Float[np.ndarray, "second factor"], by: Metric
+    first: Placed, second: Placed, by: Metric
 ) -> Float[np.ndarray, "first second"]:
     """Return distances of poses by the image metric.
 
     The smaller of two bounds: the table, linear between the corners of either pose's cell; and of
     near poses, which the table overrates, the length of the straight line between them.
     """
-    ours, shares = _corners(first, by)
-    theirs, other_shares = _corners(second, by)
-    found = np.empty((len(first), len(second)))
-    for i in range(len(first)):
-        for j in range(len(second)):
+    found = np.empty((len(first.poses), len(second.poses)))
+    for i in range(len(first.poses)):
+        for j in range(len(second.poses)):
             total = 0.0
-            for a in range(ours.shape[1]):
-                if shares[i, a] > 0:
+            for a in range(first.corners.shape[1]):
+                if first.shares[i, a] > 0:
                     part = 0.0
-                    for b in range(theirs.shape[1]):
-                        part += other_shares[j, b] * by.table[ours[i, a], theirs[j, b]]
-                    total += shares[i, a] * part
-            found[i, j] = min(total, _straight(first[i], second[j], by))
+                    for b in range(second.corners.shape[1]):
+                        part += (
+                            second.shares[j, b]
+                            * by.table[first.corners[i, a], second.corners[j, b]]
+                        )
+                    total += first.shares[i, a] * part
+            found[i, j] = min(total, _straight(first.poses[i], second.poses[j], by))
     return found
-
-
-@kernel
-def _corners(
-    poses: Float[np.ndarray, "pose factor"], by: Metric
-) -> tuple[Int[np.ndarray, "pose corner"], Float[np.ndarray, "pose corner"]]:
-    """Return the grid nodes at the corners of each pose's cell, and the share of each."""
-    count = 2 ** poses.shape[1]
-    nodes, shares = np.zeros((len(poses), count), np.int64), np.ones((len(poses), count))
-    for pose in range(len(poses)):
-        for axis in range(poses.shape[1]):
-            size, place = by.shape[axis], poses[pose, axis]
-            low = int(np.floor(place))
-            if by.around[axis] == 0:
-                low = max(0, min(low, size - 2))
-            share = max(0.0, min(1.0, place - low))
-            for corner in range(count):
-                high = (corner >> axis) & 1
-                nodes[pose, corner] = nodes[pose, corner] * size + (low + high) % size
-                shares[pose, corner] *= share if high else 1 - share
-    return nodes, shares
 
 
 @numba.njit(nogil=True)
@@ -279,35 +236,3 @@ def align(costs: Float[np.ndarray, "frame point"]) -> tuple[float, float]:
         else:
             j -= 1
     return (by_point / point_matches).mean(), (by_frame / frame_matches).mean()
-
-
-@kernel
-def project(
-    poses: Float[np.ndarray, "pose factor"],
-    points: Float[np.ndarray, "point factor"],
-    places: Float[np.ndarray, "point"],
-    joined: Bool[np.ndarray, "point"],
-    around: Float[np.ndarray, "factor"],
-) -> Float[np.ndarray, "pose"]:
-    """Return the place along a course of what is nearest to each pose on it.
-
-    `places` are those of the course's points; `joined` says which a line joins to the next one.
-    """
-    found = np.empty(len(poses))
-    for pose in range(len(poses)):
-        nearest = np.inf
-        for start in range(len(points)):
-            along = squared = length = 0.0
-            for axis in range(len(around)):
-                off = _short(poses[pose, axis] - points[start, axis], around[axis])
-                squared += off**2
-                if joined[start]:
-                    step = points[start + 1, axis] - points[start, axis]
-                    along, length = along + off * step, length + step**2
-            share = max(0.0, min(1.0, along / length)) if length > 0 else 0.0
-            distance = squared - 2 * share * along + share**2 * length
-            if distance < nearest - 1e-12:
-                nearest, found[pose] = distance, places[start]
-                if share > 0:
-                    found[pose] += share * (places[start + 1] - places[start])
-    return found

@@ -67,7 +67,9 @@ def variance(images: Images) -> float:
     return float(variances.mean()) / PEAK**2
 
 
-def rms(images: Images, pairs: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair"]:
+def rms(
+    images: UInt8[np.ndarray, "image *values"], pairs: Int[np.ndarray, "pair 2"]
+) -> Float[np.ndarray, "pair"]:
     """Return the root of the mean squared difference of pairs of images, on 0-255."""
     num_values = images[0].size
     rows = max(1, _VALUES // num_values)
