@@ -76,7 +76,7 @@ def measure(
         pairs = np.stack([np.repeat(np.arange(len(some)), each), heads.ravel()], axis=-1)
         pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     else:
-        pairs, each = _side_by_side(grid), 2 * len(grid.axes)
+        pairs, each = np.argsort(grid.nodes)[grid.side_by_side()], 2 * len(grid.axes)
     pairs = pairs[_sample(random, len(pairs), PAIRS)]
     apart = neighbors.distances(*index.codes[pairs.T])
     return {
@@ -94,16 +94,6 @@ def _sample(random: np.random.Generator, number: int, most: int) -> Int[np.ndarr
     if number <= most:
         return np.arange(number)
     return np.sort(random.choice(number, most, replace=False))
-
-
-def _side_by_side(grid: FactorGrid) -> Pairs:
-    """Return the images one step apart along an axis."""
-    pairs, numbers = [], np.argsort(grid.nodes).reshape(grid.shape)
-    for axis, ring in enumerate(grid.around > 0):
-        both = np.stack([numbers, np.roll(numbers, -1, axis)], axis=-1)
-        steps = np.arange(both.shape[axis] - (not ring))
-        pairs.append(np.take(both, steps, axis).reshape(-1, 2))
-    return np.concatenate(pairs)
 
 
 def _tears(index: Index, pairs: Pairs, apart: Float[np.ndarray, "pair"], most: int) -> float | None:

@@ -144,7 +144,7 @@ def _make(of: Lattice) -> dict[str, np.ndarray]:
     tensors = reader.tensors
     seam, lengths = _seam(of, nodes, _graph(reader, tensors))
     table = _lengths(_graph(reader, tensors, seam, lengths), nodes, nodes)
-    unit = float(np.median(table[tuple(_grid_neighbours(of).T)]))
+    unit = float(np.median(table[tuple(of.grid.side_by_side().T)]))
     # Images that never change have no metric; 1 keeps their lengths at 0.
     unit = unit or 1.0
     return {
@@ -186,18 +186,6 @@ def _graph(
     )
 
 
-def _grid_neighbours(of: Lattice) -> Int[np.ndarray, "pair 2"]:
-    """Return the pairs of nodes one step apart on the grid."""
-    numbers = np.arange(np.prod(of.grid.shape)).reshape(of.grid.shape)
-    pairs = []
-    for axis, around in enumerate(of.grid.around):
-        following = np.roll(numbers, -1, axis)
-        size = numbers.shape[axis] - (around == 0)
-        pair = np.stack([numbers, following], axis=-1)
-        pairs.append(np.take(pair, np.arange(size), axis).reshape(-1, 2))
-    return np.concatenate(pairs)
-
-
 def _seam(
     of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph
 ) -> tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]:
@@ -212,7 +200,7 @@ def _seam(
     if not len(border):
         return np.empty((0, 2), np.int64), np.empty(0)
     random = np.random.default_rng(0).integers(len(reader.images), size=(NUM_RANDOM, 2))
-    step = np.median(pixels.rms(reader.images, nodes[_grid_neighbours(of)]))
+    step = np.median(pixels.rms(reader.images, nodes[of.grid.side_by_side()]))
     usual = np.median(pixels.rms(reader.images, random))
     limit = min(SEAM_STEPS * step, SEAM_SHARE * usual)
     shown = reader.images[border].astype(np.float32)

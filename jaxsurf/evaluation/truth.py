@@ -31,7 +31,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
 from jaxsurf.evaluation.image_metric import ImageMetric
 from jaxsurf.evaluation.lattice import Lattice, Poses, Reading
-from jaxsurf.evaluation.pairs import PerPair, Scores
+from jaxsurf.evaluation.pairs import Scores
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import FEWEST_LEFT, ImageSet
@@ -149,7 +149,9 @@ class Truth:
         - `walked`, from source to target past all poses, over the length of that course, or over an
           ordinary grid step if it is shorter; moves of less than `STIRRING` are waited for;
         - `missed`, from the source to the first pose or from the last one to the target;
-        - `leaps`, as below, of animations of `LEAP_FRAMES` frames where there is an image metric.
+        - `leaps`, of animations of `LEAP_FRAMES` frames where there is an image metric: the steps,
+          those from and to the ends too, of more than `LEAP` by it, and of more than `LEAP_STEPS`
+          even steps of the pair's longest course.
 
         Where there is none, `walked` and `missed` are measured in grid steps.
 
@@ -181,25 +183,10 @@ class Truth:
                 costs = [self.metric.distances(poses, some.poses) for some in courses]
                 row["course_intrinsic"] = min(max(pose_kernels.align(cost)) for cost in costs)
             if counted:
-                row["leaps"] = self._num_leaps(walk, courses)
+                even = max(map(self._length, courses)) / (LEAP_FRAMES - 1)
+                row["leaps"] = np.sum(np.diagonal(walk, 1) > max(LEAP, LEAP_STEPS * even))
             rows.append(row)
-        return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-    def leaps(self, frames: Animations, ends: Int[np.ndarray, "pair 2"]) -> PerPair | None:
-        """Return how many steps of each pair's animation are leaps, those from and to its ends too.
-
-        A leap is a step of more than `LEAP` by the image metric, and of more than `LEAP_STEPS` even
-        steps of the pair's longest course. None where there is no image metric.
-        """
-        if {len(some) for some in frames} != {LEAP_FRAMES}:
-            raise UserError(f"leaps are counted at {LEAP_FRAMES} frames a pair")
-        return None if self.metric is None else self.score(frames, ends)["leaps"]
-
-    def _num_leaps(self, walk: Apart, courses: Sequence[Course]) -> float:
-        longest = max(map(self._length, courses))
-        return float(
-            np.sum(np.diagonal(walk, 1) > max(LEAP, LEAP_STEPS * longest / (LEAP_FRAMES - 1)))
-        )
+        return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
 
     def _steps(self, first: Poses, second: Others) -> Apart:
         """Return the distance of each pose to each of others, in grid steps."""
@@ -326,19 +313,17 @@ def _test(images: ImageSet, of: Lattice) -> dict[str, np.ndarray]:
 
 
 def _how_well(images: ImageSet, of: Lattice, tested: Tested) -> str:
-    few = [axis.name for axis in of.grid.axes if len(axis.values) <= FEWEST_LEFT]
-    if images.draw is not None or len(few) < len(of.grid.axes):
-        what = "random poses" if images.draw is not None else "images left out of every other one"
-        found = (
-            f"{what} to {np.median(tested.errors):.2f} grid steps "
-            f"(median; 95 % to {np.percentile(tested.errors, 95):.2f})"
-        )
-    if images.draw is not None or not few:
-        return found
+    drawn = images.draw is not None
+    few = ", ".join(a.name for a in of.grid.axes if not drawn and len(a.values) <= FEWEST_LEFT)
     unknown = f"since {FEWEST_LEFT} values are too few to leave one out"
-    if len(few) < len(of.grid.axes):
-        return f"{found}, at true {', '.join(few)}, which is not tested, {unknown}"
-    return f"how well is not known, {unknown}, and so not what is real"
+    if not len(tested.errors):
+        return f"how well is not known, {unknown}, and so not what is real"
+    return (
+        f"{'random poses' if drawn else 'images left out of every other one'} to "
+        f"{np.median(tested.errors):.2f} grid steps (median; 95 % to "
+        f"{np.percentile(tested.errors, 95):.2f})"
+        + (f", at true {few}, which is not tested, {unknown}" if few else "")
+    )
 
 
 def _in_factors(

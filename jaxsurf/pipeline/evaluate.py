@@ -367,10 +367,10 @@ def _score(
             curves[method] = curve
         if truth is not None:
             scores[method] |= truth.score(frames, chosen)
-    if truth is not None and "leaps" not in scores[pairs.BASELINE]:
+    if truth is not None and truth.metric is not None and "leaps" not in scores[pairs.BASELINE]:
         for method, animations in animated(config.timing.with_frames(LEAP_FRAMES)).items():
-            leaps = truth.leaps([animation.frames for animation in animations], chosen)
-            scores[method] |= {} if leaps is None else {"leaps": leaps}
+            found = truth.score([animation.frames for animation in animations], chosen)
+            scores[method]["leaps"] = found["leaps"]
     if config.perceptual:
         timing = config.timing.with_frames(metrics.PERCEPTUAL_FRAMES)
         for method, animations in animated(timing).items():

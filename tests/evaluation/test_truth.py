@@ -425,12 +425,14 @@ def test_leaps_count_steps_from_and_to_the_ends(arm):
     images, made = arm
     ends = far_pairs(images, made, 2)
     frames = [np.repeat(images.images[end], (20, 28), axis=0) for end in ends]
-    assert made.leaps(frames, ends).tolist() == [1, 1]
-    assert made.leaps([some[::-1] for some in frames], ends).tolist() == [3, 3]
-    assert made.leaps([np.repeat(some[-1:], FRAMES, axis=0) for some in frames], ends).tolist() == [
-        1,
-        1,
-    ]
+    for change, leaps in (
+        (lambda f: f, 1),
+        (lambda f: f[::-1], 3),
+        (lambda f: f[[-1] * FRAMES], 1),
+    ):
+        found = made.score([change(some) for some in frames], ends)["leaps"]
+        assert found.tolist() == [leaps] * 2
+    assert "leaps" not in made.score([some[1:] for some in frames], ends)
 
 
 def test_where_even_steps_are_large_they_are_no_leaps(tmp_path):
@@ -438,11 +440,15 @@ def test_where_even_steps_are_large_they_are_no_leaps(tmp_path):
     made = truth.make_truth(images, cache_dir=tmp_path)
     ends = np.array([[10, 190], [350, 200], [7, 9]])
     numbers = [np.round(np.linspace(*end, FRAMES)).astype(int) for end in ends]
-    assert made.leaps([images.images[some] for some in numbers], ends).tolist() == [0, 0, 0]
+    assert made.score([images.images[some] for some in numbers], ends)["leaps"].tolist() == [
+        0,
+        0,
+        0,
+    ]
     # Half way round and more, a step of 8 is two even ones; between near ends it is a leap.
     for some in numbers:
         some[20:] += 8
-    assert made.leaps([images.images[some % 360] for some in numbers], ends)[2] == 2
+    assert made.score([images.images[some % 360] for some in numbers], ends)["leaps"][2] == 2
 
 
 def test_a_grid_too_large_for_the_metric_has_no_intrinsic_figures(arm, folder, monkeypatch):
@@ -454,7 +460,7 @@ def test_a_grid_too_large_for_the_metric_has_no_intrinsic_figures(arm, folder, m
     scores = made.score(frames, ends)
     assert "course_intrinsic" not in scores
     assert scores["course"].max() < 0.3
-    assert made.leaps(frames, ends) is None
+    assert "leaps" not in scores
     assert (
         "no course_intrinsic and no leaps, since 196 images are more than 195" in made.description
     )
@@ -543,8 +549,6 @@ def test_frames_that_cannot_be_judged_are_refused(arm):
         UserError, match=r"frames of shape \(3, 5, 3\) are no images of \(32, 32, 3\)"
     ):
         made.read(np.zeros((2, 3, 5, 3), np.uint8))
-    with pytest.raises(UserError, match="leaps are counted at 48 frames"):
-        made.leaps([images.images[:47]], ends)
     with pytest.raises(UserError, match="a single frame has no course"):
         made.score([images.images[:1]], ends)
 
