@@ -37,7 +37,7 @@ TORN_BEYOND = 8
 # Neighbours that trustworthiness and continuity compare, about as many as graphs have.
 NEIGHBOURS = 10
 # At most so many images, true neighbours and Jacobians are looked at.
-SAMPLE, PAIRS, JACOBIANS = 2000, 20_000, 64
+SAMPLE, PAIRS, JACOBIANS = 1000, 20_000, 64
 
 Pairs = Int[np.ndarray, "pair 2"]
 Order = Int[np.ndarray, "sampled sampled"]

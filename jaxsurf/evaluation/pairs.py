@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics
+from jaxsurf.evaluation import intervals, metrics
 from jaxsurf.evaluation.intervals import Curves
 from jaxsurf.evaluation.metrics import Nearest
 from jaxsurf.images.pixels import Images
@@ -86,8 +86,9 @@ def score(
     These are `interpolation_mse` (mean over frames, as in the report), `interpolation_mse_worst`
     (worst frame), `nearest_image` (the same distance as a root mean square on 0-255, mean over
     frames), the `step_*` figures of `metrics.smoothness` and `num_frames`; and where it is given
-    what they need, `path_length` (of latent paths), `consistency` (of a model, mean over frames)
-    and those of the curves. `nearest` is that of all frames, if it is known.
+    what they need, `path_length` (of latent paths), `consistency` (of a model, mean over the frames
+    that `intervals.chosen` names) and those of the curves. `nearest` is that of all frames, if it
+    is known.
     """
     every = np.concatenate(frames)
     nearest = nearest or metrics.nearest_images(every, images)
@@ -106,7 +107,9 @@ def score(
     if paths is not None:
         scores["path_length"] = np.array([path.length for path in paths])
     if model is not None:
-        changes = by_pair(metrics.consistency(model, every))
+        some = [each[intervals.chosen(len(each))] for each in frames]
+        cuts = np.cumsum([len(each) for each in some])[:-1]
+        changes = np.split(metrics.consistency(model, np.concatenate(some)), cuts)
         scores["consistency"] = np.array([values.mean() for values in changes])
     return scores if curves is None else scores | curves.scores()
 
