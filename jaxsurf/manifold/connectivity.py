@@ -6,6 +6,9 @@ length, then by lower end, then by upper end, so there is exactly one such tree.
 connect the points, it has the shortest longest edge: that is the smallest radius that connects.
 """
 
+import bisect
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.sparse
 from jaxtyping import Float, Int
@@ -55,6 +58,23 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
                 "--repair), which bridges the gaps",
             )
         asked *= 2
+
+
+def joining_k(index: Index, points: Sequence[int], *, most: int) -> int:
+    """Return the smallest k whose k-NN graph joins some points; `most` + 1 where that is larger.
+
+    Only components are looked for, a few times: nothing beside finding the neighbors.
+    """
+    number = len(index.codes)
+
+    def joins(k: int) -> bool:
+        near = index.nearest(k=k).indices
+        rows = (np.ones(near.size, np.int8), near.ravel(), k * np.arange(number + 1))
+        matrix = scipy.sparse.csr_array(rows, shape=(number, number))
+        labels = csgraph.connected_components(matrix, directed=False)[1]
+        return bool((labels[list(points)] == labels[points[0]]).all())
+
+    return 1 + bisect.bisect_left(range(1, most + 1), True, key=joins)
 
 
 def smallest_radius(index: Index) -> float:

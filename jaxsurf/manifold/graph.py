@@ -125,7 +125,8 @@ WEIGHTS = {
 
 Search = Literal["exact", "approximate"]
 if TYPE_CHECKING:
-    Kind = Weight = str
+    Kind = str
+    Weight = str
 else:
     Kind, Weight = Literal[tuple(KINDS)], Literal[tuple(WEIGHTS)]
 

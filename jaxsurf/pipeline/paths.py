@@ -3,6 +3,7 @@
 No model and no images are needed. `PathsConfig` says what is asked for, `path.json` what came out.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation.pairs import csv_text
-from jaxsurf.manifold import codes_file, latent_graph, neighbors, tour
+from jaxsurf.manifold import codes_file, connectivity, latent_graph, neighbors, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components, timed
@@ -26,6 +27,7 @@ from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import check_writable, fingerprint, replacing_folder, versions, write_json
 
 _NONE = -1  # of points that are no row of the file, and corners that are no point of the path
+_MUCH_LARGER = 4  # times as many neighbors
 _SPELLED, _NAMED = 12, 8  # legs in the summary, stops in the picture's title
 _FILES = (
     r"path\.json|(lengths|steps)\.csv|latent\.png|nodes\.txt|(codes|pc\d+)(\.npy|(_nodes)?\.txt)"
@@ -33,6 +35,8 @@ _FILES = (
 # Columns of `lengths.csv`; `path.json` has those from the third to the last but one.
 _LEG = ("way", "leg", "from", "to", "edges", "length", "cost", "straight", "detour")
 Table = list[dict[str, Any]]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,7 +142,10 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
 
 def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
     anchors, number = inputs.anchors, len(inputs.codes)
-    built = graphs.build(index, config.graph or path_inputs.GRAPH, trim=config.trimming or None)
+    asked = config.graph or path_inputs.GRAPH
+    built = graphs.build(index, asked, trim=config.trimming or None)
+    if asked.kind == "smallest":
+        _warn_of_far_codes(built.k, inputs, index)
     graph, codes, stops = tour.with_anchors(
         built,
         index,
@@ -168,6 +175,26 @@ def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
         nodes=nodes,
     )
     return [path], graph
+
+
+def _warn_of_far_codes(k: int, inputs: Inputs, index: neighbors.Index) -> None:
+    """Warn where codes far off make the smallest k so large that paths cut through gaps.
+
+    That is where much fewer neighbors join the codes nearest to the anchors.
+    """
+    codes = np.stack([anchor.code for anchor in inputs.anchors])
+    near = index.nearest_to(codes, k=1).indices[:, 0].tolist()
+    most = (k - 1) // _MUCH_LARGER
+    if (enough := connectivity.joining_k(index, near, most=most)) <= most:
+        _log.warning(
+            "--graph=smallest needs k = %d to connect all %d codes, though k = %d joins those near "
+            "the anchors: the path may cut through gaps. Leave --graph out, whose default bridges "
+            "gaps with k = %d, or leave codes that lie far off out with --index_file",
+            k,
+            len(index.codes),
+            enough,
+            path_inputs.GRAPH.setting(),
+        )
 
 
 def _go_straight(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:

@@ -366,3 +366,36 @@ def test_a_command_prints_what_it_found(launch, find, tmp_path):
     assert (outcome.err, outcome.status) == ("", 0)
     assert "out: codes.npy, " in outcome.out
     assert "code:0.5,0  " in outcome.out
+
+
+def test_far_off_codes_do_not_make_a_path_cut_through_a_hole_unless_asked_with_a_warning(
+    find, caplog
+):
+    random = np.random.default_rng(0)
+    angle = np.sort(random.uniform(0, 2 * np.pi, 701))
+    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    np.save("ring.npy", np.concatenate([ring, 1000 + random.normal(size=(600, 2))]))
+    ends = np.searchsorted(angle, [1.0, 1.0 + np.pi]).tolist()
+    smallest = GraphConfig(kind="smallest", weight="latent")
+
+    around = find(*ends, latents="ring.npy", graph=None)
+    assert (around["graph"]["k"], around["graph"]["bridges"], around["bridges"]) == (10, 1, [])
+    assert around["length"] == pytest.approx(np.pi, rel=0.02)
+    find(3, 256, graph=smallest)  # of a spiral alone
+    assert not caplog.records
+    through = find(*ends, latents="ring.npy", graph=smallest)
+    assert through["graph"]["k"] == 600
+    assert through["length"] < 2.5
+    (record,) = caplog.records
+    order = np.argsort(cdist(ring, ring), axis=1)
+
+    def joined(k):
+        near = scipy.sparse.coo_array(
+            (np.ones(701 * k), (np.repeat(np.arange(701), k), order[:, 1 : k + 1].ravel()))
+        )
+        labels = csgraph.connected_components(near, directed=False)[1]
+        return labels[ends[0]] == labels[ends[1]]
+
+    enough = next(k for k in range(1, 701) if joined(k))
+    words = f"k = 600 to connect all 1301 codes, though k = {enough} joins those near"
+    assert words in record.getMessage()
