@@ -16,7 +16,7 @@ from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.latent_graph import from_edges
-from jaxsurf.manifold.neighbors import Index, Neighbors, distances
+from jaxsurf.manifold.neighbors import Approximate, Index, Neighbors, distances
 
 Ends = Int[np.ndarray, "edge 2"]
 Labels = Int[np.ndarray, "point"]
@@ -28,6 +28,8 @@ _MOST_NEIGHBORS = 1 << 26
 _LISTED, _DEEPER = 8, (32, 128)
 # So many neighbors of a point are listed while one point is put in the indices of a bit.
 _COST = 4
+# Points that stand for all where neighbors are approximate; exactly, so many take 40 s.
+_STANDING = 50_000
 
 
 def smallest_k(index: Index) -> tuple[int, Neighbors]:
@@ -95,25 +97,35 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     Components are numbered from 0 without gaps. Edges have the lower end first, and are in order
     of the ends. They are found in rounds (Borůvka 1926): every component but the largest is joined
     to the point nearest to it; at most half as many are left, and one more.
+
+    Of an `Approximate` index they are nearly the shortest: those among the listed neighbors come
+    first, then those between some points that stand for all, and every component has one of these.
     """
     # Equal points are joined first: they would fill all lists of neighbors.
     lowest, labels = index.lowest, components
     again = np.flatnonzero(labels[lowest] != labels)
     flat = np.stack([lowest[again], again], axis=1)
     flat = flat[np.lexsort(flat.T[::-1])]
-    places = 1.0 + np.arange(len(flat))  # in place of lengths, from 1: SciPy takes 0 for no edge
-    joined = from_edges(labels[flat], places, num_nodes=int(labels.max()) + 1)
-    forest = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
-    taken = [flat[forest.data.astype(np.int64) - 1]]
+    taken = [_forest(flat, labels)]
+    labels = _merged(labels, taken[0])
     single = np.flatnonzero(lowest == np.arange(len(lowest)))
-    labels = _merged(labels, taken[0])[single]
-    alone = index if len(single) == len(lowest) else type(index)(index.codes[single])
-    nearest = _NearestOutside(alone)
+    if isinstance(index, Approximate):
+        near = index.nearest(k=min(_LISTED, len(labels) - 1))
+        row, column = np.nonzero(labels[near.indices] != labels[:, None])
+        ends = np.stack([row, near.indices[row, column]], axis=1)
+        order = np.argsort(near.distances[row, column], kind="stable")
+        taken.append(_forest(ends[order], labels))
+        labels = _merged(labels, taken[1])
+        drawn = np.random.default_rng(0).permutation(single)
+        each = drawn[np.unique(labels[drawn], return_index=True)[1]]
+        single = np.union1d(each, drawn[:_STANDING])
+    labels = labels[single]
+    nearest = _NearestOutside(index if len(single) == len(lowest) else Index(index.codes[single]))
     while labels.max() > 0:
         ends = nearest.edges(labels)
         taken.append(single[ends])
         labels = _merged(labels, ends)
-    ends = np.concatenate(taken)
+    ends = np.sort(np.concatenate(taken), axis=1)
     ends = ends[np.lexsort(ends.T[::-1])]
     return ends, distances(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
 
@@ -199,6 +211,14 @@ def _outside(
             closer = (away < least[asking]) | tied
             head[asking[closer]], least[asking[closer]] = found[closer], away[closer]
     return head, least
+
+
+def _forest(ends: Ends, labels: Labels) -> Int[np.ndarray, "taken 2"]:
+    """Return those of edges that join components, of which the first ones count."""
+    places = 1.0 + np.arange(len(ends))  # in place of lengths, from 1: SciPy takes 0 for no edge
+    joined = from_edges(labels[ends], places, num_nodes=int(labels.max()) + 1)
+    forest = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
+    return ends[forest.data.astype(np.int64) - 1]
 
 
 def _merged(labels: Labels, ends: Ends) -> Labels:

@@ -3,14 +3,16 @@
 import networkx as nx
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import connectivity, latent_graph
 from jaxsurf.manifold.latent_graph import from_edges
-from jaxsurf.manifold.neighbors import Index
+from jaxsurf.manifold.neighbors import Approximate, Index
 
 properties = settings(max_examples=60, deadline=None, database=None)
 POINTS = hnp.arrays(
@@ -132,3 +134,25 @@ def test_components_are_described_largest_first():
     assert latent_graph.describe_components(graph_of([[0, 3], [1, 4], [4, 5]], 1200)) == (
         "1,197 components of 3, 2, 1, 1, 1, ... nodes, 1,195 of them isolated points"
     )
+
+
+@pytest.mark.parametrize("standing", [1, 10_000])
+def test_where_neighbours_are_approximate_bridges_join_all_and_are_nearly_the_shortest(
+    standing, monkeypatch
+):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(connectivity, "_STANDING", standing)
+    random = np.random.default_rng(0)
+    centres = 40 * random.normal(size=(7, 3))
+    codes = centres[random.integers(7, size=499)] + random.normal(size=(499, 3))
+    codes[[17, 400]] = codes[41]
+    # Those of a cluster in pieces that have neighbors in each other.
+    labels = np.unique(codes[:, 0].round(), return_inverse=True)[1]
+    ends, lengths = connectivity.bridges(Approximate(codes), labels)
+    num = labels.max() + 1
+    assert len(ends) == num - 1
+    joined = scipy.sparse.coo_array((np.ones(num - 1), labels[ends].T), shape=(num, num))
+    assert csgraph.connected_components(joined, directed=False)[0] == 1
+    np.testing.assert_allclose(lengths, np.linalg.norm(np.diff(codes[ends], axis=1)[:, 0], axis=1))
+    shortest = connectivity.bridges(Index(codes), labels)[1].sum()
+    assert lengths.sum() <= shortest * (1.05 if standing > 1 else 1.3)

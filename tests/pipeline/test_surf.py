@@ -264,6 +264,27 @@ def test_gaps_are_bridged_only_where_asked_and_reported(run):
     assert surf_pair(run, **FAST).description["bridges"] == []
 
 
+@pytest.mark.parametrize("installed", [False, True])
+def test_of_too_many_images_neighbours_are_approximate_or_codes_decide_alone_in_a_line(
+    run, installed, monkeypatch, caplog
+):
+    if installed:
+        pytest.importorskip("faiss")
+    monkeypatch.setattr("jaxsurf.pipeline.run.MOST_EXACT", NUM_IMAGES - 1)
+    monkeypatch.setattr("jaxsurf.manifold.neighbors.has_faiss", lambda: installed)
+    made = connect(run, encode_all(run), GraphConfig(k=5))
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    if installed:
+        assert "k = 5, nearest in codes and in images, of approximate neigh" in made.description
+        assert not said
+    else:
+        assert made.description.startswith("k-NN graph with k = 5")
+        assert "in images" not in made.description
+        assert set(made.components) == {0}
+        (line,) = said
+        assert line.startswith("40 images are too many to look for neighbours among them without")
+
+
 def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):
     first = surf_pair(run)
     monkeypatch.setattr("jaxsurf.manifold.encode.encode_images", None)
