@@ -16,6 +16,9 @@ PEAK = 255.0
 # Pixel values that are squared at once: 8 MB of float64, which a processor's cache nearly holds.
 _VALUES = 1_000_000
 
+# Pixel values of pairs of images, half of them, that are in memory at once.
+_HELD = 32 * 2**20
+
 Images = UInt8[np.ndarray, "image height width channel"]
 
 
@@ -72,12 +75,16 @@ def rms(
 ) -> Float[np.ndarray, "pair"]:
     """Return the root of the mean squared difference of pairs of images, on 0-255."""
     num_values = images[0].size
-    rows = max(1, _VALUES // num_values)
+    rows, held = max(1, _VALUES // num_values), max(1, _HELD // num_values)
     squares = np.empty(len(pairs))
-    for start in range(0, len(pairs), rows):
-        some = pairs[start : start + rows]
-        both = storage.take(images, some).reshape(len(some), 2, num_values)
-        # uint8 would wrap around.
-        difference = np.subtract(both[:, 0], both[:, 1], dtype=np.float64)
-        squares[start : start + rows] = np.vecdot(difference, difference)
+    for first in range(0, len(pairs), held):
+        # Pairs share images, each of which may have to be read from a disk.
+        numbers, places = np.unique(pairs[first : first + held], return_inverse=True)
+        some = storage.take(images, numbers).reshape(len(numbers), num_values)
+        places = places.reshape(-1, 2)
+        for start in range(0, len(places), rows):
+            one, other = places[start : start + rows].T
+            # uint8 would wrap around.
+            difference = np.subtract(some[one], some[other], dtype=np.float64)
+            squares[first + start :][: len(one)] = np.vecdot(difference, difference)
     return np.sqrt(squares / num_values)

@@ -30,6 +30,7 @@ def test_mean_and_variance_are_those_of_all_at_once(monkeypatch):
 @pytest.mark.parametrize("values", [1, 2 * 105, 1000])
 def test_rms_equals_the_formula_whatever_the_size_of_chunks(images, values, monkeypatch):
     monkeypatch.setattr(pixels, "_VALUES", values)
+    monkeypatch.setattr(pixels, "_HELD", 2 * values)
     differences = images[PAIRS[:, 0]].astype(np.float64) - images[PAIRS[:, 1]]
     expected = np.sqrt((differences**2).mean(axis=(1, 2, 3)))
     np.testing.assert_allclose(pixels.rms(images, PAIRS), expected, rtol=1e-12)
