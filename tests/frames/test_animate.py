@@ -112,7 +112,11 @@ def test_an_animation_saves_and_shows_itself(tmp_path):
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"methods": ["linear", "slerp"]}, "'slerp' is not built yet; .*linear"),
+        (
+            {"methods": ["linear", "slerp"]},
+            "'slerp' is not built: .* less right.*; choose .*linear",
+        ),
+        ({"methods": ["pullback-surfing"]}, "is not built: .* surfing with --weight=pullback"),
         ({"methods": ["lineal"]}, "'lineal' is not known; .*pixel, linear, surfing"),
         ({"methods": []}, "no method"),
         ({"methods": ["pixel", "pixel"]}, "twice"),
