@@ -38,6 +38,8 @@ TORN_BEYOND = 8
 NEIGHBOURS = 10
 # At most so many images, true neighbours and Jacobians are looked at.
 SAMPLE, PAIRS, JACOBIANS = 1000, 20_000, 64
+# Triangles compared with all others at once.
+_LOOKED = 32
 
 Pairs = Int[np.ndarray, "pair 2"]
 Order = Int[np.ndarray, "sampled sampled"]
@@ -50,9 +52,10 @@ def measure(
 
     Returns:
         tears: share of true neighbours whose codes are torn apart, see `TORN_BEYOND`.
-        folds: share of pose triangles turned over, of two factors on a grid in two latent
-            dimensions. Each cell is cut into two; the orientation that most have is right, and a
-            triangle without area is turned over.
+        folds: share of pose triangles whose middle lies under another one that shares no corner,
+            of two factors on a grid in two latent dimensions. Each cell is cut into two; a triangle
+            without area is folded. Which side is up does not count: where factors are a direction
+            and an angle, as of the arm, a sheet without any fold shows both.
         cv: coefficient of variation, over true neighbours, of image distance over latent distance:
             0 where the decoder moves at one speed everywhere. Codes that coincide don't count.
         trustworthiness: 1 where the nearest codes are those of the nearest images; an intruder
@@ -110,18 +113,33 @@ def _tears(index: Index, pairs: Pairs, apart: Float[np.ndarray, "pair"], most: i
 
 
 def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float | None:
-    """Return the share of triangles turned over; None but for two factors and two dimensions."""
+    """Return the share of triangles under another one; None but for two factors, two dimensions."""
     if len(grid.axes) != 2 or codes.shape[1] != 2:
         return None
     numbers = np.argsort(grid.nodes).reshape(grid.shape)
     numbers = np.pad(numbers, [(0, int(ring)) for ring in grid.around > 0], mode="wrap")
-    corner, below, beside, across = (
-        codes[some]
-        for some in (numbers[:-1, :-1], numbers[1:, :-1], numbers[:-1, 1:], numbers[1:, 1:])
-    )
-    both = ((below - corner, beside - corner), (beside - across, below - across))
-    areas = np.array([a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0] for a, b in both])
-    return float(1 - max(np.mean(areas > 0), np.mean(areas < 0)))
+    below, beside = numbers[1:, :-1].ravel(), numbers[:-1, 1:].ravel()
+    others = numbers[:-1, :-1].ravel(), numbers[1:, 1:].ravel()
+    triangles = np.concatenate([np.stack([each, below, beside], axis=1) for each in others])
+    corners = codes[triangles]
+    sides = np.roll(corners, -1, axis=1) - corners
+    areas = _turn(sides[:, 0], sides[:, 1])
+    under = areas == 0
+    for looked in np.array_split(np.arange(len(triangles)), -(-len(triangles) // _LOOKED)):
+        middles = corners[looked].mean(axis=1)
+        turns = _turn(sides[None], middles[:, None, None] - corners[None])
+        turns *= np.sign(areas)[:, None]
+        inside = (turns >= -1e-9 * np.abs(areas).max()).all(axis=2) & (areas != 0)
+        one, other = np.nonzero(inside)
+        met = triangles[looked[one], :, None] == triangles[other, None, :]
+        under[looked[one[~met.any(axis=(1, 2))]]] = True
+    return float(under.mean())
+
+
+def _turn(
+    one: Float[np.ndarray, "*#shape 2"], other: Float[np.ndarray, "*#shape 2"]
+) -> Float[np.ndarray, "..."]:
+    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
 
 
 def _variation(images: Float[np.ndarray, "pair"], codes: Float[np.ndarray, "pair"]) -> float | None:
