@@ -9,10 +9,9 @@ Images that are far apart on the grid may be much alike: an arm that is turned b
 tipped over. Such a *seam* at the border of the grid joins what is left and right of it.
 """
 
-import functools
 import itertools
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,9 +21,6 @@ from jaxsurf.evaluation.lattice import Lattice, Poses, Reader
 from jaxsurf.images import pixels
 from jaxsurf.manifold import latent_graph, shortest_path
 from jaxsurf.manifold.latent_graph import LatentGraph
-
-if TYPE_CHECKING:
-    from jaxsurf.evaluation.pose_kernels import Metric, Placed
 
 # The table of geodesic distances takes 100 MB for so many nodes of the grid.
 MOST_NODES = 5000
@@ -59,12 +55,13 @@ class ImageMetric:
     """
 
     def __init__(self, of: Lattice, *, cache_dir: str | Path | None = None) -> None:
-        self._lattice, reader = of, of.reader
+        from jaxsurf.evaluation import pose_kernels  # numba is slow to load
+
+        self._kernels, self._lattice, reader = pose_kernels, of, of.reader
         made = lattice.keep("metric", of.stamp, lambda: _make(of), cache_dir)
         self.unit = float(made["unit"])
-        self._tensors, self._table = reader.tensors, made["table"]
         self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
-        one = _graph(reader, self._tensors)
+        one = _graph(reader)
         # A path from the first of two sheets to the second one crosses the seam.
         inside, lengths = one.edges()
         ahead = np.array([0, one.num_nodes])
@@ -75,18 +72,12 @@ class ImageMetric:
             num_nodes=2 * one.num_nodes,
         )
         self._graphs = {False: one, True: two}
-
-    @functools.cached_property
-    def _arrays(self) -> "Metric":
-        from jaxsurf.evaluation.pose_kernels import Metric
-
-        grid, per_step = self._lattice.grid, self._lattice.per_step
-        return Metric(
-            table=self._table,
-            tensors=self._tensors * (per_step / self.unit) ** 2,
-            lattice_shape=np.array(self._lattice.reader.shape),
-            around=grid.around,
-            per_step=per_step,
+        self._arrays = pose_kernels.Metric(
+            table=made["table"],
+            tensors=reader.tensors * (of.per_step / self.unit) ** 2,
+            lattice_shape=reader.shape,
+            around=of.grid.around,
+            per_step=of.per_step,
             reach=STRAIGHT_REACH,
         )
 
@@ -96,23 +87,18 @@ class ImageMetric:
         second: Float[np.ndarray, "second factor"],
     ) -> Float[np.ndarray, "first second"]:
         """Return the distance of each pose to each of others."""
-        from jaxsurf.evaluation import pose_kernels
-
-        return pose_kernels.metric_distances(
-            self._placed(first), self._placed(second), self._arrays
-        )
-
-    def _placed(self, poses: Float[np.ndarray, "some factor"]) -> "Placed":
-        from jaxsurf.evaluation.pose_kernels import Placed
-
-        grid = self._lattice.grid
-        shape, low = np.array(grid.shape), np.floor(poses).astype(np.int64)
-        low = np.where(grid.around > 0, low, np.clip(low, 0, shape - 2))
-        share, high = np.clip(poses - low, 0, 1)[:, None], np.indices((2,) * len(shape))
-        high = high.reshape(len(shape), -1).T
-        corners = np.moveaxis((low[:, None] + high) % shape, -1, 0)
-        shares = np.where(high, share, 1 - share).prod(axis=-1)
-        return Placed(poses, np.ravel_multi_index(tuple(corners), grid.shape), shares)
+        grid, placed = self._lattice.grid, []
+        shape = np.array(grid.shape)
+        high = np.indices((2,) * len(shape)).reshape(len(shape), -1).T
+        for poses in (first, second):
+            low = np.floor(poses).astype(np.int64)
+            low = np.where(grid.around > 0, low, np.clip(low, 0, shape - 2))
+            share = np.clip(poses - low, 0, 1)[:, None]
+            corners = np.moveaxis((low[:, None] + high) % shape, -1, 0)
+            nodes = np.asarray(np.ravel_multi_index(tuple(corners), grid.shape))
+            shares = np.where(high, share, 1 - share).prod(axis=-1)
+            placed.append(self._kernels.Placed(poses, nodes, shares))
+        return self._kernels.metric_distances(*placed, self._arrays)
 
     def length(self, poses: Poses) -> float:
         """Return the length of a path that goes from pose to pose."""
@@ -141,9 +127,8 @@ def _grid_nodes(of: Lattice) -> Int[np.ndarray, "node"]:
 
 def _make(of: Lattice) -> dict[str, np.ndarray]:
     reader, nodes = of.reader, _grid_nodes(of)
-    tensors = reader.tensors
-    seam, lengths = _seam(of, nodes, _graph(reader, tensors))
-    table = _lengths(_graph(reader, tensors, seam, lengths), nodes, nodes)
+    seam, lengths = _seam(of, nodes, _graph(reader))
+    table = _lengths(_graph(reader, seam, lengths), nodes, nodes)
     unit = float(np.median(table[tuple(of.grid.side_by_side().T)]))
     # Images that never change have no metric; 1 keeps their lengths at 0.
     unit = unit or 1.0
@@ -157,7 +142,6 @@ def _make(of: Lattice) -> dict[str, np.ndarray]:
 
 def _graph(
     reader: Reader,
-    tensors: Float[np.ndarray, "node factor factor"],
     seam: Int[np.ndarray, "edge 2"] | None = None,
     seam_lengths: Float[np.ndarray, "edge"] | None = None,
 ) -> LatentGraph:
@@ -174,7 +158,7 @@ def _graph(
             continue
         others = reader.neighbours(np.array([offset]))[:, 0]
         there = np.flatnonzero(others >= 0)
-        middle = (tensors[there] + tensors[others[there]]) / 2
+        middle = (reader.tensors[there] + reader.tensors[others[there]]) / 2
         squares = np.einsum("i,nij,j->n", offset, middle, offset)
         ends.append(np.stack([there, others[there]], axis=1))
         lengths.append(np.sqrt(np.maximum(squares, 0.0)))
