@@ -289,6 +289,8 @@ def test_without_a_renderer_the_error_is_that_of_images_left_out(folder):
     # Every other of 20 x 20 is 10 x 10; 9 x 9 lie between them.
     assert len(made.tested.errors) == 81
     assert drawn.reading_error < made.reading_error < 1
+    # What is called usual of true images is so, though no image lies between these.
+    assert 0.4 < drawn.usual_residual / made.usual_residual < 1.5
 
 
 # Closed forms
@@ -577,7 +579,7 @@ def test_an_animation_that_stays_where_it_is_has_a_course(tmp_path):
     ("rows", "columns", "tested", "said"),
     [
         (7, 7, 9, "images left out of every other one to"),
-        (7, 4, 12, ", at true column, which is not tested, since 4 values are too few"),
+        (7, 4, 12, "; at true column, which is not tested, since 4 values are too few"),
         (4, 4, 0, "how well is not known, since 4 values are too few to leave one out"),
     ],
 )
