@@ -16,5 +16,6 @@ def get_config() -> ConfigDict:
             "training.num_epochs": 2,
             "training.batch_size": 32,
             "training.log_every": 10,
+            "targets.kind": "off",
         }
     )

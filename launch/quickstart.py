@@ -1,4 +1,4 @@
-"""See everything once: train on the robot arm, animate, measure. Eight minutes on two cores.
+"""See everything once: train on the robot arm, animate, measure. Three minutes on two cores.
 
 python launch/quickstart.py
 """
@@ -9,10 +9,9 @@ _WORKDIR = cli.define_string("workdir", "runs/quickstart")
 
 
 def main() -> object:
-    from jaxsurf.pipeline import quickstart
-    from jaxsurf.pipeline.configuration import RunConfig
+    from jaxsurf.pipeline import configuration, experiments, quickstart
 
-    return quickstart.quickstart(RunConfig(), _WORKDIR.value)
+    return quickstart.quickstart(configuration.from_dotted(experiments.ARM), _WORKDIR.value)
 
 
 if __name__ == "__main__":

@@ -269,7 +269,7 @@ def test_surfing_beats_the_straight_line(tmp_path):
     workdir = f"--workdir={tmp_path}"
     # 400 images of 32 x 32, a narrow model: as long as it takes.
     small = ("--config.data.side=32", "--config.data.stride=2", "--config.model.channels=16")
-    launch("train", "--config=configs/arm.py", *small, workdir)
+    launch("train", "--config=configs/arm.py", *small, "--config.training.num_epochs=200", workdir)
     launch("evaluate", workdir, "--num_pairs=100", "--methods=surfing", "--truth=none")
     evaluation = json.loads((tmp_path / "evaluation.json").read_text())
     assert evaluation["versus"]["surfing"]["interpolation_mse"]["ratio"] < 0.8

@@ -116,6 +116,20 @@ def test_equal_images_have_equal_targets_and_change_no_other():
     assert procrustes(codes[: len(images)], choose(images))[2] < 1e-6
 
 
+def test_of_very_many_images_some_are_laid_out_and_others_put_among_them(monkeypatch):
+    images, _ = faces(600)
+    whole = choose(images)
+    monkeypatch.setattr(targets, "LAID_OUT", 300)
+    assert procrustes(choose(images), whole)[2] < 0.02
+
+
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_few_images_have_targets_too(number):
+    codes = choose(noise(number), 3, kind="on")
+    assert np.isfinite(codes).all()
+    assert (pdist(codes) > 0.5).all()
+
+
 def test_sets_far_apart_are_joined():
     near, chosen = faces()
     codes = choose(np.concatenate([near, 255 - near]), kind="on")
@@ -125,20 +139,25 @@ def test_sets_far_apart_are_joined():
 
 
 @pytest.mark.parametrize(
-    ("images", "dimensions", "helps"),
+    ("images", "dimensions", "helps", "enough"),
     [
-        pytest.param(lambda: drawn("arm"), 2, True, marks=pytest.mark.slow),
-        (lambda: drawn("loop", stride=3), 2, True),
-        (lambda: drawn("pole", stride=2), 2, True),
-        (lambda: drawn("torus"), 3, True),
-        (lambda: faces()[0], 2, True),
-        (lambda: drawn("torus"), 2, False),
-        (turntables, 2, False),
-        (noise, 2, False),
-        (noise, 3, False),
+        pytest.param(lambda: drawn("arm"), 2, True, 2, marks=pytest.mark.slow),
+        (lambda: drawn("loop", stride=3), 2, True, 2),
+        (lambda: drawn("pole", stride=2), 2, True, 2),
+        (lambda: drawn("torus"), 3, True, 3),
+        (lambda: faces()[0], 2, True, 2),
+        (lambda: drawn("torus"), 2, False, 3),
+        (turntables, 2, False, 4),
+        (noise, 2, False, None),
+        (noise, 3, False, None),
     ],
 )
-def test_targets_are_used_where_no_sheet_lies_over_another(images, dimensions, helps, caplog):
-    caplog.set_level("INFO")
+def test_targets_are_used_where_no_sheet_lies_over_another(
+    images, dimensions, helps, enough, caplog
+):
+    caplog.set_level("INFO", logger="jaxsurf.manifold.targets")
     assert (choose(images(), dimensions) is not None) == helps
-    assert f"targets {'on' if helps else 'off'}: residual" in caplog.text
+    (told,) = caplog.messages
+    assert told.startswith(f"targets {'on' if helps else 'off'}: residual 0.")
+    cure = told.partition(": use ")[2]
+    assert cure == ("" if helps or enough is None else f"d = {enough}")
