@@ -30,7 +30,7 @@ from jaxsurf.workdir import replacing
 
 # Tried and judged by the truth: docs/results/methods.md has the figures.
 NOT_BUILT = {
-    "slerp": "on the truth it is less real and less right than surfing",
+    "slerp": "on the truth it is less real than surfing, and no more right",
     "spline": "on the truth a smoothed path is less real than surfing, and hardly more right",
     "geodesic": "on the truth it leaves the images and is no more right than surfing",
     "pullback-surfing": "it is surfing with --weight=pullback",

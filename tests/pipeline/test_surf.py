@@ -163,6 +163,9 @@ def test_frames_are_equally_far_apart_as_images_unless_asked_otherwise(run):
         assert even["step_jump"] <= 1.05
         assert method == "pixel" or uneven["step_jump"] > 1.3
     assert saved[None]["timing"]["speed"] == "visible"
+    for speed in ("visible", "latent"):
+        made = run.surf(3, 31, frames=10, speed=speed)
+        assert made.describe() == saved[speed]["methods"]["surfing"]
     assert surf_pair(run, **FAST).description["timing"]["speed"] == "edge"
 
 
