@@ -52,9 +52,12 @@ CIRCLE = np.stack([np.cos(np.arange(20) / 20 * 2 * np.pi), np.sin(np.arange(20) 
 
 @pytest.mark.core
 def test_a_path_past_anchors_follows_the_codes():
-    path = jaxsurf.find_paths(CIRCLE, [0, 5])
+    report = jaxsurf.GraphConfig(kind="smallest", weight="latent")
+    path = jaxsurf.find_paths(CIRCLE, [0, 5], graph=report)
     np.testing.assert_allclose(path.points, CIRCLE[:6])
-    round_trip = jaxsurf.find_paths(CIRCLE, [0, 5, 12], loop=True)
+    around = jaxsurf.find_paths(CIRCLE, [0, 10])
+    assert around.length == pytest.approx(np.pi, rel=0.02)
+    round_trip = jaxsurf.find_paths(CIRCLE, [0, 5, 12], loop=True, graph=report)
     np.testing.assert_allclose(round_trip.points, CIRCLE[[*range(20), 0]])
     assert len(jaxsurf.find_paths(CIRCLE, [0, 5], frames=31).points) == 31
     outside = np.array([0.0, 1.2])  # not among the codes

@@ -10,6 +10,7 @@ entry says. Where a kind asks which images are neighbours, an index of the image
 handed in: images and decoders are not known here.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
@@ -141,7 +142,7 @@ class GraphConfig:
             alone; `mutual`: both ends have to be among the other's k nearest; `smallest` k that
             connects all; `radius`: all within it; `smallest-radius` that connects all.
         k: neighbours a point; for `agreed`, `knn` and `mutual` only. Where it is 0, 12 for `agreed`
-            and 10 for `knn`, or all there are.
+            and 10 for `knn`, at most the square root of the number of points.
         radius: largest distance of joined points, in latent units; for `radius` only.
         weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep
             to where images lie densely; `image`: how far the images at its ends are apart (root
@@ -201,7 +202,8 @@ class GraphConfig:
     def setting(self, number: int = 0) -> float:
         """Return what the kind needs; where nothing is given, what is usual for so many points."""
         kind = KINDS[self.kind]
-        usual = min(kind.usual, number - 1) if number else kind.usual
+        # Of few points many would be neighbours across whatever hole there is.
+        usual = min(kind.usual, math.isqrt(number)) if number else kind.usual
         return (getattr(self, kind.setting) if kind.setting else 0) or usual
 
     def _refuse(self, setting: str, kinds: list[str]) -> None:

@@ -219,7 +219,7 @@ def encode_all(run: Run) -> Latents:
 def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
     """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`."""
     own, images = config == run.config.graph, run.images.images
-    stamp = f"{run.stamp}, {config}, {config.label}"  # which has what is usual for the kind
+    stamp = f"{run.stamp}, {config}, usual k {graph.KINDS[config.kind].usual}"
     if own and run.workdir.graph.exists():
         return load_graph(run.workdir.graph, stamp=stamp)
     exact = len(images) <= MOST_EXACT and config.search == "exact"

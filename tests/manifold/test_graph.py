@@ -112,9 +112,9 @@ LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
 
 DESCRIBED = [
     ({"kind": "smallest"}, "k-NN graph with k = 2, the smallest that connects"),
-    ({}, "k-NN graph with k = 5, nearest in codes and in images"),
+    ({}, "k-NN graph with k = 2, nearest in codes and in images"),
     ({"k": 1}, "and in images, its 3 components joined by 2 bridges between the images nearest to"),
-    ({"kind": "knn"}, "k-NN graph with k = 5"),
+    ({"kind": "knn"}, "k-NN graph with k = 2"),
     ({"kind": "mutual", "k": 3}, "mutual k-NN graph with k = 3"),
     ({"kind": "smallest-radius"}, "radius graph with radius = 4, the smallest that connects"),
     ({"kind": "knn", "k": 1, "spanning_tree": True}, "k = 1, and the Euclidean minimum spanning"),
