@@ -18,7 +18,6 @@ penalty gets them apart. Targets are laid out flat beforehand:
 Time and memory are linear in the number of images, but for the search for neighbours.
 """
 
-import hashlib
 import logging
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -44,13 +43,13 @@ NEIGHBOURS, PIVOTS = 14, 50
 LEAST = 0.2
 ITERATIONS = 500
 # Neighbours of a code are near it if they are among so many times as many nearest images. Targets
-# help up to some share of others: it was 0.00 to 0.06 on sets that they helped by 1 dB and more,
-# 0.35 and above on sets of unlike things and of noise (docs/results/targets.md).
+# help up to some share of others: it was 0.04 and 0.06 on sets that they helped by 1 dB and more,
+# 0.35 to 0.93 on others, some of which they harmed (docs/results/targets.md).
 NEAR, MOST_RESIDUAL = 3, 0.2
 # Dimensions up to which it is said whether they would do.
 MOST_TRIED = 4
 # Of more images so many are laid out, and each other one is put among the nearest of these.
-LAID_OUT, PLACED_BY = 20_000, 8
+LAID_OUT, PLACED_BY = 8_000, 8
 
 _log = logging.getLogger(__name__)
 
@@ -178,15 +177,6 @@ def _less_stress(
     return found.x.reshape(number, dimensions)
 
 
-def distinct(images: pixels.Images) -> tuple[Int[np.ndarray, "distinct"], Int[np.ndarray, "image"]]:
-    """Return the first of each group of equal images, and which group each is of."""
-    seen: dict[bytes, int] = {}
-    group = np.array(
-        [seen.setdefault(hashlib.sha1(image.tobytes()).digest(), len(seen)) for image in images]
-    )
-    return np.unique(group, return_index=True)[1], group
-
-
 def residual(
     points: Float[np.ndarray, "image component"], codes: Float[np.ndarray, "image latent"]
 ) -> float:
@@ -206,11 +196,14 @@ def choose(
     images: pixels.Images, dimensions: int, config: TargetsConfig
 ) -> Float[np.ndarray, "image latent"] | None:
     """Return the target codes of images, or None where these would do harm, and log why."""
-    first, group = distinct(images)
-    points, chosen = blurred(storage.take(images, first)), np.arange(len(first))
-    if len(first) > LAID_OUT:
-        drawn = np.random.default_rng(0).choice(len(first), LAID_OUT, replace=False)
-        chosen = np.sort(drawn)
+    # Equal images have one target.
+    points, group = np.unique(blurred(images), axis=0, return_inverse=True)
+    if len(points) < 2:
+        _log.info("targets off: blurred images are all equal")
+        return None
+    chosen = np.arange(len(points))
+    if len(points) > LAID_OUT:
+        chosen = np.random.default_rng(0).choice(len(points), LAID_OUT, replace=False)
     known, wrong = geodesics(points[chosen]), {}
     for tried in range(dimensions, max(dimensions, MOST_TRIED) + 1):
         codes = lay_out(known, tried)
