@@ -79,7 +79,7 @@ KINDS: dict[str, _Kind] = {
     "agreed": _Kind(
         lambda index, k, image_index: _join_agreed(k, index, image_index),
         "k",
-        usual=12,
+        usual=10,
         of_images=True,
         connects=True,
     ),
@@ -141,8 +141,8 @@ class GraphConfig:
             and what is apart is joined by the shortest bridges between images; `knn`: in codes
             alone; `mutual`: both ends have to be among the other's k nearest; `smallest` k that
             connects all; `radius`: all within it; `smallest-radius` that connects all.
-        k: neighbours a point; for `agreed`, `knn` and `mutual` only. Where it is 0, 12 for `agreed`
-            and 10 for `knn`, at most the square root of the number of points.
+        k: neighbours a point; for `agreed`, `knn` and `mutual` only. Where it is 0, 10 for `agreed`
+            and `knn`, at most the square root of the number of points.
         radius: largest distance of joined points, in latent units; for `radius` only.
         weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep
             to where images lie densely; `image`: how far the images at its ends are apart (root
