@@ -44,7 +44,7 @@ SURF --frames=5 --points_per_edge=3 | 2 | At most one of (frames, points_per_edg
 SURF --speed=visible | 1 | speed visible says nothing of how many frames there are; give their
 evaluate --workdir=RUN --speed=edge --frames=9 | 1 | no meaning with 9 frames
 SURF --source=40 --target=31 | 1 | image 40 is out of range; choose 0 to 39
-SURF --anchors=3,31 --graph=knn | 1 | graph.k is 0; give 1 or more with graph.kind=knn
+SURF --anchors=3,31 --graph=mutual | 1 | graph.k is 0; give 1 or more with graph.kind=mutual
 SURF --anchors=code:1,2;40 | 1 | image 40 is out of range; choose 0 to 39
 surf --workdir=none --source=3 --target=4 | 1 | is not the working directory of a run
 train --config=configs/tiny.py --workdir=name.py/W | 1 | cannot write to the working directory
