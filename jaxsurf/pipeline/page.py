@@ -1,6 +1,7 @@
 """All that a working directory holds, on one HTML page."""
 
 import contextlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -60,13 +61,15 @@ def _curve(path: Path) -> bytes | None:
         if not lines:
             return None
         epochs = [float(line["epoch"]) for line in lines]
-        total = [float(line["loss"]) for line in lines]
-        curves = {"loss": (epochs, total)}
-        for name in lines[0]:
-            values = [float(line[name]) for line in lines]
+        curves = {"loss": (epochs, [float(line["loss"]) for line in lines])}
+        # The distance to target codes is that of the first lines alone.
+        for name in dict.fromkeys(itertools.chain(*lines)):
+            having = [line for line in lines if name in line]
+            values = [float(line[name]) for line in having]
             # A single term of weight 1 is the loss itself.
-            if name not in NO_LOSSES and not name.endswith("_s") and values != total:
-                curves[name] = (epochs, values)
+            same = values == [float(line["loss"]) for line in having]
+            if name not in NO_LOSSES and not name.endswith("_s") and not same:
+                curves[name] = ([float(line["epoch"]) for line in having], values)
     return plots.png(plots.curves(curves, title="Training"))
 
 

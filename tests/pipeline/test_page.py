@@ -111,6 +111,22 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     assert "Files are missing: strip.png." in written(run)
 
 
+def test_losses_that_only_the_first_steps_have_are_shown_as_far_as_they_go(run, monkeypatch):
+    train(
+        run,
+        {"step": 1, "epoch": 1.0, "loss": 0.5, "mse": 0.25, "l1": 0.25, "target": 2.5, "run_s": 1},
+        {"step": 2, "epoch": 2.0, "loss": 0.125, "mse": 0.0625, "l1": 0.0625, "run_s": 2},
+    )
+    drawn = []
+    monkeypatch.setattr(page.plots, "curves", lambda curves, title: drawn.append(curves))
+    monkeypatch.setattr(page.plots, "png", lambda figure: b"")
+    page.write(run)
+    (curves,) = drawn
+    assert curves.keys() == {"loss", "mse", "l1", "target"}
+    assert curves["loss"] == ([1.0, 2.0], [0.5, 0.125])
+    assert curves["target"] == ([1.0], [2.5])
+
+
 def test_a_run_without_anything_and_unfinished_folders_say_how_to_make_it(run):
     (animate(run) / "path.json").unlink()
     html = written(run)
