@@ -117,9 +117,13 @@ def test_losses_that_only_the_first_steps_have_are_shown_as_far_as_they_go(run, 
         {"step": 1, "epoch": 1.0, "loss": 0.5, "mse": 0.25, "l1": 0.25, "target": 2.5, "run_s": 1},
         {"step": 2, "epoch": 2.0, "loss": 0.125, "mse": 0.0625, "l1": 0.0625, "run_s": 2},
     )
-    drawn = []
-    monkeypatch.setattr(page.plots, "curves", lambda curves, title: drawn.append(curves))
-    monkeypatch.setattr(page.plots, "png", lambda figure: b"")
+    drawn, draw = [], page.plots.curves
+
+    def recorded(curves, title):
+        drawn.append(curves)
+        return draw(curves, title)
+
+    monkeypatch.setattr(page.plots, "curves", recorded)
     page.write(run)
     (curves,) = drawn
     assert curves.keys() == {"loss", "mse", "l1", "target"}
