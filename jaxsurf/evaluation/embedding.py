@@ -79,15 +79,15 @@ def measure(
         pairs = np.stack([np.repeat(np.arange(len(some)), each), heads.ravel()], axis=-1)
         pairs = np.unique(np.sort(pairs, axis=1), axis=0)
     else:
-        pairs, each = np.argsort(grid.nodes)[grid.side_by_side()], 2 * len(grid.axes)
+        pairs, each = np.argsort(grid.nodes)[grid.adjacent_pairs()], 2 * len(grid.axes)
     pairs = pairs[_sample(random, len(pairs), PAIRS)]
     apart = neighbors.distances(*index.codes[pairs.T])
     return {
         "tears": _tears(index, pairs, apart, TORN_BEYOND * each),
         "folds": None if grid is None else _folds(index.codes, grid),
         "cv": _variation(pixels.rms(shown, pairs), apart),
-        "trustworthiness": _kept(by_image, by_code),
-        "continuity": _kept(by_code, by_image),
+        "trustworthiness": _rank_agreement(by_image, by_code),
+        "continuity": _rank_agreement(by_code, by_image),
         "condition": _condition(model, latents.codes[_sample(random, len(images), JACOBIANS)]),
     }
 
@@ -123,11 +123,11 @@ def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float 
     triangles = np.concatenate([np.stack([each, below, beside], axis=1) for each in others])
     corners = codes[triangles]
     sides = np.roll(corners, -1, axis=1) - corners
-    areas = _turn(sides[:, 0], sides[:, 1])
+    areas = _cross(sides[:, 0], sides[:, 1])
     under = areas == 0
     for looked in np.array_split(np.arange(len(triangles)), -(-len(triangles) // _LOOKED)):
         middles = corners[looked].mean(axis=1)
-        turns = _turn(sides[None], middles[:, None, None] - corners[None])
+        turns = _cross(sides[None], middles[:, None, None] - corners[None])
         turns *= np.sign(areas)[:, None]
         inside = (turns >= -1e-9 * np.abs(areas).max()).all(axis=2) & (areas != 0)
         one, other = np.nonzero(inside)
@@ -136,9 +136,10 @@ def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float 
     return float(under.mean())
 
 
-def _turn(
+def _cross(
     one: Float[np.ndarray, "*#shape 2"], other: Float[np.ndarray, "*#shape 2"]
 ) -> Float[np.ndarray, "..."]:
+    """Return the cross product of vectors in the plane."""
     return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
 
 
@@ -162,7 +163,7 @@ def _order(away: Real[np.ndarray, "sampled sampled"]) -> Order:
     return np.argsort(away, axis=1, kind="stable")
 
 
-def _kept(true: Order, found: Order) -> float | None:
+def _rank_agreement(true: Order, found: Order) -> float | None:
     """Return 1 less what it costs that the nearest of one order are not those of the other.
 
     With n points, k neighbours and r the rank in the true order, the cost is 2 / (n k (2 n - 3 k -

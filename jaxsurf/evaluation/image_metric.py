@@ -29,14 +29,17 @@ REACH_ON_PLANE = 2
 # A seam costs at most two ordinary grid steps, and no more than half of what poses at random do:
 # where every image differs from every other alike, nearness means nothing.
 SEAM_STEPS, SEAM_SHARE = 2.0, 0.5
-# Within the lattice its ends are farther apart than so many ordinary grid steps. Over a few, the
-# difference of images grows like the root of the distance: past 4 it is beyond `SEAM_STEPS`.
+# The ends of a seam are farther apart within the lattice than so many ordinary grid steps. Over few
+# steps the difference of images grows like the root of the distance: past 4 it is beyond
+# `SEAM_STEPS`.
 FAR_STEPS = 8.0
-# Grid steps. Beyond, the table is right to 4 % for 90 % of random poses of the arm (past 10: 1 %).
+# Grid steps up to which the straight line between poses is measured too. Beyond, the table is right
+# to 4 % for 90 % of random poses of the arm (past 10: 1 %).
 STRAIGHT_REACH = 3.0
+# Rows of lengths to all nodes that are held at once: 40 MB on the arm's lattice.
 SOURCES_AT_ONCE = 200
-MOST_BORDER = 1000
-NUM_RANDOM = 512
+# Border nodes that are compared all with all, and random pairs of which the median is taken.
+MOST_BORDER, NUM_RANDOM = 1000, 512
 
 
 class Geodesic(NamedTuple):
@@ -86,7 +89,7 @@ class ImageMetric:
         first: Float[np.ndarray, "first factor"],
         second: Float[np.ndarray, "second factor"],
     ) -> Float[np.ndarray, "first second"]:
-        """Return the distance of each pose to each of others."""
+        """Return the distance of each pose to each of others, in ordinary grid steps."""
         grid, placed = self._lattice.grid, []
         shape = np.array(grid.shape)
         high = np.indices((2,) * len(shape)).reshape(len(shape), -1).T
@@ -99,10 +102,6 @@ class ImageMetric:
             shares = np.where(high, share, 1 - share).prod(axis=-1)
             placed.append(self._kernels.Placed(poses, nodes, shares))
         return self._kernels.metric_distances(*placed, self._arrays)
-
-    def length(self, poses: Poses) -> float:
-        """Return the length of a path that goes from pose to pose."""
-        return float(np.diagonal(self.distances(poses, poses), 1).sum())
 
     def geodesics(self, pairs: Int[np.ndarray, "pair 2"], *, over_seam: bool) -> list[Geodesic]:
         """Return a shortest path between each pair of the grid's nodes, over the seam or not."""
@@ -126,10 +125,11 @@ def _grid_nodes(of: Lattice) -> Int[np.ndarray, "node"]:
 
 
 def _make(of: Lattice) -> dict[str, np.ndarray]:
+    """Return what is cached: the unit, the seam, and the table of distances in that unit."""
     reader, nodes = of.reader, _grid_nodes(of)
     seam, lengths = _seam(of, nodes, _graph(reader))
     table = _lengths(_graph(reader, seam, lengths), nodes, nodes)
-    unit = float(np.median(table[tuple(of.grid.side_by_side().T)]))
+    unit = float(np.median(table[tuple(of.grid.adjacent_pairs().T)]))
     # Images that never change have no metric; 1 keeps their lengths at 0.
     unit = unit or 1.0
     return {
@@ -184,7 +184,7 @@ def _seam(
     if not len(border):
         return np.empty((0, 2), np.int64), np.empty(0)
     random = np.random.default_rng(0).integers(len(reader.images), size=(NUM_RANDOM, 2))
-    step = np.median(pixels.rms(reader.images, nodes[of.grid.side_by_side()]))
+    step = np.median(pixels.rms(reader.images, nodes[of.grid.adjacent_pairs()]))
     usual = np.median(pixels.rms(reader.images, random))
     limit = min(SEAM_STEPS * step, SEAM_SHARE * usual)
     shown = reader.images[border].astype(np.float32)

@@ -1,11 +1,11 @@
-"""Animations beside the straight way between the factors of their ends.
+"""Animations beside the straight course between the factors of their ends.
 
 These are the measures of Oring, Yakhini & Hel-Or, Autoencoder Image Interpolation by Shaping the
 Latent Space (AEAI), arXiv:2008.01487, sections 2 and 4.3. *Alpha* is the share of an animation that
-is over, 0 at the source and 1 at the target. The straight way is one right way among many: an
-animation that takes another is not wrong for that, which `truth` can tell.
+is over, 0 at the source and 1 at the target. The straight course is one right course among several:
+an animation that takes another one is not wrong for that, which `truth` can tell.
 
-Factors are those of a grid, measured in its steps, periodic ones the short way round.
+Poses and distances are in steps of the factors' grid, periodic factors the short way round.
 """
 
 import contextlib
@@ -27,9 +27,9 @@ Poses = Float[np.ndarray, "pair factor"]
 AtAlpha = Float[np.ndarray, "pair alpha"]
 PerPair = Float[np.ndarray, "pair"]
 
-# Where curves are known: AEAI's longest intervals are 80 degrees in steps of 5.
+# Where curves are sampled: AEAI's longest intervals are 80 degrees in steps of 5.
 ALPHAS = np.linspace(0.0, 1.0, 17)
-# Grid steps that rounding may make of none.
+# A move is longer than this, in grid steps; less may be rounding.
 TINY = 1e-6
 
 
@@ -44,12 +44,12 @@ class Curves(NamedTuple):
     """How the animations of pairs go from source to target, at `ALPHAS`.
 
     Attributes:
-        error: mean squared difference, on 0-255 squared, to the image drawn on the straight way;
+        error: mean squared difference, on 0-255 squared, to the image drawn on the straight course;
             None where images can't be drawn.
-        predicted: alpha by the data image nearest to the frame: where its factors stand along the
-            straight way.
-        from_source, from_target: how far these factors are from those of the ends.
-        length: how far the factors of the ends are apart.
+        predicted: alpha by the data image nearest to the frame: where its factors project on the
+            straight course.
+        from_source, from_target: distance of these factors from those of the ends, in grid steps.
+        length: distance of the factors of the ends, in grid steps.
         end_error: how far the first and the last frame are from the images at the ends: root mean
             square on 0-255, the larger of the two.
     """
@@ -105,7 +105,7 @@ class Curves(NamedTuple):
 
 
 def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Images] | None:
-    """Return what animations would show that go the straight way between the factors of the ends.
+    """Return what animations would show that follow the straight course between the ends' factors.
 
     Args:
         images: the set that the ends are of.
@@ -128,7 +128,7 @@ def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Ima
 
 
 def chosen(count: int) -> Int[np.ndarray, "chosen"]:
-    """Return which of so many frames are looked at: evenly spread, at most one an alpha."""
+    """Return the numbers of the frames that are looked at: evenly spread, at most one an alpha."""
     return np.unique(np.rint(ALPHAS * (count - 1)).astype(np.int64))
 
 
@@ -149,6 +149,9 @@ def make_curves(
         images: the set that the ends are of.
         ends: image numbers of source and target.
         truth: what `true_frames` returned.
+
+    Returns:
+        One row a pair and one column an alpha; frames between two alphas are interpolated.
     """
     grid = find_grid(images)
     if grid is None or images.factors is None:
@@ -180,7 +183,7 @@ def _alphas(count: int) -> Float[np.ndarray, "chosen"]:
 def _changes(
     grid: FactorGrid, factors: Real[np.ndarray, "image column"], ends: Ends
 ) -> tuple[Poses, Poses]:
-    """Return the pose of each source, and what leads from there to the target."""
+    """Return the pose of each source, and the difference from there to the target's."""
     start, end = np.moveaxis(grid.poses(factors[ends]), 1, 0)
     return start, grid.short(end - start)
 

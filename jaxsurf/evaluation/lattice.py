@@ -100,7 +100,7 @@ class FactorGrid:
         )
 
     def poses(self, factors: Real[np.ndarray, "*rows column"]) -> Float[np.ndarray, "*rows factor"]:
-        """Return the poses of rows of factors."""
+        """Return the poses, in grid steps, of rows of factors."""
         poses = []
         for axis in self.axes:
             values, wanted = axis.values, np.asarray(factors[..., axis.column], np.float64)
@@ -113,13 +113,13 @@ class FactorGrid:
     def short(
         self, differences: Float[np.ndarray, "*rows factor"]
     ) -> Float[np.ndarray, "*rows factor"]:
-        """Return differences of poses the short way round."""
+        """Return differences of poses, in grid steps, the short way round periodic factors."""
         return differences - self.around * np.round(
             differences / np.where(self.around, self.around, 1)
         )
 
-    def side_by_side(self) -> Int[np.ndarray, "pair 2"]:
-        """Return the nodes one step apart along a factor, round a periodic one too."""
+    def adjacent_pairs(self) -> Int[np.ndarray, "pair 2"]:
+        """Return pairs of nodes one step apart along a factor, round a periodic one too."""
         pairs, numbers = [], np.arange(np.prod(self.shape)).reshape(self.shape)
         for axis, ring in enumerate(self.around > 0):
             both = np.stack([numbers, np.roll(numbers, -1, axis)], axis=-1)
@@ -188,7 +188,7 @@ class Reader:
         images: one a node, in C order.
         shape: nodes along each factor, at least three.
         closed: which factors come back from the last node to the first.
-        kept: gives what a function makes, or what it made before.
+        kept: returns what a function makes, or what it made before, from a cache.
 
     Attributes:
         tensors: the metric tensor at each node, per squared lattice step.
@@ -285,29 +285,29 @@ class Reader:
         """Return the minimum of the quadratic through the differences around each node."""
         dimension = len(self.shape)
         centres = self.places[self._centres[nodes]]
-        # From -1 to 1 along each factor: not 0 at the border of the lattice.
+        # -1, 0 or 1 along each factor; not 0 only at the border of the lattice.
         best = self.places[nodes] - centres
         terms = around @ self._fit.T
-        level, slope, bend = terms[:, 0], terms[:, 1 : 1 + dimension], terms[:, 1 + dimension :]
+        level, slope, products = np.split(terms, [1, 1 + dimension], axis=1)
         fitted = np.zeros((len(nodes), dimension, dimension))
         a, b = np.triu_indices(dimension)
-        fitted[:, a, b] += bend
-        fitted[:, b, a] += bend
-        # Differences to what a frame shows bend as twice the metric tensor. The mean of that and of
-        # what is fitted errs less than either where images hardly change: 0.20 grid steps in place
-        # of 0.27 and 0.24, the 95th percentile on the arm.
+        fitted[:, a, b] += products
+        fitted[:, b, a] += products
+        # The Hessian of mean squared differences is twice the metric tensor. The mean of that and
+        # of the fitted one errs less than either where images hardly change: 0.20 grid steps in
+        # place of 0.24 and 0.27, the 95th percentile on the arm.
         expected = 2 * self._curvatures[nodes]
         # A factor that changes nothing stays where it is.
         expected += (1e-6 * (1 + expected.max(axis=(1, 2))))[:, None, None] * np.eye(dimension)
         hessian = (fitted + expected) / 2
-        hollow = np.linalg.eigvalsh(hessian)[:, 0] > 0
-        hessian = np.where(hollow[:, None, None], hessian, expected)
+        convex = np.linalg.eigvalsh(hessian)[:, 0] > 0
+        hessian = np.where(convex[:, None, None], hessian, expected)
         offset = -np.linalg.solve(hessian, slope[..., None])[..., 0]
         offset = np.clip(offset, np.maximum(best - 1, -1), np.minimum(best + 1, 1))
-        value = level + (slope * offset).sum(axis=1)
+        value = level[:, 0] + (slope * offset).sum(axis=1)
         value += np.einsum("fa,fab,fb->f", offset, hessian, offset) / 2
         at_node = around.min(axis=1)
-        # To the bit an image of the lattice: whatever the fit makes of its surroundings.
+        # A frame that equals an image of the lattice has exactly that image's pose.
         poses = centres + np.where(at_node[:, None] == 0, best, offset)
         residuals = np.clip(value, 0.0, at_node)
         return Reading(np.where(self.closed, poses % self.shape, poses), residuals)
@@ -374,12 +374,13 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
         small = [e for e in FINENESS if math.prod(grid.lattice_shape(e)) <= MOST_RENDERS]
         per_step = small[0] if small else 1
     shape = grid.lattice_shape(per_step)
-    # A fingerprint of what is drawn is one of factors: other pixels are known by some of them.
+    # The fingerprint of a drawn set is that of its factors: some of its images tell other pixels
+    # apart.
     order = np.argsort(grid.nodes)
     some = storage.take(images.images, order[:: max(1, len(images) // 64)])
     stamp = f"{images.fingerprint} {workdir.fingerprint(some)} {per_step} edition {EDITION}"
-    # The fingerprint does not tell which factors come back, and what joins the last value to the
-    # first one is drawn and measured otherwise.
+    # The fingerprint does not tell which factors are periodic, for which the lattice goes on from
+    # the last value to the first.
     if any(axis.period for axis in grid.axes):
         stamp += f" periods {', '.join(f'{axis.period or 0:g}' for axis in grid.axes)}"
     if per_step == 1:
@@ -406,10 +407,17 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
 def read_held_out(
     reader: Reader, most: int
 ) -> tuple[Float[np.ndarray, "image"], Float[np.ndarray, "image"]]:
-    """Return errors, in lattice steps, and residuals of some images that every other one reads.
+    """Return errors and residuals of images that are left out, read by every other image.
 
-    They bound what reading by all images errs: those are half as far apart. Of a factor of four
-    nodes all are kept; where there are no others, nothing is left out.
+    They bound those of reading by all images, which are half as far apart. A factor of up to
+    `FEWEST_LEFT` nodes is not thinned; where no factor is, no image is left out.
+
+    Args:
+        reader: holds all images.
+        most: how many images to read, drawn from a fixed seed.
+
+    Returns:
+        Errors in lattice steps, and residuals on 0-255 squared.
     """
     sizes = tuple(reader.shape)
     every = np.where(reader.shape > FEWEST_LEFT, 2, 1)
@@ -420,7 +428,7 @@ def read_held_out(
     closed = reader.closed & (reader.shape % every == 0) & (np.array(kept.shape) > 2)
     images = storage.take(reader.images, kept.ravel())
     thinned = Reader(images, kept.shape, closed)
-    # Between the images that are left, along each factor that was thinned.
+    # What is read lies between images that are kept, along each factor that was thinned.
     places = reader.places
     between = ((places % 2 == 1) & ((places < reader.shape - 1) | closed)) | (every == 1)
     left_out = np.flatnonzero(between.all(axis=1))
@@ -451,7 +459,14 @@ def keep(
     make: Callable[[], Arrays],
     cache_dir: str | Path | None,
 ) -> Arrays:
-    """Return arrays from the cache, where they are made and kept if it does not hold them."""
+    """Return arrays from the cache, or make them and keep them there.
+
+    Args:
+        kind: what they are, for the name of the file and the log.
+        stamp: names all that they are made from.
+        make: makes them.
+        cache_dir: where to keep them; None means the user's cache.
+    """
     folder = storage.cache_folder() if cache_dir is None else Path(cache_dir)
     path = folder / f"truth-{kind}-{workdir.fingerprint(stamp)}.npz"
     try:

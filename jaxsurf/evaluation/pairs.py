@@ -1,8 +1,8 @@
-"""Many pairs, methods side by side, with what chance explains.
+"""Scores of many pairs, methods side by side, with bootstrap intervals.
 
-For every metric but those of `LARGER` smaller counts as better. A pseudo-method `true`, whose
-frames are real in-between images, gives the floor: what frames score that are right but in no data
-set. A path that stops at images of the set can score less.
+Smaller is better for every metric but those of `LARGER`. A pseudo-method `true`, whose frames are
+real in-between images, gives the floor: the score of frames that are right but in no data set. A
+path that stops at images of the set can score less.
 """
 
 import csv
@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import intervals, metrics
-from jaxsurf.evaluation.intervals import Curves
+from jaxsurf.evaluation.intervals import Animations, Curves, PerPair
 from jaxsurf.evaluation.metrics import Nearest
 from jaxsurf.images.pixels import Images
 from jaxsurf.manifold.path import LatentPath
@@ -32,7 +32,6 @@ NUM_RESAMPLES = 2000
 SURPLUS = 200
 INTERVAL_PERCENT = (2.5, 97.5)
 
-PerPair = Float[np.ndarray, "pair"]
 Scores = Mapping[str, PerPair]
 
 
@@ -45,8 +44,8 @@ def choose_pairs(
 ) -> Int[np.ndarray, "pair 2"]:
     """Return source and target of pairs of different points, each joined at most once.
 
-    They are random. Of points at random most pairs are about equally far apart; with `distance`,
-    that of the ends of some pairs, they are spread evenly over it, from near to far.
+    Most random pairs are about equally far apart. With `distance`, which returns that of the ends
+    of each pair, the chosen ones are spread evenly over it, from near to far; else they are random.
     """
     available = num_points * (num_points - 1) // 2
     if not 1 <= num_pairs <= available:
@@ -73,7 +72,7 @@ def choose_pairs(
 
 
 def score(
-    frames: Sequence[UInt8[np.ndarray, "_frame height width channel"]],
+    frames: Animations,
     images: Images,
     *,
     paths: Sequence[LatentPath] | None = None,
@@ -83,12 +82,19 @@ def score(
 ) -> Scores:
     """Return the scores of one method's animations of all pairs: by metric, one value a pair.
 
-    These are `interpolation_mse` (mean over frames, as in the report), `interpolation_mse_worst`
-    (worst frame), `nearest_image` (the same distance as a root mean square on 0-255, mean over
-    frames), the `step_*` figures of `metrics.smoothness` and `num_frames`; and where it is given
-    what they need, `path_length` (of latent paths), `consistency` (of a model, mean over the frames
-    that `intervals.chosen` names) and those of the curves. `nearest` is that of all frames, if it
-    is known.
+    These are `interpolation_mse` (mean over frames, 0-255 squared, as in the report),
+    `interpolation_mse_worst` (worst frame), `nearest_image` (the same distance as a root mean
+    square on 0-255, mean over frames), the `step_*` figures of `metrics.smoothness` and
+    `num_frames`; where what they need is given, also `path_length` (of latent paths), `consistency`
+    (of a model, mean over the frames that `intervals.chosen` names) and those of the curves.
+
+    Args:
+        frames: the animation of each pair.
+        images: the data set.
+        paths: the latent path of each pair.
+        nearest: the image nearest to each of all frames, pair after pair, if it is known already.
+        curves: what `intervals.make_curves` returned.
+        model: the model whose consistency is measured.
     """
     every = np.concatenate(frames)
     nearest = nearest or metrics.nearest_images(every, images)

@@ -13,7 +13,8 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.manifold.search_kernels import kernel
 
-# Whole numbers below 2^24 are exact in float32, and so are sums of so many squares of up to 255^2.
+# Values that are summed in float32 at once: 256 squares of up to 255^2 stay below 2^24, to which
+# whole numbers are exact.
 _EXACT = 256
 
 
@@ -62,7 +63,7 @@ def propose(
 ) -> Int[np.ndarray, "frame proposal"]:
     """Return each frame's best nodes among those that no neighbour is better than, best first.
 
-    Where there are fewer than asked for, the best one fills up.
+    Where there are fewer than asked for, the best one is repeated.
     """
     found = np.empty((len(distances), count), np.int32)
     best = np.empty(count, np.float32)

@@ -6,10 +6,10 @@ Three questions, in numbers that no cheat wins together:
   image that it is most like.
 - *Right?* A pair has perfect courses: straight in factors, one factor after the other, the geodesic
   of the image metric; also over a seam, or the other way round a periodic factor, where that is
-  not much longer. `course` is how far frames and the best of them are apart, in grid steps, and
+  not much longer. `course` is the distance of the frames to the nearest of them, in grid steps, and
   `course_intrinsic` the same by the image metric, in ordinary grid steps; `progress` is the share
-  of frame steps that go forward along it, `walked` how long the way past all poses is beside it,
-  and `missed` how far the first and the last frame are from the ends.
+  of frame steps that go forward along it, `walked` the length of the path through all poses over
+  its length, and `missed` how far the first and the last frame are from the ends.
 - *Even?* `leaps` counts frame steps that skip poses; beside it stand the steps of
   `metrics.smoothness`.
 
@@ -19,57 +19,59 @@ what trembles, or shows the middle of the way only, is never far from it.
 """
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real, UInt8
+from jaxtyping import Bool, Float, Int, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
 from jaxsurf.evaluation.image_metric import ImageMetric
+from jaxsurf.evaluation.intervals import Animations
 from jaxsurf.evaluation.lattice import Lattice, Poses, Reading
 from jaxsurf.evaluation.pairs import Scores
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import FEWEST_LEFT, ImageSet
 
-# A leap skips poses that could have been shown, which depends on the number of frames. On 40 x 40
-# poses even steps of so many frames are 0.9 at most. Where even ones are larger, as half way round
-# 360 poses (3.8), a leap is more than two of them.
+# A leap is a step of more than `LEAP` ordinary grid steps: it skips poses that could be shown in so
+# many frames. On 40 x 40 poses even steps of `LEAP_FRAMES` frames are 0.9 at most. Where even steps
+# are larger, as half way round 360 poses (3.8), a leap is more than `LEAP_STEPS` of them.
 LEAP_FRAMES, LEAP, LEAP_STEPS = 48, 3.0, 2.0
-# As many points as frames, evenly: coverage and precision are means over about as many.
+# About as many points as frames, evenly apart: coverage is a mean over points, precision one over
+# frames.
 COURSE_POINTS = 48
-# What else is right beside the short way.
+# A course over a seam, or the other way round, counts as perfect up to so many times the length of
+# the shortest other one.
 LONGEST_DETOUR = 1.5
 # Poses that the reading is tested on. Images that are left out are read by others twice as far
 # apart: by all images, random poses have 0.13 to 0.21 of their residual and 0.19 to 0.27 of their
 # error on four sources at 64 pixels.
 NUM_TESTED, READ_BY_ALL = 256, 0.2
-# Grid steps that are no rounding.
+# A frame step goes forward by more than this, in grid steps; less may be rounding.
 FORWARD = 1e-6
-# Moves of less are no part of what was walked, in ordinary grid steps: reading alone makes such.
+# Shorter moves, in ordinary grid steps, do not count as walked: errors of reading are as long.
 STIRRING = 0.5
 
 # What gives away the animation of a pair. Each limit lies between true motion, even in factors, and
 # cheats, of 60 pairs on each of four sources, read by renders and by images alone.
-# Shares of the variance of the images, beyond what true images have: on the arm true motion at most
-# 0.05 and 0.02, most pairs of trained models 0.03 and 0.12, of fades 0.14 and 0.42.
+# Residuals beyond those of true images, mean and worst frame, as shares of the variance of the
+# images: on the arm true motion has at most 0.05 and 0.02, most pairs of trained models 0.03 and
+# 0.12, of cross-dissolves 0.14 and 0.42.
 MOST_RESIDUAL, MOST_RESIDUAL_WORST = 0.05, 0.25
 # A share of the course's length, and no less than a grid step: true motion is off by 0.1 steps, a
-# cut or a fade by a quarter of the length, what stands still by a half.
+# cut or a cross-dissolve by a quarter of the length, a constant frame by a half.
 MOST_COURSE, MOST_COURSE_SHARE = 1.0, 0.15
 # True motion at most 1.21, eight frames forward and two back 1.5.
 MOST_WALKED = 1.35
-# Ordinary grid steps: true motion 0, trained models at most 0.5, the middle four fifths of the way
+# Ordinary grid steps: true motion 0, trained models at most 0.5, the middle four fifths of a course
 # 1.4 to 10 on most pairs.
 MOST_MISSED = 1.0
 # True motion 1.8 and 0.44 at most; a slide show of true images 3.8 and 1.2 in the mean.
 MOST_JUMP, MOST_UNEVENNESS = 2.5, 0.6
 
-Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
 Others = Float[np.ndarray, "other factor"]
 Apart = Float[np.ndarray, "pose other"]
 
@@ -111,6 +113,7 @@ class Truth:
     tested: Tested
     variance: float
     description: str
+    # The courses of the pairs that were asked for last, by their bytes.
     _kept: dict[bytes, list[list[Course]]] = field(init=False, default_factory=dict, repr=False)
 
     @property
@@ -135,7 +138,7 @@ class Truth:
     ) -> Float[np.ndarray, "..."]:
         """Return the distance of rows of factors, in grid steps, periodic ones the short way.
 
-        Rows hold all factors of the set, as its own do; one may stand for many.
+        A row holds all factors of the set, those that do not vary too. Rows are broadcast.
         """
         grid = self.lattice.grid
         return np.linalg.norm(grid.short(grid.poses(second) - grid.poses(first)), axis=-1)
@@ -148,14 +151,16 @@ class Truth:
         - `residual` and `residual_worst`, of a pair's worst frame;
         - `course` and `course_intrinsic`, which is missing where there is no image metric;
         - `course_length`, in grid steps, of the course that is followed best, and `progress`;
-        - `walked`, from source to target past all poses, over the length of that course, or over an
-          ordinary grid step if it is shorter; moves of less than `STIRRING` are waited for;
-        - `missed`, from the source to the first pose or from the last one to the target;
+        - `walked`, the length from source to target through all poses, over the length of that
+          course, or over an ordinary grid step if it is shorter; poses within `STIRRING` of the
+          last one that counted are left out;
+        - `missed`, from the source to the first pose or from the last one to the target, whichever
+          is more;
         - `leaps`, of animations of `LEAP_FRAMES` frames where there is an image metric: the steps,
           those from and to the ends too, of more than `LEAP` by it, and of more than `LEAP_STEPS`
           even steps of the pair's longest course.
 
-        Where there is none, `walked` and `missed` are measured in grid steps.
+        Without an image metric `walked` and `missed` are measured in grid steps.
 
         Args:
             frames: of each pair, two at least.
@@ -201,10 +206,11 @@ class Truth:
         return self.metric.distances(first, second)
 
     def _length(self, course: Course) -> float:
+        """Return the length of a course, by the image metric where it is."""
         return float(np.diagonal(self._apart(course.poses, course.poses), 1).sum())
 
     def _places(self, poses: Poses, course: Course) -> Float[np.ndarray, "pose"]:
-        """Return the place along a course of what is nearest to each pose on it."""
+        """Return where along a course, in its `places`, the point nearest to each pose lies."""
         off = self.lattice.grid.short(poses[:, None] - course.poses)
         step = np.diff(course.poses, axis=0, append=course.poses[-1:]) * course.joined[:, None]
         squared = np.square(step).sum(axis=-1)
@@ -284,7 +290,7 @@ def make_truth(
     metric = None
     if len(images) <= image_metric.MOST_NODES:
         metric = ImageMetric(made, cache_dir=cache_dir)
-    # Drawn poses and images that are left out are not the same test.
+    # A test by drawn poses is kept apart from one by images that are left out.
     kind = "reading" if images.draw is not None else "reading-left-out"
     kept = lattice.keep(kind, made.stamp, lambda: _test(images, made), cache_dir)
     tested = Tested(kept["errors"], kept["residuals"])
@@ -336,7 +342,7 @@ def _in_factors(
     """Return the courses that are straight in factors, and that move one factor after the other."""
     moving = np.flatnonzero(moved)
     corners = {"straight": [source, source + moved]}
-    # A single one that moves goes straight in any case.
+    # Where a single factor moves, the straight course is the only one.
     for order in itertools.permutations(moving.tolist()) if len(moving) > 1 else ():
         walk = [source]
         for axis in order:
@@ -366,11 +372,14 @@ def _sampled(name: str, poses: Poses, joined: Bool[np.ndarray, "pose"]) -> Cours
 
 
 def _walked(apart: Apart) -> float:
-    """Return the length of the way past some places; what stirs is passed by until it has moved."""
+    """Return the length of a path through poses, by their distances from one another.
+
+    A pose within `STIRRING` of the last one that counted is left out, but for the end.
+    """
     total, last = 0.0, 0
-    for place in range(1, len(apart)):
-        if apart[last, place] > STIRRING or place == len(apart) - 1:
-            total, last = total + apart[last, place], place
+    for pose in range(1, len(apart)):
+        if apart[last, pose] > STIRRING or pose == len(apart) - 1:
+            total, last = total + apart[last, pose], pose
     return total
 
 
@@ -384,13 +393,16 @@ def faults(scores: Scores, truth: Truth | None) -> tuple[list[str], Bool[np.ndar
         truth: about the same images, if it is known.
 
     Returns:
-        Clauses, each with a share of pairs: one for each of the three that some pair is not; where
-        the truth is known, which pairs have no fault stands before them. And those pairs.
+        Clauses, one for each of real, right and even that some pair is not, with the share of such
+        pairs; where the truth is known, the share without any fault stands before them. And which
+        pairs have no fault.
     """
-    off = np.maximum(MOST_COURSE, MOST_COURSE_SHARE * scores.get("course_length", np.zeros(1)))
+    most_course = np.maximum(
+        MOST_COURSE, MOST_COURSE_SHARE * scores.get("course_length", np.zeros(1))
+    )
     limits = {
         "not real": {},
-        "not right": {"course": off, "missed": MOST_MISSED, "walked": MOST_WALKED},
+        "not right": {"course": most_course, "missed": MOST_MISSED, "walked": MOST_WALKED},
         "not even": {"leaps": 0, "step_jump": MOST_JUMP, "step_unevenness": MOST_UNEVENNESS},
     }
     if truth is not None and len(truth.tested.residuals):

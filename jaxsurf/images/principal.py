@@ -1,9 +1,9 @@
-"""Images -> points whose Euclidean distances are those of the images: what neighbours are found by.
+"""Images -> points whose Euclidean distances are those of the images, to find neighbours by.
 
-With a pixel an axis there would be too many axes. Principal components are fewer: the directions in
-which images vary most; where all are kept, no distance changes. Distances of points are root mean
-squares on 0-255. Components of a large set are those of a sample; all images are projected on the
-devices, a few at a time, so that the set may be larger than memory.
+A point has a coordinate for each principal component, the directions in which images vary most,
+which are fewer than pixels; where all components are kept, no distance changes. Distances of points
+are root mean squares on 0-255. Components of a large set are those of a sample; all images are
+projected on the devices, a batch at a time, so that the set may be larger than memory.
 """
 
 import itertools
@@ -21,7 +21,7 @@ SAMPLE, SAMPLE_SEED = 2048, 0
 # Numbers of all points together, 128 MB in float64: 1,600 images keep all components, and 50,000
 # keep 335; but none keep fewer than so many.
 MOST_NUMBERS, LEAST_COMPONENTS = 1 << 24, 64
-# Variances below this share of the largest are rounding; their directions would not be straight.
+# Variances below this share of the largest are rounding; their directions would not be orthogonal.
 _LEAST_SHARE = 1e-10
 _BATCH = 256
 
@@ -29,13 +29,15 @@ _BATCH = 256
 class Projected(NamedTuple):
     """Images as points; equal images are equal points.
 
-    An image differs from the mean image by `spread`, of which its point does not show `left`: both
-    are root mean squares over the images, on 0-255.
+    Attributes:
+        points: one an image.
+        unexplained: what the components leave of the differences of images to their mean.
+        deviation: these differences. Both are root mean squares over the images, on 0-255.
     """
 
     points: Float[np.ndarray, "image component"]
-    left: float
-    spread: float
+    unexplained: float
+    deviation: float
 
 
 def project(images: pixels.Images) -> Projected:
@@ -48,7 +50,7 @@ def project(images: pixels.Images) -> Projected:
     sampled = storage.take(rows, chosen).astype(np.float64)
     mean = sampled.mean(axis=0)
     sampled -= mean
-    # Products of images have the same variances as products of pixels, and are fewer.
+    # The Gram matrix of images has the eigenvalues of the covariance of pixels, and fewer rows.
     variances, vectors = np.linalg.eigh(sampled @ sampled.T)
     variances = np.maximum(variances[::-1], 0.0)
     most = max(LEAST_COMPONENTS, MOST_NUMBERS // len(rows))
@@ -59,12 +61,14 @@ def project(images: pixels.Images) -> Projected:
     directions = sampled.T @ (vectors[:, ::-1][:, :kept] / scales)
     shared = [array.astype(np.float32) for array in (mean, directions)]
     points = batches.mapped(_project, rows, shared=shared, size=_BATCH, bucketed=True)
-    # Equal rows may be rounded differently, by where in a batch they stand.
+    # Equal images may be rounded differently, by where in a batch they stand: all get one's point.
     first: dict[int, int] = {}
     every = itertools.chain.from_iterable(storage.chunks(rows))
     same = [first.setdefault(hash(row.tobytes()), number) for number, row in enumerate(every)]
-    left, spread = np.sqrt([variances[kept:].sum() / sampled.size, variances.sum() / sampled.size])
-    return Projected(points[same], float(left), float(spread))
+    unexplained, deviation = (
+        float(np.sqrt(some.sum() / sampled.size)) for some in (variances[kept:], variances)
+    )
+    return Projected(points[same], unexplained, deviation)
 
 
 @jax.jit

@@ -4,10 +4,9 @@ A kind of graph is a function from the index of the codes to a `LatentGraph`, an
 `KINDS`. It decides which points are joined, by whatever it likes; its edges always weigh Euclidean
 lengths between codes, which trimming, trees, repairs and A* rely on.
 
-What an edge weighs is another matter, and an entry in `WEIGHTS`. Where the entry needs another
-length than the distance between codes, whoever weighs so hands in a `Distance`, made of what the
-entry says. Where a kind asks which images are neighbours, an index of the images as points is
-handed in: images and decoders are not known here.
+What an edge weighs is decided apart from that, by an entry in `WEIGHTS`. Images and decoders are
+not known here: the caller passes a `Distance` where the entry needs another length than the
+distance between codes, and an index of the images where a kind asks which images are neighbours.
 """
 
 import math
@@ -36,32 +35,32 @@ OUTSIDE_NEIGHBORS = 4
 def _join_nearest(k: int, near: neighbors.Neighbors, *, mutual: bool = False) -> LatentGraph:
     number = len(near.indices)
     ends = np.stack([np.repeat(np.arange(number), k), near.indices[:, :k].ravel()], axis=1)
-    told, lengths = f"k-NN graph with k = {k}", near.distances[:, :k].ravel()
-    facts: Any = {"k": k, "description": f"{'mutual ' * mutual}{told}", "weight": "latent"}
+    description, lengths = f"k-NN graph with k = {k}", near.distances[:, :k].ravel()
+    facts: Any = {"k": k, "description": f"{'mutual ' * mutual}{description}", "weight": "latent"}
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
 def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -> LatentGraph:
-    """Join who are among the k nearest in codes, and in images: the edges of both graphs."""
+    """Return the edges that the k-NN graphs of codes and of images share; lengths are of codes."""
     built = _join_nearest(k, index.nearest(k=k))
     ends, lengths = built.edges()
     others, digits = _join_nearest(k, image_index.nearest(k=k)).edges()[0], [built.num_nodes, 1]
     kept = np.isin(ends @ digits, others @ digits)
-    told = f"{built.description}, nearest in codes and in images"
-    facts: Any = built.own_facts() | {"description": told}
+    description = f"{built.description}, nearest in codes and in images"
+    facts: Any = built.own_facts() | {"description": description}
     return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
 
 
 def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
-    told = f"radius graph with radius = {radius:g}"
-    facts: Any = {"description": told, "weight": "latent"}
+    description = f"radius graph with radius = {radius:g}"
+    facts: Any = {"description": description, "weight": "latent"}
     return from_edges(*index.pairs_within(radius), num_nodes=len(index.codes), **facts)
 
 
 class _Kind(NamedTuple):
     """How a kind is built; a setting given alone means the first kind that needs it."""
 
-    # Of the index of codes, the setting, and the index of images where these are asked.
+    # Makes the graph from the index of codes, the setting, and the index of images or None.
     build: Callable[[neighbors.Index, Any, Any], LatentGraph]
     setting: str = ""  # the name of the one that the kind needs, if it needs one
     usual: int = 0  # the setting, where none is given; 0 if one has to be
@@ -137,12 +136,13 @@ class GraphConfig:
     """Which graph to build.
 
     Attributes:
-        kind: `agreed`: one of both ends is among the other's k nearest in codes, and one in images,
-            and what is apart is joined by the shortest bridges between images; `knn`: in codes
-            alone; `mutual`: both ends have to be among the other's k nearest; `smallest` k that
-            connects all; `radius`: all within it; `smallest-radius` that connects all.
-        k: neighbours a point; for `agreed`, `knn` and `mutual` only. Where it is 0, 10 for `agreed`
-            and `knn`, at most the square root of the number of points.
+        kind: `knn`: one end of an edge is among the other's k nearest codes; `agreed`: the same,
+            and one end is among the other's k nearest images; components are joined by the shortest
+            bridges between images; `mutual`: both ends are among the other's k nearest codes;
+            `smallest`: as `knn`, with the smallest k that connects all; `radius`: all codes within
+            it are joined; `smallest-radius`: as `radius`, with the smallest that connects all.
+        k: neighbours a point; for `agreed`, `knn` and `mutual` only. 0 means 10 for `agreed` and
+            `knn`, at most the square root of the number of points; `mutual` needs a number.
         radius: largest distance of joined points, in latent units; for `radius` only.
         weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep
             to where images lie densely; `image`: how far the images at its ends are apart (root
@@ -200,9 +200,9 @@ class GraphConfig:
         return "_".join(parts)
 
     def setting(self, number: int = 0) -> float:
-        """Return what the kind needs; where nothing is given, what is usual for so many points."""
+        """Return what the kind needs; where nothing is given, the default for so many points."""
         kind = KINDS[self.kind]
-        # Of few points many would be neighbours across whatever hole there is.
+        # Among few points ten neighbours would reach across holes in the manifold.
         usual = min(kind.usual, math.isqrt(number)) if number else kind.usual
         return (getattr(self, kind.setting) if kind.setting else 0) or usual
 
@@ -244,8 +244,8 @@ class Trimming:
             allowed = int(min(self.avg_neighbors, graph.num_nodes) * graph.num_nodes / 2)
             kept[np.argsort(lengths, kind="stable")[allowed:]] = False
             done.append(f"{self.avg_neighbors:g} neighbours on average")
-        told = f"{graph.description}, with at most {' and '.join(done)}"
-        facts: Any = graph.own_facts() | {"description": told}
+        description = f"{graph.description}, with at most {' and '.join(done)}"
+        facts: Any = graph.own_facts() | {"description": description}
         return from_edges(ends[kept], lengths[kept], num_nodes=graph.num_nodes, **facts)
 
 
@@ -268,8 +268,8 @@ def build(
         trim: which edges to leave out before a spanning tree or a repair is added.
 
     Raises:
-        UserError: the codes are not finite or too few, `config.k` is too large, or `distance` or
-            `image_index` is missing, or gives no weights or something else than the images.
+        UserError: the codes are not finite or too few, `config.k` is too large, `distance` or
+            `image_index` is missing, a distance is no weight, or images and codes differ in number.
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
@@ -288,21 +288,21 @@ def build(
     searched = [some for some in (near, images) if isinstance(some, neighbors.Approximate)]
     recall = min((some.recall for some in searched), default=1.0)
     smallest = kind.connects and not kind.of_images
-    told = f"{built.description}{', the smallest that connects' * smallest}"
-    told += f", of approximate neighbours with a recall of {recall:.3f}" * bool(searched)
-    built = replace(built, description=told, recall=recall)
+    description = f"{built.description}{', the smallest that connects' * smallest}"
+    description += f", of approximate neighbours with a recall of {recall:.3f}" * bool(searched)
+    built = replace(built, description=description, recall=recall)
     built = trim(built) if trim else built
     if config.spanning_tree:
-        told = f"{built.description}, and the Euclidean minimum spanning tree"
+        description = f"{built.description}, and the Euclidean minimum spanning tree"
         tree = connectivity.spanning_tree(index)
-        built = latent_graph.with_edges(built, *tree, description=told)
+        built = latent_graph.with_edges(built, *tree, description=description)
     if (config.repair or images) and built.components.any():
         ends, _ = connectivity.bridges(images or index, built.components)
         bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
-        told = f"{built.description}, its {len(ends) + 1} components joined by {bridges}"
-        told += " between the images nearest to one another" * bool(images)
+        description = f"{built.description}, its {len(ends) + 1} components joined by {bridges}"
+        description += " between the images nearest to one another" * bool(images)
         lengths = neighbors.distances(*index.codes[ends.T])
-        built = latent_graph.with_edges(built, ends, lengths, description=told, bridges=ends)
+        built = latent_graph.with_edges(built, ends, lengths, description=description, bridges=ends)
     weights = _weigh(*built.edges(), config.weight, distance)
     return latent_graph.reweighed(built, weights, weight=config.weight)
 
@@ -317,8 +317,8 @@ def attach(
 ) -> LatentGraph:
     """Return a graph with points from outside as further nodes, joined to the k codes nearest.
 
-    No other edge is touched. A point belongs to the component of the code nearest to it; an edge of
-    its that leads to another one is a bridge, so that a path can tell where it crosses a gap.
+    No other edge is touched. A point belongs to the component of the code nearest to it; an edge
+    from it to another component is a bridge, so that a path can tell where it crosses a gap.
 
     Args:
         graph: the graph over `codes`.
@@ -334,14 +334,14 @@ def attach(
     weights = _weigh(ends, near.distances.ravel(), graph.weight, distance)
     components = graph.components[near.indices]
     across = ends[(components != components[:, :1]).ravel()]
-    told = f"{graph.description}, and {len(added)} more joined to their nearest {k}"
-    told += ", which bridges its components" * bool(len(across))
+    description = f"{graph.description}, and {len(added)} more joined to their nearest {k}"
+    description += ", which bridges its components" * bool(len(across))
     return latent_graph.with_edges(
         graph,
         ends,
         weights,
         num_nodes=graph.num_nodes + len(added),
-        description=told,
+        description=description,
         bridges=np.concatenate([graph.bridges, across]),
     )
 

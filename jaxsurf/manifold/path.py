@@ -30,11 +30,11 @@ Codes = Float[np.ndarray, "point latent"]
 # From codes to what is seen: images of any shape and unit, all of them finite.
 Decode = Callable[[Codes], Float[np.ndarray, "point *image"]]
 
-# Between samples of a curve, images are taken to change linearly: a third of a frame step is short
-# enough for that. Halvings are bounded for the sake of decoders that jump.
+# Samples of a curve are at most this share of a frame step apart, so that images change about
+# linearly between them. Halvings are bounded, since a decoder may jump.
 _STEP_SHARE, _HALVINGS = 1 / 3, 12
-# Steps are even where the largest is no longer than this many mean ones; that takes few rounds, but
-# for curves that turn back on themselves.
+# Steps are even where the largest is at most so many times the mean. Few rounds reach that, except
+# on curves that turn back on themselves.
 _EVEN, _ROUNDS, _DAMPING = 1.005, 30, 0.8
 # Bytes of decoded samples of several curves that are held at once.
 _HELD = 256 * 2**20
@@ -161,7 +161,7 @@ def _place(
 def _between(
     rows: Float[np.ndarray, "row value"], places: Float[np.ndarray, "frame"]
 ) -> Float[np.ndarray, "frame value"]:
-    """Return what stands at places among rows, linearly between them and exact on them."""
+    """Return rows at fractional places, interpolated linearly; a row itself at a whole place."""
     before = np.clip(places.astype(int), 0, max(0, len(rows) - 2))
     after = np.minimum(before + 1, len(rows) - 1)
     share = (places - before)[:, None].astype(rows.dtype)
@@ -179,7 +179,7 @@ def _visible(
         some = curves[len(found) : len(found) + size]
         samples = _sample(some, frames, decode)
         found += [_even(images, places, frames) for places, images in samples]
-        # By what these took: the first curve goes alone.
+        # The first curve goes alone: its bytes tell how many fit at once.
         size = max(1, _HELD * len(some) // sum(images.nbytes for _, images in samples))
     return found
 

@@ -34,21 +34,22 @@ from jaxsurf.manifold import graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 
-# Standard deviation of the blur, in shares of the longer side, and the side that is left then.
+# Standard deviation of the blur, as a share of the longer side, and the side to which blurred
+# images are thinned.
 BLUR, SIDE = 1 / 32, 32
 COMPONENTS = 64
 NEIGHBOURS, PIVOTS = 14, 50
-# Shorter edges, in shares of the median one, weigh as much as this: else they would be all that
-# counts.
+# Edges shorter than this share of the median one count as so long: weights are inverse squares, and
+# a few very short edges would outweigh all others.
 LEAST = 0.2
 ITERATIONS = 500
 # Neighbours of a code are near it if they are among so many times as many nearest images. Targets
 # help up to some share of others: it was 0.04 and 0.06 on sets that they helped by 1 dB and more,
 # 0.35 to 0.93 on others, some of which they harmed (docs/results/targets.md).
 NEAR, MOST_RESIDUAL = 3, 0.2
-# Dimensions up to which it is said whether they would do.
+# Latent dimensions up to which a layout is tried, to tell in the log how many would do.
 MOST_TRIED = 4
-# Of more images so many are laid out, and each other one is put among the nearest of these.
+# Of more images so many are laid out; each other one is placed by the mean of so many nearest ones.
 LAID_OUT, PLACED_BY = 8_000, 8
 
 _log = logging.getLogger(__name__)
@@ -76,12 +77,13 @@ class TargetsConfig:
 
 
 class Geodesics(NamedTuple):
-    """What targets are laid out by: neighbours, and the way to each pivot.
+    """What targets are laid out by: neighbours, and lengths of shortest paths to pivots, on 0-255.
 
     Attributes:
-        pivots: the images that they are.
-        lengths: of the shortest path from each pivot to each image, on 0-255.
-        edges: pairs of neighbours, lower index first, `apart` the distance of each.
+        pivots: their image numbers.
+        lengths: of the shortest path from each pivot to each image.
+        edges: pairs of neighbours, lower image number first.
+        apart: the distance of each pair.
     """
 
     pivots: Int[np.ndarray, "pivot"]
@@ -91,7 +93,7 @@ class Geodesics(NamedTuple):
 
 
 def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
-    """Return blurred images as points, whose distances are RMS on 0-255."""
+    """Return blurred images as points, whose distances are root mean squares on 0-255."""
     longer = max(images.shape[1:3])
     sigma, step = BLUR * longer, max(1, longer // SIDE)
     parts = [
@@ -113,7 +115,8 @@ def geodesics(points: Float[np.ndarray, "image component"]) -> Geodesics:
 def _from_pivots(
     joined: LatentGraph, points: Float[np.ndarray, "image component"]
 ) -> tuple[Int[np.ndarray, "pivot"], Float[np.ndarray, "pivot image"]]:
-    # The first is the one furthest out, each next one the furthest from those before.
+    # The first pivot is the point farthest from the mean, each next one the point farthest from
+    # those before, along the graph.
     matrix = joined.matrix(np.maximum(joined.weights, 1e-12))
     away = np.square(points).sum(axis=1)
     pivots, lengths = [], []
@@ -148,7 +151,8 @@ def _less_stress(
     region = known.lengths.argmin(axis=0)
     stands = np.empty_like(known.lengths)
     for pivot, row in enumerate(known.lengths):
-        # A pivot stands for the images nearest to it, but for one near it only for nearer ones yet.
+        # A pivot's region is the images nearest to it. Beside an image at some distance it stands
+        # for those of its region that are within half of that distance.
         stands[pivot] = np.searchsorted(np.sort(row[region == pivot]), row / 2)
     heads, tails = np.nonzero(known.lengths)
     wanted = np.concatenate([known.lengths[heads, tails], known.apart])
@@ -180,10 +184,10 @@ def _less_stress(
 def residual(
     points: Float[np.ndarray, "image component"], codes: Float[np.ndarray, "image latent"]
 ) -> float:
-    """Return the share of a code's `NEIGHBOURS` nearest that are not near it among the images.
+    """Return the share of codes' `NEIGHBOURS` nearest that are not near as images.
 
-    They are near where they are among `NEAR` times as many nearest. 0 where all are: then no sheet
-    of codes lies over another.
+    An image is near that is among `NEAR` times as many nearest ones. 0 where all are near: then no
+    sheet of codes lies over another.
     """
     number, k = len(points), min(NEIGHBOURS, len(points) - 1)
     near = neighbors.Index(codes).nearest(k=k).indices
@@ -195,7 +199,13 @@ def residual(
 def choose(
     images: pixels.Images, dimensions: int, config: TargetsConfig
 ) -> Float[np.ndarray, "image latent"] | None:
-    """Return the target codes of images, or None where these would do harm, and log why."""
+    """Return the target codes of images, or None where these would do harm; log which, and why.
+
+    Args:
+        images: the training set.
+        dimensions: of the latent space.
+        config: whether targets are asked for, decided by the layout (`auto`), or off.
+    """
     # Equal images have one target.
     points, group = np.unique(blurred(images), axis=0, return_inverse=True)
     if len(points) < 2:
@@ -212,10 +222,10 @@ def choose(
         if wrong[tried] <= MOST_RESIDUAL:
             break
     used, last = config.kind == "on" or wrong[dimensions] <= MOST_RESIDUAL, max(wrong)
-    told = ", ".join(f"{each:.2f} at d = {d}" for d, each in wrong.items())
+    residuals = ", ".join(f"{each:.2f} at d = {d}" for d, each in wrong.items())
     helps = wrong[last] <= MOST_RESIDUAL
     cure = f": use d = {last}" if last > dimensions and helps else ""
-    _log.info("targets %s: residual %s%s", "on" if used else "off", told, cure)
+    _log.info("targets %s: residual %s%s", "on" if used else "off", residuals, cure)
     if not used:
         return None
     if len(chosen) < len(points):

@@ -14,8 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import embedding, intervals, metrics, pairs, reconstruction
-from jaxsurf.evaluation.intervals import Curves
-from jaxsurf.evaluation.pairs import PerPair
+from jaxsurf.evaluation.intervals import Curves, PerPair
 from jaxsurf.evaluation.truth import LEAP_FRAMES, Truth, faults, make_truth
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route
@@ -31,7 +30,7 @@ from jaxsurf.viewing.report import Column
 from jaxsurf.workdir import replacing_folder, write_json, write_text
 
 METRIC = "interpolation_mse"  # the report's number
-# Of `evaluation.json`: raised when older ones lack what is shown of them.
+# Raised when an older `evaluation.json` lacks what is shown of it.
 EDITION = 2
 # Pairs that are animated and scored together: some 100 MB of frames a method at 64 x 64.
 BLOCK = 100
@@ -78,7 +77,7 @@ class Shown:
     """A pair to be looked at, with its error: the frames of each method.
 
     Where the truth is known, `poses` are the factors that they show and `courses` those of the
-    perfect ways from source to target; only factors that vary. Where a course jumps it is NaN.
+    perfect courses from source to target; only factors that vary. Where a course jumps it is NaN.
     `periods` are those of the factors, 0 of one that does not come back to itself.
     """
 
@@ -206,7 +205,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
 def _choose(
     images: ImageSet, config: EvaluateConfig
 ) -> tuple[Int[np.ndarray, "pair 2"], Truth | None, str]:
-    """Return the pairs, the truth about them, and how well or why not it is known."""
+    """Return the pairs, the truth about them, and how well it is known or why it is not."""
     truth, known = None, "it was not asked for"
     # A number that is too large is refused before anything that takes long.
     choose = partial(pairs.choose_pairs, len(images), config.num_pairs, seed=config.seed)

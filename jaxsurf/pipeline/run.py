@@ -232,12 +232,12 @@ def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
         )
 
     def image_index() -> neighbors.Index:
-        points, left, spread = principal.project(images)
+        points, unexplained, deviation = principal.project(images)
         _log.info(
             "images are compared by %d principal components, which show all but %.2g of %.2g (RMS)",
             points.shape[1],
-            left,
-            spread,
+            unexplained,
+            deviation,
         )
         return neighbors.Index(points) if exact else neighbors.Approximate(points)
 

@@ -30,9 +30,9 @@ def test_where_all_components_are_kept_points_are_as_far_apart_as_images():
     np.testing.assert_allclose(
         apart(found.points.astype(float)), apart(pixels) / np.sqrt(105), rtol=1e-5, atol=1e-4
     )
-    assert found.left == pytest.approx(0, abs=1e-4)
+    assert found.unexplained == pytest.approx(0, abs=1e-4)
     spread = np.sqrt(np.square(pixels - pixels.mean(axis=0)).mean())
-    assert found.spread == pytest.approx(spread, rel=1e-6)
+    assert found.deviation == pytest.approx(spread, rel=1e-6)
 
 
 def test_equal_images_are_equal_points_wherever_they_stand(monkeypatch):
@@ -56,11 +56,13 @@ def test_a_few_components_of_a_sample_are_those_of_the_whole_set_s_svd(
         monkeypatch.setattr(principal, "SAMPLE", 997)
     monkeypatch.setattr(principal, "MOST_NUMBERS", 1)
     monkeypatch.setattr(principal, "LEAST_COMPONENTS", 5)
-    points, left, _ = principal.project(images)
+    points, unexplained, _ = principal.project(images)
     centred = pixels - pixels.mean(axis=0)
     values, axes = np.linalg.svd(centred, full_matrices=False)[1:]
     expected = centred @ axes[:5].T / np.sqrt(105)
     # Those of a sample lie a little aslant, and its mean beside that of all.
     rtol = 0.03 if mapped else 1e-4
     np.testing.assert_allclose(apart(points[::19]), apart(expected[::19]), rtol, 0.01)
-    assert left == pytest.approx(np.sqrt(np.square(values[5:]).sum() / pixels.size), rel=rtol)
+    assert unexplained == pytest.approx(
+        np.sqrt(np.square(values[5:]).sum() / pixels.size), rel=rtol
+    )
