@@ -224,7 +224,8 @@ def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
         return load_graph(run.workdir.graph, stamp=stamp)
     exact = len(images) <= MOST_EXACT and config.search == "exact"
     if graph.KINDS[config.kind].of_images and not exact and not neighbors.has_faiss():
-        config = replace(config, kind="knn", k=int(config.setting()), repair=True)
+        repair = not config.spanning_tree  # a spanning tree leaves nothing to repair
+        config = replace(config, kind="knn", k=int(config.setting()), repair=repair)
         _log.warning(
             "%d images are too many to look for neighbours among them without faiss: the graph is "
             'that of codes alone; pip install "jaxsurf[approximate]"',
