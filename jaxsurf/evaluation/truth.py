@@ -66,8 +66,8 @@ MOST_RESIDUAL, MOST_RESIDUAL_WORST = 0.05, 0.25
 MOST_COURSE, MOST_COURSE_SHARE = 1.0, 0.15
 # True motion at most 1.21, eight frames forward and two back 1.5.
 MOST_WALKED = 1.35
-# Ordinary grid steps: true motion 0, trained models at most 0.5, the middle four fifths of a course
-# 1.4 to 10 on most pairs.
+# Ordinary grid steps: true motion 0, models trained on four drawn sources at most 0.5 (of 25 epochs
+# only, over 1 on a third of pairs), the middle four fifths of a course 1.4 to 10 on most pairs.
 MOST_MISSED = 1.0
 # True motion 1.8 and 0.44 at most; a slide show of true images 3.8 and 1.2 in the mean.
 MOST_JUMP, MOST_UNEVENNESS = 2.5, 0.6
