@@ -1,4 +1,4 @@
-"""See everything once: train on the robot arm, animate, measure. Three minutes on two cores.
+"""See everything once: train on the robot arm, animate, measure. Five minutes on two cores.
 
 python launch/quickstart.py
 """

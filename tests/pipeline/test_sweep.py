@@ -211,7 +211,7 @@ def test_members_trained_together_are_those_trained_alone(pristine):
 def test_each_member_is_a_run_of_its_own_and_marked_where_it_failed(pristine, mode):
     found = rows(pristine(mode))
     assert {member: row["state"] for member, row in found.items()} == STATES
-    assert found[BURST]["message"].startswith("training diverged by step 3: loss, mse is not fin")
+    assert found[BURST]["message"].startswith("training diverged by step 3: loss, mse")
     assert found[IDLE]["message"].startswith("the model collapsed: its error")
     best = (pristine(mode) / "best.md").read_text()
     assert f"2 of 4 failed: {BURST} diverged, {IDLE} collapsed" in best
