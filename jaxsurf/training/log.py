@@ -66,12 +66,13 @@ class Log:
     ) -> None:
         self.path, self.every, self.last_step = path, every, last_step
         self.steps_per_epoch, self.learning_rate = steps_per_epoch, learning_rate
-        saved = saved or {"steps": 0, "sums": {}, "elapsed_s": 0.0}
+        saved = saved or {"steps": {}, "sums": {}, "elapsed_s": 0.0}
         # Losses still on the device, each with the last step of its call; then the sums of the open
         # interval, to which they are added one by one, so that no resume shows.
         self._waiting: list[tuple[int, Losses]] = []
         self._step, self._line_due = resume_step, 0
-        self._num_steps, self._sums = saved["steps"], dict(saved["sums"])
+        # Steps by loss: an interval may begin with target codes and end without.
+        self._num_steps, self._sums = dict(saved["steps"]), dict(saved["sums"])
         self._began_s = time.monotonic() - saved["elapsed_s"]
         self._line_began_s = time.monotonic()
         kept = [line for line in read_metrics(path) if line["step"] <= resume_step]
@@ -101,7 +102,8 @@ class Log:
         self._take(len(self._waiting))
         _check_finite(self._sums, self._step)
         elapsed_s = time.monotonic() - self._began_s
-        return {"steps": self._num_steps, "sums": dict(self._sums), "elapsed_s": elapsed_s}
+        steps, sums = dict(self._num_steps), dict(self._sums)
+        return {"steps": steps, "sums": sums, "elapsed_s": elapsed_s}
 
     def show(self, step: int, picture: UInt8[np.ndarray, "height width 3"], *, name: str) -> None:
         """Write a picture for TensorBoard."""
@@ -123,15 +125,15 @@ class Log:
         taken, self._waiting = self._waiting[:number], self._waiting[number:]
         for step, losses in jax.device_get(taken):
             before, self._step = self._step, step
-            self._num_steps += step - before
             for name, value in losses.items():
+                self._num_steps[name] = self._num_steps.get(name, 0) + step - before
                 self._sums[name] = self._sums.get(name, 0.0) + (step - before) * float(value)
             if self._ends_line(before, step):
                 self._write_line(step)
 
     def _write_line(self, step: int) -> None:
-        means = {name: value / self._num_steps for name, value in self._sums.items()}
-        self._num_steps, self._sums = 0, {}
+        means = {name: value / self._num_steps[name] for name, value in self._sums.items()}
+        self._num_steps, self._sums = {}, {}
         _check_finite(means, step)
         now_s = time.monotonic()
         values = {

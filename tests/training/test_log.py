@@ -12,6 +12,7 @@ from tensorboardX.proto import event_pb2
 
 from jaxsurf.errors import UserError
 from jaxsurf.training.log import Diverged, GroupLog, Log, read_metrics
+from jaxsurf.training.step import TARGET
 
 
 @pytest.fixture
@@ -58,6 +59,20 @@ def test_a_line_is_the_mean_of_its_interval(tmp_path, make_log):
     assert read_metrics(tmp_path / "none") == []
 
 
+def test_a_loss_of_some_steps_of_an_interval_is_the_mean_of_these(tmp_path, make_log):
+    log = make_log(tmp_path)
+    for step in range(1, 4):
+        log.add(step, losses(step))
+    log.add(4, losses(4) | {TARGET: jnp.float32(7)})
+    saved = log.flush()
+    log = make_log(tmp_path, resume_step=4, saved=saved)
+    log.add(5, losses(5))
+    log.add(6, losses(6))
+    log.flush()
+    *_, last = read_metrics(tmp_path / "metrics.jsonl")
+    assert (last["step"], last["loss"], last[TARGET]) == (6, 5.0, 7.0)
+
+
 def test_resumed_in_mid_interval_writes_the_same_lines(tmp_path, make_log):
     def go_on(folder, steps, **resumed):
         log = make_log(folder, every=3, **resumed)
@@ -70,7 +85,7 @@ def test_resumed_in_mid_interval_writes_the_same_lines(tmp_path, make_log):
     saved = json.loads(json.dumps(saving))
     log.add(6, losses(9.0))  # what follows the checkpoint is made again
     log.flush()
-    assert saving["steps"] == 2  # what is being saved does not change meanwhile
+    assert saving["steps"]["loss"] == 2  # what is being saved does not change meanwhile
     with (stopped / "metrics.jsonl").open("a") as file:
         file.write('{"step": 7, "lo')
     log, _ = go_on(stopped, [], resume_step=5, saved=saved)
