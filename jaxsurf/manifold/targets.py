@@ -187,9 +187,11 @@ def residual(
     """Return the share of codes' `NEIGHBOURS` nearest that are not near as images.
 
     An image is near that is among `NEAR` times as many nearest ones. 0 where all are near: then no
-    sheet of codes lies over another.
+    sheet of codes lies over another. Of few points fewer neighbours are looked at, so that at most
+    half the points are near.
     """
-    number, k = len(points), min(NEIGHBOURS, len(points) - 1)
+    number = len(points)
+    k = max(1, min(NEIGHBOURS, (number - 1) // (2 * NEAR)))
     near = neighbors.Index(codes).nearest(k=k).indices
     reach = neighbors.Index(points).nearest(k=min(NEAR * k, number - 1)).distances[:, -1]
     away = neighbors.distances(points[near], points[:, None])

@@ -130,6 +130,10 @@ def test_few_images_have_targets_too(number):
     assert (pdist(codes) > 0.5).all()
 
 
+def test_few_images_without_likeness_have_no_targets():
+    assert choose(noise(40), kind="auto") is None
+
+
 def test_sets_far_apart_are_joined():
     near, chosen = faces()
     codes = choose(np.concatenate([near, 255 - near]), kind="on")
@@ -150,6 +154,7 @@ def test_sets_far_apart_are_joined():
         (turntables, 2, False, 4),
         (noise, 2, False, None),
         (noise, 3, False, None),
+        (lambda: faces()[0][::15], 2, True, 2),
     ],
 )
 def test_targets_are_used_where_no_sheet_lies_over_another(
