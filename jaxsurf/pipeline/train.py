@@ -26,9 +26,9 @@ from jaxsurf.pipeline.setup import CompiledRun, TrainSetup, compile_run, make_se
 from jaxsurf.training import distributed, loop
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.distributed import Cluster
-from jaxsurf.training.log import Saved
+from jaxsurf.training.log import Saved, read_metrics
 from jaxsurf.training.objective import ObjectiveConfig
-from jaxsurf.training.step import TrainState
+from jaxsurf.training.step import TARGET, TrainState
 from jaxsurf.workdir import WorkDir, lock, versions, write_arrays, write_json
 
 KEEP = ("keep_last", "keep_best", "keep_every")
@@ -158,7 +158,10 @@ def _fit(
     if first == setup.plan.num_steps:
         _log.info("training is finished already")
         return state
-    feed = compiled.make_feed(first)
+    # A run that is extended after its steps by target codes does not go back to these.
+    kept = [line for line in read_metrics(workdir.metrics) if line["step"] <= first]
+    plain = bool(kept) and TARGET not in kept[-1]
+    feed = compiled.make_feed(setup.plan.num_steps if plain else first)
     log = setup.make_log(workdir.metrics, resume_step=first, saved=saved, writes=writes)
     traced = loop.Profile(workdir.profile, profile) if profile and writes else None
     originals = setup.images.images

@@ -103,6 +103,16 @@ def test_more_epochs_need_extend_and_forget_what_older_weights_made(config_of, r
     assert not (root / "graph.npz").exists()
 
 
+def test_an_extended_run_does_not_go_back_to_target_codes(config_of, tmp_path):
+    short = config_of(training__num_epochs=2, training__log_every=1)
+    images = configuration.open_data(short.data)
+    train_on(images, short, tmp_path, shown=False)
+    longer = config_of(training__num_epochs=6, training__log_every=1)
+    train_on(images, longer, tmp_path, extend=True, shown=False)
+    assert [line["step"] for line in lines(tmp_path) if step.TARGET in line] == [1, 2, 3, 4, 5]
+    assert lines(tmp_path)[-1]["step"] == 30
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
