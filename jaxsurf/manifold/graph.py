@@ -192,7 +192,8 @@ class GraphConfig:
     def label(self) -> str:
         """What names of files tell the graph by: its kind and all settings with other values."""
         setting = KINDS[self.kind].setting
-        parts = [f"{self.kind}{self.setting() if setting else ''}"]
+        # What is not given depends on the number of points: no number says that.
+        parts = [f"{self.kind}{(getattr(self, setting) if setting else 0) or ''}"]
         for name, value in vars(self).items():
             if name not in ("kind", setting) and value != getattr(GraphConfig, name):
                 named = name if value is True else f"{name}{value}"

@@ -131,7 +131,7 @@ def test_a_graph_is_described_as_it_was_made(config, description):
 
 
 def test_no_two_graphs_have_the_same_label():
-    values = {"kind": graph.KINDS, "k": (0, 4, 11), "radius": (0.0, 0.4, 11.0)}
+    values = {"kind": graph.KINDS, "k": (0, 4, 10), "radius": (0.0, 0.4, 11.0)}
     values |= {"weight": graph.WEIGHTS, "search": ("exact", "approximate")}
     values |= {"spanning_tree": (False, True), "repair": (False, True)}
     assert values.keys() == vars(GraphConfig()).keys()
