@@ -302,6 +302,8 @@ def define_graph() -> Callable[[GraphConfig], GraphConfig | None]:
         if "kind" in given or (meant and usual.kind not in meant):
             new: dict[str, Any] = {"kind": [*meant, ""][0], "weight": usual.weight}
             return GraphConfig(**new | given)
+        if given.get("spanning_tree") and "repair" not in given:
+            usual = replace(usual, repair=False)  # the tree connects as well
         return replace(usual, **given) if given else None
 
     return graph

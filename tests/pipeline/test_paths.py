@@ -368,6 +368,13 @@ def test_a_command_prints_what_it_found(launch, find, tmp_path):
     assert "code:0.5,0  " in outcome.out
 
 
+def test_a_spanning_tree_takes_the_place_of_the_usual_bridges(launch, find, tmp_path):
+    flags = "--latents=codes.npy --anchors=3,17 --spanning_tree --out=out"
+    outcome = launch("paths", *flags.split(), folder=tmp_path)
+    assert (outcome.err, outcome.status) == ("", 0)
+    assert "and the Euclidean minimum spanning tree" in outcome.out
+
+
 def test_far_off_codes_do_not_make_a_path_cut_through_a_hole_unless_asked_with_a_warning(
     find, caplog
 ):
