@@ -222,10 +222,10 @@ def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
     stamp = f"{run.stamp}, {config}, usual k {graph.KINDS[config.kind].usual}"
     if own and run.workdir.graph.exists():
         return load_graph(run.workdir.graph, stamp=stamp)
-    exact = len(images) <= MOST_EXACT and config.search == "exact"
-    if graph.KINDS[config.kind].of_images and not exact and not neighbors.has_faiss():
-        repair = not config.spanning_tree  # a spanning tree leaves nothing to repair
-        config = replace(config, kind="knn", k=int(config.setting()), repair=repair)
+    many, exact = len(images) > MOST_EXACT, config.search == "exact"
+    if graph.KINDS[config.kind].of_images and many and exact and not neighbors.has_faiss():
+        bridged = not config.spanning_tree  # which leaves nothing to bridge
+        config = replace(config, kind="knn", k=int(config.setting()), repair=bridged)
         _log.warning(
             "%d images are too many to look for neighbours among them without faiss: the graph is "
             'that of codes alone; pip install "jaxsurf[approximate]"',
@@ -240,7 +240,7 @@ def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
             unexplained,
             deviation,
         )
-        return neighbors.Index(points) if exact else neighbors.Approximate(points)
+        return neighbors.Index(points) if exact and not many else neighbors.Approximate(points)
 
     distance = make_distance(config.weight, run.model, latents.codes, images)
     built = graph.build(latents.index, config, distance, image_index=image_index)

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import sys
 from dataclasses import replace
 
 import jax.numpy as jnp
@@ -286,6 +287,21 @@ def test_of_too_many_images_neighbours_are_approximate_or_codes_decide_alone_in_
         assert set(made.components) == {0}
         (line,) = said
         assert line.startswith("40 images are too many to look for neighbours among them without")
+
+
+def test_of_too_many_images_a_spanning_tree_bridges_and_faiss_is_asked_for_by_its_error(
+    run, monkeypatch, caplog
+):
+    monkeypatch.setattr("jaxsurf.pipeline.run.MOST_EXACT", NUM_IMAGES - 1)
+    monkeypatch.setattr("jaxsurf.manifold.neighbors.has_faiss", lambda: False)
+    made = connect(run, encode_all(run), GraphConfig(k=5, spanning_tree=True))
+    assert "and the Euclidean minimum spanning tree" in made.description
+    assert not made.components.any()
+    caplog.clear()
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(UserError, match="faiss"):
+        connect(run, encode_all(run), GraphConfig(k=5, search="approximate"))
+    assert "too many" not in caplog.text
 
 
 def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):
