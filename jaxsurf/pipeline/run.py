@@ -160,7 +160,8 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
         step = checkpoints.best_step if checkpoint == BEST else None
         if checkpoint == BEST and step is None:
             raise UserError(
-                "no checkpoint is the best: none was saved after a loss was written down",
+                "no checkpoint is the best: none was saved after a loss without target codes "
+                "was written down",
                 cure="leave out --checkpoint",
             )
         step = int(checkpoint) if checkpoint.isdecimal() else step
