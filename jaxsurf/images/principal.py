@@ -3,18 +3,16 @@
 A point has a coordinate for each principal component, the directions in which images vary most,
 which are fewer than pixels; where all components are kept, no distance changes. Distances of points
 are root mean squares on 0-255. Components of a large set are those of a sample; all images are
-projected on the devices, a batch at a time, so that the set may be larger than memory.
+projected a chunk at a time, so that the set may be larger than memory.
 """
 
 import itertools
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Float
 
-from jaxsurf.images import batches, pixels, storage
+from jaxsurf.images import pixels, storage
 
 # Images that components are computed from; an eigenvalue problem of that size takes two seconds.
 SAMPLE, SAMPLE_SEED = 2048, 0
@@ -23,7 +21,6 @@ SAMPLE, SAMPLE_SEED = 2048, 0
 MOST_NUMBERS, LEAST_COMPONENTS = 1 << 24, 64
 # Variances below this share of the largest are rounding; their directions would not be orthogonal.
 _LEAST_SHARE = 1e-10
-_BATCH = 256
 
 
 class Projected(NamedTuple):
@@ -59,9 +56,11 @@ def project(images: pixels.Images) -> Projected:
         return Projected(np.zeros((len(rows), 1), np.float32), 0.0, 0.0)
     scales = np.sqrt(variances[:kept] * num_values)
     directions = sampled.T @ (vectors[:, ::-1][:, :kept] / scales)
-    shared = [array.astype(np.float32) for array in (mean, directions)]
-    points = batches.mapped(_project, rows, shared=shared, size=_BATCH, bucketed=True)
-    # Equal images may be rounded differently, by where in a batch they stand: all get one's point.
+    mean, directions = mean.astype(np.float32), directions.astype(np.float32)
+    # Not by JAX, which rounds differently where there are more devices.
+    parts = [(some.astype(np.float32) - mean) @ directions for some in storage.chunks(rows)]
+    points = np.concatenate(parts)
+    # Equal images may be rounded differently, by where in a chunk they stand: all get one's point.
     first: dict[int, int] = {}
     every = itertools.chain.from_iterable(storage.chunks(rows))
     same = [first.setdefault(hash(row.tobytes()), number) for number, row in enumerate(every)]
@@ -69,13 +68,3 @@ def project(images: pixels.Images) -> Projected:
         float(np.sqrt(some.sum() / sampled.size)) for some in (variances[kept:], variances)
     )
     return Projected(points[same], unexplained, deviation)
-
-
-@jax.jit
-def _project(
-    mean: Float[Array, "value"],
-    directions: Float[Array, "value component"],
-    images: UInt8[Array, "batch value"],
-) -> Float[Array, "batch component"]:
-    centred = images.astype(jnp.float32) - mean[None]
-    return jnp.matmul(centred, directions, precision=jax.lax.Precision.HIGHEST)

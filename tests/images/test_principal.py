@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxsurf.images import principal
+from jaxsurf.images import principal, storage
 
 SHAPE = (307, 5, 7, 3)
 
@@ -36,8 +36,8 @@ def test_where_all_components_are_kept_points_are_as_far_apart_as_images():
 
 
 def test_equal_images_are_equal_points_wherever_they_stand(monkeypatch):
-    # A batch's last rows, which are few, are multiplied by another program.
-    monkeypatch.setattr(principal, "_BATCH", 32)
+    # The rows of the last chunk, which are few, may be multiplied in another order.
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 32 * 105)
     points = principal.project(drawn()).points
     np.testing.assert_array_equal(points[[17, 300]], points[[41, 41]])
     assert len(np.unique(points, axis=0)) == 305
