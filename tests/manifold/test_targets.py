@@ -113,7 +113,8 @@ def test_equal_images_have_equal_targets_and_change_no_other():
     again = np.random.default_rng(1).integers(0, 50, 300)
     codes = choose(np.concatenate([images, images[again]]))
     np.testing.assert_array_equal(codes[len(images) :], codes[again])
-    assert procrustes(codes[: len(images)], choose(images))[2] < 1e-6
+    # A share of the variance: images are laid out in another order, and rounded otherwise.
+    assert procrustes(codes[: len(images)], choose(images))[2] < 1e-5
 
 
 def test_of_very_many_images_some_are_laid_out_and_others_put_among_them(monkeypatch):
