@@ -15,6 +15,7 @@ baseline = pytest.importorskip("jaxsurf.pipeline.benchmark.torch_baseline", reas
 
 # 16 images, all in one batch, without noise: order and chance make no difference.
 TINY = {
+    "targets.kind": "off",  # which torch knows nothing of
     **{"data.side": 32, "data.stride": 10, "model.channels": 8, "corruption.kind": "none"},
     **{"training.batch_size": 16, "training.num_epochs": 6},
 }
