@@ -92,10 +92,10 @@ def test_models_are_lowered_with_all_digits(name):
     model = make_autoencoder(ModelConfig(name=name), mean_image=mean, key=jax.random.key(0))
     split = nnx.split(model)
     for program, given in (
-        (encode._encode, IMAGES),
-        (decode._decode_bucket, jnp.zeros((64, 2))),
+        (encode._encode, (*split, IMAGES)),
+        (decode._decode_bucket, (split[0], True, split[1], jnp.zeros((64, 2)))),
     ):
-        for text in lowered(program, *split, given):
+        for text in lowered(program, *given):
             products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
             assert products
             assert all("HIGHEST" in product for product in products)
