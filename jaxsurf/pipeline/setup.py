@@ -75,6 +75,7 @@ class TrainSetup:
             ),
             layers=self.config.objective.layers,
             target_weight=self.config.targets.weight,
+            target_steps=self.plan.target_steps,
             precision=self.config.training.precision,
         )
 

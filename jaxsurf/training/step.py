@@ -70,7 +70,7 @@ class Hyperparameters:
 class Examples:
     """Images, and features of them by layer where these are kept; first axes count images.
 
-    Where there are target codes, the decoder sees these in place of the encoder's own.
+    Where there are target codes, the decoder sees these at first, in place of the encoder's own.
     """
 
     images: UInt8[AnyArray, "image height width channel"]
@@ -114,6 +114,9 @@ class Update:
         make_optimizer: gives the optimizer of some rates.
         layers: of the perceptual term, with their weights.
         target_weight: of the squared distance between codes and targets, where there are any.
+        target_steps: the steps that have targets. In the first half of these the decoder sees them;
+            from there to the last one what it sees moves to the encoder's own codes, and the weight
+            falls to nothing.
         precision: of the weights that the model is given; those that are trained stay float32.
     """
 
@@ -121,6 +124,7 @@ class Update:
     make_optimizer: Callable[[Rates], Optimizer]
     layers: Mapping[str, float]
     target_weight: float = 0.0
+    target_steps: int = 0
     precision: str = "float32"
 
     def gradient(
@@ -144,7 +148,10 @@ class Update:
             low = jax.tree.map(lambda values: values.astype(self.precision), params)
             model = nnx.merge(self.graphdef, low, state.constants)
             codes = model.encode(noisy)
-            seen = codes if part.targets is None else jnp.asarray(part.targets)
+            seen = codes
+            if part.targets is not None:
+                own = jnp.clip(2 * state.step / max(1, self.target_steps) - 1, 0, 1)
+                seen = part.targets + own * (codes - part.targets)
             values, terms = objective.total(
                 model.decode(seen).astype(jnp.float32),
                 clean,
@@ -155,7 +162,7 @@ class Update:
             )
             if part.targets is not None:
                 terms[TARGET] = jnp.mean(jnp.square(codes - part.targets), axis=1)
-                values += self.target_weight * terms[TARGET]
+                values += (1 - own) * self.target_weight * terms[TARGET]
             loss = jnp.mean(values)
             return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
 

@@ -36,6 +36,7 @@ def build(
     kind="normal",
     precision="float32",
     target_weight=0.1,
+    target_steps=20,
 ):
     """Return a new state, and the compiled step bound to its hyperparameters."""
     streams = step.make_streams(3)
@@ -57,6 +58,7 @@ def build(
         make_optimizer=lambda rates: optimizer.make_optimizer(config, schedule, rates),
         layers={},
         target_weight=target_weight,
+        target_steps=target_steps,
         precision=precision,
     )
     shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
@@ -150,8 +152,11 @@ def test_only_one_cpu_device_wants_microbatches_and_only_of_large_batches():
 
 
 @pytest.mark.parametrize("name", ["reference", "smooth"])
-def test_the_decoder_sees_targets_and_the_encoder_learns_them(name):
-    state, advance = build(name, kind="none", target_weight=0.25)
+@pytest.mark.parametrize(
+    ("target_steps", "own"), [(12, 0), (8, 0.5), (6, 1)], ids=["at first", "between", "at last"]
+)
+def test_the_decoder_sees_targets_at_first_and_the_encoder_learns_them(name, target_steps, own):
+    state, advance = build(name, kind="none", target_weight=0.25, target_steps=target_steps)
     # Some steps on, since at first a model answers with the mean image whatever it is shown.
     state, _ = train(state, advance, EPOCH * 2)
     slots = ORDER[BATCH : 2 * BATCH]
@@ -162,10 +167,11 @@ def test_the_decoder_sees_targets_and_the_encoder_learns_them(name):
     )
     nnx.update(model, state.params)
     clean, wanted = jnp.asarray(IMAGES[slots] / np.float32(255)), jnp.asarray(TARGETS[slots])
-    codes, shown = np.asarray(model.encode(clean)), np.asarray(model.decode(wanted))
+    codes = np.asarray(model.encode(clean))
+    shown = np.asarray(model.decode((1 - own) * wanted + own * codes))
     mse, away = np.mean((shown - clean) ** 2), np.mean((codes - wanted) ** 2)
     _, (losses,) = train(state, advance, [(1, 1)], TARGETS)
-    expected = {"loss": float(mse + 0.25 * away), "mse": float(mse), "target": float(away)}
+    expected = {"loss": float(mse + (1 - own) * 0.25 * away), "mse": float(mse), "target": float(away)}
     assert losses == pytest.approx(expected, rel=1e-4)
 
 
