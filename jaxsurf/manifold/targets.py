@@ -66,7 +66,7 @@ class TargetsConfig:
     Attributes:
         kind: `auto`: where the images can be laid out in the latent dimensions; `on`; `off`.
         share: of all steps that use targets: in the first half of these the decoder sees them, and
-            the encoder learns them; in the second half the decoder comes to see the encoder's codes.
+            the encoder learns them; in the second half it comes to see the encoder's codes.
         weight: of the encoder's mean squared distance to them, beside the objective.
     """
 

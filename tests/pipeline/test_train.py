@@ -16,8 +16,9 @@ from jaxsurf.training import step
 from jaxsurf.workdir import lock
 from tests.leavings import lines, weights
 
-# In the middle of an epoch and of a log interval, before target codes are left at 100, and after.
-STOPPED_AT, PLAIN_AT = 97, 131
+# In the middle of an epoch and of a log interval: while target codes fade, and after their last
+# step, the 180th.
+STOPPED_AT, PLAIN_AT = 97, 191
 
 
 def go_on(config, root, **options):
@@ -109,7 +110,7 @@ def test_an_extended_run_does_not_go_back_to_target_codes(config_of, tmp_path):
     train_on(images, short, tmp_path, shown=False)
     longer = config_of(training__num_epochs=6, training__log_every=1)
     train_on(images, longer, tmp_path, extend=True, shown=False)
-    assert [line["step"] for line in lines(tmp_path) if step.TARGET in line] == [1, 2, 3, 4, 5]
+    assert [line["step"] for line in lines(tmp_path) if step.TARGET in line] == [*range(1, 10)]
     assert lines(tmp_path)[-1]["step"] == 30
 
 
@@ -229,7 +230,8 @@ def test_checkpoints_without_settings_and_settings_without_checkpoints_are_refus
 
 
 def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tmp_path):
-    config = config_of(training__save_every_s=0.0, training__keep_last=3, training__num_epochs=5)
+    short = {"training__num_epochs": 5, "training__log_every": 1}
+    config = config_of(training__save_every_s=0.0, training__keep_last=3, **short)
     images = configuration.open_data(config.data)
     train_on(images, config, tmp_path, shown=False)  # too short to have learnt anything
     losses = {line["step"]: line["loss"] for line in lines(tmp_path)}

@@ -171,7 +171,8 @@ def test_the_decoder_sees_targets_at_first_and_the_encoder_learns_them(name, tar
     shown = np.asarray(model.decode((1 - own) * wanted + own * codes))
     mse, away = np.mean((shown - clean) ** 2), np.mean((codes - wanted) ** 2)
     _, (losses,) = train(state, advance, [(1, 1)], TARGETS)
-    expected = {"loss": float(mse + (1 - own) * 0.25 * away), "mse": float(mse), "target": float(away)}
+    expected = {"loss": mse + (1 - own) * 0.25 * away, "mse": mse, "target": away}
+    expected = {name: float(value) for name, value in expected.items()}
     assert losses == pytest.approx(expected, rel=1e-4)
 
 

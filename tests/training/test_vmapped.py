@@ -21,7 +21,7 @@ BASE = {
     "objective": {"mse": 1.0},
     "optimizer": {"learning_rate": 2e-3},
     "training": {"batch_size": 4, "num_epochs": 2},
-    "targets": {"kind": "on"},  # in the first epoch
+    "targets": {"kind": "on"},  # in the first five of six steps
 }
 # Each differs from the first in one thing: 7 members, which 4 devices can't share evenly.
 DIFFERENT = (
