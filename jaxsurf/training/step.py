@@ -148,10 +148,11 @@ class Update:
             low = jax.tree.map(lambda values: values.astype(self.precision), params)
             model = nnx.merge(self.graphdef, low, state.constants)
             codes = model.encode(noisy)
-            seen = codes
+            seen, own = codes, jnp.float32(1)
             if part.targets is not None:
                 own = jnp.clip(2 * state.step / max(1, self.target_steps) - 1, 0, 1)
-                seen = part.targets + own * (codes - part.targets)
+                targets = jnp.asarray(part.targets)
+                seen = targets + own * (codes - targets)
             values, terms = objective.total(
                 model.decode(seen).astype(jnp.float32),
                 clean,
