@@ -108,6 +108,11 @@ def test_an_extended_run_does_not_go_back_to_target_codes(config_of, tmp_path):
     short = config_of(training__num_epochs=2, training__log_every=1)
     images = configuration.open_data(short.data)
     train_on(images, short, tmp_path, shown=False)
+    for line in lines(tmp_path)[:9]:  # targets weigh less and less from the middle on
+        own = max(0, 2 * (line["step"] - 1) / 9 - 1)
+        weight = (1 - own) * short.targets.weight
+        expected = short.objective.mse * line["mse"] + weight * line[step.TARGET]
+        assert line["loss"] == pytest.approx(expected, rel=1e-4)
     longer = config_of(training__num_epochs=6, training__log_every=1)
     train_on(images, longer, tmp_path, extend=True, shown=False)
     assert [line["step"] for line in lines(tmp_path) if step.TARGET in line] == [*range(1, 10)]
