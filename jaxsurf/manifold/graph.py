@@ -159,7 +159,7 @@ class GraphConfig:
     kind: Kind = "agreed"
     k: int = 0
     radius: float = 0.0
-    weight: Weight = "image"
+    weight: Weight = "pullback"
     spanning_tree: bool = False
     repair: bool = False
     search: Search = "exact"
