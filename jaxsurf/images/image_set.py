@@ -1,7 +1,7 @@
 """A set of images with its factors, and slices of it.
 
-Images follow the convention of `jaxsurf.images.pixels`: uint8, NHWC, RGB. The order of a set is
-its identity: latent codes, graphs and paths refer to images by their number in it.
+Images follow the convention of `jaxsurf.images.pixels`: uint8, NHWC. The order of a set is its
+identity: latent codes, graphs and paths refer to images by their number in it.
 
 Image numbers and factor values of a grid are a pure function of each other: a slice of a million
 images is known without opening one.
@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int, Real, UInt8
+from jaxtyping import Float, Int, Real, Shaped, UInt8
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError, check_least
@@ -28,6 +28,36 @@ FEWEST_LEFT = 4
 
 Fixed = Mapping[str, int | float | np.number | str]
 Labels = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """How a user's own files are read.
+
+    Attributes:
+        key: which array of a file holds the images, where several could (`file.npz:imgs` says the
+            same).
+        range: which values are black and white: `auto` (what type and values suggest), `full` (the
+            whole type), or two numbers such as `300,380`.
+        show: which channels are shown, one, two or three of them (`2,0,1`); the first three if
+            nothing is given.
+        factors: a table beside the images, a row an image: CSV with a head, and names of files or
+            numbers of images in its first column.
+        skip_unreadable: leave out pictures that can't be read, instead of refusing all.
+        max_pixels: pictures with more pixels are refused, before they are unpacked.
+    """
+
+    key: str = ""
+    range: str = "auto"
+    show: tuple[int, ...] = ()
+    factors: str = ""
+    skip_unreadable: bool = False
+    max_pixels: int = 178_956_970  # Pillow's own limit for what is no attack
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The names of what is not as usual."""
+        return tuple(n for n, value in vars(self).items() if value != getattr(Reading, n))
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,7 @@ class Request:
     stride: int = 1
     side: int | None = None
     cache_dir: str | Path | None = None
+    reading: Reading = field(default_factory=Reading)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +90,17 @@ class ImageSet:
             goes straight from one to the other.
         periodic: the period, in its own units, of each factor that comes back to itself: a value
             and that value plus the period are one image.
+        labels: names of the values 0, 1, ... of a factor that was given in words.
+        deep: the same images, black and white where those of `images` are, with more than 256
+            steps between: uint16 or float32. Models are trained on these and given these.
+        values: what black and white are in units of the source.
+        dtype: the type of the source's values.
+        look: how channels are shown.
+        files: the name of each image, where it has one.
+        account: one line on what was taken of the source, and what was left out and why.
     """
 
-    images: UInt8[np.ndarray, "image height width 3"]
+    images: UInt8[np.ndarray, "image height width channel"]
     name: str
     factors: Real[np.ndarray, "image factor"] | None = None
     factor_names: tuple[str, ...] = ()
@@ -69,10 +108,24 @@ class ImageSet:
     draw: Callable[[Real[np.ndarray, "image factor"]], pixels.Images] | None = None
     continuous: tuple[str, ...] = ()
     periodic: Mapping[str, float] = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)
+    deep: Shaped[np.ndarray, "image height width channel"] | None = None
+    values: tuple[float, float] = (0.0, pixels.PEAK)
+    dtype: str = "uint8"
+    look: pixels.Look = pixels.RGB
+    files: tuple[str, ...] = ()
+    account: str = ""
     _file: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
+        num_channels = self.images.shape[-1]
+        if not self.look.channels or max(self.look.channels) >= num_channels - self.look.alpha:
+            raise UserError(
+                f"{self.name} has {num_channels - self.look.alpha} channels, but "
+                f"{', '.join(map(str, self.look.channels)) or 'none'} are to be shown",
+                cure=f"give one to three from 0 to {num_channels - self.look.alpha - 1}",
+            )
         expected = (len(self), len(self.factor_names))
         given = (len(self), 0) if self.factors is None else self.factors.shape
         if given != expected:
@@ -81,25 +134,34 @@ class ImageSet:
                 cure="give one row an image and one name a column",
             )
         # As the file is now: another may take its place later.
-        object.__setattr__(self, "_file", storage.whole_file(self.images))
+        object.__setattr__(self, "_file", storage.whole_file(self.given))
         # A cached fingerprint holds only as long as nobody changes what it was taken of.
-        frozen = self.images.view()
-        frozen.flags.writeable = False
-        object.__setattr__(self, "images", frozen)
+        for name in ("images", "deep"):
+            if getattr(self, name) is not None:
+                frozen = getattr(self, name).view()
+                frozen.flags.writeable = False
+                object.__setattr__(self, name, frozen)
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def given(self) -> Shaped[np.ndarray, "image height width channel"]:
+        """What models are given: the images, as deep as they are."""
+        return self.images if self.deep is None else self.deep
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Fingerprint of pixels (or their recipe), factors and order; other names don't count."""
         # That of a mapped file is kept in the cache: reading a large one takes minutes.
         others = () if self.factors is None else (self.factors, *self.factor_names)
+        if self.deep is not None or self.look.alpha:
+            others += (self.given.dtype.str, str(self.look.alpha), *map(str, self.values))
         name = f"fingerprint-{workdir.fingerprint(self._file, *others)}.txt"
         kept = storage.cache_folder() / name if self._file and not self.recipe else None
         if kept is not None and kept.exists():
             return kept.read_text(encoding="utf-8")
-        content = self.recipe or self.images
+        content = self.recipe or self.given
         found = workdir.fingerprint(content, *others, read=storage.chunks)
         if kept is not None:
             with contextlib.suppress(UserError):  # it is computed again the next time
@@ -129,7 +191,7 @@ class ImageSet:
             )
         values = dict(zip(self.factor_names, map(np.unique, self.factors.T), strict=True))
         free = free or (() if fixed else self.factor_names)
-        axes = _slice(values, fixed, free, stride, labels or {}, (), self.periodic)
+        axes = _slice(values, fixed, free, stride, labels or self.labels, (), self.periodic)
         columns = zip(self.factors.T, axes, strict=True)
         numbers = np.flatnonzero(np.all([np.isin(column, axis) for column, axis in columns], 0))
         if not len(numbers):
@@ -139,8 +201,17 @@ class ImageSet:
             )
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
-        images = self.images[first : last + 1] if in_a_row else storage.take(self.images, numbers)
-        return dataclasses.replace(self, images=images, factors=self.factors[numbers])
+        images, deep = (
+            rows[first : last + 1] if in_a_row else storage.take(rows, numbers)
+            for rows in (self.images, self.given)
+        )
+        return dataclasses.replace(
+            self,
+            images=images,
+            deep=None if self.deep is None else deep,
+            factors=self.factors[numbers],
+            files=tuple(self.files[number] for number in numbers) if self.files else (),
+        )
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,18 @@
 """The one pixel convention, and what many images have in common.
 
-Images are NHWC, RGB. At rest and on disk they are uint8; inside JAX they are float32 in [0, 1], and
-uint8 -> float -> uint8 is exact. Means, variances and differences are sums of whole numbers, taken
-a few megabytes at a time: exact, whatever the order of adding and the size of a chunk.
+Images are NHWC with one channel or more. At rest they are uint8, and models may be given the same
+images in more depth: uint16, whose white is 65,535, or float32, whose white is 1. Inside JAX they
+are float32 in [0, 1], and uint8 -> float -> uint8 is exact. Variances and differences are those of
+uint8: sums of whole numbers, taken a few megabytes at a time; exact, whatever the order of adding
+and the size of a chunk.
 """
+
+from dataclasses import dataclass
+from typing import TypeVar
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, UInt8
+from jaxtyping import Array, DTypeLike, Float, Int, Shaped, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
@@ -20,11 +25,51 @@ _VALUES = 1_000_000
 _HELD = 32 * 2**20
 
 Images = UInt8[np.ndarray, "image height width channel"]
+_Pixels = TypeVar("_Pixels", np.ndarray, Array)
 
 
-def to_float(images: UInt8[Array, "*shape"] | np.ndarray) -> Float[Array, "*shape"]:
-    """Return uint8 pixels as float32 in [0, 1]."""
-    return jnp.asarray(images).astype(jnp.float32) / PEAK
+@dataclass(frozen=True)
+class Look:
+    """How images of any channels are shown in red, green and blue.
+
+    Attributes:
+        channels: one is shown in grey, two in magenta and green, three as red, green and blue.
+        alpha: whether the last channel of images is their opacity, by which the others are
+            multiplied; they are shown on white.
+    """
+
+    channels: tuple[int, ...] = (0, 1, 2)
+    alpha: bool = False
+
+    @classmethod
+    def usual(cls, num_channels: int, *, alpha: bool = False) -> "Look":
+        """Return the look of images of which nothing else is known: their first three channels."""
+        return cls(tuple(range(min(3, num_channels - alpha))), alpha)
+
+    def rgb(self, images: _Pixels) -> _Pixels:
+        """Return images with three channels, in the type of the images."""
+        if self == RGB and images.shape[-1] == 3:
+            return images
+        red, green, blue = {1: (0, 0, 0), 2: (0, 1, 0), 3: (0, 1, 2)}[len(self.channels)]
+        colours = images[..., np.array(self.channels)[[red, green, blue]]]
+        if not self.alpha:
+            return colours
+        white = 255 if images.dtype == np.uint8 else 1
+        # What is premultiplied is never above its opacity, but for what a model makes of it.
+        return colours + (white - images[..., -1:]).clip(0, white - colours)
+
+
+RGB = Look()
+
+
+def peak(dtype: DTypeLike) -> float:
+    """Return the value of white."""
+    return 1.0 if np.dtype(dtype).kind == "f" else float(np.iinfo(np.dtype(dtype)).max)
+
+
+def to_float(images: Shaped[Array, "*shape"] | np.ndarray) -> Float[Array, "*shape"]:
+    """Return pixels of any depth as float32 in [0, 1]."""
+    return jnp.asarray(images).astype(jnp.float32) / peak(images.dtype)
 
 
 def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array, "*shape"]:
@@ -33,28 +78,30 @@ def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array, "*shap
 
 
 def check(images: np.ndarray, *, origin: str) -> Images:
-    """Return images as they are; refuse others than uint8, NHWC, RGB, and no image at all."""
+    """Return images as they are; refuse others than uint8, NHWC, and no image at all."""
     if images.dtype != np.uint8:
         raise UserError(
             f"{origin} holds {images.dtype} values, but images are uint8",
             cure="convert them to 0..255 first",
         )
-    if images.ndim != 4 or images.shape[-1] != 3:
+    if images.ndim != 4:
         raise UserError(
-            f"{origin} has shape {images.shape}, but images are (number, height, width, 3)",
-            cure="put the channels last, three of them",
+            f"{origin} has shape {images.shape}, but images are (number, height, width, channels)",
+            cure="put the channels last",
         )
     if not images.size:
         raise UserError(f"{origin} holds no image")
     return images
 
 
-def mean(images: Images) -> Float[np.ndarray, "height width channel"]:
-    """Return the mean image, on [0, 1]."""
-    total = np.zeros(images.shape[1:], np.uint64)
+def mean(
+    images: Shaped[np.ndarray, "image height width channel"],
+) -> Float[np.ndarray, "height width channel"]:
+    """Return the mean image, on [0, 1], of images of any depth."""
+    total = np.zeros(images.shape[1:], np.float64 if images.dtype.kind == "f" else np.uint64)
     for some in storage.chunks(images):
-        total += some.sum(axis=0, dtype=np.uint64)
-    return total / len(images) / PEAK
+        total += some.sum(axis=0, dtype=total.dtype)
+    return total / len(images) / peak(images.dtype)
 
 
 def variance(images: Images) -> float:

@@ -13,11 +13,12 @@ More than a gibibyte of MPI3D's images, or of those in own files, is mapped rath
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import files, mpi3d, tfds_sets
 from jaxsurf.images.drawn import arm, flat, turntable
-from jaxsurf.images.image_set import Fixed, ImageSet, Request
+from jaxsurf.images.image_set import Fixed, ImageSet, Reading, Request
 
 # By name, or by what a name begins with up to its colon.
 SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
@@ -39,6 +40,7 @@ def open_images(
     stride: int = 1,
     side: int | None = None,
     cache_dir: str | Path | None = None,
+    **reading: Any,  # noqa: ANN401
 ) -> ImageSet:
     """Return an image set by name.
 
@@ -53,11 +55,17 @@ def open_images(
         side: height and width of the images, in pixels; None keeps those of the source.
         cache_dir: where images are kept that took long to make, or do not fit into memory; None
             means the user's cache.
+        reading: how own files are read: the attributes of `image_set.Reading`.
     """
     if side is not None:
         check_least("side", side, 1)
+    asked = Reading(**reading)
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
+        if asked.given:
+            raise UserError(
+                f"data.{asked.given[0]} means nothing for the source {source}", cure="leave it out"
+            )
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
     own = bool(path) and source in ("folder", "file")  # as a configuration may call its own files
     if not own and (path or not Path(source).exists()):

@@ -9,7 +9,6 @@ what takes long is imported.
 import atexit
 import ctypes
 import gc
-import inspect
 import logging
 import os
 import re
@@ -187,10 +186,12 @@ def settings() -> Iterator[tuple[str, object, str]]:
 
 
 def attributes(kind: type) -> dict[str, str]:
-    """Return what each attribute of a class means, from its docstring."""
-    section = (inspect.getdoc(kind) or "").partition("Attributes:\n")[2]
-    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
-    return {name: text[0].upper() + " ".join(text[1:].split()) for name, text in found}
+    """Return what each attribute of a class means, from its docstring and those of its bases."""
+    sections = [(each.__doc__ or "").partition("Attributes:\n")[2] for each in kind.__mro__]
+    text = "\n".join(sections)
+    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, re.MULTILINE)
+    meanings = {name: " ".join(text.split()) for name, text in found}
+    return {name: text[0].upper() + text[1:] for name, text in meanings.items()}
 
 
 def make_config(
@@ -204,7 +205,7 @@ def make_config(
     from jaxsurf.pipeline import configuration
 
     nested = configuration.to_dict(configuration.RunConfig())
-    nested["data"] |= {"fixed": "", "free": ""}
+    nested["data"] |= {"fixed": "", "free": "", "show": ""}
     layers = nested["objective"]["layers"].items()
     nested["objective"]["layers"] = ",".join(f"{name}={weight}" for name, weight in layers)
     config: Any = ConfigDict(nested)

@@ -17,7 +17,7 @@ import dacite
 
 from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import sources
-from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.image_set import ImageSet, Reading
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.targets import TargetsConfig
 from jaxsurf.models.autoencoder import ModelConfig
@@ -33,13 +33,16 @@ FREE_TO_CHANGE = (
     "training.keep_",
     "graph.",
     "data.path",
+    "data.show",
+    "data.skip_unreadable",
+    "data.max_pixels",
     "objective.feature_cache_mib",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    """Which images.
+class DataConfig(Reading):
+    """Which images, and how they are read.
 
     Attributes:
         source: a name such as `arm`, `loop`, `mpi3d_toy` or `tfds:NAME` (a wrong one lists all), a
@@ -62,6 +65,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "free", tuple(self.free))
+        object.__setattr__(self, "show", tuple(self.show))
         check_least("data.stride", self.stride, 1)
         check_least("data.side", self.side, 0)
 
@@ -89,13 +93,14 @@ def open_data(config: DataConfig) -> ImageSet:
         free=config.free,
         stride=config.stride,
         side=config.side or None,
+        **{name.name: getattr(config, name.name) for name in dataclasses.fields(Reading)},
     )
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:
     """Return a configuration as nested dicts of JSON values."""
     values = dataclasses.asdict(config)
-    values["data"]["free"] = list(config.data.free)
+    values["data"] |= {name: list(getattr(config.data, name)) for name in ("free", "show")}
     return values
 
 
@@ -182,6 +187,14 @@ def _names(value: Any) -> Any:  # noqa: ANN401
     return tuple(word.strip() for word in words if word.strip())
 
 
+def _numbers(value: Any) -> Any:  # noqa: ANN401
+    """Return the whole numbers of a text such as `2,0,1`."""
+    words = _names(value)
+    if isinstance(value, str) and all(word.isdecimal() for word in words):
+        return tuple(map(int, words))
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _assignments(value: Any, usual: float | None = None) -> Any:  # noqa: ANN401
     """Return what a text such as `size=1,color=white` assigns; a bare name has the usual value."""
     if not isinstance(value, str):
@@ -203,6 +216,7 @@ _READERS: dict[Any, Any] = {
     int: lambda value: str(value) if isinstance(value, bool) else value,
     float: lambda value: {int: float, bool: str}.get(type(value), lambda other: other)(value),
     tuple[str, ...]: _names,
+    tuple[int, ...]: _numbers,
     Mapping[str, float]: functools.partial(_assignments, usual=1.0),
     Mapping[str, int | float | str]: _assignments,
 }
