@@ -150,6 +150,50 @@ class ImageSet:
         """What models are given: the images, as deep as they are."""
         return self.images if self.deep is None else self.deep
 
+    def in_source_values(self, images: Float[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+        """Return images on [0, 1] in the units and the type of the source."""
+        low, high = self.values
+        scaled = low + np.clip(images, 0.0, 1.0).astype(np.float64) * (high - low)
+        dtype = np.dtype(self.dtype)
+        return (scaled if dtype.kind == "f" else np.rint(scaled)).astype(dtype)
+
+    def numbers(self, text: str) -> Int[np.ndarray, " image"]:
+        """Return the images that a text means: the name of a file, or values of factors.
+
+        A file of the set is named as in `files`, or by the end of that alone; factors as in
+        `angle=30,light=left`. None may be meant, or several.
+        """
+        if "=" not in text:
+            ends = [name == text or name.endswith(f"/{text}") for name in self.files]
+            return np.flatnonzero(np.array(ends, bool))
+        if self.factors is None:
+            return np.zeros(0, int)
+        meant = np.ones(len(self), bool)
+        for part in text.split(","):
+            name, _, value = (word.strip() for word in part.partition("="))
+            if name not in self.factor_names:
+                raise UserError(
+                    f"no factor is called {name!r}",
+                    cure=f"choose from {', '.join(self.factor_names)}",
+                )
+            column = self.factors[:, self.factor_names.index(name)]
+            labels = list(self.labels.get(name, ()))
+            if value in labels:
+                meant &= column == labels.index(value)
+                continue
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            if number not in column:
+                known = labels or [f"{one:g}" for one in np.unique(column)]
+                known = known if len(known) <= 10 else [*known[:3], "...", *known[-2:]]
+                raise UserError(
+                    f"{name} has no value {value!r}", cure=f"choose from {', '.join(known)}"
+                )
+            meant &= column == number
+        return np.flatnonzero(meant)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Fingerprint of pixels (or their recipe), factors and order; other names don't count."""

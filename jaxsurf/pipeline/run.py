@@ -212,7 +212,7 @@ def encode_all(run: Run) -> Latents:
     if run.workdir.latents.exists():
         return encode.load_latents(run.workdir.latents, stamp=run.stamp)
     batch_size = inference_batch(run.model)
-    latents = encode.encode_images(run.model, run.images.images, batch_size=batch_size)
+    latents = encode.encode_images(run.model, run.images.given, batch_size=batch_size)
     encode.save_latents(run.workdir.latents, latents, stamp=run.stamp)
     return latents
 
@@ -254,8 +254,8 @@ def make_distance(
     weight: str,
     model: Autoencoder,
     codes: Float[np.ndarray, "node latent"],
-    images: UInt8[np.ndarray, "image height width 3"],
-    further: UInt8[np.ndarray, "more height width 3"] | None = None,
+    images: UInt8[np.ndarray, "image height width channel"],
+    further: UInt8[np.ndarray, "more height width channel"] | None = None,
 ) -> Distance:
     """Return the distance that edges weigh by where it is not that of latent codes.
 
