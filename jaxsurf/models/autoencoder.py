@@ -102,7 +102,7 @@ def padded(size: int, *, least: int) -> int:
     return max(least, -(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE)
 
 
-def pad(images: Images, height: int, width: int) -> Images:
+def pad(images: Images, height: int, width: int) -> Float[Array, "batch down along channel"]:
     """Return images filled up on all sides with the values of their edges."""
     rows, columns = height - images.shape[1], width - images.shape[2]
     if not rows and not columns:
@@ -111,7 +111,9 @@ def pad(images: Images, height: int, width: int) -> Images:
     return jnp.pad(images, sides, mode="edge")
 
 
-def crop(images: Images, height: int, width: int) -> Images:
+def crop(
+    images: Float[Array, "batch down along channel"], height: int, width: int
+) -> Float[Array, "batch height width channel"]:
     """Return the middle of images: what `pad` was given."""
     top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
     return images[:, top : top + height, left : left + width]

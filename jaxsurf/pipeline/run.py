@@ -63,7 +63,10 @@ class Run:
     @functools.cached_property
     def stamp(self) -> str:
         """What caches made with this model and these images are bound to."""
-        settings = json.dumps(configuration.decisive(self.config), sort_keys=True)
+        # Images are known by themselves, wherever they lie.
+        decisive = configuration.decisive(self.config).items()
+        named = {name: value for name, value in decisive if not name.startswith("data.")}
+        settings = json.dumps(named, sort_keys=True)
         return (
             f"checkpoint {self.step}, data {self.images.fingerprint}, "
             f"settings {fingerprint(settings)}"
@@ -138,19 +141,28 @@ def _as_text(stop: Stop) -> str:
     return f"code:{','.join(repr(float(value)) for value in np.ravel(stop))}"
 
 
-def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
+def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | None = None) -> Run:
     """Return the run of a working directory.
 
     Args:
         workdir: the folder that it was trained in.
         checkpoint: `last`, `best` (the lowest loss of those that were kept), or a step.
+        data: where the images are now, if they were moved after training.
     """
     place = WorkDir(Path(workdir))
     config, saved = read_config(place)
+    if data is not None:
+        config = replace(config, data=configuration.moved(config.data, data))
     if checkpoint not in (LAST, BEST) and not checkpoint.isdecimal():
         raise UserError(
             f"--checkpoint is {checkpoint!r}",
             cure=f"give {LAST}, {BEST}, or a folder of checkpoints/",
+        )
+    where = config.data.path or config.data.source
+    if data is None and Path(where).is_absolute() and not Path(where.split(":")[0]).exists():
+        raise UserError(
+            f"the images of {place.root} are not in {where} any more",
+            cure="say where they are now: --data=PATH",
         )
     images = configuration.open_data(config.data)
     if images.fingerprint != saved["data"]["fingerprint"]:

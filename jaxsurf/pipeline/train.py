@@ -127,6 +127,7 @@ def train_on(
 ) -> Run:
     """Train as `train` does, on images opened already; a collapsed model is not refused."""
     workdir = WorkDir(Path(root)).check_writable()
+    config = dataclasses.replace(config, data=configuration.resolved(config.data))
     # What is wrong with images of a new run leaves no folder behind.
     check_varied(images)
     setup = make_setup(config, images)

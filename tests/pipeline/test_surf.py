@@ -78,7 +78,7 @@ def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
 
 
 def test_path_json_describes_the_path(run):
-    result = surf_pair(run)
+    result = surf_pair(run, graph=GraphConfig(weight="image"))
     saved = json.loads((result.folder / "path.json").read_text())
     assert saved == result.description
     assert [end["image"] for end in saved["ends"]] == [3, 31]
@@ -175,7 +175,7 @@ def test_frames_are_equally_far_apart_as_images_unless_asked_otherwise(run):
     [
         ("--graph=mutual --k=12", "mutual12_latent", "latent"),
         ("--spanning_tree", "knn9_latent_spanning_tree", "latent"),
-        ("--radius=90 --weight=image", "radius90.0", "image"),
+        ("--radius=90 --weight=pullback", "radius90.0", "pullback"),
         ("--k=11", "knn11_latent", "latent"),
         ("--graph=agreed --k=11", "agreed11_latent", "latent"),
     ],
@@ -332,8 +332,8 @@ def test_caches_of_something_else_and_damaged_ones_are_refused(run, damage):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("²", "neither an image number nor a file"),
-        ("x" * 300, "neither an image number nor a file"),
+        ("²", "neither an image number, a file of the set, nor a file"),
+        ("x" * 300, "neither an image number, a file of the set, nor a file"),
         ("code:", "code: is no latent code; give 2 numbers with commas between: code:0.1,0.1"),
         ("code:1,a", "code:1,a is no latent code"),
         ("code:1,1e39", "is not finite in float32"),
