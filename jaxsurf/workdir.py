@@ -54,6 +54,7 @@ class WorkDir:
         self.latents = root / f"latents{of_step}.npz"  # cached latent codes
         self.graph = root / f"graph{of_step}.npz"  # cached neighbours and graph
         self.evaluation = root / "evaluation.json"  # scores of many pairs; as a table in .csv
+        self.expected = root / "expected.txt"  # what the look of the images lets one expect
         self.report = root / "report.html"  # one page that shows all of it
 
     @property

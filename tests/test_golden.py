@@ -88,7 +88,9 @@ def given_run(root):
     )
 
     def surf_given(graph=None, **settings):
-        config = surf.SurfConfig(**settings, graph=graph and GraphConfig(**{"weight": "image"} | graph))
+        config = surf.SurfConfig(
+            **settings, graph=graph and GraphConfig(**{"weight": "image"} | graph)
+        )
         return surf.surf(run, config).folder
 
     def evaluate_given(**settings):

@@ -29,10 +29,13 @@ def write(run: Run) -> Path:
     """Write `report.html`, which shows what was animated and evaluated, and return its path."""
     config, images = run.config, run.images.images
     described = (run.workdir.root / "surf").glob("*/path.json")
+    expected = run.workdir.expected
     page = Page(
         title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "
         "interpolation by surfing the latent manifold of a denoising autoencoder.",
+        read=run.images.account,
+        expected=expected.read_text(encoding="utf-8") if expected.exists() else "",
         workdir=str(run.workdir.root),
         summary={
             "Data fingerprint": run.images.fingerprint,

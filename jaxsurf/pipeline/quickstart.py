@@ -30,7 +30,7 @@ from jaxsurf.pipeline.setup import compile_run, make_setup
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.pipeline.train import check_varied, train, train_on
 from jaxsurf.training import loop
-from jaxsurf.workdir import WorkDir
+from jaxsurf.workdir import WorkDir, write_text
 
 # The report's 2-D example pair, and two between which the straight latent line leaves the data.
 PAIRS = ((801, 968), (1160, 122), (117, 60))
@@ -178,7 +178,8 @@ def of_images(
         config, images = _choose(images, seen, given, minutes, started)
     _log.info("%s", seen)
     run = train_on(images, config, root)
-    many = replace(EVALUATION, num_pairs=_num_pairs(images), truth="none")
+    write_text(run.workdir.expected, str(seen))
+    many = replace(EVALUATION, num_pairs=_num_pairs(images))
     return f"{_show(run, _typical(run), many)}\n{seen}"
 
 
