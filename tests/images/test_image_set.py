@@ -219,5 +219,7 @@ def test_images_come_back_in_the_units_and_the_type_of_their_source():
         len({toys.fingerprint, *(dataclasses.replace(toys, **o).fingerprint for o in others)}) == 3
     )
     assert toys.select(fixed={"tint": 1}, free=["turn"]).deep.tolist() == deep[5:10].tolist()
-    with pytest.raises(UserError, match="has 2 channels, but 0, 2 are to be shown; .* from 0 to 1"):
+    with pytest.raises(
+        UserError, match=r"has 2 channels, but 0, 2 are to be shown; .* from 0 to 1"
+    ):
         make_set(images=shallow, look=Look((0, 2)))

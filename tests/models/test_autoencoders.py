@@ -29,7 +29,7 @@ def test_any_side_divisible_by_16_depth_and_latent_size_come_back(name):
 def test_images_of_other_sides_are_filled_up_with_their_edges_and_cut_again(name):
     """A model of 17 x 39 gives what one of the padded size gives for padded images, cut."""
     height, width = 17, 39
-    model, mean = make(height, width=width, depth=2, name=name)
+    model, _ = make(height, width=width, depth=2, name=name)
     rows, columns = ((16, 32)[name == "reference"], 48)
     rows = -(-height // rows) * rows
     top, left = (rows - height) // 2, (columns - width) // 2
