@@ -64,7 +64,7 @@ RGB = Look()
 
 def peak(dtype: DTypeLike) -> float:
     """Return the value of white."""
-    return 1.0 if np.dtype(dtype).kind == "f" else float(np.iinfo(np.dtype(dtype)).max)
+    return 1.0 if np.dtype(dtype).kind == "f" else float(np.iinfo(np.dtype(dtype).name).max)
 
 
 def to_float(images: Shaped[Array, "*shape"] | np.ndarray) -> Float[Array, "*shape"]:
