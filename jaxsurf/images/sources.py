@@ -4,13 +4,15 @@
     open_images("mpi3d_toy", path="mpi3d_toy.npz")        or a folder that holds the file
     open_images("mpi3d_toy")                              prepared with our TFDS builder
     open_images("tfds:NAME:SPLIT")                        prepared in array_record
-    open_images("pictures/"), open_images("images.npz")   own files
+    open_images("pictures/"), open_images("film.gif")     own files
+    open_images("images.npz"), open_images("all.npz:imgs")
 
 A further source is a module with an opener, and its entry in `SOURCES`.
 
 More than a gibibyte of MPI3D's images, or of those in own files, is mapped rather than loaded.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,7 +62,7 @@ def open_images(
         free: the factors that vary. With `fixed` empty too, the source's default slice: of the arm
             and of MPI3D 1,600 images, of others everything.
         stride: keeps every stride-th value of each free factor that takes at least 4 * stride.
-        side: height and width of the images, in pixels; None keeps those of the source.
+        side: the longer side of the images, in pixels; None keeps that of the source.
         cache_dir: where images are kept that took long to make, or do not fit into memory; None
             means the user's cache.
         reading: how own files are read: the attributes of `image_set.Reading`.
@@ -76,11 +78,17 @@ def open_images(
             )
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
     own = bool(path) and source in OWN
+    if not own and not path and not Path(source).exists():
+        # An array of a file, as in sprites.npz:imgs.
+        file, _, key = source.rpartition(":")
+        if key and not asked.key and Path(file).is_file():
+            source, asked = file, dataclasses.replace(asked, key=key)
     if not own and (path or not Path(source).exists()):
         names = [f"{name}NAME" if name.endswith(":") else name for name in SOURCES]
         raise UserError(
             f"there is no source and no file called {source!r}",
-            cure=f"choose from {', '.join(names)}, or the path of a folder, .npz or .npy file",
+            cure=f"choose from {', '.join(names)}, or the path of a folder, picture, film or array",
         )
-    images = files.open_path(Path(path if own else source), side=side, cache_dir=cache_dir)
+    where = Path(path if own else source)
+    images = files.open_path(where, side=side, cache_dir=cache_dir, asked=asked)
     return images.select(fixed=fixed, free=free, stride=stride)

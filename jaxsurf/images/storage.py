@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 import numpy as np
-from jaxtyping import Int, Shaped, UInt8
+from jaxtyping import Int, Shaped
 from tqdm import tqdm
 
 from jaxsurf import workdir
@@ -129,13 +129,14 @@ def _release_pages(array: Rows) -> None:
 
 
 def cached(
-    blocks: Callable[[], Iterable[UInt8[np.ndarray, "block height width 3"]]],
+    blocks: Callable[[], Iterable[Shaped[np.ndarray, "block height width channel"]]],
     *,
     shape: tuple[int, ...],
     name: str,
     made_of: str,
     folder: str | Path | None = None,
-) -> UInt8[np.ndarray, "image height width 3"]:
+    dtype: str = "uint8",
+) -> Shaped[np.ndarray, "image height width channel"]:
     """Return images from the cache, where they are made and kept if it does not hold them.
 
     More than `LARGE_BYTES` of them are mapped. Where fewer cannot be written it is only warned of.
@@ -146,20 +147,29 @@ def cached(
         name: of the file in the cache, without suffix; says how they are made.
         made_of: what they are made of; a file that was made of something else is removed.
         folder: the cache's folder; None means `cache_folder()`.
+        dtype: of the images.
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
-    large = math.prod(shape) > LARGE_BYTES
+    large = math.prod(shape) * np.dtype(dtype).itemsize > LARGE_BYTES
+
+    def counted() -> Iterator[Rows]:
+        with tqdm(total=shape[0], unit=" images", desc=f"unpacking for {folder}", delay=1) as bar:
+            for block in blocks():
+                yield np.ascontiguousarray(block)
+                bar.update(len(block))
+            assert bar.n == shape[0], f"{bar.n} images came, not {shape[0]}"
+
     try:
         return np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         _log.debug("%s is made anew: %s", path, error)
     if large:
-        _write(path, name, blocks(), shape)
+        _write(path, name, counted(), shape, dtype)
         return np.load(path, mmap_mode="r")
-    made = np.concatenate(list(blocks()))
+    made = np.concatenate(list(counted()))
     try:
-        _write(path, name, [made], shape)
+        _write(path, name, [made], shape, dtype)
     except UserError as error:
         _log.warning("the images are not cached: %s", error)
     return made
@@ -170,9 +180,10 @@ def _write(
     name: str,
     blocks: Iterable[Shaped[np.ndarray, "_row ..."]],
     shape: tuple[int, ...],
+    dtype: str,
 ) -> None:
     """Write a file to the cache in place of those that are of no use to anyone any more."""
-    folder, needed = path.parent, math.prod(shape)
+    folder, needed = path.parent, math.prod(shape) * np.dtype(dtype).itemsize
     doing = f"write {needed / GIB:.1f} GiB of images to {folder}"
     cure = "free some space, or set XDG_CACHE_HOME to another folder"
     with workdir.failures_reported(doing, cure=cure):
@@ -181,14 +192,11 @@ def _write(
             old.unlink(missing_ok=True)  # another process may be doing the same
         if shutil.disk_usage(folder).free < needed:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    bar = tqdm(total=shape[0], unit=" images", desc=f"unpacking into {folder}", delay=1)
-    with workdir.replacing(path) as temporary, temporary.open("wb") as file, bar:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+    with workdir.replacing(path) as temporary, temporary.open("wb") as file:
+        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
-            file.write(np.ascontiguousarray(block).data)
-            bar.update(len(block))
-        assert bar.n == shape[0], f"{bar.n} images came, not {shape[0]}"
+            file.write(block.data)
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,10 @@
 """A TensorFlow Datasets set as an image set, read without TensorFlow.
 
 tensorflow-datasets is imported when it is first needed, since that takes half a second. Encoded
-images are decoded by `files`, so that they become RGB here as they do everywhere else.
+images are decoded by `files`, and become here what they do everywhere else.
 """
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -66,21 +67,12 @@ def open_tfds(request: Request) -> ImageSet:
         if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
         if name not in NUMBERING
     )
-    images = [
-        files.decode(value, origin=source, side=side)
-        if isinstance(value, bytes)
-        else files.to_images(value[None], origin=source, side=side)[0]
-        for value in (example[key] for example in examples)
-    ]
-    if len({image.shape for image in images}) > 1:
-        raise UserError(
-            f"{source} holds images of several sizes", cure="give a side to fit all images to"
-        )
-    opened = ImageSet(
-        np.stack(images),
-        name=f"TFDS {reference} {split}",
+    parts = [files.Part(f"image {n} of {source}", one[key]) for n, one in enumerate(examples)]
+    opened = dataclasses.replace(
+        files.collect(parts, files.Asked(side), title=f"TFDS {reference} {split}"),
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
+        files=(),
     )
     labels = {name: getattr(features[name], "names", None) or () for name in names}
     return opened.select(

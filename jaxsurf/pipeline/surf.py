@@ -260,13 +260,7 @@ def _open_stop(run: Run, text: str) -> Stop:
             f"such as {_CODE}0.1,-2",
         )
     file = Path(text)
-    image = files.open_image(file, side=run.config.data.side or None)
-    if image.shape != images.shape[1:]:
-        here, there = (f"{s[1]} x {s[0]}" for s in (image.shape, images.shape[1:]))
-        raise UserError(
-            f"{text} is {here} pixels, but the model was trained on {there}",
-            cure="resize it, or train with --config.data.side to have images resized",
-        )
+    image, _ = files.open_image(file, like=run.images)
     stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
     key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
     # Beside an image of the set, a single one can't be taken for a collapsed model.

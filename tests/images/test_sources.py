@@ -72,7 +72,7 @@ def test_a_stride_draws_a_quarter_of_the_default_slice(drawn, tmp_path):
         ("arm", {"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
         ("amr", {}, "file called 'amr'; choose from arm, loop, torus, pole, mpi3d_.*tfds:NAME"),
         ("arm:2", {}, "no source and no file called 'arm:2'"),
-        ("folder", {"path": "nowhere"}, "nowhere is neither a folder nor a numpy file; give"),
+        ("folder", {"path": "nowhere"}, "nowhere is neither a folder nor a file of images; give"),
         (
             "mpi3d_toy",
             {"path": "nowhere"},

@@ -344,12 +344,9 @@ def test_an_end_that_is_none_is_refused(run, text, word):
         surf_pair(run, source=text)
 
 
-def test_an_outside_image_of_another_size_is_refused_unless_images_are_resized(run, tmp_path):
-    Image.new("RGB", (80, 48)).save(tmp_path / "large.png")
+def test_an_outside_image_of_another_size_and_kind_is_brought_to_the_set(run, tmp_path):
+    Image.new("L", (80, 48)).save(tmp_path / "large.png")
     assert surf_pair(run, source=tmp_path / "large.png", **FAST).folder.exists()
-    object.__setattr__(run.config.data, "side", 0)
-    with pytest.raises(UserError, match=r"large\.png is 80 x 48 pixels.* trained on 32 x 32"):
-        surf_pair(run, source=tmp_path / "large.png")
 
 
 def test_one_pair_has_no_interval_and_a_perfect_reconstruction_is_reported(run, monkeypatch):

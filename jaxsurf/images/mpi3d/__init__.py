@@ -14,7 +14,7 @@ from jaxtyping import Int, UInt8
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
-from jaxsurf.images import files, storage, tfds_sets
+from jaxsurf.images import fitting, storage, tfds_sets
 from jaxsurf.images.image_set import MPI3D, ImageSet, Request
 from jaxsurf.images.storage import Member
 
@@ -49,7 +49,7 @@ def open_mpi3d(request: Request) -> ImageSet:
 
     def blocks() -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
         read = whole.chunks(indices) if isinstance(whole, Member) else _prepared(whole, indices)
-        return (files.resize(block, side) for block in read)
+        return (fitting.resize(block, (side, side)) if side else block for block in read)
 
     images = storage.cached(
         blocks,

@@ -1,0 +1,290 @@
+"""Arrays of images in `.npy`, `.npz`, `.mat` and `.h5` files: found, laid out, read in chunks.
+
+Images are an array of three axes (number, height, width) or four, whose channels come last or
+second; which, their sizes decide. Of MATLAB's arrays images come last. Other members of a file, of
+any kind, are left unread.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Real, Shaped
+
+from jaxsurf.errors import UserError
+from jaxsurf.images import storage
+from jaxsurf.images.storage import Member
+
+Rows = Shaped[np.ndarray, "image height width channel"]
+Shape = tuple[int, ...]
+
+ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5")
+_BESIDE = ("factors", "factor_names")
+# More is no colour: where sizes tell axes apart, channels are as few as this.
+_FEW = 4
+_HDF5 = b"\x89HDF"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Images of a file.
+
+    Attributes:
+        shape: number, height, width and channels.
+        dtype: their type in the file, but uint8 for truth values.
+        blocks: yields all of them in order, a few at a time.
+        whole: all of them, where they are in memory or mapped.
+        factors: factor values, where the file has them.
+        names: one a factor.
+    """
+
+    shape: Shape
+    dtype: np.dtype
+    blocks: Callable[[], Iterator[Rows]]
+    whole: Rows | None = None
+    factors: Real[np.ndarray, "image factor"] | None = None
+    names: tuple[str, ...] = ()
+
+
+def open_arrays(path: Path, *, key: str = "") -> Stack:
+    """Return the images of a file; `key` says which of its arrays.
+
+    Raises:
+        UserError: where it can't be read, or which array or axis is what is unclear.
+    """
+    suffix = path.suffix.lower()
+    opener = {".npy": _open_npy, ".npz": _open_npz, ".mat": _open_mat}.get(suffix, _open_hdf5)
+    try:
+        return opener(path, key)
+    except UserError:
+        raise
+    except Exception as error:  # scipy's and h5py's are of many kinds for damaged files
+        # The first line is what is wrong; those after it are numpy's advice to load pickles.
+        reason = str(error).split("\n")[0] or type(error).__name__
+        raise UserError(
+            f"{path} cannot be read as plain arrays ({reason[:200]})",
+            cure="save it with np.savez or np.save, without objects",
+        ) from error
+
+
+def _open_npy(path: Path, key: str) -> Stack:
+    _no_key(path, key)
+    # A map is refused where the file is shorter than its header claims, whatever that is.
+    rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return _of_array(path, rows if rows.nbytes > storage.LARGE_BYTES else np.array(rows))
+
+
+def _open_npz(path: Path, key: str) -> Stack:
+    found: dict[str, tuple[Shape, np.dtype]] = {}
+    with path.open("rb") as file:  # opened here: numpy leaves a damaged file open
+        loaded = np.load(file, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            return _of_array(path, loaded)
+        for name in loaded.files:
+            try:
+                member = Member.inspect(path, name)
+                found[name] = member.shape, member.dtype
+            except storage.BROKEN as error:  # objects, or a file that is no array
+                problem = f"its member {name} is no array: {error}"
+        if not found and loaded.files:
+            raise ValueError(problem)
+        name = _choose(path, found, key)
+        member = Member.inspect(path, name)
+        beside = {one: loaded[one] for one in _BESIDE if one in found and one != name}
+        if member.nbytes <= storage.LARGE_BYTES:
+            return _of_array(path, loaded[name], beside)
+    if member.fortran_order:
+        raise _scattered(path)
+    axes, shape = layout(path, member.shape)
+    return Stack(
+        shape,
+        _plain(member.dtype),
+        lambda: (_arranged(block, axes) for block in member.chunks()),
+        None,
+        *_factors(path, beside),
+    )
+
+
+def _open_mat(path: Path, key: str) -> Stack:
+    with path.open("rb") as file:
+        start = file.read(516)
+    if start[512:] == _HDF5 or start[:4] == _HDF5:
+        return _open_hdf5(path, key)
+    import scipy.io
+
+    kinds = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"}
+    found: dict[str, tuple[Shape, np.dtype]] = {}
+    for name, shape, kind in scipy.io.whosmat(path):
+        if kind in kinds or kind.lstrip("u").startswith("int"):
+            found[name] = shape, np.dtype(kinds.get(kind, kind))
+    name = _choose(path, found, key)
+    shape, dtype = found[name]
+    if math.prod(shape) * dtype.itemsize > storage.LARGE_BYTES:
+        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy or .h5")
+    return _of_array(path, _images_first(path, scipy.io.loadmat(path, variable_names=name)[name]))
+
+
+def _images_first(path: Path, rows: np.ndarray) -> np.ndarray:
+    """Return an array of MATLAB's, whose images come last, with these first."""
+    if rows.ndim == 4:
+        # Python's own order, kept in such a file: channels last, or second.
+        few = [size <= _FEW for size in rows.shape]
+        python = not few[2] and (few[3] or few[1])
+        return rows if python else rows.transpose(3, 0, 1, 2)
+    python = rows.shape[1] == rows.shape[2] != rows.shape[0]
+    return rows if python else rows.transpose(2, 0, 1)
+
+
+def _open_hdf5(path: Path, key: str) -> Stack:
+    try:
+        import h5py
+    except ImportError as error:
+        raise UserError(
+            f"{path} needs the package h5py", cure="pip install 'jaxsurf[hdf5]'"
+        ) from error
+    found: dict[str, tuple[Shape, np.dtype]] = {}
+    with h5py.File(path) as opened:
+        file: Any = opened  # its members may be of kinds that these are not
+        matlab = path.suffix.lower() == ".mat"
+
+        def note(name: str, item: Any) -> None:  # noqa: ANN401
+            if isinstance(item, h5py.Dataset) and item.dtype is not None:
+                found[name] = item.shape or (), item.dtype
+
+        file.visititems(note)
+        name = _choose(path, found, key)
+        shape, dtype = found[name]
+        # Not chunked, the file is as large as what it claims.
+        if math.prod(shape) * dtype.itemsize <= storage.LARGE_BYTES:
+            # MATLAB's axes come in reverse.
+            rows = _images_first(path, file[name][()].T) if matlab else file[name][()]
+            beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
+            if "factor_names" in beside:
+                beside["factor_names"] = file["factor_names"].asstr()[()]
+            return _of_array(path, rows, beside)
+    if matlab:
+        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy")
+    axes, arranged = layout(path, shape)
+    step = max(1, storage.CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
+
+    def blocks() -> Iterator[Rows]:
+        try:
+            with h5py.File(path) as opened:
+                rows: Any = opened[name]
+                for start in range(0, shape[0], step):
+                    yield _arranged(rows[start : start + step], axes)
+        except (OSError, RuntimeError, KeyError) as error:
+            raise UserError(f"{path} is damaged ({error})", cure="copy it again") from error
+
+    return Stack(arranged, _plain(dtype), blocks)
+
+
+def _of_array(
+    path: Path, rows: np.ndarray, beside: Mapping[str, np.ndarray] | None = None
+) -> Stack:
+    if rows.dtype.kind not in "buif":
+        raise UserError(
+            f"{path} holds {rows.dtype} values, but images are numbers", cure="convert them first"
+        )
+    axes, shape = layout(path, rows.shape)
+    if storage.is_mapped(rows) and not rows.flags.c_contiguous:
+        raise _scattered(path)
+    whole = _arranged(rows, axes)
+    return Stack(
+        shape, whole.dtype, lambda: storage.chunks(whole), whole, *_factors(path, beside or {})
+    )
+
+
+def _scattered(path: Path) -> UserError:
+    return UserError(
+        f"{path} is large and in Fortran order: each image is scattered over the whole file",
+        cure="save it in C order, with np.ascontiguousarray",
+    )
+
+
+def _no_key(path: Path, key: str) -> None:
+    if key:
+        raise UserError(f"{path} holds one array without a name", cure="leave data.key out")
+
+
+def _plain(dtype: np.dtype) -> np.dtype:
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
+
+
+def _arranged(rows: np.ndarray, axes: Shape | None) -> Rows:
+    rows = rows[..., None] if axes is None else rows.transpose(axes)
+    if rows.dtype.kind == "b":
+        return rows.view(np.uint8)
+    return rows if rows.dtype.isnative else rows.astype(rows.dtype.newbyteorder("="))
+
+
+def _choose(path: Path, found: Mapping[str, tuple[Shape, np.dtype]], key: str) -> str:
+    """Return the name of the array that holds the images."""
+    texts = [f"{name} ({dtype} {'x'.join(map(str, s))})" for name, (s, dtype) in found.items()]
+    held = f"{path} holds {', '.join(texts[:8]) or 'no array'}{' ...' if len(texts) > 8 else ''}"
+    if key:
+        if key not in found:
+            raise UserError(f"{held}, but nothing called {key!r}", cure="choose one of these")
+        return key
+    # A table of numbers, a row an image, is none.
+    able = [
+        name
+        for name, (shape, dtype) in found.items()
+        if len(shape) in (3, 4) and dtype.kind in "buif" and name not in _BESIDE
+    ]
+    if "images" in able or len(able) == 1:
+        return "images" if "images" in able else able[0]
+    if not able:
+        raise UserError(f"{held}: none of them is images", cure="they have three or four axes")
+    raise UserError(
+        f"{held}, so which of them is images is unclear",
+        cure=f"set data.key, or write {path.name}:{able[0]}",
+    )
+
+
+def layout(path: Path, shape: Shape) -> tuple[Shape | None, Shape]:
+    """Return the axes of an array as number, height, width, channels, and its shape then.
+
+    Three axes are grey images, and None is returned. Of four, the channels are the second or last:
+    the one of at most four, where the other is longer; where both are, those are height and width
+    that are the same; else the one that is less than half of the others.
+    """
+    if 0 in shape:
+        raise UserError(f"{path} holds no image: its shape is {shape}")
+    if len(shape) == 3 and shape[2] > _FEW:
+        return None, (*shape, 1)
+    if len(shape) == 4:
+        _, second, third, last = shape
+        first, end = second <= _FEW, last <= _FEW
+        if first == end:
+            first, end = (
+                (third == last, second == third)
+                if first
+                else (2 * second < min(third, last), 2 * last < min(second, third))
+            )
+        if first != end:
+            axes = (0, 1, 2, 3) if end else (0, 2, 3, 1)
+            return axes, tuple(shape[axis] for axis in axes)
+    raise UserError(
+        f"{path} has shape {shape}, of which it is unclear what are height, width and channels",
+        cure="save it as (number, height, width, channels), with few channels",
+    )
+
+
+def _factors(
+    path: Path, beside: Mapping[str, np.ndarray]
+) -> tuple[Real[np.ndarray, "image factor"] | None, tuple[str, ...]]:
+    factors, names = beside.get("factors"), beside.get("factor_names")
+    if factors is None:
+        return None, ()
+    if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
+        raise UserError(
+            f"the factors in {path}, {factors.dtype}{factors.shape}, are no finite numbers",
+            cure="give numbers, one row an image and one column a factor",
+        )
+    if names is None:
+        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1]))
+    return factors, tuple(map(str, np.atleast_1d(names)))

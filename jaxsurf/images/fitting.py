@@ -1,0 +1,249 @@
+"""What becomes of images of any source: which values are black and white, their size and channels.
+
+Sources have their own types, sizes and ranges. A set has one of each: a `Fit` is chosen from what
+all of its images are like, and then brings them there, a few at a time.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image
+
+from jaxsurf.errors import UserError
+from jaxsurf.images import pixels
+
+Rows = Shaped[np.ndarray, "image height width channel"]
+Size = tuple[int, int]  # height and width
+
+# Floats a rounding error outside of [0, 1] are meant to lie in it.
+_ROUNDING = 1e-5
+# The bits that cameras and converters give.
+_BITS = (8, 10, 12, 14, 16)
+# From white of eight bits to white of sixteen.
+WIDER = 257
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Brings images to the type, range, channels and size of their set.
+
+    Attributes:
+        size: height and width.
+        colours: number of channels without opacity.
+        alpha: whether opacity follows them; they are multiplied by it.
+        dtype: the source's type.
+        values: black and white, in the source's units.
+        depth: the type of what comes out.
+    """
+
+    size: Size
+    colours: int
+    alpha: bool
+    dtype: str
+    values: tuple[float, float]
+    depth: str
+
+    @property
+    def channels(self) -> int:
+        """Number of channels that come out."""
+        return self.colours + self.alpha
+
+    def __call__(self, rows: Rows, *, alpha: bool = False) -> Rows:
+        """Return images, whose last channel may be opacity, in the set's form."""
+        opacity = rows[..., -1:] if alpha else None
+        white = 255 if self.depth == "uint8" else 1.0
+        rows = self._shades(rows[..., :-1] if alpha else rows)
+        if rows.shape[-1] != self.colours:
+            rows = _recolour(rows, self.colours)
+        if opacity is not None:
+            opacity = _as_depth(opacity / pixels.peak(opacity.dtype), self.depth)
+            rows = _product(rows, opacity)
+            if not self.alpha:
+                rows = rows + (white - opacity)  # premultiplied: never above white
+        if self.alpha:
+            full = np.full_like(rows[..., :1], white)
+            rows = np.concatenate([rows, full if opacity is None else opacity], axis=-1)
+        rows = resize(cut(rows, self.size), self.size)
+        return np.rint(rows * 65535).astype(np.uint16) if self.depth == "uint16" else rows
+
+    def _shades(self, rows: Rows) -> Rows:
+        """Return values from black to white: as uint8, or as float32 from 0 to 1."""
+        low, high = self.values
+        dtype = rows.dtype
+        if str(dtype) != self.dtype:
+            if {str(dtype), self.dtype} == {"uint8", "uint16"}:
+                low, high = (v * WIDER if dtype == np.uint16 else v / WIDER for v in (low, high))
+            else:
+                low, high = 0.0, pixels.peak(dtype)
+        if self.depth == "uint8" and dtype == np.uint8:
+            if (low, high) == (0, 255):
+                return rows
+            return _as_depth((np.arange(256) - low) / (high - low), "uint8")[rows]
+        return _as_depth((rows.astype(np.float64) - low) / (high - low), self.depth)
+
+
+def _as_depth(shades: np.ndarray, depth: str) -> np.ndarray:
+    shades = np.clip(shades, 0.0, 1.0)
+    if depth == "uint8":
+        return np.rint(shades * pixels.PEAK).astype(np.uint8)
+    return shades.astype(np.float32)
+
+
+def _product(rows: Rows, opacity: Rows) -> Rows:
+    if rows.dtype == np.uint8:
+        return ((rows.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+    return rows * opacity
+
+
+def _recolour(rows: Rows, colours: int) -> Rows:
+    if rows.shape[-1] == 1:
+        return np.repeat(rows, colours, axis=-1)
+    if (rows.shape[-1], colours) != (3, 1):
+        raise UserError(
+            f"an image has {rows.shape[-1]} channels, but its set {colours}",
+            cure="give images of the same channels",
+        )
+    # As Pillow weighs them (ITU-R BT.601).
+    grey = rows @ np.array([[0.299], [0.587], [0.114]])
+    return (np.rint(grey) if rows.dtype == np.uint8 else grey).astype(rows.dtype)
+
+
+def to_uint8(deep: Rows) -> pixels.Images:
+    """Return images of any depth with eight bits."""
+    return _as_depth(deep / pixels.peak(deep.dtype), "uint8")
+
+
+# Sizes
+
+
+def choose_size(sizes: Sequence[Size], *, side: int | None, origin: str) -> tuple[Size, int]:
+    """Return the size of a set whose images have others, and how many will be cut for it."""
+    if side is None:
+        counts = Counter(sizes).most_common()
+        if len(counts) > 1:
+            (one, num_one), (other, num_other) = counts[:2]
+            raise UserError(
+                f"{origin} holds images of {len(counts)} sizes: {num_one} of {one[1]} x {one[0]}, "
+                f"{num_other} of {other[1]} x {other[0]}",
+                cure=f"set data.side to scale them all, such as {min(max(one), 128)}",
+            )
+        return counts[0][0], 0
+    own = Counter(scaled(size, side) for size in sizes).most_common()
+    return own[0][0], len(sizes) - own[0][1]
+
+
+def scaled(size: Size, side: int) -> Size:
+    """Return a size of the same shape, whose longer side is given."""
+    height, width = (max(1, round(edge * side / max(size))) for edge in size)
+    return height, width
+
+
+def cut(rows: Rows, size: Size) -> Rows:
+    """Return images without what a resize to some size would squeeze: their centre."""
+    (height, width), (down, along) = rows.shape[1:3], size
+    if scaled((height, width), max(size)) == size:
+        return rows
+    new = height, width
+    if height * along > width * down:
+        new = max(1, round(width * down / along)), width
+    else:
+        new = height, max(1, round(height * along / down))
+    top, left = (height - new[0]) // 2, (width - new[1]) // 2
+    return rows[:, top : top + new[0], left : left + new[1]]
+
+
+def resize(rows: Rows, size: Size) -> Rows:
+    """Return images of another size, by Lanczos' filter; floats stay within 0 and 1."""
+    if rows.shape[1:3] == size:
+        return rows
+    made = np.empty((len(rows), *size, rows.shape[-1]), rows.dtype)
+    for row, out in zip(rows, made, strict=True):
+        if row.dtype == np.uint8 and row.shape[-1] == 3:
+            out[:] = _scale(row, size)
+        else:
+            for channel in range(row.shape[-1]):
+                out[..., channel] = _scale(np.ascontiguousarray(row[..., channel]), size)
+    return made if made.dtype == np.uint8 else np.clip(made, 0, 1)
+
+
+def _scale(picture: np.ndarray, size: Size) -> np.ndarray:
+    image = Image.fromarray(picture)
+    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+
+
+# Ranges
+
+
+@dataclass(frozen=True)
+class Extent:
+    """What the values of images reach, and whether none lets anything through."""
+
+    low: float = math.inf
+    high: float = -math.inf
+    opaque: bool = True
+
+    @classmethod
+    def of(cls, rows: np.ndarray, *, alpha: bool, origin: str) -> "Extent":
+        """Return that of some images; refuse values that are not finite."""
+        opaque = not alpha or bool((rows[..., -1] == pixels.peak(rows.dtype)).all())
+        rows = rows[..., :-1] if alpha else rows
+        low, high = float(rows.min()), float(rows.max())
+        if not (math.isfinite(low) and math.isfinite(high)):
+            raise UserError(
+                f"{origin} holds values that are not finite", cure="replace NaN and infinity first"
+            )
+        return cls(low, high, opaque)
+
+    def joined(self, other: "Extent") -> "Extent":
+        """Return that of both."""
+        low, high = min(self.low, other.low), max(self.high, other.high)
+        return Extent(low, high, self.opaque and other.opaque)
+
+
+def black_and_white(asked: str, dtype: np.dtype, low: float, high: float) -> tuple[float, float]:
+    """Return the values that are black and white, of a set whose values go from `low` to `high`.
+
+    `auto`: floats in [0, 1] are shades as they are; so is uint8, but for masks, whose largest value
+    is 1 and is white. Other integers have the white of 8, 10, 12, 14 or 16 bits, the first that
+    holds all values, where these take up half of that; else, as with other floats, their own least
+    and largest values are black and white.
+    """
+    limits = np.iinfo(dtype) if dtype.kind in "iu" else None
+    whole = (0.0, 1.0) if limits is None else (float(limits.min), float(limits.max))
+    if asked == "full":
+        return whole
+    if asked != "auto":
+        try:
+            given = [float(part) for part in asked.split(",")]
+            first, last = given
+        except ValueError:
+            first = last = math.nan
+        if not -math.inf < first < last < math.inf:
+            raise UserError(
+                f"data.range is {asked!r}", cure="give auto, full, or two numbers such as 300,380"
+            )
+        return first, last
+    if limits is None and low >= -_ROUNDING and high <= 1 + _ROUNDING:
+        return 0.0, 1.0
+    if limits is not None and low >= 0:
+        if high == 1:
+            return 0.0, 1.0
+        if dtype == np.uint8 or (high <= 255 and dtype.itemsize > 2):
+            return 0.0, 255.0
+        white = next((2**bits - 1 for bits in _BITS if high < 2**bits), None)
+        if white is not None and high - low >= white / 2:
+            return 0.0, float(white)
+    return (low, high) if low < high else whole
+
+
+def choose_depth(dtype: np.dtype, values: tuple[float, float]) -> str:
+    """Return the type that keeps the steps of a source's type: uint8, uint16 or float32."""
+    if dtype.kind == "b" or dtype.itemsize == 1:
+        return "uint8"
+    if dtype.kind in "iu" and dtype.itemsize == 2:
+        return "uint16"
+    return "uint8" if dtype.kind in "iu" and values in ((0, 1), (0, 255)) else "float32"

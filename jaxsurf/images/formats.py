@@ -1,0 +1,327 @@
+"""Pictures and films as they are encoded: frames in their own type, and what a header says.
+
+A frame is an array of height, width and channels: grey, red, green and blue, or what the channels
+of a TIFF file are; where there is opacity it is the last of them. Palettes are looked up, and the
+camera's note of which side is up is obeyed. Values are as the file has them: uint8, uint16, or what
+else a TIFF file holds.
+
+Pillow reads pictures of eight bits and all that moves, tifffile other TIFF files, by their axes
+(`TCYX`: C are channels, T images), and imageio films.
+"""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, TypeGuard
+
+import numpy as np
+from jaxtyping import Shaped
+from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+
+from jaxsurf.errors import UserError
+
+Pixels = Shaped[np.ndarray, "height width channel"]
+# A file, what it holds, or a picture that is unpacked already.
+Encoded = Path | bytes | np.ndarray
+
+# All that Pillow or tifffile reads and people keep pictures in.
+PICTURES = (
+    *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".gif"),
+    *(".pgm", ".ppm", ".pbm", ".pnm"),
+)
+FILMS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
+# Those whose further frames are images too; those of others are previews.
+_MOVING = ("GIF", "PNG", "WEBP", "TIFF")
+_CHANNELS = {"L": 1, "I;16": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}
+_DTYPES = {"I;16": "uint16", "I": "int32", "F": "float32"}
+# What tifffile unpacks by itself: none, deflate (two numbers), PackBits.
+_UNPACKED = (1, 8, 32946, 32773)
+# Orientations of the camera that turn a picture on its side.
+_ON_ITS_SIDE = (5, 6, 7, 8)
+_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Header:
+    """What can be known of a picture or film without unpacking it; alpha counts as a channel."""
+
+    frames: int
+    height: int
+    width: int
+    channels: int
+    alpha: bool
+    dtype: str
+
+
+def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
+    """Return the header of a picture or film, whose `origin` is for messages.
+
+    Raises:
+        UserError: where it can't be read, or its frames have more than `max_pixels`.
+    """
+    try:
+        if isinstance(file, np.ndarray):
+            found = Header(1, *file.shape, alpha=file.shape[-1] in (2, 4), dtype=str(file.dtype))
+        elif _is_film(file):
+            height, width, count = 0, 0, 0
+            for frame in _film(file):
+                height, width, count = *frame.shape[:2], count + 1
+                _check_size(height, width, origin, max_pixels)
+            if not count:
+                raise ValueError("it has no frame")
+            found = Header(count, height, width, 3, alpha=False, dtype="uint8")
+        elif (tiff := _Tiff.open(file)) is not None:
+            with tiff:
+                found = tiff.header
+        else:
+            # Pillow leaves files open that it finds damaged.
+            with _stream(file) as stream, Image.open(stream) as image:
+                found = _header(image)
+    except UserError:
+        raise
+    except Exception as error:  # of many kinds, for notes inside damaged pictures
+        raise _unreadable(origin, error) from error
+    _check_size(found.height, found.width, origin, max_pixels)
+    return found
+
+
+def read(file: Encoded, header: Header, *, origin: str) -> Iterator[Pixels]:
+    """Yield the frames of a picture or film, all of them as its header says.
+
+    Raises:
+        UserError: where it can't be read.
+    """
+    shape, count = (header.height, header.width, header.channels), 0
+    try:
+        if isinstance(file, np.ndarray):
+            frames = [file]
+        elif _is_film(file):
+            frames = _film(file)
+        elif (tiff := _Tiff.open(file)) is not None:
+            frames = tiff.frames()
+        else:
+            frames = _frames(file)
+        for frame in frames:
+            if frame.shape != shape or str(frame.dtype) != header.dtype:
+                raise ValueError(f"a frame is {frame.dtype}{frame.shape}, not {shape}")
+            count += 1
+            yield frame
+        if count != header.frames:
+            raise ValueError(f"it has {count} frames, not {header.frames}")
+    except UserError:
+        raise
+    except Exception as error:
+        raise _unreadable(origin, error) from error
+
+
+def _check_size(height: int, width: int, origin: str, max_pixels: int) -> None:
+    if not 0 < height * width <= max_pixels:
+        raise UserError(
+            f"{origin} has {height * width / 1e6:.0f} megapixels, {width} x {height}, "
+            f"more than the {max_pixels / 1e6:g} million allowed",
+            cure=f"scale it down, or set data.max_pixels to {height * width} if you trust it",
+        )
+
+
+def _unreadable(origin: str, error: Exception) -> UserError:
+    reason = str(error) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "in no known format"
+    elif isinstance(error, OSError) and error.strerror:
+        return UserError(f"cannot read {origin}: {error.strerror}", cure="restore or remove it")
+    elif "imagecodecs" in reason:
+        return UserError(f"{origin} needs one more package", cure="pip install imagecodecs")
+    reason = " ".join(reason.split())[:200]
+    return UserError(
+        f"{origin} is not a picture that can be read ({reason})", cure="remove or replace it"
+    )
+
+
+def _stream(file: Path | bytes) -> IO[bytes]:
+    return io.BytesIO(file) if isinstance(file, bytes) else file.open("rb")
+
+
+# Pillow
+
+
+def _mode(image: Image.Image) -> str:
+    """Return the mode that a picture is converted to."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        # Portable grey maps of 16 bits are read as 32.
+        return "I;16" if image.format == "PPM" or image.mode[1:] else image.mode
+    grey = image.mode in ("1", "L", "LA", "La") or _rawmode(image) == "LA;16B"
+    if image.has_transparency_data:
+        return "LA" if grey else "RGBA"
+    # Later frames of a film may be of another kind than the first.
+    film = image.format in _MOVING and getattr(image, "n_frames", 1) > 1
+    return "L" if grey and not film else "RGBA" if film else "RGB"
+
+
+def _rawmode(image: Image.Image) -> str:
+    """Return how the pixels of a picture that is not unpacked yet are stored."""
+    tiles = getattr(image, "tile", None)
+    args = tiles[0].args if tiles else ""
+    return args if isinstance(args, str) else ""
+
+
+def _header(image: Image.Image) -> Header:
+    mode, (width, height) = _mode(image), image.size
+    # That of a PNG file may stand behind its pixels: all are unpacked to look for it.
+    known = "exif" in image.info or not hasattr(image, "png")
+    if known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+        width, height = height, width
+    frames = getattr(image, "n_frames", 1) if image.format in _MOVING else 1
+    deep = frames == 1 and _rawmode(image) in ("RGB;16B", "RGBA;16B", "LA;16B")
+    dtype = "uint16" if deep else _DTYPES.get(mode, "uint8")
+    return Header(frames, height, width, _CHANNELS[mode], mode in ("LA", "RGBA"), dtype)
+
+
+def _frames(file: Path | bytes) -> Iterator[Pixels]:
+    with _stream(file) as stream, Image.open(stream) as image:
+        header, mode, raw = _header(image), _mode(image), _rawmode(image)
+        if header.dtype == "uint16" and mode != "I;16":
+            yield _sixteen_bits(image, stream, raw)
+            return
+        frames = ImageSequence.Iterator(image) if header.frames > 1 else [image]
+        for frame in frames:
+            upright = ImageOps.exif_transpose(frame)
+            if mode in ("I;16", "I", "F"):
+                pixels = np.asarray(upright).astype(header.dtype)
+            else:
+                pixels = np.asarray(upright if upright.mode == mode else upright.convert(mode))
+            yield pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _sixteen_bits(image: Image.Image, stream: IO[bytes], raw: str) -> Pixels:
+    """Return a PNG of 16 bits a channel, of which Pillow itself keeps the upper eight."""
+    halves = []
+    # Grey with opacity is two times two bytes, so four channels.
+    for stored in ("RGBA",) if raw == "LA;16B" else (raw, raw[:-1] + "L"):
+        with Image.open(stream) as again:
+            again.tile = [tile._replace(args=stored) for tile in again.tile]  # type: ignore[attr-defined]
+            halves.append(np.asarray(ImageOps.exif_transpose(again)).astype(np.uint16))
+    if raw == "LA;16B":
+        return halves[0][..., ::2] * 256 + halves[0][..., 1::2]
+    return halves[0] * 256 + halves[1]
+
+
+# TIFF
+
+
+class _Tiff:
+    """The images of a TIFF file that Pillow can't read: deep, of many channels, or with axes."""
+
+    def __init__(self, file: Any) -> None:  # noqa: ANN401  # imported lazily: no name for its type
+        self._file, self._series = file, file.series[0]
+        page = self._series.keyframe
+        sizes = dict(zip(self._series.axes, self._series.shape, strict=True))
+        channels = sizes.get("C", 1) * sizes.get("S", 1)
+        images = [size for axis, size in sizes.items() if axis not in "CSYX"]
+        kinds = [int(kind) for kind in page.extrasamples]
+        self.header = Header(
+            frames=int(np.prod(images, dtype=int)),
+            height=sizes["Y"],
+            width=sizes["X"],
+            channels=channels,
+            alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
+            dtype=str(self._series.dtype.newbyteorder("=")),
+        )
+
+    def __enter__(self) -> "_Tiff":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @classmethod
+    def open(cls, file: Path | bytes) -> "_Tiff | None":
+        """Return what is a TIFF file, but none that Pillow reads as well."""
+        start = file[:4] if isinstance(file, bytes) else _start(file)
+        if start not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+            return None
+        import tifffile
+
+        tiff = tifffile.TiffFile(io.BytesIO(file) if isinstance(file, bytes) else file)
+        try:
+            page = tiff.series[0].keyframe
+            plain = set(tiff.series[0].axes) <= set("YXSIQ") and len(page.extrasamples) < 2
+            packed = int(page.compression) not in _UNPACKED and not _has_codecs()
+            # Other kinds of colour, a palette, black for white: Pillow knows all of them.
+            coloured = int(page.photometric) not in (1, 2) or _ORIENTATION in page.tags
+            if plain and page.bitspersample <= 8 and (coloured or packed or page.bitspersample < 8):
+                tiff.close()
+                return None
+            return cls(tiff)
+        except BaseException:
+            tiff.close()
+            raise
+
+    def frames(self) -> Iterator[Pixels]:
+        """Yield all images, reading the pages of one at a time; the file is closed after them."""
+        with self._file:
+            series, page = self._series, self._series.keyframe
+            outer = series.axes[: len(series.axes) - len(page.axes)]
+            if len(series.pages) == np.prod(series.shape[: len(outer)], dtype=int):
+                numbers = np.arange(len(series.pages)).reshape(series.shape[: len(outer)])
+                if "C" in outer:
+                    numbers = np.moveaxis(numbers, outer.index("C"), -1)
+                numbers = numbers.reshape(-1, numbers.shape[-1] if "C" in outer else 1)
+                for some in numbers:
+                    pages = [self._page(int(number)) for number in some]
+                    yield from _channels_last(np.stack(pages), "C" + page.axes)
+            else:
+                # Written in one go behind a single page.
+                yield from _channels_last(series.asarray(), series.axes)
+
+    def _page(self, number: int) -> np.ndarray:
+        page = self._series.pages[number]
+        if page is None:  # one that OME's notes promise
+            return np.zeros(self._series.keyframe.shape, self._series.dtype)
+        return page.asarray()
+
+
+def _channels_last(rows: np.ndarray, axes: str) -> Iterator[Pixels]:
+    images = [axis for axis, name in enumerate(axes) if name not in "CSYX"]
+    last = [axis for name in "YXCS" for axis, here in enumerate(axes) if here == name]
+    rows = rows.transpose(*images, *last)
+    num_inside = len(last)
+    shape = rows.shape[len(images) :]
+    channels = int(np.prod(shape[2:], dtype=int)) if num_inside > 2 else 1
+    # In the machine's order of bytes.
+    yield from rows.reshape(-1, *shape[:2], channels).astype(rows.dtype.newbyteorder("="))
+
+
+def _start(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4)
+
+
+def _has_codecs() -> bool:
+    try:
+        import imagecodecs  # noqa: F401
+    except ImportError:
+        return False
+    return True
+
+
+# Films
+
+
+def _is_film(file: Encoded) -> TypeGuard[Path]:
+    return isinstance(file, Path) and file.suffix.lower() in FILMS
+
+
+def _film(file: Path) -> Iterator[Pixels]:
+    try:
+        import av  # noqa: F401  (imageio's plugin needs it)
+    except ImportError as error:
+        raise UserError(
+            f"{file} is a film, which needs the package av", cure="pip install 'jaxsurf[films]'"
+        ) from error
+    import imageio.v3 as iio
+
+    try:
+        yield from iio.imiter(file, plugin="pyav")
+    except OSError as error:
+        raise ValueError("it is no film, or damaged") from error
