@@ -260,12 +260,15 @@ def _open_stop(run: Run, text: str) -> Stop:
             f"such as {_CODE}0.1,-2",
         )
     file = Path(text)
-    image, _ = files.open_image(file, like=run.images)
+    image, deep = files.open_image(file, like=run.images)
+    given = np.stack([image if deep is None else deep, run.images.given[0]])
     stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
     key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
     # Beside an image of the set, a single one can't be taken for a collapsed model.
-    both = encode.encode_images(run.model, np.stack([image, images[0]]), batch_size=2)
-    return Stop(label=file.stem, key=key, image=image, file=text, code=both.codes[0])
+    both = encode.encode_images(run.model, given, batch_size=2)
+    return Stop(
+        label=files.printable(file.stem), key=key, image=image, file=text, code=both.codes[0]
+    )
 
 
 def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
