@@ -95,7 +95,7 @@ class ImageSet:
             steps between: uint16 or float32. Models are trained on these and given these.
         values: what black and white are in units of the source.
         dtype: the type of the source's values.
-        look: how channels are shown.
+        look: how channels are shown; where there are fewer than three, as is usual for these.
         files: the name of each image, where it has one.
         account: one line on what was taken of the source, and what was left out and why.
     """
@@ -120,6 +120,8 @@ class ImageSet:
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
         num_channels = self.images.shape[-1]
+        if self.look == pixels.RGB and num_channels < 3:
+            object.__setattr__(self, "look", pixels.Look.usual(num_channels))
         if not self.look.channels or max(self.look.channels) >= num_channels - self.look.alpha:
             raise UserError(
                 f"{self.name} has {num_channels - self.look.alpha} channels, but "
