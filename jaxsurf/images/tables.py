@@ -6,9 +6,10 @@ How a table is written is found from its first hundred lines:
   count, nor does what a `#` begins at a line's start or between spaces. Cells may be quoted.
 - Cells are parted by tabs, semicolons, commas or white space, and numbers have points or commas:
   the reading with fewest words among its cells is taken, and of equals the first in this order.
-  `05` and `-0` count as words for that, as they come from `3,05` and `-0,5`.
-- The first line is a header if it has words and no numbers above columns of numbers; or numbers
-  from 0 on, as pandas names columns, above columns of which one has decimals in every cell.
+  `05` and `-0` count as words for that, as they come from `3,05` and `-0,5`. Where all lines have
+  tabs or semicolons, readings without them are taken only if they leave no words at all.
+- The first line is a header if above columns of numbers it has words, and none begins as a number;
+  or numbers from 0 on, as pandas names columns, and one of the columns decimals in every cell.
 - The first of several columns is an index if its head is empty or missing (as R and pandas write
   it), if it holds words, or if it has a word above 0, 1, 2, ... or 1, 2, 3, ....
 - A last column without head and content, of commas at the ends of lines, is none.
@@ -37,13 +38,15 @@ SUFFIXES = (".txt", ".csv", ".tsv", ".dat")
 _LINES, _LETTERS = 101, 1 << 18
 _ROWS = 4096  # converted at once
 _COUNTED = 3  # rows whose numbers are taken for an index because they count up
-_NAMED = 6  # columns in the note
+_NAMED, _NAME = 6, 40  # columns in the note, letters of a name or word in messages
 _LEAST = 0.5  # share of numbers in a column of numbers, of which the others are mistakes
 _READINGS = tuple((sign, point) for point in ".," for sign in "\t;, ")
 _MISSING = ("", "na", "n/a", "null")
 _NUMBER = re.compile(
     r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE
 )
+_BEGUN = re.compile(r"[-+]?[.,]?[0-9]|nan$|inf$", re.IGNORECASE)  # as numbers are, with mistakes
+_QUOTED = re.compile(r'"[^"]*"')
 _PADDED = re.compile(r"[-+]?0[0-9].*|-0")
 _COMMENT = re.compile(r"^\s*#.*|\s#\s.*", re.DOTALL)
 _WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
@@ -130,10 +133,6 @@ class _Reader:
             if index:
                 self.words.add(0)
             columns = self._read_cells()
-            # What turned out to hold words is read again, as words.
-            if not self.words.issuperset(self.faults):
-                self.words.update(self.faults)
-                columns = self._read_cells()
         names = self.head or []
         counted = names and self.named_index and self.width > 1 and not index
         counted = counted and len(columns[0]) >= _COUNTED
@@ -159,16 +158,17 @@ class _Reader:
 
     def _take_sample(self) -> list[tuple[int, list[str]]]:
         """Return the first rows, in the reading that makes most of their cells numbers."""
-        lines, letters = [], 0
+        lines, bare = [], []
         with self.path.open(encoding=self.encoding, newline="") as file:
             for line in file:
                 lines.append(line)
-                letters += 0 if _COMMENT.match(line) or not line.strip() else len(line)
-                enough = letters > _LETTERS and len(lines) > 2
-                if enough or (len(lines) >= _LINES and letters):
+                if line.strip() and not _COMMENT.match(line):
+                    bare.append(_QUOTED.sub("", line))
+                if len(bare) >= _LINES or (len(bare) > 1 and sum(map(len, bare)) > _LETTERS):
                     break
         if "\0" in (text := "".join(lines)):
             raise ValueError("it is no text in UTF-8")
+        sure = [sign for sign in "\t;" if bare and all(sign in line for line in bare)]
         best, found = (2.0, True), []
         for sign, point in _READINGS:
             if sign not in text + " ":
@@ -178,7 +178,7 @@ class _Reader:
                 cells = [cell for _, row in rows[1:] or rows for cell in row if not _missing(cell)]
                 words = sum(not self._is_number(cell, point) or _padded(cell) for cell in cells)
                 score = words / max(1, len(cells)), all(len(row) < 2 for _, row in rows)
-                if score < best:
+                if score < best and (not words or not sure or sign in sure):
                     best, found, self.sign, self.point = score, rows, sign, point
         if not found:
             raise ValueError("it holds no numbers")
@@ -221,7 +221,7 @@ class _Reader:
         heads = [names[at] for at in above]
         if not heads:
             return any(names)
-        if not any(map(self._is_number, heads)):
+        if not any(map(_BEGUN.match, heads)):
             return any(heads)
         decimal = any(not any(cell.lstrip("+-").isdigit() for cell in columns[at]) for at in above)
         numbered = heads == [str(number) for number in range(len(heads))]
@@ -266,9 +266,13 @@ class _Reader:
                 for at, column in enumerate(zip(*cells, strict=True)):
                     numbers = self._convert(at, lines, column)
                     parts[at].append(list(column) if numbers is None else numbers)
+        if not self.words.issuperset(self.faults):
+            # What turned out to hold words is read again, as words.
+            self.words.update(self.faults)
+            return self._read_cells()
         return [
-            list(itertools.chain.from_iterable(map(list, column)))
-            if at in self.words or at in self.faults
+            list(itertools.chain.from_iterable(column))
+            if at in self.words
             else np.concatenate(column)
             for at, column in enumerate(parts)
         ]
@@ -297,13 +301,13 @@ class _Reader:
             if self._is_number(cell):
                 numbers[row] = float(cell.replace(",", "."))
             elif not _missing(cell):
-                shown = cell if len(cell) < 40 else f"{cell[:36]}..."
+                shown = cell if len(cell) < _NAME else f"{cell[: _NAME - 3]}..."
                 self.faults[at] = lines[row], repr(shown)
                 return None
         return None if at in self.words else numbers
 
     def _note(self, rows: int, columns: int, names: Sequence[str], *, index: bool) -> str:
-        known = [*names[:_NAMED], *["..."][: len(names) // (_NAMED + 1)]]
+        known = [*(name[:_NAME] for name in names[:_NAMED]), *["..."][: len(names) // (_NAMED + 1)]]
         header = f"header taken: {', '.join(known)}" if names else "no header"
         note = f"{self.path.name}: {_number(rows, 'row')} x {_number(columns, 'column')}, {header}"
         note += "; first column is an index" * index + "; decimal commas" * (self.point == ",")

@@ -21,8 +21,8 @@ def lines(sign, values=CODES, first=None, form="{!r}", last=""):
     return "".join(sign.join(row) + last + "\n" for row in rows)
 
 
-def german(sign):
-    return lines(sign).replace(".", ",")
+def german(sign, first=None):
+    return lines(sign, first=first).replace(".", ",")
 
 
 WHOLE = np.arange(422).reshape(211, 2) * 7 % 100
@@ -68,9 +68,17 @@ WRITTEN = {
     "decimal commas, tabs": ("x\ty\tz\n" + german("\t"), CODES, "xyz", None),
     "decimal commas, quoted": (lines(",", form='"{!r}"').replace(".", ","), CODES, "", None),
     "decimal commas, one column": (german(";").replace(";", "\n"), CODES.reshape(-1, 1), "", None),
+    "decimal commas, labels": ("id;x;y;z\n" + german(";", LABELS), CODES, "xyz", LABELS),
     "aligned": (lines("   ").replace("\n", "  \n  \n"), CODES, "", None),
     "old Macintosh": (lines(",").replace("\n", "\r"), CODES, "", None),
     "commas and spaces": (lines(" , "), CODES, "", None),
+    "tabs and spaces": (
+        "".join(line.replace("\t", " ", 1) for line in lines("\t").splitlines(True)),
+        CODES,
+        "",
+        None,
+    ),
+    "a long preamble": ("# note\n" * 200 + "x,y,z\n" + lines(","), CODES, "xyz", None),
     "comments": (lines(",").replace("\n", " # note\n# note, 1\n", 150), CODES, "", None),
 }
 
