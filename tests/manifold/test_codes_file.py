@@ -242,7 +242,9 @@ def test_a_file_that_holds_no_plain_numbers_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-@pytest.mark.parametrize("hide", [lambda it: it, lambda it: [1, it], lambda it: np.array([it])])
+@pytest.mark.parametrize(
+    "hide", [lambda it: it, lambda it: [1, it], lambda it: {"z": it}, lambda it: np.array([it])]
+)
 def test_planted_code_does_not_run(tmp_path, monkeypatch, hide, protocol):
     monkeypatch.chdir(tmp_path)
     data = pickle.dumps(hide(Reduced(os.mkdir, "ran")), protocol)
