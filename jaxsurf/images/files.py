@@ -608,7 +608,7 @@ def _open_arrays(path: Path, asked: Asked) -> ImageSet:
 
 def _with_table(images: ImageSet, path: Path) -> ImageSet:
     """Return a set with the columns of a table as factors, words as numbers with labels."""
-    table = tables.read_table(path)
+    table = tables.read_table(path, named_index=False)
     rows = _rows_of(images, table, printable(path.name))
     names = table.names or tuple(f"factor_{i}" for i in range(len(table.columns)))
     labels, columns = dict(images.labels), []

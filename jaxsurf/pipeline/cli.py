@@ -25,7 +25,7 @@ from typing import Any, Literal, NoReturn, cast, get_args, get_origin, get_type_
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxsurf.errors import Interrupted, UserError
+from jaxsurf.errors import Interrupted, UserError, printable
 from jaxsurf.manifold.graph import KINDS, GraphConfig
 
 # Flags that name a file of settings: the file in `configs/` that is read where one isn't given, and
@@ -72,7 +72,7 @@ def run(main: Callable[[], object]) -> NoReturn:
         _prepare()
         status = 1
         result = main()
-        sys.stdout.write("" if result is None else f"{result}\n")
+        sys.stdout.write("" if result is None else f"{printable(str(result))}\n")
         status = 0
     except (UserError, PermissionError) as error:
         line = f"error: {error}"
