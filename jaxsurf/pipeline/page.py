@@ -125,7 +125,7 @@ def _pair(run: Run, path: Path) -> Pair:
             about=about,
             stale=_stale(run, saved),
             animations=[
-                _typed(Animated, facts, method=method, gif=_picture(folder / f"{method}.gif"))
+                _typed(Animated, facts, method=method, gif=_film(folder, method))
                 for method, facts in saved["methods"].items()
             ],
             strip=_picture(folder / "strip.png"),
@@ -154,6 +154,11 @@ def _picture(path: Path) -> bytes | None:
         content = path.read_bytes()
         report.picture(content)
         return content
+
+
+def _film(folder: Path, method: str) -> bytes | None:
+    """Return an animation, with its whole opacity where it has some."""
+    return _picture(folder / f"{method}.png") or _picture(folder / f"{method}.gif")
 
 
 def _typed(kind: type[_Kind], values: Mapping[str, Any], **more: Any) -> _Kind:  # noqa: ANN401
