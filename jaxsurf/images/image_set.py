@@ -165,11 +165,9 @@ class ImageSet:
         A file of the set is named as in `files`, or by the end of that alone; factors as in
         `angle=30,light=left`. None may be meant, or several.
         """
-        if "=" not in text:
-            ends = [name == text or name.endswith(f"/{text}") for name in self.files]
+        ends = [name == text or name.endswith(f"/{text}") for name in self.files]
+        if any(ends) or "=" not in text or self.factors is None:
             return np.flatnonzero(np.array(ends, bool))
-        if self.factors is None:
-            return np.zeros(0, int)
         meant = np.ones(len(self), bool)
         for part in text.split(","):
             name, _, value = (word.strip() for word in part.partition("="))

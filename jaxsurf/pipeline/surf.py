@@ -241,7 +241,7 @@ def _open_stop(run: Run, text: str) -> Stop:
     number = int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else None
     outside = os.path.exists(text)  # noqa: PTH110  (takes any text; Path.exists not too long ones)
     if number is None and not outside:
-        found = run.images.numbers(text)
+        found = run.images.numbers(files.printable(text))
         if len(found) > 1:
             raise UserError(
                 f"{len(found)} images are meant by {text!r}: {', '.join(map(str, found[:5]))}"

@@ -195,6 +195,8 @@ def test_images_are_meant_by_the_names_of_files_and_by_values_of_factors():
     assert toys.numbers("a/3.png").tolist() == [3]
     assert toys.numbers("6.png").tolist() == [6, 14]
     assert toys.numbers("none.png").tolist() == []
+    named = dataclasses.replace(toys, files=("a=1.png", *files[1:]))
+    assert named.numbers("a=1.png").tolist() == [0]
     assert toys.numbers("tint=blue, turn=2").tolist() == [7]
     assert toys.numbers("turn=4").tolist() == [4, 9, 14]
     chosen = toys.select(fixed={"tint": "green"}, free=["turn"])

@@ -3,8 +3,11 @@
 import itertools
 import json
 import math
+import os
+import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -360,3 +363,30 @@ def test_one_pair_has_no_interval_and_a_perfect_reconstruction_is_reported(run, 
     assert saved == {"mse": 0.0, "psnr_db": None, "num_images": NUM_IMAGES}
     assert str(result).startswith("reconstruction inf dB")
     assert "inf dB" in page.write(run).read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_go_through_every_command(launch, tmp_path, config_file):
+    inside = os.fsencode(tmp_path)
+    folder, root = Path(os.fsdecode(inside + b"/p\xe9")), Path(os.fsdecode(inside + b"/r\xe9"))
+    folder.mkdir()
+    for number in range(9):
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        pixels[number : number + 7, 4:9] = (200, 20 * number, 50)
+        Image.fromarray(pixels).save(folder / os.fsdecode(b"b\xfc%d.png" % number))
+    settings = {"source": folder, "fixed": "", "free": "", "side": 0, "stride": 1}
+    flags = [f"--config.data.{name}={value}" for name, value in settings.items()]
+    outcome = launch("train", f"--config={config_file}", f"--workdir={root}", *flags)
+    assert outcome.status == 0, outcome.err
+    first = os.fsdecode(b"b\xfc0.png")
+    outside = shutil.copy(folder / first, tmp_path / os.fsdecode(b"\xe4.png"))
+    for source in (first, outside):
+        outcome = launch("surf", f"--workdir={root}", f"--source={source}", "--target=8")
+        assert outcome.status == 0, outcome.err
+    ends = json.loads((root / "surf" / "0-8" / "path.json").read_text())["ends"]
+    assert ends[0]["image"] == 0
+    for command in ("evaluate", "report"):
+        flags = ["--num_pairs=3"] * (command == "evaluate")
+        outcome = launch(command, f"--workdir={root}", *flags)
+        assert outcome.status == 0, outcome.err
+    assert r"p\xe9" in (root / "report.html").read_text()
