@@ -12,8 +12,8 @@ from pathlib import Path
 
 from absl import flags
 
-from jaxsurf.images.image_set import Reading
 from jaxsurf.pipeline import cli
+from jaxsurf.pipeline.configuration import Reading
 
 _IMAGES = flags.DEFINE_string("images", None, "Folder, film or array file; else the robot arm.")
 _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long it may take with --images, about.", 0.5)

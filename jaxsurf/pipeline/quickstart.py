@@ -66,8 +66,8 @@ def quickstart(config: RunConfig, root: Path | str) -> str:
 
 def _show(run: Run, ends: Sequence[tuple[int, int]], scoring: EvaluateConfig) -> str:
     for source, target in ends:
-        stops = {"source": str(source), "target": str(target)}
-        result = surf.surf(run, SurfConfig(**stops, timing=Timing(frames=scoring.timing.frames)))
+        config = SurfConfig(source=str(source), target=str(target), timing=scoring.timing)
+        result = surf.surf(run, config)
         _log.info("animated %d -> %d in %s", source, target, result.folder)
     _log.info("evaluating %d pairs", scoring.num_pairs)
     evaluation = evaluate.evaluate(run, scoring)
