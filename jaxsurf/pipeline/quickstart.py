@@ -41,6 +41,7 @@ EVALUATION = EvaluateConfig(num_pairs=50, timing=Timing(frames=48), truth="image
 TRAINING_SHARE = 0.55
 # Steps that a set should have at least, for which its images are made smaller, and at most.
 FEWEST_STEPS, MOST_STEPS = 3_000, 10_000
+STEPS_AN_IMAGE, LEAST_STEPS = 150, 200  # more of the same few images teach nothing
 # Longer sides that images may be made smaller to, where the time is too short for their own.
 SIDES = (256, 192, 128, 96, 64, 48, 32)
 LARGEST_AS_IS = 256
@@ -126,7 +127,7 @@ class Seen:
                 f"they vary in more ways than {max(self.residuals)} dimensions hold: the map of "
                 "codes shows their first principal components, and paths take many turns"
             )
-        else:
+        elif self.number >= FEW_IMAGES:
             lines.append(f"they vary in about {self.dimensions} ways")
         return "what to expect: " + "; ".join(lines)
 
@@ -205,7 +206,8 @@ def _choose(
         steps = int(budget_s / needed_s)
         if steps >= FEWEST_STEPS:
             break
-    steps = max(min(steps, MOST_STEPS), 200)
+    steps = min(steps, MOST_STEPS, max(FEWEST_STEPS // 3, STEPS_AN_IMAGE * len(images)))
+    steps = max(steps, LEAST_STEPS)
     if side:
         config = replace(config, data=replace(config.data, side=side))
         images = configuration.open_data(config.data)
