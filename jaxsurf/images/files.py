@@ -265,13 +265,14 @@ def collect(
         made_of: what the files are, for the cache; empty where nothing is to be kept.
         left_out: names and reasons, for the account.
     """
-    with _own_limit():
+    # Pillow unpacks and scales outside of Python's lock.
+    with _own_limit(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         folder, name = asked.cache(title, *(printable(str(part.file)) for part in parts[:1]))
         file = folder / f"{name}.{workdir.fingerprint(made_of)}"
         facts = _Facts.load(file.with_name(f"{file.name}.json")) if made_of else None
         headers: dict[int, Header] = {}
         if facts is None or not file.with_name(f"{file.name}.npy").exists():
-            facts, headers = _survey(parts, asked, title, left_out)
+            facts, headers = _survey(pool, parts, asked, title, left_out)
         fit, kept = facts.fit, facts.kept
 
         def convert(number: int) -> Rows:
@@ -285,7 +286,7 @@ def collect(
                 yield fit(np.stack(some), alpha=header.alpha)
 
         def blocks() -> Iterator[Rows]:
-            return stream(kept[0]) if len(kept) == 1 else _mapped(convert, kept)
+            return stream(kept[0]) if len(kept) == 1 else _mapped(pool, convert, kept)
 
         size = np.prod(facts.shape, dtype=int) * np.dtype(fit.depth).itemsize
         if made_of and (facts.shape[0] >= _MANY or size >= _MUCH):
@@ -300,7 +301,11 @@ def collect(
 
 
 def _survey(
-    parts: Sequence[Part], asked: Asked, title: str, left_out: Sequence[tuple[str, str]]
+    pool: ThreadPoolExecutor,
+    parts: Sequence[Part],
+    asked: Asked,
+    title: str,
+    left_out: Sequence[tuple[str, str]],
 ) -> tuple[_Facts, dict[int, Header]]:
     """Look at all pictures: at their headers, and at their pixels where these decide something."""
     reading, unread = asked.reading, []
@@ -311,7 +316,7 @@ def _survey(
         except UserError as error:
             return error
 
-    bar = tqdm(_mapped(look, range(len(parts))), f"looking at {title}", len(parts), delay=1)
+    bar = tqdm(_mapped(pool, look, range(len(parts))), f"looking at {title}", len(parts), delay=1)
     headers = {n: one for n, one in enumerate(_checked(bar, reading, parts, unread)) if one}
     alpha = any(header.alpha for header in headers.values())
     dtypes = {header.dtype for header in headers.values()}
@@ -329,7 +334,7 @@ def _survey(
 
     extent = Extent()
     every = alpha or dtype != "uint8" or reading.skip_unreadable
-    measured = _mapped(measure, list(headers)) if every else map(measure, headers)
+    measured = _mapped(pool, measure, list(headers)) if every else map(measure, headers)
     bar = tqdm(measured, f"measuring {title}", len(headers), delay=1, disable=not every)
     numbers = list(headers)
     for number, one in zip(
@@ -433,12 +438,12 @@ def _account(shape: Sequence[int], fit: Fit, notes: Sequence[str]) -> str:
     return "; ".join([text, *notes])
 
 
-def _mapped(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
+def _mapped(
+    pool: ThreadPoolExecutor, function: Callable[[_Item], _Result], items: Sequence[_Item]
+) -> Iterator[_Result]:
     """Yield a function's results in order; threads compute a few of them ahead."""
-    # Pillow unpacks and scales outside of Python's lock.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(items), _WINDOW):
-            yield from pool.map(function, items[start : start + _WINDOW])
+    for start in range(0, len(items), _WINDOW):
+        yield from pool.map(function, items[start : start + _WINDOW])
 
 
 def _kept(
