@@ -10,6 +10,7 @@ Pillow reads pictures of eight bits and all that moves, tifffile other TIFF file
 """
 
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,6 +243,8 @@ class _Tiff:
             return None
         import tifffile
 
+        # It reports damage on standard error, beside raising it.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         tiff = tifffile.TiffFile(io.BytesIO(file) if isinstance(file, bytes) else file)
         try:
             page = tiff.series[0].keyframe
