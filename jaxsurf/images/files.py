@@ -336,16 +336,16 @@ def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
     if without_row or without_image or len(row_of) < num_rows:
         twice = [key for key, count in Counter(keys).items() if count > 1]
         problems = [
-            f"{len(some)} {what}: {', '.join(some[:3])}"
-            for some, what in (
-                (without_row, "images without a row"),
-                (without_image, "rows without an image"),
-                (twice, "names on several rows"),
+            f"{what} for {len(some)} ({', '.join(some[:3])}{' ...' if len(some) > 3 else ''})"
+            for what, some in (
+                ("no row", without_row),
+                ("no image", without_image),
+                ("several rows", twice),
             )
             if some
         ]
         raise UserError(
-            f"{name} has {num_rows} rows and {images.name} {total} images; {', '.join(problems)}",
+            f"{name} has {num_rows} rows and {images.name} {total} images: {', '.join(problems)}",
             cure="give one row an image, named as its file or by its number from 0",
         )
     return [row_of[label] for label in best]

@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
 def test_sizes_that_differ_are_named_unless_side_is_given(tmp_path):
     for name, shape in (("a", (6, 8, 3)), ("b", (3, 7, 3)), ("c", (12, 16, 3))):
         save(tmp_path / f"{name}.png", colors(*shape))
-    with pytest.raises(UserError, match="3 sizes: 1 of 8 x 6, 1 of 7 x 3; set data.side to scale"):
+    with pytest.raises(UserError, match=r"3 sizes: 1 of 8 x 6, 1 of 7 x 3; set data\.side"):
         open_images(str(tmp_path))
     images = open_images(str(tmp_path), side=4)
     assert images.images.shape == (3, 3, 4, 3)
@@ -219,7 +219,7 @@ HOSTILE = [
     (
         "a.npz",
         npz(np.ones((2, 9, 5, 7), np.uint8)),
-        r"shape \(2, 9, 5, 7\), of which it is unclear",
+        r"shape \(2, 9, 5, 7\), of which it",
     ),
     ("a.npy", npy(IMAGES[:0]), "holds no image"),
     ("a.npy", npy(np.array([None, 1])), BROKEN),
