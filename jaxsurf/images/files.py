@@ -11,71 +11,31 @@ Folders of many pictures, and what is larger than a gibibyte, are converted once
 large `.npy` file of uint8 is mapped where it lies.
 """
 
-import contextlib
 import dataclasses
-import itertools
-import json
 import logging
 import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import dacite
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
-from tqdm import tqdm
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
-from jaxsurf.images import arrays, fitting, formats, pixels, storage, tables
+from jaxsurf.images import arrays, fitting, formats, pictures, pixels, storage, tables
 from jaxsurf.images.arrays import ARRAYS
 from jaxsurf.images.fitting import Extent, Fit, Rows
-from jaxsurf.images.formats import FILMS, PICTURES, Encoded, Header
-from jaxsurf.images.image_set import ImageSet, Reading
+from jaxsurf.images.formats import FILMS, PICTURES
+from jaxsurf.images.image_set import ImageSet, Reading, Request
+from jaxsurf.images.pictures import NAMED, Part, Taken
 
-# So many pictures, or bytes of images, take long enough to unpack that they are kept in the cache.
-_MANY, _MUCH = 2_000, 64 * storage.MIB
-# Pictures handed to threads at once, and frames of a film in memory.
-_WINDOW, _FRAMES = 512, 32
 # Heads of columns that number the images of a table's rows.
 _COUNTING = ("image", "number", "index", "row", "id")
-# Names in an account.
-_NAMED = 5
 
 _log = logging.getLogger(__name__)
-_Item = TypeVar("_Item")
-_Result = TypeVar("_Result")
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is asked of own files, whose parts `sources.open_images` describes."""
-
-    side: int | None = None
-    cache_dir: str | Path | None = None
-    reading: Reading = dataclasses.field(default_factory=Reading)
-
-    def cache(self, *what: str) -> tuple[Path, str]:
-        """Return the cache's folder, and the name there of what is made of something."""
-        folder = storage.cache_folder() if self.cache_dir is None else Path(self.cache_dir)
-        # What is shown, and factors, are no part of the images.
-        reading = dataclasses.replace(self.reading, show=(), factors="")
-        return folder, f"own-{workdir.fingerprint(*what, f'side {self.side}', repr(reading))}"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A file of a source: its name for people, and where it lies or what it holds."""
-
-    name: str
-    file: Encoded
 
 
 def open_path(
@@ -93,7 +53,8 @@ def open_path(
         cache_dir: where images are kept that took long to read; None means the user's cache.
         asked: how it is read.
     """
-    request, suffix = Asked(side, cache_dir, asked or Reading()), path.suffix.lower()
+    asked, suffix = asked or Reading(), path.suffix.lower()
+    request = Request("file", path, side=side, cache_dir=cache_dir, reading=asked)
     if path.is_dir():
         opened = _open_folder(path, request)
     elif path.is_file() and suffix in ARRAYS:
@@ -101,15 +62,16 @@ def open_path(
     elif path.is_file() and suffix in (*PICTURES, *FILMS):
         part = Part(printable(path.name), path)
         made_of = printable(storage.identity(path))
-        opened = collect([part], request, title=part.name, made_of=made_of)
+        where = printable(str(path.resolve()))
+        opened = pictures.collect([part], request, title=part.name, place=where, made_of=made_of)
     else:
         raise UserError(
             f"{printable(str(path))} is neither a folder nor a file of images",
             cure="give a folder of pictures, or a file that is there: a picture, a film "
             f"({' '.join(FILMS)}) or arrays ({' '.join(ARRAYS)})",
         )
-    if request.reading.factors:
-        opened = _with_table(opened, Path(request.reading.factors))
+    if asked.factors:
+        opened = _with_table(opened, Path(asked.factors))
     _log.info("%s: %s", opened.name, opened.account)
     return opened
 
@@ -123,7 +85,7 @@ def printable(name: str) -> str:
 # Folders
 
 
-def _open_folder(folder: Path, asked: Asked) -> ImageSet:
+def _open_folder(folder: Path, request: Request) -> ImageSet:
     found, left_out = _pictures(folder)
     title = f"folder {printable(folder.name)}"
     parts, stamps, dangling = [], [], []
@@ -140,7 +102,7 @@ def _open_folder(folder: Path, asked: Asked) -> ImageSet:
             continue
         parts.append(Part(shown, file))
         stamps.append(f"{shown} {status.st_size} {status.st_mtime_ns}")
-    if dangling and not asked.reading.skip_unreadable:
+    if dangling and not request.reading.skip_unreadable:
         raise UserError(
             f"{len(dangling)} of {len(found)} pictures in {printable(str(folder))} can't be read: "
             "{} is {}".format(*dangling[0]),
@@ -148,12 +110,15 @@ def _open_folder(folder: Path, asked: Asked) -> ImageSet:
         )
     left_out = dangling + left_out
     if not parts:
-        others = f", but {_listed(left_out)}" if left_out else ""
+        others = f", but {pictures.listed(left_out)}" if left_out else ""
         raise UserError(
             f"{printable(str(folder))} holds no picture{others}",
             cure=f"choose another folder; names of pictures end in {' '.join(PICTURES)}",
         )
-    opened = collect(parts, asked, title=title, made_of="\n".join(stamps), left_out=left_out)
+    where, made_of = printable(str(folder.resolve())), "\n".join(stamps)
+    opened = pictures.collect(
+        parts, request, title=title, place=where, made_of=made_of, left_out=left_out
+    )
     classes = [str(Path(name).parent) for name in opened.files]
     if len(names := sorted(set(classes), key=_natural)) < 2:
         return opened
@@ -163,8 +128,8 @@ def _open_folder(folder: Path, asked: Asked) -> ImageSet:
         factors=np.array([[numbers[name]] for name in classes]),
         factor_names=("class",),
         labels={"class": tuple(names)},
-        account=f"{opened.account}; {len(names)} classes: {', '.join(names[:_NAMED])}"
-        + (" ..." if len(names) > _NAMED else ""),
+        account=f"{opened.account}; {len(names)} classes: {', '.join(names[:NAMED])}"
+        + (" ..." if len(names) > NAMED else ""),
     )
 
 
@@ -216,305 +181,6 @@ def _natural(name: str) -> list[list[tuple[int, int | str]]]:
     return keys
 
 
-def _listed(left_out: Sequence[tuple[str, str]]) -> str:
-    named = ", ".join(f"{name} ({reason})" for name, reason in left_out[:_NAMED])
-    more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
-    return f"{len(left_out)} file{'s' * (len(left_out) > 1)} left out: {named}{more}"
-
-
-# Pictures
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """What is known of a source's images once all were looked at; kept beside them in the cache."""
-
-    shape: tuple[int, ...]
-    fit: Fit
-    names: tuple[str, ...]
-    kept: tuple[int, ...]
-    account: str
-
-    @classmethod
-    def load(cls, file: Path) -> "_Facts | None":
-        try:
-            facts = json.loads(file.read_text(encoding="utf-8"))
-            return dacite.from_dict(cls, facts, dacite.Config(cast=[tuple], check_types=False))
-        except (OSError, ValueError, TypeError, dacite.DaciteError):
-            return None
-
-    def save(self, file: Path) -> None:
-        with contextlib.suppress(UserError, OSError):  # they are found again the next time
-            for old in file.parent.glob(f"{file.name.split('.')[0]}.*.json"):
-                old.unlink(missing_ok=True)
-            workdir.write_text(file, json.dumps(dataclasses.asdict(self)))
-
-
-def collect(
-    parts: Sequence[Part],
-    asked: Asked,
-    *,
-    title: str,
-    made_of: str = "",
-    left_out: Sequence[tuple[str, str]] = (),
-) -> ImageSet:
-    """Return the frames of pictures and films, in order, as one set.
-
-    Args:
-        parts: the files.
-        asked: how they are read.
-        title: what the set is called.
-        made_of: what the files are, for the cache; empty where nothing is to be kept.
-        left_out: names and reasons, for the account.
-    """
-    with _own_limit():
-        folder, name = asked.cache(title, *(printable(str(part.file)) for part in parts[:1]))
-        file = folder / f"{name}.{workdir.fingerprint(made_of)}"
-        facts = _Facts.load(file.with_name(f"{file.name}.json")) if made_of else None
-        headers: dict[int, Header] = {}
-        if facts is None or not file.with_name(f"{file.name}.npy").exists():
-            facts, headers = _survey(parts, asked, title, left_out)
-        fit, kept = facts.fit, facts.kept
-
-        def convert(number: int) -> Rows:
-            return np.concatenate(list(stream(number)))
-
-        def stream(number: int) -> Iterator[Rows]:
-            part = parts[number]
-            header = headers.get(number) or _inspect(part, asked.reading)
-            frames = formats.read(part.file, header, origin=part.name)
-            while some := list(itertools.islice(frames, _FRAMES)):
-                yield fit(np.stack(some), alpha=header.alpha)
-
-        def blocks() -> Iterator[Rows]:
-            return stream(kept[0]) if len(kept) == 1 else _mapped(convert, kept)
-
-        size = np.prod(facts.shape, dtype=int) * np.dtype(fit.depth).itemsize
-        if made_of and (facts.shape[0] >= _MANY or size >= _MUCH):
-            images, deep = _kept(blocks, facts.shape, fit.depth, name, made_of, folder)
-            facts.save(file.with_name(f"{file.name}.json"))
-        else:
-            bar = tqdm(total=facts.shape[0], unit=" images", desc=f"reading {title}", delay=1)
-            images, deep = _in_memory(blocks(), bar)
-        return _image_set(
-            images, deep, fit, asked, name=title, files=facts.names, account=facts.account
-        )
-
-
-def _survey(
-    parts: Sequence[Part], asked: Asked, title: str, left_out: Sequence[tuple[str, str]]
-) -> tuple[_Facts, dict[int, Header]]:
-    """Look at all pictures: at their headers, and at their pixels where these decide something."""
-    reading, unread = asked.reading, []
-
-    def look(number: int) -> Header | UserError:
-        try:
-            return _inspect(parts[number], reading)
-        except UserError as error:
-            return error
-
-    bar = tqdm(_mapped(look, range(len(parts))), f"looking at {title}", len(parts), delay=1)
-    headers = {n: one for n, one in enumerate(_checked(bar, reading, parts, unread)) if one}
-    alpha = any(header.alpha for header in headers.values())
-    dtypes = {header.dtype for header in headers.values()}
-    dtype = "uint16" if dtypes == {"uint8", "uint16"} else min(dtypes, default="")
-
-    def measure(number: int) -> Extent | UserError:
-        extent, header, part = Extent(), headers[number], parts[number]
-        try:
-            for frame in formats.read(part.file, header, origin=part.name):
-                extent = extent.joined(Extent.of(frame, alpha=header.alpha, origin=part.name))
-        except UserError as error:
-            return error
-        wide = fitting.WIDER if (header.dtype, dtype) == ("uint8", "uint16") else 1
-        return Extent(extent.low * wide, extent.high * wide, extent.opaque)
-
-    extent = Extent()
-    every = alpha or dtype != "uint8" or reading.skip_unreadable
-    measured = _mapped(measure, list(headers)) if every else map(measure, headers)
-    bar = tqdm(measured, f"measuring {title}", len(headers), delay=1, disable=not every)
-    numbers = list(headers)
-    for number, one in zip(
-        numbers, _checked(bar, reading, [parts[n] for n in numbers], unread), strict=False
-    ):
-        if one is None:
-            del headers[number]
-            continue
-        extent = extent.joined(one)
-        if not every and extent.high > 1:  # no masks, and no other range comes in question
-            break
-    if not headers:
-        raise UserError(f"{title} holds no picture that can be read: {_listed(unread)}")
-    fit, notes = _choose_fit(
-        {parts[n].name: header for n, header in headers.items()}, dtype, extent, asked, title
-    )
-    names = [
-        parts[n].name if header.frames == 1 else f"{parts[n].name}#{frame}"
-        for n, header in headers.items()
-        for frame in range(header.frames)
-    ]
-    shape = (len(names), *fit.size, fit.channels)
-    left = [*unread, *left_out]
-    account = _account(shape, fit, [*notes, *([_listed(left)] if left else [])])
-    return _Facts(shape, fit, tuple(names), tuple(headers), account), headers
-
-
-def _inspect(part: Part, reading: Reading) -> Header:
-    return formats.inspect(part.file, origin=part.name, max_pixels=reading.max_pixels)
-
-
-def _checked(
-    found: Iterable[_Result | UserError],
-    reading: Reading,
-    parts: Sequence[Part],
-    unread: list[tuple[str, str]],
-) -> Iterator[_Result | None]:
-    """Yield what was found of each part, None for one that can't be read and may be left out."""
-    for part, one in zip(parts, found, strict=True):
-        if not isinstance(one, UserError):
-            yield one
-        elif reading.skip_unreadable:
-            unread.append((part.name, "unreadable"))
-            yield None
-        else:
-            raise one
-
-
-def _choose_fit(
-    headers: Mapping[str, Header], dtype: str, extent: Extent, asked: Asked, title: str
-) -> tuple[Fit, list[str]]:
-    """Return what brings all pictures to one form, and notes on it."""
-    colours: dict[int, str] = {}
-    dtypes: dict[str, str] = {}
-    for name, header in headers.items():
-        colours.setdefault(header.channels - header.alpha, name)
-        dtypes.setdefault(header.dtype, name)
-    for kinds, known, what in (
-        (colours, {1, 3}, "channels"),
-        (dtypes, {"uint8", "uint16"}, "values"),
-    ):
-        if len(kinds) > 1 and not set(kinds) <= known:
-            (one, first), (other, second) = list(kinds.items())[:2]
-            raise UserError(
-                f"{first} has {one} {what}, but {second} has {other}",
-                cure="keep them in folders of their own",
-            )
-    sizes = [(h.height, h.width) for h in headers.values() for _ in range(h.frames)]
-    size, num_cut = fitting.choose_size(sizes, side=asked.side, origin=title)
-    fit = _fit_of(
-        size, max(colours), any(h.alpha for h in headers.values()), dtype, extent, asked.reading
-    )
-    return fit, [f"{num_cut} of them cut to this shape"] if num_cut else []
-
-
-def _fit_of(
-    size: fitting.Size, colours: int, alpha: bool, dtype: str, extent: Extent, reading: Reading
-) -> Fit:
-    kind = np.dtype(dtype)
-    values = fitting.black_and_white(reading.range, kind, extent.low, extent.high)
-    return Fit(
-        size=size,
-        colours=colours,
-        alpha=alpha and not extent.opaque,
-        dtype=dtype,
-        values=values,
-        depth=fitting.choose_depth(kind, values),
-    )
-
-
-def _account(shape: Sequence[int], fit: Fit, notes: Sequence[str]) -> str:
-    kind = {1: "grey", 3: "RGB"}.get(fit.colours, f"{fit.colours} channels")
-    opacity = {"RGB": "A"}.get(kind, " and opacity") if fit.alpha else ""
-    text = (
-        f"{shape[0]} image{'s' * (shape[0] > 1)}, {shape[2]} x {shape[1]} pixels, {kind}{opacity}"
-    )
-    low, high = fit.values
-    if (low, high) != (0, pixels.peak(np.dtype(fit.dtype))):
-        shown = f"values {low:g} to {high:g} of {fit.dtype} shown as black to white"
-        return "; ".join([text, shown, *notes])
-    return "; ".join([text, *notes])
-
-
-def _mapped(function: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-    """Yield a function's results in order; threads compute a few of them ahead."""
-    # Pillow unpacks and scales outside of Python's lock.
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for start in range(0, len(items), _WINDOW):
-            yield from pool.map(function, items[start : start + _WINDOW])
-
-
-def _kept(
-    blocks: Callable[[], Iterator[Rows]],
-    shape: tuple[int, ...],
-    depth: str,
-    name: str,
-    made_of: str,
-    folder: Path,
-) -> tuple[pixels.Images, Rows | None]:
-    """Return images with eight bits, and as deep as they are, from the cache or into it."""
-    first = storage.cached(
-        blocks, shape=shape, name=name, made_of=made_of, folder=folder, dtype=depth
-    )
-    if depth == "uint8":
-        return first, None
-    images = storage.cached(
-        lambda: map(fitting.to_uint8, storage.chunks(first)),
-        shape=shape,
-        name=f"{name}-uint8",
-        made_of=made_of,
-        folder=folder,
-    )
-    return images, first
-
-
-def _in_memory(
-    blocks: Iterable[Rows], bar: tqdm | None = None
-) -> tuple[pixels.Images, Rows | None]:
-    made = []
-    with bar or contextlib.nullcontext():
-        for block in blocks:
-            made.append(block)
-            if bar is not None:
-                bar.update(len(block))
-    rows = np.concatenate(made) if len(made) > 1 else made[0]
-    return (rows, None) if rows.dtype == np.uint8 else (fitting.to_uint8(rows), rows)
-
-
-def _image_set(
-    images: pixels.Images,
-    deep: Rows | None,
-    fit: Fit,
-    asked: Asked,
-    *,
-    name: str,
-    files: tuple[str, ...] = (),
-    account: str,
-) -> ImageSet:
-    show = asked.reading.show
-    return ImageSet(
-        images,
-        name,
-        deep=deep,
-        values=fit.values,
-        dtype=fit.dtype,
-        look=pixels.Look(tuple(show), fit.alpha)
-        if show
-        else pixels.Look.usual(fit.channels, alpha=fit.alpha),
-        files=files,
-        account=account,
-    )
-
-
-@contextlib.contextmanager
-def _own_limit() -> Iterator[None]:
-    """Leave it to us how large pictures may be: what Pillow says of it is no help."""
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
 def open_image(
     path: str | Path, *, like: ImageSet | None = None, side: int | None = None
 ) -> tuple[UInt8[np.ndarray, "height width channel"], np.ndarray | None]:
@@ -528,14 +194,14 @@ def open_image(
     """
     path = Path(path)
     part, reading = Part(printable(str(path)), path), Reading()
-    with _own_limit():
-        header = _inspect(part, reading)
+    with pictures.own_limit():
+        header = pictures.inspect(part, reading)
         frame = next(formats.read(path, header, origin=part.name))[None]
     extent = Extent.of(frame, alpha=header.alpha, origin=part.name)
     if like is None:
-        size, _ = fitting.choose_size([(header.height, header.width)], side=side, origin=part.name)
+        size, _ = fitting.choose_size([(header.height, header.width)], side=side, origin="")
         colours = header.channels - header.alpha
-        fit = _fit_of(size, colours, header.alpha, header.dtype, extent, reading)
+        fit = pictures.choose_fit(size, colours, header.dtype, extent, reading, alpha=header.alpha)
     else:
         height, width, channels = like.images.shape[1:]
         fit = Fit(
@@ -550,56 +216,59 @@ def open_image(
             # Masks are 0 and 1 in their set, and black and white in a picture.
             white = pixels.peak(frame.dtype)
             fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
-    images, deep = _in_memory([fit(frame, alpha=header.alpha)])
-    return images[0], None if deep is None else deep[0]
+    image = fit(frame, alpha=header.alpha)[0]
+    return (image, None) if image.dtype == np.uint8 else (fitting.to_uint8(image), image)
 
 
 # Arrays
 
 
-def _open_arrays(path: Path, asked: Asked) -> ImageSet:
+def _open_arrays(path: Path, request: Request) -> ImageSet:
     """Return the images, and where it has them the factors, of a file of arrays."""
-    name, reading = printable(path.name), asked.reading
+    name, reading = printable(path.name), request.reading
     stack = arrays.open_arrays(path, key=reading.key)
-    # Four channels of eight bits are colours and opacity, unless it is said what to show.
     num, height, width, channels = stack.shape
+    # Four channels of eight bits are colours and opacity, unless it is said what to show.
     alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show
     large = stack.whole is None or storage.is_mapped(stack.whole)
-    folder, cached = asked.cache(printable(str(path.resolve())), str(alpha))
-    made_of = printable(storage.identity(path))
-    file = folder / f"{cached}.{workdir.fingerprint(made_of)}.json"
-    facts = _Facts.load(file) if large else None
-    if facts is None:
+
+    def find() -> Taken:
         extent = Extent()
         for block in stack.blocks():
             extent = extent.joined(Extent.of(block, alpha=alpha, origin=name))
             if stack.dtype == np.uint8 and not alpha and extent.high > 1:
                 break
-        size, _ = fitting.choose_size([(height, width)], side=asked.side, origin=name)
-        colours = channels - alpha
-        fit = _fit_of(size, colours, alpha, str(stack.dtype), extent, reading)
-        shape = (num, *fit.size, fit.channels)
-        notes = ["opaque, so without their fourth channel"] if alpha and extent.opaque else []
-        facts = _Facts(shape, fit, (), (), _account(shape, fit, notes))
-    fit, shape = facts.fit, facts.shape
+        size, _ = fitting.choose_size([(height, width)], side=request.side, origin=name)
+        fit = pictures.choose_fit(
+            size, channels - alpha, str(stack.dtype), extent, reading, alpha=alpha
+        )
+        notes = ("opaque, so without their fourth channel",) if alpha and extent.opaque else ()
+        return Taken((num, *fit.size, fit.channels), fit, notes, heavy=large)
 
-    def blocks() -> Iterator[Rows]:
-        return (fit(block, alpha=alpha) for block in stack.blocks())
+    def convert(taken: Taken) -> Iterator[Rows]:
+        return (taken.fit(block, alpha=alpha) for block in stack.blocks())
 
-    plain = fit.values == (0, 255) and not alpha and stack.dtype == np.uint8
+    known = find() if stack.dtype == np.uint8 and not alpha and stack.whole is not None else None
     if (
-        plain
-        and shape == stack.shape
-        and stack.whole is not None
-        and (not large or stack.whole.flags.c_contiguous)
+        known
+        and known.fit.values == (0, 255)
+        and known.shape == stack.shape
+        and (stack.whole is not None and (not large or stack.whole.flags.c_contiguous))
     ):
-        images, deep = stack.whole if large else np.ascontiguousarray(stack.whole), None
-    elif large:
-        images, deep = _kept(blocks, shape, fit.depth, cached, made_of, folder)
-        facts.save(file)
+        # They are what they should be already.
+        whole = np.ascontiguousarray(stack.whole) if not large else stack.whole
+        usual = pixels.Look.usual(channels)
+        look = pixels.Look(tuple(reading.show)) if reading.show else usual
+        opened = ImageSet(whole, name, look=look, account=known.account)
     else:
-        images, deep = _in_memory(blocks())
-    opened = _image_set(images, deep, fit, asked, name=name, account=facts.account)
+        opened = pictures.assemble(
+            (lambda: known) if known else find,
+            convert,
+            request,
+            title=name,
+            place=f"{printable(str(path.resolve()))} {alpha}",
+            made_of=printable(storage.identity(path)),
+        )
     if stack.factors is None:
         return opened
     return dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
@@ -686,16 +355,16 @@ def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
     if without_row or without_image or len(row_of) < num_rows:
         twice = [key for key, count in Counter(keys).items() if count > 1]
         problems = [
-            f"{len(some)} {what}: {', '.join(some[:3])}"
-            for some, what in (
-                (without_row, "images without a row"),
-                (without_image, "rows without an image"),
-                (twice, "names on several rows"),
+            f"{what} for {len(some)} ({', '.join(some[:3])}{' ...' if len(some) > 3 else ''})"
+            for what, some in (
+                ("no row", without_row),
+                ("no image", without_image),
+                ("several rows", twice),
             )
             if some
         ]
         raise UserError(
-            f"{name} has {num_rows} rows and {images.name} {total} images; {', '.join(problems)}",
+            f"{name} has {num_rows} rows and {images.name} {total} images: {', '.join(problems)}",
             cure="give one row an image, named as its file or by its number from 0",
         )
     return [row_of[label] for label in best]

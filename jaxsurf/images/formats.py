@@ -10,6 +10,7 @@ Pillow reads pictures of eight bits and all that moves, tifffile other TIFF file
 """
 
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +38,8 @@ _CHANNELS = {"L": 1, "I;16": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _DTYPES = {"I;16": "uint16", "I": "int32", "F": "float32"}
 # What tifffile unpacks by itself: none, deflate (two numbers), PackBits.
 _UNPACKED = (1, 8, 32946, 32773)
+# Of drawings too there are fewer pixels in a byte, where they are large.
+_MOST_IN_A_BYTE = 2_000
 # Orientations of the camera that turn a picture on its side.
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
@@ -83,6 +86,13 @@ def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
     except Exception as error:  # of many kinds, for notes inside damaged pictures
         raise _unreadable(origin, error) from error
     _check_size(found.height, found.width, origin, max_pixels)
+    pixels, size = found.height * found.width, _num_bytes(file)
+    # A flipped bit of a header, or a bomb.
+    if pixels > max_pixels / 4 and pixels > _MOST_IN_A_BYTE * size:
+        raise UserError(
+            f"{origin} claims {pixels / 1e6:.0f} megapixels in {size} bytes",
+            cure=f"remove it, or set data.max_pixels to {4 * pixels} if it is what it should be",
+        )
     return found
 
 
@@ -122,6 +132,12 @@ def _check_size(height: int, width: int, origin: str, max_pixels: int) -> None:
             f"more than the {max_pixels / 1e6:g} million allowed",
             cure=f"scale it down, or set data.max_pixels to {height * width} if you trust it",
         )
+
+
+def _num_bytes(file: Encoded) -> int:
+    if isinstance(file, Path):
+        return file.stat().st_size
+    return len(file) if isinstance(file, bytes) else file.nbytes
 
 
 def _unreadable(origin: str, error: Exception) -> UserError:
@@ -242,6 +258,8 @@ class _Tiff:
             return None
         import tifffile
 
+        # It reports damage on standard error, beside raising it.
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
         tiff = tifffile.TiffFile(io.BytesIO(file) if isinstance(file, bytes) else file)
         try:
             page = tiff.series[0].keyframe

@@ -1,7 +1,7 @@
 """A TensorFlow Datasets set as an image set, read without TensorFlow.
 
 tensorflow-datasets is imported when it is first needed, since that takes half a second. Encoded
-images are decoded by `files`, and become here what they do everywhere else.
+images are decoded by `pictures`, and become here what they do everywhere else.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import files
+from jaxsurf.images import pictures
 from jaxsurf.images.image_set import ImageSet, Request
 
 FORMAT = "array_record"
@@ -27,7 +27,7 @@ def open_tfds(request: Request) -> ImageSet:
     among them, become factors. Images come in the order of their `index` feature, where they have
     one, else in the order on disk.
     """
-    source, side = request.source, request.side
+    source = request.source
     reference, _, split = source.removeprefix("tfds:").partition(":")
     if not reference:
         raise UserError(f"{source!r} names no set", cure="write tfds:NAME or tfds:NAME:SPLIT")
@@ -67,9 +67,9 @@ def open_tfds(request: Request) -> ImageSet:
         if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
         if name not in NUMBERING
     )
-    parts = [files.Part(f"image {n} of {source}", one[key]) for n, one in enumerate(examples)]
+    parts = [pictures.Part(f"image {n} of {source}", one[key]) for n, one in enumerate(examples)]
     opened = dataclasses.replace(
-        files.collect(parts, files.Asked(side), title=f"TFDS {reference} {split}"),
+        pictures.collect(parts, request, title=f"TFDS {reference} {split}"),
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
         files=(),

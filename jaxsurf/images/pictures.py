@@ -1,0 +1,339 @@
+"""From files of any kind to one set: what is taken of each, in which form, and what is left out.
+
+All files are looked at before the first is converted, since what becomes of one depends on all:
+size, channels, black and white. What takes long to convert is kept in the cache, together with what
+was found out (`Taken`), and is there at once the next time.
+"""
+
+import contextlib
+import dataclasses
+import itertools
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import dacite
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from jaxsurf import workdir
+from jaxsurf.errors import UserError
+from jaxsurf.images import fitting, formats, pixels, storage
+from jaxsurf.images.fitting import Extent, Fit, Rows
+from jaxsurf.images.formats import Encoded, Header
+from jaxsurf.images.image_set import ImageSet, Reading, Request
+
+NAMED = 5  # in an account
+# So many files, or bytes that they unpack to, take seconds.
+_MANY, _MUCH = 2_000, 64 * storage.MIB
+# Files handed to threads at once.
+_WINDOW = 512
+
+_Result = TypeVar("_Result")
+_Kind = TypeVar("_Kind", int, str)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file of a source: its name for people, and where it lies or what it holds."""
+
+    name: str
+    file: Encoded
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What is taken of a source, once all of it was looked at.
+
+    Attributes:
+        shape: of all images together.
+        fit: brings each to the form of the set.
+        notes: what else there is to say, for the account.
+        heavy: whether what is converted is kept in the cache.
+        names: one an image.
+        kept: numbers of the parts that the images are in.
+    """
+
+    shape: tuple[int, ...]
+    fit: Fit
+    notes: tuple[str, ...]
+    heavy: bool
+    names: tuple[str, ...] = ()
+    kept: tuple[int, ...] = ()
+
+    @property
+    def account(self) -> str:
+        """What was taken and what was left out, in a line."""
+        (num, height, width, _), fit = self.shape, self.fit
+        kind = {1: "grey", 3: "RGB"}.get(fit.colours, f"{fit.colours} channels")
+        opacity = ("A" if kind == "RGB" else " and opacity") if fit.alpha else ""
+        said = [f"{num} image{'s' * (num > 1)}, {width} x {height} pixels, {kind}{opacity}"]
+        if fit.values != (0, pixels.peak(np.dtype(fit.dtype))):
+            low, high = (f"{value:g}" for value in fit.values)
+            said.append(f"values {low} to {high} of {fit.dtype} shown as black to white")
+        return "; ".join([*said, *self.notes])
+
+    @classmethod
+    def load(cls, file: Path) -> "Taken | None":
+        """Return what a file holds; None where it is missing or damaged."""
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            return dacite.from_dict(cls, found, dacite.Config(cast=[tuple], check_types=False))
+        except (OSError, ValueError, TypeError, dacite.DaciteError):
+            return None
+
+    def save(self, file: Path) -> None:
+        """Write it to a file, in place of those of an older state of the source."""
+        with contextlib.suppress(UserError, OSError):  # it is found again the next time
+            for old in file.parent.glob(f"{file.name.split('.')[0]}.*.json"):
+                old.unlink(missing_ok=True)
+            workdir.write_text(file, json.dumps(dataclasses.asdict(self)))
+
+
+def assemble(
+    find: Callable[[], Taken],
+    convert: Callable[[Taken], Iterator[Rows]],
+    request: Request,
+    *,
+    title: str,
+    place: str = "",
+    made_of: str = "",
+) -> ImageSet:
+    """Return a set of images from the cache, or made now.
+
+    Args:
+        find: looks at a source.
+        convert: yields its images, fitted, a few at a time.
+        request: what is asked of it.
+        title: what the set is called.
+        place: where the source lies.
+        made_of: its present state, for the cache; empty where nothing is to be kept.
+    """
+    # What is shown, and factors, are no part of the images.
+    reading = dataclasses.replace(request.reading, show=(), factors="")
+    name = f"own-{workdir.fingerprint(place, f'side {request.side}', repr(reading))}"
+    folder = storage.cache_folder() if request.cache_dir is None else Path(request.cache_dir)
+    file = folder / f"{name}.{workdir.fingerprint(made_of)}.json"
+    taken = Taken.load(file) if made_of and file.with_suffix(".npy").exists() else None
+    taken = taken or find()
+    fit, deep = taken.fit, None
+    if made_of and taken.heavy:
+        kept = {"shape": taken.shape, "made_of": made_of, "folder": folder}
+        images = storage.cached(lambda: convert(taken), name=name, dtype=fit.depth, **kept)
+        if fit.depth != "uint8":
+            deep = images
+            images = storage.cached(
+                lambda: map(fitting.to_uint8, storage.chunks(deep)), name=f"{name}-uint8", **kept
+            )
+        taken.save(file)
+    else:
+        with tqdm(total=taken.shape[0], unit=" images", desc=f"reading {title}", delay=1) as bar:
+            images = np.empty(taken.shape, fit.depth)
+            for block in convert(taken):
+                images[bar.n : bar.n + len(block)] = block
+                bar.update(len(block))
+        if fit.depth != "uint8":
+            images, deep = fitting.to_uint8(images), images
+    show = request.reading.show
+    usual = pixels.Look.usual(fit.channels, alpha=fit.alpha)
+    return ImageSet(
+        images,
+        title,
+        deep=deep,
+        values=fit.values,
+        dtype=fit.dtype,
+        look=pixels.Look(tuple(show), fit.alpha) if show else usual,
+        files=taken.names,
+        account=taken.account,
+    )
+
+
+def choose_fit(
+    size: fitting.Size,
+    colours: int,
+    dtype: str,
+    extent: Extent,
+    reading: Reading,
+    *,
+    alpha: bool,
+) -> Fit:
+    """Return what brings images to a size, and to the range that they suggest or that is asked."""
+    kind = np.dtype(dtype)
+    values = fitting.black_and_white(reading.range, kind, extent.low, extent.high)
+    depth = fitting.choose_depth(kind, values)
+    return Fit(size, colours, alpha and not extent.opaque, dtype, values, depth)
+
+
+def collect(
+    parts: Sequence[Part],
+    request: Request,
+    *,
+    title: str,
+    place: str = "",
+    made_of: str = "",
+    left_out: Sequence[tuple[str, str]] = (),
+) -> ImageSet:
+    """Return the frames of pictures and films, in order, as one set.
+
+    Args:
+        parts: the files.
+        request: how they are read.
+        title: what the set is called.
+        place: where they lie.
+        made_of: what they are now, for the cache; empty where nothing is to be kept.
+        left_out: names and reasons of what else was there, for the account.
+    """
+    headers: dict[int, Header] = {}
+
+    def stream(number: int, fit: Fit) -> Iterator[Rows]:
+        part = parts[number]
+        header = headers.get(number) or inspect(part, request.reading)
+        frames = formats.read(part.file, header, origin=part.name)
+        size = header.height * header.width * header.channels * np.dtype(header.dtype).itemsize
+        while some := list(itertools.islice(frames, max(1, storage.CHUNK_BYTES // size))):
+            yield fit(np.stack(some), alpha=header.alpha)
+
+    def convert(taken: Taken) -> Iterator[Rows]:
+        if len(taken.kept) == 1:
+            return stream(taken.kept[0], taken.fit)
+        return _mapped(pool, lambda n: np.concatenate(list(stream(n, taken.fit))), taken.kept)
+
+    def find() -> Taken:
+        found, taken = _survey(pool, parts, request, title, left_out)
+        headers.update(found)
+        return taken
+
+    # Pillow unpacks and scales outside of Python's lock. Generators don't own the threads: they may
+    # be closed while one is started, and would wait for themselves.
+    with own_limit(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return assemble(find, convert, request, title=title, place=place, made_of=made_of)
+
+
+def inspect(part: Part, reading: Reading) -> Header:
+    """Return the header of a part."""
+    return formats.inspect(part.file, origin=part.name, max_pixels=reading.max_pixels)
+
+
+def measure(part: Part, header: Header, *, white: float = np.inf) -> Extent:
+    """Return the extent of a part, or of its first frames that reach beyond `white`."""
+    extent = Extent()
+    for frame in formats.read(part.file, header, origin=part.name):
+        extent = extent.joined(Extent.of(frame, alpha=header.alpha, origin=part.name))
+        if extent.high > white:
+            break
+    return extent
+
+
+@contextlib.contextmanager
+def own_limit() -> Iterator[None]:
+    """Leave it to us how large pictures may be: what Pillow says of it is no help."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def listed(left_out: Sequence[tuple[str, str]]) -> str:
+    """Return what to say of files that were left out."""
+    named = ", ".join(f"{name} ({reason})" for name, reason in left_out[:NAMED])
+    more = f" and {len(left_out) - NAMED} more" if len(left_out) > NAMED else ""
+    return f"{len(left_out)} file{'s' * (len(left_out) > 1)} left out: {named}{more}"
+
+
+def _survey(
+    pool: ThreadPoolExecutor,
+    parts: Sequence[Part],
+    request: Request,
+    title: str,
+    left_out: Sequence[tuple[str, str]],
+) -> tuple[dict[int, Header], Taken]:
+    """Look at all headers, and at pixels where these decide something; return what is taken."""
+    reading, unread = request.reading, []
+
+    def attempts(
+        function: Callable[[int], _Result], numbers: Sequence[int], doing: str
+    ) -> dict[int, _Result]:
+        tried = _mapped(pool, lambda number: _attempt(function, number), numbers)
+        found = {}
+        for number, one in zip(
+            numbers, tqdm(tried, f"{doing} {title}", len(numbers), delay=1), strict=True
+        ):
+            if not isinstance(one, UserError):
+                found[number] = one
+            elif reading.skip_unreadable:
+                unread.append((parts[number].name, "unreadable"))
+            else:
+                raise one
+        if not found:
+            raise UserError(f"{title} holds no picture that can be read: {listed(unread)}")
+        return found
+
+    headers = attempts(lambda n: inspect(parts[n], reading), range(len(parts)), "looking at")
+    colours = {header.channels - header.alpha: parts[n].name for n, header in headers.items()}
+    dtypes = {header.dtype: parts[n].name for n, header in headers.items()}
+    _check_mixture(colours, {1, 3}, "channels")
+    _check_mixture(dtypes, {"uint8", "uint16"}, "values")
+    dtype = "uint16" if "uint16" in dtypes else next(iter(dtypes))
+    alpha = any(header.alpha for header in headers.values())
+    extent = Extent()
+    if alpha or dtype != "uint8" or reading.skip_unreadable:
+        extents = attempts(lambda n: measure(parts[n], headers[n]), list(headers), "measuring")
+        headers = {number: headers[number] for number in extents}
+        for number, one in extents.items():
+            wide = fitting.WIDER if headers[number].dtype != dtype else 1
+            extent = extent.joined(Extent(one.low * wide, one.high * wide, one.opaque))
+    else:
+        # With eight bits it is only asked whether all pictures are masks of 0 and 1.
+        for number, header in headers.items():
+            extent = extent.joined(measure(parts[number], header, white=1))
+            if extent.high > 1:
+                break
+    sizes = [(one.height, one.width) for one in headers.values() for _ in range(one.frames)]
+    size, num_cut = fitting.choose_size(sizes, side=request.side, origin=title)
+    fit = choose_fit(size, max(colours), dtype, extent, reading, alpha=alpha)
+    names = [
+        parts[number].name if one.frames == 1 else f"{parts[number].name}#{frame}"
+        for number, one in headers.items()
+        for frame in range(one.frames)
+    ]
+    left = [*unread, *left_out]
+    notes = [f"{num_cut} of them cut to this shape"] if num_cut else []
+    return headers, Taken(
+        shape=(len(names), *fit.size, fit.channels),
+        fit=fit,
+        notes=(*notes, *([listed(left)] if left else [])),
+        heavy=len(parts) >= _MANY
+        or sum(h * w for h, w in sizes) * max(colours) * np.dtype(dtype).itemsize >= _MUCH,
+        names=tuple(names),
+        kept=tuple(headers),
+    )
+
+
+def _attempt(function: Callable[[int], _Result], number: int) -> _Result | UserError:
+    try:
+        return function(number)
+    except UserError as error:
+        return error
+
+
+def _check_mixture(kinds: Mapping[_Kind, str], able: set[_Kind], what: str) -> None:
+    if len(kinds) > 1 and not able.issuperset(kinds):
+        (one, first), (other, second) = list(kinds.items())[:2]
+        raise UserError(
+            f"{first} has {one} {what}, but {second} has {other}",
+            cure="keep them in folders of their own",
+        )
+
+
+def _mapped(
+    pool: ThreadPoolExecutor, function: Callable[[int], _Result], numbers: Sequence[int]
+) -> Iterator[_Result]:
+    """Yield a function's results in order; threads compute a few of them ahead."""
+    for start in range(0, len(numbers), _WINDOW):
+        yield from pool.map(function, numbers[start : start + _WINDOW])
