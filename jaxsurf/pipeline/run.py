@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -159,7 +160,10 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
             cure=f"give {LAST}, {BEST}, or a folder of checkpoints/",
         )
     where = config.data.path or config.data.source
-    if data is None and Path(where).is_absolute() and not Path(where.split(":")[0]).exists():
+    gone = Path(where).is_absolute() and not any(
+        map(os.path.exists, (where, where[: where.rfind(":")]))
+    )
+    if data is None and gone:
         raise UserError(
             f"the images of {place.root} are not in {where} any more",
             cure="say where they are now: --data=PATH",

@@ -240,7 +240,7 @@ def _open_stop(run: Run, text: str) -> Stop:
         return Stop(label=text, key=f"code_{fingerprint(code)[:8]}", image=image, code=code)
     number = int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else None
     outside = os.path.exists(text)  # noqa: PTH110  (takes any text; Path.exists not too long ones)
-    if number is None and not outside:
+    if number is None and not (outside and re.search(r"^[.]{0,2}/|=", text)):
         found = run.images.numbers(files.printable(text))
         if len(found) > 1:
             raise UserError(

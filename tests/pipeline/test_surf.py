@@ -390,3 +390,12 @@ def test_names_that_are_no_text_go_through_every_command(launch, tmp_path, confi
         outcome = launch(command, f"--workdir={root}", *flags)
         assert outcome.status == 0, outcome.err
     assert r"p\xe9" in (root / "report.html").read_text()
+
+
+def test_a_stop_is_the_one_image_that_factors_mean(run, tmp_path):
+    axes = dict(zip(run.images.factor_names, run.images.factors[7], strict=True))
+    named = ",".join(f"{name}={value:g}" for name, value in axes.items())
+    assert surf_pair(run, source=named, **FAST).description["ends"][0]["image"] == 7
+    held = next(iter(axes.items()))
+    with pytest.raises(UserError, match=rf"\d+ images are meant by '{held[0]}=.*say more of it"):
+        surf_pair(run, source=f"{held[0]}={held[1]:g}", **FAST)
