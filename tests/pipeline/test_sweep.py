@@ -308,7 +308,7 @@ def test_settings_that_change_the_result_are_refused(grid_of, root):
 @pytest.mark.parametrize(
     ("changes", "axes", "word"),
     [
-        ({}, {"data.side": (16, 24)}, "24 x 24, but the model takes squares"),
+        ({}, {"model.channels": (8, 10)}, "model.channels is 10, but must be a multiple of 4"),
         ({"data.source": "nowhere.npz"}, AXES, r"no file called 'nowhere\.npz'"),
         ({"objective.vgg": "nowhere.h5"}, {"objective.perceptual": (0.0, 1.0)}, r"nowhere\.h5"),
     ],

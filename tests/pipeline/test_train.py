@@ -200,7 +200,6 @@ def test_a_run_finds_its_images_from_any_folder_and_where_they_were_moved(
     [
         (np.zeros((5, 32, 32, 3), np.uint8), "5 images that are all equal"),
         (np.ones((1, 32, 32, 3), np.uint8), "holds 1 image; give at least two"),
-        (np.arange(5 * 33 * 33 * 3).reshape(5, 33, 33, 3).astype(np.uint8), "33 x 33"),
     ],
 )
 def test_images_that_cannot_be_trained_on_leave_no_working_directory(
