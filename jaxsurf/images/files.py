@@ -68,7 +68,9 @@ def open_path(
             f"({' '.join(FILMS)}) or arrays ({' '.join(ARRAYS)})",
         )
     if asked.factors:
-        opened = _with_table(opened, Path(asked.factors))
+        beside = (path if path.is_dir() else path.parent) / asked.factors
+        here = Path(asked.factors)
+        opened = _with_table(opened, beside if beside.exists() and not here.exists() else here)
     _log.info("%s: %s", opened.name, opened.account)
     return opened
 

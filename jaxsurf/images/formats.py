@@ -169,9 +169,11 @@ def _mode(image: Image.Image) -> str:
     grey = image.mode in ("1", "L", "LA", "La") or _rawmode(image) == "LA;16B"
     if image.has_transparency_data:
         return "LA" if grey else "RGBA"
-    # Later frames of a film may be of another kind than the first.
-    film = image.format in _MOVING and getattr(image, "n_frames", 1) > 1
-    return "L" if grey and not film else "RGBA" if film else "RGB"
+    # Later frames of a GIF may be of another kind than the first; nor do all show in their palette.
+    film = image.format in ("GIF", "PNG", "WEBP") and getattr(image, "n_frames", 1) > 1
+    if grey and not (film and image.format == "GIF"):
+        return "L"
+    return "RGBA" if film else "RGB"
 
 
 def _rawmode(image: Image.Image) -> str:

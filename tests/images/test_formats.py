@@ -117,6 +117,14 @@ def test_all_frames_of_what_moves_are_images(suffix, tmp_path):
     assert images.files[3] == f"a.{suffix}#3"
 
 
+def test_grey_frames_stay_grey(tmp_path):
+    frames = [Image.fromarray(noise(5, 7, seed=i)) for i in range(3)]
+    for name, kind in (("a.apng", "png"), ("a.tif", "tiff")):
+        options = {"compression": "tiff_lzw"} if kind == "tiff" else {}
+        frames[0].save(tmp_path / name, kind, save_all=True, append_images=frames[1:], **options)
+        assert np.array_equal(read(tmp_path / name)[0][..., 0], frames)
+
+
 TIFFS = [
     ((4, 5, 7), "u2", {"photometric": "minisblack"}, (4, 5, 7, 1)),
     ((4, 5, 7), "u1", {"photometric": "minisblack"}, (4, 5, 7, 1)),

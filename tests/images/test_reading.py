@@ -296,6 +296,8 @@ def test_rows_of_a_table_are_matched_by_name_or_number_or_order(tmp_path):
         assert images.factor_names == ("angle", "kind")
         assert images.factors.tolist() == [[0, 1], [10, 1], [20, 0]]
         assert images.labels == {"kind": ("oval", "round")}
+    table(tmp_path / "a/beside.csv", *rows)
+    assert np.array_equal(open_images(source, factors="beside.csv").factors, images.factors)
     chosen = {"fixed": {"kind": "round"}, "free": ["angle"]}
     assert len(open_images(source, factors=str(tmp_path / "t.csv"), **chosen)) == 2
 
