@@ -247,27 +247,18 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
     def convert(taken: Taken) -> Iterator[Rows]:
         return (taken.fit(block, alpha=alpha) for block in stack.blocks())
 
-    known = find() if stack.dtype == np.uint8 and not alpha and stack.whole is not None else None
-    if (
-        known
-        and known.fit.values == (0, 255)
-        and known.shape == stack.shape
-        and (stack.whole is not None and (not large or stack.whole.flags.c_contiguous))
-    ):
-        # They are what they should be already.
-        whole = np.ascontiguousarray(stack.whole) if not large else stack.whole
-        usual = pixels.Look.usual(channels)
-        look = pixels.Look(tuple(reading.show)) if reading.show else usual
-        opened = ImageSet(whole, name, look=look, account=known.account)
-    else:
-        opened = pictures.assemble(
-            (lambda: known) if known else find,
-            convert,
-            request,
-            title=name,
-            place=f"{printable(str(path.resolve()))} {alpha}",
-            made_of=printable(storage.identity(path)),
-        )
+    whole = stack.whole
+    if whole is not None and not whole.flags.c_contiguous:
+        whole = None if large else np.ascontiguousarray(whole)
+    opened = pictures.assemble(
+        find,
+        convert,
+        request,
+        title=name,
+        place=f"{printable(str(path.resolve()))} {alpha}",
+        made_of=printable(storage.identity(path)),
+        whole=None if alpha else whole,
+    )
     if stack.factors is None:
         return opened
     return dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
