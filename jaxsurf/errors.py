@@ -14,7 +14,12 @@ class UserError(Exception):
 
     def __init__(self, cause: str, *, cure: str = "") -> None:
         line = f"{cause}; {cure}" if cure else cause
-        super().__init__(" ".join(line.split()))
+        super().__init__(printable(" ".join(line.split())))
+
+
+def printable(text: str) -> str:
+    """Return a text that any encoding of Unicode takes: names of files may hold other bytes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def check_choice(name: str, value: object, known: Collection[str]) -> None:

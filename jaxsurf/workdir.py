@@ -54,6 +54,7 @@ class WorkDir:
         self.latents = root / f"latents{of_step}.npz"  # cached latent codes
         self.graph = root / f"graph{of_step}.npz"  # cached neighbours and graph
         self.evaluation = root / "evaluation.json"  # scores of many pairs; as a table in .csv
+        self.expected = root / "expected.txt"  # what the look of the images lets one expect
         self.report = root / "report.html"  # one page that shows all of it
 
     @property
@@ -201,9 +202,9 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file at once or not at all."""
+    """Write a text file at once or not at all; what of a file's name is no UTF-8 is escaped."""
     with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:

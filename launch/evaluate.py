@@ -16,6 +16,7 @@ from jaxsurf.pipeline.run import open_run
 
 _WORKDIR = cli.define_string("workdir")
 _CHECKPOINT = cli.define_string("checkpoint", "last")
+_DATA = cli.define_string("data")
 _PAIRS = cli.define_fields(EvaluateConfig)
 _TIMING = cli.define_fields(Timing, exclusive=("frames", "points_per_edge"))
 _GRAPH = cli.define_graph()
@@ -26,7 +27,7 @@ def main() -> object:
     config = EvaluateConfig(**_PAIRS(), timing=Timing(**_TIMING()))
     whole = _WORKDIR.value
     folders = [whole] if Path(whole).exists() else whole.split(",")
-    runs = [open_run(folder, checkpoint=_CHECKPOINT.value) for folder in folders]
+    runs = [open_run(folder, checkpoint=_CHECKPOINT.value, data=_DATA.value) for folder in folders]
     return evaluate.side_by_side(
         {
             str(run.workdir.root): evaluate.evaluate(

@@ -1,17 +1,37 @@
-"""See everything once: train on the robot arm, animate, measure. Five minutes on two cores.
+"""See everything once: train, animate, measure, on one page. The robot arm, or your own images.
 
-python launch/quickstart.py
+    python launch/quickstart.py
+    python launch/quickstart.py --images=pictures/ --minutes=10
+    python launch/quickstart.py --images=cells.npz:frames --range=300,4000 --show=2,0,1
+
+Images are a folder of pictures, a film, or a file of arrays. What they look like decides how large
+they are made, in how many latent dimensions and for how long a model is trained.
 """
 
-from jaxsurf.pipeline import cli
+from pathlib import Path
 
-_WORKDIR = cli.define_string("workdir", "runs/quickstart")
+from absl import flags
+
+from jaxsurf.pipeline import cli
+from jaxsurf.pipeline.configuration import Reading
+
+_IMAGES = flags.DEFINE_string("images", None, "Folder, film or array file; else the robot arm.")
+_MINUTES = flags.DEFINE_float("minutes", 10.0, "How long it may take with --images, about.", 0.5)
+_WORKDIR = flags.DEFINE_string(
+    "workdir", None, "Folder of the run [runs/quickstart, or runs/NAME of the images]."
+)
+_READING = cli.define_fields(Reading)
 
 
 def main() -> object:
     from jaxsurf.pipeline import configuration, experiments, quickstart
 
-    return quickstart.quickstart(configuration.from_dotted(experiments.ARM), _WORKDIR.value)
+    if _IMAGES.value is None:
+        place = _WORKDIR.value or "runs/quickstart"
+        return quickstart.quickstart(configuration.from_dotted(experiments.ARM), place)
+    place = _WORKDIR.value or f"runs/{Path(_IMAGES.value.partition(':')[0]).absolute().stem}"
+    settings = {f"data.{name}": value for name, value in _READING().items()}
+    return quickstart.of_images(_IMAGES.value, place, minutes=_MINUTES.value, settings=settings)
 
 
 if __name__ == "__main__":

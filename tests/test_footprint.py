@@ -46,7 +46,7 @@ def test_one_call_of_the_compiled_step_runs_few_files():
             jax.block_until_ready(losses)
         counted.append(found)
     assert "training/objective.py" in counted[1]
-    assert len(counted[1]) <= 10, counted[1]  # as many as there are today
+    assert len(counted[1]) <= 11, counted[1]  # as many as there are today
     assert len(counted[2]) <= 6, counted[2]
 
 

@@ -81,14 +81,16 @@ def given_run(root):
 
     run = Run(
         workdir=WorkDir(root),
-        config=configuration.from_dict({}),
+        config=configuration.from_dict({"graph": {"weight": "image"}}),
         images=ImageSet((draw(np, ring_codes()) * 255).round().astype(np.uint8), "blobs"),
         model=Blobs(),
         step=7,
     )
 
     def surf_given(graph=None, **settings):
-        config = surf.SurfConfig(**settings, graph=graph and GraphConfig(**graph))
+        config = surf.SurfConfig(
+            **settings, graph=graph and GraphConfig(**{"weight": "image"} | graph)
+        )
         return surf.surf(run, config).folder
 
     def evaluate_given(**settings):

@@ -130,6 +130,7 @@ def smoothness(frames: Frames) -> dict[str, float]:
 
 def perceptual(
     frames: Sequence[UInt8[np.ndarray, "frame height width channel"]],
+    look: pixels.Look = pixels.RGB,
 ) -> dict[str, Float[np.ndarray, "pair"]]:
     """Return sum and variance of the perceptual steps of each animation: `ppl` and `pdv`.
 
@@ -141,7 +142,7 @@ def perceptual(
     """
     layers = dict.fromkeys(PERCEPTUAL_LAYERS, 1.0)
     objective = ObjectiveConfig(perceptual=1.0, layers=layers, precision="float32")
-    extract = features.make_extractor(objective)
+    extract = features.make_extractor(objective, look)
     steps = batches.mapped(_perceptual_steps, np.stack(frames), shared=[extract], size=1)
     steps = steps.astype(np.float64)
     return {"ppl": steps.sum(axis=1), "pdv": steps.var(axis=1)}

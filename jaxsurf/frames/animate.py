@@ -24,6 +24,7 @@ from jaxtyping import Float, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.frames.decode import Frames, decode_images, decode_points
+from jaxsurf.images.pixels import RGB, Look
 from jaxsurf.manifold.path import PATHS, Curve, LatentPath, Timing, timed
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.workdir import replacing
@@ -61,19 +62,26 @@ class Animation:
     path: LatentPath | None = None  # the code of each frame; None where frames aren't decoded
     metrics: Mapping[str, float | None] = field(default_factory=dict)  # figures of its quality
     frame_ms: float = media.FRAME_MS  # how long a frame is shown, in milliseconds
+    look: Look = RGB  # how its channels are shown
+
+    @property
+    def shown(self) -> Frames:
+        """The frames in red, green and blue, and with their opacity where they have one."""
+        return self.look.straight(self.frames) if self.look.alpha else self.look.rgb(self.frames)
 
     def save(self, path: Path | str) -> None:
-        """Write a GIF that repeats for ever."""
+        """Write a GIF or an animated PNG that repeats for ever."""
         path = Path(path)
-        if path.suffix.lower() != ".gif":
-            raise UserError(f"{path} is no name of a GIF", cure="let it end in .gif")
-        content = media.gif(self.frames, frame_ms=self.frame_ms)
+        if (suffix := path.suffix.lower()) not in (".gif", ".png"):
+            raise UserError(f"{path} is no name of an animation", cure="let it end in .gif or .png")
+        make = media.gif if suffix == ".gif" else media.apng
+        content = make(self.shown, frame_ms=self.frame_ms)
         with replacing(path) as temporary:
             temporary.write_bytes(content)
 
     def _repr_html_(self) -> str:
         """Return what notebooks show; all of them know HTML, few know GIF as a type."""
-        content = base64.b64encode(media.gif(self.frames, frame_ms=self.frame_ms)).decode()
+        content = base64.b64encode(media.gif(self.shown, frame_ms=self.frame_ms)).decode()
         return f'<img alt="{self.method}" src="data:image/gif;base64,{content}">'
 
     def describe(self) -> dict[str, Any]:
@@ -117,7 +125,12 @@ def check_methods(methods: Sequence[str]) -> None:
 
 
 def animate(
-    model: Autoencoder, routes: Sequence[Route], *, methods: Sequence[str], timing: Timing
+    model: Autoencoder,
+    routes: Sequence[Route],
+    *,
+    methods: Sequence[str],
+    timing: Timing,
+    look: Look = RGB,
 ) -> list[dict[str, Animation]]:
     """Return the animations of each route by method; all latent paths are decoded together."""
     check_methods(methods)
@@ -132,6 +145,6 @@ def animate(
 
     def one(route: Route, method: str) -> Animation:
         frames, path = next(made) if method in PATHS else (_cross_dissolve(route, timing), None)
-        return Animation(method=method, frames=frames, path=path)
+        return Animation(method=method, frames=frames, path=path, look=look)
 
     return [{method: one(route, method) for method in methods} for route in routes]

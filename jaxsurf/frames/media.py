@@ -1,16 +1,18 @@
 """Frames -> files: GIF, PNG, and strips of several methods one below the other.
 
-Frames are uint8 NHWC. A GIF has one palette of at most 256 colours for all its frames, fitted to
-all of them, and no dithering: a colour that stands still in the frames stands still in the file.
-Frames with at most 256 colours in all come back exactly. Files are written at once or not at all.
+Frames are uint8 NHWC, in red, green and blue; with an opacity where that is said. A GIF has one
+palette of at most 256 colours for all its frames, fitted to all of them, and no dithering: a colour
+that stands still in the frames stands still in the file. Frames with at most 256 colours in all
+come back exactly. Files are written at once or not at all.
 """
 
 import io
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxsurf.errors import check_least
@@ -25,12 +27,15 @@ SHORTEST_FRAME_MS = 20.0
 TICK_MS = 10
 LABEL_HEIGHT = 18
 GAP = 2
+LARGEST_DOUBLED = 96  # pixels
 
 Picture = UInt8[np.ndarray, "down along channel"]
 
 
 def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     """Return an endlessly repeated GIF, each frame shown for so many milliseconds.
+
+    Where frames have an opacity as their fourth channel, what is less than half opaque is left out.
 
     A GIF holds equal frames in a row as one longer frame, so it may have fewer frames than
     `frames`; its total duration is always `frame_ms` times their number, to the nearest 10 ms.
@@ -40,8 +45,20 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     # A palette starts as a median cut, which is rough, and is improved by k-means until at most one
     # pixel in a thousand changes its colour.
     few = max(1, frames[..., 0].size // 1000)
-    stacked = Image.fromarray(frames.reshape(-1, *frames.shape[2:]))
-    made = stacked.quantize(256, kmeans=few, dither=Image.Dither.NONE)
+    rows = frames.reshape(-1, *frames.shape[2:])
+    clear = rows[..., 3] < 128 if rows.shape[-1] == 4 else np.zeros(0, bool)
+    # Whatever colour stands where nothing is seen would take a place in the palette.
+    colours = rows[..., :3] * ~clear[..., None] if clear.any() else rows[..., :3]
+    stacked = Image.fromarray(np.ascontiguousarray(colours))
+    made = stacked.quantize(255 if clear.any() else 256, kmeans=few, dither=Image.Dither.NONE)
+    options: dict[str, Any] = {}
+    if clear.any():
+        places = np.array(made)
+        places[clear] = 255
+        palette = made.getpalette()
+        made = Image.fromarray(places, mode="P")
+        made.putpalette((palette or []) + [255] * (768 - len(palette or [])))
+        options = {"transparency": 255, "disposal": 2}  # each frame begins with nothing
     height, width = frames.shape[1:3]
     pages = [made.crop((0, top, width, top + height)) for top in range(0, made.height, height)]
     # In whole ticks, so that no rounding adds up.
@@ -55,8 +72,28 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
         duration=(np.diff(ends) * TICK_MS).tolist(),
         loop=0,
         optimize=False,
+        **options,
     )
     return content.getvalue()
+
+
+def apng(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
+    """Return an endlessly repeated animated PNG, which keeps every value and the opacity."""
+    content = io.BytesIO()
+    first, *others = map(Image.fromarray, frames)
+    duration = round(frame_ms)
+    first.save(content, "PNG", save_all=True, append_images=others, duration=duration, loop=0)
+    return content.getvalue()
+
+
+def write_stack(path: Path, frames: Shaped[np.ndarray, "frame height width channel"]) -> None:
+    """Write frames of any type and number of channels as a TIFF that ImageJ opens as a stack."""
+    import tifffile
+
+    kept = frames if frames.dtype in (np.uint8, np.uint16) else frames.astype(np.float32)
+    with replacing(path) as temporary:
+        axes = np.moveaxis(kept, -1, 1)
+        tifffile.imwrite(temporary, axes, imagej=True, metadata={"axes": "TCYX"})
 
 
 def write_png(path: Path, picture: Picture) -> None:
@@ -67,12 +104,15 @@ def write_png(path: Path, picture: Picture) -> None:
         iio.imwrite(temporary, picture, extension=".png")
 
 
-def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 2) -> Picture:
+def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 0) -> Picture:
     """Return evenly chosen frames side by side on white, a row for each animation by its label.
 
-    All are of one size; the first and the last frame are shown, enlarged by `scale` as all are.
+    All are of one size; the first and the last frame are shown, enlarged by `scale` as all are: if
+    none is given by 2, or not at all where a frame is large already.
     """
     pictures = []
+    largest = max(max(frames.shape[1:3]) for frames in rows.values())
+    scale = scale or (2 if largest <= LARGEST_DOUBLED else 1)
     for frames in rows.values():
         places = np.linspace(0, len(frames) - 1, min(num_shown, len(frames)))
         large = frames[np.rint(places).astype(int)].repeat(scale, axis=1).repeat(scale, axis=2)

@@ -32,6 +32,9 @@ from jaxsurf.images.formats import FILMS, PICTURES
 from jaxsurf.images.image_set import ImageSet, Reading, Request
 from jaxsurf.images.pictures import NAMED, Part, Taken
 
+# Heads of columns that number the images of a table's rows.
+_COUNTING = ("image", "number", "index", "row", "id")
+
 _log = logging.getLogger(__name__)
 
 
@@ -269,7 +272,7 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
 
 def _with_table(images: ImageSet, path: Path) -> ImageSet:
     """Return a set with the columns of a table as factors, words as numbers with labels."""
-    table = tables.read_table(path)
+    table = _indexed(images, tables.read_table(path, named_index=False))
     rows = _rows_of(images, table, printable(path.name))
     names = table.names or tuple(f"factor_{i}" for i in range(len(table.columns)))
     labels, columns = dict(images.labels), []
@@ -296,6 +299,23 @@ def _with_table(images: ImageSet, path: Path) -> ImageSet:
     )
 
 
+def _indexed(images: ImageSet, table: tables.Table) -> tables.Table:
+    """Return a table whose first column is its index where it names files or counts images."""
+    first, head = table.columns[0], (table.names or ("",))[0].strip().lower()
+    if table.index is not None or len(table.columns) < 2:
+        return table
+    if isinstance(first, list):
+        stems = {name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in images.files}
+        named = [text.strip().replace("\\", "/").rsplit("/", 1)[-1] for text in first]
+        index = first if any(name.rsplit(".", 1)[0] in stems for name in named) else None
+    else:
+        counts = head in _COUNTING and (first == np.rint(first)).all()
+        index = [f"{number:.0f}" for number in first] if counts else None
+    if index is None:
+        return table
+    return dataclasses.replace(table, index=index, columns=table.columns[1:], names=table.names[1:])
+
+
 def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
     """Return the row of each image."""
     num_rows, total = len(table.columns[0]), len(images)
@@ -314,13 +334,12 @@ def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
         lambda text: text.rsplit(".", 1)[0],
         lambda text: text.rsplit("/", 1)[-1].rsplit(".", 1)[0],
     ]
-    keys = [text.strip().replace("\\", "/").removeprefix("./") for text in index]
+    given = [text.strip().replace("\\", "/").removeprefix("./") for text in index]
     numbers = [str(number) for number in range(total)]
-    candidates = [[way(file) for file in images.files] for way in ways if images.files]
-    best = max(
-        (labels for labels in [*candidates, numbers] if len(set(labels)) == total),
-        key=lambda labels: len(set(labels) & set(keys)),
-        default=numbers,
+    candidates = [([way(f) for f in images.files], [*map(way, given)]) for way in ways]
+    best, keys = max(
+        (both for both in [(numbers, given), *candidates] if len(set(both[0])) == total),
+        key=lambda both: len({*both[0]} & {*both[1]}),
     )
     row_of = {key: row for row, key in enumerate(keys)}
     without_row = [label for label in best if label not in row_of]

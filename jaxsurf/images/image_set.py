@@ -95,7 +95,7 @@ class ImageSet:
             steps between: uint16 or float32. Models are trained on these and given these.
         values: what black and white are in units of the source.
         dtype: the type of the source's values.
-        look: how channels are shown.
+        look: how channels are shown; where there are fewer than three, as is usual for these.
         files: the name of each image, where it has one.
         account: one line on what was taken of the source, and what was left out and why.
     """
@@ -120,6 +120,8 @@ class ImageSet:
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
         num_channels = self.images.shape[-1]
+        if self.look == pixels.RGB and num_channels < 3:
+            object.__setattr__(self, "look", pixels.Look.usual(num_channels))
         if not self.look.channels or max(self.look.channels) >= num_channels - self.look.alpha:
             raise UserError(
                 f"{self.name} has {num_channels - self.look.alpha} channels, but "
@@ -149,6 +151,48 @@ class ImageSet:
     def given(self) -> Shaped[np.ndarray, "image height width channel"]:
         """What models are given: the images, as deep as they are."""
         return self.images if self.deep is None else self.deep
+
+    def in_source_values(self, images: Float[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+        """Return images on [0, 1] in the units and the type of the source."""
+        low, high = self.values
+        scaled = low + np.clip(images, 0.0, 1.0).astype(np.float64) * (high - low)
+        dtype = np.dtype(self.dtype)
+        return (scaled if dtype.kind == "f" else np.rint(scaled)).astype(dtype)
+
+    def numbers(self, text: str) -> Int[np.ndarray, " image"]:
+        """Return the images that a text means: the name of a file, or values of factors.
+
+        A file of the set is named as in `files`, or by the end of that alone; factors as in
+        `angle=30,light=left`. None may be meant, or several.
+        """
+        ends = [name == text or name.endswith(f"/{text}") for name in self.files]
+        if any(ends) or "=" not in text or self.factors is None:
+            return np.flatnonzero(np.array(ends, bool))
+        meant = np.ones(len(self), bool)
+        for part in text.split(","):
+            name, _, value = (word.strip() for word in part.partition("="))
+            if name not in self.factor_names:
+                raise UserError(
+                    f"no factor is called {name!r}",
+                    cure=f"choose from {', '.join(self.factor_names)}",
+                )
+            column = self.factors[:, self.factor_names.index(name)]
+            labels = list(self.labels.get(name, ()))
+            if value in labels:
+                meant &= column == labels.index(value)
+                continue
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            if number not in column:
+                known = labels or [f"{one:g}" for one in np.unique(column)]
+                known = known if len(known) <= 10 else [*known[:3], "...", *known[-2:]]
+                raise UserError(
+                    f"{name} has no value {value!r}", cure=f"choose from {', '.join(known)}"
+                )
+            meant &= column == number
+        return np.flatnonzero(meant)
 
     @functools.cached_property
     def fingerprint(self) -> str:

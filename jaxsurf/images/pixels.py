@@ -58,13 +58,20 @@ class Look:
         # What is premultiplied is never above its opacity, but for what a model makes of it.
         return colours + (white - images[..., -1:]).clip(0, white - colours)
 
+    def straight(self, images: Images) -> Images:
+        """Return images that have an opacity in red, green, blue and opacity, not multiplied."""
+        opacity = images[..., -1:]
+        colours = Look(self.channels).rgb(images) * (255.0 / np.maximum(opacity, 1))
+        return np.concatenate([colours.clip(0, 255).round().astype(np.uint8), opacity], axis=-1)
+
 
 RGB = Look()
 
 
 def peak(dtype: DTypeLike) -> float:
     """Return the value of white."""
-    return 1.0 if np.dtype(dtype).kind == "f" else float(np.iinfo(np.dtype(dtype).name).max)
+    kind: np.dtype = np.dtype(dtype)
+    return 1.0 if kind.kind == "f" else float(np.iinfo(kind.type).max)
 
 
 def to_float(images: Shaped[Array, "*shape"] | np.ndarray) -> Float[Array, "*shape"]:

@@ -32,6 +32,14 @@ SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
     "tfds:": tfds_sets.open_tfds,
 }
 
+# What a configuration may call a user's own files, which `path` names.
+OWN = ("folder", "file")
+
+
+def is_named(source: str) -> bool:
+    """Return whether a source is one of `SOURCES`, not a user's own file."""
+    return (source[: source.find(":") + 1] or source) in SOURCES
+
 
 def open_images(
     source: str,
@@ -69,7 +77,7 @@ def open_images(
                 f"data.{asked.given[0]} means nothing for the source {source}", cure="leave it out"
             )
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
-    own = bool(path) and source in ("folder", "file")  # as a configuration may call its own files
+    own = bool(path) and source in OWN
     if not own and not path and not Path(source).exists():
         # An array of a file, as in sprites.npz:imgs.
         file, _, key = source.rpartition(":")

@@ -222,7 +222,7 @@ class Member:
                 raise ValueError("it holds Python objects")
             needed = stream.tell() + math.prod(shape) * dtype.itemsize
             there = archive.getinfo(f"{name}.npy").file_size
-            if there < needed:
+            if there != needed:
                 raise ValueError(f"its array takes {needed} bytes, but {there} are there")
         return cls(path, name, shape, dtype, fortran_order)
 

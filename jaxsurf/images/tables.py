@@ -1,42 +1,360 @@
-"""Tables of text: a head, a row a line, names or numbers of rows in a first column of words."""
+"""Tables of text from other programs: a row a line, in columns of numbers or of words.
 
+How a table is written is found from its first hundred lines:
+
+- Text is UTF-8, or UTF-16 if it begins with its mark, or else Windows-1252. Blank lines don't
+  count, nor does what a `#` begins at a line's start or between spaces. Cells may be quoted.
+- Cells are parted by tabs, semicolons, commas or white space, and numbers have points or commas:
+  the reading with fewest words among its cells is taken, and of equals the first in this order.
+  `05` and `-0` count as words for that, as they come from `3,05` and `-0,5`. Where all lines have
+  tabs or semicolons, readings without them are taken only if they leave no words at all.
+- The first line is a header if above columns of numbers it has words, and none begins as a number;
+  or numbers from 0 on, as pandas names columns, and one of the columns decimals in every cell.
+- The first of several columns is an index if its head is empty or missing (as R and pandas write
+  it), if it holds words, or if it has a word above 0, 1, 2, ... or 1, 2, 3, ....
+- A last column without head and content, of commas at the ends of lines, is none.
+"""
+
+import contextlib
 import csv
-from dataclasses import dataclass
+import itertools
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
+
+Header = Literal["auto", "yes", "no"]
+Column = Float[np.ndarray, " row"] | list[str]
+
+SUFFIXES = (".txt", ".csv", ".tsv", ".dat")
+# What is looked at to find how a table is written: lines, and letters if lines are long.
+_LINES, _LETTERS = 101, 1 << 18
+_ROWS = 4096  # converted at once
+_COUNTED = 3  # rows whose numbers are taken for an index because they count up
+_NAMED, _NAME = 6, 40  # columns in the note, letters of a name or word in messages
+_LEAST = 0.5  # share of numbers in a column of numbers, of which the others are mistakes
+_READINGS = tuple((sign, point) for point in ".," for sign in "\t;, ")
+_MISSING = ("", "na", "n/a", "null")
+_NUMBER = re.compile(
+    r"[-+]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[-+]?[0-9]+)?|nan|inf(?:inity)?)", re.IGNORECASE
+)
+_BEGUN = re.compile(r"[-+]?[.,]?[0-9]|nan$|inf$", re.IGNORECASE)  # as numbers are, with mistakes
+_QUOTED = re.compile(r'"[^"]*"')
+_PADDED = re.compile(r"[-+]?0[0-9].*|-0")
+_COMMENT = re.compile(r"^\s*#.*|\s#\s.*", re.DOTALL)
+_WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Table:
-    """The columns of a table, all of one length."""
+    """The columns of a table, all of one length.
+
+    Attributes:
+        names: of the columns; empty without a header.
+        columns: float64 arrays, NaN where a cell is missing (empty, `NA`, `N/A`, `null`); or
+            lists of words, where a cell is neither number nor missing.
+        index: first cells of the rows, where they are an index.
+        note: how the table was read, in one line.
+        first_word: where the first cell stands that is no number, counted from 1, and its text.
+    """
 
     names: tuple[str, ...]
-    columns: list[Float[np.ndarray, " row"] | list[str]]
+    columns: list[Column]
     index: list[str] | None
     note: str
+    first_word: str
 
 
-def read_table(path: Path, header: str = "auto") -> Table:
-    """Read a table of commas with a head, whose first column is an index if it holds words."""
-    del header
+@contextlib.contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Report whatever reading a damaged or hostile file raises as one `UserError`."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            names, *rows = [row for row in csv.reader(file) if row]
-        columns = [_convert(column) for column in zip(*rows, strict=True)]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no table ({error})", cure="give CSV with a head") from error
-    index = None
-    if names[0] in ("", "index", "file", "name") or isinstance(columns[0], list):
-        index, columns, names = [row[0] for row in rows], columns[1:], names[1:]
-    return Table(names=tuple(names), columns=columns, index=index, note="")
+        yield
+    except UserError:
+        raise
+    except OSError as error:
+        cure = "give a file of numbers"
+        raise UserError(f"cannot read {path}: {error.strerror or error}", cure=cure) from error
+    except Exception as error:  # it may be anything
+        reason = re.split(r"[;\n]", str(error))[0].rstrip(".") or type(error).__name__
+        cure = "save plain numbers with np.save, or as a text with as many in every line"
+        raise UserError(f"{path} is refused ({reason})", cure=cure) from error
 
 
-def _convert(column: tuple[str, ...]) -> Float[np.ndarray, " row"] | list[str]:
-    try:
-        return np.array([float(cell) for cell in column])
-    except ValueError:
-        return list(column)
+def read_table(path: Path, header: Header = "auto", *, named_index: bool = True) -> Table:
+    """Read a table.
+
+    Args:
+        path: of the file.
+        header: whether the first line names the columns; "auto" finds out.
+        named_index: whether a first column of words, or of 0, 1, ... under a word, is an index.
+
+    Raises:
+        UserError: if the file can't be read, is empty, or a line has too few or too many cells.
+    """
+    check_choice("header", header, ("auto", "yes", "no"))
+    with refusing(path):
+        with path.open("rb") as file:
+            marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+        if not marked:
+            with contextlib.suppress(UnicodeDecodeError):
+                return _Reader(path, "utf-8-sig", header, named_index).read()
+        return _Reader(path, "utf-16" if marked else "cp1252", header, named_index).read()
+
+
+@dataclass
+class _Reader:
+    """How a table is written, found from its first lines, and what is read."""
+
+    path: Path
+    encoding: str
+    header: Header
+    named_index: bool
+    sign: str = " "
+    point: str = "."
+    head: list[str] | None = None
+    first: int = 1  # line of the first row
+    width: int = 0
+    words: set[int] = field(default_factory=set)  # columns that hold some
+    faults: dict[int, tuple[int, str]] = field(default_factory=dict)  # of columns: line and word
+
+    def read(self) -> Table:
+        rows = self._take_sample()
+        index = self._take_structure(rows)
+        columns = self._read_plain()
+        if columns is None:
+            if index:
+                self.words.add(0)
+            columns = self._read_cells()
+        names = self.head or []
+        counted = names and self.named_index and self.width > 1 and not index
+        counted = counted and len(columns[0]) >= _COUNTED
+        if counted and isinstance(columns[0], np.ndarray) and _is_whole(names[0], rows):
+            start = columns[0][0]
+            index = start in (0, 1) and np.array_equal(
+                columns[0], np.arange(start, start + len(columns[0]))
+            )
+        labels = None
+        if index:
+            column, *columns = columns
+            names = names[len(names) - len(columns) :] if names else names
+            labels = [f"{x:.15g}" for x in column] if isinstance(column, np.ndarray) else column
+            self.faults.pop(0, None)
+        faults = sorted((line, at + 1, cell) for at, (line, cell) in self.faults.items())
+        return Table(
+            names=tuple(names),
+            columns=columns,
+            index=labels,
+            note=self._note(len(columns[0]), len(columns), names, index=labels is not None),
+            first_word="".join("line {}, column {} is {}".format(*it) for it in faults[:1]),
+        )
+
+    def _take_sample(self) -> list[tuple[int, list[str]]]:
+        """Return the first rows, in the reading that makes most of their cells numbers."""
+        lines, bare = [], []
+        with self.path.open(encoding=self.encoding, newline="") as file:
+            for line in file:
+                lines.append(line)
+                if line.strip() and not _COMMENT.match(line):
+                    bare.append(_QUOTED.sub("", line))
+                if len(bare) >= _LINES or (len(bare) > 1 and sum(map(len, bare)) > _LETTERS):
+                    break
+        if "\0" in (text := "".join(lines)):
+            raise ValueError("it is no text in UTF-8")
+        sure = [sign for sign in "\t;" if bare and all(sign in line for line in bare)]
+        best, found = (2.0, True), []
+        for sign, point in _READINGS:
+            if sign not in text + " ":
+                continue
+            with contextlib.suppress(csv.Error):  # a line of the sample without end
+                rows = list(_records(lines, sign, strict=False))
+                cells = [cell for _, row in rows[1:] or rows for cell in row if not _missing(cell)]
+                words = sum(not self._is_number(cell, point) or _padded(cell) for cell in cells)
+                score = words / max(1, len(cells)), all(len(row) < 2 for _, row in rows)
+                if score < best and (not words or not sure or sign in sure):
+                    best, found, self.sign, self.point = score, rows, sign, point
+        if not found:
+            raise ValueError("it holds no numbers")
+        return found
+
+    def _take_structure(self, rows: Sequence[tuple[int, list[str]]]) -> bool:
+        """Find the header, the columns and which hold words; return whether the first is an index.
+
+        An index of whole numbers under a word shows in the whole column alone.
+        """
+        head, body = rows[0][1], [row for _, row in rows[1:] or rows]
+        lengths = Counter(map(len, body))
+        width = max(lengths, key=lambda each: (lengths[each], each == len(head), each))
+        while width > 1 and not any("".join(row[width - 1 : width]) for row in [head, *body]):
+            width -= 1
+        while len(head) > width and not head[-1]:
+            head = head[:-1]
+        columns = [[row[at] for row in body if len(row) > at] for at in range(width)]
+        shares = [self._share_of_numbers(column) for column in columns]
+        self.words = {at for at, share in enumerate(shares) if share < _LEAST}
+        self.width, self.first = width, rows[0][0]
+        short = len(head) == width - 1 > 0  # as R leaves the index without a head
+        names = ["", *head] if short else head
+        if self.header == "yes" and (len(names) != width or len(rows) < 2):
+            below = _number(width, "column") if len(rows) > 1 else "no rows"
+            raise ValueError(f"its header has {_number(len(head), 'name')} above {below}")
+        unnamed = False
+        if self.header == "yes" or (
+            self.header == "auto"
+            and (len(rows) > 1 and len(names) == width)
+            and self._is_header(names, columns)
+        ):
+            self.head, self.first = names, rows[1][0]
+            unnamed = names[0] in ("", "Unnamed: 0")  # the latter is pandas' own
+        return width > 1 and (unnamed or (0 in self.words and self.named_index))
+
+    def _is_header(self, names: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
+        labelled = self.width > 1 and not self._is_number(names[0])  # perhaps above an index
+        above = [at for at in range(labelled, self.width) if at not in self.words]
+        heads = [names[at] for at in above]
+        if not heads:
+            return any(names)
+        if not any(map(_BEGUN.match, heads)):
+            return any(heads)
+        decimal = any(not any(cell.lstrip("+-").isdigit() for cell in columns[at]) for at in above)
+        numbered = heads == [str(number) for number in range(len(heads))]
+        return numbered and (decimal or not names[0])
+
+    def _is_number(self, cell: str, point: str = "") -> bool:
+        if (point or self.point) == ",":
+            cell = cell.replace(".", "?").replace(",", ".")
+        return _NUMBER.fullmatch(cell) is not None
+
+    def _share_of_numbers(self, cells: Sequence[str]) -> float:
+        there = [cell for cell in cells if not _missing(cell)]
+        return sum(map(self._is_number, there)) / len(there) if there else 1.0
+
+    def _read_plain(self) -> list[Column] | None:
+        """Return the columns of a table of plain numbers, which NumPy reads quickly, if it is one.
+
+        A table with a comment, a missing number or a column too many is none.
+        """
+        if self.words or self.point == ",":
+            return None
+        with self.path.open(encoding=self.encoding) as file, contextlib.suppress(ValueError):
+            found = np.loadtxt(
+                file,
+                delimiter=self.sign.strip(" ") or None,
+                skiprows=self.first - 1,
+                comments=None,
+                quotechar='"',
+                ndmin=2,
+            )
+            if found.shape[1] == self.width:
+                return list(found.T)
+        return None
+
+    def _read_cells(self) -> list[Column]:
+        parts: list[list[Column]] = [[] for _ in range(self.width)]
+        with self.path.open(encoding=self.encoding, newline="") as file:
+            records = _records(file, self.sign)
+            rows = (self._fit(line, row) for line, row in records if line >= self.first)
+            while some := list(itertools.islice(rows, _ROWS)):
+                lines, cells = zip(*some, strict=True)
+                for at, column in enumerate(zip(*cells, strict=True)):
+                    numbers = self._convert(at, lines, column)
+                    parts[at].append(list(column) if numbers is None else numbers)
+        if not self.words.issuperset(self.faults):
+            # What turned out to hold words is read again, as words.
+            self.words.update(self.faults)
+            return self._read_cells()
+        return [
+            list(itertools.chain.from_iterable(column))
+            if at in self.words
+            else np.concatenate(column)
+            for at, column in enumerate(parts)
+        ]
+
+    def _fit(self, line: int, row: list[str]) -> tuple[int, list[str]]:
+        if len(row) < self.width or any(row[self.width :]):
+            raise ValueError(
+                f"line {line} has {_number(len(row), 'cell')}, where others have {self.width}"
+            )
+        return line, row[: self.width]
+
+    def _convert(
+        self, at: int, lines: Sequence[int], column: Sequence[str]
+    ) -> Float[np.ndarray, " row"] | None:
+        """Return a column's cells as numbers, or keep in mind where one is a word."""
+        if at in self.faults:
+            return None
+        text = "".join(column)
+        # float() takes 1_000, and points where there are commas.
+        if at not in self.words and "_" not in text and not (self.point == "," and "." in text):
+            with contextlib.suppress(ValueError):
+                swap = self.point == ","
+                return np.array([float(x.replace(",", ".") if swap else x) for x in column])
+        numbers = np.full(len(column), np.nan)
+        for row, cell in enumerate(column):
+            if self._is_number(cell):
+                numbers[row] = float(cell.replace(",", "."))
+            elif not _missing(cell):
+                shown = cell if len(cell) < _NAME else f"{cell[: _NAME - 3]}..."
+                self.faults[at] = lines[row], repr(shown)
+                return None
+        return None if at in self.words else numbers
+
+    def _note(self, rows: int, columns: int, names: Sequence[str], *, index: bool) -> str:
+        known = [*(name[:_NAME] for name in names[:_NAMED]), *["..."][: len(names) // (_NAMED + 1)]]
+        header = f"header taken: {', '.join(known)}" if names else "no header"
+        note = f"{self.path.name}: {_number(rows, 'row')} x {_number(columns, 'column')}, {header}"
+        note += "; first column is an index" * index + "; decimal commas" * (self.point == ",")
+        return " ".join(note.split())
+
+
+def _records(
+    lines: Iterable[str], sign: str, *, strict: bool = True
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of every row, with the number of the line where it ends, from 1."""
+    line = 0
+
+    def plain() -> Iterator[str]:
+        nonlocal line
+        for line, text in enumerate(lines, start=1):  # noqa: B007
+            quoted = '"' in text and not text.lstrip().startswith("#")
+            text = _COMMENT.sub("", text) if "#" in text and not quoted else text
+            yield text if text.strip(" \r\n") else ""
+
+    if sign == " ":
+        for text in plain():
+            if '"' not in text:
+                row = text.split()
+            elif text.count('"') % 2:
+                raise csv.Error(f"a quote in line {line} has no end")
+            else:
+                row = [word or quoted.replace('""', '"') for quoted, word in _WORD.findall(text)]
+            if row:
+                yield line, row
+        return
+    for row in csv.reader(plain(), delimiter=sign, skipinitialspace=True, strict=strict):
+        if row:
+            yield line, [cell.strip() for cell in row]
+
+
+def _missing(cell: str) -> bool:
+    return cell.lower() in _MISSING
+
+
+def _padded(cell: str) -> bool:
+    return _PADDED.fullmatch(cell) is not None
+
+
+def _is_whole(name: str, rows: Sequence[tuple[int, list[str]]]) -> bool:
+    """Return whether a first column has a word above whole numbers."""
+    return not _NUMBER.fullmatch(name) and all(row[0].isdigit() for _, row in rows[1:])
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"

@@ -1,9 +1,9 @@
 """Images -> latent codes.
 
-uint8 images go in, NHWC, in any number; float32 codes come out on the host, one row an image, in
-the same order. All batches have one size, the last one filled up, so there is one compilation.
-Products are computed in full float32, which accelerators do not do by default: whatever looks for
-neighbours takes codes as exact.
+Images of any depth go in, NHWC, in any number; float32 codes come out on the host, one row an
+image, in the same order. All batches have one size, the last one filled up, so there is one
+compilation. Products are computed in full float32, which accelerators do not do by default:
+whatever looks for neighbours takes codes as exact.
 """
 
 import functools
@@ -13,7 +13,7 @@ from pathlib import Path
 import jax
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, PyTree, UInt8
+from jaxtyping import Array, Float, PyTree, Shaped
 
 from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import batches, pixels
@@ -34,14 +34,20 @@ class Latents:
         return Index(self.codes)
 
 
-def encode_images(model: Autoencoder, images: pixels.Images, *, batch_size: int) -> Latents:
+def encode_images(
+    model: Autoencoder,
+    images: Shaped[np.ndarray, "image height width channel"],
+    *,
+    batch_size: int,
+) -> Latents:
     """Encode images, `batch_size` of them on each device at once; all codes are finite.
 
     Raises:
-        UserError: the images break the pixel convention, `batch_size` is not positive, a code is
-            not finite, or different images all got the same code.
+        UserError: there is no image, `batch_size` is not positive, a code is not finite, or
+            different images all got the same code.
     """
-    pixels.check(images, origin="the set of images to encode")
+    if not len(images):
+        raise UserError("the set of images to encode is empty")
     check_least("batch_size", batch_size, 1)
     graphdef, state = nnx.split(model)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
@@ -77,7 +83,7 @@ def load_latents(path: Path, *, stamp: str) -> Latents:
 def _encode(
     graphdef: nnx.GraphDef[Autoencoder],
     state: PyTree[Array],
-    images: UInt8[Array, "batch height width channel"],
+    images: Shaped[Array, "batch height width channel"],
 ) -> Float[Array, "batch latent"]:
     with jax.default_matmul_precision("highest"):
         return nnx.merge(graphdef, state).encode(pixels.to_float(images))

@@ -203,20 +203,38 @@ def residual(
     return float(np.mean(away > reach[:, None] * (1 + 1e-9)))
 
 
-def choose(
-    images: pixels.Images, dimensions: int, config: TargetsConfig
-) -> Float[np.ndarray, "image latent"] | None:
-    """Return the target codes of images, or None where these would do harm; log which, and why.
+class Tried(NamedTuple):
+    """Layouts of images in some numbers of dimensions, rising to the first that will do.
 
-    Args:
-        images: the training set.
-        dimensions: of the latent space.
-        config: whether targets are asked for, decided by the layout (`auto`), or off.
+    Attributes:
+        residuals: of each layout, by its dimensions.
+        codes: of the first layout, which may be of a sample of the points.
+        points: the blurred images, of equal ones one.
+        group: the point of each image.
+        chosen: the points that were laid out.
+    """
+
+    residuals: dict[int, float]
+    codes: Float[np.ndarray, "sampled latent"]
+    points: Float[np.ndarray, "point component"]
+    group: Int[np.ndarray, "image"]
+    chosen: Int[np.ndarray, "sampled"]
+
+    @property
+    def best(self) -> int | None:
+        """Dimensions that will do, if any of those tried."""
+        last = max(self.residuals)
+        return last if self.residuals[last] <= MOST_RESIDUAL else None
+
+
+def try_layouts(images: pixels.Images, dimensions: int) -> Tried | None:
+    """Lay images out in so many dimensions and, where these are too few, in more, up to four.
+
+    None where blurred images are all equal.
     """
     # Equal images have one target.
     points, group = np.unique(blurred(images), axis=0, return_inverse=True)
     if len(points) < 2:
-        _log.info("targets off: blurred images are all equal")
         return None
     chosen = np.arange(len(points))
     if len(points) > LAID_OUT:
@@ -228,16 +246,34 @@ def choose(
         found = codes if tried == dimensions else found
         if wrong[tried] <= MOST_RESIDUAL:
             break
-    used, last = config.kind == "on" or wrong[dimensions] <= MOST_RESIDUAL, max(wrong)
+    return Tried(wrong, found, points, group, chosen)
+
+
+def choose(
+    images: pixels.Images, dimensions: int, config: TargetsConfig
+) -> Float[np.ndarray, "image latent"] | None:
+    """Return the target codes of images, or None where these would do harm; log which, and why.
+
+    Args:
+        images: the training set.
+        dimensions: of the latent space.
+        config: whether targets are asked for, decided by the layout (`auto`), or off.
+    """
+    tried = try_layouts(images, dimensions)
+    if tried is None:
+        _log.info("targets off: blurred images are all equal")
+        return None
+    wrong, best = tried.residuals, tried.best
+    used = config.kind == "on" or best == dimensions
     residuals = ", ".join(f"{each:.2f} at d = {d}" for d, each in wrong.items())
-    helps = wrong[last] <= MOST_RESIDUAL
-    cure = f": use d = {last}" if last > dimensions and helps else ""
+    cure = f": use d = {best}" if best is not None and best > dimensions else ""
     _log.info("targets %s: residual %s%s", "on" if used else "off", residuals, cure)
     if not used:
         return None
-    if len(chosen) < len(points):
-        near = neighbors.Index(points[chosen]).nearest_to(points, k=PLACED_BY)
+    found = tried.codes
+    if len(tried.chosen) < len(tried.points):
+        near = neighbors.Index(tried.points[tried.chosen]).nearest_to(tried.points, k=PLACED_BY)
         weights = 1 / np.maximum(near.distances, 1e-6)
         weights /= weights.sum(axis=1, keepdims=True)
         found = np.einsum("ik,ikd->id", weights, found[near.indices]).astype(np.float32)
-    return found[group]
+    return found[tried.group]

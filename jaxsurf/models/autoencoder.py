@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Key
@@ -96,12 +97,23 @@ def inference_batch(model: Autoencoder) -> int:
     return model.cpu_batch if jax.default_backend() == "cpu" else ACCELERATOR_BATCH
 
 
-def check_side(height: int, width: int, *, least: int) -> int:
-    """Return the side of square images that a model can take; others are a `UserError`."""
-    if height != width or height % SIDE_MULTIPLE or height < least:
-        raise UserError(
-            f"images are {height} x {width}, but the model takes squares whose side is a multiple "
-            f"of {SIDE_MULTIPLE} and at least {least}",
-            cure="set config.data.side to resize them",
-        )
-    return height
+def padded(size: int, *, least: int) -> int:
+    """Return the height or width that a model fills images of this size up to."""
+    return max(least, -(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE)
+
+
+def pad(images: Images, height: int, width: int) -> Float[Array, "batch down along channel"]:
+    """Return images filled up on all sides with the values of their edges."""
+    rows, columns = height - images.shape[1], width - images.shape[2]
+    if not rows and not columns:
+        return images
+    sides = [(0, 0), (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0)]
+    return jnp.pad(images, sides, mode="edge")
+
+
+def crop(
+    images: Float[Array, "batch down along channel"], height: int, width: int
+) -> Float[Array, "batch height width channel"]:
+    """Return the middle of images: what `pad` was given."""
+    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
+    return images[:, top : top + height, left : left + width]

@@ -33,16 +33,17 @@ PAIRS = tuple(product(range(2), range(2)))
 
 def convolve(maps: Maps, kernel: Kernel, *, padding: int) -> Made:
     """Return a convolution of stride 2 with zero padding."""
-    side = (maps.shape[1] + 2 * padding - 3) // 2 + 1
-    return _product(_patches(_padded(maps, padding, padding), side=side, stride=2), kernel)
+    down, along = ((side + 2 * padding - 3) // 2 + 1 for side in maps.shape[1:3])
+    patches = _patches(_padded(maps, padding, padding), down, along, stride=2)
+    return _product(patches, kernel)
 
 
 def convolve_and_pool(maps: Maps, kernel: Kernel, *, padding: int) -> Made:
     """Return `convolve` with the maximum of each block of 2 x 2 values; it makes an even side."""
-    side = (maps.shape[1] + 2 * padding - 3) // 4 + 1
+    down, along = ((side + 2 * padding - 3) // 4 + 1 for side in maps.shape[1:3])
     padded = _padded(maps, padding, padding)
     return _largest(
-        _product(_patches(padded[:, 2 * row :, 2 * column :], side=side, stride=4), kernel)
+        _product(_patches(padded[:, 2 * row :, 2 * column :], down, along, stride=4), kernel)
         for row, column in PAIRS
     )
 
@@ -63,9 +64,9 @@ def pool_blocks(maps: Maps) -> Pooled:
 
 def enlarge(maps: Maps, kernel: TransposedKernel) -> Made:
     """Return a transposed convolution of stride 2: of side 2 n + 1 where maps have side n."""
-    side = maps.shape[1]
+    down, along = maps.shape[1:3]
     corners = enlarged_corners(_padded(maps, 0, 1), kernel)
-    return _joined(corners)[:, : 2 * side + 1, : 2 * side + 1]
+    return _joined(corners)[:, : 2 * down + 1, : 2 * along + 1]
 
 
 def enlarged_corners(maps: Maps, kernel: TransposedKernel) -> list[Made]:
@@ -74,13 +75,13 @@ def enlarged_corners(maps: Maps, kernel: TransposedKernel) -> list[Made]:
     Value 2 m of a line is the sum of input m through the kernel's place 0 and input m - 1 through
     place 2; value 2 m + 1 is input m through place 1.
     """
-    side = maps.shape[1]
+    down, along = maps.shape[1:3]
     padded = _padded(maps, 1, 0)
     reached = (((0, 1), (2, 0)), ((1, 1),))  # by corner: place in the kernel, shift of the slice
     corners = []
     for rows, columns in product(reached, reached):
         parts = list(product(rows, columns))
-        patches = [padded[:, i : i + side, j : j + side] for (_, i), (_, j) in parts]
+        patches = [padded[:, i : i + down, j : j + along] for (_, i), (_, j) in parts]
         places = [kernel[a, b].T for (a, _), (b, _) in parts]
         corners.append(_product(jnp.concatenate(patches, -1), jnp.concatenate(places)))
     return corners
@@ -92,7 +93,7 @@ def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out channel"]) -> 
     Value s of a line is the sum of input s + 2 through the kernel's place 0 and input s + 1 through
     place 1, so that the very first input is not used; the corners leave out its last value.
     """
-    depth, last = kernel.shape[2], corners[0].shape[1] - 1
+    depth, down, along = kernel.shape[2], corners[0].shape[1] - 1, corners[0].shape[2] - 1
     weights = kernel.transpose(3, 0, 1, 2).reshape(-1, 4 * depth)
     through = [_product(maps, weights).reshape(*maps.shape[:3], 2, 2, depth) for maps in corners]
 
@@ -101,7 +102,7 @@ def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out channel"]) -> 
         for a, b in PAIRS:
             (below, i), (right, j) = divmod(row + 2 - a, 2), divmod(column + 2 - b, 2)
             corner = through[2 * i + j]
-            summed.append(corner[:, below : below + last, right : right + last, a, b])
+            summed.append(corner[:, below : below + down, right : right + along, a, b])
         return sum(summed[1:], start=summed[0])
 
     return _joined([corner_at(row, column) for row, column in PAIRS])
@@ -154,12 +155,12 @@ def _padded(maps: Maps, before: int, after: int) -> Pooled:
     return jnp.pad(maps, ((0, 0), (before, after), (before, after), (0, 0)))
 
 
-def _patches(maps: Maps, *, side: int, stride: int) -> Made:
+def _patches(maps: Maps, down: int, along: int, *, stride: int) -> Made:
     """Return the 3 x 3 surroundings of every stride-th place, as channels."""
-    reach = stride * (side - 1) + 1
+    low, right = stride * (down - 1) + 1, stride * (along - 1) + 1
     places = product(range(3), range(3))
     return jnp.concatenate(
-        [maps[:, a : a + reach : stride, b : b + reach : stride] for a, b in places], axis=-1
+        [maps[:, a : a + low : stride, b : b + right : stride] for a, b in places], axis=-1
     )
 
 
@@ -174,6 +175,6 @@ def _product(
 
 def _joined(corners: Sequence[Maps]) -> Pooled:
     """Return the map whose blocks have these corners."""
-    batch, side, _, depth = corners[0].shape
-    blocks = jnp.stack(corners, axis=3).reshape(batch, side, side, 2, 2, depth)
-    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * side, 2 * side, depth)
+    batch, down, along, depth = corners[0].shape
+    blocks = jnp.stack(corners, axis=3).reshape(batch, down, along, 2, 2, depth)
+    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * down, 2 * along, depth)

@@ -2,7 +2,8 @@
 
 Source: Yadlin & Botchan, "Data Interpolation in Latent Space", and its authors' PyTorch model: at
 64 x 64 and with the same weights it gives the same output as that model. It works on [-1, 1] and
-rescales inside itself. Weights start as PyTorch's do: uniform within 1 / sqrt(fan-in), biases too.
+rescales inside itself. Images whose height or width is no multiple of 16 are filled up inside, and
+cut again. Weights start as PyTorch's do: uniform within 1 / sqrt(fan-in), biases too.
 
 Layers are computed as slices and matrix products (`cpu_kernels`). XLA's own strided and transposed
 convolutions are slow with so few channels, on CPUs and on GPUs.
@@ -18,7 +19,7 @@ from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, check_side
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, crop, pad, padded
 
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
@@ -69,14 +70,15 @@ class ReferenceAutoencoder(Autoencoder):
         rngs: nnx.Rngs,
     ) -> None:
         height, width, depth = mean_image.shape
-        side = check_side(height, width, least=32)
-        self.base = side // 4
-        last = (side // 8 - 4) // 2 + 1  # 3 at a side of 64
+        self.size = (height, width)
+        self.padded = (padded(height, least=32), padded(width, least=32))
+        self.base = (self.padded[0] // 4, self.padded[1] // 4)
+        last = math.prod((side // 8 - 4) // 2 + 1 for side in self.padded)  # 3 at a side of 64
         self.conv1 = _conv(depth, channels, rngs=rngs)
         self.conv2 = _conv(channels, channels // 2, rngs=rngs)
         self.conv3 = _conv(channels // 2, channels // 4, rngs=rngs)
-        self.to_code = _linear(last * last * (channels // 4), latent_dim, rngs=rngs)
-        self.from_code = _linear(latent_dim, CODE_CHANNELS * self.base**2, rngs=rngs)
+        self.to_code = _linear(last * (channels // 4), latent_dim, rngs=rngs)
+        self.from_code = _linear(latent_dim, CODE_CHANNELS * math.prod(self.base), rngs=rngs)
         self.up1 = TransposedConv(CODE_CHANNELS, 32, size=3, rngs=rngs)
         self.up2 = TransposedConv(32, 64, size=3, rngs=rngs)
         self.up3 = TransposedConv(64, depth, size=2, rngs=rngs)
@@ -88,7 +90,7 @@ class ReferenceAutoencoder(Autoencoder):
         squares. Biases are added and ReLU is taken after pooling, where fewer values are left.
         """
         kernels, biases = _weights(self.conv1, self.conv2, self.conv3)
-        hidden = (images * 2 - 1).astype(kernels[0].dtype)
+        hidden = (pad(images, *self.padded) * 2 - 1).astype(kernels[0].dtype)
         hidden = cpu_kernels.convolve_and_pool(hidden, kernels[0], padding=1)
         hidden = nnx.relu(hidden + biases[0])
         hidden = cpu_kernels.convolve(hidden, kernels[1], padding=1)
@@ -105,11 +107,12 @@ class ReferenceAutoencoder(Autoencoder):
         """
         kernels, biases = _weights(self.up1, self.up2, self.up3)
         hidden = self.from_code(codes).astype(kernels[0].dtype)
-        hidden = hidden.reshape(-1, CODE_CHANNELS, self.base, self.base).transpose(0, 2, 3, 1)
+        hidden = hidden.reshape(-1, CODE_CHANNELS, *self.base).transpose(0, 2, 3, 1)
         hidden = nnx.relu(cpu_kernels.enlarge(hidden, kernels[0]) + biases[0])
         corners = cpu_kernels.enlarged_corners(hidden, kernels[1])
         corners = [nnx.relu(corner + biases[1]) for corner in corners]
-        return (jnp.tanh(cpu_kernels.finish(corners, kernels[2]) + biases[2]) + 1) / 2
+        images = (jnp.tanh(cpu_kernels.finish(corners, kernels[2]) + biases[2]) + 1) / 2
+        return crop(images, *self.size)
 
 
 def _weights(*layers: nnx.Conv | TransposedConv) -> tuple[list[Array], list[Array]]:

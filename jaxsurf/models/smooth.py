@@ -6,9 +6,11 @@ features of the code let a small perceptron follow fine detail (Tancik et al., "
 Let Networks Learn High Frequency Functions in Low Dimensional Domains", 2020); 3x3 convolutions
 with depth-to-space (Shi et al., "Real-Time Single Image and Video Super-Resolution", 2016) enlarge
 without the checkerboards, and without the slow gradient, of transposed convolutions; the result
-is added to the mean image of the data, so that training spends nothing on the background.
+is added to the mean image of the data, so that training spends nothing on the background. Images
+whose height or width is no multiple of 16 are filled up inside, and cut again.
 """
 
+import math
 from typing import cast
 
 import jax
@@ -18,7 +20,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, check_side
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, crop, pad, padded
 
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
@@ -39,29 +41,35 @@ def _depth_to_space(features: Array, block: int) -> Array:
     return split.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * block, width * block, -1)
 
 
-def _coordinates(batch: int, side: int) -> Float[Array, "batch height width 2"]:
-    line = jnp.linspace(-1.0, 1.0, side)
-    grid = jnp.stack(jnp.meshgrid(line, line, indexing="ij"), axis=-1)
-    return jnp.broadcast_to(grid, (batch, side, side, 2))
+def _coordinates(batch: int, height: int, width: int) -> Float[Array, "batch height width 2"]:
+    lines = jnp.linspace(-1.0, 1.0, height), jnp.linspace(-1.0, 1.0, width)
+    grid = jnp.stack(jnp.meshgrid(*lines, indexing="ij"), axis=-1)
+    return jnp.broadcast_to(grid, (batch, height, width, 2))
 
 
 class SmoothEncoder(nnx.Module):
     """Space-to-depth, three convolutions (two of them strided), two dense layers."""
 
     def __init__(
-        self, *, side: int, depth: int, latent_dim: int, channels: int, rngs: nnx.Rngs
+        self,
+        *,
+        size: tuple[int, int],
+        depth: int,
+        latent_dim: int,
+        channels: int,
+        rngs: nnx.Rngs,
     ) -> None:
-        wide, last = 2 * channels, side // 16
+        wide, last = 2 * channels, (size[0] // 16) * (size[1] // 16)
         self.conv1 = nnx.Conv(16 * depth + 2, wide, (3, 3), rngs=rngs)
         self.conv2 = nnx.Conv(wide, wide, (3, 3), strides=2, rngs=rngs)
         self.conv3 = nnx.Conv(wide, wide, (3, 3), strides=2, rngs=rngs)
-        self.dense = nnx.Linear(last * last * wide, ENCODER_HIDDEN, rngs=rngs)
+        self.dense = nnx.Linear(last * wide, ENCODER_HIDDEN, rngs=rngs)
         self.to_code = nnx.Linear(ENCODER_HIDDEN, latent_dim, rngs=rngs)
 
     def __call__(self, images: Images) -> Codes:
         """Return the codes of centred images."""
         patches = _space_to_depth(images, 4)
-        places = _coordinates(*patches.shape[:2])
+        places = _coordinates(*patches.shape[:3])
         hidden = jnp.concatenate([patches, places], axis=-1).astype(self.conv1.kernel.dtype)
         for conv in (self.conv1, self.conv2, self.conv3):
             hidden = nnx.gelu(conv(hidden))
@@ -77,15 +85,21 @@ class SmoothDecoder(nnx.Module):
     """
 
     def __init__(
-        self, *, side: int, depth: int, latent_dim: int, channels: int, rngs: nnx.Rngs
+        self,
+        *,
+        size: tuple[int, int],
+        depth: int,
+        latent_dim: int,
+        channels: int,
+        rngs: nnx.Rngs,
     ) -> None:
-        self.base, narrow = side // 4, channels // 2
+        self.base, narrow = (size[0] // 4, size[1] // 4), channels // 2
         self.frequencies = nnx.Param(
             jax.random.normal(rngs.params(), (latent_dim, NUM_FREQUENCIES))
         )
         self.dense1 = nnx.Linear(latent_dim + 2 * NUM_FREQUENCIES, DECODER_HIDDEN, rngs=rngs)
         self.dense2 = nnx.Linear(DECODER_HIDDEN, DECODER_HIDDEN, rngs=rngs)
-        self.to_map = nnx.Linear(DECODER_HIDDEN, self.base**2 * narrow, rngs=rngs)
+        self.to_map = nnx.Linear(DECODER_HIDDEN, math.prod(self.base) * narrow, rngs=rngs)
         self.conv1 = nnx.Conv(narrow, 4 * channels, (3, 3), rngs=rngs)
         self.conv2 = nnx.Conv(
             channels, 4 * depth, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
@@ -98,7 +112,7 @@ class SmoothDecoder(nnx.Module):
         hidden = nnx.gelu(self.dense1(hidden.astype(self.dense1.kernel.dtype)))
         hidden = nnx.gelu(self.dense2(hidden))
         hidden = nnx.gelu(self.to_map(hidden))
-        hidden = hidden.reshape(-1, self.base, self.base, self.conv1.in_features)
+        hidden = hidden.reshape(-1, *self.base, self.conv1.in_features)
         hidden = nnx.gelu(_depth_to_space(self.conv1(hidden), 2))
         if jax.default_backend() == "cpu":
             bias = cast(nnx.Param, self.conv2.bias)[...][None, None, None]
@@ -120,16 +134,22 @@ class SmoothAutoencoder(Autoencoder):
         rngs: nnx.Rngs,
     ) -> None:
         height, width, depth = mean_image.shape
-        side = check_side(height, width, least=16)
-        shape = {"side": side, "depth": depth, "latent_dim": latent_dim, "channels": channels}
+        self.size = (height, width)
+        self.padded = (padded(height, least=16), padded(width, least=16))
+        shape = {
+            "size": self.padded,
+            "depth": depth,
+            "latent_dim": latent_dim,
+            "channels": channels,
+        }
         self.mean_image = Constant(jnp.asarray(mean_image, jnp.float32))
         self.encoder = SmoothEncoder(**shape, rngs=rngs)
         self.decoder = SmoothDecoder(**shape, rngs=rngs)
 
     def encode(self, images: Images) -> Codes:
         """Return the latent codes of images."""
-        return self.encoder(images - self.mean_image[...][None])
+        return self.encoder(pad(images - self.mean_image[...][None], *self.padded))
 
     def decode(self, codes: Codes) -> Images:
         """Return the images of latent codes; values may leave [0, 1] a little."""
-        return self.mean_image[...][None] + self.decoder(codes)
+        return self.mean_image[...][None] + crop(self.decoder(codes), *self.size)

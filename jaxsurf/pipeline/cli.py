@@ -9,6 +9,7 @@ what takes long is imported.
 import atexit
 import ctypes
 import gc
+import io
 import logging
 import os
 import re
@@ -24,7 +25,7 @@ from typing import Any, Literal, NoReturn, cast, get_args, get_origin, get_type_
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from jaxsurf.errors import Interrupted, UserError
+from jaxsurf.errors import Interrupted, UserError, printable
 from jaxsurf.manifold.graph import KINDS, GraphConfig
 
 # Flags that name a file of settings: the file in `configs/` that is read where one isn't given, and
@@ -64,12 +65,14 @@ def run(main: Callable[[], object]) -> NoReturn:
         sys.stdout.write(describe())
         sys.exit()
     status, line = 2, ""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be in no encoding at all
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _parse(sys.argv)
         _prepare()
         status = 1
         result = main()
-        sys.stdout.write("" if result is None else f"{result}\n")
+        sys.stdout.write("" if result is None else f"{printable(str(result))}\n")
         status = 0
     except (UserError, PermissionError) as error:
         line = f"error: {error}"
@@ -235,13 +238,15 @@ def define_config(name: str = "config", default: str = "") -> Callable[[], dict[
 
 
 def define_string(name: str, default: str | None = None) -> flags.FlagHolder[str]:
-    """Define `--workdir`, `--out` or `--checkpoint`, which has to be given if it has no default."""
+    """Define `--workdir` or such, which has to be given if it has no default."""
     texts = {
         "workdir": "Folder of the run: all files go there.",
         "out": "Folder that the files go to.",
+        "data": "Where the images are now, if they were moved after training.",
         "checkpoint": "Which weights: last, best (the lowest loss), or a step's.",
     }
-    holder = flags.DEFINE_string(name, default, texts[name], required=default is None)
+    required = default is None and name != "data"
+    holder = flags.DEFINE_string(name, default, texts[name], required=required)
     flags.register_validator(name, lambda text: text != "", "is empty; `.` is the current folder")
     return cast("flags.FlagHolder[str]", holder)
 

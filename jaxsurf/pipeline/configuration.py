@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dacite
@@ -95,6 +96,23 @@ def open_data(config: DataConfig) -> ImageSet:
         side=config.side or None,
         **{name.name: getattr(config, name.name) for name in dataclasses.fields(Reading)},
     )
+
+
+def resolved(config: DataConfig) -> DataConfig:
+    """Return the same data, found from any folder: paths of files are absolute."""
+    own = not sources.is_named(config.source) and config.source not in sources.OWN
+    named = ["path", "factors", *["source"] * own]
+    paths = {name: getattr(config, name) for name in named}
+    return dataclasses.replace(
+        config, **{name: str(Path(path).absolute()) for name, path in paths.items() if path}
+    )
+
+
+def moved(config: DataConfig, place: str | Path) -> DataConfig:
+    """Return the same data, whose files lie in another place now."""
+    if sources.is_named(config.source) or config.source in sources.OWN:
+        return dataclasses.replace(config, path=str(place))
+    return dataclasses.replace(config, source=str(place), path="")
 
 
 def to_dict(config: RunConfig) -> dict[str, Any]:

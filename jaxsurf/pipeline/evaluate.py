@@ -373,7 +373,8 @@ def _score(
     if config.perceptual:
         timing = config.timing.with_frames(metrics.PERCEPTUAL_FRAMES)
         for method, animations in animated(timing).items():
-            scores[method] |= metrics.perceptual([animation.frames for animation in animations])
+            frames = [animation.frames for animation in animations]
+            scores[method] |= metrics.perceptual(frames, images.look)
     if ideal is not None:
         found = dict(pairs.score(ideal, images.images))
         found |= truth.score(ideal, chosen) if truth is not None else {}
@@ -410,7 +411,7 @@ def _show(
                 source=source,
                 target=target,
                 error=error,
-                frames=frames,
+                frames={name: run.images.look.rgb(some) for name, some in frames.items()},
                 poses=poses,
                 courses=lines,
                 periods=periods,

@@ -29,10 +29,13 @@ def write(run: Run) -> Path:
     """Write `report.html`, which shows what was animated and evaluated, and return its path."""
     config, images = run.config, run.images.images
     described = (run.workdir.root / "surf").glob("*/path.json")
+    expected = run.workdir.expected
     page = Page(
         title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "
         "interpolation by surfing the latent manifold of a denoising autoencoder.",
+        read=run.images.account,
+        expected=expected.read_text(encoding="utf-8") if expected.exists() else "",
         workdir=str(run.workdir.root),
         summary={
             "Data fingerprint": run.images.fingerprint,
@@ -122,7 +125,7 @@ def _pair(run: Run, path: Path) -> Pair:
             about=about,
             stale=_stale(run, saved),
             animations=[
-                _typed(Animated, facts, method=method, gif=_picture(folder / f"{method}.gif"))
+                _typed(Animated, facts, method=method, gif=_film(folder, method))
                 for method, facts in saved["methods"].items()
             ],
             strip=_picture(folder / "strip.png"),
@@ -151,6 +154,11 @@ def _picture(path: Path) -> bytes | None:
         content = path.read_bytes()
         report.picture(content)
         return content
+
+
+def _film(folder: Path, method: str) -> bytes | None:
+    """Return an animation, with its whole opacity where it has some."""
+    return _picture(folder / f"{method}.png") or _picture(folder / f"{method}.gif")
 
 
 def _typed(kind: type[_Kind], values: Mapping[str, Any], **more: Any) -> _Kind:  # noqa: ANN401

@@ -5,20 +5,21 @@ described, by those.
 
 An anchor is a row number; a file of row numbers (`centers_ind.txt`); a code that is none of the
 rows, its numbers with commas between (`code:0.1,-2`); or a file of such codes, one a row
-(`codes:path.txt`). All of them may be mixed.
+(`codes:path.txt`). All of them may be mixed, with commas, white space or line breaks between.
 """
 
 import itertools
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Real
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, printable
+from jaxsurf.images.tables import Header
 from jaxsurf.manifold import codes_file, neighbors
 from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
@@ -41,6 +42,7 @@ class PathsConfig:
 
     Attributes:
         latents: file of codes: .npy, .npz, .pkl, .txt or .csv.
+        header: whether the first line of a table names its columns; `auto` finds out.
         anchors: where to pass: rows, files of rows, code:0.1,-2 or codes:FILE, commas between.
         method: `surfing`: shortest path in the graph; `linear`: straight from anchor to anchor;
             `pc`: along principal components, past the mean or past one anchor.
@@ -67,6 +69,7 @@ class PathsConfig:
     """
 
     latents: str
+    header: Header = "auto"
     anchors: tuple[str, ...] = ()
     method: Method = "surfing"
     loop: bool = False
@@ -88,6 +91,7 @@ class PathsConfig:
     verbose: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "anchors", tuple(_split_anchors(self.anchors)))
         by_percent = self.percentiles or self.percentile_spacing
         for name, bad, cure in (
             ("components", len({*self.components}) < len(self.components), "each but once"),
@@ -133,6 +137,24 @@ class PathsConfig:
         return Timing(frames=self.frames, points_per_edge=each, speed=speed)
 
 
+def _split_anchors(texts: Sequence[str]) -> Iterator[str]:
+    """Yield each word of the texts, or a file's name whole, which may have spaces in it."""
+    for line in "\n".join(texts).replace("\ufeff", "").splitlines():
+        words = re.sub(rf"\b({_CODE}|{_CODES})\s+", r"\1", line).split()
+        first = words[0] if words else ""
+        several = re.fullmatch(_WHOLE, first) or first.startswith(_CODE) or _is_file(first)
+        name = codes_file.split(line.strip().removeprefix(_CODES))[0]
+        # Path.exists() raises where a name is too long.
+        if several and not os.path.exists(name):  # noqa: PTH110
+            yield from words
+        elif words:
+            yield line.strip()
+
+
+def _is_file(name: str) -> bool:
+    return codes_file.split(name)[0].suffix.lower() in codes_file.SUFFIXES
+
+
 def _is_span(span: tuple[float, ...], lowest: float, highest: float) -> bool:
     """Return whether these are two different finite numbers in a range, or none."""
     inside = all(lowest <= number <= highest and abs(number) < np.inf for number in span)
@@ -161,7 +183,9 @@ class Inputs:
 
 def open_inputs(config: PathsConfig) -> Inputs:
     """Read the codes that take part, and the anchors; these take part whatever is thinned out."""
-    values, name = codes_file.read(config.latents), Path(config.latents).name
+    values = codes_file.read(config.latents, header=config.header)
+    path, part = codes_file.split(config.latents)
+    name = printable(path.name + f":{part}" * bool(part))
     if values.ndim != 2 or not values.size or values.dtype.kind not in "fiu":
         raise UserError(
             f"{name} holds an array of type {values.dtype} and shape {values.shape}, not real "
@@ -170,14 +194,14 @@ def open_inputs(config: PathsConfig) -> Inputs:
         )
     rows = np.arange(len(values))
     if config.index_file:
-        found = _find_rows(config.index_file, name, len(values))
+        found = _find_rows(config.index_file, name, len(values), config.header)
         rows, times = np.unique(found, return_counts=True)
         if len(rows) and times.max() > 1:
             raise UserError(
                 f"{config.index_file} names row {rows[times.argmax()]} {times.max()} times",
                 cure="name each row once",
             )
-    anchors = _parse_anchors(config.anchors, values, name)
+    anchors = _parse_anchors(config, values, name)
     needed = np.array([anchor.row for anchor in anchors if anchor.row is not None], np.int64)
     if len(lacking := np.setdiff1d(needed, rows)):
         raise UserError(
@@ -210,12 +234,12 @@ def open_inputs(config: PathsConfig) -> Inputs:
     return Inputs(name=name, values=values, codes=codes, rows=rows, anchors=anchors)
 
 
-def _find_rows(text: str, name: str, number: int) -> Int[np.ndarray, "row"]:
+def _find_rows(text: str, name: str, number: int, header: Header) -> Int[np.ndarray, "row"]:
     """Return the row that a text is, or those that a file holds or marks by truth values."""
     if re.fullmatch(_WHOLE, text):
         origin, found = "--anchors", np.array([text]).astype(float)
     else:
-        origin, found = codes_file.split(text)[0], codes_file.read(text)
+        origin, found = codes_file.split(text)[0], codes_file.read(text, header=header)
         if origin.suffix.lower() in codes_file.TABLES:  # below or beside one another
             found = found.ravel()
     if found.dtype == bool and found.shape == (number,):
@@ -235,15 +259,16 @@ def _find_rows(text: str, name: str, number: int) -> Int[np.ndarray, "row"]:
 
 
 def _parse_anchors(
-    texts: Sequence[str], values: Real[np.ndarray, "row latent"], name: str
+    config: PathsConfig, values: Real[np.ndarray, "row latent"], name: str
 ) -> list[Anchor]:
     number, size = values.shape
     found: list[Anchor] = []
-    parts = map(str.strip, texts)
+    parts = iter(config.anchors)
     for part in parts:
         if part.startswith(_CODES):
             file = part.removeprefix(_CODES)
-            codes = neighbors.check_codes(codes_file.read(file), origin=f"codes of {file}")
+            codes, file = codes_file.read(file, header=config.header), printable(file)
+            codes = neighbors.check_codes(codes, origin=f"codes of {file}")
             if codes.shape[1] != size:
                 raise UserError(
                     f"codes of {file} have {codes.shape[1]} numbers, but those of {name} {size}",
@@ -264,13 +289,10 @@ def _parse_anchors(
             found.append(
                 Anchor(label=label, code=neighbors.check_codes(code, origin=f"codes ({label})")[0])
             )
-        elif (
-            re.fullmatch(_WHOLE, part)
-            or codes_file.split(part)[0].suffix.lower() in codes_file.SUFFIXES
-        ):
+        elif re.fullmatch(_WHOLE, part) or _is_file(part):
             found += [
                 Anchor(label=str(row), code=np.asarray(values[row], np.float64), row=row)
-                for row in _find_rows(part, name, number).tolist()
+                for row in _find_rows(part, name, number, config.header).tolist()
             ]
         else:
             raise UserError(

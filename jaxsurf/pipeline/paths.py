@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, printable
 from jaxsurf.evaluation.pairs import csv_text
 from jaxsurf.manifold import codes_file, connectivity, latent_graph, neighbors, tour
 from jaxsurf.manifold import graph as graphs
@@ -125,7 +125,7 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
     others = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
     if "path.json" in others:  # what an earlier call wrote; names alone may be anybody's
         others = [name for name in others if not re.fullmatch(_FILES, name)]
-    anchors = [text.strip().removeprefix("codes:") for text in config.anchors]
+    anchors = [text.removeprefix("codes:") for text in config.anchors]
     for name in (config.latents, config.index_file, *anchors):
         file, _ = codes_file.split(name)
         # It lies in the folder by its name, or by what that links to.
@@ -354,7 +354,8 @@ def _describe(
             "dimensions": inputs.values.shape[1],
             "rows_used": len(inputs.rows),
             "sample": {
-                name: getattr(config, name) for name in ("index_file", "stride", "subset", "seed")
+                "index_file": printable(config.index_file),
+                **{name: getattr(config, name) for name in ("stride", "subset", "seed")},
             },
         },
         "versions": versions(),

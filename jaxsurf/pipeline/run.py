@@ -8,6 +8,7 @@ import functools
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -63,7 +64,10 @@ class Run:
     @functools.cached_property
     def stamp(self) -> str:
         """What caches made with this model and these images are bound to."""
-        settings = json.dumps(configuration.decisive(self.config), sort_keys=True)
+        # Images are known by themselves, wherever they lie.
+        decisive = configuration.decisive(self.config).items()
+        named = {name: value for name, value in decisive if not name.startswith("data.")}
+        settings = json.dumps(named, sort_keys=True)
         return (
             f"checkpoint {self.step}, data {self.images.fingerprint}, "
             f"settings {fingerprint(settings)}"
@@ -138,19 +142,31 @@ def _as_text(stop: Stop) -> str:
     return f"code:{','.join(repr(float(value)) for value in np.ravel(stop))}"
 
 
-def open_run(workdir: Path | str, *, checkpoint: str = LAST) -> Run:
+def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | None = None) -> Run:
     """Return the run of a working directory.
 
     Args:
         workdir: the folder that it was trained in.
         checkpoint: `last`, `best` (the lowest loss of those that were kept), or a step.
+        data: where the images are now, if they were moved after training.
     """
     place = WorkDir(Path(workdir))
     config, saved = read_config(place)
+    if data is not None:
+        config = replace(config, data=configuration.moved(config.data, data))
     if checkpoint not in (LAST, BEST) and not checkpoint.isdecimal():
         raise UserError(
             f"--checkpoint is {checkpoint!r}",
             cure=f"give {LAST}, {BEST}, or a folder of checkpoints/",
+        )
+    where = config.data.path or config.data.source
+    gone = Path(where).is_absolute() and not any(
+        map(os.path.exists, (where, where[: where.rfind(":")]))
+    )
+    if data is None and gone:
+        raise UserError(
+            f"the images of {place.root} are not in {where} any more",
+            cure="say where they are now: --data=PATH",
         )
     images = configuration.open_data(config.data)
     if images.fingerprint != saved["data"]["fingerprint"]:
@@ -212,7 +228,7 @@ def encode_all(run: Run) -> Latents:
     if run.workdir.latents.exists():
         return encode.load_latents(run.workdir.latents, stamp=run.stamp)
     batch_size = inference_batch(run.model)
-    latents = encode.encode_images(run.model, run.images.images, batch_size=batch_size)
+    latents = encode.encode_images(run.model, run.images.given, batch_size=batch_size)
     encode.save_latents(run.workdir.latents, latents, stamp=run.stamp)
     return latents
 
@@ -254,8 +270,8 @@ def make_distance(
     weight: str,
     model: Autoencoder,
     codes: Float[np.ndarray, "node latent"],
-    images: UInt8[np.ndarray, "image height width 3"],
-    further: UInt8[np.ndarray, "more height width 3"] | None = None,
+    images: UInt8[np.ndarray, "image height width channel"],
+    further: UInt8[np.ndarray, "more height width channel"] | None = None,
 ) -> Distance:
     """Return the distance that edges weigh by where it is not that of latent codes.
 

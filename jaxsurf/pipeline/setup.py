@@ -100,19 +100,19 @@ class TrainSetup:
         """
         kept = features.keep(
             extract,
-            self.images.images,
+            self.images.given,
             allowed_mib=self.config.objective.feature_cache_mib,
-            room_bytes=data.device_room_bytes() - self.images.images.nbytes,
+            room_bytes=data.device_room_bytes() - self.images.given.nbytes,
         )
         if first_step >= self.plan.target_steps:
-            return train_step.Examples(self.images.images, kept)
+            return train_step.Examples(self.images.given, kept)
         codes, dimensions = None, self.config.model.latent_dim
         if distributed.writes():
             codes = targets.choose(self.images.images, dimensions, self.config.targets)
         # Others are sent what process 0 has found, zeros for none.
         sent = np.zeros((len(self.images), dimensions), np.float32) if codes is None else codes
         sent = distributed.of_first(sent)
-        return train_step.Examples(self.images.images, kept, sent if sent.any() else None)
+        return train_step.Examples(self.images.given, kept, sent if sent.any() else None)
 
     def make_log(
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
@@ -145,7 +145,7 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     )
     rates = optimizer.make_rates(config.optimizer)
     made = optimizer.make_optimizer(config.optimizer, schedule, rates)
-    mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.images)
+    mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.given)
     graphdefs: list[nnx.GraphDef[Autoencoder]] = []
 
     def init() -> TrainState:
@@ -207,7 +207,7 @@ def compile_run(
         setup.config.training.batch_size, num_devices=num_devices
     )
     compiled_step = shared_step or compile_shared_step(setup, shardings)
-    own_extract = features.make_extractor(setup.config.objective)
+    own_extract = features.make_extractor(setup.config.objective, setup.images.look)
     state, hyper, extract = distributed.put(
         (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated
     )
@@ -233,7 +233,8 @@ def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     """Return what the loop takes of runs that share a program."""
     one, mesh = setups[0], vmapped.make_mesh(len(setups))
     shardings = distributed.Shardings.over(mesh)
-    extract = jax.device_put(features.make_extractor(one.config.objective), shardings.replicated)
+    own_extract = features.make_extractor(one.config.objective, one.images.look)
+    extract = jax.device_put(own_extract, shardings.replicated)
     kinds = sorted({setup.config.corruption.kind for setup in setups})
     terms = sorted({term for setup in setups for term in setup.config.objective.weights})
     numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]

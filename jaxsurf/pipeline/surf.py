@@ -3,8 +3,9 @@
 `make` finds the path and animates it in memory; `surf` also writes everything about it into the
 working directory.
 
-A stop is a text: digits are the number of an image; `code:0.1,-2` is a latent code; any other text
-is an image file, which is given as `./12` where its name would say something else. An image from
+A stop is a text: digits are the number of an image; `code:0.1,-2` is a latent code; `angle=30` are
+values of factors that one image has; any other text is an image file, of the set by its name there
+or from outside, which is given as `./12` where its name would say something else. An image from
 outside the set is encoded; its code, or the one that was given, joins the graph as a further node,
 after those of the set.
 """
@@ -43,11 +44,12 @@ class SurfConfig:
     """What to animate.
 
     Attributes:
-        source: an image number, the path of an image file outside the set, or a latent code such
-            as `code:0.1,-2`.
+        source: an image number, the name of a file of the set, factors that one image has
+            (`angle=30,light=left`), the path of an image file outside the set, or a latent code
+            such as `code:0.1,-2`.
         target: the same.
         anchors: instead of both, two or more of the same to pass, commas between; semicolons where
-            one is a latent code.
+            one has commas itself.
         loop: whether the path goes back from the last anchor to the first.
         order: of the anchors: `given`, or `best`, the shortest that starts at the first of them.
         methods: which interpolations.
@@ -92,7 +94,7 @@ class Stop:
 
     label: str
     key: str
-    image: UInt8[np.ndarray, "height width 3"]
+    image: UInt8[np.ndarray, "height width channel"]
     number: int | None = None
     file: str | None = None
     code: Float[np.ndarray, "latent"] | None = None
@@ -134,10 +136,18 @@ def surf(run: Run, config: SurfConfig) -> Surfed:
     # A hyphen parts the stops from one another and from the graph.
     label = "" if asked == run.config.graph else asked.label.replace("-", "_")
     folder = run.workdir.surf(*(stop.key for stop in made.stops), label=label)
-    frames = {method: animation.frames for method, animation in made.animations.items()}
+    images, look = run.images, run.images.look
+    frames = {name: look.rgb(animation.frames) for name, animation in made.animations.items()}
+    plain = images.deep is None and images.images.shape[-1] - look.alpha in (1, 3)
     with replacing_folder(folder) as fresh:
         for method, animation in made.animations.items():
             animation.save(fresh / f"{method}.gif")
+            if look.alpha:  # of which a GIF keeps whether it is above a half
+                animation.save(fresh / f"{method}.png")
+            if animation.path is not None and not plain:
+                # What a picture can't hold: all channels, in the units of the source.
+                decoded = decode.decode_images(run.model, animation.path.points)
+                media.write_stack(fresh / f"{method}.tif", images.in_source_values(decoded))
         media.write_png(fresh / "strip.png", media.strip(frames))
         plots.save(plots.latent(_plot(run, made)), fresh / "latent.png")
         write_json(fresh / "path.json", made.description)
@@ -167,7 +177,10 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         images=np.stack([stop.image for stop in stops]),
         anchors=visit.places,
     )
-    (made,) = animate.animate(run.model, [route], methods=config.methods, timing=config.timing)
+    look = run.images.look
+    (made,) = animate.animate(
+        run.model, [route], methods=config.methods, timing=config.timing, look=look
+    )
     images = run.images.images
     animations = {}
     for method, each in made.items():
@@ -225,25 +238,37 @@ def _open_stop(run: Run, text: str) -> Stop:
         code = _parse_code(text, size=run.config.model.latent_dim)
         image = decode.decode_points(run.model, code[None])[0]
         return Stop(label=text, key=f"code_{fingerprint(code)[:8]}", image=image, code=code)
-    if re.fullmatch(r"[+-]?[0-9]+", text):
-        number = int(text)
+    number = int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else None
+    outside = os.path.exists(text)  # noqa: PTH110  (takes any text; Path.exists not too long ones)
+    if number is None and not (outside and re.search(r"^[.]{0,2}/|=", text)):
+        found = run.images.numbers(files.printable(text))
+        if len(found) > 1:
+            raise UserError(
+                f"{len(found)} images are meant by {text!r}: {', '.join(map(str, found[:5]))}"
+                + ", ..." * (len(found) > 5),
+                cure="say more of it, or give a number",
+            )
+        number = int(found[0]) if len(found) else None
+    if number is not None:
         if not 0 <= number <= last:
             raise UserError(f"image {number} is out of range", cure=f"choose 0 to {last}")
         return Stop(label=str(number), key=str(number), image=images[number], number=number)
-    # os.path.exists takes any text: Path.exists raises where one is too long to be a name.
-    if not os.path.exists(text):  # noqa: PTH110  (see above)
+    if not outside:
         raise UserError(
-            f"{text!r} is neither an image number nor a file that exists",
+            f"{text!r} is neither an image number, a file of the set, nor a file that exists",
             cure=f"give a number from 0 to {last}, the path of an image file, or a latent code "
             f"such as {_CODE}0.1,-2",
         )
     file = Path(text)
-    image, _ = files.open_image(file, like=run.images)
+    image, deep = files.open_image(file, like=run.images)
+    given = np.stack([image if deep is None else deep, run.images.given[0]])
     stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
     key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
     # Beside an image of the set, a single one can't be taken for a collapsed model.
-    both = encode.encode_images(run.model, np.stack([image, images[0]]), batch_size=2)
-    return Stop(label=file.stem, key=key, image=image, file=text, code=both.codes[0])
+    both = encode.encode_images(run.model, given, batch_size=2)
+    return Stop(
+        label=files.printable(file.stem), key=key, image=image, file=text, code=both.codes[0]
+    )
 
 
 def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:

@@ -127,6 +127,7 @@ def train_on(
 ) -> Run:
     """Train as `train` does, on images opened already; a collapsed model is not refused."""
     workdir = WorkDir(Path(root)).check_writable()
+    config = dataclasses.replace(config, data=configuration.resolved(config.data))
     # What is wrong with images of a new run leaves no folder behind.
     check_varied(images)
     setup = make_setup(config, images)
@@ -164,13 +165,13 @@ def _fit(
     feed = compiled.make_feed(setup.plan.num_steps if plain else first)
     log = setup.make_log(workdir.metrics, resume_step=first, saved=saved, writes=writes)
     traced = loop.Profile(workdir.profile, profile) if profile and writes else None
-    originals = setup.images.images
+    originals, look = setup.images.images, setup.images.look
     originals = originals[np.linspace(0, len(originals) - 1, NUM_EXAMPLES).round().astype(int)]
 
     def show(at: int, state: TrainState) -> None:
         model = setup.with_weights(distributed.own(state))
         outputs = reconstruction.reconstruct(model, originals)
-        rows = {"original": originals, "reconstruction": outputs}
+        rows = {"original": look.rgb(originals), "reconstruction": look.rgb(outputs)}
         log.show(at, media.strip(rows, num_shown=NUM_EXAMPLES), name="reconstructions")
 
     def forget_caches() -> None:

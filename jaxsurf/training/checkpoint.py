@@ -71,8 +71,11 @@ class Checkpoints:
         self._saved: int | None = None  # the last step, until it is read back
 
         self._link = contextlib.ExitStack()
-        if glob.escape(str(path)) != str(path) or "\\" in str(path):
-            # Orbax globs with the path, and tensorstore takes a backslash in it for a slash.
+        text = str(path)
+        other = text != text.encode(errors="replace").decode()
+        if glob.escape(text) != text or "\\" in text or other:
+            # Orbax globs with the path, tensorstore takes a backslash in it for a slash, and needs
+            # one in UTF-8.
             place = self._link.enter_context(tempfile.TemporaryDirectory(prefix="jaxsurf-"))
             path = Path(place) / "checkpoints"
             path.symlink_to(self.folder)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, UInt8
+from jaxtyping import Array, Float, Shaped
 
 from jaxsurf.images import batches, pixels
 from jaxsurf.images.storage import MIB
@@ -35,13 +35,14 @@ class Extractor:
 
     state: nnx.State
     graphdef: nnx.GraphDef[VGG16] = field(metadata={"static": True})
+    look: pixels.Look = field(default=pixels.RGB, metadata={"static": True})
 
-    def __call__(self, images: Float[Array, "batch height width 3"]) -> Features:
-        """Return the features of images with values in [0, 1], by layer."""
-        return nnx.merge(self.graphdef, self.state)(images)
+    def __call__(self, images: Float[Array, "batch height width channel"]) -> Features:
+        """Return the features of images with values in [0, 1], as they are shown, by layer."""
+        return nnx.merge(self.graphdef, self.state)(self.look.rgb(images))
 
 
-def make_extractor(config: ObjectiveConfig) -> Extractor | None:
+def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> Extractor | None:
     """Return the network of a configuration; None if it has no perceptual term."""
     if not config.perceptual:
         return None
@@ -50,12 +51,12 @@ def make_extractor(config: ObjectiveConfig) -> Extractor | None:
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     found = weights.find(config.vgg, relus, unprepared=config.preparation == "none")
     graphdef, state = nnx.split(VGG16(found, relus, dtype=jnp.dtype(dtype)))
-    return Extractor(state, graphdef)
+    return Extractor(state, graphdef, look)
 
 
 def keep(
     extract: Extractor | None,
-    images: UInt8[np.ndarray, "image height width 3"],
+    images: Shaped[np.ndarray, "image height width channel"],
     *,
     allowed_mib: int,
     room_bytes: float,
@@ -89,5 +90,5 @@ def keep(
 
 
 @jax.jit
-def _features(extract: Extractor, images: UInt8[Array, "batch height width 3"]) -> Features:
+def _features(extract: Extractor, images: Shaped[Array, "batch height width channel"]) -> Features:
     return extract(pixels.to_float(images))

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key, UInt8
+from jaxtyping import Array, Float, Int, Key, Shaped
 
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
@@ -73,7 +73,7 @@ class Examples:
     Where there are target codes, the decoder sees these at first, in place of the encoder's own.
     """
 
-    images: UInt8[AnyArray, "image height width channel"]
+    images: Shaped[AnyArray, "image height width channel"]
     features: Mapping[str, Float[AnyArray, "image height width feature"]] = field(
         default_factory=dict
     )

@@ -107,6 +107,8 @@ class Page:
 
     title: str
     about: str  # which images, how many, how large
+    read: str  # what was taken of a user's own files
+    expected: str  # what the look of the images lets one expect
     workdir: str  # for the commands that make missing parts
     summary: Mapping[str, str]  # what matters most in the configuration
     settings: str  # the whole of it

@@ -105,7 +105,7 @@ def test_an_animation_saves_and_shows_itself(tmp_path):
     assert (tmp_path / "deep" / "a.gif").read_bytes() == shown
     with Image.open(io.BytesIO(shown)) as film:
         assert sum(page.info["duration"] for page in ImageSequence.Iterator(film)) == 770
-    with pytest.raises(UserError, match=r"a\.mp4 is no name of a GIF; let it end in \.gif"):
+    with pytest.raises(UserError, match=r"a\.mp4 is no name of an animation; let it end in \.gif"):
         animation.save("a.mp4")
 
 

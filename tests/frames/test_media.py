@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageSequence
 
 from jaxsurf.errors import UserError
@@ -87,3 +88,30 @@ def test_a_strip_shows_evenly_chosen_frames_under_their_label():
 def test_what_cannot_be_a_gif_is_refused(frames, frame_ms, words):
     with pytest.raises(UserError, match=words):
         media.gif(frames, frame_ms=frame_ms)
+
+
+def test_what_is_less_than_half_opaque_is_left_out_of_a_gif_and_kept_by_a_png():
+    colours = scene(3)
+    opacity = np.zeros((*colours.shape[:3], 1), np.uint8)
+    opacity[:, 5:20, 4:9], opacity[:, 5:20, 9:13] = 255, 100
+    frames = np.concatenate([colours, opacity], axis=-1)
+    with Image.open(io.BytesIO(media.gif(frames))) as film:
+        for page, frame in zip(ImageSequence.Iterator(film), frames, strict=True):
+            found = np.array(page.convert("RGBA"))
+            np.testing.assert_array_equal(found[..., 3] > 0, frame[..., 3] >= 128)
+            seen = frame[..., 3] == 255
+            assert np.abs(found[seen, :3].astype(int) - frame[seen, :3]).mean() < 3
+    with Image.open(io.BytesIO(media.apng(frames, frame_ms=40))) as film:
+        pages = [np.array(page.convert("RGBA")) for page in ImageSequence.Iterator(film)]
+        assert film.info["duration"] == 40
+    np.testing.assert_array_equal(pages, frames)
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.float32])
+def test_a_stack_of_any_channels_comes_back_in_its_own_type(dtype, tmp_path):
+    frames = np.random.default_rng(0).uniform(0, 4000, (3, 7, 5, 2)).astype(dtype)
+    media.write_stack(tmp_path / "a.tif", frames)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        series = file.series[0]
+        assert (series.axes, series.dtype) == ("TCYX", dtype)
+        np.testing.assert_array_equal(np.moveaxis(series.asarray(), 1, -1), frames)

@@ -78,7 +78,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
 def test_sizes_that_differ_are_named_unless_side_is_given(tmp_path):
     for name, shape in (("a", (6, 8, 3)), ("b", (3, 7, 3)), ("c", (12, 16, 3))):
         save(tmp_path / f"{name}.png", colors(*shape))
-    with pytest.raises(UserError, match=r"3 sizes: 1 of 8 x 6, 1 of 7 x 3; set data\.side"):
+    with pytest.raises(UserError, match=r"3 sizes: 1 of 8 x 6, 1 of 7 x 3; set data.side to scale"):
         open_images(str(tmp_path))
     images = open_images(str(tmp_path), side=4)
     assert images.images.shape == (3, 3, 4, 3)
@@ -259,3 +259,37 @@ def test_what_holds_no_images_is_refused(size, name, content, words, tmp_path, r
     with pytest.raises(UserError, match=words) as caught:
         open_images(str(source), side=4, cache_dir=tmp_path / "cache")
     assert "object at 0x" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("head", "names"),
+    [
+        ("file,angle,light", [f"turn{n}.png" for n in range(12)]),
+        ("file;angle;light", [f"pictures/turn{n}.png" for n in range(12)]),
+        (",angle,light", [f"turn{n}" for n in range(12)]),
+        ("image\tangle\tlight", [str(n) for n in range(12)]),
+        ("angle,light", None),
+    ],
+)
+def test_a_table_gives_each_image_its_factors_by_name_or_number_or_order(tmp_path, head, names):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(12):
+        save(folder / f"turn{number}.png", colors(5, 7, 3, seed=number))
+    order = np.random.default_rng(0).permutation(12) if names else np.arange(12)
+    sign = next(one for one in ",;\t" if one in head)
+    rows = [
+        [*([names[n]] if names else []), f"{30 * (n // 2)}", ("left", "right")[n % 2]]
+        for n in order
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join([head, *(sign.join(row) for row in rows)]))
+    images = open_images(str(folder), factors=str(table))
+    assert images.factor_names == ("angle", "light")
+    assert images.labels["light"] == ("left", "right")
+    expected = [[30 * (n // 2), n % 2] for n in range(12)]
+    np.testing.assert_array_equal(images.factors, expected)
+    assert "factors angle, light of table.csv" in images.account
+    assert images.numbers("angle=60,light=right").tolist() == [5]
+    held = open_images(str(folder), factors=str(table), fixed={"light": "right"}, free=["angle"])
+    assert held.files == tuple(f"turn{n}.png" for n in range(1, 12, 2))

@@ -1,5 +1,6 @@
 """Image sets and factor grids: slices, order, fingerprints, and what is refused."""
 
+import dataclasses
 import itertools
 import os
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
 from jaxsurf.images.image_set import Grid, ImageSet, Request
+from jaxsurf.images.pixels import Look
 
 GRID = Grid(("tint", "lone", "turn"), (3, 1, 5), {"tint": ("red", "sea green", "blue")}, ("turn",))
 
@@ -185,3 +187,41 @@ def test_periodic_values_may_begin_anywhere():
         assert kept.images[:, 0, 0, 0].tolist() == [number]
     with pytest.raises(UserError, match="turn has no value 45"):
         whole.select(fixed={"turn": 45})
+
+
+def test_images_are_meant_by_the_names_of_files_and_by_values_of_factors():
+    files = tuple(f"{folder}/{number}.png" for folder in ("a", "b") for number in range(8))[:15]
+    toys = make_set(files=files, labels={"tint": ("red", "blue", "green")})
+    assert toys.numbers("a/3.png").tolist() == [3]
+    assert toys.numbers("6.png").tolist() == [6, 14]
+    assert toys.numbers("none.png").tolist() == []
+    named = dataclasses.replace(toys, files=("a=1.png", *files[1:]))
+    assert named.numbers("a=1.png").tolist() == [0]
+    assert toys.numbers("tint=blue, turn=2").tolist() == [7]
+    assert toys.numbers("turn=4").tolist() == [4, 9, 14]
+    chosen = toys.select(fixed={"tint": "green"}, free=["turn"])
+    assert (numbers_of(chosen), chosen.files[0]) == ([10, 11, 12, 13, 14], "b/2.png")
+    with pytest.raises(UserError, match="tint has no value 'grey'; choose from red, blue, green"):
+        toys.numbers("tint=grey")
+    with pytest.raises(UserError, match="no factor is called 'size'; choose from tint, lone, turn"):
+        toys.numbers("size=2")
+
+
+def test_images_come_back_in_the_units_and_the_type_of_their_source():
+    deep = np.arange(15 * 4 * 7 * 2, dtype=np.uint16).reshape(15, 4, 7, 2)
+    shallow = (deep // 257).astype(np.uint8)
+    look, values = Look((0, 1)), (300.0, 380.0)
+    toys = make_set(images=shallow, deep=deep, look=look, values=values, dtype="uint16")
+    assert toys.given is not deep
+    assert np.shares_memory(toys.given, deep)
+    back = toys.in_source_values(np.array([0, 0.5, 1, 1.2], np.float32))
+    assert (back.tolist(), back.dtype) == ([300, 340, 380, 380], np.uint16)
+    others = {"deep": deep + 1}, {"values": (300.0, 381.0)}
+    assert (
+        len({toys.fingerprint, *(dataclasses.replace(toys, **o).fingerprint for o in others)}) == 3
+    )
+    assert toys.select(fixed={"tint": 1}, free=["turn"]).deep.tolist() == deep[5:10].tolist()
+    with pytest.raises(
+        UserError, match=r"has 2 channels, but 0, 2 are to be shown; .* from 0 to 1"
+    ):
+        make_set(images=shallow, look=Look((0, 2)))

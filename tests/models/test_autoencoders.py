@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsurf.errors import UserError
-from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
+from jaxsurf.models.autoencoder import Constant, ModelConfig, make_autoencoder
 
 
 def make(side=32, depth=3, latent_dim=2, name="smooth", width=None):
@@ -26,10 +25,26 @@ def test_any_side_divisible_by_16_depth_and_latent_size_come_back(name):
         assert jax.eval_shape(model, images).shape == images.shape
 
 
-def test_other_sides_are_refused():
-    for name, side, width in (("smooth", 40, 40), ("smooth", 64, 32), ("reference", 16, 16)):
-        with pytest.raises(UserError, match=r"multiple of 16 and at least .*config.data.side"):
-            make(side, width=width, name=name)
+@pytest.mark.parametrize("name", ["smooth", "reference"])
+def test_images_of_other_sides_are_filled_up_with_their_edges_and_cut_again(name):
+    """A model of 17 x 39 gives what one of the padded size gives for padded images, cut."""
+    height, width = 17, 39
+    model, _ = make(height, width=width, depth=2, name=name)
+    rows, columns = ((16, 32)[name == "reference"], 48)
+    rows = -(-height // rows) * rows
+    top, left = (rows - height) // 2, (columns - width) // 2
+    sides = [(top, rows - height - top), (left, columns - width - left), (0, 0)]
+    large, _ = make(rows, width=columns, depth=2, name=name)
+    params, constants = (nnx.state(model, kind) for kind in (nnx.Param, Constant))
+    nnx.update(large, params)
+    if name == "smooth":
+        nnx.update(large, jax.tree.map(lambda each: jnp.pad(each, sides, mode="edge"), constants))
+    images = np.random.default_rng(2).random((3, height, width, 2)).astype(np.float32)
+    padded = np.pad(images, [(0, 0), *sides], mode="edge")
+    codes = model.encode(jnp.asarray(images))
+    np.testing.assert_allclose(codes, large.encode(jnp.asarray(padded)), rtol=1e-5, atol=1e-6)
+    whole = large.decode(codes)[:, top : top + height, left : left + width]
+    np.testing.assert_allclose(model.decode(codes), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_answers_with_the_mean_image_which_is_not_trained_before_training():

@@ -54,7 +54,7 @@ def find(tmp_path, monkeypatch):
                 return list(csv.DictReader(file))
         return np.load(path) if name.endswith(".npy") else np.loadtxt(path)
 
-    find.written = written
+    find.written, find.folder = written, tmp_path
     return find
 
 
@@ -219,6 +219,67 @@ def test_anchors_come_from_files(find, tmp_path):
     assert [end["label"] for end in said["ends"]] == ["a/x.txt:0", "b/x.txt:0"]
 
 
+def test_the_path_through_a_table_is_that_through_the_array(find):
+    rows = [",".join(map(repr, row)) for row in CODES.astype(float).tolist()]
+    tables = {
+        "pandas.csv": ",UMAP1,UMAP2\n" + "".join(f"{at},{row}\n" for at, row in enumerate(rows)),
+        "noindex.csv": "0,1\n" + "\n".join(rows),
+        "barcodes.tsv": "".join(f"ACGT{at}-1,{row}\n" for at, row in enumerate(rows)),
+        "german.csv": "x;y\n" + "\n".join(rows).replace(",", ";").replace(".", ","),
+    }
+    expected = find(3, 17, 256)
+    codes = find.written("codes.npy")
+    for name, text in tables.items():
+        (find.folder / name).write_text(text.replace(",", "\t") if "tsv" in name else text)
+        said = find(3, 17, 256, latents=name)
+        assert (said["nodes"], said["length"]) == (expected["nodes"], expected["length"])
+        assert said["data"] == expected["data"] | {
+            "name": name,
+            "fingerprint": said["data"]["fingerprint"],  # of float64
+        }
+        np.testing.assert_array_equal(find.written("codes.npy"), codes)
+
+
+@pytest.mark.parametrize(("header", "first"), [("auto", 0), ("no", 0), ("yes", 3)])
+def test_whether_a_table_has_a_header_is_as_told(find, caplog, header, first):
+    (find.folder / "centers.csv").write_text("0\n3\n17\n50\n")
+    with caplog.at_level("INFO", logger="jaxsurf"):
+        said = find("centers.csv", header=header)
+    assert [end["row"] for end in said["ends"]] == [0, 3, 17, 50][first // 3 :]
+    taken = "3 rows x 1 column, header taken: 0" if first else "4 rows x 1 column, no header"
+    assert f"centers.csv: {taken}" in caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("text", "stops"),
+    [
+        *((text, "3 17 256") for text in ("3\n17\n256\n", "3 17 256", "\ufeff3\r\n17\r\n256\r\n")),
+        *((text, "3 17 256") for text in (" 3\trows.txt", "3 , rows.txt", "3\nmy rows.txt\n")),
+        ("code:9 8 17", "code:9,8 17"),
+        ("code: 9,8\n17, 256 rows.txt", "code:9,8 17 256 17 256"),
+        ("codes: code.txt 17", "code.txt:0 17"),
+    ],
+)
+def test_anchors_are_parted_by_white_space_too(find, text, stops):
+    for name in ("rows.txt", "my rows.txt"):
+        (find.folder / name).write_bytes(b"\xef\xbb\xbf17\r\n256\r\n")
+    (find.folder / "code.txt").write_text("9 8")
+    said = find(*text.split(","), method="linear")
+    assert " ".join(end["label"] for end in said["ends"]) == stops
+
+
+def test_rows_come_from_pickled_lists(find):
+    for number, rows in enumerate(
+        [[3, 17, 256], (3, 17, 256), {256, 3, 17}, list(np.array([3, 17, 256]))]
+    ):
+        (find.folder / f"{number}.pkl").write_bytes(pickle.dumps(rows))
+        assert [end["row"] for end in find(f"{number}.pkl")["ends"]] == [3, 17, 256]
+    (find.folder / "z.pkl").write_bytes(pickle.dumps({"zs": {2: CODES}, "pc": CODES[:9]}))
+    (find.folder / "rows.pkl").write_bytes(pickle.dumps(range(200)))
+    said = find(3, 17, latents="z.pkl:zs/2", index_file="rows.pkl")
+    assert (said["data"]["name"], said["data"]["rows_used"]) == ("z.pkl:zs/2", 200)
+
+
 @pytest.mark.parametrize("name", ["ind.npy", "ind.txt", "mask.npy"])
 def test_rows_keep_their_numbers_whatever_is_left_out(find, name):
     index = np.random.default_rng(0).permutation(307)[:211]
@@ -366,6 +427,24 @@ def test_a_command_prints_what_it_found(launch, find, tmp_path):
     assert (outcome.err, outcome.status) == ("", 0)
     assert "out: codes.npy, " in outcome.out
     assert "code:0.5,0  " in outcome.out
+
+
+def test_names_that_are_no_text_are_shown_as_far_as_they_go(launch, find, tmp_path):
+    name = os.fsdecode(b"caf\xe9.txt")
+    (tmp_path / name).write_text("\n".join(f"{a} {b}" for a, b in CODES.tolist()))
+    (tmp_path / f"rows{name}").write_text("3\n17\n")
+    flags = f"--latents={name} --anchors=codes:{name},rows{name} --method=linear --out=out{name}"
+    outcome = launch("paths", *flags.split(), folder=tmp_path)
+    assert outcome.status == 0
+    assert r"outcaf\udce9.txt: caf\udce9.txt, 307 codes of 2 numbers" in outcome.out
+    said = json.loads((tmp_path / f"out{name}" / "path.json").read_text(encoding="utf-8"))
+    assert said["ends"][0]["label"] == r"caf\udce9.txt:0"
+    for flag in (f"--latents=no{name}", f"--latents={name} --anchors=no{name}", f"--no{name}"):
+        outcome = launch("paths", *flag.split(), "--out=o", folder=tmp_path)
+        assert outcome.status in (1, 2)
+        *logged, line = outcome.err.splitlines()
+        assert line.startswith("error: ")
+        assert all(": 307 rows x 2 columns" in each for each in logged)
 
 
 def test_a_spanning_tree_takes_the_place_of_the_usual_bridges(launch, find, tmp_path):

@@ -3,8 +3,11 @@
 import itertools
 import json
 import math
+import os
+import shutil
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -78,7 +81,7 @@ def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
 
 
 def test_path_json_describes_the_path(run):
-    result = surf_pair(run)
+    result = surf_pair(run, graph=GraphConfig(weight="image"))
     saved = json.loads((result.folder / "path.json").read_text())
     assert saved == result.description
     assert [end["image"] for end in saved["ends"]] == [3, 31]
@@ -175,7 +178,7 @@ def test_frames_are_equally_far_apart_as_images_unless_asked_otherwise(run):
     [
         ("--graph=mutual --k=12", "mutual12_latent", "latent"),
         ("--spanning_tree", "knn9_latent_spanning_tree", "latent"),
-        ("--radius=90 --weight=image", "radius90.0", "image"),
+        ("--radius=90 --weight=pullback", "radius90.0", "pullback"),
         ("--k=11", "knn11_latent", "latent"),
         ("--graph=agreed --k=11", "agreed11_latent", "latent"),
     ],
@@ -332,8 +335,8 @@ def test_caches_of_something_else_and_damaged_ones_are_refused(run, damage):
 @pytest.mark.parametrize(
     ("text", "word"),
     [
-        ("²", "neither an image number nor a file"),
-        ("x" * 300, "neither an image number nor a file"),
+        ("²", "neither an image number, a file of the set, nor a file"),
+        ("x" * 300, "neither an image number, a file of the set, nor a file"),
         ("code:", "code: is no latent code; give 2 numbers with commas between: code:0.1,0.1"),
         ("code:1,a", "code:1,a is no latent code"),
         ("code:1,1e39", "is not finite in float32"),
@@ -360,3 +363,39 @@ def test_one_pair_has_no_interval_and_a_perfect_reconstruction_is_reported(run, 
     assert saved == {"mse": 0.0, "psnr_db": None, "num_images": NUM_IMAGES}
     assert str(result).startswith("reconstruction inf dB")
     assert "inf dB" in page.write(run).read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_no_text_go_through_every_command(launch, tmp_path, config_file):
+    inside = os.fsencode(tmp_path)
+    folder, root = Path(os.fsdecode(inside + b"/p\xe9")), Path(os.fsdecode(inside + b"/r\xe9"))
+    folder.mkdir()
+    for number in range(9):
+        pixels = np.zeros((16, 16, 3), np.uint8)
+        pixels[number : number + 7, 4:9] = (200, 20 * number, 50)
+        Image.fromarray(pixels).save(folder / os.fsdecode(b"b\xfc%d.png" % number))
+    settings = {"source": folder, "fixed": "", "free": "", "side": 0, "stride": 1}
+    flags = [f"--config.data.{name}={value}" for name, value in settings.items()]
+    outcome = launch("train", f"--config={config_file}", f"--workdir={root}", *flags)
+    assert outcome.status == 0, outcome.err
+    first = os.fsdecode(b"b\xfc0.png")
+    outside = shutil.copy(folder / first, tmp_path / os.fsdecode(b"\xe4.png"))
+    for source in (first, outside):
+        outcome = launch("surf", f"--workdir={root}", f"--source={source}", "--target=8")
+        assert outcome.status == 0, outcome.err
+    ends = json.loads((root / "surf" / "0-8" / "path.json").read_text())["ends"]
+    assert ends[0]["image"] == 0
+    for command in ("evaluate", "report"):
+        flags = ["--num_pairs=3"] * (command == "evaluate")
+        outcome = launch(command, f"--workdir={root}", *flags)
+        assert outcome.status == 0, outcome.err
+    assert r"p\xe9" in (root / "report.html").read_text()
+
+
+def test_a_stop_is_the_one_image_that_factors_mean(run, tmp_path):
+    axes = dict(zip(run.images.factor_names, run.images.factors[7], strict=True))
+    named = ",".join(f"{name}={value:g}" for name, value in axes.items())
+    assert surf_pair(run, source=named, **FAST).description["ends"][0]["image"] == 7
+    held = next(iter(axes.items()))
+    with pytest.raises(UserError, match=rf"\d+ images are meant by '{held[0]}=.*say more of it"):
+        surf_pair(run, source=f"{held[0]}={held[1]:g}", **FAST)

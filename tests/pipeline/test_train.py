@@ -177,6 +177,24 @@ def test_data_are_judged_by_their_images_not_their_place(config_of, tmp_path, ca
             attempt()
 
 
+def test_a_run_finds_its_images_from_any_folder_and_where_they_were_moved(
+    config_of, tmp_path, cache_home, monkeypatch
+):
+    write_images(tmp_path / "squares.npz", seed=0)
+    monkeypatch.chdir(tmp_path)
+    go_on(config_of(**OWN_DATA, data__source="squares.npz"), tmp_path / "own")
+    monkeypatch.chdir("/")
+    codes = encode_all(open_run(tmp_path / "own")).codes  # in the cache from now on
+    place = shutil.move(tmp_path / "squares.npz", tmp_path / "moved.npz")
+    with pytest.raises(UserError, match=r"are not in .*squares\.npz any more; .* --data=PATH"):
+        open_run(tmp_path / "own")
+    run = open_run(tmp_path / "own", data=place)
+    np.testing.assert_array_equal(encode_all(run).codes, codes)
+    write_images(place, seed=1)
+    with pytest.raises(UserError, match=r"images of moved\.npz have changed"):
+        open_run(tmp_path / "own", data=place)
+
+
 @pytest.mark.parametrize(
     ("images", "word"),
     [

@@ -81,6 +81,8 @@ EVALUATION = Evaluation(
 PAGE = Page(
     title="Arm",
     about="1,600 images",
+    read="1,600 images; 2 files left out",
+    expected="what to expect: motion",
     workdir="runs/my arm",
     summary={"Model": "smooth"},
     settings='{"seed": 5}',
@@ -147,6 +149,8 @@ def test_hostile_texts_are_shown_not_obeyed():
             PAGE,
             title=HOSTILE,
             about=HOSTILE,
+            read=HOSTILE,
+            expected=HOSTILE,
             summary={HOSTILE: HOSTILE},
             settings=HOSTILE,
             evaluation=evaluation,

@@ -262,10 +262,11 @@ def _draw_reconstructions(runs: list[Measured], folder: Path) -> None:
     good = {run.about: run.opened for run in runs if run.opened}
     if not good:
         return
-    images = next(iter(good.values())).images.images
+    images, look = (first := next(iter(good.values())).images).images, first.look
     chosen = images[np.linspace(0, len(images) - 1, NUM_SHOWN).round().astype(int)]
     outputs = {
         about: reconstruction.reconstruct(opened.model, chosen) for about, opened in good.items()
     }
-    strip = media.strip({"original": chosen} | outputs, num_shown=NUM_SHOWN, scale=3)
+    rows = {about: look.rgb(some) for about, some in ({"original": chosen} | outputs).items()}
+    strip = media.strip(rows, num_shown=NUM_SHOWN, scale=3)
     media.write_png(folder / "reconstructions.png", strip)
