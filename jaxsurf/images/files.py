@@ -12,6 +12,7 @@ large `.npy` file of uint8 is mapped where it lies.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import re
@@ -225,13 +226,45 @@ def open_image(
 # Arrays
 
 
+def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
+    """Return what an `.npz` file needs to hold, for its images to be opened as they are."""
+    arrays = {"images": images.given}
+    if images.factors is not None:
+        arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
+    form = {
+        **{name: getattr(images, name) for name in ("values", "dtype", "files")},
+        "labels": {name: list(labels) for name, labels in images.labels.items()},
+        "look": dataclasses.asdict(images.look),
+    }
+    return arrays | {"form": np.array(json.dumps(form))}
+
+
+def _with_form(images: ImageSet, form: str, *, name: str) -> ImageSet:
+    try:
+        found = json.loads(form)
+        look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
+        low, high = found["values"]
+        return dataclasses.replace(
+            images,
+            values=(float(low), float(high)),
+            dtype=str(np.dtype(found["dtype"])),
+            files=tuple(map(str, found["files"])),
+            labels={str(factor): tuple(names) for factor, names in found["labels"].items()},
+            look=look,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"the form in {name} is damaged ({error})", cure="remove it") from error
+
+
 def _open_arrays(path: Path, request: Request) -> ImageSet:
     """Return the images, and where it has them the factors, of a file of arrays."""
     name, reading = printable(path.name), request.reading
     stack = arrays.open_arrays(path, key=reading.key)
     num, height, width, channels = stack.shape
     # Four channels of eight bits are colours and opacity, unless it is said what to show.
-    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show
+    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show and not stack.form
+    if stack.form:
+        reading = dataclasses.replace(reading, range="full")
     large = stack.whole is None or storage.is_mapped(stack.whole)
 
     def find() -> Taken:
@@ -262,9 +295,9 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
         made_of=printable(storage.identity(path)),
         whole=None if alpha else whole,
     )
-    if stack.factors is None:
-        return opened
-    return dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
+    if stack.factors is not None:
+        opened = dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
+    return _with_form(opened, stack.form, name=name) if stack.form else opened
 
 
 # Factors
