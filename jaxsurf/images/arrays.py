@@ -22,7 +22,7 @@ Rows = Shaped[np.ndarray, "image height width channel"]
 Shape = tuple[int, ...]
 
 ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5")
-_BESIDE = ("factors", "factor_names")
+_BESIDE = ("factors", "factor_names", "form")
 # More is no colour: where sizes tell axes apart, channels are as few as this.
 _FEW = 4
 _HDF5 = b"\x89HDF"
@@ -39,6 +39,7 @@ class Stack:
         whole: all of them, where they are in memory or mapped.
         factors: factor values, where the file has them.
         names: one a factor.
+        form: what else `files.to_arrays` wrote of a set; such images have their form already.
     """
 
     shape: Shape
@@ -47,6 +48,7 @@ class Stack:
     whole: Rows | None = None
     factors: Real[np.ndarray, "image factor"] | None = None
     names: tuple[str, ...] = ()
+    form: str = ""
 
 
 def open_arrays(path: Path, *, key: str = "") -> Stack:
@@ -104,7 +106,7 @@ def _open_npz(path: Path, key: str) -> Stack:
         _plain(member.dtype),
         lambda: (_arranged(block, axes) for block in member.chunks()),
         None,
-        *_factors(path, beside),
+        *_beside(path, beside),
     )
 
 
@@ -194,7 +196,7 @@ def _of_array(
         raise _scattered(path)
     whole = _arranged(rows, axes)
     return Stack(
-        shape, whole.dtype, lambda: storage.chunks(whole), whole, *_factors(path, beside or {})
+        shape, whole.dtype, lambda: storage.chunks(whole), whole, *_beside(path, beside or {})
     )
 
 
@@ -274,17 +276,18 @@ def layout(path: Path, shape: Shape) -> tuple[Shape | None, Shape]:
     )
 
 
-def _factors(
+def _beside(
     path: Path, beside: Mapping[str, np.ndarray]
-) -> tuple[Real[np.ndarray, "image factor"] | None, tuple[str, ...]]:
+) -> tuple[Real[np.ndarray, "image factor"] | None, tuple[str, ...], str]:
     factors, names = beside.get("factors"), beside.get("factor_names")
+    form = str(beside.get("form", ""))
     if factors is None:
-        return None, ()
+        return None, (), form
     if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
         raise UserError(
             f"the factors in {path}, {factors.dtype}{factors.shape}, are no finite numbers",
             cure="give numbers, one row an image and one column a factor",
         )
     if names is None:
-        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1]))
-    return factors, tuple(map(str, np.atleast_1d(names)))
+        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1])), form
+    return factors, tuple(map(str, np.atleast_1d(names))), form

@@ -12,6 +12,7 @@ large `.npy` file of uint8 is mapped where it lies.
 """
 
 import dataclasses
+import json
 import logging
 import os
 import re
@@ -71,7 +72,9 @@ def open_path(
             f"({' '.join(FILMS)}) or arrays ({' '.join(ARRAYS)})",
         )
     if asked.factors:
-        opened = _with_table(opened, Path(asked.factors))
+        beside = (path if path.is_dir() else path.parent) / asked.factors
+        here = Path(asked.factors)
+        opened = _with_table(opened, beside if beside.exists() and not here.exists() else here)
     _log.info("%s: %s", opened.name, opened.account)
     return opened
 
@@ -223,13 +226,45 @@ def open_image(
 # Arrays
 
 
+def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
+    """Return what an `.npz` file needs to hold, for its images to be opened as they are."""
+    arrays = {"images": images.given}
+    if images.factors is not None:
+        arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
+    form = {
+        **{name: getattr(images, name) for name in ("values", "dtype", "files")},
+        "labels": {name: list(labels) for name, labels in images.labels.items()},
+        "look": dataclasses.asdict(images.look),
+    }
+    return arrays | {"form": np.array(json.dumps(form))}
+
+
+def _with_form(images: ImageSet, form: str, *, name: str) -> ImageSet:
+    try:
+        found = json.loads(form)
+        look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
+        low, high = found["values"]
+        return dataclasses.replace(
+            images,
+            values=(float(low), float(high)),
+            dtype=str(np.dtype(found["dtype"])),
+            files=tuple(map(str, found["files"])),
+            labels={str(factor): tuple(names) for factor, names in found["labels"].items()},
+            look=look,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"the form in {name} is damaged ({error})", cure="remove it") from error
+
+
 def _open_arrays(path: Path, request: Request) -> ImageSet:
     """Return the images, and where it has them the factors, of a file of arrays."""
     name, reading = printable(path.name), request.reading
     stack = arrays.open_arrays(path, key=reading.key)
     num, height, width, channels = stack.shape
     # Four channels of eight bits are colours and opacity, unless it is said what to show.
-    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show
+    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show and not stack.form
+    if stack.form:
+        reading = dataclasses.replace(reading, range="full")
     large = stack.whole is None or storage.is_mapped(stack.whole)
 
     def find() -> Taken:
@@ -248,30 +283,21 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
     def convert(taken: Taken) -> Iterator[Rows]:
         return (taken.fit(block, alpha=alpha) for block in stack.blocks())
 
-    known = find() if stack.dtype == np.uint8 and not alpha and stack.whole is not None else None
-    if (
-        known
-        and known.fit.values == (0, 255)
-        and known.shape == stack.shape
-        and (stack.whole is not None and (not large or stack.whole.flags.c_contiguous))
-    ):
-        # They are what they should be already.
-        whole = np.ascontiguousarray(stack.whole) if not large else stack.whole
-        usual = pixels.Look.usual(channels)
-        look = pixels.Look(tuple(reading.show)) if reading.show else usual
-        opened = ImageSet(whole, name, look=look, account=known.account)
-    else:
-        opened = pictures.assemble(
-            (lambda: known) if known else find,
-            convert,
-            request,
-            title=name,
-            place=f"{printable(str(path.resolve()))} {alpha}",
-            made_of=printable(storage.identity(path)),
-        )
-    if stack.factors is None:
-        return opened
-    return dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
+    whole = stack.whole
+    if whole is not None and not whole.flags.c_contiguous:
+        whole = None if large else np.ascontiguousarray(whole)
+    opened = pictures.assemble(
+        find,
+        convert,
+        request,
+        title=name,
+        place=f"{printable(str(path.resolve()))} {alpha}",
+        made_of=printable(storage.identity(path)),
+        whole=None if alpha else whole,
+    )
+    if stack.factors is not None:
+        opened = dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
+    return _with_form(opened, stack.form, name=name) if stack.form else opened
 
 
 # Factors

@@ -38,7 +38,7 @@ _CHANNELS = {"L": 1, "I;16": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}
 _DTYPES = {"I;16": "uint16", "I": "int32", "F": "float32"}
 # What tifffile unpacks by itself: none, deflate (two numbers), PackBits.
 _UNPACKED = (1, 8, 32946, 32773)
-# Of drawings too there are fewer pixels in a byte, where they are large.
+# Large pictures of a single colour, as PNG and GIF files, take a byte for half of this.
 _MOST_IN_A_BYTE = 2_000
 # Orientations of the camera that turn a picture on its side.
 _ON_ITS_SIDE = (5, 6, 7, 8)
@@ -86,12 +86,13 @@ def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
     except Exception as error:  # of many kinds, for notes inside damaged pictures
         raise _unreadable(origin, error) from error
     _check_size(found.height, found.width, origin, max_pixels)
-    pixels, size = found.height * found.width, _num_bytes(file)
+    size, claimed = _num_bytes(file), found.height * found.width * found.channels
+    claimed *= np.dtype(found.dtype).itemsize
     # A flipped bit of a header, or a bomb.
-    if pixels > max_pixels / 4 and pixels > _MOST_IN_A_BYTE * size:
+    if claimed > max_pixels / 4 and claimed > _MOST_IN_A_BYTE * size:
         raise UserError(
-            f"{origin} claims {pixels / 1e6:.0f} megapixels in {size} bytes",
-            cure=f"remove it, or set data.max_pixels to {4 * pixels} if it is what it should be",
+            f"{origin} claims {claimed / 1e6:.0f} MB of pixels in {size} bytes",
+            cure=f"remove it, or set data.max_pixels to {4 * claimed} if it is what it should be",
         )
     return found
 
@@ -169,9 +170,11 @@ def _mode(image: Image.Image) -> str:
     grey = image.mode in ("1", "L", "LA", "La") or _rawmode(image) == "LA;16B"
     if image.has_transparency_data:
         return "LA" if grey else "RGBA"
-    # Later frames of a film may be of another kind than the first.
-    film = image.format in _MOVING and getattr(image, "n_frames", 1) > 1
-    return "L" if grey and not film else "RGBA" if film else "RGB"
+    # Later frames of a GIF may be of another kind than the first; nor do all show in their palette.
+    film = image.format in ("GIF", "PNG", "WEBP") and getattr(image, "n_frames", 1) > 1
+    if grey and not (film and image.format == "GIF"):
+        return "L"
+    return "RGBA" if film else "RGB"
 
 
 def _rawmode(image: Image.Image) -> str:

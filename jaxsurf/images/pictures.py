@@ -103,6 +103,7 @@ def assemble(
     title: str,
     place: str = "",
     made_of: str = "",
+    whole: Rows | None = None,
 ) -> ImageSet:
     """Return a set of images from the cache, or made now.
 
@@ -113,16 +114,20 @@ def assemble(
         title: what the set is called.
         place: where the source lies.
         made_of: its present state, for the cache; empty where nothing is to be kept.
+        whole: its images, which are used as they are where the set has their form.
     """
     # What is shown, and factors, are no part of the images.
     reading = dataclasses.replace(request.reading, show=(), factors="")
     name = f"own-{workdir.fingerprint(place, f'side {request.side}', repr(reading))}"
     folder = storage.cache_folder() if request.cache_dir is None else Path(request.cache_dir)
     file = folder / f"{name}.{workdir.fingerprint(made_of)}.json"
-    taken = Taken.load(file) if made_of and file.with_suffix(".npy").exists() else None
-    taken = taken or find()
+    known = Taken.load(file) if made_of and file.with_suffix(".npy").exists() else None
+    taken = known or find()
     fit, deep = taken.fit, None
-    if made_of and taken.heavy:
+    plain = fit.depth == "uint8" and fit.values == (0, 255)
+    if plain and whole is not None and (whole.dtype, whole.shape) == (np.uint8, taken.shape):
+        images = whole
+    elif made_of and taken.heavy:
         kept = {"shape": taken.shape, "made_of": made_of, "folder": folder}
         images = storage.cached(lambda: convert(taken), name=name, dtype=fit.depth, **kept)
         if fit.depth != "uint8":
@@ -130,7 +135,8 @@ def assemble(
             images = storage.cached(
                 lambda: map(fitting.to_uint8, storage.chunks(deep)), name=f"{name}-uint8", **kept
             )
-        taken.save(file)
+        if known is None:
+            taken.save(file)
     else:
         with tqdm(total=taken.shape[0], unit=" images", desc=f"reading {title}", delay=1) as bar:
             images = np.empty(taken.shape, fit.depth)

@@ -54,7 +54,7 @@ class DataConfig(Reading):
             source's own default slice.
         stride: keeps every stride-th value of each free factor that takes at least 4 * stride; with
             2, the arm's default slice has 20 x 20 images.
-        side: resize to this side; 0 leaves images as they are.
+        side: the longer side that images are scaled to; 0 leaves them as they are.
     """
 
     source: str = "arm"

@@ -109,10 +109,7 @@ def _keep_images(
     if file.exists() and files.open_path(file).fingerprint != images.fingerprint:
         raise UserError(f"{file} holds other images or factors", cure="train in another folder")
     if not file.exists():
-        arrays = {"images": images.images}
-        if images.factors is not None:
-            arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
-        write_arrays(file, **arrays)
+        write_arrays(file, **files.to_arrays(images))
     return config
 
 

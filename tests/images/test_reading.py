@@ -11,6 +11,7 @@ from PIL import Image
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import files, pictures, storage
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.images.sources import open_images
 
 
@@ -264,6 +265,29 @@ def test_matlab_keeps_images_last_in_both_of_its_formats(tmp_path):
     assert np.array_equal(open_images(str(tmp_path / "c.mat")).images, rows)
 
 
+def test_sets_of_every_form_are_written_and_opened_as_they_are(tmp_path):
+    clear, dim = noise(3, 5, 7, 4), noise(3, 5, 7, low=300, high=381, dtype=np.uint16)
+    np.save(tmp_path / "floats.npy", noise(3, 5, 7, 2) / 51 - 2)
+    np.save(tmp_path / "four.npy", clear)
+    sets = [
+        open_images(save_all(tmp_path / "clear", *clear)),
+        open_images(save_all(tmp_path / "dim", *dim)),
+        open_images(str(tmp_path / "floats.npy")),
+        open_images(str(tmp_path / "four.npy"), show=(3, 0, 1)),
+        ImageSet(noise(3, 5, 7, 3, high=2), "dark", np.eye(3), ("a", "b", "c")),
+    ]
+    for images in sets:
+        np.savez(tmp_path / "a.npz", **files.to_arrays(images))
+        again = open_images(str(tmp_path / "a.npz"))
+        assert again.fingerprint == images.fingerprint
+        assert np.array_equal(again.images, images.images)
+        for name in ("values", "dtype", "look", "files", "labels", "factor_names"):
+            assert getattr(again, name) == getattr(images, name)
+    np.savez(tmp_path / "a.npz", images=clear, form=np.array("{}"))
+    with pytest.raises(UserError, match=r"the form in a\.npz is damaged"):
+        open_images(str(tmp_path / "a.npz"))
+
+
 def test_hdf5_is_read_in_parts_where_it_is_large(tmp_path, monkeypatch):
     rows = noise(21, 5, 7, 3)
     with h5py.File(tmp_path / "a.h5", "w") as file:
@@ -296,6 +320,8 @@ def test_rows_of_a_table_are_matched_by_name_or_number_or_order(tmp_path):
         assert images.factor_names == ("angle", "kind")
         assert images.factors.tolist() == [[0, 1], [10, 1], [20, 0]]
         assert images.labels == {"kind": ("oval", "round")}
+    table(tmp_path / "a/beside.csv", *rows)
+    assert np.array_equal(open_images(source, factors="beside.csv").factors, images.factors)
     chosen = {"fixed": {"kind": "round"}, "free": ["angle"]}
     assert len(open_images(source, factors=str(tmp_path / "t.csv"), **chosen)) == 2
 
