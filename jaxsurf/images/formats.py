@@ -47,7 +47,11 @@ _ORIENTATION = 0x0112
 
 @dataclass(frozen=True)
 class Header:
-    """What can be known of a picture or film without unpacking it; alpha counts as a channel."""
+    """What can be known of a picture or film without unpacking it.
+
+    Alpha counts as a channel. `others` are series of a TIFF file beside the first, of other sizes
+    or kinds, such as a preview: they are left out.
+    """
 
     frames: int
     height: int
@@ -55,6 +59,7 @@ class Header:
     channels: int
     alpha: bool
     dtype: str
+    others: int = 0
 
 
 def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
@@ -245,6 +250,7 @@ class _Tiff:
             channels=channels,
             alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
             dtype=str(self._series.dtype.newbyteorder("=")),
+            others=len(file.series) - 1,
         )
 
     def __enter__(self) -> "_Tiff":

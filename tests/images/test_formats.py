@@ -280,3 +280,13 @@ def test_a_picture_without_content_for_its_size_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"claims 192 MB of pixels in [0-9]+ bytes"):
         open_images(str(tmp_path))
     assert len(open_images(str(tmp_path), max_pixels=800_000_000)) == 1
+
+
+def test_series_of_a_tiff_file_beside_the_first_are_told(tmp_path):
+    deep = np.random.default_rng(0).integers(0, 65536, (3, 9, 7), dtype=np.uint16)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        writer.write(deep, photometric="minisblack")
+        writer.write(deep[0, ::2, ::2], photometric="minisblack")
+    images = open_images(str(tmp_path / "a.tif"))
+    assert images.deep[..., 0].tolist() == deep.tolist()
+    assert images.account.endswith("; 1 other series of TIFF files left out")
