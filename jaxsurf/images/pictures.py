@@ -310,8 +310,8 @@ def _survey(
     ]
     left = [*unread, *left_out]
     notes = [f"{num_cut} of them cut to this shape"] if num_cut else []
-    if others := sum(header.others for header in headers.values()):
-        notes.append(f"{others} other series of TIFF files left out")
+    others = sum(header.others for header in headers.values())
+    notes += [f"{others} other series of TIFF files left out"] if others else []
     return headers, Taken(
         shape=(len(names), *fit.size, fit.channels),
         fit=fit,
