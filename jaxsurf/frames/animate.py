@@ -34,7 +34,7 @@ NOT_BUILT = {
     "slerp": "on the truth it is less real than surfing, and no more right",
     "spline": "on the truth a smoothed path is less real than surfing, and hardly more right",
     "geodesic": "on the truth it leaves the images and is no more right than surfing",
-    "pullback-surfing": "it is surfing with --weight=pullback",
+    "pullback-surfing": "it is surfing as it is by default",
 }
 
 

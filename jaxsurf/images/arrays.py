@@ -22,7 +22,7 @@ Rows = Shaped[np.ndarray, "image height width channel"]
 Shape = tuple[int, ...]
 
 ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5")
-_BESIDE = ("factors", "factor_names", "form")
+_BESIDE = ("factors", "factor_names", "jaxsurf_metadata")
 # More is no colour: where sizes tell axes apart, channels are as few as this.
 _FEW = 4
 _HDF5 = b"\x89HDF"
@@ -39,7 +39,7 @@ class Stack:
         whole: all of them, where they are in memory or mapped.
         factors: factor values, where the file has them.
         names: one a factor.
-        form: what else `files.to_arrays` wrote of a set; such images have their form already.
+        metadata: what else `files.to_arrays` wrote of a set, whose images are fitted already.
     """
 
     shape: Shape
@@ -48,7 +48,7 @@ class Stack:
     whole: Rows | None = None
     factors: Real[np.ndarray, "image factor"] | None = None
     names: tuple[str, ...] = ()
-    form: str = ""
+    metadata: str = ""
 
 
 def open_arrays(path: Path, *, key: str = "") -> Stack:
@@ -140,13 +140,17 @@ def _images_first(path: Path, rows: np.ndarray) -> np.ndarray:
     return rows if python else rows.transpose(2, 0, 1)
 
 
-def _open_hdf5(path: Path, key: str) -> Stack:
+def _h5py(path: Path) -> Any:  # noqa: ANN401
     try:
         import h5py
     except ImportError as error:
-        raise UserError(
-            f"{path} needs the package h5py", cure="pip install 'jaxsurf[hdf5]'"
-        ) from error
+        cure = "pip install 'jaxsurf[hdf5]'"
+        raise UserError(f"{path} needs the package h5py", cure=cure) from error
+    return h5py
+
+
+def _open_hdf5(path: Path, key: str) -> Stack:
+    h5py = _h5py(path)
     found: dict[str, tuple[Shape, np.dtype]] = {}
     with h5py.File(path) as opened:
         file: Any = opened  # its members may be of kinds that these are not
@@ -159,13 +163,14 @@ def _open_hdf5(path: Path, key: str) -> Stack:
         file.visititems(note)
         name = _choose(path, found, key)
         shape, dtype = found[name]
+        beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
+        if "factor_names" in beside:
+            beside["factor_names"] = file["factor_names"].asstr()[()]
+        if matlab and "factors" in beside:  # its axes come in reverse
+            beside["factors"] = beside["factors"].T
         # Not chunked, the file is as large as what it claims.
         if math.prod(shape) * dtype.itemsize <= storage.LARGE_BYTES:
-            # MATLAB's axes come in reverse.
             rows = _images_first(path, file[name][()].T) if matlab else file[name][()]
-            beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
-            if "factor_names" in beside:
-                beside["factor_names"] = file["factor_names"].asstr()[()]
             return _of_array(path, rows, beside)
     if matlab:
         raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy")
@@ -181,7 +186,7 @@ def _open_hdf5(path: Path, key: str) -> Stack:
         except (OSError, RuntimeError, KeyError) as error:
             raise UserError(f"{path} is damaged ({error})", cure="copy it again") from error
 
-    return Stack(arranged, _plain(dtype), blocks)
+    return Stack(arranged, _plain(dtype), blocks, None, *_beside(path, beside))
 
 
 def _of_array(
@@ -280,14 +285,14 @@ def _beside(
     path: Path, beside: Mapping[str, np.ndarray]
 ) -> tuple[Real[np.ndarray, "image factor"] | None, tuple[str, ...], str]:
     factors, names = beside.get("factors"), beside.get("factor_names")
-    form = str(beside.get("form", ""))
+    metadata = str(beside.get("jaxsurf_metadata", ""))
     if factors is None:
-        return None, (), form
+        return None, (), metadata
     if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
         raise UserError(
             f"the factors in {path}, {factors.dtype}{factors.shape}, are no finite numbers",
             cure="give numbers, one row an image and one column a factor",
         )
     if names is None:
-        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1])), form
-    return factors, tuple(map(str, np.atleast_1d(names))), form
+        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1])), metadata
+    return factors, tuple(map(str, np.atleast_1d(names))), metadata

@@ -7,8 +7,8 @@ bits are kept in their depth beside the eight bits that are shown (`ImageSet.dee
 Nothing is left out without a word: `ImageSet.account` says what was taken and what was not, and a
 picture that can't be read is an error.
 
-Folders of many pictures, and what is larger than a gibibyte, are converted once, into the cache. A
-large `.npy` file of uint8 is mapped where it lies.
+Pictures and films of 2,000 files or 64 MiB of pixels, and arrays above a gibibyte, are converted
+once, into the cache. A large `.npy` file of uint8 is mapped where it lies.
 """
 
 import dataclasses
@@ -231,17 +231,17 @@ def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
     arrays = {"images": images.given}
     if images.factors is not None:
         arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
-    form = {
+    metadata = {
         **{name: getattr(images, name) for name in ("values", "dtype", "files")},
         "labels": {name: list(labels) for name, labels in images.labels.items()},
         "look": dataclasses.asdict(images.look),
     }
-    return arrays | {"form": np.array(json.dumps(form))}
+    return arrays | {"jaxsurf_metadata": np.array(json.dumps(metadata))}
 
 
-def _with_form(images: ImageSet, form: str, *, name: str) -> ImageSet:
+def _with_metadata(images: ImageSet, metadata: str, *, name: str) -> ImageSet:
     try:
-        found = json.loads(form)
+        found = json.loads(metadata)
         look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
         low, high = found["values"]
         return dataclasses.replace(
@@ -253,7 +253,9 @@ def _with_form(images: ImageSet, form: str, *, name: str) -> ImageSet:
             look=look,
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"the form in {name} is damaged ({error})", cure="remove it") from error
+        raise UserError(
+            f"the jaxsurf_metadata in {name} is damaged ({error})", cure="remove it"
+        ) from error
 
 
 def _open_arrays(path: Path, request: Request) -> ImageSet:
@@ -262,8 +264,8 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
     stack = arrays.open_arrays(path, key=reading.key)
     num, height, width, channels = stack.shape
     # Four channels of eight bits are colours and opacity, unless it is said what to show.
-    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show and not stack.form
-    if stack.form:
+    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show and not stack.metadata
+    if stack.metadata:
         reading = dataclasses.replace(reading, range="full")
     large = stack.whole is None or storage.is_mapped(stack.whole)
 
@@ -297,7 +299,7 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
     )
     if stack.factors is not None:
         opened = dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
-    return _with_form(opened, stack.form, name=name) if stack.form else opened
+    return _with_metadata(opened, stack.metadata, name=name) if stack.metadata else opened
 
 
 # Factors

@@ -207,10 +207,10 @@ class Extent:
 def black_and_white(asked: str, dtype: np.dtype, low: float, high: float) -> tuple[float, float]:
     """Return the values that are black and white, of a set whose values go from `low` to `high`.
 
-    `auto`: floats in [0, 1] are shades as they are; so is uint8, but for masks, whose largest value
-    is 1 and is white. Other integers have the white of 8, 10, 12, 14 or 16 bits, the first that
-    holds all values, where these take up half of that; else, as with other floats, their own least
-    and largest values are black and white.
+    `auto`: floats in [0, 1] are shades as they are. Whole numbers from 0 up whose largest is 1 are
+    masks: 1 is white. Other uint8, and wider types that stay within 255, have white 255; others the
+    white of 8, 10, 12, 14 or 16 bits, the first that holds all values, where these take up half of
+    it. Of everything else the least and the largest value are black and white.
     """
     limits = np.iinfo(dtype) if dtype.kind in "iu" else None
     whole = (0.0, 1.0) if limits is None else (float(limits.min), float(limits.max))

@@ -38,7 +38,7 @@ class Reading:
         key: which array of a file holds the images, where several could (`file.npz:imgs` says the
             same).
         range: which values are black and white: `auto` (what type and values suggest), `full` (the
-            whole type), or two numbers such as `300,380`.
+            whole type; of floats 0 to 1), or two numbers such as `300,380`.
         show: which channels are shown, one, two or three of them (`2,0,1`); the first three if
             nothing is given.
         factors: a table beside the images, a row an image: CSV with a head, and names of files or
@@ -54,10 +54,17 @@ class Reading:
     skip_unreadable: bool = False
     max_pixels: int = 178_956_970  # Pillow's own limit for what is no attack
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "show", tuple(self.show))
+        given: object = self.range
+        if isinstance(given, Sequence) and not isinstance(given, str):  # as Python has numbers
+            object.__setattr__(self, "range", ",".join(map(str, given)))
+
     @property
-    def given(self) -> tuple[str, ...]:
+    def changed(self) -> tuple[str, ...]:
         """The names of what is not as usual."""
-        return tuple(n for n, value in vars(self).items() if value != getattr(Reading, n))
+        usual = {each.name: each.default for each in dataclasses.fields(Reading)}
+        return tuple(name for name in usual if getattr(self, name) != usual[name])
 
 
 @dataclass(frozen=True)
@@ -129,11 +136,18 @@ class ImageSet:
                 cure=f"give one to three from 0 to {num_channels - self.look.alpha - 1}",
             )
         expected = (len(self), len(self.factor_names))
-        given = (len(self), 0) if self.factors is None else self.factors.shape
-        if given != expected:
+        shape = (len(self), 0) if self.factors is None else self.factors.shape
+        if shape != expected:
             raise UserError(
-                f"the factors of {self.name} have shape {given}, expected {expected}",
+                f"the factors of {self.name} have shape {shape}, expected {expected}",
                 cure="give one row an image and one name a column",
+            )
+        deep = self.images if self.deep is None else self.deep
+        if deep.shape != self.images.shape or deep.dtype not in (np.uint8, np.uint16, np.float32):
+            raise UserError(
+                f"the deep images of {self.name} are {deep.dtype}{deep.shape}, the others "
+                f"uint8{self.images.shape}",
+                cure="give uint16 or float32 of the same shape",
             )
         # As the file is now: another may take its place later.
         object.__setattr__(self, "_file", storage.whole_file(self.given))
@@ -245,14 +259,14 @@ class ImageSet:
             )
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
-        images, deep = (
-            rows[first : last + 1] if in_a_row else storage.take(rows, numbers)
-            for rows in (self.images, self.given)
-        )
+
+        def chosen(rows: np.ndarray) -> np.ndarray:
+            return rows[first : last + 1] if in_a_row else storage.take(rows, numbers)
+
         return dataclasses.replace(
             self,
-            images=images,
-            deep=None if self.deep is None else deep,
+            images=chosen(self.images),
+            deep=None if self.deep is None else chosen(self.deep),
             factors=self.factors[numbers],
             files=tuple(self.files[number] for number in numbers) if self.files else (),
         )

@@ -65,16 +65,23 @@ def open_images(
         side: the longer side of the images, in pixels; None keeps that of the source.
         cache_dir: where images are kept that took long to make, or do not fit into memory; None
             means the user's cache.
-        reading: how own files are read: the attributes of `image_set.Reading`.
+        reading: how own files are read: `key` (which array of a file), `range` (which values are
+            black and white), `show` (which channels), `factors` (a table), `skip_unreadable`,
+            `max_pixels`; `image_set.Reading` says more of each.
     """
     if side is not None:
         check_least("side", side, 1)
+    unknown = sorted(set(reading) - {each.name for each in dataclasses.fields(Reading)})
+    if unknown:
+        names = ", ".join(each.name for each in dataclasses.fields(Reading))
+        raise UserError(f"open_images knows no {unknown[0]}", cure=f"own files take {names}")
     asked = Reading(**reading)
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
-        if asked.given:
+        if asked.changed:
             raise UserError(
-                f"data.{asked.given[0]} means nothing for the source {source}", cure="leave it out"
+                f"data.{asked.changed[0]} means nothing for the source {source}",
+                cure="leave it out",
             )
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
     own = bool(path) and source in OWN

@@ -97,7 +97,7 @@ def inference_batch(model: Autoencoder) -> int:
     return model.cpu_batch if jax.default_backend() == "cpu" else ACCELERATOR_BATCH
 
 
-def padded(size: int, *, least: int) -> int:
+def padded(size: int, *, least: int = SIDE_MULTIPLE) -> int:
     """Return the height or width that a model fills images of this size up to."""
     return max(least, -(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE)
 

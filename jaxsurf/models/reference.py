@@ -2,8 +2,8 @@
 
 Source: Yadlin & Botchan, "Data Interpolation in Latent Space", and its authors' PyTorch model: at
 64 x 64 and with the same weights it gives the same output as that model. It works on [-1, 1] and
-rescales inside itself. Images whose height or width is no multiple of 16 are filled up inside, and
-cut again. Weights start as PyTorch's do: uniform within 1 / sqrt(fan-in), biases too.
+rescales inside itself. Images whose height or width is no multiple of 16, or below 32, are filled
+up inside, and cut again. Weights start as PyTorch's do: within 1 / sqrt(fan-in), biases too.
 
 Layers are computed as slices and matrix products (`cpu_kernels`). XLA's own strided and transposed
 convolutions are slow with so few channels, on CPUs and on GPUs.

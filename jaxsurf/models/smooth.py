@@ -135,7 +135,7 @@ class SmoothAutoencoder(Autoencoder):
     ) -> None:
         height, width, depth = mean_image.shape
         self.size = (height, width)
-        self.padded = (padded(height, least=16), padded(width, least=16))
+        self.padded = (padded(height), padded(width))
         shape = {
             "size": self.padded,
             "depth": depth,

@@ -9,6 +9,7 @@ what takes long is imported.
 import atexit
 import ctypes
 import gc
+import inspect
 import io
 import logging
 import os
@@ -190,9 +191,9 @@ def settings() -> Iterator[tuple[str, object, str]]:
 
 def attributes(kind: type) -> dict[str, str]:
     """Return what each attribute of a class means, from its docstring and those of its bases."""
-    sections = [(each.__doc__ or "").partition("Attributes:\n")[2] for each in kind.__mro__]
-    text = "\n".join(sections)
-    found = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", text, re.MULTILINE)
+    docs = [inspect.cleandoc(each.__doc__ or "") for each in kind.__mro__]
+    text = "\n".join(doc.partition("Attributes:\n")[2] for doc in docs)
+    found = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)
     meanings = {name: " ".join(text.split()) for name, text in found}
     return {name: text[0].upper() + text[1:] for name, text in meanings.items()}
 

@@ -65,8 +65,8 @@ class DataConfig(Reading):
     side: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "free", tuple(self.free))
-        object.__setattr__(self, "show", tuple(self.show))
         check_least("data.stride", self.stride, 1)
         check_least("data.side", self.side, 0)
 
@@ -99,12 +99,15 @@ def open_data(config: DataConfig) -> ImageSet:
 
 
 def resolved(config: DataConfig) -> DataConfig:
-    """Return the same data, found from any folder: paths of files are absolute."""
+    """Return the same data, found from any folder: paths of files are absolute.
+
+    A table that lies beside the images is looked for there, wherever they are.
+    """
     own = not sources.is_named(config.source) and config.source not in sources.OWN
-    named = ["path", "factors", *["source"] * own]
-    paths = {name: getattr(config, name) for name in named}
+    named = ["path", *["source"] * own, *["factors"] * Path(config.factors).exists()]
+    paths = {name: path for name in named if (path := getattr(config, name))}
     return dataclasses.replace(
-        config, **{name: str(Path(path).absolute()) for name, path in paths.items() if path}
+        config, **{name: str(Path(path).absolute()) for name, path in paths.items()}
     )
 
 

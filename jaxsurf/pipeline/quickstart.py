@@ -21,7 +21,7 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import graph, neighbors, targets
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import Timing
-from jaxsurf.models.autoencoder import SIDE_MULTIPLE, padded
+from jaxsurf.models.autoencoder import padded
 from jaxsurf.pipeline import configuration, evaluate, page, surf
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EvaluateConfig
@@ -45,11 +45,12 @@ STEPS_AN_IMAGE, LEAST_STEPS = 150, 200  # more of the same few images teach noth
 # Longer sides that images may be made smaller to, where the time is too short for their own.
 SIDES = (256, 192, 128, 96, 64, 48, 32)
 LARGEST_AS_IS = 256
+PROBED = 64  # the longer side at which the pace of large images is measured
 # Steps by which the pace is measured; the first ones compile.
 WARM_UP, TIMED = 2, 6
 # Where no layout will do: several groups, or more ways to vary than a map can have.
 MANY_DIMENSIONS = 6
-# Edges whose decoding takes as long as looking at them by the images alone saves.
+# Above so many images, decoding along edges takes longer than comparing the images at their ends.
 MOST_DECODED = 5_000
 FEW_IMAGES = 50
 # Of what lies between two random images, the share that neighbours differ by: up to the first one
@@ -160,13 +161,21 @@ def of_images(
 
     Args:
         source: a folder, an array file or a film, as `open_images` takes it.
-        root: the folder of the run; where one was begun, it goes on with its settings.
+        root: the folder of the run; where one was begun of these images, it goes on.
         minutes: all together, on this machine.
-        settings: others by dotted name, which are not chosen.
+        settings: settings by dotted name that stay as given.
     """
     begun = WorkDir(Path(root))
     if begun.begun:
         config = read_config(begun)[0]
+        asked = configuration.from_dotted({"data.source": source, **settings}).data
+        asked, names = configuration.resolved(asked), ["data.source", *settings]
+        for name in (each.removeprefix("data.") for each in names):
+            if getattr(asked, name) != getattr(config.data, name):
+                raise UserError(
+                    f"{root} was begun with data.{name} = {getattr(config.data, name)!r}",
+                    cure="give another --workdir",
+                )
         images = configuration.open_data(config.data)
         seen = look(images)
         _log.info("going on in %s, with the settings that it was begun with", root)
@@ -195,8 +204,8 @@ def _choose(
     longer = max(images.images.shape[1:3])
     config = configuration.from_dotted(chosen | given)
     probed = images
-    if longer > max(LARGEST_AS_IS // 2, SIDE_MULTIPLE) and "data.side" not in given:
-        probed = configuration.open_data(replace(config.data, side=64))
+    if longer > 2 * PROBED and "data.side" not in given:
+        probed = configuration.open_data(replace(config.data, side=PROBED))
     step_s = _step_s(config, probed)
     sides = [] if "data.side" in given else [side for side in SIDES if side < longer]
     own = [0] if longer <= LARGEST_AS_IS or "data.side" in given else []
@@ -222,7 +231,7 @@ def _choose(
 
 
 def _area(size: Sequence[int]) -> int:
-    return padded(size[0], least=16) * padded(size[1], least=16)
+    return padded(size[0]) * padded(size[1])
 
 
 def _step_s(config: RunConfig, images: ImageSet) -> float:

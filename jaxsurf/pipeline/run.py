@@ -86,7 +86,7 @@ class Run:
     ) -> Animation:
         """Return the animation from one image to another, in memory; `save` writes it.
 
-        An end is the number of an image, the path of an image file, or a latent code. `frames` are
+        An end is a stop as `pipeline.surf` describes it, or a latent code. `frames` are
         equally far apart as images, or in latent space with `speed="latent"`; None is 3 on each
         edge of the path. `SurfConfig` explains the rest.
         """
@@ -161,7 +161,7 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
         )
     where = config.data.path or config.data.source
     gone = Path(where).is_absolute() and not any(
-        map(os.path.exists, (where, where[: where.rfind(":")]))
+        map(os.path.exists, (where, where.rpartition(":")[0]))
     )
     if data is None and gone:
         raise UserError(

@@ -116,7 +116,7 @@ def test_an_animation_saves_and_shows_itself(tmp_path):
             {"methods": ["linear", "slerp"]},
             "'slerp' is not built: .* no more right.*; choose .*linear",
         ),
-        ({"methods": ["pullback-surfing"]}, "is not built: .* surfing with --weight=pullback"),
+        ({"methods": ["pullback-surfing"]}, "is not built: .* surfing as it is by default"),
         ({"methods": ["lineal"]}, "'lineal' is not known; .*pixel, linear, surfing"),
         ({"methods": []}, "no method"),
         ({"methods": ["pixel", "pixel"]}, "twice"),

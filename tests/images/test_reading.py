@@ -283,8 +283,8 @@ def test_sets_of_every_form_are_written_and_opened_as_they_are(tmp_path):
         assert np.array_equal(again.images, images.images)
         for name in ("values", "dtype", "look", "files", "labels", "factor_names"):
             assert getattr(again, name) == getattr(images, name)
-    np.savez(tmp_path / "a.npz", images=clear, form=np.array("{}"))
-    with pytest.raises(UserError, match=r"the form in a\.npz is damaged"):
+    np.savez(tmp_path / "a.npz", images=clear, jaxsurf_metadata=np.array("{}"))
+    with pytest.raises(UserError, match=r"the jaxsurf_metadata in a\.npz is damaged"):
         open_images(str(tmp_path / "a.npz"))
 
 

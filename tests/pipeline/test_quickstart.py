@@ -70,6 +70,8 @@ def test_own_images_become_a_page_without_another_option(launch, tmp_path, cache
     # The same command goes on, whatever the time would allow now.
     again = launch(*command[:-1], "--minutes=3")
     assert "training is finished already" in again.err
+    other = launch(*command, "--range=full")
+    assert re.search(r"begun with data.range = 'auto'; give another --workdir", other.err)
 
 
 def test_large_images_are_made_smaller_where_the_time_is_short(monkeypatch):

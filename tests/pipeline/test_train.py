@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -193,6 +194,20 @@ def test_a_run_finds_its_images_from_any_folder_and_where_they_were_moved(
     write_images(place, seed=1)
     with pytest.raises(UserError, match=r"images of moved\.npz have changed"):
         open_run(tmp_path / "own", data=place)
+
+
+def test_a_table_beside_the_images_goes_with_them(config_of, tmp_path, cache_home, monkeypatch):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    write_images(folder / "squares.npz", seed=0)
+    (folder / "table.csv").write_text("angle\n" + "".join(f"{n}\n" for n in range(24)))
+    settings = {"data__source": str(folder / "squares.npz"), "data__factors": "table.csv"}
+    go_on(config_of(**OWN_DATA, **settings), tmp_path / "own")
+    monkeypatch.chdir("/")
+    assert open_run(tmp_path / "own").images.factor_names == ("angle",)
+    moved = shutil.move(folder, tmp_path / "moved")
+    run = open_run(tmp_path / "own", data=Path(moved) / "squares.npz")
+    assert run.images.factors[:, 0].tolist() == list(range(24))
 
 
 @pytest.mark.parametrize(
