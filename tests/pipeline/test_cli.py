@@ -125,6 +125,7 @@ def test_a_mistake_ends_in_one_line_and_leaves_nothing(
     assert made <= {"latents.npz", "graph.npz"}  # of codes that were found good
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("script", sorted(path.stem for path in (ROOT / "launch").glob("*.py")))
 def test_every_flag_has_a_text(launch, script):
     outcome = launch(script, "-help" if script == "report" else "--help")
