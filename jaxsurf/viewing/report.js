@@ -114,7 +114,8 @@ texts go into the page as texts. */
     for (const factor of map.factors) factor.values = unpack(factor.values, Float32Array);
     // Those that vary, the order of the set, and no colour at all.
     const varies = (factor) => factor.values.some((value) => value !== factor.values[0]);
-    const colourings = [...map.factors.filter(varies), inOrder, null];
+    map.factors = map.factors.filter(varies);
+    const colourings = [...map.factors, inOrder, null];
     const view = { axes: [0, 1], colouring: 0, zoom: 1, x: 0, y: 0, hovered: -1 };
     let placed = []; // where points are on the canvas, in CSS pixels: x, y, x, y, ...
     let scale = 1;
@@ -195,6 +196,7 @@ texts go into the page as texts. */
     }
 
     function draw() {
+      if (!back.width || !canvas.clientWidth) return;
       const context = prepared(canvas, canvas);
       context.drawImage(back, 0, 0, canvas.clientWidth, canvas.clientHeight);
       const ground = colour("--panel");
@@ -233,6 +235,7 @@ texts go into the page as texts. */
     }
 
     function redraw() {
+      if (!canvas.clientWidth) return; // a page may be opened in a window without size
       drawBack();
       draw();
     }
