@@ -307,7 +307,7 @@ def _view(codes: Float[np.ndarray, "point latent"]) -> View:
         return View(names, np.asarray)
     mean, directions, shares = principal_components(codes)
     number = min(size, NUM_COMPONENTS)
-    components = [f"PC {n + 1} ({shares[n]:.0%} of variance)" for n in range(number)]
+    components = [f"PC {n + 1} ({shares[n]:.0%})" for n in range(number)]
 
     def project(some: Float[np.ndarray, "code latent"]) -> Float[np.ndarray, "code axis"]:
         return np.concatenate([(some - mean) @ directions[:, :number], some @ latent], axis=1)

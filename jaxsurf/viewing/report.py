@@ -179,7 +179,8 @@ class Page:
 def render(page: Page) -> str:
     """Return a page as HTML."""
     template = Path(__file__).with_name("report.html.jinja")
-    script = template.with_name("report.js").read_text(encoding="utf-8")
+    scripts = (template.with_name(name) for name in ("latent_map.js", "report.js"))
+    script = "".join(each.read_text(encoding="utf-8") for each in scripts)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
     return fill(
         template,

@@ -8,6 +8,7 @@ import base64
 import io
 import itertools
 import math
+import struct
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,7 +88,7 @@ def read_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"])
                 lasting.append(float(film.info.get("duration", 0)))
             # What `frames.media` writes: a PNG rounds each frame, a GIF their ends.
             each = round(frame_ms) if film.format == "PNG" else frame_ms
-    except (OSError, EOFError, SyntaxError) as error:
+    except (OSError, EOFError, SyntaxError, IndexError, struct.error) as error:
         raise ValueError(f"it is no film ({error})") from error
     # In the middle of each frame, which is right however ends were rounded.
     ends = list(itertools.accumulate(lasting))
@@ -95,7 +96,7 @@ def read_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"])
     return np.stack([shown[place] for place in np.minimum(places, len(shown) - 1)])
 
 
-def _shrunk(pictures: Pictures, side: int) -> Pictures:
+def _shrunk(pictures: Pictures, side: int) -> UInt8[np.ndarray, "picture _height _width channel"]:
     height, width = pictures.shape[1:3]
     scale = min(1.0, side / max(height, width))
     if scale == 1.0:

@@ -208,6 +208,26 @@ def test_of_many_images_a_sample_has_thumbnails_and_nothing_is_encoded(run, monk
     assert "The latent map is missing" in written(run)
 
 
+def test_a_sample_has_all_labels_and_all_of_the_map_in_their_shares():
+    random = np.random.default_rng(0)
+    rare = np.arange(1000) % 10 == 0
+    images = ImageSet(
+        images=np.zeros((1000, 1, 1, 3), np.uint8),
+        name="many",
+        factors=rare[:, None].astype(int),
+        factor_names=("kind",),
+        labels={"kind": ("usual", "rare")},
+    )
+    points = random.normal(size=(1000, 3))
+    kept = page._sample(points, images, 100)
+    assert len(set(kept.tolist())) == 100
+    assert rare[kept].sum() == 10
+    quarters = np.bincount((points[kept, :2] > 0) @ [1, 2])
+    assert quarters.min() > 15
+    some = np.arange(500, 1000)
+    assert rare[some][page._sample(points[some], images, 50, numbers=some)].sum() == 5
+
+
 def test_losses_that_only_the_first_steps_have_are_shown_as_far_as_they_go(run, monkeypatch):
     train(
         run,
