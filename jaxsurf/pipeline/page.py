@@ -48,6 +48,8 @@ MOST_POINTS, MOST_THUMBNAILS = 20_000, 2_000
 MOST_EDGES = 100_000
 # Axes of the map to choose from: the first principal components, and the first latent ones.
 NUM_COMPONENTS, MOST_LATENT = 3, 12
+# Images that are made small together: large ones don't fit in memory all at once.
+AT_ONCE = 100
 # Cells along either side of the map that a sample of images is spread over.
 SAMPLE_CELLS = 32
 # Pairs with a dot for each method and figure.
@@ -344,7 +346,10 @@ def _latent_map(
         num_images=len(codes),
         files=[images.files[number] for number in shown] if images.files else [],
         factors=factors,
-        thumbnails=sheets.of_thumbnails(images.look.rgb(storage.take(images.images, pictured))),
+        thumbnails=sheets.of_thumbnails(
+            images.look.rgb(storage.take(images.images, some))
+            for some in np.array_split(pictured, -(-len(pictured) // AT_ONCE))
+        ),
         pictured=np.searchsorted(shown, pictured),
         edges=edges,
     )

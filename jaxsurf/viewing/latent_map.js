@@ -7,6 +7,7 @@ const VIRIDIS = "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725"
   .split(" ")
   .map((hex) => [0, 2, 4].map((n) => parseInt(hex.slice(n, n + 2), 16)));
 const LABELS = ["#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#8c8c8c"];
+const MOST_NAMED = 24;
 const UNKNOWN = "#8888";
 
 function makeMap(map) {
@@ -21,7 +22,7 @@ function makeMap(map) {
   inOrder.values = Float32Array.from({ length: map.count }, (_, point) => numberOf(point));
   for (const factor of map.factors) factor.values = unpack(factor.values, Float32Array);
   // Those that vary, the order of the set, and no colour at all.
-  const varies = (factor) => factor.values.some((value) => value !== factor.values[0]);
+  const varies = (factor) => range(factor.values)[0] < range(factor.values)[1];
   map.factors = map.factors.filter(varies);
   const colourings = [...map.factors, inOrder, null];
   const view = { axes: [0, 1], colouring: 0, zoom: 1, x: 0, y: 0, hovered: -1 };
@@ -203,7 +204,8 @@ function makeMap(map) {
     redraw();
   });
   canvas.addEventListener("pointerup", () => (grabbed = null));
-  canvas.addEventListener("pointerleave", () => {
+  canvas.addEventListener("pointerleave", (event) => {
+    if (event.pointerType === "touch") return; // what was tapped stays
     view.hovered = -1;
     hideTip();
     draw();
@@ -286,11 +288,13 @@ function drawLegend(factor) {
   legend.replaceChildren();
   if (!factor) return;
   if (factor.labels.length) {
-    factor.labels.forEach((label, n) => {
+    factor.labels.slice(0, MOST_NAMED).forEach((label, n) => {
       const swatch = element("i", { className: "swatch" });
       swatch.style.background = labelColour(n, factor.labels.length);
       legend.append(element("span", {}, swatch, label));
     });
+    const others = factor.labels.length - MOST_NAMED;
+    if (others > 0) legend.append(`and ${others} more`);
     return;
   }
   const [low, high] = range(factor.values);

@@ -90,6 +90,7 @@ function showTip(event, ...content) {
 }
 const hideTip = () => (tip.hidden = true);
 addEventListener("scroll", hideTip, { passive: true });
+addEventListener("pointerdown", hideTip, { capture: true }); // a tap elsewhere
 
 // --- The state of the player: a pair, and a frame of it ---
 
@@ -345,7 +346,9 @@ function drawPanel(svg, panel) {
     showTip(event, element("b", {}, data.scores.pairs[pair]), value);
   };
   svg.onpointermove = svg.onpointerdown = mark;
-  svg.onpointerleave = () => mark({ target: { dataset: {} } });
+  svg.onpointerleave = (event) => {
+    if (event.pointerType !== "touch") mark({ target: svg });
+  };
 }
 
 // --- The start ---

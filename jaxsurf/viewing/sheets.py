@@ -6,9 +6,9 @@ of an animation. Pictures are uint8 NHWC in red, green and blue; frames may have
 
 import base64
 import io
-import itertools
 import math
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,9 +50,10 @@ class Sheet:
         return {"src": source, **facts}
 
 
-def of_thumbnails(images: Pictures) -> Sheet:
-    """Return images at most `LARGEST_THUMBNAIL` wide and high as a JPEG sheet."""
-    small = _shrunk(images, LARGEST_THUMBNAIL)
+def of_thumbnails(images: Iterable[Pictures]) -> Sheet:
+    """Return images, given some at a time, at most `LARGEST_THUMBNAIL` wide and high, as a JPEG."""
+    every = (Image.fromarray(image) for some in images for image in some)
+    small = np.stack([_shrunk(image, LARGEST_THUMBNAIL) for image in every])
     height, width = small.shape[1:3]
     fill = [(0, 0), (0, -height % BLOCK), (0, -width % BLOCK), (0, 0)]
     return _sheet(np.pad(small, fill, mode="edge"), width, height, kind="jpeg")
@@ -63,47 +64,53 @@ def of_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"]) -
 
     A WebP, exact as long as that is small; a PNG where there is no WebP.
 
+    Args:
+        content: the file.
+        frame_ms: how long a frame is shown, in milliseconds.
+        kept: the numbers of the frames, ascending.
+
     Raises:
         ValueError: the file is no film.
     """
-    frames = read_film(content, frame_ms=frame_ms, kept=kept)
+    side = min(LARGEST_FRAME, math.isqrt(MOST_PIXELS // len(kept)))
+    frames = read_film(content, frame_ms=frame_ms, kept=kept, side=side)
     frames = frames if (frames[..., 3] < 255).any() else frames[..., :3]
-    small = _shrunk(frames, min(LARGEST_FRAME, math.isqrt(MOST_PIXELS // len(frames))))
-    height, width = small.shape[1:3]
-    return _sheet(small, width, height, kind="webp" if features.check("webp") else "png")
+    height, width = frames.shape[1:3]
+    return _sheet(frames, width, height, kind="webp" if features.check("webp") else "png")
 
 
-def read_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"]) -> Pictures:
-    """Return some frames of a GIF or an animated PNG, in red, green, blue and opacity.
+def read_film(
+    content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"], side: int
+) -> Pictures:
+    """Return some frames of a film, at most `side` wide and high, with their opacity.
 
     Files hold equal frames in a row as one longer frame: their durations tell which one is shown at
     the time of a frame.
     """
-    shown, lasting = [], []
+    found: list[np.ndarray] = []
     try:
         with Image.open(io.BytesIO(content), formats=("GIF", "PNG")) as film:
-            for number in range(getattr(film, "n_frames", 1)):
-                film.seek(number)
-                shown.append(np.asarray(film.convert("RGBA")))
-                lasting.append(float(film.info.get("duration", 0)))
-            # What `frames.media` writes: a PNG rounds each frame, a GIF their ends.
+            # What `frames.media` writes: a PNG rounds each frame, a GIF their ends. In the middle
+            # of a frame both are right.
             each = round(frame_ms) if film.format == "PNG" else frame_ms
+            times, end = (kept + 0.5) * each, 0.0
+            last = getattr(film, "n_frames", 1) - 1
+            for number in range(last + 1):
+                film.seek(number)
+                picture = _shrunk(film.convert("RGBA"), side)
+                end = math.inf if number == last else end + float(film.info.get("duration", 0))
+                found += [picture] * int(np.count_nonzero(times[len(found) :] < end))
     except (OSError, EOFError, SyntaxError, IndexError, struct.error) as error:
         raise ValueError(f"it is no film ({error})") from error
-    # In the middle of each frame, which is right however ends were rounded.
-    ends = list(itertools.accumulate(lasting))
-    places = np.searchsorted(ends, (kept + 0.5) * each, side="right")
-    return np.stack([shown[place] for place in np.minimum(places, len(shown) - 1)])
+    return np.stack(found)
 
 
-def _shrunk(pictures: Pictures, side: int) -> UInt8[np.ndarray, "picture _height _width channel"]:
-    height, width = pictures.shape[1:3]
-    scale = min(1.0, side / max(height, width))
-    if scale == 1.0:
-        return pictures
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = (Image.fromarray(one).resize(size, Image.Resampling.BOX) for one in pictures)
-    return np.stack([np.asarray(one) for one in resized])
+def _shrunk(picture: Image.Image, side: int) -> UInt8[np.ndarray, "height width channel"]:
+    scale = side / max(picture.size)
+    if scale < 1:
+        width, height = (max(1, round(length * scale)) for length in picture.size)
+        picture = picture.resize((width, height), Image.Resampling.BOX)
+    return np.asarray(picture)
 
 
 def _sheet(cells: Pictures, width: int, height: int, *, kind: str) -> Sheet:

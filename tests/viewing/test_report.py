@@ -95,7 +95,7 @@ MAP = LatentMap(
     num_images=3,
     files=["a.png", "b.png", "c.png"],
     factors=[Factor(name="light", values=np.array([0.0, np.nan, 1.0]), labels=["left", "right"])],
-    thumbnails=sheets.of_thumbnails(FRAMES),
+    thumbnails=sheets.of_thumbnails([FRAMES]),
     pictured=np.arange(3),
     edges=np.array([[0, 1]]),
 )

@@ -99,7 +99,7 @@ PAGE = Page(
         num_images=NUM_IMAGES,
         files=[f"{HOSTILE}-{number}" for number in range(NUM_IMAGES)],
         factors=[Factor(name="light", values=np.arange(NUM_IMAGES) % 2, labels=["left", HOSTILE])],
-        thumbnails=sheets.of_thumbnails(RANDOM.integers(1, 256, (NUM_IMAGES, 8, 9, 3), np.uint8)),
+        thumbnails=sheets.of_thumbnails([RANDOM.integers(1, 256, (NUM_IMAGES, 8, 9, 3), np.uint8)]),
         pictured=np.arange(NUM_IMAGES),
         edges=np.array([[0, 1], [1, 2]]),
     ),

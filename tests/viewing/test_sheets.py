@@ -40,12 +40,18 @@ def film(number, channels):
 def test_frames_of_a_film_are_found_by_their_time(frame_ms, number):
     kept = np.arange(number)
     frames, clear = film(number, 3), film(number, 4)
-    read = sheets.read_film(media.gif(frames, frame_ms=frame_ms), frame_ms=frame_ms, kept=kept)
+    read = sheets.read_film(
+        media.gif(frames, frame_ms=frame_ms), frame_ms=frame_ms, kept=kept, side=7
+    )
     np.testing.assert_array_equal(read[..., :3], frames)
-    read = sheets.read_film(media.apng(clear, frame_ms=frame_ms), frame_ms=frame_ms, kept=kept)
+    read = sheets.read_film(
+        media.apng(clear, frame_ms=frame_ms), frame_ms=frame_ms, kept=kept, side=7
+    )
     np.testing.assert_array_equal(read, clear)
-    some = kept[::-3]
-    read = sheets.read_film(media.apng(clear, frame_ms=frame_ms), frame_ms=frame_ms, kept=some)
+    some = kept[::3]
+    read = sheets.read_film(
+        media.apng(clear, frame_ms=frame_ms), frame_ms=frame_ms, kept=some, side=7
+    )
     np.testing.assert_array_equal(read, clear[some])
 
 
@@ -70,7 +76,7 @@ def test_large_and_long_films_stay_small():
 def test_thumbnails_do_not_run_into_one_another():
     levels = np.arange(0, 250, 10, dtype=np.uint8)[:, None, None, None]
     images = np.broadcast_to(levels, (25, 67, 130, 3))
-    sheet = sheets.of_thumbnails(images)
+    sheet = sheets.of_thumbnails([images[:11], images[11:]])
     assert (sheet.width, sheet.height, sheet.cell) == (64, 33, (64, 40))
     found = cells(sheet, 25).astype(int)
     assert np.abs(found - levels).max() <= 1
@@ -78,7 +84,7 @@ def test_thumbnails_do_not_run_into_one_another():
 
 def test_what_is_no_film_is_refused():
     with pytest.raises(ValueError, match="it is no film"):
-        sheets.read_film(b"no film", frame_ms=60, kept=np.arange(3))
+        sheets.read_film(b"no film", frame_ms=60, kept=np.arange(3), side=7)
     gif = media.gif(film(47, 3))
     with pytest.raises(ValueError, match="it is no film"):
-        sheets.read_film(gif[: len(gif) // 2], frame_ms=60, kept=np.arange(47))
+        sheets.read_film(gif[: len(gif) // 2], frame_ms=60, kept=np.arange(47), side=7)
