@@ -84,7 +84,7 @@ class Facts:
     length: float | None
     interpolation_mse: float
     interpolation_mse_wrapped: float | None
-    points: list[list[float]] | None = None
+    points: list[Any] | None = None
     frame_errors: list[float] | None = None
     frame_steps: list[float] | None = None
 
@@ -99,7 +99,8 @@ def write(run: Run) -> Path:
     pairs = [_pair(run, path, codes, view) for path in sorted(described, key=_numbers)]
     latent_map = None
     if codes is not None and view is not None:
-        latent_map = _latent_map(run, codes, view, remarks)
+        latent_map = _latent_map(run, codes, view)
+        remarks += latent_map.left_out
     if any(film.sheet and not film.errors for pair in pairs for film in pair.animations):
         remarks.append(
             "An older version of jaxsurf made some animations: without curves, until they are made "
@@ -255,7 +256,7 @@ def _pair(
 def _animated(folder: Path, method: str, given: Mapping[str, Any], view: View | None) -> Animated:
     facts = dacite.from_dict(Facts, given, dacite.Config(type_hooks={float: float}))
     kept = evenly(facts.num_frames, sheets.MOST_FRAMES)
-    points = None if facts.points is None else np.array(facts.points)[kept]
+    points = None if facts.points is None else np.array(facts.points, np.float64)[kept]
     steps = [0.0, *(facts.frame_steps or [])]
     # An animated PNG has the whole opacity, where there is some.
     files = (folder / f"{method}.png", folder / f"{method}.gif")
@@ -317,22 +318,19 @@ def _view(codes: Float[np.ndarray, "point latent"]) -> View:
     return View(components + names, project)
 
 
-def _latent_map(
-    run: Run, codes: Float[np.ndarray, "point latent"], view: View, remarks: list[str]
-) -> LatentMap:
-    """Return the map; what it leaves out is added to the remarks."""
-    images, points = run.images, view.project(codes)
+def _latent_map(run: Run, codes: Float[np.ndarray, "point latent"], view: View) -> LatentMap:
+    images, points, left_out = run.images, view.project(codes), []
     shown = _sample(points, images, MOST_POINTS)
     pictured = shown[_sample(points[shown], images, MOST_THUMBNAILS, numbers=shown)]
     if len(shown) < len(codes):
-        remarks.append(f"The map shows {len(shown):,} of {len(codes):,} images, evenly sampled")
+        left_out.append(f"The map shows {len(shown):,} of {len(codes):,} images, evenly sampled")
     if len(pictured) < len(shown):
-        remarks.append(f"{len(pictured):,} images of the map have a thumbnail, evenly sampled")
+        left_out.append(f"{len(pictured):,} images of the map have a thumbnail, evenly sampled")
     edges = None
     if run.workdir.graph.exists() and len(shown) == len(codes):
         edges, _ = connect(run, encode_all(run), run.config.graph).edges()
         if len(edges) > MOST_EDGES:
-            remarks.append(f"The {len(edges):,} edges of the graph are too many to be drawn")
+            left_out.append(f"The {len(edges):,} edges of the graph are too many to be drawn")
             edges = None
     factors = []
     if images.factors is not None:
@@ -352,6 +350,7 @@ def _latent_map(
         ),
         pictured=np.searchsorted(shown, pictured),
         edges=edges,
+        left_out=left_out,
     )
 
 

@@ -105,6 +105,7 @@ class LatentMap:
         thumbnails: a sheet of some of the images, or of all.
         pictured: which points these are.
         edges: the graph's, as pairs of points; None if it is not drawn.
+        left_out: what is not shown, and why.
     """
 
     axes: Sequence[str]
@@ -116,6 +117,7 @@ class LatentMap:
     thumbnails: Sheet
     pictured: Int[np.ndarray, "picture"]
     edges: Int[np.ndarray, "edge 2"] | None = None
+    left_out: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
