@@ -50,7 +50,9 @@ class Sheet:
         return {"src": source, **facts}
 
 
-def of_thumbnails(images: Iterable[Pictures]) -> Sheet:
+def of_thumbnails(
+    images: Iterable[UInt8[np.ndarray, "_some height width channel"]],
+) -> Sheet:
     """Return images, given some at a time, at most `LARGEST_THUMBNAIL` wide and high, as a JPEG."""
     every = (Image.fromarray(image) for some in images for image in some)
     small = np.stack([_shrunk(image, LARGEST_THUMBNAIL) for image in every])
