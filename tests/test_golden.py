@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).with_name("golden")
 RTOL, ATOL = 5e-4, 1e-6
 SIDE, NUM_IMAGES = 16, 31
 # Known by name alone: they follow from versions, rounding and pixels.
-BY_NAME = ("versions", "fingerprint")
+BY_NAME = ("versions", "fingerprint", "frame_errors", "frame_steps")
 
 
 def ring_codes():

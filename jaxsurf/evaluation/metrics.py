@@ -108,23 +108,27 @@ def consistency(model: Autoencoder, frames: Frames) -> Values:
     return np.sqrt(reconstruction.mse(model, frames)) * pixels.PEAK
 
 
-def smoothness(frames: Frames) -> dict[str, float]:
-    """Return how evenly an animation moves; one that stands still is perfectly even.
-
-    A step is how much a frame differs from the one before: root mean square, on [0, 1]. The figures
-    are the mean step, the largest one, `jump`, their ratio (1 when all steps are equal), and
-    `unevenness`, the steps' coefficient of variation (0 when all are equal).
-    """
-    steps = np.array(
+def steps(frames: Frames) -> Float[np.ndarray, "step"]:
+    """Return how much each frame differs from the one before: root mean square, on [0, 1]."""
+    return np.array(
         [
             np.sqrt(np.square(after.astype(np.float64) - before).mean()) / pixels.PEAK
             for before, after in itertools.pairwise(frames)
         ]
     )
-    if not steps.any():
+
+
+def smoothness(frames: Frames) -> dict[str, float]:
+    """Return how evenly an animation moves; one that stands still is perfectly even.
+
+    The figures are the mean of its `steps`, the largest one, `jump`, their ratio (1 when all steps
+    are equal), and `unevenness`, the steps' coefficient of variation (0 when all are equal).
+    """
+    sizes = steps(frames)
+    if not sizes.any():
         return {"mean": 0.0, "largest": 0.0, "jump": 1.0, "unevenness": 0.0}
-    mean, largest = float(steps.mean()), float(steps.max())
-    unevenness = float(steps.std()) / mean
+    mean, largest = float(sizes.mean()), float(sizes.max())
+    unevenness = float(sizes.std()) / mean
     return {"mean": mean, "largest": largest, "jump": largest / mean, "unevenness": unevenness}
 
 

@@ -1,28 +1,92 @@
-"""All that a working directory holds, on one HTML page."""
+"""All that a working directory holds, on one HTML page.
+
+Frames, scores and losses are those of the files that lie there: nothing is decoded or measured
+again. Codes and graph are those of the caches; without one, the codes of a small set are encoded.
+"""
 
 import contextlib
+import csv
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import dacite
+import numpy as np
 from dacite import DaciteError
+from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import tour
+from jaxsurf.manifold.path import principal_components
 from jaxsurf.pipeline import configuration, evaluate
-from jaxsurf.pipeline.run import Run
+from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.training.log import read_metrics
-from jaxsurf.viewing import plots, report
-from jaxsurf.viewing.report import Animated, Evaluation, Page, Pair, Score, Scored
+from jaxsurf.viewing import plots, report, sheets
+from jaxsurf.viewing.report import (
+    Animated,
+    Evaluation,
+    Factor,
+    LatentMap,
+    Page,
+    Pair,
+    Score,
+    Scored,
+)
 from jaxsurf.workdir import read_json, write_text
 
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.
 NO_LOSSES = ("step", "epoch", "learning_rate")
+# More images than these are encoded by other commands alone: here that would take minutes.
+MOST_ENCODED = 20_000
+# Images on the map, and those of them with a thumbnail: what a page of a few megabytes holds.
+MOST_POINTS, MOST_THUMBNAILS = 20_000, 2_000
+MOST_EDGES = 100_000
+# Axes of the map to choose from: the first principal components, and the first latent ones.
+NUM_COMPONENTS, MOST_LATENT = 3, 12
+# Images that are made small together: large ones don't fit in memory all at once.
+AT_ONCE = 100
+# Cells along either side of the map that a sample of images is spread over.
+SAMPLE_CELLS = 32
+# Pairs with a dot for each method and figure.
+MOST_DOTS = 400
 
-_Kind = TypeVar("_Kind", Score, Animated)
+
+# What is raised where a file does not hold what it should.
+_DAMAGES = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    OSError,
+    DaciteError,
+    csv.Error,
+)
+
+
+class View(NamedTuple):
+    """The axes of the latent map, and what places codes on all of them."""
+
+    axes: Sequence[str]
+    project: Callable[[Float[np.ndarray, "code latent"]], Float[np.ndarray, "code axis"]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What `path.json` says of an animation; those of older versions have no figures of frames."""
+
+    num_frames: int
+    frame_ms: float
+    length: float | None
+    interpolation_mse: float
+    interpolation_mse_wrapped: float | None
+    points: list[Any] | None = None
+    frame_errors: list[float] | None = None
+    frame_steps: list[float] | None = None
 
 
 def write(run: Run) -> Path:
@@ -30,6 +94,18 @@ def write(run: Run) -> Path:
     config, images = run.config, run.images.images
     described = (run.workdir.root / "surf").glob("*/path.json")
     expected = run.workdir.expected
+    codes, remarks = _codes(run)
+    view = None if codes is None else _view(codes)
+    pairs = [_pair(run, path, codes, view) for path in sorted(described, key=_numbers)]
+    latent_map = None
+    if codes is not None and view is not None:
+        latent_map = _latent_map(run, codes, view)
+        remarks += latent_map.left_out
+    if any(film.sheet and not film.errors for pair in pairs for film in pair.animations):
+        remarks.append(
+            "An older version of jaxsurf made some animations: without curves, until they are made "
+            "again"
+        )
     page = Page(
         title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "
@@ -52,7 +128,9 @@ def write(run: Run) -> Path:
         settings=json.dumps(configuration.to_dict(config), indent=2),
         curve=_curve(run.workdir.metrics),
         evaluation=_evaluation(run),
-        pairs=[_pair(run, path) for path in sorted(described, key=_numbers)],
+        pairs=pairs,
+        latent_map=latent_map,
+        remarks=remarks,
     )
     write_text(run.workdir.report, report.render(page))
     return run.workdir.report
@@ -87,15 +165,18 @@ def _evaluation(run: Run) -> Evaluation | None:
                 f"{path} was written by another version of jaxsurf", cure="evaluate again"
             )
         shown = evaluate.columns([saved])
+        labels, figures = _each_pair(path.with_suffix(".csv"), list(saved["methods"]), list(shown))
+        every = evenly(len(labels), MOST_DOTS)
         methods = []
         for method, found in saved["methods"].items():
             versus = saved["versus"].get(method, {})
             scores = [
-                _typed(Score, found[metric] | versus.get(metric, {})) if metric in found else None
+                _score(found[metric] | versus.get(metric, {})) if metric in found else None
                 for metric in shown
             ]
             faults = saved["faults"].get(method, [])
-            methods.append(Scored(method=method, scores=scores, faults=faults))
+            each = figures[method][:, every]
+            methods.append(Scored(method=method, scores=scores, faults=faults, each=each))
         worst = {
             f"{int(source)} to {int(target)}": _picture(pictures / f"worst-{number}.png")
             for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
@@ -108,10 +189,37 @@ def _evaluation(run: Run) -> Evaluation | None:
             distance=_picture(pictures / "distance.png"),
             judged=str(saved["worst"]["method"]),
             worst={label: content for label, content in worst.items() if content is not None},
+            pairs=[labels[place] for place in every],
+            left_out=len(labels) - len(every),
         )
 
 
-def _pair(run: Run, path: Path) -> Pair:
+def _each_pair(
+    path: Path, methods: Sequence[str], metrics: Sequence[str]
+) -> tuple[list[str], dict[str, Float[np.ndarray, "column pair"]]]:
+    """Return the pairs of `evaluation.csv`, and their figures by method, NaN where none is."""
+    rows: list[dict[str, str]] = []
+    if path.exists():
+        with _intact(path, cure="evaluate again"), path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    with _intact(path, cure="evaluate again"):
+        labels = [f"{int(row['source'])} to {int(row['target'])}" for row in rows]
+        places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+        found = {method: np.full((len(metrics), len(places)), np.nan) for method in methods}
+        for label, row in zip(labels, rows, strict=True):
+            for number, metric in enumerate(metrics):
+                if row["method"] in found and row.get(metric):
+                    found[row["method"]][number, places[label]] = float(row[metric])
+    return list(places), found
+
+
+def _score(values: Mapping[str, Any]) -> Score:
+    return dacite.from_dict(Score, values, dacite.Config(type_hooks={float: float}))
+
+
+def _pair(
+    run: Run, path: Path, codes: Float[np.ndarray, "point latent"] | None, view: View | None
+) -> Pair:
     saved, folder = read_json(path), path.parent
     with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
         about = (
@@ -120,17 +228,155 @@ def _pair(run: Run, path: Path) -> Pair:
         )
         if bridges := saved["bridges"]:
             about += f" It {tour.describe_gaps(bridges)}."
+        stale, stops = _stale(run, saved), None
+        # Codes of another checkpoint lie elsewhere.
+        drawn = view if codes is not None and not stale else None
+        if codes is not None and drawn is not None:
+            # Of an image from outside neither number nor code is known: it has no mark.
+            found = [
+                codes[end["node"]] if end["node"] < len(codes) else end["code"]
+                for end in saved["ends"]
+                if end["node"] < len(codes) or end["code"] is not None
+            ]
+            stops = drawn.project(np.reshape(found, (-1, codes.shape[1])))
+        animations = [
+            _animated(folder, method, facts, drawn) for method, facts in saved["methods"].items()
+        ]
         return Pair(
             label=" to ".join(str(end["label"]) for end in saved["ends"]),
             about=about,
-            stale=_stale(run, saved),
-            animations=[
-                _typed(Animated, facts, method=method, gif=_film(folder, method))
-                for method, facts in saved["methods"].items()
-            ],
+            stale=stale,
+            animations=animations,
             strip=_picture(folder / "strip.png"),
-            latent=_picture(folder / "latent.png"),
+            latent=_picture(folder / "latent.png") if drawn is None else None,
+            stops=stops,
         )
+
+
+def _animated(folder: Path, method: str, given: Mapping[str, Any], view: View | None) -> Animated:
+    facts = dacite.from_dict(Facts, given, dacite.Config(type_hooks={float: float}))
+    kept = evenly(facts.num_frames, sheets.MOST_FRAMES)
+    points = None if facts.points is None else np.array(facts.points, np.float64)[kept]
+    steps = [0.0, *(facts.frame_steps or [])]
+    # An animated PNG has the whole opacity, where there is some.
+    files = (folder / f"{method}.png", folder / f"{method}.gif")
+    file = next((one for one in files if one.exists()), files[-1])
+    sheet = None
+    if file.exists():
+        with _intact(file, cure="remove it, or animate the pair again"):
+            sheet = sheets.of_film(file.read_bytes(), frame_ms=facts.frame_ms, kept=kept)
+    return Animated(
+        method=method,
+        file=file.name,
+        sheet=sheet,
+        numbers=kept.tolist(),
+        num_frames=facts.num_frames,
+        frame_ms=facts.frame_ms,
+        length=facts.length,
+        interpolation_mse=facts.interpolation_mse,
+        interpolation_mse_wrapped=facts.interpolation_mse_wrapped,
+        errors=[facts.frame_errors[n] for n in kept] if facts.frame_errors else [],
+        steps=[steps[n] for n in kept] if facts.frame_errors else [],
+        path=None if view is None or points is None else view.project(points),
+    )
+
+
+def evenly(number: int, most: int) -> Int[np.ndarray, "kept"]:
+    """Return all places of a list, or so many of them, the first and the last among them."""
+    return np.rint(np.linspace(0, number - 1, min(number, most))).astype(np.int64)
+
+
+def _codes(run: Run) -> tuple[Float[np.ndarray, "point latent"] | None, list[str]]:
+    """Return the codes of all images, or None and why they are not known."""
+    if run.workdir.latents.exists():
+        return encode_all(run).codes, []
+    if len(run.images) >= MOST_ENCODED:
+        return None, [
+            "The latent map is missing: its codes are not encoded yet, which surf and evaluate do"
+        ]
+    try:
+        return encode_all(run).codes, []
+    except UserError as error:  # a model that collapsed or diverged has its page too
+        return None, [f"The latent map is missing: {error}"]
+
+
+def _view(codes: Float[np.ndarray, "point latent"]) -> View:
+    size = codes.shape[1]
+    latent = np.eye(size)[:, :MOST_LATENT]
+    names = [f"latent {number + 1}" for number in range(latent.shape[1])]
+    if size == 1:
+        return View([*names, ""], lambda some: np.pad(some, [(0, 0), (0, 1)]))
+    if size == 2:
+        return View(names, np.asarray)
+    mean, directions, shares = principal_components(codes)
+    number = min(size, NUM_COMPONENTS)
+    components = [f"PC {n + 1} ({shares[n]:.0%})" for n in range(number)]
+
+    def project(some: Float[np.ndarray, "code latent"]) -> Float[np.ndarray, "code axis"]:
+        return np.concatenate([(some - mean) @ directions[:, :number], some @ latent], axis=1)
+
+    return View(components + names, project)
+
+
+def _latent_map(run: Run, codes: Float[np.ndarray, "point latent"], view: View) -> LatentMap:
+    images, points, left_out = run.images, view.project(codes), []
+    shown = _sample(points, images, MOST_POINTS)
+    pictured = shown[_sample(points[shown], images, MOST_THUMBNAILS, numbers=shown)]
+    if len(shown) < len(codes):
+        left_out.append(f"The map shows {len(shown):,} of {len(codes):,} images, evenly sampled")
+    if len(pictured) < len(shown):
+        left_out.append(f"{len(pictured):,} images of the map have a thumbnail, evenly sampled")
+    edges = None
+    if run.workdir.graph.exists() and len(shown) == len(codes):
+        edges, _ = connect(run, encode_all(run), run.config.graph).edges()
+        if len(edges) > MOST_EDGES:
+            left_out.append(f"The {len(edges):,} edges of the graph are too many to be drawn")
+            edges = None
+    factors = []
+    if images.factors is not None:
+        for name, values in zip(images.factor_names, images.factors[shown].T, strict=True):
+            labels, period = images.labels.get(name, ()), images.periodic.get(name, 0.0)
+            factors.append(Factor(name=name, values=values, labels=labels, period=float(period)))
+    return LatentMap(
+        axes=view.axes,
+        points=points[shown],
+        numbers=shown,
+        num_images=len(codes),
+        files=[images.files[number] for number in shown] if images.files else [],
+        factors=factors,
+        thumbnails=sheets.of_thumbnails(
+            images.look.rgb(storage.take(images.images, some))
+            for some in np.array_split(pictured, -(-len(pictured) // AT_ONCE))
+        ),
+        pictured=np.searchsorted(shown, pictured),
+        edges=edges,
+        left_out=left_out,
+    )
+
+
+def _sample(
+    points: Float[np.ndarray, "point axis"],
+    images: ImageSet,
+    most: int,
+    *,
+    numbers: Int[np.ndarray, "point"] | None = None,
+) -> Int[np.ndarray, "kept"]:
+    """Return places of at most so many images, ascending, in even shares of labels and of the map.
+
+    Images are put in order by the labels of their factors, within these by cells of the map, and
+    every so many of this order is taken.
+    """
+    if len(points) <= most:
+        return np.arange(len(points))
+    low, spans = points[:, :2].min(axis=0), np.ptp(points[:, :2], axis=0)
+    cells = ((points[:, :2] - low) / np.where(spans > 0, spans, 1) * SAMPLE_CELLS).astype(int)
+    keys = [cells[:, 1], cells[:, 0]]
+    for name in images.labels:
+        if images.factors is not None and name in images.factor_names:
+            column = images.factors[:, images.factor_names.index(name)]
+            keys.append(column if numbers is None else column[numbers])
+    order = np.lexsort(keys)
+    return np.sort(order[evenly(len(order), most)])
 
 
 def _numbers(path: Path) -> list[tuple[int, str]]:
@@ -156,20 +402,11 @@ def _picture(path: Path) -> bytes | None:
         return content
 
 
-def _film(folder: Path, method: str) -> bytes | None:
-    """Return an animation, with its whole opacity where it has some."""
-    return _picture(folder / f"{method}.png") or _picture(folder / f"{method}.gif")
-
-
-def _typed(kind: type[_Kind], values: Mapping[str, Any], **more: Any) -> _Kind:  # noqa: ANN401
-    return dacite.from_dict(kind, {**values, **more}, dacite.Config(type_hooks={float: float}))
-
-
 @contextlib.contextmanager
 def _intact(path: Path, *, cure: str) -> Iterator[None]:
     """Report a file as damaged where what is read from it has not the shape that it should."""
     try:
         yield
-    except (LookupError, TypeError, ValueError, AttributeError, OSError, DaciteError) as error:
+    except _DAMAGES as error:
         text = f"{path} is damaged ({type(error).__name__}: {error})"
         raise UserError(text, cure=cure) from error

@@ -182,17 +182,22 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         run.model, [route], methods=config.methods, timing=config.timing, look=look
     )
     images = run.images.images
-    animations = {}
+    animations, by_frame = {}, {}
     for method, each in made.items():
+        errors = metrics.interpolation_mse(each.frames, images)
         wrapped = None  # the report had no set as large
         if len(images) <= reconstruction.SAMPLE:
             wrapped = float(metrics.interpolation_mse_wrapped(each.frames, images).mean())
         figures = {
-            "interpolation_mse": float(metrics.interpolation_mse(each.frames, images).mean()),
+            "interpolation_mse": float(errors.mean()),
             "interpolation_mse_wrapped": wrapped,
             **{f"step_{n}": value for n, value in metrics.smoothness(each.frames).items()},
         }
         animations[method] = replace(each, metrics=figures, frame_ms=config.frame_ms)
+        by_frame[method] = {
+            "frame_errors": errors.tolist(),
+            "frame_steps": metrics.steps(each.frames).tolist(),
+        }
     description = {
         "ends": [
             {
@@ -215,7 +220,10 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         "bridges": graph.bridges_along(visit.nodes).tolist(),
         "graph": graph.facts(),
         "search": visit.method,
-        "methods": {method: animation.describe() for method, animation in animations.items()},
+        "methods": {
+            method: animation.describe() | by_frame[method]
+            for method, animation in animations.items()
+        },
         "checkpoint": run.step,
         "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
         "versions": versions(),

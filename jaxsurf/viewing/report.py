@@ -1,25 +1,31 @@
 """One HTML page that shows a run: scores, animations, training. It computes nothing itself.
 
-The page is a single file without scripts, fonts or links: images are part of it. What is missing is
-left out, and a sentence says how to make it.
+The page is a single file without fonts or links: images, styles and the one script are part of it,
+and it may load nothing. `report.js` draws the latent map, plays the animations of a pair in step
+and shows the scores of pairs; it gets its data as JSON. Without scripts, and on paper, strips of
+frames and tables are left. What is missing is left out, and a sentence says how to make it.
 """
 
 import base64
+import hashlib
 import io
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jinja2
+import numpy as np
+from jaxtyping import Float, Int, Real
 from PIL import Image
 
 from jaxsurf.evaluation.pairs import BASELINE, FLOOR
 from jaxsurf.evaluation.truth import LEAP_FRAMES
+from jaxsurf.viewing.sheets import Sheet
 
-# Small animations are enlarged so many times, as long as several still fit beside each other.
-LARGEST_SCALE, WIDEST_PX = 3, 288
+# More digits are not seen, and make the page longer.
+DIGITS = 5
 
 
 class Column(NamedTuple):
@@ -45,11 +51,15 @@ class Score:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A method: a score a column, None where there is none, and what gives its animations away."""
+    """A method: a score a column, None where there is none, and what gives its animations away.
+
+    `each` has the figures of pairs, a row a column of scores; NaN where one is not known.
+    """
 
     method: str
     scores: Sequence[Score | None]
     faults: Sequence[str]
+    each: Float[np.ndarray, "column pair"] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +73,8 @@ class Evaluation:
     distance: bytes | None  # error against the distance of the ends, PNG
     judged: str  # the method whose worst pairs are shown
     worst: Mapping[str, bytes]  # PNGs by pair
+    pairs: Sequence[str] = ()  # those that `Scored.each` has figures of
+    left_out: int = 0  # how many others there are
 
     @property
     def known(self) -> bool:
@@ -71,34 +83,81 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Factor:
+    """What is known of each image: a number, NaN where it is not, or the number of a label."""
+
+    name: str
+    values: Real[np.ndarray, "point"]
+    labels: Sequence[str] = ()
+    period: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentMap:
+    """Images as points in latent space, with what is shown of each.
+
+    Attributes:
+        axes: names of coordinates, of which two are shown, the first ones unless others are chosen.
+        points: the coordinates of each image.
+        numbers: the number of each image in its set, which has `num_images`.
+        files: the name of each image, where it has one.
+        factors: what points are coloured by.
+        thumbnails: a sheet of some of the images, or of all.
+        pictured: which points these are.
+        edges: the graph's, as pairs of points; None if it is not drawn.
+        left_out: what is not shown, and why.
+    """
+
+    axes: Sequence[str]
+    points: Float[np.ndarray, "point axis"]
+    numbers: Int[np.ndarray, "point"]
+    num_images: int
+    files: Sequence[str]
+    factors: Sequence[Factor]
+    thumbnails: Sheet
+    pictured: Int[np.ndarray, "picture"]
+    edges: Int[np.ndarray, "edge 2"] | None = None
+    left_out: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Animated:
-    """One method's animation of a pair; `gif` is None where the file is gone."""
+    """One method's animation of a pair; `sheet` is None where the file is gone.
+
+    Of a long one only some frames are kept: `numbers` says which, and figures and codes are theirs.
+    """
 
     method: str
-    gif: bytes | None
+    file: str
+    sheet: Sheet | None
+    numbers: Sequence[int]
     num_frames: int
+    frame_ms: float
     length: float | None
     interpolation_mse: float
     interpolation_mse_wrapped: float | None
+    errors: Sequence[float] = ()  # difference to the nearest image
+    steps: Sequence[float] = ()  # change from the frame before, 0 for the first
+    path: Float[np.ndarray, "_frame axis"] | None = None  # on the latent map
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An animated pair; `strip` and `latent` are PNGs, None where the file is gone."""
+    """An animated pair; `strip` and `latent` are PNGs, None where there is none to be shown."""
 
     label: str
     about: str  # graph and path, in a line
     stale: str  # why it no longer fits the run
     animations: Sequence[Animated]
     strip: bytes | None
-    latent: bytes | None
+    latent: bytes | None = None  # where the map can't show it
+    stops: Float[np.ndarray, "_stop axis"] | None = None  # on the latent map
 
     @property
     def missing(self) -> list[str]:
         """Names of the files that are gone."""
-        files = {f"{each.method}.gif": each.gif for each in self.animations}
-        files |= {"strip.png": self.strip, "latent.png": self.latent}
-        return [name for name, content in files.items() if content is None]
+        gone = [each.file for each in self.animations if each.sheet is None]
+        return gone + ["strip.png"] * (self.strip is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,12 +174,27 @@ class Page:
     curve: bytes | None  # training losses, PNG
     evaluation: Evaluation | None
     pairs: Sequence[Pair]
+    latent_map: LatentMap | None = None
+    remarks: Sequence[str] = field(default_factory=list)  # what the map does not show, and why
 
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
     template = Path(__file__).with_name("report.html.jinja")
-    return fill(template, page=page, baseline=BASELINE, floor=FLOOR, leap_frames=LEAP_FRAMES)
+    scripts = (template.with_name(name) for name in ("latent_map.js", "report.js"))
+    script = "".join(each.read_text(encoding="utf-8") for each in scripts)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return fill(
+        template,
+        page=page,
+        baseline=BASELINE,
+        floor=FLOOR,
+        leap_frames=LEAP_FRAMES,
+        style=template.with_name("report.css").read_text(encoding="utf-8"),
+        script=script,
+        digest=digest,
+        data=_data(page),
+    )
 
 
 def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the template names)
@@ -134,22 +208,20 @@ def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the templa
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": _number, "picture": picture, "quoted": shlex.quote}
+    # Its filter writes `<`, `>` and `&` as escapes of JSON: no text ends the element it stands in.
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment.get_template(template.name).render(parts)
 
 
-def picture(data: bytes, *, enlarge: bool = False) -> dict[str, str | int]:
-    """Return what an `img` element needs of a GIF or PNG: `src`, and the size of display.
-
-    With `enlarge` a small one is shown in a whole multiple of its size.
-    """
+def picture(data: bytes) -> dict[str, str | int]:
+    """Return what an `img` element needs of a PNG: `src`, `width` and `height`."""
     try:
-        with Image.open(io.BytesIO(data), formats=("GIF", "PNG")) as image:
-            kind, (width, height) = str(image.format).lower(), image.size
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            width, height = image.size
     except OSError as error:
-        raise ValueError("the data is neither a GIF nor a PNG") from error
-    scale = max(1, min(LARGEST_SCALE, WIDEST_PX // width)) if enlarge else 1
-    source = f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
-    return {"src": source, "width": scale * width, "height": scale * height}
+        raise ValueError("the data is no PNG") from error
+    source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
+    return {"src": source, "width": width, "height": height}
 
 
 def _number(value: float | None) -> str:
@@ -157,3 +229,90 @@ def _number(value: float | None) -> str:
     if value is None:
         return "\N{EN DASH}"
     return f"{value:,.2f}" if abs(value) >= 1 or not value else f"{value:.3g}"
+
+
+def _data(page: Page) -> dict[str, Any]:
+    """Return what the script is given; its first lines say what it makes of it."""
+    return {
+        "map": None if page.latent_map is None else _map_data(page.latent_map),
+        "pairs": [_pair_data(pair) for pair in page.pairs],
+        "scores": None if page.evaluation is None else _scores_data(page.evaluation),
+    }
+
+
+def _map_data(shown: LatentMap) -> dict[str, Any]:
+    whole = len(shown.numbers) == shown.num_images
+    return {
+        "axes": list(shown.axes),
+        "points": _packed(shown.points.T, "<f4"),  # axis by axis
+        "count": len(shown.points),
+        "numbers": None if whole else _packed(shown.numbers, "<u4"),
+        "files": list(shown.files),
+        "factors": [
+            {
+                "name": factor.name.replace("_", " "),
+                "values": _packed(factor.values, "<f4"),
+                "labels": list(factor.labels),
+                "period": factor.period,
+            }
+            for factor in shown.factors
+        ],
+        "thumbnails": shown.thumbnails.describe(),
+        "pictured": _packed(shown.pictured, "<u4"),
+        "edges": None if shown.edges is None else _packed(shown.edges, "<u4"),
+    }
+
+
+def _pair_data(pair: Pair) -> dict[str, Any]:
+    return {
+        "label": pair.label,
+        "stops": _rows(pair.stops),
+        "films": [
+            {
+                "method": each.method,
+                "sheet": each.sheet.describe(),
+                "numbers": list(each.numbers),
+                "total": each.num_frames,
+                "frameMs": each.frame_ms * each.num_frames / len(each.numbers),
+                "errors": [_short(value) for value in each.errors],
+                "steps": [_short(value) for value in each.steps],
+                "path": _rows(each.path),
+            }
+            for each in pair.animations
+            if each.sheet is not None
+        ],
+    }
+
+
+def _scores_data(evaluation: Evaluation) -> dict[str, Any]:
+    def one(scored: Scored, column: int) -> dict[str, Any] | None:
+        score = scored.scores[column]
+        if score is None:
+            return None
+        each = [] if scored.each is None else scored.each[column].tolist()
+        return {
+            "method": scored.method,
+            "label": "true images" if scored.method == FLOOR else scored.method,
+            "floor": scored.method == FLOOR,
+            "interval": [_short(value) for value in (score.mean, score.low, score.high)],
+            "each": [_short(value) if np.isfinite(value) else None for value in each],
+        }
+
+    panels = []
+    for number, column in enumerate(evaluation.columns):
+        rows = [one(scored, number) for scored in evaluation.methods]
+        panels.append({**column._asdict(), "rows": [row for row in rows if row is not None]})
+    return {"pairs": list(evaluation.pairs), "panels": [panel for panel in panels if panel["rows"]]}
+
+
+def _rows(points: Float[np.ndarray, "_row axis"] | None) -> list[list[float]] | None:
+    return None if points is None else [[_short(v) for v in row] for row in points.tolist()]
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
+
+
+def _packed(values: Real[np.ndarray, "..."], dtype: str) -> str:
+    """Return numbers as base64, which is shorter than JSON's and read at once."""
+    return base64.b64encode(np.ascontiguousarray(values, dtype).tobytes()).decode("ascii")

@@ -1,41 +1,73 @@
 """The page of a working directory: what it shows, and files that it refuses by name."""
 
+import base64
 import json
 
 import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.evaluation import pairs
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.manifold import encode, latent_graph
+from jaxsurf.manifold.encode import Latents
+from jaxsurf.manifold.graph import KINDS
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EDITION
 from jaxsurf.pipeline.run import Run
-from jaxsurf.workdir import WorkDir, write_json
+from jaxsurf.workdir import WorkDir, write_json, write_text
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
+CODES = np.array([[0, 0], [1, 0.5], [2, 3]], np.float32)
 
 
 @pytest.fixture
 def run(tmp_path):
     # The page shows what was written down, so no model is needed.
     images = ImageSet(images=FRAMES, name="noise")
-    return Run(
+    made = Run(
         workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=Autoencoder(), step=7
     )
+    encode.save_latents(made.workdir.latents, Latents(CODES), stamp=made.stamp)
+    return made
+
+
+def data(html):
+    """Return what the page gives to its script."""
+    start = html.index('id="data">') + len('id="data">')
+    return json.loads(html[start : html.index("</script>", start)])
+
+
+def unpacked(text, dtype):
+    return np.frombuffer(base64.b64decode(text), dtype)
 
 
 def animate(run, source="0", **changes):
-    figures = {"num_frames": 3, "interpolation_mse": 12.5, "interpolation_mse_wrapped": 3.25}
+    figures = {
+        "num_frames": 3,
+        "frame_ms": 60.0,
+        "interpolation_mse": 12.5,
+        "interpolation_mse_wrapped": 3.25,
+        "frame_errors": [0.0, 25.0, 12.5],
+        "frame_steps": [0.25, 0.125],
+    }
+    surfing = {"length": 1.5, "points": CODES[[0, 2, 1]].tolist()}
     saved = {
-        "ends": [{"label": source}, {"label": "1"}],
+        "ends": [
+            {"label": source, "node": 0, "code": None},
+            {"label": "1", "node": 1, "code": None},
+        ],
         "nodes": [0, 2, 1],
         "length": 1.5,
         "bridges": [],
         "graph": {"description": "k-NN graph with k = 2"},
-        "methods": {"pixel": figures | {"length": None}, "surfing": figures | {"length": 1.5}},
+        "methods": {
+            "pixel": figures | {"length": None, "points": None},
+            "surfing": figures | surfing,
+        },
         "checkpoint": run.step,
         "data": {"fingerprint": run.images.fingerprint},
     }
@@ -69,6 +101,12 @@ def evaluate(run, **changes):
         "data": {"fingerprint": run.images.fingerprint, "num_images": 3},
     }
     write_json(run.workdir.evaluation, saved | changes)
+    rows = [
+        {"source": source, "target": target, "method": method, "course": course, "residual": ""}
+        for source, target, course in ((0, 2, 40.5), (2, 1, 41.25), (1, 0, ""))
+        for method in ("linear", "surfing")
+    ]
+    write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(rows))
     folder = run.workdir.evaluation.with_suffix("")
     folder.mkdir(exist_ok=True)
     for name in ("distance", "worst-1", "worst-2"):
@@ -90,8 +128,9 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     train(run, {"step": 1, "epoch": 1.0, "loss": 0.5}, {"step": 2, "epoch": 2.0, "loss": 0.25})
     before = sorted(path.name for path in run.workdir.root.iterdir())
     html = written(run)
-    assert html.count("data:image/gif") == 2 * 3
-    assert html.count("data:image/png") == 2 * 3 + 1 + 3
+    assert html.count("data:image/webp") == 2 * 3  # frames
+    assert html.count("data:image/jpeg") == 1  # thumbnails
+    assert html.count("data:image/png") == 3 + 1 + 3  # strips, losses, scores
     for shown in ("41.50", "38.25 to 44.75", "linear on 25%", "12.50", "3.25", "30.0 dB"):
         assert shown in html
     for shown in (
@@ -109,6 +148,84 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     assert after == sorted([*before, "report.html"])
     (folder / "strip.png").unlink()
     assert "Files are missing: strip.png." in written(run)
+
+
+def test_the_script_is_given_codes_frames_figures_and_pairs(run):
+    animate(run)
+    evaluate(run)
+    graph = latent_graph.from_edges(np.array([[0, 1], [1, 2]]), np.ones(2), num_nodes=3)
+    stamp = f"{run.stamp}, {run.config.graph}, usual k {KINDS[run.config.graph.kind].usual}"
+    latent_graph.save_graph(run.workdir.graph, graph, stamp=stamp)
+    given = data(written(run))
+    shown, (pair,) = given["map"], given["pairs"]
+    assert unpacked(shown["points"], "<f4").reshape(2, 3).T.tolist() == CODES.tolist()
+    assert unpacked(shown["edges"], "<u4").tolist() == [0, 1, 1, 2]
+    assert unpacked(shown["pictured"], "<u4").tolist() == [0, 1, 2]
+    assert (pair["label"], pair["stops"]) == ("0 to 1", CODES[:2].tolist())
+    pixel, surfing = pair["films"]
+    assert (pixel["path"], surfing["path"]) == (None, CODES[[0, 2, 1]].tolist())
+    assert surfing["errors"] == [0.0, 25.0, 12.5]
+    assert surfing["steps"] == [0.0, 0.25, 0.125]
+    assert surfing["frameMs"] == 60
+    scores = given["scores"]
+    assert scores["pairs"] == ["0 to 2", "2 to 1", "1 to 0"]
+    each = {panel["name"]: panel["rows"][1]["each"] for panel in scores["panels"]}
+    assert each["course"] == [40.5, 41.25, None]
+    assert each["residual"] == [None] * 3
+
+
+def test_without_codes_of_its_checkpoint_a_pair_has_its_picture_instead_of_a_path(run, monkeypatch):
+    animate(run, checkpoint=5)
+    html = written(run)
+    assert "latent space with the graph" in html
+    assert [film["path"] for film in data(html)["pairs"][0]["films"]] == [None, None]
+    animate(run)
+    assert "latent space with the graph" not in written(run)
+    run.workdir.latents.unlink()
+
+    def collapsed(run):
+        raise UserError("the model collapsed")
+
+    monkeypatch.setattr(page, "encode_all", collapsed)
+    html = written(run)
+    assert "The latent map is missing: the model collapsed." in html
+    assert data(html)["map"] is None
+    assert "latent space with the graph" in html
+
+
+def test_of_many_images_a_sample_has_thumbnails_and_nothing_is_encoded(run, monkeypatch):
+    monkeypatch.setattr(page, "MOST_POINTS", 2)
+    monkeypatch.setattr(page, "MOST_THUMBNAILS", 1)
+    html = written(run)
+    shown = data(html)["map"]
+    assert unpacked(shown["numbers"], "<u4").tolist() == [0, 2]
+    assert len(unpacked(shown["pictured"], "<u4")) == 1
+    assert "The map shows 2 of 3 images, evenly sampled." in html
+    assert "1 images of the map have a thumbnail" in html
+    run.workdir.latents.unlink()
+    monkeypatch.setattr(page, "MOST_ENCODED", 3)
+    monkeypatch.setattr(page, "encode_all", None)
+    assert "The latent map is missing" in written(run)
+
+
+def test_a_sample_has_all_labels_and_all_of_the_map_in_their_shares():
+    random = np.random.default_rng(0)
+    rare = np.arange(1000) % 10 == 0
+    images = ImageSet(
+        images=np.zeros((1000, 1, 1, 3), np.uint8),
+        name="many",
+        factors=rare[:, None].astype(int),
+        factor_names=("kind",),
+        labels={"kind": ("usual", "rare")},
+    )
+    points = random.normal(size=(1000, 3))
+    kept = page._sample(points, images, 100)
+    assert len(set(kept.tolist())) == 100
+    assert rare[kept].sum() == 10
+    quarters = np.bincount((points[kept, :2] > 0) @ [1, 2])
+    assert quarters.min() > 15
+    some = np.arange(500, 1000)
+    assert rare[some][page._sample(points[some], images, 50, numbers=some)].sum() == 5
 
 
 def test_losses_that_only_the_first_steps_have_are_shown_as_far_as_they_go(run, monkeypatch):
@@ -134,7 +251,7 @@ def test_losses_that_only_the_first_steps_have_are_shown_as_far_as_they_go(run, 
 def test_a_run_without_anything_and_unfinished_folders_say_how_to_make_it(run):
     (animate(run) / "path.json").unlink()
     html = written(run)
-    assert "data:image" not in html
+    assert "data:image/webp" not in html
     assert "No pair was animated yet" in html
     assert "launch/evaluate.py" in html
 
@@ -170,6 +287,9 @@ def test_an_evaluation_of_another_version_is_refused_with_the_cure(run):
         ("surf/0-1/path.json", {"data": 3}),
         ("surf/0-1/surfing.gif", "no picture"),
         ("evaluation.json", {"methods": {"linear": {"course": {}}}}),
+        ("surf/0-1/path.json", {"ends": [{"label": "0"}, {"label": "1"}]}),
+        ("evaluation.csv", "source,target,method,course\n0,1,linear,none\n"),
+        ("evaluation.csv", "source\n" + "0" * 200_000),
         ("evaluation.json", {"worst": 3}),
         ("evaluation/worst-1.png", "no picture"),
         ("metrics.jsonl", '{"step": 1, "epoch": 1.0}\n'),

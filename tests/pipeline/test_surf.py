@@ -92,6 +92,10 @@ def test_path_json_describes_the_path(run):
     apart = np.sqrt(np.square(np.diff(images, axis=0)).mean(axis=(1, 2, 3)))
     assert saved["edge_weights"] == pytest.approx(apart.tolist(), rel=1e-12)
     assert saved["length"] == pytest.approx(steps.sum(), rel=1e-5)
+    for facts in saved["methods"].values():
+        assert len(facts["frame_errors"]) == 1 + len(facts["frame_steps"]) == facts["num_frames"]
+        assert np.mean(facts["frame_errors"]) == pytest.approx(facts["interpolation_mse"])
+        assert np.max(facts["frame_steps"]) == pytest.approx(facts["step_largest"])
 
 
 def test_a_path_past_several_anchors_and_back_is_that_of_its_legs(run):
