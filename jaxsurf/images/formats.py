@@ -43,6 +43,7 @@ _MOST_IN_A_BYTE = 2_000
 # Orientations of the camera that turn a picture on its side.
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
+_BEHIND = 1 << 16  # bytes at the end of a PNG file, where such a note may be
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,27 @@ def _rawmode(image: Image.Image) -> str:
 
 def _header(image: Image.Image) -> Header:
     mode, (width, height) = _mode(image), image.size
-    # That of a PNG file may stand behind its pixels: all are unpacked to look for it.
-    known = "exif" in image.info or not hasattr(image, "png")
-    if known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+    # That of a PNG file may stand behind its pixels: all are unpacked to look for it. TIFF's is
+    # obeyed by Pillow itself.
+    known = not hasattr(image, "png") or _has_exif(image)
+    if image.format != "TIFF" and known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
         width, height = height, width
     frames = getattr(image, "n_frames", 1) if image.format in _MOVING else 1
     deep = frames == 1 and _rawmode(image) in ("RGB;16B", "RGBA;16B", "LA;16B")
     dtype = "uint16" if deep else _DTYPES.get(mode, "uint8")
     return Header(frames, height, width, _CHANNELS[mode], mode in ("LA", "RGBA"), dtype)
+
+
+def _has_exif(image: Image.Image) -> bool:
+    """Return whether a PNG file may have notes of the camera, before its pixels or behind them."""
+    if any("exif" in str(name) for name in image.info):
+        return True
+    stream: Any = image.fp  # type: ignore[attr-defined]
+    place = stream.tell()
+    stream.seek(-min(_BEHIND, stream.seek(0, io.SEEK_END)), io.SEEK_END)
+    tail = stream.read()
+    stream.seek(place)
+    return b"eXIf" in tail or b"Raw profile type exif" in tail
 
 
 def _frames(file: Path | bytes) -> Iterator[Pixels]:
