@@ -17,7 +17,7 @@ from typing import Any
 import dacite
 
 from jaxsurf.errors import UserError, check_least
-from jaxsurf.images import sources
+from jaxsurf.images import files, sources
 from jaxsurf.images.image_set import ImageSet, Reading
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.targets import TargetsConfig
@@ -99,13 +99,21 @@ def open_data(config: DataConfig) -> ImageSet:
 
 
 def resolved(config: DataConfig) -> DataConfig:
-    """Return the same data, found from any folder: paths of files are absolute."""
+    """Return the same data, found from any folder: paths of files are absolute.
+
+    That of a table beside the images, or in their folder, stays relative to them, and moves along.
+    """
     own = not sources.is_named(config.source) and config.source not in sources.OWN
-    named = ["path", "factors", *["source"] * own]
-    paths = {name: getattr(config, name) for name in named}
-    return dataclasses.replace(
-        config, **{name: str(Path(path).absolute()) for name, path in paths.items() if path}
-    )
+    named = ["path", *["source"] * own]
+    given = {name: Path(path).absolute() for name in named if (path := getattr(config, name))}
+    paths = {name: str(path) for name, path in given.items()}
+    if config.factors:
+        images = Path(sources.split(paths.get("path") or paths.get("source", ""))[0])
+        folder = images if images.is_dir() else images.parent
+        table = files.table_of(images, config.factors).absolute()
+        beside = table.is_relative_to(folder)
+        paths["factors"] = str(table.relative_to(folder) if beside else table)
+    return dataclasses.replace(config, **paths)
 
 
 def moved(config: DataConfig, place: str | Path) -> DataConfig:

@@ -165,14 +165,15 @@ def of_images(
         settings: others by dotted name, which are not chosen.
     """
     begun = WorkDir(Path(root))
+    given = {"data.source": source, **settings}
     if begun.begun:
-        config = read_config(begun)[0]
+        # Other images than those that began it are refused before training.
+        config = configuration.from_dotted(given, read_config(begun)[0])
         images = configuration.open_data(config.data)
         seen = look(images)
         _log.info("going on in %s, with the settings that it was begun with", root)
     else:
         started = time.monotonic()
-        given = {"data.source": source, **settings}
         images = configuration.open_data(configuration.from_dotted(given).data)
         check_varied(images)
         seen = look(images)

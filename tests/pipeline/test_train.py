@@ -1,5 +1,6 @@
 """Training as a pipeline: stopped, resumed, extended, refused."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -193,6 +194,30 @@ def test_a_run_finds_its_images_from_any_folder_and_where_they_were_moved(
     write_images(place, seed=1)
     with pytest.raises(UserError, match=r"images of moved\.npz have changed"):
         open_run(tmp_path / "own", data=place)
+
+
+def test_a_table_beside_the_images_is_found_from_any_folder_and_moves_along(
+    config_of, tmp_path, cache_home, monkeypatch
+):
+    (tmp_path / "set").mkdir()
+    write_images(tmp_path / "set/squares.npz", seed=0)
+    table = tmp_path / "set/turns.csv"
+    table.write_text("\n".join(["turn", *map(str, range(24))]))
+    config = config_of(**OWN_DATA, data__source=str(tmp_path / "set/squares.npz:images"))
+    for name in ("turns.csv", str(table)):
+        data = dataclasses.replace(config.data, factors=name)
+        assert configuration.resolved(data).factors == "turns.csv"
+    go_on(dataclasses.replace(config, data=data), tmp_path / "own")
+    assert open_run(tmp_path / "own").images.factor_names == ("turn",)
+    place = shutil.move(tmp_path / "set", tmp_path / "moved")
+    (tmp_path / "turns.csv").write_text("another one")
+    monkeypatch.chdir(tmp_path)
+    run = open_run(tmp_path / "own", data=f"{place}/squares.npz")
+    assert run.images.numbers("turn=7").tolist() == [7]
+    # One elsewhere stays where it is.
+    data = dataclasses.replace(config.data, source=f"{place}/squares.npz", factors="turns.csv")
+    shutil.move(f"{place}/turns.csv", tmp_path / "turns.csv")
+    assert configuration.resolved(data).factors == str(tmp_path / "turns.csv")
 
 
 @pytest.mark.parametrize(
