@@ -219,8 +219,11 @@ def open_image(
             values=like.values,
             depth=str(like.given.dtype),
         )
-        if like.values == (0, 1) and np.dtype(like.dtype).kind in "iu" and extent.high > 1:
-            # Masks are 0 and 1 in their set, and black and white in a picture.
+        masks = like.values == (0, 1) and np.dtype(like.dtype).kind in "iu" and extent.high > 1
+        fewer = frame.dtype == np.uint8 and like.dtype == "uint16" and like.values[1] < 65535
+        if masks or fewer:
+            # Masks are 0 and 1 in their set, and black and white in a picture; so is what black and
+            # white are of a set of 12 bits or the like in a picture of 8.
             white = pixels.peak(frame.dtype)
             fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
     image = fit(frame, alpha=header.alpha)[0]

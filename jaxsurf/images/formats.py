@@ -257,10 +257,13 @@ class _Tiff:
         channels = sizes.get("C", 1) * sizes.get("S", 1)
         images = [size for axis, size in sizes.items() if axis not in "CSYX"]
         kinds = [int(kind) for kind in page.extrasamples]
+        self._note = int(page.tags.valueof(_ORIENTATION, 1))
+        size = sizes["Y"], sizes["X"]
+        height, width = size[::-1] if self._note in _ON_ITS_SIDE else size
         self.header = Header(
             frames=int(np.prod(images, dtype=int)),
-            height=sizes["Y"],
-            width=sizes["X"],
+            height=height,
+            width=width,
             channels=channels,
             alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
             dtype=str(self._series.dtype.newbyteorder("=")),
@@ -299,7 +302,14 @@ class _Tiff:
             raise
 
     def frames(self) -> Iterator[Pixels]:
-        """Yield all images, reading the pages of one at a time; the file is closed after them."""
+        """Yield all images, upright; the file is closed after them."""
+        down, along = (-1 if self._note in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+        for frame in self._stored():
+            upright = frame.swapaxes(0, 1) if self._note in _ON_ITS_SIDE else frame
+            yield upright[::down, ::along]
+
+    def _stored(self) -> Iterator[Pixels]:
+        """Yield all images as they are stored, reading the pages of one at a time."""
         with self._file:
             series, page = self._series, self._series.keyframe
             outer = series.axes[: len(series.axes) - len(page.axes)]

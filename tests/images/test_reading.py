@@ -394,3 +394,8 @@ def test_a_picture_is_brought_to_the_form_of_a_set(tmp_path):
     image, _ = files.open_image(tmp_path / "grey.png", like=masks)
     assert image.shape == (5, 7, 1)
     assert 80 < image.mean() < 180
+    twelve = open_images(
+        save_all(tmp_path / "twelve", *noise(2, 10, 14, high=4096, dtype=np.uint16))
+    )
+    image, _ = files.open_image(tmp_path / "grey.png", like=twelve)
+    assert np.array_equal(image[..., 0], grey)
