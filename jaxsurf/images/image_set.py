@@ -176,7 +176,7 @@ class ImageSet:
         """Return the images that a text means: the name of a file, or values of factors.
 
         A file of the set is named as in `files`, or by the end of that alone; factors as in
-        `angle=30,light=left`. None may be meant, or several.
+        `angle=30,light=left`. No file may be meant, or several images.
         """
         ends = [name == text for name in self.files]
         if not any(ends):
@@ -207,6 +207,8 @@ class ImageSet:
                     f"{name} has no value {value!r}", cure=f"choose from {', '.join(known)}"
                 )
             meant &= column == number
+        if not meant.any():
+            raise UserError(f"no image has {text} at once", cure="leave some of it out")
         return np.flatnonzero(meant)
 
     @functools.cached_property

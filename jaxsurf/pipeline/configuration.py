@@ -189,7 +189,10 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 def decisive(config: RunConfig) -> dict[str, Any]:
     """Return the settings that a trained model depends on, by dotted name."""
     every = flat(to_dict(config)).items()
-    return {name: value for name, value in every if not name.startswith(FREE_TO_CHANGE)}
+    free = {name for name, _ in every if name.startswith(FREE_TO_CHANGE)}
+    if config.objective.perceptual:
+        free.discard("data.show")  # features are those of what is shown
+    return {name: value for name, value in every if name not in free}
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

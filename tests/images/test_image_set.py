@@ -203,6 +203,9 @@ def test_images_are_meant_by_the_names_of_files_and_by_values_of_factors():
     assert toys.numbers("turn=4").tolist() == [4, 9, 14]
     chosen = toys.select(fixed={"tint": "green"}, free=["turn"])
     assert (numbers_of(chosen), chosen.files[0]) == ([10, 11, 12, 13, 14], "b/2.png")
+    ends = dataclasses.replace(toys.select(fixed={"tint": 0}, free=["turn"]), factors=np.eye(5, 3))
+    with pytest.raises(UserError, match="no image has tint=red,lone=1,turn=1 at once"):
+        ends.numbers("tint=red,lone=1,turn=1")
     with pytest.raises(UserError, match="tint has no value 'grey'; choose from red, blue, green"):
         toys.numbers("tint=grey")
     with pytest.raises(UserError, match="no factor is called 'size'; choose from tint, lone, turn"):

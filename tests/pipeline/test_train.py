@@ -1,5 +1,6 @@
 """Training as a pipeline: stopped, resumed, extended, refused."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -10,11 +11,12 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import Interrupted, UserError
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import connect, encode_all, open_run
-from jaxsurf.pipeline.train import train, train_on
+from jaxsurf.pipeline.train import check_begun, train, train_on, write_config
 from jaxsurf.training import step
-from jaxsurf.workdir import lock
+from jaxsurf.workdir import WorkDir, lock
 from tests.leavings import lines, weights
 
 # In the middle of an epoch and of a log interval: while target codes fade, and after their last
@@ -159,6 +161,19 @@ def write_images(path, *, seed):
     shapes = np.repeat(random.integers(0, 256, (24, 2, 2, 3), dtype=np.uint8), 16, axis=1)
     np.savez(path, images=np.repeat(shapes, 16, axis=2))
     return path
+
+
+def test_what_is_shown_may_change_but_under_a_perceptual_loss(tmp_path):
+    images = ImageSet(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8), "four")
+    for perceptual in (0.0, 0.1):
+        named = {"objective.perceptual": perceptual}
+        workdir = WorkDir(tmp_path / str(perceptual))
+        workdir.root.mkdir()
+        write_config(workdir, configuration.from_dotted(named), images)
+        shown = configuration.from_dotted(named | {"data.show": (2, 0)})
+        refused = pytest.raises(UserError, match=r"begun with data\.show = \[\], not \[2, 0\]")
+        with refused if perceptual else contextlib.nullcontext():
+            check_begun(workdir, shown, images, extend=False)
 
 
 def test_data_are_judged_by_their_images_not_their_place(config_of, tmp_path, cache_home):
