@@ -8,10 +8,12 @@ Images are a folder of pictures, a film, or a file of arrays. What they look lik
 they are made, in how many latent dimensions and for how long a model is trained.
 """
 
+import os
 from pathlib import Path
 
 from absl import flags
 
+from jaxsurf.errors import UserError
 from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.configuration import Reading
 
@@ -20,17 +22,28 @@ _MINUTES = flags.DEFINE_float("minutes", 10.0, "How long it may take with --imag
 _WORKDIR = flags.DEFINE_string(
     "workdir", None, "Folder of the run [runs/quickstart, or runs/NAME of the images]."
 )
+_SIDE = flags.DEFINE_integer(
+    "side", None, "Longer side that images are scaled to [chosen for the time].", 1
+)
 _READING = cli.define_fields(Reading)
 
 
 def main() -> object:
     from jaxsurf.pipeline import configuration, experiments, quickstart
 
-    if _IMAGES.value is None:
+    given = _READING() | ({} if _SIDE.value is None else {"side": _SIDE.value})
+    if not _IMAGES.value:
+        own = [*given, *["minutes"] * flags.FLAGS["minutes"].present]
+        if own or _IMAGES.value is not None:
+            raise UserError(
+                f"--{own[0] if own else 'images'} means nothing without images",
+                cure="say where they are: --images=PATH",
+            )
         place = _WORKDIR.value or "runs/quickstart"
         return quickstart.quickstart(configuration.from_dotted(experiments.ARM), place)
-    place = _WORKDIR.value or f"runs/{Path(_IMAGES.value.partition(':')[0]).absolute().stem}"
-    settings = {f"data.{name}": value for name, value in _READING().items()}
+    name = Path(os.path.abspath(_IMAGES.value.partition(":")[0])).stem  # noqa: PTH100  (of `..` too)
+    place = _WORKDIR.value or f"runs/{name}"
+    settings = {f"data.{name}": value for name, value in given.items()}
     return quickstart.of_images(_IMAGES.value, place, minutes=_MINUTES.value, settings=settings)
 
 

@@ -157,11 +157,13 @@ def _open_hdf5(path: Path, key: str) -> Stack:
         matlab = path.suffix.lower() == ".mat"
 
         def note(name: str, item: Any) -> None:  # noqa: ANN401
-            if isinstance(item, h5py.Dataset) and item.dtype is not None:
+            # What MATLAB's cells and tables refer to is called #refs#.
+            plain = not (matlab and name.startswith("#"))
+            if plain and isinstance(item, h5py.Dataset) and item.dtype is not None:
                 found[name] = item.shape or (), item.dtype
 
         file.visititems(note)
-        name = _choose(path, found, key)
+        name = _choose(path, found, key.strip("/"))
         shape, dtype = found[name]
         beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
         if "factor_names" in beside:
@@ -235,6 +237,9 @@ def _choose(path: Path, found: Mapping[str, tuple[Shape, np.dtype]], key: str) -
     if key:
         if key not in found:
             raise UserError(f"{held}, but nothing called {key!r}", cure="choose one of these")
+        if len(found[key][0]) not in (3, 4) or found[key][1].kind not in "buif":
+            cure = "they are numbers with three or four axes"
+            raise UserError(f"{held}: {key} is no images", cure=cure)
         return key
     # A table of numbers, a row an image, is none.
     able = [

@@ -33,8 +33,8 @@ from jaxsurf.images.formats import FILMS, PICTURES
 from jaxsurf.images.image_set import ImageSet, Reading, Request
 from jaxsurf.images.pictures import NAMED, Part, Taken
 
-# Heads of columns that number the images of a table's rows.
-_COUNTING = ("image", "number", "index", "row", "id")
+# Heads of columns that number the images of a table's rows, or name files by numbers.
+_COUNTING = ("image", "number", "index", "row", "id", "file", "filename", "name", "picture")
 
 _log = logging.getLogger(__name__)
 
@@ -72,11 +72,15 @@ def open_path(
             f"({' '.join(FILMS)}) or arrays ({' '.join(ARRAYS)})",
         )
     if asked.factors:
-        beside = (path if path.is_dir() else path.parent) / asked.factors
-        here = Path(asked.factors)
-        opened = _with_table(opened, beside if beside.exists() and not here.exists() else here)
+        opened = _with_table(opened, table_of(path, asked.factors))
     _log.info("%s: %s", opened.name, opened.account)
     return opened
+
+
+def table_of(path: Path, factors: str) -> Path:
+    """Return the table of a set's factors: beside its images, or else where its path says."""
+    beside = (path if path.is_dir() else path.parent) / factors
+    return beside if beside.exists() else Path(factors)
 
 
 def printable(name: str) -> str:
@@ -215,8 +219,11 @@ def open_image(
             values=like.values,
             depth=str(like.given.dtype),
         )
-        if like.values == (0, 1) and np.dtype(like.dtype).kind in "iu" and extent.high > 1:
-            # Masks are 0 and 1 in their set, and black and white in a picture.
+        masks = like.values == (0, 1) and np.dtype(like.dtype).kind in "iu" and extent.high > 1
+        fewer = frame.dtype == np.uint8 and like.dtype == "uint16" and like.values[1] < 65535
+        if masks or fewer:
+            # Masks are 0 and 1 in their set, and black and white in a picture; so is what black and
+            # white are of a set of 12 bits or the like in a picture of 8.
             white = pixels.peak(frame.dtype)
             fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
     image = fit(frame, alpha=header.alpha)[0]
@@ -309,16 +316,19 @@ def _with_table(images: ImageSet, path: Path) -> ImageSet:
     """Return a set with the columns of a table as factors, words as numbers with labels."""
     table = _indexed(images, tables.read_table(path, named_index=False))
     rows = _rows_of(images, table, printable(path.name))
-    names = table.names or tuple(f"factor_{i}" for i in range(len(table.columns)))
+    names = tuple(
+        name or f"factor_{i}" for i, name in enumerate(table.names or [""] * len(table.columns))
+    )
     labels, columns = dict(images.labels), []
     for name, column in zip(names, table.columns, strict=True):
-        if isinstance(column, list):
+        if isinstance(column, list) and all(column):
             words = sorted(set(column), key=_natural)
             labels[name] = tuple(words)
             column = np.array([words.index(word) for word in column], float)
-        elif not np.isfinite(column).all():
+        elif isinstance(column, list) or not np.isfinite(column).all():
+            missing = "word" if isinstance(column, list) else "finite number"
             raise UserError(
-                f"column {name} of {printable(path.name)} has rows without a finite number",
+                f"column {name} of {printable(path.name)} has rows without a {missing}",
                 cure="fill them in, or leave the column out",
             )
         columns.append(column[rows])
@@ -362,12 +372,15 @@ def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
                 cure="give one row an image, or names of files in the first column",
             )
         return range(total)
-    # By the whole name, without folder, without suffix, without both; each where only one has it.
+    # By the whole name, without folder, without suffix, without both, as a number; each where only
+    # one has it.
     ways: list[Callable[[str], str]] = [
         lambda text: text,
         lambda text: text.rsplit("/", 1)[-1],
         lambda text: text.rsplit(".", 1)[0],
         lambda text: text.rsplit("/", 1)[-1].rsplit(".", 1)[0],
+        # Numbers have lost the zeros before them.
+        lambda text: text.rsplit("/", 1)[-1].rsplit(".", 1)[0].lstrip("0") or "0",
     ]
     given = [text.strip().replace("\\", "/").removeprefix("./") for text in index]
     numbers = [str(number) for number in range(total)]

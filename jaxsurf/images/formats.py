@@ -43,6 +43,7 @@ _MOST_IN_A_BYTE = 2_000
 # Orientations of the camera that turn a picture on its side.
 _ON_ITS_SIDE = (5, 6, 7, 8)
 _ORIENTATION = 0x0112
+_BEHIND = 1 << 16  # bytes at the end of a PNG file, where such a note may be
 
 
 @dataclass(frozen=True)
@@ -191,14 +192,27 @@ def _rawmode(image: Image.Image) -> str:
 
 def _header(image: Image.Image) -> Header:
     mode, (width, height) = _mode(image), image.size
-    # That of a PNG file may stand behind its pixels: all are unpacked to look for it.
-    known = "exif" in image.info or not hasattr(image, "png")
-    if known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
+    # That of a PNG file may stand behind its pixels: all are unpacked to look for it. TIFF's is
+    # obeyed by Pillow itself.
+    known = not hasattr(image, "png") or _has_exif(image)
+    if image.format != "TIFF" and known and image.getexif().get(_ORIENTATION) in _ON_ITS_SIDE:
         width, height = height, width
     frames = getattr(image, "n_frames", 1) if image.format in _MOVING else 1
     deep = frames == 1 and _rawmode(image) in ("RGB;16B", "RGBA;16B", "LA;16B")
     dtype = "uint16" if deep else _DTYPES.get(mode, "uint8")
     return Header(frames, height, width, _CHANNELS[mode], mode in ("LA", "RGBA"), dtype)
+
+
+def _has_exif(image: Image.Image) -> bool:
+    """Return whether a PNG file may have notes of the camera, before its pixels or behind them."""
+    if any("exif" in str(name) for name in image.info):
+        return True
+    stream: Any = image.fp  # type: ignore[attr-defined]
+    place = stream.tell()
+    stream.seek(-min(_BEHIND, stream.seek(0, io.SEEK_END)), io.SEEK_END)
+    tail = stream.read()
+    stream.seek(place)
+    return b"eXIf" in tail or b"Raw profile type exif" in tail
 
 
 def _frames(file: Path | bytes) -> Iterator[Pixels]:
@@ -243,10 +257,13 @@ class _Tiff:
         channels = sizes.get("C", 1) * sizes.get("S", 1)
         images = [size for axis, size in sizes.items() if axis not in "CSYX"]
         kinds = [int(kind) for kind in page.extrasamples]
+        self._note = int(page.tags.valueof(_ORIENTATION, 1))
+        size = sizes["Y"], sizes["X"]
+        height, width = size[::-1] if self._note in _ON_ITS_SIDE else size
         self.header = Header(
             frames=int(np.prod(images, dtype=int)),
-            height=sizes["Y"],
-            width=sizes["X"],
+            height=height,
+            width=width,
             channels=channels,
             alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
             dtype=str(self._series.dtype.newbyteorder("=")),
@@ -285,7 +302,14 @@ class _Tiff:
             raise
 
     def frames(self) -> Iterator[Pixels]:
-        """Yield all images, reading the pages of one at a time; the file is closed after them."""
+        """Yield all images, upright; the file is closed after them."""
+        down, along = (-1 if self._note in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+        for frame in self._stored():
+            upright = frame.swapaxes(0, 1) if self._note in _ON_ITS_SIDE else frame
+            yield upright[::down, ::along]
+
+    def _stored(self) -> Iterator[Pixels]:
+        """Yield all images as they are stored, reading the pages of one at a time."""
         with self._file:
             series, page = self._series, self._series.keyframe
             outer = series.axes[: len(series.axes) - len(page.axes)]

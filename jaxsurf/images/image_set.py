@@ -129,7 +129,10 @@ class ImageSet:
         num_channels = self.images.shape[-1]
         if self.look == pixels.RGB and num_channels < 3:
             object.__setattr__(self, "look", pixels.Look.usual(num_channels))
-        if not self.look.channels or max(self.look.channels) >= num_channels - self.look.alpha:
+        shown = self.look.channels
+        if len(shown) not in (1, 2, 3) or not (
+            0 <= min(shown) <= max(shown) < num_channels - self.look.alpha
+        ):
             raise UserError(
                 f"{self.name} has {num_channels - self.look.alpha} channels, but "
                 f"{', '.join(map(str, self.look.channels)) or 'none'} are to be shown",
@@ -148,6 +151,11 @@ class ImageSet:
                 f"the deep images of {self.name} are {deep.dtype}{deep.shape}, the others "
                 f"uint8{self.images.shape}",
                 cure="give uint16 or float32 of the same shape",
+            )
+        if len(set(self.factor_names)) < len(self.factor_names):
+            raise UserError(
+                f"factors of {self.name} have the same name: {', '.join(self.factor_names)}",
+                cure="rename one",
             )
         # As the file is now: another may take its place later.
         object.__setattr__(self, "_file", storage.whole_file(self.given))
@@ -171,15 +179,22 @@ class ImageSet:
         low, high = self.values
         scaled = low + np.clip(images, 0.0, 1.0).astype(np.float64) * (high - low)
         dtype = np.dtype(self.dtype)
-        return (scaled if dtype.kind == "f" else np.rint(scaled)).astype(dtype)
+        if dtype.kind == "f":
+            return scaled.astype(dtype)
+        limits = np.iinfo(dtype)  # beyond which black or white may lie
+        # The largest of 64 bits is no float64.
+        highest = np.nextafter(limits.max, 0) if dtype.itemsize == 8 else limits.max
+        return np.rint(scaled).clip(limits.min, highest).astype(dtype)
 
     def numbers(self, text: str) -> Int[np.ndarray, " image"]:
         """Return the images that a text means: the name of a file, or values of factors.
 
         A file of the set is named as in `files`, or by the end of that alone; factors as in
-        `angle=30,light=left`. None may be meant, or several.
+        `angle=30,light=left`. No file may be meant, or several images.
         """
-        ends = [name == text or name.endswith(f"/{text}") for name in self.files]
+        ends = [name == text for name in self.files]
+        if not any(ends):
+            ends = [name.endswith(f"/{text}") for name in self.files]
         if any(ends) or "=" not in text or self.factors is None:
             return np.flatnonzero(np.array(ends, bool))
         meant = np.ones(len(self), bool)
@@ -196,7 +211,7 @@ class ImageSet:
                 meant &= column == labels.index(value)
                 continue
             try:
-                number = float(value)
+                number = _labelled(float(value), labels)
             except ValueError:
                 number = math.nan
             if number not in column:
@@ -206,6 +221,8 @@ class ImageSet:
                     f"{name} has no value {value!r}", cure=f"choose from {', '.join(known)}"
                 )
             meant &= column == number
+        if not meant.any():
+            raise UserError(f"no image has {text} at once", cure="leave some of it out")
         return np.flatnonzero(meant)
 
     @functools.cached_property
@@ -356,6 +373,15 @@ def _slice(
     return axes
 
 
+def _labelled(number: float | np.number, labels: Sequence[str]) -> float | np.number:
+    """Return the value that a number means; where labels are numbers (1, 2, 10), by these."""
+    known: dict[float, int] = {}
+    for value, label in enumerate(labels):
+        with contextlib.suppress(ValueError):
+            known.setdefault(float(label), value)
+    return known.get(float(number), math.nan) if known else number
+
+
 def _held(
     name: str,
     given: int | float | np.number | str,
@@ -369,6 +395,8 @@ def _held(
     if isinstance(wanted, str):
         plain = [re.sub("[-_]", " ", label.strip().lower()) for label in (wanted, *labels)]
         wanted = plain.index(plain[0], 1) - 1 if plain[0] in plain[1:] else math.nan
+    else:
+        wanted = _labelled(wanted, labels)
     if period is not None and wanted not in values:
         # Values may begin below 0, as degrees from -180 do.
         first = float(values[0])

@@ -13,6 +13,7 @@ More than a gibibyte of MPI3D's images, or of those in own files, is mapped rath
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,13 @@ OWN = ("folder", "file")
 def is_named(source: str) -> bool:
     """Return whether a source is one of `SOURCES`, not a user's own file."""
     return (source[: source.find(":") + 1] or source) in SOURCES
+
+
+def split(source: str) -> tuple[str, str]:
+    """Return the file of a source and the name of the array in it, as in `sprites.npz:imgs`."""
+    file, _, key = source.rpartition(":")
+    named = bool(key) and not os.path.exists(source) and os.path.isfile(file)  # noqa: PTH110, PTH113
+    return (file, key) if named else (source, "")
 
 
 def open_images(
@@ -85,12 +93,11 @@ def open_images(
             )
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
     own = bool(path) and source in OWN
-    if not own and not path and not Path(source).exists():
-        # An array of a file, as in sprites.npz:imgs.
-        file, _, key = source.rpartition(":")
-        if key and not asked.key and Path(file).is_file():
-            source, asked = file, dataclasses.replace(asked, key=key)
-    if not own and (path or not Path(source).exists()):
+    if not own and not path and not asked.key:
+        source, key = split(source)
+        asked = dataclasses.replace(asked, key=key)
+    # os.path.exists takes any text; Path.exists not too long ones.
+    if not own and (path or not os.path.exists(source)):  # noqa: PTH110
         names = [f"{name}NAME" if name.endswith(":") else name for name in SOURCES]
         raise UserError(
             f"there is no source and no file called {source!r}",

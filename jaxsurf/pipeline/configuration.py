@@ -17,7 +17,7 @@ from typing import Any
 import dacite
 
 from jaxsurf.errors import UserError, check_least
-from jaxsurf.images import sources
+from jaxsurf.images import files, sources
 from jaxsurf.images.image_set import ImageSet, Reading
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.targets import TargetsConfig
@@ -101,14 +101,19 @@ def open_data(config: DataConfig) -> ImageSet:
 def resolved(config: DataConfig) -> DataConfig:
     """Return the same data, found from any folder: paths of files are absolute.
 
-    A table that lies beside the images is looked for there, wherever they are.
+    That of a table beside the images, or in their folder, stays relative to them, and moves along.
     """
     own = not sources.is_named(config.source) and config.source not in sources.OWN
-    named = ["path", *["source"] * own, *["factors"] * Path(config.factors).exists()]
-    paths = {name: path for name in named if (path := getattr(config, name))}
-    return dataclasses.replace(
-        config, **{name: str(Path(path).absolute()) for name, path in paths.items()}
-    )
+    named = ["path", *["source"] * own]
+    given = {name: Path(path).absolute() for name in named if (path := getattr(config, name))}
+    paths = {name: str(path) for name, path in given.items()}
+    if config.factors:
+        images = Path(sources.split(paths.get("path") or paths.get("source", ""))[0])
+        folder = images if images.is_dir() else images.parent
+        table = files.table_of(images, config.factors).absolute()
+        beside = table.is_relative_to(folder)
+        paths["factors"] = str(table.relative_to(folder) if beside else table)
+    return dataclasses.replace(config, **paths)
 
 
 def moved(config: DataConfig, place: str | Path) -> DataConfig:
@@ -184,7 +189,10 @@ def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
 def decisive(config: RunConfig) -> dict[str, Any]:
     """Return the settings that a trained model depends on, by dotted name."""
     every = flat(to_dict(config)).items()
-    return {name: value for name, value in every if not name.startswith(FREE_TO_CHANGE)}
+    free = {name for name, _ in every if name.startswith(FREE_TO_CHANGE)}
+    if config.objective.perceptual:
+        free.discard("data.show")  # features are those of what is shown
+    return {name: value for name, value in every if name not in free}
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

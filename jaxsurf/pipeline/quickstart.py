@@ -166,22 +166,15 @@ def of_images(
         settings: settings by dotted name that stay as given.
     """
     begun = WorkDir(Path(root))
+    given = {"data.source": source, **settings}
     if begun.begun:
-        config = read_config(begun)[0]
-        asked = configuration.from_dotted({"data.source": source, **settings}).data
-        asked, names = configuration.resolved(asked), ["data.source", *settings]
-        for name in (each.removeprefix("data.") for each in names):
-            if getattr(asked, name) != getattr(config.data, name):
-                raise UserError(
-                    f"{root} was begun with data.{name} = {getattr(config.data, name)!r}",
-                    cure="give another --workdir",
-                )
+        # Other images than those that began it are refused before training.
+        config = configuration.from_dotted(given, read_config(begun)[0])
         images = configuration.open_data(config.data)
         seen = look(images)
         _log.info("going on in %s, with the settings that it was begun with", root)
     else:
         started = time.monotonic()
-        given = {"data.source": source, **settings}
         images = configuration.open_data(configuration.from_dotted(given).data)
         check_varied(images)
         seen = look(images)

@@ -224,7 +224,8 @@ def check_begun(
     changed = configuration.differences(begun, config)
     if extend and config.training.num_epochs > begun.training.num_epochs:
         del changed["training.num_epochs"]
-    changed = {name: both for name, both in changed.items() if not name.startswith("data.")}
+    kept = ("data.show",)  # no part of the images
+    changed = {n: both for n, both in changed.items() if n in kept or not n.startswith("data.")}
     if not changed and images and images.fingerprint != saved["data"]["fingerprint"]:
         before, now = vars(begun.data), vars(config.data)
         changed = {f"data.{n}": (before[n], now[n]) for n in before if before[n] != now[n]}

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import scipy.io
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import formats
@@ -290,3 +290,15 @@ def test_series_of_a_tiff_file_beside_the_first_are_told(tmp_path):
     images = open_images(str(tmp_path / "a.tif"))
     assert images.deep[..., 0].tolist() == deep.tolist()
     assert images.account.endswith("; 1 other series of TIFF files left out")
+
+
+def test_deep_tiff_files_are_turned_upright(tmp_path):
+    stored, path = noise(5, 7, 3, dtype=np.uint16), tmp_path / "a.tif"
+    for note in range(1, 9):
+        extra = [(0x0112, "H", 1, note, True)]
+        tifffile.imwrite(path, stored, photometric="rgb", extratags=extra)
+        shallow = Image.fromarray((stored // 256).astype(np.uint8))
+        shallow.getexif()[0x0112] = note
+        upright, header = read(path)
+        assert np.array_equal(upright[0] // 256, np.asarray(ImageOps.exif_transpose(shallow))), note
+        assert (header.height, header.width) == upright.shape[1:3]

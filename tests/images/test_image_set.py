@@ -195,16 +195,37 @@ def test_images_are_meant_by_the_names_of_files_and_by_values_of_factors():
     assert toys.numbers("a/3.png").tolist() == [3]
     assert toys.numbers("6.png").tolist() == [6, 14]
     assert toys.numbers("none.png").tolist() == []
+    deeper = dataclasses.replace(toys, files=(*files[:14], "x/a/3.png"))
+    assert deeper.numbers("a/3.png").tolist() == [3]
     named = dataclasses.replace(toys, files=("a=1.png", *files[1:]))
     assert named.numbers("a=1.png").tolist() == [0]
     assert toys.numbers("tint=blue, turn=2").tolist() == [7]
     assert toys.numbers("turn=4").tolist() == [4, 9, 14]
     chosen = toys.select(fixed={"tint": "green"}, free=["turn"])
     assert (numbers_of(chosen), chosen.files[0]) == ([10, 11, 12, 13, 14], "b/2.png")
+    ends = dataclasses.replace(toys.select(fixed={"tint": 0}, free=["turn"]), factors=np.eye(5, 3))
+    with pytest.raises(UserError, match="no image has tint=red,lone=1,turn=1 at once"):
+        ends.numbers("tint=red,lone=1,turn=1")
     with pytest.raises(UserError, match="tint has no value 'grey'; choose from red, blue, green"):
         toys.numbers("tint=grey")
     with pytest.raises(UserError, match="no factor is called 'size'; choose from tint, lone, turn"):
         toys.numbers("size=2")
+
+
+def test_labels_that_are_numbers_are_meant_by_numbers():
+    toys = make_set(labels={"tint": ("1", "02", "10")})
+    for value in (2, "02"):
+        assert numbers_of(toys.select(fixed={"tint": value}, free=["turn"])) == [5, 6, 7, 8, 9]
+    assert toys.numbers("tint=2,turn=0").tolist() == [5]
+    with pytest.raises(UserError, match="tint has no value '0'; choose from 1, 02, 10"):
+        toys.numbers("tint=0")
+    with pytest.raises(UserError, match="tint has no value 0"):
+        toys.select(fixed={"tint": 0}, free=["turn"])
+
+
+def test_factors_of_one_name_are_refused():
+    with pytest.raises(UserError, match="factors of toys have the same name: a, b, a"):
+        make_set(factor_names=("a", "b", "a"))
 
 
 def test_images_come_back_in_the_units_and_the_type_of_their_source():
@@ -216,6 +237,10 @@ def test_images_come_back_in_the_units_and_the_type_of_their_source():
     assert np.shares_memory(toys.given, deep)
     back = toys.in_source_values(np.array([0, 0.5, 1, 1.2], np.float32))
     assert (back.tolist(), back.dtype) == ([300, 340, 380, 380], np.uint16)
+    wide = dataclasses.replace(toys, values=(-100.0, 70_000.0))  # more than the type holds
+    assert wide.in_source_values(np.array([0.0, 1.0])).tolist() == [0, 65_535]
+    whole = dataclasses.replace(toys, values=(-(2.0**63), 2.0**63), dtype="int64")
+    assert whole.in_source_values(np.ones(1)).tolist() == [2**63 - 1024]
     others = {"deep": deep + 1}, {"values": (300.0, 381.0)}
     assert (
         len({toys.fingerprint, *(dataclasses.replace(toys, **o).fingerprint for o in others)}) == 3
@@ -225,3 +250,6 @@ def test_images_come_back_in_the_units_and_the_type_of_their_source():
         UserError, match=r"has 2 channels, but 0, 2 are to be shown; .* from 0 to 1"
     ):
         make_set(images=shallow, look=Look((0, 2)))
+    for channels in ((0, 1, 0, 1), (-1,)):
+        with pytest.raises(UserError, match="to be shown; give one to three from 0 to 1"):
+            make_set(images=shallow, look=Look(channels))

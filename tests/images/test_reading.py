@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import h5py
 import numpy as np
@@ -230,6 +231,10 @@ def test_what_is_no_image_is_no_candidate(tmp_path):
         open_images(str(tmp_path / "b.npz"), key="right"),
     ):
         assert np.array_equal(images.images[..., 0], 255 - sprites * 255)
+    with pytest.raises(UserError, match="latents is no images; they are numbers with three"):
+        open_images(f"{tmp_path}/a.npz:latents")
+    with pytest.raises(UserError, match="no source and no file called 'aaa"):
+        open_images("a" * 5000)
 
 
 @pytest.mark.parametrize(
@@ -260,6 +265,7 @@ def test_matlab_keeps_images_last_in_both_of_its_formats(tmp_path):
     head = b"MATLAB 7.3 MAT-file".ljust(512, b"\0")
     with h5py.File(tmp_path / "c.h5", "w", userblock_size=512) as file:
         file["X"] = matlab.T
+        file["#refs#/a"] = matlab.T  # of a cell beside it
     content = (tmp_path / "c.h5").read_bytes()
     (tmp_path / "c.mat").write_bytes(head + content[512:])
     assert np.array_equal(open_images(str(tmp_path / "c.mat")).images, rows)
@@ -315,11 +321,20 @@ def test_rows_of_a_table_are_matched_by_name_or_number_or_order(tmp_path):
         ("file,angle,kind", "2.png,20,oval", "0.png,0,round", "1.png,10,round"),
         ("index,angle,kind", "2,20,oval", "0,0,round", "1,10,round"),
         ("angle,kind", "0,round", "10,round", "20,oval"),
+        ("file,angle,kind", "002,20,oval", "000,0,round", "001,10,round"),
     ):
         images = open_images(source, factors=table(tmp_path / "t.csv", *rows))
         assert images.factor_names == ("angle", "kind")
         assert images.factors.tolist() == [[0, 1], [10, 1], [20, 0]]
         assert images.labels == {"kind": ("oval", "round")}
+    padded = tmp_path / "padded"
+    padded.mkdir()
+    for number in range(3):
+        shutil.copy(tmp_path / f"a/{number}.png", padded / f"{number + 8:03d}.png")
+    rows = ("filename,angle,kind", "010,20,oval", "008,0,round", "009,10,round")
+    images = open_images(str(padded), factors=table(tmp_path / "padded.csv", *rows))
+    assert images.factors.tolist() == [[0, 1], [10, 1], [20, 0]]
+    rows = ("angle,kind", "0,round", "10,round", "20,oval")
     table(tmp_path / "a/beside.csv", *rows)
     assert np.array_equal(open_images(source, factors="beside.csv").factors, images.factors)
     chosen = {"fixed": {"kind": "round"}, "free": ["angle"]}
@@ -339,6 +354,7 @@ def test_rows_of_a_table_are_matched_by_name_or_number_or_order(tmp_path):
             r"several rows for 1 \(2\.png\)",
         ),
         (("file,angle", "0.png,0", "1.png,nan", "2.png,2"), "column angle .* a finite number"),
+        (("file,kind", "0.png,oval", "1.png,", "2.png,round"), "column kind .* without a word"),
     ],
 )
 def test_a_table_that_does_not_fit_is_refused(rows, words, tmp_path):
@@ -378,3 +394,8 @@ def test_a_picture_is_brought_to_the_form_of_a_set(tmp_path):
     image, _ = files.open_image(tmp_path / "grey.png", like=masks)
     assert image.shape == (5, 7, 1)
     assert 80 < image.mean() < 180
+    twelve = open_images(
+        save_all(tmp_path / "twelve", *noise(2, 10, 14, high=4096, dtype=np.uint16))
+    )
+    image, _ = files.open_image(tmp_path / "grey.png", like=twelve)
+    assert np.array_equal(image[..., 0], grey)

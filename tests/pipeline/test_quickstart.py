@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import time
 
 import numpy as np
@@ -70,8 +71,22 @@ def test_own_images_become_a_page_without_another_option(launch, tmp_path, cache
     # The same command goes on, whatever the time would allow now.
     again = launch(*command[:-1], "--minutes=3")
     assert "training is finished already" in again.err
-    other = launch(*command, "--range=full")
-    assert re.search(r"begun with data.range = 'auto'; give another --workdir", other.err)
+    other = tmp_path / "other"
+    other.mkdir()
+    for number, file in enumerate(sorted(folder.glob("*.png"))[::-1]):
+        shutil.copy(file, other / f"{number}.png")
+    refused = launch("quickstart", f"--images={other}", command[2])
+    assert refused.status == 1
+    assert re.search(
+        r"begun with data\.source = .*sprites', not .*other'; .* new --wo", refused.err
+    )
+
+
+def test_settings_without_images_are_refused(launch):
+    for setting in ("--side=32", "--minutes=3", "--images="):
+        outcome = launch("quickstart", setting)
+        assert outcome.status == 1
+        assert f"{setting.partition('=')[0]} means nothing without images" in outcome.err
 
 
 def test_large_images_are_made_smaller_where_the_time_is_short(monkeypatch):

@@ -1,5 +1,7 @@
 """Training as a pipeline: stopped, resumed, extended, refused."""
 
+import contextlib
+import dataclasses
 import json
 import os
 import shutil
@@ -10,11 +12,12 @@ import numpy as np
 import pytest
 
 from jaxsurf.errors import Interrupted, UserError
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import connect, encode_all, open_run
-from jaxsurf.pipeline.train import train, train_on
+from jaxsurf.pipeline.train import check_begun, train, train_on, write_config
 from jaxsurf.training import step
-from jaxsurf.workdir import lock
+from jaxsurf.workdir import WorkDir, lock
 from tests.leavings import lines, weights
 
 # In the middle of an epoch and of a log interval: while target codes fade, and after their last
@@ -161,6 +164,19 @@ def write_images(path, *, seed):
     return path
 
 
+def test_what_is_shown_may_change_but_under_a_perceptual_loss(tmp_path):
+    images = ImageSet(np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8), "four")
+    for perceptual in (0.0, 0.1):
+        named = {"objective.perceptual": perceptual}
+        workdir = WorkDir(tmp_path / str(perceptual))
+        workdir.root.mkdir()
+        write_config(workdir, configuration.from_dotted(named), images)
+        shown = configuration.from_dotted(named | {"data.show": (2, 0)})
+        refused = pytest.raises(UserError, match=r"begun with data\.show = \[\], not \[2, 0\]")
+        with refused if perceptual else contextlib.nullcontext():
+            check_begun(workdir, shown, images, extend=False)
+
+
 def test_data_are_judged_by_their_images_not_their_place(config_of, tmp_path, cache_home):
     def again(file):
         return go_on(config_of(**OWN_DATA, data__source=str(file)), tmp_path / "own")
@@ -196,18 +212,28 @@ def test_a_run_finds_its_images_from_any_folder_and_where_they_were_moved(
         open_run(tmp_path / "own", data=place)
 
 
-def test_a_table_beside_the_images_goes_with_them(config_of, tmp_path, cache_home, monkeypatch):
-    folder = tmp_path / "set"
-    folder.mkdir()
-    write_images(folder / "squares.npz", seed=0)
-    (folder / "table.csv").write_text("angle\n" + "".join(f"{n}\n" for n in range(24)))
-    settings = {"data__source": str(folder / "squares.npz"), "data__factors": "table.csv"}
-    go_on(config_of(**OWN_DATA, **settings), tmp_path / "own")
-    monkeypatch.chdir("/")
-    assert open_run(tmp_path / "own").images.factor_names == ("angle",)
-    moved = shutil.move(folder, tmp_path / "moved")
-    run = open_run(tmp_path / "own", data=Path(moved) / "squares.npz")
-    assert run.images.factors[:, 0].tolist() == list(range(24))
+def test_a_table_beside_the_images_is_found_from_any_folder_and_moves_along(
+    config_of, tmp_path, cache_home, monkeypatch
+):
+    (tmp_path / "set").mkdir()
+    write_images(tmp_path / "set/squares.npz", seed=0)
+    table = tmp_path / "set/turns.csv"
+    table.write_text("\n".join(["turn", *map(str, range(24))]))
+    config = config_of(**OWN_DATA, data__source=str(tmp_path / "set/squares.npz:images"))
+    for name in ("turns.csv", str(table)):
+        data = dataclasses.replace(config.data, factors=name)
+        assert configuration.resolved(data).factors == "turns.csv"
+    go_on(dataclasses.replace(config, data=data), tmp_path / "own")
+    assert open_run(tmp_path / "own").images.factor_names == ("turn",)
+    place = shutil.move(tmp_path / "set", tmp_path / "moved")
+    (tmp_path / "turns.csv").write_text("another one")
+    monkeypatch.chdir(tmp_path)
+    run = open_run(tmp_path / "own", data=f"{place}/squares.npz")
+    assert run.images.numbers("turn=7").tolist() == [7]
+    # One elsewhere stays where it is.
+    data = dataclasses.replace(config.data, source=f"{place}/squares.npz", factors="turns.csv")
+    shutil.move(f"{place}/turns.csv", tmp_path / "turns.csv")
+    assert configuration.resolved(data).factors == str(tmp_path / "turns.csv")
 
 
 @pytest.mark.parametrize(
