@@ -240,7 +240,7 @@ class ExploredRun(_Explored):
             stops=stops,
             note=_describe(made.visit, made.graph, made.description["bridges"], len(wish.stops)),
             command=_command("surf", self._flags(wish)),
-            error_name="difference to the nearest image (squared, 0-255)",
+            error_name="interpolation mse",
             frame_ms=media.FRAME_MS,
         )
 
@@ -387,7 +387,7 @@ class ExploredCodes(_Explored):
             stops=list(zip(names, codes[places], strict=True)),
             note=_describe(visit, graph, bridges, len(given)),
             command=_command("paths", self._flags(wish)),
-            error_name="distance to the nearest code",
+            error_name="distance to a code",
             frame_ms=media.FRAME_MS,
         )
 
@@ -471,8 +471,8 @@ def _worst_pairs(path: Path) -> dict[str, str]:
 
 
 def _steps(frames: Shaped[np.ndarray, "frame height width _"]) -> Float[np.ndarray, "step"]:
-    """Return how far frames are from the ones before, root mean square on 0-255."""
-    flat = frames.reshape(len(frames), -1).astype(np.float32)
+    """Return how far frames are from the ones before, root mean square on [0, 1]."""
+    flat = frames.reshape(len(frames), -1).astype(np.float32) / np.float32(pixels.PEAK)
     return np.sqrt(np.square(np.diff(flat, axis=0)).mean(axis=1, dtype=np.float64))
 
 

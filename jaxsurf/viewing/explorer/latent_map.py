@@ -102,7 +102,8 @@ class LatentMap:
         layout: dict[str, Any] = {
             "uirevision": view,
             "showlegend": False,
-            "margin": {"l": 48, "r": 12, "t": 12, "b": 42},
+            "margin": {"l": 48, "r": 12, "t": 34, "b": 42},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": ACCENT},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"family": "inherit", "size": 12, "color": MUTED},

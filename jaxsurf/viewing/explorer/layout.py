@@ -11,9 +11,13 @@ from jaxsurf.viewing.explorer.subject import Subject
 # Numbers of frames to choose from, which are compiled when the explorer starts.
 FRAMES = (16, 32, 64, 96)
 USUAL_FRAMES = 32
-SPEEDS = {"0.25": "1/4 speed", "0.5": "1/2 speed", "1": "speed 1", "2": "speed 2", "4": "speed 4"}
+SPEEDS = {"0.25": "1/4 x", "0.5": "1/2 x", "1": "1 x", "2": "2 x", "4": "4 x"}
 NO_COLOUR = "no colour"
-METHOD_ORDER = ("linear", "surfing")
+NO_BUTTONS = (
+    *("toImage", "sendChartToCloud", "zoom2d", "pan2d", "select2d", "lasso2d", "autoScale2d", "zoom3d", "pan3d"),
+    *("orbitRotation", "tableRotation", "resetCameraLastSave3d"),
+)
+SCREENS = {"left": "linear", "right": "surfing"}
 KEYS = "Space plays, arrow keys go frame by frame, Shift-click adds a stop, W walks, Esc clears."
 
 
@@ -26,6 +30,7 @@ def page(subject: Subject, latent_map: LatentMap) -> Any:  # noqa: ANN401
         [
             dcc.Store(id="film"),
             dcc.Store(id="wish"),
+            dcc.Store(id="settled"),
             html.Header(
                 [html.H1(subject.title), html.P(subject.about), html.P(KEYS, className="keys")]
             ),
@@ -52,10 +57,7 @@ def page(subject: Subject, latent_map: LatentMap) -> Any:  # noqa: ANN401
                                             "scrollZoom": True,
                                             "doubleClick": False,
                                             "doubleClickDelay": 100,
-                                            "modeBarButtons": [
-                                                ["zoomIn2d", "zoomOut2d", "resetScale2d"],
-                                                ["resetCameraDefault3d"],
-                                            ],
+                                            "modeBarButtonsToRemove": NO_BUTTONS,
                                         },
                                     ),
                                     html.Div(id="veil"),
@@ -69,7 +71,7 @@ def page(subject: Subject, latent_map: LatentMap) -> Any:  # noqa: ANN401
                         id="left",
                     ),
                     html.Section(
-                        [_path(subject), _stage(), html.Div(id="numbers"), _keep()], id="right"
+                        [_path(subject), _stage(), html.Div(id="numbers", className="panel"), _keep()], id="right"
                     ),
                 ]
             ),
@@ -129,23 +131,17 @@ def _stage() -> Any:  # noqa: ANN401
     screens = [
         html.Div(
             [
-                html.Span(method, className=f"method {method}"),
+                dcc.Dropdown([method], method, id=f"method-{side}", clearable=False),
                 html.Canvas(id=f"screen-{side}"),
                 html.Div(
-                    [
-                        html.Canvas(id=f"near-{side}"),
-                        html.Span(id=f"said-{side}", className="said"),
-                    ],
+                    [html.Canvas(id=f"near-{side}"), html.Span(id=f"said-{side}")],
                     className="near",
                 ),
             ],
             className="screen",
         )
-        for side, method in zip(("left", "right"), METHOD_ORDER, strict=True)
+        for side, method in SCREENS.items()
     ]
-    for side, screen, method in zip(("left", "right"), screens, METHOD_ORDER, strict=True):
-        chosen = dcc.Dropdown([method], method, id=f"method-{side}", clearable=False)
-        screen.children[0] = chosen
     controls = [
         _button("play", "Pause", "Space"),
         html.Div(id="scrub"),
@@ -157,6 +153,7 @@ def _stage() -> Any:  # noqa: ANN401
             html.Div(screens, className="screens"),
             html.Div(controls, className="row controls"),
             html.Div(id="curves"),
+            html.Div(id="key", className="key"),
         ],
         className="panel",
         id="stage",
@@ -181,14 +178,14 @@ def _keep() -> Any:  # noqa: ANN401
     )
 
 
-def table(columns: Sequence[str], rows: Mapping[str, Sequence[str]], *, id: str) -> Any:  # noqa: A002, ANN401
-    """Return a table with a row by the name of each."""
-    head = html.Tr([html.Th(""), *(html.Th(column) for column in columns)])
+def table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Any:  # noqa: ANN401
+    """Return a table with a row for each name."""
+    head = html.Tr([html.Th(""), *(html.Th(column, className=column) for column in columns)])
     body = [
-        html.Tr([html.Th(name, className=name), *(html.Td(value) for value in values)])
+        html.Tr([html.Th(name.replace("_", " ")), *map(html.Td, values)], id=f"row-{name}")
         for name, values in rows.items()
     ]
-    return html.Table([html.Thead(head), html.Tbody(body)], id=id)
+    return html.Table([html.Thead(head), html.Tbody(body)])
 
 
 def _same(names: Sequence[str]) -> dict[str, str]:

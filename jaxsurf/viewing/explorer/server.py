@@ -11,14 +11,14 @@ import io
 import logging
 import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import flask
 import numpy as np
-from dash import ClientsideFunction, Dash, Input, Output, State, no_update, set_props
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update, set_props
 from jaxtyping import UInt8
 from PIL import Image
 from werkzeug.exceptions import HTTPException
@@ -28,7 +28,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.manifold.graph import KINDS, GraphConfig
 from jaxsurf.viewing.explorer import layout
 from jaxsurf.viewing.explorer.latent_map import LatentMap
-from jaxsurf.viewing.explorer.subject import Film, Subject, Wish
+from jaxsurf.viewing.explorer.subject import Figures, Film, Subject, Wish
 
 HOST, LOCAL = "127.0.0.1", ("127.0.0.1", "localhost")
 LARGEST_UPLOAD = 20 * 10**6
@@ -218,6 +218,7 @@ def _add_callbacks(app: Dash, subject: Subject, drawn: LatentMap, films: Any) ->
         Output("message", "className"),
         Output("method-left", "options"),
         Output("method-right", "options"),
+        Output("key", "children"),
         Input("stops", "value"),
         Input("frames", "value"),
         Input("order", "value"),
@@ -235,20 +236,22 @@ def _add_callbacks(app: Dash, subject: Subject, drawn: LatentMap, films: Any) ->
             located = subject.locate(given)
             data = {"traces": drawn.path_traces(view, None, located), "reels": []}
             said = "one more click: where to?" if given else ""
-            return data, None, "", "", said, "", no_update, no_update
+            return data, None, "", "", said, "", no_update, no_update, ""
         film = films(wish_of(saved))
         data = client_film(film, subject, drawn, view)
         methods = [reel.method for reel in film.reels]
         numbers = _numbers({reel.method: reel.figures for reel in film.reels})
-        return data, saved, numbers, film.command, film.note, "", methods, methods
+        key = [html.Span(method, className=method) for method in methods]
+        return data, saved, numbers, film.command, film.note, "", methods, methods, key
 
     @app.callback(
         Output("numbers", "children", allow_duplicate=True),
-        Input("wish", "data"),
+        Input("settled", "data"),
+        State("wish", "data"),
         prevent_initial_call=True,
     )
-    def measure(saved: dict[str, Any] | None) -> Any:  # noqa: ANN401
-        if not saved:
+    def measure(settled: str | None, saved: dict[str, Any] | None) -> Any:  # noqa: ANN401
+        if not settled or not saved:
             return no_update
         wish = wish_of(saved)
         further = subject.further(wish)
@@ -262,9 +265,10 @@ def _add_callbacks(app: Dash, subject: Subject, drawn: LatentMap, films: Any) ->
         Input("edges", "value"),
         *graph_inputs,
         State("wish", "data"),
+        State("stops", "value"),
     )
     def draw(view: str, colour: str, edges: list[str], *more: Any) -> Any:  # noqa: ANN401
-        *graph, saved = more
+        *graph, saved, stops = more
         values = ends = film = None
         if colour in subject.colours:
             values = subject.colours[colour](drawn.sample)
@@ -278,7 +282,7 @@ def _add_callbacks(app: Dash, subject: Subject, drawn: LatentMap, films: Any) ->
             legend=colour,
             edges=ends,
             film=film,
-            stops=film.stops if film else (),
+            stops=film.stops if film else subject.locate(stops_of(stops)),
         )
 
     @app.callback(
@@ -382,17 +386,12 @@ def _png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return content.getvalue()
 
 
-def _numbers(figures: Any) -> Any:  # noqa: ANN401
-    """Return the table of figures: a row a method."""
-    columns = list(dict.fromkeys(name for some in figures.values() for name in some))
-    rows = {method: [_short(some.get(name)) for name in columns] for method, some in figures.items()}
-    return layout.table([name.replace("_", " ") for name in columns], rows, id="figures")
+def _numbers(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
+    """Return the table of figures: a column a method."""
+    names = list(dict.fromkeys(name for some in figures.values() for name in some))
+    rows = {name: [_short(some.get(name)) for some in figures.values()] for name in names}
+    return layout.table(list(figures), rows)
 
 
 def _short(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def stops_text(stops: Sequence[str]) -> str:
-    """Return stops as the page's entry takes them."""
-    return "; ".join(stops) + ";" * any("," in stop for stop in stops)
