@@ -34,7 +34,19 @@ from jaxsurf.pipeline import path_inputs, paths, surf
 from jaxsurf.pipeline.path_inputs import PathsConfig
 from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
 from jaxsurf.pipeline.surf import Opened, SurfConfig, Surfed
-from jaxsurf.viewing.explorer.subject import Figures, Film, Picture, Pictures, Reel, Values, Wish
+from jaxsurf.viewing.explorer.subject import (
+    Code,
+    Figures,
+    Film,
+    Numbers,
+    Picture,
+    Pictures,
+    Reel,
+    Subject,
+    Values,
+    Wish,
+)
+from jaxsurf.viewing.explorer.subject import Stop as Located
 from jaxsurf.workdir import fingerprint, replacing
 
 UPLOAD = "upload:"
@@ -46,14 +58,9 @@ DENSITY_NEIGHBORS = 10
 NUM_PAIRS = 12
 _UPLOADED = re.compile(r"[A-Za-z0-9_]{1,60}\.(png|jpg|webp|bmp|tif)")
 
-Numbers = Int[np.ndarray, "point"]
 
-
-class _Explored:
+class _Explored(Subject):
     """What a run and codes alone have in common: codes, graphs, and where stops lie."""
-
-    decodes = False
-    pairs: Mapping[str, str] = {}
 
     def __init__(self, index: neighbors.Index, graph: GraphConfig, root: Path) -> None:
         self.index, self.graph, self.root = index, graph, root
@@ -103,12 +110,13 @@ class ExploredRun(_Explored):
         self.title = f"{images.name}, {size} latent dimensions"
         self.about = f"{len(images):,} images of {width} x {height} pixels; {run.workdir.root}"
         self.kinds, self.weights = tuple(KINDS), tuple(WEIGHTS)
-        self.colours: dict[str, Callable[[Numbers], Values]] = {}
+        colours: dict[str, Callable[[Numbers], Values]] = {}
         for column, name in enumerate(images.factor_names):
             if np.ptp(images.factors[:, column]):  # pyright: ignore[reportOptionalSubscript]
-                self.colours[name.replace("_", " ")] = functools.partial(self._factor, column)
-        self.colours["density (log)"] = self.density
-        self.colours["reconstruction error"] = self._reconstruction_error
+                colours[name.replace("_", " ")] = functools.partial(self._factor, column)
+        colours["density (log)"] = self.density
+        colours["reconstruction error"] = self._reconstruction_error
+        self.colours = colours
         self.pairs = _worst_pairs(run.workdir.evaluation.with_suffix(".csv"))
         self.connected(run.config.graph)
 
@@ -162,10 +170,10 @@ class ExploredRun(_Explored):
         """Return images as they are shown."""
         return self.run.images.look.rgb(storage.take(self.run.images.images, numbers))
 
-    def _decoded(self, code: Float[np.ndarray, "latent"]) -> UInt8[np.ndarray, "height width _"]:
+    def _decoded(self, code: Code) -> UInt8[np.ndarray, "height width _"]:
         return decode.decode_points(self.run.model, code[None])[0]
 
-    def decode(self, code: Float[np.ndarray, "latent"]) -> Picture:
+    def decode(self, code: Code) -> Picture:
         """Return what a code is decoded to."""
         return self.run.images.look.rgb(self._decoded(code)[None])[0]
 
@@ -187,7 +195,7 @@ class ExploredRun(_Explored):
             )
         return str(int(found[0]))
 
-    def locate(self, stops: Sequence[str]) -> list[tuple[str, Float[np.ndarray, "latent"]]]:
+    def locate(self, stops: Sequence[str]) -> list[Located]:
         """Return the names and the codes of stops."""
         opened = [surf.open_stop(self.run, self._stop(stop)) for stop in stops]
         codes = [self.index.codes[s.number or 0] if s.code is None else s.code for s in opened]
@@ -303,17 +311,12 @@ class ExploredCodes(_Explored):
         self.about = f"{number:,} codes{f'; images: {images.name}' if images else ''}"
         self.kinds = tuple(name for name, kind in KINDS.items() if not kind.of_images)
         self.weights = tuple(name for name, weight in WEIGHTS.items() if not weight.needs)
-        self.colours: dict[str, Callable[[Numbers], Values]] = {
-            name: functools.partial(_chosen, values) for name, values in labels.items()
-        }
-        self.colours["density (log)"] = self.density
+        shown = {name: functools.partial(_chosen, values) for name, values in labels.items()}
+        self.colours = {**shown, "density (log)": self.density}
         self.connected(self.graph)
 
     def _build(self, config: GraphConfig) -> LatentGraph:
         return graphs.build(self.index, config)
-
-    def warm_up(self, frames: Sequence[int]) -> None:
-        """Do nothing: no path of codes needs a compiler."""
 
     def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
         """Return the image of a code, if it has one, and its labels."""
@@ -328,11 +331,7 @@ class ExploredCodes(_Explored):
             return None
         return self.images.look.rgb(storage.take(self.images.images, numbers))
 
-    def decode(self, code: Float[np.ndarray, "latent"]) -> Picture:
-        """Refuse: there is no model."""
-        raise UserError("codes alone have no decoder")
-
-    def locate(self, stops: Sequence[str]) -> list[tuple[str, Float[np.ndarray, "latent"]]]:
+    def locate(self, stops: Sequence[str]) -> list[Located]:
         """Return the names and the codes of stops."""
         number, size = self.index.codes.shape
         found = []
@@ -401,15 +400,6 @@ class ExploredCodes(_Explored):
         named = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", stop) for stop in wish.stops)
         named = named if len(named) <= 60 else f"{named[:40]}_{fingerprint(named)[:8]}"
         return self.root / "surf" / f"{named}{'' if wish.graph == self.graph else '-other'}"
-
-    def further(self, wish: Wish) -> dict[str, Figures]:
-        """Return nothing more."""
-        del wish
-        return {}
-
-    def take(self, data: bytes, name: str) -> str:
-        """Refuse: there is no model."""
-        raise UserError("codes alone have no encoder: a picture of yours has no place among them")
 
     def keep(self, wish: Wish) -> str:
         """Write the files of `paths`."""
@@ -504,25 +494,23 @@ def _command(script: str, flags: Mapping[str, Any]) -> str:
 
 def _check_picture(data: bytes) -> str:
     """Refuse what is no picture or too large unpacked; return the ending of its format."""
-    cure = f"give a {', '.join(FORMATS)} file"
+    large = UserError(
+        f"the picture has more than {LARGEST_PICTURE // 10**6} megapixels", cure="make it smaller"
+    )
     try:
         # Its size stands in the head: nothing is unpacked before it is known.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=list(FORMATS))
-        many, ending = image.width * image.height, FORMATS[image.format or ""]
-        if many > LARGEST_PICTURE:
-            millions = LARGEST_PICTURE // 10**6
-            raise UserError(
-                f"the picture has {image.width} x {image.height} pixels",
-                cure=f"give one of {millions} megapixels at most",
-            )
+        if image.width * image.height > LARGEST_PICTURE:
+            raise large
         image.load()
-    except UserError:
-        raise
+    except (UserError, Image.DecompressionBombError) as error:
+        raise large from error
     except Exception as error:  # Pillow's are of many kinds
+        cure = f"give a {', '.join(FORMATS)} file"
         raise UserError(f"this is no picture that can be read ({error})", cure=cure) from error
-    return ending
+    return FORMATS[image.format or ""]
 
 
 def explore(

@@ -15,8 +15,8 @@ from jaxtyping import Float, Int, Real
 from scipy.spatial import KDTree
 
 from jaxsurf.manifold.path import principal_components
-from jaxsurf.viewing.explorer.subject import Film, Values
-from jaxsurf.viewing.plots import COLOURS, MOST_EDGES
+from jaxsurf.viewing.explorer.subject import Code, Film, Stop, Values
+from jaxsurf.viewing.plots import MOST_EDGES, SERIES
 
 # plotly's WebGL hover freezes at about 100,000 points (plotly.js, issue 8036).
 MOST_POINTS = 50_000
@@ -25,11 +25,12 @@ CELLS = 64
 # Pairs of axes to choose from: more would fill a screen.
 MOST_AXES = 8
 ACCENT, MUTED, GRID = "#E8590C", "#7B8794", "rgba(128,128,128,0.18)"
+SOLID_GRID = "#A3ADB8"
+FONT = 'system-ui, "DejaVu Sans", sans-serif'
 # The same colour for a method wherever it is drawn; a path may be drawn in the text's own colour.
-METHOD_COLOURS: Mapping[str, str] = {"surfing": ACCENT, "linear": MUTED}
+METHOD_COLOURS: Mapping[str, str] = {"linear": MUTED, "surfing": ACCENT}
 
 Shown = Float[np.ndarray, "point shown"]
-Code = Float[np.ndarray, "latent"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,29 +77,32 @@ class LatentMap:
         legend: str = "",
         edges: Int[np.ndarray, "edge 2"] | None = None,
         film: Film | None = None,
-        stops: Sequence[tuple[str, Code]] = (),
+        stops: Sequence[Stop] = (),
     ) -> dict[str, Any]:
         """Return the figure of a view."""
         seen = self.views[view]
         shown = seen.project(self.codes)
         solid = shown.shape[1] == 3
-        size = float(np.clip(260 / np.sqrt(len(self.sample)), 2.5, 7))
+        size = float(np.clip(260 / np.sqrt(len(self.sample)), 2.5, 7)) / (2 if solid else 1)
         marker: dict[str, Any] = {"size": size, "opacity": 0.85, "color": MUTED}
         if values is not None:
             marker |= _coloured(values, legend)
         points = {"mode": "markers", "uid": "points", "marker": marker, "hoverinfo": "none"}
         if len(self.sample) < len(shown):
             points["customdata"] = self.sample.tolist()
-        traces = [points | _place(shown[self.sample], solid=solid, fast=True)]
         ends = np.empty((0, 2, shown.shape[1]))
         if edges is not None:
             ends = shown[edges[:: len(edges) // MOST_EDGES + 1]]
         gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
         line = {"color": "rgba(128,128,128,0.35)", "width": 1}
         lines = {"mode": "lines", "uid": "edges", "line": line, "hoverinfo": "skip"}
-        traces.append(lines | _place(gapped.reshape(-1, shown.shape[1]), solid=solid, fast=True))
-        axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": GRID, "showline": False}
-        titles = [{**axis, "title": {"text": name, "standoff": 6}} for name in seen.axes]
+        traces = [
+            lines | _place(gapped.reshape(-1, shown.shape[1]), solid=solid, fast=True),
+            points | _place(shown[self.sample], solid=solid, fast=True),
+        ]
+        grid = SOLID_GRID if solid else GRID
+        axis = {"gridcolor": grid, "zerolinecolor": grid, "showline": False}
+        titles = [{**axis, "title": {"text": name}} for name in seen.axes]
         layout: dict[str, Any] = {
             "uirevision": view,
             "showlegend": False,
@@ -106,7 +110,7 @@ class LatentMap:
             "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": ACCENT},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "font": {"family": "inherit", "size": 12, "color": MUTED},
+            "font": {"family": FONT, "size": 12, "color": MUTED},
             "hovermode": "closest",
             "dragmode": "pan",
             "clickanywhere": True,
@@ -115,13 +119,14 @@ class LatentMap:
         if solid:
             names = dict(zip(("xaxis", "yaxis", "zaxis"), titles, strict=True))
             layout["scene"] = {**names, "aspectmode": "data", "dragmode": "orbit"}
+            layout["margin"] |= {"l": 0, "b": 0}
         else:
             layout["xaxis"], layout["yaxis"] = titles
             layout["yaxis"] |= {"scaleanchor": "x", "scaleratio": 1}
         return {"data": [*traces, *self.path_traces(view, film, stops)], "layout": layout}
 
     def path_traces(
-        self, view: str, film: Film | None, stops: Sequence[tuple[str, Code]]
+        self, view: str, film: Film | None, stops: Sequence[Stop]
     ) -> list[dict[str, Any]]:
         """Return the traces of a film's paths and of stops: always as many, in the same order."""
         seen, points = self.views[view], {}
@@ -130,7 +135,7 @@ class LatentMap:
             points = {reel.method: reel.points for reel in film.reels if reel.points is not None}
         traces = []
         none = np.empty((0, len(self.codes[0])))
-        for method, colour in reversed(METHOD_COLOURS.items()):
+        for method, colour in METHOD_COLOURS.items():
             dash = "solid" if colour == ACCENT else "dot"
             trace: dict[str, Any] = {
                 "mode": "lines",
@@ -183,10 +188,10 @@ def _coloured(values: Values, legend: str) -> dict[str, Any]:
         return colour | {"showscale": True, "colorbar": bar}
     names = list(dict.fromkeys(sorted(values)))
     place = {name: number for number, name in enumerate(names)}
-    colour = {"color": encoded(np.array([place[name] for name in values]))}
-    if len(names) <= len(COLOURS):
+    colour: dict[str, Any] = {"color": encoded(np.array([place[name] for name in values]))}
+    if len(names) <= len(SERIES):
         edges = np.repeat(np.arange(len(names) + 1) / len(names), 2)[1:-1]
-        pairs = zip(edges.tolist(), np.repeat(COLOURS[: len(names)], 2).tolist(), strict=True)
+        pairs = zip(edges.tolist(), np.repeat(SERIES[: len(names)], 2).tolist(), strict=True)
         colour["colorscale"] = [list(pair) for pair in pairs]
     else:
         colour["colorscale"] = "Viridis"
@@ -210,7 +215,9 @@ def _make_views(codes: Real[np.ndarray, "point latent"]) -> dict[str, View]:
     axes = [f"latent {number + 1}" for number in range(size)]
     if size > 3:
         mean, directions, shares = principal_components(codes)
-        names = [f"PC {n + 1} of {size} ({share:.0%} of variance)" for n, share in enumerate(shares)]
+        names = [
+            f"PC {n + 1} of {size} ({share:.0%} of variance)" for n, share in enumerate(shares)
+        ]
         for some in ((0, 1), (0, 1, 2), (0, 2), (1, 2)):
             chosen = [names[n] for n in some]
             add("pc", some, chosen, origin=mean, directions=directions[:, list(some)])

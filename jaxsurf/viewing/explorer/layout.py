@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from dash import dcc, html
 
 from jaxsurf.viewing.explorer.latent_map import LatentMap
@@ -14,7 +15,17 @@ USUAL_FRAMES = 32
 SPEEDS = {"0.25": "1/4 x", "0.5": "1/2 x", "1": "1 x", "2": "2 x", "4": "4 x"}
 NO_COLOUR = "no colour"
 NO_BUTTONS = (
-    *("toImage", "sendChartToCloud", "zoom2d", "pan2d", "select2d", "lasso2d", "autoScale2d", "zoom3d", "pan3d"),
+    *(
+        "toImage",
+        "sendChartToCloud",
+        "zoom2d",
+        "pan2d",
+        "select2d",
+        "lasso2d",
+        "autoScale2d",
+        "zoom3d",
+        "pan3d",
+    ),
     *("orbitRotation", "tableRotation", "resetCameraLastSave3d"),
 )
 SCREENS = {"left": "linear", "right": "surfing"}
@@ -43,7 +54,12 @@ def page(subject: Subject, latent_map: LatentMap) -> Any:  # noqa: ANN401
                                     _choice("view", "View", views, next(iter(views))),
                                     _choice("colour", "Colour", _same(colours), first),
                                     _ticks("edges", "Graph edges"),
-                                    _button("walk", "Walk", "See the image under the pointer"),
+                                    _button(
+                                        "walk",
+                                        "Walk",
+                                        "See the image under the pointer",
+                                        hidden=subject.pictures(np.arange(1)) is None,
+                                    ),
                                 ],
                                 className="row",
                             ),
@@ -71,7 +87,13 @@ def page(subject: Subject, latent_map: LatentMap) -> Any:  # noqa: ANN401
                         id="left",
                     ),
                     html.Section(
-                        [_path(subject), _stage(), html.Div(id="numbers", className="panel"), _keep()], id="right"
+                        [
+                            _path(subject),
+                            _stage(),
+                            html.Div(id="numbers", className="panel"),
+                            _keep(),
+                        ],
+                        id="right",
                     ),
                 ]
             ),
@@ -96,7 +118,9 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
             html.Summary("Options"),
             html.Div(
                 [
-                    _choice("frames", "Frames", {str(n): str(n) for n in FRAMES}, str(USUAL_FRAMES)),
+                    _choice(
+                        "frames", "Frames", {str(n): str(n) for n in FRAMES}, str(USUAL_FRAMES)
+                    ),
                     _choice("order", "Order", {"given": "as given", "best": "shortest"}, "given"),
                     _ticks("loop", "Loop"),
                     _choice("kind", "Graph", _same(subject.kinds), graph.kind),
@@ -113,7 +137,9 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
         html.Div(
             [
                 _button("add", "Add stop", "The next click adds a stop"),
-                _button("own", "Own image", "Or drop a picture anywhere", hidden=not subject.decodes),
+                _button(
+                    "own", "Own image", "Or drop a picture anywhere", hidden=not subject.decodes
+                ),
                 _button("load", "Load", "Stops from a text file"),
                 _button("save", "Save", "Stops as a text file"),
             ],
@@ -123,7 +149,9 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
         html.Div(id="message", role="status"),
     ]
     if pairs:
-        rows.insert(3, _choice("pairs", "", pairs, None, placeholder="Evaluated pairs, worst first"))
+        rows.insert(
+            3, _choice("pairs", "", pairs, None, placeholder="Evaluated pairs, worst first")
+        )
     return html.Div(rows, className="panel", id="path")
 
 
@@ -203,7 +231,9 @@ def _choice(
         searchable=len(options) > 12,
         placeholder=placeholder,
     )
-    return html.Div([html.Label(label, htmlFor=name), chosen] if label else [chosen], className="choice")
+    return html.Div(
+        [html.Label(label, htmlFor=name), chosen] if label else [chosen], className="choice"
+    )
 
 
 def _ticks(name: str, label: str) -> Any:  # noqa: ANN401

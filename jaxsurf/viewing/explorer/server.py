@@ -9,9 +9,8 @@ import base64
 import functools
 import io
 import logging
-import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,11 +34,14 @@ LARGEST_UPLOAD = 20 * 10**6
 MOST_STOPS = 200
 # Films that are kept, so that exporting and other views need not make one again.
 KEPT_FILMS = 8
+BEGIN = "click two points on the map: where from, and where to"
 # Nothing is ever loaded from elsewhere; plotly's WebGL compiles its shaders' callers itself.
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
 )
+
+Saved = dict[str, Any]  # what a browser has chosen: values of the page's entries, by their names
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +58,6 @@ def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
         server = make_server(HOST, port, app.server, threaded=True, request_handler=_Quiet)
     except (OSError, SystemExit) as error:
         raise UserError(f"port {port} can't be used", cure="choose another --port") from error
-    server.daemon_threads = True  # requests under way don't hold up the end
     address = f"http://{HOST}:{server.server_port}/"
     _log.info("%s\nexplore it at %s (Ctrl-C ends)", subject.title, address)
     threading.Thread(target=subject.warm_up, args=(layout.FRAMES,), daemon=True).start()
@@ -80,12 +81,13 @@ def make_app(subject: Subject) -> Dash:
         on_error=_report,
         meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
     )
-    drawn = LatentMap(subject.index.codes)
-    films = functools.lru_cache(maxsize=KEPT_FILMS)(subject.film)
-    app.layout = layout.page(subject, drawn)
+    page = _Page(subject)
+    app.layout = layout.page(subject, page.drawn)
     _guard(app.server)
-    _add_routes(app.server, subject, drawn)
-    _add_callbacks(app, subject, drawn, films)
+    for name in ("look", "place", "decode"):
+        app.server.add_url_rule(f"/{name}", view_func=getattr(page, name))
+    app.server.add_url_rule("/upload", view_func=page.upload, methods=["POST"])
+    _add_callbacks(app, page)
     return app
 
 
@@ -133,181 +135,179 @@ def _guard(server: Any) -> None:  # noqa: ANN401
         return {"error": f"files may have {LARGEST_UPLOAD // 10**6} MB at most"}, 413
 
 
-def _add_routes(server: Any, subject: Subject, drawn: LatentMap) -> None:  # noqa: ANN401
-    def asked(*names: str) -> list[float]:
-        try:
-            values = [float(flask.request.args[name]) for name in names]
-        except (KeyError, ValueError) as error:
-            raise UserError(f"{', '.join(names)} must be numbers") from error
-        if not np.isfinite(values).all():
-            raise UserError(f"{', '.join(names)} must be finite")
-        return values
+class _Page:
+    """Answers what the page asks; whatever a browser has chosen comes with its request."""
 
-    def code_at() -> tuple[int, float, np.ndarray]:
-        """Return the point nearest to the place that is asked about, its distance, and the code."""
-        view = flask.request.args.get("view", "")
-        if view not in drawn.views or len(drawn.views[view].axes) != 2:
-            raise UserError("choose a view of two dimensions", cure="then any place has a code")
-        place = asked("x", "y")
-        number, away = drawn.nearest(view, place)
-        return number, away, drawn.views[view].lift(np.array(place), drawn.codes[number])
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.drawn = subject, LatentMap(subject.index.codes)
+        self._films = functools.lru_cache(maxsize=KEPT_FILMS)(subject.film)
 
-    @server.get("/look")
-    def look() -> Any:  # noqa: ANN401
-        number = int(asked("number")[0])
-        if not 0 <= number < len(drawn.codes):
+    # ---- What the page's script asks for
+
+    def look(self) -> Any:  # noqa: ANN401
+        number = int(_numbers_given("number")[0])
+        if not 0 <= number < len(self.drawn.codes):
             raise UserError(f"there is no image {number}")
-        pictures, lines = subject.look(number)
+        pictures, lines = self.subject.look(number)
         shown = {name: data_url(picture) for name, picture in pictures.items()}
         return {"pictures": shown, "lines": list(lines)}
 
-    @server.get("/place")
-    def place() -> Any:  # noqa: ANN401
-        number, away, code = code_at()
-        if away <= asked("reach")[0]:
+    def place(self) -> Any:  # noqa: ANN401
+        number, away, code = self._code_at()
+        if away <= _numbers_given("reach")[0]:
             return {"stop": str(number)}
         return {"stop": f"code:{','.join(f'{value:.6g}' for value in code)}"}
 
-    @server.get("/decode")
-    def decode() -> Any:  # noqa: ANN401
-        number, _, code = code_at()
-        if not subject.decodes:
-            pictures, _ = subject.look(number)
-            if not pictures:
-                raise UserError("these codes have no images")
-            return flask.Response(_png(next(iter(pictures.values()))), mimetype="image/png")
-        return flask.Response(_png(subject.decode(code)), mimetype="image/png")
+    def decode(self) -> Any:  # noqa: ANN401
+        number, _, code = self._code_at()
+        if self.subject.decodes:
+            return flask.Response(_png(self.subject.decode(code)), mimetype="image/png")
+        pictures = self.subject.pictures(np.array([number]))
+        if pictures is None:
+            raise UserError("these codes have no images")
+        return flask.Response(_png(pictures[0]), mimetype="image/png")
 
-    @server.post("/upload")
-    def upload() -> Any:  # noqa: ANN401
-        stop = subject.take(flask.request.get_data(), flask.request.args.get("name", ""))
-        return {"stop": stop}
+    def upload(self) -> Any:  # noqa: ANN401
+        name = flask.request.args.get("name", "")
+        return {"stop": self.subject.take(flask.request.get_data(), name)}
 
+    def _code_at(self) -> tuple[int, float, np.ndarray]:
+        """Return the point nearest to the place that is asked about, its distance, and the code."""
+        view = self.drawn.views.get(name := flask.request.args.get("view", ""))
+        if view is None or len(view.axes) != 2:
+            raise UserError("choose a view of two dimensions", cure="then any place has a code")
+        place = _numbers_given("x", "y")
+        number, away = self.drawn.nearest(name, place)
+        return number, away, view.lift(np.array(place), self.drawn.codes[number])
 
-def _add_callbacks(app: Dash, subject: Subject, drawn: LatentMap, films: Any) -> None:  # noqa: ANN401
-    options = ("kind", "reach", "weight")
-    graph_inputs = [Input(name, "value") for name in options]
+    # ---- Callbacks
 
-    def stops_of(text: str | None) -> tuple[str, ...]:
-        parts = re.split(";" if ";" in (text or "") else ",", text or "")
-        stops = tuple(part.strip() for part in parts if part.strip())
-        if len(stops) > MOST_STOPS:
-            raise UserError(f"{len(stops)} stops are too many", cure=f"give {MOST_STOPS} at most")
-        return stops
-
-    def wish_of(saved: dict[str, Any]) -> Wish:
-        graph = _graph(subject.graph, *(saved[name] for name in options))
-        frames = int(saved["frames"])
-        if not 2 <= frames <= max(layout.FRAMES):
-            raise UserError(f"{frames} frames", cure=f"give 2 to {max(layout.FRAMES)}")
-        return Wish(
-            stops=stops_of(saved["stops"]),
-            frames=frames,
-            graph=graph,
-            loop=bool(saved["loop"]),
-            order="best" if saved["order"] == "best" else "given",
+    def find(self, view: str, saved: Saved) -> Any:  # noqa: ANN401
+        """Return the film of a path, and all that is said about it."""
+        given = _stops(saved["stops"])
+        if len(given) < 2:
+            traces = self.drawn.path_traces(view, None, self.subject.locate(given))
+            said = "now the next stop: where to?" if given else BEGIN
+            return {"traces": traces, "reels": []}, None, "", "", said, "", no_update, no_update, ""
+        film = self._films(self._wish(saved))
+        methods = [reel.method for reel in film.reels]
+        return (
+            client_film(film, self.subject, self.drawn, view),
+            saved,
+            _table({reel.method: reel.figures for reel in film.reels}),
+            film.command,
+            film.note,
+            "",
+            methods,
+            methods,
+            [html.Span(method, className=method) for method in methods],
         )
 
-    # What was wished last is one object in the browser, which every other request hands back.
-    @app.callback(
-        Output("film", "data"),
-        Output("wish", "data"),
-        Output("numbers", "children"),
-        Output("command", "children"),
-        Output("message", "children"),
-        Output("message", "className"),
-        Output("method-left", "options"),
-        Output("method-right", "options"),
-        Output("key", "children"),
-        Input("stops", "value"),
-        Input("frames", "value"),
-        Input("order", "value"),
-        Input("loop", "value"),
-        *graph_inputs,
-        State("view", "value"),
-        running=[(Output("page", "className"), "busy", "")],
-    )
-    def find(stops: str, frames: str, order: str, loop: list[str], *more: Any) -> Any:  # noqa: ANN401
-        *graph, view = more
-        names = ("stops", "frames", "order", "loop", *options)
-        saved = dict(zip(names, (stops, frames, order, loop, *graph), strict=True))
-        given = stops_of(stops)
-        if len(given) < 2:
-            located = subject.locate(given)
-            data = {"traces": drawn.path_traces(view, None, located), "reels": []}
-            said = "one more click: where to?" if given else ""
-            return data, None, "", "", said, "", no_update, no_update, ""
-        film = films(wish_of(saved))
-        data = client_film(film, subject, drawn, view)
-        methods = [reel.method for reel in film.reels]
-        numbers = _numbers({reel.method: reel.figures for reel in film.reels})
-        key = [html.Span(method, className=method) for method in methods]
-        return data, saved, numbers, film.command, film.note, "", methods, methods, key
-
-    @app.callback(
-        Output("numbers", "children", allow_duplicate=True),
-        Input("settled", "data"),
-        State("wish", "data"),
-        prevent_initial_call=True,
-    )
-    def measure(settled: str | None, saved: dict[str, Any] | None) -> Any:  # noqa: ANN401
+    def measure(self, settled: str | None, saved: Saved | None) -> Any:  # noqa: ANN401
+        """Return all figures of the film that is shown."""
         if not settled or not saved:
             return no_update
-        wish = wish_of(saved)
-        further = subject.further(wish)
-        reels = films(wish).reels
-        return _numbers({r.method: {**r.figures, **further.get(r.method, {})} for r in reels})
-
-    @app.callback(
-        Output("map", "figure"),
-        Input("view", "value"),
-        Input("colour", "value"),
-        Input("edges", "value"),
-        *graph_inputs,
-        State("wish", "data"),
-        State("stops", "value"),
-    )
-    def draw(view: str, colour: str, edges: list[str], *more: Any) -> Any:  # noqa: ANN401
-        *graph, saved, stops = more
-        values = ends = film = None
-        if colour in subject.colours:
-            values = subject.colours[colour](drawn.sample)
-        if edges:
-            ends = subject.edges(_graph(subject.graph, *graph))
-        if saved:
-            film = films(wish_of(saved))
-        return drawn.figure(
-            view,
-            values=values,
-            legend=colour,
-            edges=ends,
-            film=film,
-            stops=film.stops if film else subject.locate(stops_of(stops)),
+        wish = self._wish(saved)
+        further = self.subject.further(wish)
+        return _table(
+            {r.method: {**r.figures, **further.get(r.method, {})} for r in self._films(wish).reels}
         )
 
-    @app.callback(
-        Output("kept", "children"),
-        Output("message", "children", allow_duplicate=True),
-        Output("message", "className", allow_duplicate=True),
-        Input("export", "n_clicks"),
-        State("wish", "data"),
-        prevent_initial_call="initial_duplicate",
-        running=[(Output("export", "disabled"), True, False)],
-    )
-    def export(clicks: int, saved: dict[str, Any] | None) -> Any:  # noqa: ANN401
+    def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
+        """Return the map."""
+        colours, film = self.subject.colours, self._films(self._wish(shown)) if shown else None
+        return self.drawn.figure(
+            view,
+            values=colours[colour](self.drawn.sample) if colour in colours else None,
+            legend=colour,
+            edges=self.subject.edges(self._graph(saved)) if edges else None,
+            film=film,
+            stops=film.stops if film else self.subject.locate(_stops(saved["stops"])),
+        )
+
+    def export(self, clicks: int, saved: Saved | None) -> Any:  # noqa: ANN401
+        """Write the files of the path that is shown, and list all that were written."""
         said, kind = no_update, no_update
         if clicks and not saved:
             raise UserError("there is no path yet", cure="click two points first")
         if clicks and saved:
-            said, kind = f"written to {subject.keep(wish_of(saved))}", "good"
-        names = subject.kept()
-        return ["kept: " if names else "", ", ".join(names)], said, kind
+            said, kind = f"written to {self.subject.keep(self._wish(saved))}", "good"
+        kept = [html.Span(name) for name in self.subject.kept()]
+        return ["kept", *kept] if kept else [], said, kind
 
-    if subject.pairs:
-        app.callback(Output("stops", "value"), Input("pairs", "value"), prevent_initial_call=True)(
-            lambda pair: pair or no_update
+    def _wish(self, saved: Saved) -> Wish:
+        frames = int(saved["frames"])
+        if not 2 <= frames <= max(layout.FRAMES):
+            raise UserError(f"{frames} frames", cure=f"give 2 to {max(layout.FRAMES)}")
+        return Wish(
+            stops=_stops(saved["stops"]),
+            frames=frames,
+            graph=self._graph(saved),
+            loop=bool(saved["loop"]),
+            order="best" if saved["order"] == "best" else "given",
         )
-    for name, inputs in {
+
+    def _graph(self, saved: Saved) -> GraphConfig:
+        """Return the graph that is asked for: the usual one where nothing differs from it."""
+        usual, kind, weight = self.subject.graph, saved["kind"], saved["weight"]
+        try:
+            value = float(saved["reach"] or 0)
+        except ValueError as error:
+            raise UserError(f"{saved['reach']!r} is no number", cure="give k or radius") from error
+        if kind not in self.subject.kinds:
+            raise UserError(f"graph {kind!r} is not known here")
+        if (kind, weight) == (usual.kind, usual.weight) and value in (0, usual.k or usual.radius):
+            return usual
+        setting = KINDS[kind].setting
+        given: Saved = {setting: int(value) if setting == "k" else value} if setting else {}
+        # A page has no other way to bridge gaps.
+        return GraphConfig(kind=kind, weight=weight, repair=not KINDS[kind].connects, **given)
+
+
+def _add_callbacks(app: Dash, page: _Page) -> None:
+    # What is asked for is one object in the browser, which later requests hand back.
+    names = ("stops", "frames", "order", "loop", "kind", "reach", "weight")
+    asked = {name: Input(name, "value") for name in names}
+    graph = {name: (Input if name in names[4:] else State)(name, "value") for name in names}
+    said = [Output("message", "children"), Output("message", "className")]
+    again = [Output("message", part, allow_duplicate=True) for part in ("children", "className")]
+    app.callback(
+        Output("film", "data"),
+        Output("wish", "data"),
+        Output("numbers", "children"),
+        Output("command", "children"),
+        *said,
+        Output("method-left", "options"),
+        Output("method-right", "options"),
+        Output("key", "children"),
+        inputs={"view": State("view", "value"), "saved": asked},
+        running=[(Output("page", "className"), "busy", "")],
+    )(page.find)
+    app.callback(
+        Output("numbers", "children", allow_duplicate=True),
+        Input("settled", "data"),
+        State("wish", "data"),
+        prevent_initial_call=True,
+    )(page.measure)
+    app.callback(
+        Output("map", "figure"),
+        inputs={name: Input(name, "value") for name in ("view", "colour", "edges")}
+        | {"saved": graph, "shown": State("wish", "data")},
+    )(page.draw)
+    app.callback(
+        Output("kept", "children"),
+        *again,
+        Input("export", "n_clicks"),
+        State("wish", "data"),
+        prevent_initial_call="initial_duplicate",
+        running=[(Output("export", "disabled"), True, False)],
+    )(page.export)
+    if page.subject.pairs:
+        fill = "(pair) => pair || window.dash_clientside.no_update"
+        app.clientside_callback(
+            fill, Output("stops", "value"), Input("pairs", "value"), prevent_initial_call=True
+        )
+    for name, source in {
         "show": ("film", "data"),
         "choose": ("stops", "value"),
         "see": ("view", "value"),
@@ -315,23 +315,27 @@ def _add_callbacks(app: Dash, subject: Subject, drawn: LatentMap, films: Any) ->
         "turn": ("method-left", "value"),
         "turnRight": ("method-right", "value"),
     }.items():
-        app.clientside_callback(ClientsideFunction("explorer", name), Input(*inputs))
+        app.clientside_callback(ClientsideFunction("explorer", name), Input(*source))
 
 
-def _graph(usual: GraphConfig, kind: str, reach: Any, weight: str) -> GraphConfig:  # noqa: ANN401
-    """Return the graph that is asked for: the usual one where nothing differs from it."""
+def _numbers_given(*names: str) -> list[float]:
+    """Return parameters of the request, which must be finite numbers."""
     try:
-        value = float(reach) if str(reach or "").strip() else 0.0
-    except ValueError as error:
-        raise UserError(f"{reach!r} is no number", cure="give k or a radius") from error
-    if kind not in KINDS:
-        raise UserError(f"graph {kind!r} is not known")
-    if kind == usual.kind and weight == usual.weight and value in (0, usual.k or usual.radius):
-        return usual
-    setting = KINDS[kind].setting
-    given: dict[str, Any] = {setting: int(value) if setting == "k" else value} if setting else {}
-    given["repair"] = not KINDS[kind].connects  # a page has no other way to bridge gaps
-    return GraphConfig(kind=kind, weight=weight, **given)
+        values = [float(flask.request.args[name]) for name in names]
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{', '.join(names)} must be numbers") from error
+    if not np.isfinite(values).all():
+        raise UserError(f"{', '.join(names)} must be finite")
+    return values
+
+
+def _stops(text: str | None) -> tuple[str, ...]:
+    """Return the stops that a text names, parted as in `--anchors`."""
+    parts = (text or "").split(";" if ";" in (text or "") else ",")
+    stops = tuple(part.strip() for part in parts if part.strip())
+    if len(stops) > MOST_STOPS:
+        raise UserError(f"{len(stops)} stops are too many", cure=f"give {MOST_STOPS} at most")
+    return stops
 
 
 def client_film(film: Film, subject: Subject, drawn: LatentMap, view: str) -> dict[str, Any]:
@@ -386,7 +390,7 @@ def _png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
     return content.getvalue()
 
 
-def _numbers(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
+def _table(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
     """Return the table of figures: a column a method."""
     names = list(dict.fromkeys(name for some in figures.values() for name in some))
     rows = {name: [_short(some.get(name)) for some in figures.values()] for name in names}

@@ -5,13 +5,15 @@ The explorer knows no run. Whoever has one hands over a `Subject`, which answers
 subject checks it, and raises a `UserError` that the page shows.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
 
+from jaxsurf.errors import UserError
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.neighbors import Index
 from jaxsurf.manifold.tour import Order
@@ -21,6 +23,9 @@ Pictures = UInt8[np.ndarray, "frame height width 3"]
 # A number for each point, or the name of each one's group.
 Values = Real[np.ndarray, "point"] | Sequence[str]
 Figures = Mapping[str, float | None]
+Numbers = Int[np.ndarray, "point"]
+Code = Float[np.ndarray, "latent"]
+Stop = tuple[str, Code]  # its name and its code
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,15 +76,15 @@ class Film:
     """
 
     reels: Sequence[Reel]
-    stops: Sequence[tuple[str, Float[np.ndarray, "latent"]]]
+    stops: Sequence[Stop]
     note: str
     command: str
     error_name: str
     frame_ms: float
 
 
-class Subject(Protocol):
-    """What is explored.
+class Subject(ABC):
+    """What is explored; what it can't do, it need not know.
 
     Attributes:
         title, about: for the head of the page.
@@ -88,59 +93,61 @@ class Subject(Protocol):
         kinds, weights: graphs that can be built, and what their edges can weigh.
         graph: the usual one.
         decodes: whether any code has an image.
-        pairs: stops that are worth looking at, by what is said of them.
+        pairs: stops that are worth looking at, and what is said of them.
     """
 
     title: str
     about: str
     index: Index
-    colours: Mapping[str, Callable[[Int[np.ndarray, "point"]], Values]]
+    colours: Mapping[str, Callable[[Numbers], Values]]
     kinds: Sequence[str]
     weights: Sequence[str]
     graph: GraphConfig
-    decodes: bool
-    pairs: Mapping[str, str]
+    decodes: bool = False
+    pairs: Mapping[str, str] = MappingProxyType({})
+
+    @abstractmethod
+    def look(self, number: int) -> tuple[Mapping[str, Picture], Sequence[str]]:
+        """Return the pictures of a point by their names, and lines on it."""
+
+    @abstractmethod
+    def pictures(self, numbers: Numbers) -> Pictures | None:
+        """Return the images of points, if there are any."""
+
+    @abstractmethod
+    def edges(self, graph: GraphConfig) -> Int[np.ndarray, "edge 2"]:
+        """Return the edges of a graph."""
+
+    @abstractmethod
+    def locate(self, stops: Sequence[str]) -> Sequence[Stop]:
+        """Return the names and the codes of stops."""
+
+    @abstractmethod
+    def film(self, wish: Wish) -> Film:
+        """Return the animations of a path."""
+
+    @abstractmethod
+    def keep(self, wish: Wish) -> str:
+        """Write the files of a path, and return their folder."""
+
+    @abstractmethod
+    def kept(self) -> Sequence[str]:
+        """Return the folders of paths that were written, the newest first."""
 
     def warm_up(self, frames: Sequence[int]) -> None:
         """Compile what paths with so many frames need."""
-        ...
-
-    def look(self, number: int) -> tuple[Mapping[str, Picture], Sequence[str]]:
-        """Return the pictures of a point by their names, and lines on it."""
-        ...
-
-    def pictures(self, numbers: Int[np.ndarray, "point"]) -> Pictures | None:
-        """Return the images of points, if there are any."""
-        ...
-
-    def decode(self, code: Float[np.ndarray, "latent"]) -> Picture:
-        """Return the image of a code."""
-        ...
-
-    def edges(self, graph: GraphConfig) -> Int[np.ndarray, "edge 2"]:
-        """Return the edges of a graph."""
-        ...
-
-    def locate(self, stops: Sequence[str]) -> Sequence[tuple[str, Float[np.ndarray, "latent"]]]:
-        """Return the names and the codes of stops."""
-        ...
-
-    def film(self, wish: Wish) -> Film:
-        """Return the animations of a path."""
-        ...
+        del frames
 
     def further(self, wish: Wish) -> Mapping[str, Figures]:
         """Return, by method, figures that take longer than a film may."""
-        ...
+        del wish
+        return {}
+
+    def decode(self, code: Code) -> Picture:
+        """Return the image of a code."""
+        raise UserError("codes alone have no decoder")
 
     def take(self, data: bytes, name: str) -> str:
         """Return the stop that a picture file of the user's becomes."""
-        ...
-
-    def keep(self, wish: Wish) -> str:
-        """Write the files of a path, and return their folder."""
-        ...
-
-    def kept(self) -> Sequence[str]:
-        """Return the folders of paths that were written, the newest first."""
-        ...
+        del data, name
+        raise UserError("codes alone have no encoder: a picture of yours has no place among them")

@@ -10,7 +10,6 @@
     film: null, frame: 0, playing: true, speed: 1, stops: [], adding: false, walking: false, view: "",
     shown: { left: "linear", right: "surfing" }, pictures: {}, hovered: null, settling: 0, moved: 0,
   };
-
   // For tests and for whoever measures: how often something was done.
   const count = (what) => { document.body.dataset[what] = Number(document.body.dataset[what] || 0) + 1; };
   async function ask(url, options) {
@@ -20,7 +19,6 @@
     if (content.error) throw new Error(content.error);
     return content;
   }
-
   const reported = (work) => async (...given) => {
     try { await work(...given); } catch (error) { say(error.message, "error"); }
   };
@@ -77,18 +75,15 @@
   const setStops = (stops) => set("stops", {
     value: stops.join("; ") + (stops.length === 1 && stops[0].includes(",") ? ";" : ""),
   });
-
   function addStop(stop, more) {
     setStops([...(more || state.adding || state.stops.length === 1 ? state.stops : []), stop]);
   }
-
   const clicked = reported(async ({ points, xvals, yvals, event }) => {
     if (solid()) return addStop(numberOf(points[0]), event?.shiftKey);
     const axis = graph()._fullLayout.xaxis, reach = 10 * Math.abs(axis.p2l(1) - axis.p2l(0));
     const place = new URLSearchParams({ view: state.view, x: xvals[0], y: yvals[0], reach });
     addStop((await ask(`place?${place}`)).stop, event?.shiftKey);
   });
-
   function toggle(name, button) {
     state[name] = !state[name];
     get(button).classList.toggle("on", state[name]);
@@ -118,10 +113,8 @@
     showCard(event);
     count("looked");
   });
-
   const walk = newest(async (place, event) => {
     const blob = await ask(`decode?${new URLSearchParams(place)}`);
-    if (!state.walking) return;
     const image = get("look").querySelector("img.walk") || make("img", { className: "walk", alt: "" });
     if (!image.src) get("look").replaceChildren(image);
     URL.revokeObjectURL(image.src);
@@ -130,7 +123,6 @@
     showCard(event);
     count("walked");
   });
-
   function walked(event) {
     if (!state.walking) return;
     if (solid()) return say("walking needs a view of two dimensions", "error");
@@ -168,7 +160,6 @@
       for (const end of ["x1", "x2"]) line.setAttribute(end, across(now));
     mark();
   }
-
   function play(on) {
     state.playing = on;
     get("play").textContent = on ? "Pause" : "Play";
@@ -211,7 +202,6 @@
     say("");
     addStop(found.stop, true);
   });
-
   const load = reported(async (file) => {
     if (file.size > 1e6) throw new Error("a list of stops is shorter than 1 MB");
     const lines = (await file.text()).split(/[\n;]/);
@@ -259,7 +249,6 @@
     setInterval(listen, 100);
     requestAnimationFrame(tick);
   }
-
   function listen() {
     const drawn = graph();
     if (!drawn?.on || drawn.heard) return;
@@ -276,12 +265,15 @@
 
   function show(film) {
     if (!get("scrub").firstChild) setUp();
-    state.film = film;
     clearTimeout(state.settling);
-    get("stage").classList.toggle("empty", !length());
     // After the first frame: drawing the map may take longer than that.
-    if (film) setTimeout(() => drawPaths(film.traces), length() ? 50 : 0);
-    if (!length()) return mark();
+    if (film) setTimeout(() => drawPaths(film.traces), 50);
+    // While the next path is chosen, the last one goes on, faded.
+    const next = !film?.reels.length && state.stops.length;
+    get("stage").classList.toggle("old", Boolean(next));
+    if (!next) state.film = film;
+    get("stage").classList.toggle("empty", !length());
+    if (next || !length()) return;
     const sheets = { ...Object.fromEntries(film.reels.map((one) => [one.method, one.sheet])), beside: film.beside };
     const known = Object.entries(sheets).filter(([, sheet]) => sheet);
     state.pictures = Object.fromEntries(known.map(([name, { url }]) => [name, make("img", { src: url })]));
