@@ -78,11 +78,17 @@
   function addStop(stop, more) {
     setStops([...(more || state.adding || state.stops.length === 1 ? state.stops : []), stop]);
   }
-  const clicked = reported(async ({ points, xvals, yvals, event }) => {
+  // What plotly says of an empty place may be where the pointer was a moment before.
+  function under({ clientX, clientY }) {
+    const { xaxis, yaxis } = graph()._fullLayout, box = get("place").getBoundingClientRect();
+    const x = xaxis.p2l(clientX - box.left - xaxis._offset);
+    return { view: state.view, x, y: yaxis.p2l(clientY - box.top - yaxis._offset) };
+  }
+  const clicked = reported(async ({ points, event }) => {
     if (solid()) return addStop(numberOf(points[0]), event?.shiftKey);
     const axis = graph()._fullLayout.xaxis, reach = 10 * Math.abs(axis.p2l(1) - axis.p2l(0));
-    const place = new URLSearchParams({ view: state.view, x: xvals[0], y: yvals[0], reach });
-    addStop((await ask(`place?${place}`)).stop, event?.shiftKey);
+    const found = await ask(`place?${new URLSearchParams({ ...under(event), reach })}`);
+    addStop(found.stop, event.shiftKey);
   });
   function toggle(name, button) {
     state[name] = !state[name];
@@ -125,11 +131,8 @@
   });
   function walked(event) {
     if (!state.walking) return;
-    if (solid()) return say("walking needs a view of two dimensions", "error");
-    const { xaxis, yaxis } = graph()._fullLayout, box = get("place").getBoundingClientRect();
-    const x = xaxis.p2l(event.clientX - box.left - xaxis._offset);
-    const y = yaxis.p2l(event.clientY - box.top - yaxis._offset);
-    walk({ view: state.view, x, y }, event);
+    if (solid()) say("walking needs a view of two dimensions", "error");
+    else walk(under(event), event);
   }
 
   // ---- Playing
