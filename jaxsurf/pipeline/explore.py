@@ -1,4 +1,4 @@
-"""A run, or codes of any model, explored in a browser: what `viewing.explorer` is given of them.
+"""A run, or codes of any model, explored in a browser; `explored` holds what both share.
 
 A stop is a text, as in `surf`, but for files: what a browser sends is never taken for a path. A
 picture of the user's is kept in `uploads/` of the working directory, under a name made here, and
@@ -9,29 +9,26 @@ import csv
 import functools
 import io
 import re
-import shlex
-import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, Shaped, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from PIL import Image
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.evaluation.truth import Truth, make_truth
 from jaxsurf.frames import decode, media
-from jaxsurf.images import pixels, sources, storage
-from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold import latent_graph, neighbors, tour
+from jaxsurf.images import pixels, storage
 from jaxsurf.manifold.graph import KINDS, WEIGHTS, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
-from jaxsurf.manifold.path import PATHS, Timing, piece_lengths, timed
-from jaxsurf.pipeline import path_inputs, paths, surf
-from jaxsurf.pipeline.path_inputs import PathsConfig
+from jaxsurf.manifold.path import Timing
+from jaxsurf.pipeline import surf
+from jaxsurf.pipeline.explored import Explored, command, describe, graph_flags, open_codes
 from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
 from jaxsurf.pipeline.surf import Opened, SurfConfig, Surfed
 from jaxsurf.viewing.explorer.subject import (
@@ -42,7 +39,6 @@ from jaxsurf.viewing.explorer.subject import (
     Picture,
     Pictures,
     Reel,
-    Subject,
     Values,
     Wish,
 )
@@ -53,57 +49,20 @@ UPLOAD = "upload:"
 LARGEST_PICTURE = 64 * 10**6  # pixels
 # What a picture of the user's may be, and the ending it is kept under.
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
-# Neighbours whose distance tells how densely codes lie.
-DENSITY_NEIGHBORS = 10
 NUM_PAIRS = 12
+# Of what is told by the truth, what a pair of animations is compared by.
+BY_TRUTH = ("residual", "course", "progress")
 _UPLOADED = re.compile(r"[A-Za-z0-9_]{1,60}\.(png|jpg|webp|bmp|tif)")
 
 
-class _Explored(Subject):
-    """What a run and codes alone have in common: codes, graphs, and where stops lie."""
-
-    def __init__(self, index: neighbors.Index, graph: GraphConfig, root: Path) -> None:
-        self.index, self.graph, self.root = index, graph, root
-        self._graphs: dict[GraphConfig, LatentGraph] = {}
-        self._lock = threading.Lock()
-
-    def _build(self, config: GraphConfig) -> LatentGraph:
-        raise NotImplementedError
-
-    def connected(self, config: GraphConfig) -> LatentGraph:
-        """Return a graph, built once however many ask for it."""
-        with self._lock:
-            if config not in self._graphs:
-                self._graphs[config] = self._build(config)
-            return self._graphs[config]
-
-    def edges(self, graph: GraphConfig) -> Int[np.ndarray, "edge 2"]:
-        """Return the edges of a graph."""
-        return self.connected(graph).edges()[0]
-
-    def kept(self) -> list[str]:
-        """Return the folders of paths that were written, the newest first."""
-        written = (self.root / "surf").glob("*/path.json")
-        folders = [path.parent for path in written if not path.parent.name.startswith(".")]
-        folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        return [folder.name for folder in folders]
-
-    def density(self, numbers: Numbers) -> Float[np.ndarray, "point"]:
-        """Return, as a logarithm, how densely codes lie around each."""
-        k = min(DENSITY_NEIGHBORS, len(self.index.codes) - 1)
-        away = self.index.nearest(k=k).distances[:, -1]
-        least = away[away > 0].min(initial=np.inf)
-        size = self.index.codes.shape[1]
-        return -size * np.log10(np.maximum(away, least if np.isfinite(least) else 1.0))[numbers]
-
-
-class ExploredRun(_Explored):
+class ExploredRun(Explored):
     """A trained run, as the explorer sees it."""
 
     decodes = True
 
-    def __init__(self, run: Run) -> None:
-        self.run, self.latents = run, encode_all(run)
+    def __init__(self, run: Run, opening: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.run, self.latents, self.opening = run, encode_all(run), opening
+        self._errors: dict[bytes, np.ndarray] = {}
         super().__init__(self.latents.index, run.config.graph, run.workdir.root)
         images, size = run.images, run.config.model.latent_dim
         height, width = images.images.shape[1:3]
@@ -129,27 +88,18 @@ class ExploredRun(_Explored):
         labels = images.labels.get(images.factor_names[column])
         return [labels[int(value)] for value in values] if labels else values.astype(np.float64)
 
-    @functools.cached_property
-    def _errors(self) -> dict[int, float]:
-        return {}
-
     def _reconstruction_error(self, numbers: Numbers) -> Values:
-        lacking = [number for number in numbers.tolist() if number not in self._errors]
-        if lacking:
-            images = storage.take(self.run.images.images, np.array(lacking))
-            found = reconstruction.mse(self.run.model, images) * pixels.PEAK**2
-            self._errors.update(zip(lacking, found.tolist(), strict=True))
-        return np.array([self._errors[number] for number in numbers.tolist()])
+        if (key := numbers.tobytes()) not in self._errors:
+            images = storage.take(self.run.images.images, numbers)
+            self._errors[key] = reconstruction.mse(self.run.model, images) * pixels.PEAK**2
+        return self._errors[key]
 
     def warm_up(self, frames: Sequence[int]) -> None:
         """Compile what paths of so many frames and a free code need."""
-        first = ",".join(repr(float(value)) for value in self.index.codes[:2].mean(axis=0))
-        stops = ("0", str(len(self.index.codes) - 1))
-        for stop, number in ((stops, n) for n in sorted(frames, key=lambda n: n != 32)):
-            wish = Wish(stops=stop, frames=number, graph=self.graph)
-            surf.make(self.run, self._config(wish), self._opened(wish), wrapped=False)
-        wish = Wish(stops=(f"code:{first}", stops[1]), frames=2, graph=self.graph)
-        surf.make(self.run, self._config(wish), self._opened(wish), wrapped=False)
+        last = str(len(self.index.codes) - 1)
+        code = "code:" + ",".join(str(value) for value in self.index.codes[:2].mean(axis=0))
+        for stop, number in (*(("0", number) for number in frames), (code, frames[0])):
+            self._made(Wish(stops=(stop, last), frames=number, graph=self.graph))
 
     def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
         """Return an image, its reconstruction, and what is known about it."""
@@ -246,29 +196,42 @@ class ExploredRun(_Explored):
         return Film(
             reels=reels,
             stops=stops,
-            note=_describe(made.visit, made.graph, made.description["bridges"], len(wish.stops)),
-            command=_command("surf", self._flags(wish)),
+            note=describe(made.visit, made.graph, made.description["bridges"], len(wish.stops)),
+            command=command("surf", self._flags(wish)),
             error_name="interpolation mse",
             frame_ms=media.FRAME_MS,
         )
 
     def _flags(self, wish: Wish) -> dict[str, Any]:
         config = self._config(wish)
-        flags: dict[str, Any] = {"workdir": self.root, "source": config.source}
+        flags: dict[str, Any] = {"workdir": self.root, **self.opening, "source": config.source}
         flags |= {"target": config.target, "anchors": _anchors(config.anchors)}
         flags |= {"loop": config.loop, "order": "best" if config.order == "best" else ""}
-        return flags | {"frames": wish.frames} | _graph_flags(wish.graph, self.graph)
+        return flags | {"frames": wish.frames} | graph_flags(wish.graph, self.graph)
 
     def further(self, wish: Wish) -> dict[str, Figures]:
-        """Return how much the model changes each animation, and the report's own figure."""
-        images, found = self.run.images.images, {}
-        for method, each in self._made(wish).animations.items():
+        """Return what the model changes, what is wrong by the truth, and the report's figure."""
+        made, images, found = self._made(wish), self.run.images.images, {}
+        for method, each in made.animations.items():
             changed = metrics.consistency(self.run.model, each.frames).mean()
             found[method] = {"consistency": float(changed)}
+            ends = [stop.number for stop in made.stops]
+            if self._truth and None not in ends and len(ends) == 2:
+                scores = self._truth.score([each.frames], np.array([ends]))
+                found[method] |= {name: float(scores[name][0]) for name in BY_TRUTH}
             if len(images) <= reconstruction.SAMPLE:
                 wrapped = metrics.interpolation_mse_wrapped(each.frames, images).mean()
                 found[method]["interpolation_mse_wrapped"] = float(wrapped)
         return found
+
+    @functools.cached_property
+    def _truth(self) -> Truth | None:
+        """The truth as images alone tell it: drawing more takes minutes."""
+        try:
+            few = len(self.run.images) <= reconstruction.SAMPLE
+            return make_truth(self.run.images, rendered=False) if few else None
+        except UserError:  # factors are no grid
+            return None
 
     def take(self, data: bytes, name: str) -> str:
         """Keep a picture of the user's, and return its stop."""
@@ -287,163 +250,9 @@ class ExploredRun(_Explored):
 
     def keep(self, wish: Wish) -> str:
         """Write the files of `surf`."""
-        return str(surf.surf(self.run, self._config(wish), self._opened(wish)).folder)
-
-
-class ExploredCodes(_Explored):
-    """Codes of any model, with their images and labels where they are given."""
-
-    def __init__(
-        self, latents: str, root: Path, images: ImageSet | None, labels: Mapping[str, Values]
-    ) -> None:
-        inputs = path_inputs.open_inputs(PathsConfig(latents=latents, anchors=("0", "1")))
-        super().__init__(neighbors.Index(inputs.codes), tour.GRAPH, root)
-        number, size = inputs.codes.shape
-        self.latents, self.images, self.labels = latents, images, labels
-        given = {"images": len(images)} if images else {}
-        for name, many in (given | {n: len(values) for n, values in labels.items()}).items():
-            if many != number:
-                raise UserError(
-                    f"{name}: {many} rows, but {inputs.name} has {number} codes",
-                    cure="give one row a code, in the same order",
-                )
-        self.title = f"{inputs.name}, {size} dimensions"
-        self.about = f"{number:,} codes{f'; images: {images.name}' if images else ''}"
-        self.kinds = tuple(name for name, kind in KINDS.items() if not kind.of_images)
-        self.weights = tuple(name for name, weight in WEIGHTS.items() if not weight.needs)
-        shown = {name: functools.partial(_chosen, values) for name, values in labels.items()}
-        self.colours = {**shown, "density (log)": self.density}
-        self.connected(self.graph)
-
-    def _build(self, config: GraphConfig) -> LatentGraph:
-        return graphs.build(self.index, config)
-
-    def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
-        """Return the image of a code, if it has one, and its labels."""
-        pictures = self.pictures(np.array([number]))
-        shown = {} if pictures is None else {"image": pictures[0]}
-        labels = [f"{name} {_chosen(values, [number])[0]}" for name, values in self.labels.items()]
-        return shown, [f"row {number}", *labels]
-
-    def pictures(self, numbers: Numbers) -> Pictures | None:
-        """Return images as they are shown, if there are any."""
-        if self.images is None:
-            return None
-        return self.images.look.rgb(storage.take(self.images.images, numbers))
-
-    def locate(self, stops: Sequence[str]) -> list[Located]:
-        """Return the names and the codes of stops."""
-        number, size = self.index.codes.shape
-        found = []
-        for stop in stops:
-            numbers = re.fullmatch(r"[0-9]+", stop)
-            if numbers and int(stop) < number:
-                found.append((stop, self.index.codes[int(stop)]))
-                continue
-            try:
-                code = np.array([float(part) for part in stop.removeprefix("code:").split(",")])
-            except ValueError:
-                code = np.empty(0)
-            if numbers or len(code) != size or not np.isfinite(code).all():
-                raise UserError(
-                    f"{stop!r} is no row and no code",
-                    cure=f"give rows from 0 to {number - 1}, or code: and {size} numbers",
-                )
-            found.append((stop, code))
-        return found
-
-    def film(self, wish: Wish) -> Film:
-        """Return the straight path and the one through the graph, shown by the nearest images."""
-        given, built = self.locate(wish.stops), self.connected(wish.graph)
-        anchors = [int(name) if name.isdecimal() else code for name, code in given]
-        graph, codes, nodes = tour.with_anchors(built, self.index, anchors)
-        latent_graph.check_joined(graph, nodes, names=[name for name, _ in given])
-        visit = tour.through(graph, nodes, loop=wish.loop, order=wish.order, codes=codes)
-        corners, timing = codes[visit.nodes], Timing(frames=wish.frames, speed="latent")
-        reels = []
-        for method, make in PATHS.items():
-            points = timed([make(corners, visit.places)], timing)[0].points
-            near = self.index.nearest_to(points, k=1)
-            numbers, away = near.indices[:, 0], near.distances[:, 0]
-            figures = {"path_length": float(piece_lengths(points).sum())}
-            figures |= {"farthest_from_codes": float(away.max()), "mean": float(away.mean())}
-            reels.append(
-                Reel(
-                    method=method,
-                    frames=self.pictures(numbers),
-                    points=points,
-                    nearest=numbers,
-                    errors=away,
-                    steps=piece_lengths(points),
-                    figures=figures,
-                )
-            )
-        places = visit.nodes[list(visit.places)]
-        names = [given[place][0] for place in visit.order]
-        bridges = graph.bridges_along(visit.nodes).tolist()
-        return Film(
-            reels=reels,
-            stops=list(zip(names, codes[places], strict=True)),
-            note=_describe(visit, graph, bridges, len(given)),
-            command=_command("paths", self._flags(wish)),
-            error_name="distance to a code",
-            frame_ms=media.FRAME_MS,
-        )
-
-    def _flags(self, wish: Wish) -> dict[str, Any]:
-        flags: dict[str, Any] = {"latents": self.latents, "anchors": ",".join(wish.stops)}
-        flags |= {"loop": wish.loop, "order": "best" if wish.order == "best" else ""}
-        flags |= {"frames": wish.frames} | _graph_flags(wish.graph, self.graph)
-        return flags | {"out": self._folder(wish)}
-
-    def _folder(self, wish: Wish) -> Path:
-        named = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", stop) for stop in wish.stops)
-        named = named if len(named) <= 60 else f"{named[:40]}_{fingerprint(named)[:8]}"
-        return self.root / "surf" / f"{named}{'' if wish.graph == self.graph else '-other'}"
-
-    def keep(self, wish: Wish) -> str:
-        """Write the files of `paths`."""
-        self.locate(wish.stops)  # which refuses whatever is a file
-        config = PathsConfig(
-            latents=self.latents,
-            anchors=tuple(part for stop in wish.stops for part in stop.split(",")),
-            loop=wish.loop,
-            order=wish.order,
-            graph=wish.graph,
-            frames=wish.frames,
-        )
-        paths.run(config, self._folder(wish))
-        return str(self._folder(wish))
-
-
-def open_codes(latents: str, root: Path, *, images: str = "", labels: str = "") -> ExploredCodes:
-    """Return codes from a file; images come from a folder or an array, labels from a table."""
-    shown = sources.open_images(images) if images else None
-    return ExploredCodes(latents, root, shown, _read_labels(Path(labels)) if labels else {})
-
-
-def _read_labels(path: Path) -> dict[str, Values]:
-    """Return the columns of a table with a head: numbers where all are, else texts."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path} ({error})", cure="give a table of text") from error
-    head, *rows = [row for row in csv.reader(io.StringIO(lines)) if row] or [[]]
-    if not rows or any(len(row) != len(head) for row in rows):
-        raise UserError(f"{path} has no rows as wide as its head", cure="give a CSV file")
-    columns: dict[str, Values] = {}
-    for name, column in zip(head, zip(*rows, strict=True), strict=True):
-        try:
-            columns[name] = np.array([float(value) for value in column])
-        except ValueError:
-            columns[name] = list(column)
-    return columns
-
-
-def _chosen(values: Values, numbers: Sequence[int] | Numbers) -> Values:
-    if isinstance(values, np.ndarray):
-        return values[np.asarray(numbers)]
-    return [values[int(number)] for number in numbers]
+        config, opened = self._config(wish), self._opened(wish)
+        with self._lock:
+            return str(surf.surf(self.run, config, opened).folder)
 
 
 def _worst_pairs(path: Path) -> dict[str, str]:
@@ -466,30 +275,8 @@ def _steps(frames: Shaped[np.ndarray, "frame height width _"]) -> Float[np.ndarr
     return np.sqrt(np.square(np.diff(flat, axis=0)).mean(axis=1, dtype=np.float64))
 
 
-def _describe(visit: tour.Visit, graph: LatentGraph, bridges: Sequence[Any], number: int) -> str:
-    parts = [f"{len(visit.nodes)} nodes; {graph.description}; edges weigh: {graph.weight}"]
-    if bridges:
-        parts.append(f"the path {tour.describe_gaps(bridges)}")
-    if visit.proven is not None:
-        parts.append(tour.describe_order(number, proven=visit.proven))
-    return "; ".join(parts)
-
-
 def _anchors(stops: Sequence[str]) -> str:
     return (";" if any("," in stop for stop in stops) else ",").join(stops)
-
-
-def _graph_flags(graph: GraphConfig, usual: GraphConfig) -> dict[str, Any]:
-    if graph == usual:
-        return {}
-    setting = KINDS[graph.kind].setting
-    flags: dict[str, Any] = {"graph": graph.kind, "weight": graph.weight, "repair": graph.repair}
-    return flags | ({setting: getattr(graph, setting)} if setting else {})
-
-
-def _command(script: str, flags: Mapping[str, Any]) -> str:
-    words = [f"--{n}" if v is True else f"--{n}={v}" for n, v in flags.items() if v]
-    return shlex.join(["python", f"launch/{script}.py", *words])
 
 
 def _check_picture(data: bytes) -> str:
@@ -525,7 +312,7 @@ def explore(
     opened: bool = False,
 ) -> None:
     """Serve the explorer of a run, or of codes, until it is interrupted."""
-    if bool(workdir) == bool(latents) and not latents:
+    if not workdir and not latents:
         raise UserError("there is nothing to explore", cure="give --workdir or --latents")
     if (images or labels) and not latents:
         raise UserError("--images and --labels belong to --latents", cure="leave them out")
@@ -539,5 +326,7 @@ def explore(
         root = Path(workdir or f"runs/{name or 'codes'}")
         subject = open_codes(latents, root, images=images, labels=labels)
     else:
-        subject = ExploredRun(open_run(Path(str(workdir)), checkpoint=checkpoint, data=data))
+        opening = {"checkpoint": checkpoint * (checkpoint != "last"), "data": data or ""}
+        run = open_run(Path(str(workdir)), checkpoint=checkpoint, data=data)
+        subject = ExploredRun(run, opening)
     server.serve(subject, port=port, opened=opened)

@@ -172,10 +172,12 @@ class Page:
     def place(self, number):
         """Return where a point is on the screen."""
         script = """
-            const map = document.querySelector('#map .js-plotly-plot'), box = map.getBoundingClientRect();
+            const map = document.querySelector('#map .js-plotly-plot');
+            const box = map.getBoundingClientRect();
             const { x, y } = map._fullData.find((one) => one.uid === 'points');
             const { xaxis, yaxis } = map._fullLayout, n = arguments[0];
-            return [box.left + xaxis._offset + xaxis.l2p(x[n]), box.top + yaxis._offset + yaxis.l2p(y[n])];
+            const across = xaxis._offset + xaxis.l2p(x[n]), down = yaxis._offset + yaxis.l2p(y[n]);
+            return [box.left + across, box.top + down];
         """
         return self.run(script, number)
 
@@ -225,7 +227,9 @@ def page(browser, server):
     yield Page(browser, server.address)
     errors = [line["message"] for line in browser.get_log("browser") if line["level"] == "SEVERE"]
     asked = [json.loads(line["message"])["message"] for line in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"]
+    sent = [
+        m["params"]["request"]["url"] for m in asked if m["method"] == "Network.requestWillBeSent"
+    ]
     browser.close()
     browser.switch_to.window(first)
     # A refusal is what some tests are for.
@@ -266,6 +270,7 @@ def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir):
     shown, methods = page.figures(), json.loads((folder / "path.json").read_text())["methods"]
     for method, name in itertools.product(methods, ("interpolation_mse", "step_jump")):
         assert shown[name.replace("_", " ")][method] == f"{methods[method][name]:.4g}"
+    assert {"consistency", "residual", "course", "progress"} <= set(shown)
     wrapped = methods["surfing"]["interpolation_mse_wrapped"]
     assert shown["interpolation mse wrapped"]["surfing"] == f"{wrapped:.4g}"
 

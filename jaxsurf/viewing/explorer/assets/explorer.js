@@ -106,7 +106,6 @@
     card.style.left = `${Math.max(4, x + 18 + width > box.width ? x - width - 18 : x + 18)}px`;
     card.style.top = `${Math.max(4, Math.min(y + 18, box.height - card.offsetHeight - 4))}px`;
   }
-
   const look = newest(async (number, event) => {
     const found = await ask(`look?number=${number}`);
     if (state.hovered !== number) return;
@@ -145,7 +144,6 @@
     const left = (number % sheet.columns) * width, top = Math.floor(number / sheet.columns) * height;
     canvas.getContext("2d").drawImage(picture, left, top, width, height, 0, 0, width, height);
   }
-
   function showFrame(frame) {
     if (!length()) return;
     const now = (state.frame = (frame + length()) % length());
@@ -196,6 +194,7 @@
   }
 
   // ---- Files
+  const text = (lines) => `data:text/plain,${encodeURIComponent(`${lines}\n`)}`;
   const upload = reported(async (file) => {
     if (!file) return;
     if (file.size > MOST_BYTES) throw new Error(`${file.name} has more than 20 MB`);
@@ -210,7 +209,6 @@
     const lines = (await file.text()).split(/[\n;]/);
     setStops(parts(lines.map((one) => (/[:=]/.test(one) ? one : one.replaceAll(",", ";"))).join(";")));
   });
-  const text = (lines) => `data:text/plain,${encodeURIComponent(`${lines}\n`)}`;
   function picker(id, accept, use) {
     const input = make("input", { type: "file", id, accept, hidden: true });
     input.addEventListener("change", () => use(input.files[0]).finally(() => { input.value = ""; }));
