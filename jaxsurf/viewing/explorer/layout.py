@@ -9,9 +9,8 @@ from dash import dcc, html
 from jaxsurf.viewing.explorer.latent_map import LatentMap
 from jaxsurf.viewing.explorer.subject import Subject
 
-# Numbers of frames to choose from, which are compiled when the explorer starts.
-FRAMES = (16, 32, 64, 96)
-USUAL_FRAMES = 32
+# Numbers of frames to choose from, the usual one first; all are compiled in the beginning.
+FRAMES = (32, 16, 64, 96)
 SPEEDS = {"0.25": "1/4 x", "0.5": "1/2 x", "1": "1 x", "2": "2 x", "4": "4 x"}
 NO_COLOUR = "no colour"
 NO_BUTTONS = (
@@ -119,7 +118,7 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
             html.Div(
                 [
                     _choice(
-                        "frames", "Frames", {str(n): str(n) for n in FRAMES}, str(USUAL_FRAMES)
+                        "frames", "Frames", {str(n): str(n) for n in sorted(FRAMES)}, str(FRAMES[0])
                     ),
                     _choice("order", "Order", {"given": "as given", "best": "shortest"}, "given"),
                     _ticks("loop", "Loop"),

@@ -60,7 +60,6 @@ def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
         raise UserError(f"port {port} can't be used", cure="choose another --port") from error
     address = f"http://{HOST}:{server.server_port}/"
     _log.info("%s\nexplore it at %s (Ctrl-C ends)", subject.title, address)
-    threading.Thread(target=subject.warm_up, args=(layout.FRAMES,), daemon=True).start()
     if opened:
         import webbrowser
 
@@ -140,6 +139,9 @@ class _Page:
 
     def __init__(self, subject: Subject) -> None:
         self.subject, self.drawn = subject, LatentMap(subject.index.codes)
+        # Once the first page has drawn its map, which would wait for the compiler otherwise.
+        self._warming = threading.Timer(1.0, subject.warm_up, [layout.FRAMES])
+        self._warming.daemon = True
         self._films = functools.lru_cache(maxsize=KEPT_FILMS)(subject.film)
 
     # ---- What the page's script asks for
@@ -215,6 +217,8 @@ class _Page:
 
     def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
         """Return the map."""
+        if self._warming.ident is None:
+            self._warming.start()
         colours, film = self.subject.colours, self._films(self._wish(shown)) if shown else None
         return self.drawn.figure(
             view,
