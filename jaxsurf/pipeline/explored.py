@@ -157,7 +157,10 @@ class ExploredCodes(Explored):
             near = self.index.nearest_to(points, k=1)
             numbers, away = near.indices[:, 0], near.distances[:, 0]
             figures = {"path_length": float(piece_lengths(points).sum())}
-            figures |= {"farthest_from_codes": float(away.max()), "mean": float(away.mean())}
+            figures |= {
+                "farthest_from_codes": float(away.max()),
+                "mean_from_codes": float(away.mean()),
+            }
             reels.append(
                 Reel(
                     method=method,

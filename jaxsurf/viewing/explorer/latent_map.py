@@ -83,7 +83,7 @@ class LatentMap:
         seen = self.views[view]
         shown = seen.project(self.codes)
         solid = shown.shape[1] == 3
-        size = float(np.clip(260 / np.sqrt(len(self.sample)), 2.5, 7)) / (2 if solid else 1)
+        size = float(np.clip(220 / np.sqrt(len(self.sample)), 2.5, 7)) / (2 if solid else 1)
         marker: dict[str, Any] = {"size": size, "opacity": 0.85, "color": MUTED}
         if values is not None:
             marker |= _coloured(values, legend)

@@ -138,7 +138,7 @@
   const length = () => state.film?.reels?.[0]?.count || 0;
   function paint(canvas, sheet, picture, number) {
     const [width, height] = state.film.size, known = Boolean(sheet && picture?.complete && width);
-    canvas.style.visibility = known ? "visible" : "hidden";
+    canvas.style.display = known ? "block" : "none";
     if (!known) return;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const left = (number % sheet.columns) * width, top = Math.floor(number / sheet.columns) * height;
