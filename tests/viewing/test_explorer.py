@@ -187,6 +187,16 @@ class Page:
         event |= {"clickCount": int(pressed), "modifiers": 8 * shift}
         self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
 
+    def hover(self, number, said):
+        """Move to a point, as a hand does, until its card is seen."""
+        end = time.monotonic() + PATIENCE
+        while said not in self.text("look"):
+            assert time.monotonic() < end, (said, self.text("look"))
+            x, y = self.place(number)
+            self.mouse("mouseMoved", x + 30, y)
+            self.mouse("mouseMoved", x, y)
+            time.sleep(0.2)
+
     def click(self, x, y, *, shift=False):
         for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
             self.mouse(kind, x, y, shift=shift)
@@ -318,8 +328,7 @@ def test_stops_are_added_by_shift_typed_and_anywhere_between(page):
 
 
 def test_images_are_seen_under_the_pointer(page, server):
-    page.mouse("mouseMoved", *page.place(42))
-    page.until("document.getElementById('look').innerText.includes('image 42')")
+    page.hover(42, "image 42")
     assert page.run("return document.querySelectorAll('#look img').length") == 2
     server.ask("/decode?view=z1,2&x=0&y=0")  # compiled
     page.press("walk")
@@ -484,8 +493,7 @@ def test_codes_of_another_model_have_a_map_paths_and_a_slide_show(browser, serve
     flags = {"latents": "z.npy", "images": "images.npy", "labels": "table.csv", "workdir": "out"}
     server = serve(*(f"--{name}={tmp_path / file}" for name, file in flags.items()))
     page = Page(browser, server.address)
-    page.mouse("mouseMoved", *page.place(42))
-    page.until("document.getElementById('look').innerText.includes('row 42')")
+    page.hover(42, "row 42")
     ends = "; ".join(str(np.abs(turns - turn).argmin()) for turn in (1.5, 4.5))
     page.go(ends)
     figures = page.figures()["farthest from codes"]

@@ -10,7 +10,7 @@
     film: null, frame: 0, playing: true, speed: 1, stops: [], adding: false, walking: false, view: "",
     shown: { left: "linear", right: "surfing" }, pictures: {}, hovered: null, settling: 0, moved: 0,
   };
-  // For tests and for whoever measures: how often something was done.
+  // How often something was done, for tests.
   const count = (what) => { document.body.dataset[what] = Number(document.body.dataset[what] || 0) + 1; };
   async function ask(url, options) {
     const answer = await fetch(url, options);
@@ -244,8 +244,7 @@
     get("place").addEventListener("pointerleave", hide);
     document.addEventListener("dragover", (event) => event.preventDefault());
     document.addEventListener("drop", (event) => {
-      event.preventDefault();
-      upload(event.dataTransfer.files[0]);
+      event.preventDefault(), upload(event.dataTransfer.files[0]);
     });
     setInterval(listen, 100);
     requestAnimationFrame(tick);
