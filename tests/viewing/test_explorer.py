@@ -416,6 +416,9 @@ def test_another_site_is_refused(server):
     assert server.ask("/")[0] == 200
     local = f"localhost:{server.port}"
     assert server.ask("/", Host=local)[0] == 200
+    link = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+    assert server.ask("/", **link)[0] == 200
+    assert server.ask("/upload", "POST", b"x", **link)[0] == 403
     assert server.ask("/look?number=3", Host=local, Origin=f"http://{local}")[0] == 200
     for headers in (
         {"Host": "example.org"},
@@ -425,6 +428,7 @@ def test_another_site_is_refused(server):
         {"Origin": "http://example.org"},
         {"Origin": "null"},
         {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors"},
     ):
         assert server.ask("/", **headers)[0] == 403, headers
         assert server.ask("/upload", "POST", b"x", **headers)[0] == 403, headers

@@ -62,7 +62,7 @@ def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
     left = [_row(*bar), html.Div(place, id="place")]
     right = [_path(subject), _stage(), numbers, _keep()]
     head = [html.H1(subject.title), html.P(subject.about), html.P(KEYS, className="keys")]
-    stores = [dcc.Store(id=name) for name in ("film", "wish", "settled")]
+    stores = [dcc.Store(id=name) for name in ("film", "wish", "settled", "measured")]
     main = html.Main([html.Section(left, id="left"), html.Section(right, id="right")])
     return html.Div([*stores, html.Header(head), main], id="page")
 

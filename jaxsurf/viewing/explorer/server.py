@@ -6,6 +6,7 @@ chosen is kept in that browser; the server keeps what is explored, and the films
 """
 
 import base64
+import contextlib
 import functools
 import io
 import logging
@@ -55,7 +56,8 @@ def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
     """Serve a subject until it is interrupted; a free port is taken where none is given."""
     app = make_app(subject)
     try:
-        server = make_server(HOST, port, app.server, threaded=True, request_handler=_Quiet)
+        with contextlib.redirect_stderr(io.StringIO()):  # where it would say it in two lines more
+            server = make_server(HOST, port, app.server, threaded=True, request_handler=_Quiet)
     except (OSError, SystemExit) as error:
         raise UserError(f"port {port} can't be used", cure="choose another --port") from error
     address = f"http://{HOST}:{server.server_port}/"
@@ -113,7 +115,9 @@ def _guard(server: Any) -> None:  # noqa: ANN401
         except ValueError:
             name = None
         site = request.headers.get("Sec-Fetch-Site", "none")
-        if name not in LOCAL or foreign or site in ("cross-site", "same-site"):
+        linked = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        foreign |= site in ("cross-site", "same-site") and not linked
+        if name not in LOCAL or foreign:
             return flask.Response("only this machine's own page may ask\n", 403)
         return None
 
@@ -206,14 +210,13 @@ class _Page:
         )
 
     def measure(self, settled: str | None, saved: Saved | None) -> Any:  # noqa: ANN401
-        """Return all figures of the film that is shown."""
+        """Return all figures of a film, and which one that is: another may be shown by then."""
         if not settled or not saved:
             return no_update
         wish = self._wish(saved)
-        further = self.subject.further(wish)
-        return _table(
-            {r.method: {**r.figures, **further.get(r.method, {})} for r in self._films(wish).reels}
-        )
+        further, reels = self.subject.further(wish), self._films(wish).reels
+        figures = {reel.method: {**reel.figures, **further.get(reel.method, {})} for reel in reels}
+        return {"wish": saved, "table": _table(figures)}
 
     def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
         """Return the map."""
@@ -288,11 +291,19 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
         running=[(Output("page", "className"), "busy", "")],
     )(page.find)
     app.callback(
-        Output("numbers", "children", allow_duplicate=True),
+        Output("measured", "data"),
         Input("settled", "data"),
         State("wish", "data"),
         prevent_initial_call=True,
     )(page.measure)
+    app.clientside_callback(
+        "(made, wish) => made && JSON.stringify(made.wish) === JSON.stringify(wish)"
+        " ? made.table : window.dash_clientside.no_update",
+        Output("numbers", "children", allow_duplicate=True),
+        Input("measured", "data"),
+        State("wish", "data"),
+        prevent_initial_call=True,
+    )
     app.callback(
         Output("map", "figure"),
         inputs={name: Input(name, "value") for name in ("view", "colour", "edges")}
