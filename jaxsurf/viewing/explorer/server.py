@@ -345,8 +345,9 @@ def _numbers_given(*names: str) -> list[float]:
 
 
 def _stops(text: str | None) -> tuple[str, ...]:
-    """Return the stops that a text names, parted as in `--anchors`."""
-    parts = (text or "").split(";" if ";" in (text or "") else ",")
+    """Return the stops that a text names: semicolons part those that may have commas themselves."""
+    text = text or ""
+    parts = text.split(";" if set(";:=") & set(text) else ",")
     stops = tuple(part.strip() for part in parts if part.strip())
     if len(stops) > MOST_STOPS:
         raise UserError(f"{len(stops)} stops are too many", cure=f"give {MOST_STOPS} at most")

@@ -20,8 +20,8 @@ from jaxsurf.manifold.tour import Order
 
 Picture = UInt8[np.ndarray, "height width 3"]
 Pictures = UInt8[np.ndarray, "frame height width 3"]
-# A number for each point, or the name of each one's group.
-Values = Real[np.ndarray, "point"] | Sequence[str]
+# A number for each point of some, or the name of each one's group.
+Values = Real[np.ndarray, "_some"] | Sequence[str]
 Figures = Mapping[str, float | None]
 Numbers = Int[np.ndarray, "point"]
 Code = Float[np.ndarray, "latent"]

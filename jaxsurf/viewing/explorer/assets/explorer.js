@@ -69,12 +69,10 @@
     window.Plotly.restyle(drawn, { x, y, z }, at);
   }
 
-  // ---- Stops, as in `--anchors`: semicolons where a stop has commas itself
+  // ---- Stops: semicolons part those that may have commas themselves
   const parts = (text) =>
-    text.split(text.includes(";") ? ";" : ",").map((one) => one.trim()).filter(Boolean);
-  const setStops = (stops) => set("stops", {
-    value: stops.join("; ") + (stops.length === 1 && stops[0].includes(",") ? ";" : ""),
-  });
+    text.split(/[;:=]/.test(text) ? ";" : ",").map((one) => one.trim()).filter(Boolean);
+  const setStops = (stops) => set("stops", { value: stops.join("; ") });
   function addStop(stop, more) {
     setStops([...(more || state.adding || state.stops.length === 1 ? state.stops : []), stop]);
   }
