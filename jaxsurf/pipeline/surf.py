@@ -15,17 +15,19 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.evaluation.metrics import Nearest
 from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route
 from jaxsurf.images import files
 from jaxsurf.manifold import encode, latent_graph, tour
+from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import Timing, piece_lengths
@@ -110,6 +112,7 @@ class Surfed:
     visit: Visit
     animations: Mapping[str, Animation]
     description: dict[str, Any]
+    nearest: Mapping[str, Nearest]  # by method, the image nearest to each frame
     folder: Path | None = None
 
     def __str__(self) -> str:
@@ -129,9 +132,16 @@ class Surfed:
         return "\n".join(lines)
 
 
-def surf(run: Run, config: SurfConfig) -> Surfed:
+class Opened(NamedTuple):
+    """The codes of a run, and a graph over them, that many paths are sought in."""
+
+    latents: Latents
+    graph: LatentGraph
+
+
+def surf(run: Run, config: SurfConfig, opened: Opened | None = None) -> Surfed:
     """Animate a path and write everything about it into the working directory."""
-    made = make(run, config)
+    made = make(run, config, opened)
     asked = config.graph or run.config.graph
     # A hyphen parts the stops from one another and from the graph.
     label = "" if asked == run.config.graph else asked.label.replace("-", "_")
@@ -154,11 +164,19 @@ def surf(run: Run, config: SurfConfig) -> Surfed:
     return replace(made, folder=folder)
 
 
-def make(run: Run, config: SurfConfig) -> Surfed:
-    """Find a path, animate it and measure the animations; nothing but caches is written."""
-    given = [_open_stop(run, text) for text in config.stops]
-    latents = encode_all(run)
-    built = connect(run, latents, config.graph or run.config.graph)
+def make(
+    run: Run, config: SurfConfig, opened: Opened | None = None, *, wrapped: bool = True
+) -> Surfed:
+    """Find a path, animate it and measure the animations; nothing but caches is written.
+
+    What is `opened` needs not be read again. `wrapped` is whether the report's own figure, which
+    takes the longest by far, is measured too.
+    """
+    given = [open_stop(run, text) for text in config.stops]
+    if opened is None:
+        latents = encode_all(run)
+        opened = Opened(latents, connect(run, latents, config.graph or run.config.graph))
+    latents, built = opened
     outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}
     graph, codes, nodes = built, latents.codes, [stop.number or 0 for stop in given]
     if outside:
@@ -182,20 +200,20 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         run.model, [route], methods=config.methods, timing=config.timing, look=look
     )
     images = run.images.images
+    nearest = {m: metrics.nearest_images(each.frames, images) for m, each in made.items()}
     animations, by_frame = {}, {}
     for method, each in made.items():
-        errors = metrics.interpolation_mse(each.frames, images)
-        wrapped = None  # the report had no set as large
-        if len(images) <= reconstruction.SAMPLE:
-            wrapped = float(metrics.interpolation_mse_wrapped(each.frames, images).mean())
+        theirs = None  # the report had no set as large
+        if wrapped and len(images) <= reconstruction.SAMPLE:
+            theirs = float(metrics.interpolation_mse_wrapped(each.frames, images).mean())
         figures = {
-            "interpolation_mse": float(errors.mean()),
-            "interpolation_mse_wrapped": wrapped,
+            "interpolation_mse": float(nearest[method].mse.mean()),
+            "interpolation_mse_wrapped": theirs,
             **{f"step_{n}": value for n, value in metrics.smoothness(each.frames).items()},
         }
         animations[method] = replace(each, metrics=figures, frame_ms=config.frame_ms)
         by_frame[method] = {
-            "frame_errors": errors.tolist(),
+            "frame_errors": nearest[method].mse.tolist(),
             "frame_steps": metrics.steps(each.frames).tolist(),
         }
     description = {
@@ -237,10 +255,12 @@ def make(run: Run, config: SurfConfig) -> Surfed:
         visit=visit,
         animations=animations,
         description=description,
+        nearest=nearest,
     )
 
 
-def _open_stop(run: Run, text: str) -> Stop:
+def open_stop(run: Run, text: str) -> Stop:
+    """Return what a text means: see above."""
     last, images = len(run.images.images) - 1, run.images.images
     if text.startswith(_CODE):
         code = _parse_code(text, size=run.config.model.latent_dim)

@@ -1,0 +1,332 @@
+"""A run, or codes of any model, explored in a browser; `explored` holds what both share.
+
+A stop is a text, as in `surf`, but for files: what a browser sends is never taken for a path. A
+picture of the user's is kept in `uploads/` of the working directory, under a name made here, and
+`upload:NAME` is the stop that it becomes.
+"""
+
+import csv
+import functools
+import io
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Shaped, UInt8
+from PIL import Image
+
+from jaxsurf.errors import UserError
+from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.evaluation.truth import Truth, make_truth
+from jaxsurf.frames import decode, media
+from jaxsurf.images import pixels, storage
+from jaxsurf.manifold.graph import KINDS, WEIGHTS, GraphConfig
+from jaxsurf.manifold.latent_graph import LatentGraph
+from jaxsurf.manifold.path import Timing
+from jaxsurf.pipeline import surf
+from jaxsurf.pipeline.explored import Explored, command, describe, graph_flags, open_codes
+from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
+from jaxsurf.pipeline.surf import Opened, SurfConfig, Surfed
+from jaxsurf.viewing.explorer.subject import (
+    Code,
+    Figures,
+    Film,
+    Numbers,
+    Picture,
+    Pictures,
+    Reel,
+    Values,
+    Wish,
+)
+from jaxsurf.viewing.explorer.subject import Stop as Located
+from jaxsurf.workdir import fingerprint, replacing
+
+UPLOAD = "upload:"
+LARGEST_PICTURE = 64 * 10**6  # pixels
+# What a picture of the user's may be, and the ending it is kept under.
+FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
+NUM_PAIRS = 12
+# Of what is told by the truth, what a pair of animations is compared by.
+BY_TRUTH = ("residual", "course", "progress")
+_UPLOADED = re.compile(r"[A-Za-z0-9_]{1,60}\.(png|jpg|webp|bmp|tif)")
+
+
+class ExploredRun(Explored):
+    """A trained run, as the explorer sees it."""
+
+    decodes = True
+
+    def __init__(self, run: Run, opening: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.run, self.latents, self.opening = run, encode_all(run), opening
+        self._errors: dict[bytes, np.ndarray] = {}
+        super().__init__(self.latents.index, run.config.graph, run.workdir.root)
+        images, size = run.images, run.config.model.latent_dim
+        height, width = images.images.shape[1:3]
+        self.title = f"{images.name}, {size} latent dimensions"
+        self.about = f"{len(images):,} images of {width} x {height} pixels; {run.workdir.root}"
+        self.kinds, self.weights = tuple(KINDS), tuple(WEIGHTS)
+        colours: dict[str, Callable[[Numbers], Values]] = {}
+        for column, name in enumerate(images.factor_names):
+            if np.ptp(images.factors[:, column]):  # pyright: ignore[reportOptionalSubscript]
+                colours[name.replace("_", " ")] = functools.partial(self._factor, column)
+        colours["density (log)"] = self.density
+        colours["reconstruction error"] = self._reconstruction_error
+        self.colours = colours
+        self.pairs = _worst_pairs(run.workdir.evaluation.with_suffix(".csv"))
+        self.connected(run.config.graph)
+
+    def _build(self, config: GraphConfig) -> LatentGraph:
+        return connect(self.run, self.latents, config)
+
+    def _factor(self, column: int, numbers: Numbers) -> Values:
+        images = self.run.images
+        values = images.factors[numbers, column]  # pyright: ignore[reportOptionalSubscript]
+        labels = images.labels.get(images.factor_names[column])
+        return [labels[int(value)] for value in values] if labels else values.astype(np.float64)
+
+    def _reconstruction_error(self, numbers: Numbers) -> Values:
+        if (key := numbers.tobytes()) not in self._errors:
+            images = storage.take(self.run.images.images, numbers)
+            self._errors[key] = reconstruction.mse(self.run.model, images) * pixels.PEAK**2
+        return self._errors[key]
+
+    def warm_up(self, frames: Sequence[int]) -> None:
+        """Compile what paths of so many frames and a free code need."""
+        last = str(len(self.index.codes) - 1)
+        code = "code:" + ",".join(str(value) for value in self.index.codes[:2].mean(axis=0))
+        for stop, number in (*(("0", number) for number in frames), (code, frames[0])):
+            self._made(Wish(stops=(stop, last), frames=number, graph=self.graph))
+
+    def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
+        """Return an image, its reconstruction, and what is known about it."""
+        images = self.run.images
+        both = np.stack([images.images[number], self._decoded(self.index.codes[number])])
+        image, reconstructed = images.look.rgb(both)
+        lines = [f"image {number}"]
+        if images.files:
+            lines.append(images.files[number])
+        for column, name in enumerate(images.factor_names):
+            if np.ptp(images.factors[:, column]):  # pyright: ignore[reportOptionalSubscript]
+                value = self._factor(column, np.array([number]))[0]
+                shown = value if isinstance(value, str) else f"{value:g}"
+                lines.append(f"{name.replace('_', ' ')} {shown}")
+        return {"image": image, "reconstruction": reconstructed}, lines
+
+    def pictures(self, numbers: Numbers) -> Pictures:
+        """Return images as they are shown."""
+        return self.run.images.look.rgb(storage.take(self.run.images.images, numbers))
+
+    def _decoded(self, code: Code) -> UInt8[np.ndarray, "height width _"]:
+        return decode.decode_points(self.run.model, code[None])[0]
+
+    def decode(self, code: Code) -> Picture:
+        """Return what a code is decoded to."""
+        return self.run.images.look.rgb(self._decoded(code)[None])[0]
+
+    def _stop(self, text: str) -> str:
+        """Return a stop as `surf` takes it; only names that were made here become paths."""
+        if text.startswith(UPLOAD):
+            name = text.removeprefix(UPLOAD)
+            path = self.root / "uploads" / name
+            if not _UPLOADED.fullmatch(name) or not path.is_file():
+                raise UserError(f"{text!r} is no picture that was uploaded")
+            return str(path.absolute())
+        if text.startswith("code:") or re.fullmatch(r"[+-]?[0-9]+", text):
+            return text
+        found = self.run.images.numbers(text)
+        if len(found) != 1:
+            raise UserError(
+                f"{len(found) or 'no'} images are meant by {text!r}",
+                cure="give the number of an image, or click one",
+            )
+        return str(int(found[0]))
+
+    def locate(self, stops: Sequence[str]) -> list[Located]:
+        """Return the names and the codes of stops."""
+        opened = [surf.open_stop(self.run, self._stop(stop)) for stop in stops]
+        codes = [self.index.codes[s.number or 0] if s.code is None else s.code for s in opened]
+        return [(stop.label, code) for stop, code in zip(opened, codes, strict=True)]
+
+    def _config(self, wish: Wish) -> SurfConfig:
+        stops = tuple(self._stop(stop) for stop in wish.stops)
+        two = len(stops) == 2 and not wish.loop and wish.order == "given"
+        return SurfConfig(
+            source=stops[0] if two else "",
+            target=stops[1] if two else "",
+            anchors=() if two else stops,
+            loop=wish.loop,
+            order=wish.order,
+            timing=Timing(frames=wish.frames),
+            graph=None if wish.graph == self.graph else wish.graph,
+        )
+
+    def _opened(self, wish: Wish) -> Opened:
+        return Opened(self.latents, self.connected(wish.graph))
+
+    @functools.lru_cache(maxsize=8)  # noqa: B019  (one run is explored as long as it lives)
+    def _made(self, wish: Wish) -> Surfed:
+        return surf.make(self.run, self._config(wish), self._opened(wish), wrapped=False)
+
+    def film(self, wish: Wish) -> Film:
+        """Return what `surf` makes of the same stops."""
+        made, look = self._made(wish), self.run.images.look
+        reels = []
+        for method, each in made.animations.items():
+            near = made.nearest[method]
+            figures = {name: value for name, value in each.metrics.items() if value is not None}
+            if each.path is not None:
+                figures["path_length"] = each.path.length
+            reels.append(
+                Reel(
+                    method=method,
+                    frames=look.rgb(each.frames),
+                    points=None if each.path is None else each.path.points,
+                    nearest=near.indices,
+                    errors=near.mse,
+                    steps=_steps(each.frames),
+                    figures=figures,
+                )
+            )
+        nodes = made.visit.nodes[list(made.visit.places)]
+        stops = [(stop.label, made.codes[n]) for stop, n in zip(made.stops, nodes, strict=True)]
+        return Film(
+            reels=reels,
+            stops=stops,
+            note=describe(made.visit, made.graph, made.description["bridges"], len(wish.stops)),
+            command=command("surf", self._flags(wish)),
+            error_name="interpolation mse",
+            frame_ms=media.FRAME_MS,
+        )
+
+    def _flags(self, wish: Wish) -> dict[str, Any]:
+        config = self._config(wish)
+        flags: dict[str, Any] = {"workdir": self.root, **self.opening, "source": config.source}
+        flags |= {"target": config.target, "anchors": _anchors(config.anchors)}
+        flags |= {"loop": config.loop, "order": "best" if config.order == "best" else ""}
+        return flags | {"frames": wish.frames} | graph_flags(wish.graph, self.graph)
+
+    def further(self, wish: Wish) -> dict[str, Figures]:
+        """Return what the model changes, what is wrong by the truth, and the report's figure."""
+        made, images, found = self._made(wish), self.run.images.images, {}
+        for method, each in made.animations.items():
+            changed = metrics.consistency(self.run.model, each.frames).mean()
+            found[method] = {"consistency": float(changed)}
+            ends = [stop.number for stop in made.stops]
+            if self._truth and None not in ends and len(ends) == 2:
+                scores = self._truth.score([each.frames], np.array([ends]))
+                found[method] |= {name: float(scores[name][0]) for name in BY_TRUTH}
+            if len(images) <= reconstruction.SAMPLE:
+                wrapped = metrics.interpolation_mse_wrapped(each.frames, images).mean()
+                found[method]["interpolation_mse_wrapped"] = float(wrapped)
+        return found
+
+    @functools.cached_property
+    def _truth(self) -> Truth | None:
+        """The truth as images alone tell it: drawing more takes minutes."""
+        try:
+            few = len(self.run.images) <= reconstruction.SAMPLE
+            return make_truth(self.run.images, rendered=False) if few else None
+        except UserError:  # factors are no grid
+            return None
+
+    def take(self, data: bytes, name: str) -> str:
+        """Keep a picture of the user's, and return its stop."""
+        ending = _check_picture(data)
+        stem = re.sub(r"[^A-Za-z0-9]+", "_", Path(name).stem)[: surf.LONGEST_STEM].strip("_")
+        path = self.root / "uploads" / f"{stem or 'image'}_{fingerprint(data.hex())}{ending}"
+        if not path.exists():
+            with replacing(path) as temporary:
+                temporary.write_bytes(data)
+        try:
+            surf.open_stop(self.run, str(path.absolute()))
+        except UserError:
+            path.unlink()
+            raise
+        return f"{UPLOAD}{path.name}"
+
+    def keep(self, wish: Wish) -> str:
+        """Write the files of `surf`."""
+        config, opened = self._config(wish), self._opened(wish)
+        with self._lock:
+            return str(surf.surf(self.run, config, opened).folder)
+
+
+def _worst_pairs(path: Path) -> dict[str, str]:
+    """Return pairs of an evaluation that `linear` does worst on, by what is said of them."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("method") == "linear"]
+    try:
+        errors = {(r["source"], r["target"]): float(r["interpolation_mse"]) for r in rows}
+    except (KeyError, ValueError):
+        return {}
+    worst = sorted(errors, key=lambda pair: -errors[pair])[:NUM_PAIRS]
+    return {f"{a}; {b}": f"{a} to {b}: linear {errors[a, b]:.1f}" for a, b in worst}
+
+
+def _steps(frames: Shaped[np.ndarray, "frame height width _"]) -> Float[np.ndarray, "step"]:
+    """Return how far frames are from the ones before, root mean square on [0, 1]."""
+    flat = frames.reshape(len(frames), -1).astype(np.float32) / np.float32(pixels.PEAK)
+    return np.sqrt(np.square(np.diff(flat, axis=0)).mean(axis=1, dtype=np.float64))
+
+
+def _anchors(stops: Sequence[str]) -> str:
+    return (";" if any("," in stop for stop in stops) else ",").join(stops)
+
+
+def _check_picture(data: bytes) -> str:
+    """Refuse what is no picture or too large unpacked; return the ending of its format."""
+    large = UserError(
+        f"the picture has more than {LARGEST_PICTURE // 10**6} megapixels", cure="make it smaller"
+    )
+    try:
+        # Its size stands in the head: nothing is unpacked before it is known.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=list(FORMATS))
+        if image.width * image.height > LARGEST_PICTURE:
+            raise large
+        image.load()
+    except (UserError, Image.DecompressionBombError) as error:
+        raise large from error
+    except Exception as error:  # Pillow's are of many kinds
+        cure = f"give a {', '.join(FORMATS)} file"
+        raise UserError(f"this is no picture that can be read ({error})", cure=cure) from error
+    return FORMATS[image.format or ""]
+
+
+def explore(
+    workdir: Path | str | None,
+    *,
+    checkpoint: str = "last",
+    data: str | None = None,
+    latents: str = "",
+    images: str = "",
+    labels: str = "",
+    port: int = 0,
+    opened: bool = False,
+) -> None:
+    """Serve the explorer of a run, or of codes, until it is interrupted."""
+    if not workdir and not latents:
+        raise UserError("there is nothing to explore", cure="give --workdir or --latents")
+    if (images or labels) and not latents:
+        raise UserError("--images and --labels belong to --latents", cure="leave them out")
+    try:
+        from jaxsurf.viewing.explorer import server
+    except ImportError as error:
+        cure = 'pip install "jaxsurf[explore]"'
+        raise UserError("the explorer needs dash and plotly", cure=cure) from error
+    if latents:
+        name = re.sub(r"[^A-Za-z0-9]+", "_", Path(latents).stem).strip("_")
+        root = Path(workdir or f"runs/{name or 'codes'}")
+        subject = open_codes(latents, root, images=images, labels=labels)
+    else:
+        opening = {"checkpoint": checkpoint * (checkpoint != "last"), "data": data or ""}
+        run = open_run(Path(str(workdir)), checkpoint=checkpoint, data=data)
+        subject = ExploredRun(run, opening)
+    server.serve(subject, port=port, opened=opened)

@@ -1,0 +1,246 @@
+"""The latent map as a plotly figure: points, edges, the paths of a film and their stops.
+
+A `View` is a plane, or a space, that codes are projected to: latent axes or principal components.
+Figures are plain dictionaries; arrays in them are base64, as plotly.js takes them.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+from scipy.spatial import KDTree
+
+from jaxsurf.manifold.path import principal_components
+from jaxsurf.viewing.explorer.subject import Code, Film, Stop, Values
+from jaxsurf.viewing.plots import MOST_EDGES, SERIES
+
+# plotly's WebGL hover freezes at about 100,000 points (plotly.js, issue 8036).
+MOST_POINTS = 50_000
+# Cells a side by which a sample is stratified.
+CELLS = 64
+# Pairs of axes to choose from: more would fill a screen.
+MOST_AXES = 8
+ACCENT, MUTED, GRID = "#E8590C", "#7B8794", "rgba(128,128,128,0.18)"
+SOLID_GRID = "#A3ADB8"
+FONT = 'system-ui, "DejaVu Sans", sans-serif'
+# The same colour for a method wherever it is drawn; a path may be drawn in the text's own colour.
+METHOD_COLOURS: Mapping[str, str] = {"linear": MUTED, "surfing": ACCENT}
+
+Shown = Float[np.ndarray, "point shown"]
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A projection of codes to two or three axes; `lift` leads back."""
+
+    label: str
+    axes: tuple[str, ...]
+    origin: Code
+    directions: Float[np.ndarray, "latent shown"]
+
+    def project(self, codes: Real[np.ndarray, "point latent"]) -> Shown:
+        """Return where codes are shown."""
+        shown = (np.asarray(codes, np.float64) - self.origin) @ self.directions
+        return np.pad(shown, [(0, 0), (0, max(0, 2 - shown.shape[1]))])
+
+    def lift(self, place: Float[np.ndarray, "shown"], near: Code) -> Code:
+        """Return the code at a place; what is not shown of it is that of a code nearby."""
+        away = place - self.project(near[None])[0]
+        return near + self.directions @ away[: self.directions.shape[1]]
+
+
+class LatentMap:
+    """All codes of a subject, ready to be drawn in any view and asked what lies where."""
+
+    def __init__(self, codes: Real[np.ndarray, "point latent"]) -> None:
+        self.codes = codes
+        self.views = _make_views(codes)
+        self.sample = _stratify(next(iter(self.views.values())).project(codes)[:, :2])
+        self._trees: dict[str, KDTree] = {}
+
+    def nearest(self, view: str, place: Sequence[float]) -> tuple[int, float]:
+        """Return the point that is shown nearest to a place, of all points, and its distance."""
+        if view not in self._trees:
+            self._trees[view] = KDTree(self.views[view].project(self.codes))
+        away, number = self._trees[view].query(np.asarray(place, float))
+        return int(number), float(away)
+
+    def figure(
+        self,
+        view: str,
+        *,
+        values: Values | None = None,
+        legend: str = "",
+        edges: Int[np.ndarray, "edge 2"] | None = None,
+        film: Film | None = None,
+        stops: Sequence[Stop] = (),
+    ) -> dict[str, Any]:
+        """Return the figure of a view."""
+        seen = self.views[view]
+        shown = seen.project(self.codes)
+        solid = shown.shape[1] == 3
+        size = float(np.clip(220 / np.sqrt(len(self.sample)), 2.5, 7)) / (2 if solid else 1)
+        marker: dict[str, Any] = {"size": size, "opacity": 0.85, "color": MUTED}
+        if values is not None:
+            marker |= _coloured(values, legend)
+        points = {"mode": "markers", "uid": "points", "marker": marker, "hoverinfo": "none"}
+        if len(self.sample) < len(shown):
+            points["customdata"] = self.sample.tolist()
+        ends = np.empty((0, 2, shown.shape[1]))
+        if edges is not None:
+            ends = shown[edges[:: len(edges) // MOST_EDGES + 1]]
+        gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
+        line = {"color": "rgba(128,128,128,0.35)", "width": 1}
+        lines = {"mode": "lines", "uid": "edges", "line": line, "hoverinfo": "skip"}
+        traces = [
+            lines | _place(gapped.reshape(-1, shown.shape[1]), solid=solid, fast=True),
+            points | _place(shown[self.sample], solid=solid, fast=True),
+        ]
+        grid = SOLID_GRID if solid else GRID
+        axis = {"gridcolor": grid, "zerolinecolor": grid, "showline": False}
+        titles = [{**axis, "title": {"text": name}} for name in seen.axes]
+        layout: dict[str, Any] = {
+            "uirevision": view,
+            "showlegend": False,
+            "margin": {"l": 48, "r": 12, "t": 34, "b": 42},
+            "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": MUTED, "activecolor": ACCENT},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "font": {"family": FONT, "size": 12, "color": MUTED},
+            "hovermode": "closest",
+            "dragmode": "pan",
+            "clickanywhere": True,
+            "hoveranywhere": True,
+        }
+        if solid:
+            names = dict(zip(("xaxis", "yaxis", "zaxis"), titles, strict=True))
+            layout["scene"] = {**names, "aspectmode": "data", "dragmode": "orbit"}
+            layout["margin"] |= {"l": 0, "b": 0}
+        else:
+            layout["xaxis"], layout["yaxis"] = titles
+            layout["yaxis"] |= {"scaleanchor": "x", "scaleratio": 1}
+        return {"data": [*traces, *self.path_traces(view, film, stops)], "layout": layout}
+
+    def path_traces(
+        self, view: str, film: Film | None, stops: Sequence[Stop]
+    ) -> list[dict[str, Any]]:
+        """Return the traces of a film's paths and of stops: always as many, in the same order."""
+        seen, points = self.views[view], {}
+        solid = len(seen.axes) == 3
+        if film is not None:
+            points = {reel.method: reel.points for reel in film.reels if reel.points is not None}
+        traces = []
+        none = np.empty((0, len(self.codes[0])))
+        for method, colour in METHOD_COLOURS.items():
+            dash = "solid" if colour == ACCENT else "dot"
+            trace: dict[str, Any] = {
+                "mode": "lines",
+                "uid": f"path-{method}",
+                "line": {"color": colour, "width": 5 if solid else 3, "dash": dash},
+                "hoverinfo": "skip",
+            }
+            traces.append(trace | _place(seen.project(points.get(method, none)), solid=solid))
+        marks = {
+            "mode": "markers+text",
+            "uid": "stops",
+            "text": [name if len(name) < 12 else f"{n}" for n, (name, _) in enumerate(stops, 1)],
+            "textposition": "top center",
+            "textfont": {"size": 14, "weight": 700},
+            "marker": {"size": 6 if solid else 13, "color": "#fff"}
+            | {"line": {"color": ACCENT, "width": 3}},
+            "hoverinfo": "skip",
+        }
+        codes = np.stack([code for _, code in stops]) if stops else none
+        traces.append(marks | _place(seen.project(codes), solid=solid))
+        if solid:
+            now = {"mode": "markers", "uid": "now", "marker": {"size": 9, "color": ACCENT}}
+            traces.append(now | _place(np.empty((0, 3)), solid=True) | {"hoverinfo": "skip"})
+        return traces
+
+
+def encoded(values: np.ndarray) -> dict[str, str]:
+    """Return numbers as plotly.js takes them: a type, and base64 of little-endian bytes."""
+    data = np.ascontiguousarray(values, "<f4")
+    return {"dtype": "f4", "bdata": base64.b64encode(data.tobytes()).decode()}
+
+
+def _place(shown: Shown, *, solid: bool, fast: bool = False) -> dict[str, Any]:
+    """Return the type and the coordinates of a trace; few points stay readable for scripts."""
+    kind = "scatter3d" if solid else "scattergl" if fast else "scatter"
+    columns = [encoded(column) if fast else column.tolist() for column in shown.T]
+    return {"type": kind, **dict(zip("xyz", columns, strict=False))}
+
+
+def _coloured(values: Values, legend: str) -> dict[str, Any]:
+    """Return the part of a marker that shows a value of each point, or the group it is of."""
+    bar: dict[str, Any] = {
+        "title": {"text": legend, "side": "right"},
+        "thickness": 10,
+        "outlinewidth": 0,
+        "xpad": 6,
+    }
+    if isinstance(values, np.ndarray):
+        colour = {"color": encoded(values), "colorscale": "Viridis"}
+        return colour | {"showscale": True, "colorbar": bar}
+    names = list(dict.fromkeys(sorted(values)))
+    place = {name: number for number, name in enumerate(names)}
+    colour: dict[str, Any] = {"color": encoded(np.array([place[name] for name in values]))}
+    if len(names) <= len(SERIES):
+        edges = np.repeat(np.arange(len(names) + 1) / len(names), 2)[1:-1]
+        pairs = zip(edges.tolist(), np.repeat(SERIES[: len(names)], 2).tolist(), strict=True)
+        colour["colorscale"] = [list(pair) for pair in pairs]
+    else:
+        colour["colorscale"] = "Viridis"
+    every = max(1, len(names) // 12)
+    bar |= {"tickvals": list(range(0, len(names), every)), "ticktext": names[::every]}
+    limits = {"cmin": -0.5, "cmax": len(names) - 0.5}
+    return colour | limits | {"showscale": True, "colorbar": bar}
+
+
+def _make_views(codes: Real[np.ndarray, "point latent"]) -> dict[str, View]:
+    size = codes.shape[1]
+    views: dict[str, View] = {}
+
+    def add(kind: str, numbers: Sequence[int], axes: Sequence[str], *, origin: Code, **more: Any):  # noqa: ANN202, ANN401
+        name = f"{kind}{','.join(str(number + 1) for number in numbers)}"
+        dimensions = " (3-D)" if len(numbers) == 3 else ""
+        label = "PC" if kind == "pc" else "latent"
+        label += " " + ", ".join(str(number + 1) for number in numbers) + dimensions
+        views[name] = View(label, tuple(axes), origin, **more)
+
+    axes = [f"latent {number + 1}" for number in range(size)]
+    if size > 3:
+        mean, directions, shares = principal_components(codes)
+        names = [
+            f"PC {n + 1} of {size} ({share:.0%} of variance)" for n, share in enumerate(shares)
+        ]
+        for some in ((0, 1), (0, 1, 2), (0, 2), (1, 2)):
+            chosen = [names[n] for n in some]
+            add("pc", some, chosen, origin=mean, directions=directions[:, list(some)])
+    zero, unit = np.zeros(size), np.eye(size)
+    if size == 3:
+        add("z", range(3), axes, origin=zero, directions=unit)
+    if size == 1:
+        add("z", (0,), [*axes, ""], origin=zero, directions=unit)
+    for some in combinations(range(min(size, MOST_AXES)), 2):
+        chosen = [axes[n] for n in some]
+        add("z", some, chosen, origin=zero, directions=unit[:, list(some)])
+    return views
+
+
+def _stratify(places: Float[np.ndarray, "point 2"]) -> Int[np.ndarray, "shown"]:
+    """Return all points, or a random sample that has some of every occupied cell of the map."""
+    number = len(places)
+    if number <= MOST_POINTS:
+        return np.arange(number)
+    low, span = places.min(axis=0), np.maximum(np.ptp(places, axis=0), np.finfo(float).tiny)
+    cells = np.minimum((places - low) / span * CELLS, CELLS - 1).astype(int) @ [CELLS, 1]
+    order = np.lexsort((np.random.default_rng(0).random(number), cells))
+    _, starts, sizes = np.unique(cells[order], return_index=True, return_counts=True)
+    rank = np.arange(number) - np.repeat(starts, sizes)
+    share = (MOST_POINTS - len(starts)) / number  # after one of each cell
+    return np.sort(order[rank < np.repeat(1 + np.floor(share * sizes), sizes)])

@@ -1,0 +1,417 @@
+"""The explorer's server: one page, its callbacks, and pictures on request.
+
+It listens to this machine alone, and answers only requests that name it as this machine and come
+from its own page: a page of another site can neither read nor ask anything. All that a browser has
+chosen is kept in that browser; the server keeps what is explored, and the films made last.
+"""
+
+import base64
+import contextlib
+import functools
+import io
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import flask
+import numpy as np
+from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update, set_props
+from jaxtyping import UInt8
+from PIL import Image
+from werkzeug.exceptions import HTTPException
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from jaxsurf.errors import UserError
+from jaxsurf.manifold.graph import KINDS, GraphConfig
+from jaxsurf.viewing.explorer import layout
+from jaxsurf.viewing.explorer.latent_map import LatentMap
+from jaxsurf.viewing.explorer.subject import Figures, Film, Subject, Wish
+
+HOST, LOCAL = "127.0.0.1", ("127.0.0.1", "localhost")
+LARGEST_UPLOAD = 20 * 10**6
+MOST_STOPS = 200
+# Films that are kept, so that exporting and other views need not make one again.
+KEPT_FILMS = 8
+BEGIN = "click two points on the map: where from, and where to"
+# Nothing is ever loaded from elsewhere; plotly's WebGL compiles its shaders' callers itself.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
+)
+
+Saved = dict[str, Any]  # what a browser has chosen: values of the page's entries, by their names
+
+_log = logging.getLogger(__name__)
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        del code, size  # a walk asks for ten images a second
+
+
+def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
+    """Serve a subject until it is interrupted; a free port is taken where none is given."""
+    app = make_app(subject)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # where it would say it in two lines more
+            server = make_server(HOST, port, app.server, threaded=True, request_handler=_Quiet)
+    except (OSError, SystemExit) as error:
+        raise UserError(f"port {port} can't be used", cure="choose another --port") from error
+    address = f"http://{HOST}:{server.server_port}/"
+    _log.info("%s\nexplore it at %s (Ctrl-C ends)", subject.title, address)
+    if opened:
+        import webbrowser
+
+        webbrowser.open(address)
+    server.serve_forever()
+
+
+def make_app(subject: Subject) -> Dash:
+    """Return the application, whose `server` is a WSGI application."""
+    app = Dash(
+        "jaxsurf",
+        title=f"{subject.title} - jaxsurf",
+        update_title="",
+        assets_folder=str(Path(__file__).with_name("assets")),
+        serve_locally=True,
+        enable_mcp=False,
+        add_log_handler=False,
+        on_error=_report,
+        meta_tags=[{"name": "viewport", "content": "width=device-width, initial-scale=1"}],
+    )
+    page = _Page(subject)
+    app.layout = layout.page(subject, page.drawn)
+    _guard(app.server)
+    for name in ("look", "place", "decode"):
+        app.server.add_url_rule(f"/{name}", view_func=getattr(page, name))
+    app.server.add_url_rule("/upload", view_func=page.upload, methods=["POST"])
+    _add_callbacks(app, page)
+    return app
+
+
+def _report(error: Exception) -> None:
+    """Show on the page what went wrong in a callback."""
+    text = str(error)
+    if not isinstance(error, UserError):
+        _log.error("a request failed", exc_info=error)
+        text = f"this went wrong: {type(error).__name__}: {error}"
+    set_props("message", {"children": text, "className": "error"})
+
+
+def _guard(server: Any) -> None:  # noqa: ANN401
+    server.config["MAX_CONTENT_LENGTH"] = LARGEST_UPLOAD
+
+    @server.before_request
+    def refuse() -> Any:  # noqa: ANN401
+        """Refuse other names of this machine, which a site may have, and other pages' requests."""
+        request = flask.request
+        origin = request.headers.get("Origin")
+        foreign = origin is not None and origin != f"http://{request.host}"
+        try:
+            name = urlsplit(f"//{request.host}").hostname
+        except ValueError:
+            name = None
+        site = request.headers.get("Sec-Fetch-Site", "none")
+        linked = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
+        foreign |= site in ("cross-site", "same-site") and not linked
+        if name not in LOCAL or foreign:
+            return flask.Response("only this machine's own page may ask\n", 403)
+        return None
+
+    @server.after_request
+    def mark(response: Any) -> Any:  # noqa: ANN401
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+    @server.errorhandler(UserError)
+    def explain(error: UserError) -> Any:  # noqa: ANN401
+        return {"error": str(error)}, 400
+
+    @server.errorhandler(413)
+    def too_large(error: HTTPException) -> Any:  # noqa: ANN401
+        del error
+        return {"error": f"files may have {LARGEST_UPLOAD // 10**6} MB at most"}, 413
+
+
+class _Page:
+    """Answers what the page asks; whatever a browser has chosen comes with its request."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject, self.drawn = subject, LatentMap(subject.index.codes)
+        # Once the first page has drawn its map, which would wait for the compiler otherwise.
+        self._warming = threading.Timer(1.0, subject.warm_up, [layout.FRAMES])
+        self._warming.daemon = True
+        self._films = functools.lru_cache(maxsize=KEPT_FILMS)(subject.film)
+
+    # ---- What the page's script asks for
+
+    def look(self) -> Any:  # noqa: ANN401
+        number = int(_numbers_given("number")[0])
+        if not 0 <= number < len(self.drawn.codes):
+            raise UserError(f"there is no image {number}")
+        pictures, lines = self.subject.look(number)
+        shown = {name: data_url(picture) for name, picture in pictures.items()}
+        return {"pictures": shown, "lines": list(lines)}
+
+    def place(self) -> Any:  # noqa: ANN401
+        number, away, code = self._code_at()
+        if away <= _numbers_given("reach")[0]:
+            return {"stop": str(number)}
+        return {"stop": f"code:{','.join(f'{value:.6g}' for value in code)}"}
+
+    def decode(self) -> Any:  # noqa: ANN401
+        number, _, code = self._code_at()
+        if self.subject.decodes:
+            return flask.Response(_png(self.subject.decode(code)), mimetype="image/png")
+        pictures = self.subject.pictures(np.array([number]))
+        if pictures is None:
+            raise UserError("these codes have no images")
+        return flask.Response(_png(pictures[0]), mimetype="image/png")
+
+    def upload(self) -> Any:  # noqa: ANN401
+        name = flask.request.args.get("name", "")
+        return {"stop": self.subject.take(flask.request.get_data(), name)}
+
+    def _code_at(self) -> tuple[int, float, np.ndarray]:
+        """Return the point nearest to the place that is asked about, its distance, and the code."""
+        view = self.drawn.views.get(name := flask.request.args.get("view", ""))
+        if view is None or len(view.axes) != 2:
+            raise UserError("choose a view of two dimensions", cure="then any place has a code")
+        place = _numbers_given("x", "y")
+        number, away = self.drawn.nearest(name, place)
+        return number, away, view.lift(np.array(place), self.drawn.codes[number])
+
+    # ---- Callbacks
+
+    def find(self, view: str, saved: Saved) -> Any:  # noqa: ANN401
+        """Return the film of a path, and all that is said about it."""
+        given = _stops(saved["stops"])
+        if len(given) < 2:
+            traces = self.drawn.path_traces(view, None, self.subject.locate(given))
+            said = "now the next stop: where to?" if given else BEGIN
+            return {"traces": traces, "reels": []}, None, "", "", said, "", no_update, no_update, ""
+        film = self._films(self._wish(saved))
+        methods = [reel.method for reel in film.reels]
+        return (
+            client_film(film, self.subject, self.drawn, view),
+            saved,
+            _table({reel.method: reel.figures for reel in film.reels}),
+            film.command,
+            film.note,
+            "",
+            methods,
+            methods,
+            [html.Span(method, className=method) for method in methods],
+        )
+
+    def measure(self, settled: str | None, saved: Saved | None) -> Any:  # noqa: ANN401
+        """Return all figures of a film, and which one that is: another may be shown by then."""
+        if not settled or not saved:
+            return no_update
+        wish = self._wish(saved)
+        further, reels = self.subject.further(wish), self._films(wish).reels
+        figures = {reel.method: {**reel.figures, **further.get(reel.method, {})} for reel in reels}
+        return {"wish": saved, "table": _table(figures)}
+
+    def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
+        """Return the map."""
+        if self._warming.ident is None:
+            self._warming.start()
+        colours, film = self.subject.colours, self._films(self._wish(shown)) if shown else None
+        return self.drawn.figure(
+            view,
+            values=colours[colour](self.drawn.sample) if colour in colours else None,
+            legend=colour,
+            edges=self.subject.edges(self._graph(saved)) if edges else None,
+            film=film,
+            stops=film.stops if film else self.subject.locate(_stops(saved["stops"])),
+        )
+
+    def export(self, clicks: int, saved: Saved | None) -> Any:  # noqa: ANN401
+        """Write the files of the path that is shown, and list all that were written."""
+        said, kind = no_update, no_update
+        if clicks and not saved:
+            raise UserError("there is no path yet", cure="click two points first")
+        if clicks and saved:
+            said, kind = f"written to {self.subject.keep(self._wish(saved))}", "good"
+        kept = [html.Span(name) for name in self.subject.kept()]
+        return ["kept", *kept] if kept else [], said, kind
+
+    def _wish(self, saved: Saved) -> Wish:
+        frames = int(saved["frames"])
+        if not 2 <= frames <= max(layout.FRAMES):
+            raise UserError(f"{frames} frames", cure=f"give 2 to {max(layout.FRAMES)}")
+        return Wish(
+            stops=_stops(saved["stops"]),
+            frames=frames,
+            graph=self._graph(saved),
+            loop=bool(saved["loop"]),
+            order="best" if saved["order"] == "best" else "given",
+        )
+
+    def _graph(self, saved: Saved) -> GraphConfig:
+        """Return the graph that is asked for: the usual one where nothing differs from it."""
+        usual, kind, weight = self.subject.graph, saved["kind"], saved["weight"]
+        try:
+            value = float(saved["reach"] or 0)
+        except ValueError as error:
+            raise UserError(f"{saved['reach']!r} is no number", cure="give k or radius") from error
+        if kind not in self.subject.kinds:
+            raise UserError(f"graph {kind!r} is not known here")
+        if (kind, weight) == (usual.kind, usual.weight) and value in (0, usual.k or usual.radius):
+            return usual
+        setting = KINDS[kind].setting
+        given: Saved = {setting: int(value) if setting == "k" else value} if setting else {}
+        # A page has no other way to bridge gaps.
+        return GraphConfig(kind=kind, weight=weight, repair=not KINDS[kind].connects, **given)
+
+
+def _add_callbacks(app: Dash, page: _Page) -> None:
+    # What is asked for is one object in the browser, which later requests hand back.
+    names = ("stops", "frames", "order", "loop", "kind", "reach", "weight")
+    asked = {name: Input(name, "value") for name in names}
+    graph = {name: (Input if name in names[4:] else State)(name, "value") for name in names}
+    said = [Output("message", "children"), Output("message", "className")]
+    again = [Output("message", part, allow_duplicate=True) for part in ("children", "className")]
+    app.callback(
+        Output("film", "data"),
+        Output("wish", "data"),
+        Output("numbers", "children"),
+        Output("command", "children"),
+        *said,
+        Output("method-left", "options"),
+        Output("method-right", "options"),
+        Output("key", "children"),
+        inputs={"view": State("view", "value"), "saved": asked},
+        running=[(Output("page", "className"), "busy", "")],
+    )(page.find)
+    app.callback(
+        Output("measured", "data"),
+        Input("settled", "data"),
+        State("wish", "data"),
+        prevent_initial_call=True,
+    )(page.measure)
+    app.clientside_callback(
+        "(made, wish) => made && JSON.stringify(made.wish) === JSON.stringify(wish)"
+        " ? made.table : window.dash_clientside.no_update",
+        Output("numbers", "children", allow_duplicate=True),
+        Input("measured", "data"),
+        State("wish", "data"),
+        prevent_initial_call=True,
+    )
+    app.callback(
+        Output("map", "figure"),
+        inputs={name: Input(name, "value") for name in ("view", "colour", "edges")}
+        | {"saved": graph, "shown": State("wish", "data")},
+    )(page.draw)
+    app.callback(
+        Output("kept", "children"),
+        *again,
+        Input("export", "n_clicks"),
+        State("wish", "data"),
+        prevent_initial_call="initial_duplicate",
+        running=[(Output("export", "disabled"), True, False)],
+    )(page.export)
+    if page.subject.pairs:
+        fill = "(pair) => pair || window.dash_clientside.no_update"
+        app.clientside_callback(
+            fill, Output("stops", "value"), Input("pairs", "value"), prevent_initial_call=True
+        )
+    for name, source in {
+        "show": ("film", "data"),
+        "choose": ("stops", "value"),
+        "see": ("view", "value"),
+        "hasten": ("speed", "value"),
+        "turn": ("method-left", "value"),
+        "turnRight": ("method-right", "value"),
+    }.items():
+        app.clientside_callback(ClientsideFunction("explorer", name), Input(*source))
+
+
+def _numbers_given(*names: str) -> list[float]:
+    """Return parameters of the request, which must be finite numbers."""
+    try:
+        values = [float(flask.request.args[name]) for name in names]
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{', '.join(names)} must be numbers") from error
+    if not np.isfinite(values).all():
+        raise UserError(f"{', '.join(names)} must be finite")
+    return values
+
+
+def _stops(text: str | None) -> tuple[str, ...]:
+    """Return the stops that a text names: semicolons part those that may have commas themselves."""
+    text = text or ""
+    parts = text.split(";" if set(";:=") & set(text) else ",")
+    stops = tuple(part.strip() for part in parts if part.strip())
+    if len(stops) > MOST_STOPS:
+        raise UserError(f"{len(stops)} stops are too many", cure=f"give {MOST_STOPS} at most")
+    return stops
+
+
+def client_film(film: Film, subject: Subject, drawn: LatentMap, view: str) -> dict[str, Any]:
+    """Return what a browser plays: sheets of frames, and numbers frame by frame."""
+    numbers, places = np.unique(
+        np.concatenate([reel.nearest for reel in film.reels]), return_inverse=True
+    )
+    places = places.reshape(len(film.reels), -1)
+    beside = subject.pictures(numbers)
+    reels = [
+        {
+            "method": reel.method,
+            "sheet": None if reel.frames is None else sheet(reel.frames),
+            "count": len(reel.nearest),
+            "errors": np.round(reel.errors, 4).tolist(),
+            "steps": np.round(reel.steps, 4).tolist(),
+            "nearest": reel.nearest.tolist(),
+            "places": mine.tolist(),
+        }
+        for reel, mine in zip(film.reels, places, strict=True)
+    ]
+    size = next((r.frames.shape[2:0:-1] for r in film.reels if r.frames is not None), (0, 0))
+    return {
+        "reels": reels,
+        "beside": None if beside is None else sheet(beside),
+        "size": list(size),
+        "errorName": film.error_name,
+        "ms": film.frame_ms,
+        "traces": drawn.path_traces(view, film, film.stops),
+    }
+
+
+def sheet(frames: UInt8[np.ndarray, "frame height width 3"]) -> dict[str, Any]:
+    """Return frames as one picture, in rows of so many columns."""
+    number, height, width = frames.shape[:3]
+    columns = int(np.ceil(np.sqrt(number)))
+    rows = -(-number // columns)
+    filled = np.zeros((rows * columns, height, width, 3), np.uint8)
+    filled[:number] = frames
+    tiled = filled.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
+    return {"columns": columns, "url": data_url(tiled.reshape(rows * height, columns * width, 3))}
+
+
+def data_url(picture: UInt8[np.ndarray, "height width 3"]) -> str:
+    """Return a picture as a text that browsers show."""
+    return f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
+
+
+def _png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, "PNG", compress_level=1)
+    return content.getvalue()
+
+
+def _table(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
+    """Return the table of figures: a column a method."""
+    names = list(dict.fromkeys(name for some in figures.values() for name in some))
+    rows = {name: [_short(some.get(name)) for some in figures.values()] for name in names}
+    return layout.table(list(figures), rows)
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
