@@ -43,7 +43,7 @@ def main() -> object:
         return quickstart.quickstart(configuration.from_dotted(experiments.ARM), place)
     name = Path(os.path.abspath(_IMAGES.value.partition(":")[0])).stem  # noqa: PTH100  (of `..` too)
     place = _WORKDIR.value or f"runs/{name}"
-    settings = {f"data.{name}": value for name, value in given.items()}
+    settings: dict[str, object] = {f"data.{name}": value for name, value in given.items()}
     return quickstart.of_images(_IMAGES.value, place, minutes=_MINUTES.value, settings=settings)
 
 
