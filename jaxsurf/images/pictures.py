@@ -57,6 +57,7 @@ class Taken:
         heavy: whether what is converted is kept in the cache.
         names: one an image.
         kept: numbers of the parts that the images are in.
+        unread: names of those that can't be read, each with the reason.
     """
 
     shape: tuple[int, ...]
@@ -65,10 +66,10 @@ class Taken:
     heavy: bool
     names: tuple[str, ...] = ()
     kept: tuple[int, ...] = ()
+    unread: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def account(self) -> str:
-        """What was taken and what was left out, in a line."""
+    def account(self, left_out: Sequence[tuple[str, str]]) -> str:
+        """Return what was taken and what was left out, in a line."""
         (num, height, width, _), fit = self.shape, self.fit
         kind = {1: "grey", 3: "RGB"}.get(fit.colours, f"{fit.colours} channels")
         opacity = ("A" if kind == "RGB" else " and opacity") if fit.alpha else ""
@@ -76,7 +77,8 @@ class Taken:
         if fit.values != (0, pixels.peak(np.dtype(fit.dtype))):
             low, high = (f"{value:g}" for value in fit.values)
             said.append(f"values {low} to {high} of {fit.dtype} shown as black to white")
-        return "; ".join([*said, *self.notes])
+        left = [*self.unread, *left_out]
+        return "; ".join([*said, *self.notes, *([listed(left)] if left else [])])
 
     @classmethod
     def load(cls, file: Path) -> "Taken | None":
@@ -104,6 +106,7 @@ def assemble(
     place: str = "",
     made_of: str = "",
     whole: Rows | None = None,
+    left_out: Sequence[tuple[str, str]] = (),
 ) -> ImageSet:
     """Return a set of images from the cache, or made now.
 
@@ -115,6 +118,7 @@ def assemble(
         place: where the source lies.
         made_of: its present state, for the cache; empty where nothing is to be kept.
         whole: its images, which are used as they are where the set has their form.
+        left_out: names and reasons of what else was there, for the account.
     """
     # What is shown, and factors, are no part of the images.
     reading = dataclasses.replace(request.reading, show=(), factors="")
@@ -155,7 +159,7 @@ def assemble(
         dtype=fit.dtype,
         look=pixels.Look(tuple(show), fit.alpha) if show else usual,
         files=taken.names,
-        account=taken.account,
+        account=taken.account(left_out),
     )
 
 
@@ -210,14 +214,22 @@ def collect(
         return _mapped(pool, lambda n: np.concatenate(list(stream(n, taken.fit))), taken.kept)
 
     def find() -> Taken:
-        found, taken = _survey(pool, parts, request, title, left_out)
+        found, taken = _survey(pool, parts, request, title)
         headers.update(found)
         return taken
 
     # Pillow unpacks and scales outside of Python's lock. Generators don't own the threads: they may
     # be closed while one is started, and would wait for themselves.
     with own_limit(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return assemble(find, convert, request, title=title, place=place, made_of=made_of)
+        return assemble(
+            find,
+            convert,
+            request,
+            title=title,
+            place=place,
+            made_of=made_of,
+            left_out=left_out,
+        )
 
 
 def inspect(part: Part, reading: Reading) -> Header:
@@ -257,7 +269,6 @@ def _survey(
     parts: Sequence[Part],
     request: Request,
     title: str,
-    left_out: Sequence[tuple[str, str]],
 ) -> tuple[dict[int, Header], Taken]:
     """Look at all headers, and at pixels where these decide something; return what is taken."""
     reading, unread = request.reading, []
@@ -308,18 +319,18 @@ def _survey(
         for number, one in headers.items()
         for frame in range(one.frames)
     ]
-    left = [*unread, *left_out]
     notes = [f"{num_cut} of them cut to this shape"] if num_cut else []
     others = sum(header.others for header in headers.values())
     notes += [f"{others} other series of TIFF files left out"] if others else []
     return headers, Taken(
         shape=(len(names), *fit.size, fit.channels),
         fit=fit,
-        notes=(*notes, *([listed(left)] if left else [])),
+        notes=tuple(notes),
         heavy=len(parts) >= _MANY
         or sum(h * w for h, w in sizes) * max(colours) * np.dtype(dtype).itemsize >= _MUCH,
         names=tuple(names),
         kept=tuple(headers),
+        unread=tuple(unread),
     )
 
 

@@ -33,6 +33,8 @@ SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
     "tfds:": tfds_sets.open_tfds,
 }
 
+MOST_SIDE = 8192  # images of that side, trained on, take more memory than there is
+
 # What a configuration may call a user's own files, which `path` names.
 OWN = ("folder", "file")
 
@@ -79,6 +81,8 @@ def open_images(
     """
     if side is not None:
         check_least("side", side, 1)
+        if side > MOST_SIDE:
+            raise UserError(f"side is {side}", cure=f"give {MOST_SIDE} or less")
     unknown = sorted(set(reading) - {each.name for each in dataclasses.fields(Reading)})
     if unknown:
         names = ", ".join(each.name for each in dataclasses.fields(Reading))

@@ -204,6 +204,9 @@ def test_many_pictures_are_kept_in_the_cache_until_one_changes(tmp_path, monkeyp
         patched.setattr(pictures.formats, "read", lambda *_, **__: pytest.fail("read again"))
         patched.setattr(pictures.formats, "inspect", lambda *_, **__: pytest.fail("read again"))
         again = open_images(source, cache_dir=cache)
+        (tmp_path / "a/notes.txt").write_text("what else is there")
+        beside = open_images(source, cache_dir=cache)
+    assert beside.account == f"{first.account}; 1 file left out: notes.txt (no image)"
     assert np.array_equal(again.deep, first.deep)
     assert np.array_equal(again.images, first.images)
     assert (again.files, again.account, again.values) == (first.files, first.account, first.values)
