@@ -215,12 +215,20 @@ def open_image(
             size=(height, width),
             colours=channels - like.look.alpha,
             alpha=like.look.alpha,
-            dtype=like.dtype,
-            values=like.values,
-            depth=str(like.given.dtype),
+            dtype=like.source_dtype,
+            values=like.source_range,
+            depth=str(like.model_input.dtype),
         )
-        masks = like.values == (0, 1) and np.dtype(like.dtype).kind in "iu" and extent.high > 1
-        fewer = frame.dtype == np.uint8 and like.dtype == "uint16" and like.values[1] < 65535
+        masks = (
+            like.source_range == (0, 1)
+            and np.dtype(like.source_dtype).kind in "iu"
+            and extent.high > 1
+        )
+        fewer = (
+            frame.dtype == np.uint8
+            and like.source_dtype == "uint16"
+            and like.source_range[1] < 65535
+        )
         if masks or fewer:
             # Masks are 0 and 1 in their set, and black and white in a picture; so is what black and
             # white are of a set of 12 bits or the like in a picture of 8.
@@ -235,11 +243,11 @@ def open_image(
 
 def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
     """Return what an `.npz` file needs to hold, for its images to be opened as they are."""
-    arrays = {"images": images.given}
+    arrays = {"images": images.model_input}
     if images.factors is not None:
         arrays |= {"factors": images.factors, "factor_names": np.array(images.factor_names)}
     metadata = {
-        **{name: getattr(images, name) for name in ("values", "dtype", "files")},
+        **{name: getattr(images, name) for name in ("source_range", "source_dtype", "files")},
         "labels": {name: list(labels) for name, labels in images.labels.items()},
         "look": dataclasses.asdict(images.look),
     }
@@ -250,11 +258,11 @@ def _with_metadata(images: ImageSet, metadata: str, *, name: str) -> ImageSet:
     try:
         found = json.loads(metadata)
         look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
-        low, high = found["values"]
+        low, high = found["source_range"]
         return dataclasses.replace(
             images,
-            values=(float(low), float(high)),
-            dtype=str(np.dtype(found["dtype"])),
+            source_range=(float(low), float(high)),
+            source_dtype=str(np.dtype(found["source_dtype"])),
             files=tuple(map(str, found["files"])),
             labels={str(factor): tuple(names) for factor, names in found["labels"].items()},
             look=look,

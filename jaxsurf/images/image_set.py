@@ -100,8 +100,8 @@ class ImageSet:
         labels: names of the values 0, 1, ... of a factor that was given in words.
         deep: the same images, black and white where those of `images` are, with more than 256
             steps between: uint16 or float32. Models are trained on these and given these.
-        values: what black and white are in units of the source.
-        dtype: the type of the source's values.
+        source_range: what black and white are in units of the source.
+        source_dtype: the type of the source's values.
         look: how channels are shown; where there are fewer than three, as is usual for these.
         files: the name of each image, where it has one.
         account: one line on what was taken of the source, and what was left out and why.
@@ -117,8 +117,8 @@ class ImageSet:
     periodic: Mapping[str, float] = field(default_factory=dict)
     labels: Labels = field(default_factory=dict)
     deep: Shaped[np.ndarray, "image height width channel"] | None = None
-    values: tuple[float, float] = (0.0, pixels.PEAK)
-    dtype: str = "uint8"
+    source_range: tuple[float, float] = (0.0, pixels.PEAK)
+    source_dtype: str = "uint8"
     look: pixels.Look = pixels.RGB
     files: tuple[str, ...] = ()
     account: str = ""
@@ -158,7 +158,7 @@ class ImageSet:
                 cure="rename one",
             )
         # As the file is now: another may take its place later.
-        object.__setattr__(self, "_file", storage.whole_file(self.given))
+        object.__setattr__(self, "_file", storage.whole_file(self.model_input))
         # A cached fingerprint holds only as long as nobody changes what it was taken of.
         for name in ("images", "deep"):
             if getattr(self, name) is not None:
@@ -170,15 +170,15 @@ class ImageSet:
         return len(self.images)
 
     @property
-    def given(self) -> Shaped[np.ndarray, "image height width channel"]:
+    def model_input(self) -> Shaped[np.ndarray, "image height width channel"]:
         """What models are given: the images, as deep as they are."""
         return self.images if self.deep is None else self.deep
 
-    def in_source_values(self, images: Float[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
+    def in_source_units(self, images: Float[np.ndarray, "*shape"]) -> Shaped[np.ndarray, "*shape"]:
         """Return images on [0, 1] in the units and the type of the source."""
-        low, high = self.values
+        low, high = self.source_range
         scaled = low + np.clip(images, 0.0, 1.0).astype(np.float64) * (high - low)
-        dtype = np.dtype(self.dtype)
+        dtype = np.dtype(self.source_dtype)
         if dtype.kind == "f":
             return scaled.astype(dtype)
         limits = np.iinfo(dtype)  # beyond which black or white may lie
@@ -231,12 +231,16 @@ class ImageSet:
         # That of a mapped file is kept in the cache: reading a large one takes minutes.
         others = () if self.factors is None else (self.factors, *self.factor_names)
         if self.deep is not None or self.look.alpha:
-            others += (self.given.dtype.str, str(self.look.alpha), *map(str, self.values))
+            others += (
+                self.model_input.dtype.str,
+                str(self.look.alpha),
+                *map(str, self.source_range),
+            )
         name = f"fingerprint-{workdir.fingerprint(self._file, *others)}.txt"
         kept = storage.cache_folder() / name if self._file and not self.recipe else None
         if kept is not None and kept.exists():
             return kept.read_text(encoding="utf-8")
-        content = self.recipe or self.given
+        content = self.recipe or self.model_input
         found = workdir.fingerprint(content, *others, read=storage.chunks)
         if kept is not None:
             with contextlib.suppress(UserError):  # it is computed again the next time

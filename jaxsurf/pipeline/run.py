@@ -228,7 +228,7 @@ def encode_all(run: Run) -> Latents:
     if run.workdir.latents.exists():
         return encode.load_latents(run.workdir.latents, stamp=run.stamp)
     batch_size = inference_batch(run.model)
-    latents = encode.encode_images(run.model, run.images.given, batch_size=batch_size)
+    latents = encode.encode_images(run.model, run.images.model_input, batch_size=batch_size)
     encode.save_latents(run.workdir.latents, latents, stamp=run.stamp)
     return latents
 

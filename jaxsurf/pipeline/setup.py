@@ -100,19 +100,19 @@ class TrainSetup:
         """
         kept = features.keep(
             extract,
-            self.images.given,
+            self.images.model_input,
             allowed_mib=self.config.objective.feature_cache_mib,
-            room_bytes=data.device_room_bytes() - self.images.given.nbytes,
+            room_bytes=data.device_room_bytes() - self.images.model_input.nbytes,
         )
         if first_step >= self.plan.target_steps:
-            return train_step.Examples(self.images.given, kept)
+            return train_step.Examples(self.images.model_input, kept)
         codes, dimensions = None, self.config.model.latent_dim
         if distributed.writes():
             codes = targets.choose(self.images.images, dimensions, self.config.targets)
         # Others are sent what process 0 has found, zeros for none.
         sent = np.zeros((len(self.images), dimensions), np.float32) if codes is None else codes
         sent = distributed.of_first(sent)
-        return train_step.Examples(self.images.given, kept, sent if sent.any() else None)
+        return train_step.Examples(self.images.model_input, kept, sent if sent.any() else None)
 
     def make_log(
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
@@ -145,7 +145,7 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     )
     rates = optimizer.make_rates(config.optimizer)
     made = optimizer.make_optimizer(config.optimizer, schedule, rates)
-    mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.given)
+    mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.model_input)
     graphdefs: list[nnx.GraphDef[Autoencoder]] = []
 
     def init() -> TrainState:

@@ -157,7 +157,7 @@ def surf(run: Run, config: SurfConfig, opened: Opened | None = None) -> Surfed:
             if animation.path is not None and not plain:
                 # What a picture can't hold: all channels, in the units of the source.
                 decoded = decode.decode_images(run.model, animation.path.points)
-                media.write_stack(fresh / f"{method}.tif", images.in_source_values(decoded))
+                media.write_stack(fresh / f"{method}.tif", images.in_source_units(decoded))
         media.write_png(fresh / "strip.png", media.strip(frames))
         plots.save(plots.latent(_plot(run, made)), fresh / "latent.png")
         write_json(fresh / "path.json", made.description)
@@ -289,7 +289,7 @@ def open_stop(run: Run, text: str) -> Stop:
         )
     file = Path(text)
     image, deep = files.open_image(file, like=run.images)
-    given = np.stack([image if deep is None else deep, run.images.given[0]])
+    given = np.stack([image if deep is None else deep, run.images.model_input[0]])
     stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
     key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
     # Beside an image of the set, a single one can't be taken for a collapsed model.

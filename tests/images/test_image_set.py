@@ -232,16 +232,18 @@ def test_images_come_back_in_the_units_and_the_type_of_their_source():
     deep = np.arange(15 * 4 * 7 * 2, dtype=np.uint16).reshape(15, 4, 7, 2)
     shallow = (deep // 257).astype(np.uint8)
     look, values = Look((0, 1)), (300.0, 380.0)
-    toys = make_set(images=shallow, deep=deep, look=look, values=values, dtype="uint16")
-    assert toys.given is not deep
-    assert np.shares_memory(toys.given, deep)
-    back = toys.in_source_values(np.array([0, 0.5, 1, 1.2], np.float32))
+    toys = make_set(
+        images=shallow, deep=deep, look=look, source_range=values, source_dtype="uint16"
+    )
+    assert toys.model_input is not deep
+    assert np.shares_memory(toys.model_input, deep)
+    back = toys.in_source_units(np.array([0, 0.5, 1, 1.2], np.float32))
     assert (back.tolist(), back.dtype) == ([300, 340, 380, 380], np.uint16)
-    wide = dataclasses.replace(toys, values=(-100.0, 70_000.0))  # more than the type holds
-    assert wide.in_source_values(np.array([0.0, 1.0])).tolist() == [0, 65_535]
-    whole = dataclasses.replace(toys, values=(-(2.0**63), 2.0**63), dtype="int64")
-    assert whole.in_source_values(np.ones(1)).tolist() == [2**63 - 1024]
-    others = {"deep": deep + 1}, {"values": (300.0, 381.0)}
+    wide = dataclasses.replace(toys, source_range=(-100.0, 70_000.0))  # more than the type holds
+    assert wide.in_source_units(np.array([0.0, 1.0])).tolist() == [0, 65_535]
+    whole = dataclasses.replace(toys, source_range=(-(2.0**63), 2.0**63), source_dtype="int64")
+    assert whole.in_source_units(np.ones(1)).tolist() == [2**63 - 1024]
+    others = {"deep": deep + 1}, {"source_range": (300.0, 381.0)}
     assert (
         len({toys.fingerprint, *(dataclasses.replace(toys, **o).fingerprint for o in others)}) == 3
     )

@@ -53,7 +53,7 @@ RANGES = [
 def test_black_and_white_are_found_in_the_values(rows, asked, values, deep, tmp_path):
     np.save(tmp_path / "a.npy", rows)
     images = open_images(str(tmp_path / "a.npy"), range=asked)
-    assert images.values == values
+    assert images.source_range == values
     low, high = values
     shades = np.clip((rows[..., None].astype(float) - low) / (high - low), 0, 1)
     assert np.abs(images.images - shades * 255).max() <= 0.5 + 1e-3
@@ -209,7 +209,11 @@ def test_many_pictures_are_kept_in_the_cache_until_one_changes(tmp_path, monkeyp
     assert beside.account == f"{first.account}; 1 file left out: notes.txt (no image)"
     assert np.array_equal(again.deep, first.deep)
     assert np.array_equal(again.images, first.images)
-    assert (again.files, again.account, again.values) == (first.files, first.account, first.values)
+    assert (again.files, again.account, again.source_range) == (
+        first.files,
+        first.account,
+        first.source_range,
+    )
     assert len(list(cache.iterdir())) == 3
     Image.fromarray(rows[0] // 2).save(tmp_path / "a/0.png", compress_level=0)
     changed = open_images(source, cache_dir=cache)
@@ -290,7 +294,7 @@ def test_sets_of_every_form_are_written_and_opened_as_they_are(tmp_path):
         again = open_images(str(tmp_path / "a.npz"))
         assert again.fingerprint == images.fingerprint
         assert np.array_equal(again.images, images.images)
-        for name in ("values", "dtype", "look", "files", "labels", "factor_names"):
+        for name in ("source_range", "source_dtype", "look", "files", "labels", "factor_names"):
             assert getattr(again, name) == getattr(images, name)
     np.savez(tmp_path / "a.npz", images=clear, jaxsurf_metadata=np.array("{}"))
     with pytest.raises(UserError, match=r"the jaxsurf_metadata in a\.npz is damaged"):

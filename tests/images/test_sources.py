@@ -123,7 +123,7 @@ def test_every_value_of_every_factor_changes_the_picture():
 
 def test_how_files_are_read_is_given_by_name(tmp_path):
     np.save(tmp_path / "a.npy", np.arange(2 * 3 * 5, dtype=np.uint16).reshape(2, 3, 5))
-    assert open_images(str(tmp_path / "a.npy"), range=(3, 7)).values == (3, 7)
+    assert open_images(str(tmp_path / "a.npy"), range=(3, 7)).source_range == (3, 7)
     with pytest.raises(UserError, match="open_images knows no rnage; own files take key, range"):
         open_images(str(tmp_path / "a.npy"), rnage="full")
     with pytest.raises(UserError, match="range means nothing for the source arm"):
