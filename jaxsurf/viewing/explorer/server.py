@@ -10,6 +10,7 @@ import contextlib
 import functools
 import io
 import logging
+import signal
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -66,6 +67,9 @@ def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
         import webbrowser
 
         webbrowser.open(address)
+    # A shell that starts it in the background has SIGINT ignored, and Ctrl-C would end nothing.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     server.serve_forever()
 
 
