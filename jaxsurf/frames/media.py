@@ -15,10 +15,10 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxsurf.errors import check_least
+from jaxsurf.errors import UserError, check_least
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
-from jaxsurf.workdir import replacing
+from jaxsurf.workdir import replacing, replacing_folder
 
 FRAME_MS = 60.0
 # Browsers slow down frames that are shorter than this to 100 ms.
@@ -84,6 +84,38 @@ def apng(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     duration = round(frame_ms)
     first.save(content, "PNG", save_all=True, append_images=others, duration=duration, loop=0)
     return content.getvalue()
+
+
+def write_frames(folder: Path, frames: Frames) -> None:
+    """Write each frame as a PNG of its own: `0000.png`, `0001.png`, ..."""
+    with replacing_folder(folder) as fresh:
+        for number, frame in enumerate(frames):
+            Image.fromarray(frame).save(fresh / f"{number:04}.png")
+
+
+def write_film(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
+    """Write frames in red, green and blue as MP4 (H.264), which every browser plays.
+
+    Its colours are those of the frames to within what the eye sees. Sides are made even, as the
+    format needs them, by repeating the last line.
+
+    Raises:
+        UserError: the package `av` is missing.
+    """
+    try:
+        import av  # noqa: F401  (imageio's plugin needs it)
+    except ImportError as error:
+        cure = "pip install 'jaxsurf[films]'"
+        raise UserError("MP4 needs the package av", cure=cure) from error
+    import imageio.v3 as iio
+
+    even = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
+    options = {"codec": "libx264", "fps": 1000 / frame_ms, "out_pixel_format": "yuv420p"}
+    with replacing(path) as temporary:
+        made = iio.imwrite(
+            "<bytes>", np.pad(frames, even, mode="edge"), extension=".mp4", plugin="pyav", **options
+        )
+        temporary.write_bytes(made)
 
 
 def write_stack(path: Path, frames: Shaped[np.ndarray, "frame height width channel"]) -> None:

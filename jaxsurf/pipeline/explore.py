@@ -11,6 +11,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -59,6 +60,7 @@ class ExploredRun(Explored):
     """A trained run, as the explorer sees it."""
 
     decodes = True
+    also = surf.ALSO
 
     def __init__(self, run: Run, opening: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.run, self.latents, self.opening = run, encode_all(run), opening
@@ -248,9 +250,9 @@ class ExploredRun(Explored):
             raise
         return f"{UPLOAD}{path.name}"
 
-    def keep(self, wish: Wish) -> str:
+    def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `surf`."""
-        config, opened = self._config(wish), self._opened(wish)
+        config, opened = replace(self._config(wish), also=tuple(also)), self._opened(wish)
         with self._lock:
             return str(surf.surf(self.run, config, opened).folder)
 

@@ -195,8 +195,9 @@ class ExploredCodes(Explored):
         named = named if len(named) <= 60 else f"{named[:40]}_{fingerprint(named)[:8]}"
         return self.root / "surf" / f"{named}{'' if wish.graph == self.graph else '-other'}"
 
-    def keep(self, wish: Wish) -> str:
+    def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `paths`."""
+        del also  # of which it has none
         self.locate(wish.stops)  # which refuses whatever is a file
         config = PathsConfig(
             latents=self.latents,

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.evaluation.metrics import Nearest
 from jaxsurf.frames import animate, decode, media
@@ -38,6 +38,7 @@ from jaxsurf.viewing.plots import LatentPlot, Line
 from jaxsurf.workdir import fingerprint, replacing_folder, versions, write_json
 
 _CODE = "code:"
+ALSO = ("frames", "mp4")
 LONGEST_STEM = 24  # longer names would fill the plot
 
 
@@ -58,6 +59,8 @@ class SurfConfig:
         timing: how many frames.
         graph: another graph than the run's own.
         frame_ms: how long a frame is shown, in milliseconds.
+        also: what is written beside the GIFs: `frames` (each as a PNG, in a folder of the method's
+            name), `mp4`, or both.
     """
 
     source: str = ""
@@ -69,9 +72,12 @@ class SurfConfig:
     timing: Timing = field(default_factory=Timing)
     graph: GraphConfig | None = None
     frame_ms: float = media.FRAME_MS
+    also: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         animate.check_methods(self.methods)
+        for each in self.also:
+            check_choice("--also", each, ALSO)
         num_ends = bool(self.source) + bool(self.target)
         if num_ends != (0 if self.anchors else 2):
             raise UserError(
@@ -152,6 +158,11 @@ def surf(run: Run, config: SurfConfig, opened: Opened | None = None) -> Surfed:
     with replacing_folder(folder) as fresh:
         for method, animation in made.animations.items():
             animation.save(fresh / f"{method}.gif")
+            if "frames" in config.also:
+                media.write_frames(fresh / method, animation.shown)
+            if "mp4" in config.also:
+                shown = frames[method]
+                media.write_film(fresh / f"{method}.mp4", shown, frame_ms=animation.frame_ms)
             if look.alpha:  # of which a GIF keeps whether it is above a half
                 animation.save(fresh / f"{method}.png")
             if animation.path is not None and not plain:

@@ -2,6 +2,7 @@
 
 import io
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 import tifffile
@@ -115,3 +116,17 @@ def test_a_stack_of_any_channels_comes_back_in_its_own_type(dtype, tmp_path):
         series = file.series[0]
         assert (series.axes, series.dtype) == ("TCYX", dtype)
         np.testing.assert_array_equal(np.moveaxis(series.asarray(), 1, -1), frames)
+
+
+def test_frames_are_written_one_by_one_and_as_a_film(tmp_path):
+    frames = scene(25)
+    media.write_frames(tmp_path / "frames", frames)
+    files = sorted((tmp_path / "frames").iterdir())
+    assert [file.name for file in files] == [f"{number:04}.png" for number in range(25)]
+    np.testing.assert_array_equal([np.array(Image.open(file)) for file in files], frames)
+    media.write_film(tmp_path / "a.mp4", frames, frame_ms=40)
+    back = iio.imread(tmp_path / "a.mp4", plugin="pyav")
+    assert back.shape == (25, 30, 32, 3)  # of 29 x 31
+    # A small ball of full colour, whose hue is kept at half the resolution.
+    assert np.abs(back[:, :29, :31].astype(int) - frames).mean() < 8
+    assert iio.immeta(tmp_path / "a.mp4", plugin="pyav")["fps"] == 25

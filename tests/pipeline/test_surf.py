@@ -407,3 +407,13 @@ def test_a_stop_is_the_one_image_that_factors_mean(run, tmp_path):
     held = next(iter(axes.items()))
     with pytest.raises(UserError, match=rf"\d+ images are meant by '{held[0]}=.*say more of it"):
         surf_pair(run, source=f"{held[0]}={held[1]:g}", **FAST)
+
+
+def test_frames_and_films_are_written_where_they_are_asked_for(run):
+    made = surf_pair(run, also=("frames", "mp4"), timing=Timing(frames=12))
+    found = names(made.folder)
+    assert found == SURF_FILES | {*METHODS} | {f"{method}.mp4" for method in METHODS}
+    with Image.open(made.folder / "surfing" / "0011.png") as last:
+        np.testing.assert_array_equal(np.array(last), made.animations["surfing"].frames[11])
+    with pytest.raises(UserError, match="--also 'avi' is not known; use one of: frames, mp4"):
+        surf_pair(run, also=("avi",))

@@ -60,7 +60,7 @@ def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
     ]
     numbers = html.Div(id="numbers", className="panel")
     left = [_row(*bar), html.Div(place, id="place")]
-    right = [_path(subject), _stage(), numbers, _keep()]
+    right = [_path(subject), _stage(), numbers, _keep(subject.also)]
     head = [html.H1(subject.title), html.P(subject.about), html.P(KEYS, className="keys")]
     stores = [dcc.Store(id=name) for name in ("film", "wish", "settled", "measured")]
     main = html.Main([html.Section(left, id="left"), html.Section(right, id="right")])
@@ -122,9 +122,11 @@ def _stage() -> Any:  # noqa: ANN401
     return html.Div(parts, className="panel", id="stage")
 
 
-def _keep() -> Any:  # noqa: ANN401
+def _keep(also: Sequence[str]) -> Any:  # noqa: ANN401
+    named = {"frames": "PNG frames", "mp4": "MP4"}
     buttons = _row(
         _button("export", "Export", "Write all files of this path"),
+        dcc.Checklist([{"value": n, "label": named[n]} for n in also], [], id="also"),
         _button("copy", "Copy command", "What makes the same files in a shell"),
         tight=True,
     )

@@ -236,13 +236,13 @@ class _Page:
             stops=film.stops if film else self.subject.locate(_stops(saved["stops"])),
         )
 
-    def export(self, clicks: int, saved: Saved | None) -> Any:  # noqa: ANN401
+    def export(self, clicks: int, saved: Saved | None, also: list[str]) -> Any:  # noqa: ANN401
         """Write the files of the path that is shown, and list all that were written."""
         said, kind = no_update, no_update
         if clicks and not saved:
             raise UserError("there is no path yet", cure="click two points first")
         if clicks and saved:
-            said, kind = f"written to {self.subject.keep(self._wish(saved))}", "good"
+            said, kind = f"written to {self.subject.keep(self._wish(saved), also)}", "good"
         kept = [html.Span(name) for name in self.subject.kept()]
         return ["kept", *kept] if kept else [], said, kind
 
@@ -318,6 +318,7 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
         *again,
         Input("export", "n_clicks"),
         State("wish", "data"),
+        State("also", "value"),
         prevent_initial_call="initial_duplicate",
         running=[(Output("export", "disabled"), True, False)],
     )(page.export)

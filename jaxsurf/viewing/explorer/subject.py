@@ -94,6 +94,7 @@ class Subject(ABC):
         graph: the usual one.
         decodes: whether any code has an image.
         pairs: stops that are worth looking at, and what is said of them.
+        also: what `keep` can write beside the usual files.
     """
 
     title: str
@@ -105,6 +106,7 @@ class Subject(ABC):
     graph: GraphConfig
     decodes: bool = False
     pairs: Mapping[str, str] = MappingProxyType({})
+    also: Sequence[str] = ()
 
     @abstractmethod
     def look(self, number: int) -> tuple[Mapping[str, Picture], Sequence[str]]:
@@ -127,8 +129,8 @@ class Subject(ABC):
         """Return the animations of a path."""
 
     @abstractmethod
-    def keep(self, wish: Wish) -> str:
-        """Write the files of a path, and return their folder."""
+    def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
+        """Write the files of a path, some of `also` among them, and return their folder."""
 
     @abstractmethod
     def kept(self) -> Sequence[str]:
