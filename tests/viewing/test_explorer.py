@@ -117,6 +117,16 @@ def server(workdir, serve):
 
 
 @pytest.fixture(scope="module")
+def lone(workdir, server):
+    """The numbers of four points with no other near: a click there can't mean another."""
+    del server  # which writes the codes
+    codes = np.load(workdir / "latents.npz")["codes"]
+    shown = codes / np.ptp(codes, axis=0)
+    apart = np.linalg.norm(shown[:, None] - shown, axis=-1) + np.diag(np.full(len(codes), 9))
+    return np.argsort(-apart.min(axis=0))[:4].tolist()
+
+
+@pytest.fixture(scope="module")
 def browser():
     from selenium import webdriver
 
@@ -249,12 +259,13 @@ def page(browser, server):
     assert not [url for url in sent if not url.startswith(local)]
 
 
-def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir):
-    page.click(*page.place(3))
-    page.until("document.getElementById('stops').value === '3'")
-    page.click(*page.place(77))
+def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir, lone):
+    source, target, *_ = lone
+    page.click(*page.place(source))
+    page.until(f"document.getElementById('stops').value === '{source}'")
+    page.click(*page.place(target))
     page.until("document.body.dataset.shown === '1'")
-    assert page.stops == "3; 77"
+    assert page.stops == f"{source}; {target}"
     lines = page.until(
         "document.querySelector('.tracepath-surfing path') && "
         "[...document.querySelectorAll('.tracepath-surfing path, .tracepath-linear path')]"
@@ -266,15 +277,15 @@ def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir):
     page.until("document.getElementById('frame').innerText.startsWith('20 ')")
     assert all(a != b for a, b in zip(before, page.screens(), strict=True))
 
-    folder = workdir / "surf" / "3-77"
+    folder = workdir / "surf" / f"{source}-{target}"
     assert page.text("command").replace("\n", "") == (
-        f"python launch/surf.py --workdir={workdir} --source=3 --target=77 --frames=32"
+        f"python launch/surf.py --workdir={workdir} --source={source} --target={target} --frames=32"
     )
     page.press("export")
     page.until("document.getElementById('message').innerText.includes('written to')")
-    assert "3-77" in page.text("kept")
+    assert f"{source}-{target}" in page.text("kept")
     exported = {file.name: file.read_bytes() for file in folder.iterdir()}
-    surf(workdir, "--source=3", "--target=77", "--frames=32")
+    surf(workdir, f"--source={source}", f"--target={target}", "--frames=32")
     assert exported == {file.name: file.read_bytes() for file in folder.iterdir()}
     page.until("document.getElementById('numbers').innerText.includes('wrapped')")
     shown, methods = page.figures(), json.loads((folder / "path.json").read_text())["methods"]
@@ -302,18 +313,19 @@ def test_frames_are_gone_through_by_keys_the_curve_and_the_scrubber(page):
     page.until("document.getElementById('said-left').innerText.includes('nearest: 20')")
 
 
-def test_stops_are_added_by_shift_typed_and_anywhere_between(page):
-    page.click(*page.place(3))
-    page.until("document.getElementById('stops').value === '3'")
-    page.click(*page.place(50))
+def test_stops_are_added_by_shift_typed_and_anywhere_between(page, lone):
+    one, two, three, four = lone
+    page.click(*page.place(one))
+    page.until(f"document.getElementById('stops').value === '{one}'")
+    page.click(*page.place(two))
     page.until("document.body.dataset.shown === '1'")
-    page.click(*page.place(80), shift=True)
+    page.click(*page.place(three), shift=True)
     page.until("document.body.dataset.shown === '2'")
-    assert page.stops == "3; 50; 80"
+    assert page.stops == f"{one}; {two}; {three}"
     map_box = page.run("return document.getElementById('map').getBoundingClientRect().toJSON()")
     page.click(map_box["left"] + 70, map_box["top"] + 60)
     page.until("document.getElementById('stops').value.startsWith('code:')")
-    page.click(*page.place(9))
+    page.click(*page.place(four))
     page.until("document.body.dataset.shown === '3'")
     page.choose("order", "best")
     page.choose("loop", ["Loop"])
