@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Shaped, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics, reconstruction
@@ -298,7 +298,9 @@ def _check_picture(data: bytes) -> str:
         raise large from error
     except Exception as error:  # Pillow's are of many kinds
         cure = f"give a {', '.join(FORMATS)} file"
-        raise UserError(f"this is no picture that can be read ({error})", cure=cure) from error
+        unknown = isinstance(error, UnidentifiedImageError)  # whose message names an object
+        reason = "in no known format" if unknown else error
+        raise UserError(f"this is no picture that can be read ({reason})", cure=cure) from error
     return FORMATS[image.format or ""]
 
 

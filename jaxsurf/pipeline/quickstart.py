@@ -129,7 +129,7 @@ class Seen:
                 "codes shows their first principal components, and paths take many turns"
             )
         elif self.number >= FEW_IMAGES:
-            lines.append(f"they vary in about {self.dimensions} ways")
+            lines.append(f"a map of {self.dimensions} dimensions holds them")
         return "what to expect: " + "; ".join(lines)
 
 
@@ -215,8 +215,12 @@ def _choose(
         images = configuration.open_data(config.data)
     epochs = max(1, round(steps * config.training.batch_size / len(images)))
     config = configuration.lasting(config, epochs)
+    if side:
+        _log.info(
+            "images are made smaller, to fit the time; --side=%d keeps them as they are", longer
+        )
     _log.info(
-        "chosen for %g minutes: %d x %d pixels, d = %d, %d epochs (about %d steps of %.0f ms)",
+        "chosen for %g min: %d x %d pixels, d = %d, %d epochs (about %d steps of %.0f ms)",
         *(minutes, *images.images.shape[2:0:-1], config.model.latent_dim, epochs, steps),
         1000 * needed_s,
     )

@@ -281,6 +281,10 @@ def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir, lon
     assert page.text("command").replace("\n", "") == (
         f"python launch/surf.py --workdir={workdir} --source={source} --target={target} --frames=32"
     )
+    page.choose("also", ["frames"])
+    page.until("document.getElementById('command').innerText.endsWith('--also=frames')")
+    page.choose("also", [])
+    page.until("document.getElementById('command').innerText.endsWith('--frames=32')")
     page.press("export")
     page.until("document.getElementById('message').innerText.includes('written to')")
     assert f"{source}-{target}" in page.text("kept")
@@ -334,6 +338,8 @@ def test_stops_are_added_by_shift_typed_and_anywhere_between(page, lone):
     assert "best order of 3 anchors" in page.message
     page.choose("stops", "3; 100")
     page.until("document.getElementById('message').innerText.includes('out of range')")
+    page.choose("stops", "3; 3")
+    page.until("document.getElementById('message').innerText.includes('all stops are 3')")
     page.choose("stops", f"3; {Path(__file__)}")
     page.until("document.getElementById('message').innerText.includes('no images are meant')")
     page.go("3; horizontal_axis=0,vertical_axis=4")

@@ -192,7 +192,7 @@ class _Page:
 
     # ---- Callbacks
 
-    def find(self, view: str, saved: Saved) -> Any:  # noqa: ANN401
+    def find(self, view: str, saved: Saved, also: list[str]) -> Any:  # noqa: ANN401
         """Return the film of a path, and all that is said about it."""
         given = _stops(saved["stops"])
         if len(given) < 2:
@@ -205,7 +205,7 @@ class _Page:
             client_film(film, self.subject, self.drawn, view),
             saved,
             _table({reel.method: reel.figures for reel in film.reels}),
-            film.command,
+            film.command + (f" --also={','.join(also)}" if also else ""),
             film.note,
             "",
             methods,
@@ -291,9 +291,21 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
         Output("method-left", "options"),
         Output("method-right", "options"),
         Output("key", "children"),
-        inputs={"view": State("view", "value"), "saved": asked},
+        inputs={
+            "view": State("view", "value"),
+            "saved": asked,
+            "also": State("also", "value"),
+        },
         running=[(Output("page", "className"), "busy", "")],
     )(page.find)
+    app.clientside_callback(
+        "(also, now) => now ? now.replace(/ --also=.*/, '')"
+        " + (also.length ? ' --also=' + also.join(',') : '') : window.dash_clientside.no_update",
+        Output("command", "children", allow_duplicate=True),
+        Input("also", "value"),
+        State("command", "children"),
+        prevent_initial_call=True,
+    )
     app.callback(
         Output("measured", "data"),
         Input("settled", "data"),
@@ -354,6 +366,8 @@ def _stops(text: str | None) -> tuple[str, ...]:
     text = text or ""
     parts = text.split(";" if set(";:=") & set(text) else ",")
     stops = tuple(part.strip() for part in parts if part.strip())
+    if len(stops) > 1 and len(set(stops)) == 1:
+        raise UserError(f"all stops are {stops[0]}", cure="click another point")
     if len(stops) > MOST_STOPS:
         raise UserError(f"{len(stops)} stops are too many", cure=f"give {MOST_STOPS} at most")
     return stops
