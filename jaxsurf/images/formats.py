@@ -9,6 +9,7 @@ Pillow reads pictures of eight bits and all that moves, tifffile other TIFF file
 (`TCYX`: C are channels, T images), and imageio films.
 """
 
+import importlib.util
 import io
 import logging
 from collections.abc import Iterator
@@ -349,11 +350,7 @@ def _start(path: Path) -> bytes:
 
 
 def _has_codecs() -> bool:
-    try:
-        import imagecodecs  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("imagecodecs") is not None
 
 
 # Films
