@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from jaxsurf.errors import UserError, check_least
+from jaxsurf.errors import check_least
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import pixels
+from jaxsurf.images import formats, pixels
 from jaxsurf.workdir import replacing, replacing_folder
 
 FRAME_MS = 60.0
@@ -102,11 +102,7 @@ def write_film(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> Non
     Raises:
         UserError: the package `av` is missing.
     """
-    try:
-        import av  # noqa: F401  (imageio's plugin needs it)
-    except ImportError as error:
-        cure = "pip install 'jaxsurf[films]'"
-        raise UserError("MP4 needs the package av", cure=cure) from error
+    formats.check_films("MP4")
     import imageio.v3 as iio
 
     even = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]

@@ -360,13 +360,14 @@ def _is_film(file: Encoded) -> TypeGuard[Path]:
     return isinstance(file, Path) and file.suffix.lower() in FILMS
 
 
+def check_films(what: str) -> None:
+    """Refuse what needs films read or written, where imageio's plugin for them is missing."""
+    if importlib.util.find_spec("av") is None:
+        raise UserError(f"{what} needs the package av", cure="pip install 'jaxsurf[films]'")
+
+
 def _film(file: Path) -> Iterator[Pixels]:
-    try:
-        import av  # noqa: F401  (imageio's plugin needs it)
-    except ImportError as error:
-        raise UserError(
-            f"{file} is a film, which needs the package av", cure="pip install 'jaxsurf[films]'"
-        ) from error
+    check_films(f"{file} is a film, which")
     import imageio.v3 as iio
 
     try:

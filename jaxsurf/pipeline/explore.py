@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Shaped, UInt8
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
@@ -189,7 +189,7 @@ class ExploredRun(Explored):
                     points=None if each.path is None else each.path.points,
                     nearest=near.indices,
                     errors=near.mse,
-                    steps=_steps(each.frames),
+                    steps=metrics.steps(each.frames),
                     figures=figures,
                 )
             )
@@ -269,12 +269,6 @@ def _worst_pairs(path: Path) -> dict[str, str]:
         return {}
     worst = sorted(errors, key=lambda pair: -errors[pair])[:NUM_PAIRS]
     return {f"{a}; {b}": f"{a} to {b}: linear {errors[a, b]:.1f}" for a, b in worst}
-
-
-def _steps(frames: Shaped[np.ndarray, "frame height width _"]) -> Float[np.ndarray, "step"]:
-    """Return how far frames are from the ones before, root mean square on [0, 1]."""
-    flat = frames.reshape(len(frames), -1).astype(np.float32) / np.float32(pixels.PEAK)
-    return np.sqrt(np.square(np.diff(flat, axis=0)).mean(axis=1, dtype=np.float64))
 
 
 def _anchors(stops: Sequence[str]) -> str:
