@@ -14,6 +14,7 @@ from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import connect, encode_all, open_run
+from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.pipeline.train import check_begun, train, train_on, write_config
 from jaxsurf.training import step
 from jaxsurf.workdir import WorkDir, lock
@@ -233,6 +234,22 @@ def test_a_table_beside_the_images_is_found_from_any_folder_and_moves_along(
     data = dataclasses.replace(config.data, source=f"{place}/squares.npz", factors="turns.csv")
     shutil.move(f"{place}/turns.csv", tmp_path / "turns.csv")
     assert configuration.resolved(data).factors == str(tmp_path / "turns.csv")
+
+
+def test_models_are_given_images_in_their_depth(config_of, tmp_path):
+    """Two images that eight bits don't tell apart are trained on, and encoded, as they differ."""
+    deep = np.random.default_rng(0).integers(1, 255, (24, 16, 16, 3), dtype=np.uint16) * 257
+    deep[1] = deep[0] + 100
+    shallow = np.rint(deep / 257).astype(np.uint8)
+    assert np.array_equal(shallow[0], shallow[1])
+    config = config_of(**OWN_DATA)
+    images = ImageSet(shallow, "deep", deep=deep)
+    setup = make_setup(config, images)
+    assert np.array_equal(setup.make_examples(None, first_step=10**6).images, deep)
+    mean = setup.with_weights(setup.state).mean_image[...]
+    np.testing.assert_allclose(mean, deep.mean(axis=0) / 65535, rtol=1e-6)
+    codes = encode_all(train_on(images, config, tmp_path, shown=False)).codes
+    assert not np.array_equal(codes[0], codes[1])
 
 
 @pytest.mark.parametrize(
