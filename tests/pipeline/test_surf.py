@@ -12,18 +12,21 @@ from pathlib import Path
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageSequence
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.frames.animate import METHODS
 from jaxsurf.images import sources
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import page, quickstart
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
+from jaxsurf.pipeline.train import train_on
 
 NUM_IMAGES = 40
 SURF_FILES = {f"{method}.gif" for method in METHODS} | {"strip.png", "latent.png", "path.json"}
@@ -417,3 +420,18 @@ def test_frames_and_films_are_written_where_they_are_asked_for(run):
         np.testing.assert_array_equal(np.array(last), made.animations["surfing"].frames[11])
     with pytest.raises(UserError, match="--also 'avi' is not known; use one of: frames, mp4"):
         surf_pair(run, also=("avi",))
+
+
+def test_deep_sets_are_given_back_in_the_units_of_their_source(config_of, tmp_path):
+    rows = np.mgrid[:12, :20][1] / 19
+    deep = np.stack([np.rint(65535 * np.stack([rows**n, 1 - rows**n], -1)) for n in range(1, 15)])
+    shallow = np.rint(deep / 257).astype(np.uint8)
+    source = {"source_range": (300.0, 4000.0), "source_dtype": "uint16"}
+    images = ImageSet(shallow, "deep", deep=deep.astype(np.uint16), **source)
+    config = config_of(data__fixed="", data__free="", training__num_epochs=2)
+    made = surf_pair(train_on(images, config, tmp_path, shown=False), 0, 13, **FAST)
+    stack = np.moveaxis(tifffile.imread(made.folder / "linear.tif"), 1, -1)
+    frames = made.animations["linear"].frames
+    assert (stack.dtype, stack.shape) == (np.uint16, frames.shape)
+    # Of 3,700 values on 255 steps.
+    np.testing.assert_allclose((stack - 300.0) / 3700 * 255, frames, atol=0.51 + 255 / 3700)
