@@ -2,6 +2,7 @@
 
 import os
 import pkgutil
+import sys
 from pathlib import Path
 
 # Four devices share two cores with whatever else runs: XLA would abort where one has waited for the
@@ -16,6 +17,12 @@ os.environ["XLA_FLAGS"] = " ".join(
 
 # An accelerator's memory is shared with the processes that tests start.
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+
+# Of this process and those that tests start. JAX writes entries in place: runs of two Pythons
+# side by side would read halves of them.
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
+    Path(__file__).parent / ".jax_cache" / f"{sys.version_info[0]}.{sys.version_info[1]}"
+)
 
 import jax
 import jaxtyping
@@ -37,7 +44,6 @@ jaxtyping.install_import_hook(
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
-jax.config.update("jax_compilation_cache_dir", str(Path(__file__).parent / ".jax_cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

@@ -55,7 +55,6 @@ class Launcher:
             | {
                 "XDG_CACHE_HOME": str(cache),
                 "JAX_PLATFORMS": "cpu",
-                "JAX_COMPILATION_CACHE_DIR": str(ROOT / "tests/.jax_cache"),
                 "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             },
         )

@@ -46,7 +46,6 @@ class Two:
                 | {
                     "JAX_PLATFORMS": "cpu",
                     "JAX_NUM_CPU_DEVICES": "2",
-                    "JAX_COMPILATION_CACHE_DIR": str(ROOT / "tests/.jax_cache"),
                     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
                 },
             )
