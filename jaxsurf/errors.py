@@ -18,8 +18,18 @@ class UserError(Exception):
 
 
 def printable(text: str) -> str:
-    """Return a text that any encoding of Unicode takes: names of files may hold other bytes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    r"""Return a text of one line as it can be printed and kept: names of files may hold any bytes.
+
+    `caf\xe9.png` is one whose name is not UTF-8.
+    """
+    return "".join(map(_printable, text))
+
+
+def _printable(one: str) -> str:
+    if one.isprintable():
+        return one
+    byte = ord(one) - 0xDC00  # how Python holds bytes of names that are not UTF-8
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else one.encode("unicode_escape").decode()
 
 
 def check_choice(name: str, value: object, known: Collection[str]) -> None:

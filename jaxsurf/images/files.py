@@ -22,10 +22,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 
 from jaxsurf import workdir
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, printable
 from jaxsurf.images import arrays, fitting, formats, pictures, pixels, storage, tables
 from jaxsurf.images.arrays import ARRAYS
 from jaxsurf.images.fitting import Extent, Fit, Rows
@@ -81,12 +81,6 @@ def table_of(path: Path, factors: str) -> Path:
     """Return the table of a set's factors: beside its images, or else where its path says."""
     beside = (path if path.is_dir() else path.parent) / factors
     return beside if beside.exists() else Path(factors)
-
-
-def printable(name: str) -> str:
-    r"""Return a name of the file system as it can be printed and kept as text: `caf\xe9.png`."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 # Folders
@@ -190,8 +184,8 @@ def _natural(name: str) -> list[list[tuple[int, int | str]]]:
 
 def open_image(
     path: str | Path, *, like: ImageSet | None = None, side: int | None = None
-) -> tuple[UInt8[np.ndarray, "height width channel"], np.ndarray | None]:
-    """Return one picture with eight bits; and with more, where it or its set has them.
+) -> Shaped[np.ndarray, "height width channel"]:
+    """Return one picture, as deep as it is, or as its set.
 
     Args:
         path: the picture's file; of several frames the first is taken.
@@ -234,8 +228,7 @@ def open_image(
             # white are of a set of 12 bits or the like in a picture of 8.
             white = pixels.peak(frame.dtype)
             fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
-    image = fit(frame, alpha=header.alpha)[0]
-    return (image, None) if image.dtype == np.uint8 else (fitting.to_uint8(image), image)
+    return fit(frame, alpha=header.alpha)[0]
 
 
 # Arrays

@@ -112,7 +112,7 @@ def _recolour(rows: Rows, colours: int) -> Rows:
     return (np.rint(grey) if rows.dtype == np.uint8 else grey).astype(rows.dtype)
 
 
-def to_uint8(deep: Rows) -> pixels.Images:
+def eight_bits(deep: Rows) -> pixels.Images:
     """Return images of any depth with eight bits."""
     return _as_depth(deep / pixels.peak(deep.dtype), "uint8")
 

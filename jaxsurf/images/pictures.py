@@ -137,7 +137,7 @@ def assemble(
         if fit.depth != "uint8":
             deep = images
             images = storage.cached(
-                lambda: map(fitting.to_uint8, storage.chunks(deep)), name=f"{name}-uint8", **kept
+                lambda: map(fitting.eight_bits, storage.chunks(deep)), name=f"{name}-uint8", **kept
             )
         if known is None:
             taken.save(file)
@@ -148,7 +148,7 @@ def assemble(
                 images[bar.n : bar.n + len(block)] = block
                 bar.update(len(block))
         if fit.depth != "uint8":
-            images, deep = fitting.to_uint8(images), images
+            images, deep = fitting.eight_bits(images), images
     show = request.reading.show
     usual = pixels.Look.usual(fit.channels, alpha=fit.alpha)
     return ImageSet(

@@ -73,7 +73,8 @@ def run(main: Callable[[], object]) -> NoReturn:
         _prepare()
         status = 1
         result = main()
-        sys.stdout.write("" if result is None else f"{printable(str(result))}\n")
+        for said in () if result is None else str(result).split("\n"):
+            sys.stdout.write(f"{printable(said)}\n")
         status = 0
     except (UserError, PermissionError) as error:
         line = f"error: {error}"

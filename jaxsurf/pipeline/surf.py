@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from jaxsurf.errors import UserError, check_choice
+from jaxsurf.errors import UserError, check_choice, printable
 from jaxsurf.evaluation import metrics, reconstruction
 from jaxsurf.evaluation.metrics import Nearest
 from jaxsurf.frames import animate, decode, media
 from jaxsurf.frames.animate import Animation, Route
-from jaxsurf.images import files
+from jaxsurf.images import files, fitting
 from jaxsurf.manifold import encode, latent_graph, tour
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
@@ -280,7 +280,7 @@ def open_stop(run: Run, text: str) -> Stop:
     number = int(text) if re.fullmatch(r"[+-]?[0-9]+", text) else None
     outside = os.path.exists(text)  # noqa: PTH110  (takes any text; Path.exists not too long ones)
     if number is None and not (outside and re.search(r"^[.]{0,2}/|=", text)):
-        found = run.images.numbers(files.printable(text))
+        found = run.images.numbers(printable(text))
         if len(found) > 1:
             raise UserError(
                 f"{len(found)} images are meant by {text!r}: {', '.join(map(str, found[:5]))}"
@@ -299,15 +299,13 @@ def open_stop(run: Run, text: str) -> Stop:
             f"such as {_CODE}0.1,-2",
         )
     file = Path(text)
-    image, deep = files.open_image(file, like=run.images)
-    given = np.stack([image if deep is None else deep, run.images.model_input[0]])
+    picture = files.open_image(file, like=run.images)
+    given, image = np.stack([picture, run.images.model_input[0]]), fitting.eight_bits(picture)
     stem = re.sub(r"[^A-Za-z0-9]+", "_", file.stem)[:LONGEST_STEM].strip("_")
     key = f"{stem or 'image'}_{fingerprint(image)[:8]}"
     # Beside an image of the set, a single one can't be taken for a collapsed model.
     both = encode.encode_images(run.model, given, batch_size=2)
-    return Stop(
-        label=files.printable(file.stem), key=key, image=image, file=text, code=both.codes[0]
-    )
+    return Stop(label=printable(file.stem), key=key, image=image, file=text, code=both.codes[0])
 
 
 def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:

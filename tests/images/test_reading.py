@@ -379,30 +379,30 @@ def test_a_picture_is_brought_to_the_form_of_a_set(tmp_path):
     for name, rows in (("colour", colour), ("grey", grey), ("clear", clear)):
         sets[name] = open_images(save_all(tmp_path / name, rows, rows))
         Image.fromarray(rows).save(tmp_path / f"{name}.png")
-        own, deep = files.open_image(tmp_path / f"{name}.png", like=sets[name])
+        own = files.open_image(tmp_path / f"{name}.png", like=sets[name])
+        assert own.dtype == np.uint8
         assert np.array_equal(own, sets[name].images[0])
-        assert deep is None
-    image, _ = files.open_image(tmp_path / "colour.png", like=sets["grey"])
+    image = files.open_image(tmp_path / "colour.png", like=sets["grey"])
     assert np.abs(image[..., 0] - np.array(Image.fromarray(colour).convert("L"), int)).max() <= 1
-    image, _ = files.open_image(tmp_path / "grey.png", like=sets["clear"])
+    image = files.open_image(tmp_path / "grey.png", like=sets["clear"])
     assert np.array_equal(image[..., 2], grey)
     assert (image[..., 3] == 255).all()
-    image, _ = files.open_image(tmp_path / "clear.png", like=sets["colour"])
+    image = files.open_image(tmp_path / "clear.png", like=sets["colour"])
     white = Image.alpha_composite(
         Image.new("RGBA", (14, 10), "white"), Image.fromarray(clear)
     ).convert("RGB")
     assert np.abs(image.astype(int) - np.asarray(white, int)).max() <= 1
     dim = noise(2, 5, 7, low=300, high=381, dtype=np.uint16)
     images = open_images(save_all(tmp_path / "dim", *dim))
-    image, deep = files.open_image(tmp_path / "dim/1.png", like=images)
-    assert np.array_equal(deep, images.deep[1])
-    assert np.array_equal(image, images.images[1])
+    image = files.open_image(tmp_path / "dim/1.png", like=images)
+    assert image.dtype == np.uint16
+    assert np.array_equal(image, images.deep[1])
     masks = open_images(save_all(tmp_path / "masks", *noise(2, 5, 7, high=2)))
-    image, _ = files.open_image(tmp_path / "grey.png", like=masks)
+    image = files.open_image(tmp_path / "grey.png", like=masks)
     assert image.shape == (5, 7, 1)
     assert 80 < image.mean() < 180
     twelve = open_images(
         save_all(tmp_path / "twelve", *noise(2, 10, 14, high=4096, dtype=np.uint16))
     )
-    image, _ = files.open_image(tmp_path / "grey.png", like=twelve)
-    assert np.array_equal(image[..., 0], grey)
+    image = files.open_image(tmp_path / "grey.png", like=twelve)
+    assert np.array_equal(image[..., 0], 257 * grey.astype(np.uint16))

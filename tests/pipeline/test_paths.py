@@ -436,9 +436,9 @@ def test_names_that_are_no_text_are_shown_as_far_as_they_go(launch, find, tmp_pa
     flags = f"--latents={name} --anchors=codes:{name},rows{name} --method=linear --out=out{name}"
     outcome = launch("paths", *flags.split(), folder=tmp_path)
     assert outcome.status == 0
-    assert r"outcaf\udce9.txt: caf\udce9.txt, 307 codes of 2 numbers" in outcome.out
+    assert r"outcaf\xe9.txt: caf\xe9.txt, 307 codes of 2 numbers" in outcome.out
     said = json.loads((tmp_path / f"out{name}" / "path.json").read_text(encoding="utf-8"))
-    assert said["ends"][0]["label"] == r"caf\udce9.txt:0"
+    assert said["ends"][0]["label"] == r"caf\xe9.txt:0"
     for flag in (f"--latents=no{name}", f"--latents={name} --anchors=no{name}", f"--no{name}"):
         outcome = launch("paths", *flag.split(), "--out=o", folder=tmp_path)
         assert outcome.status in (1, 2)
