@@ -148,7 +148,8 @@ class GraphConfig:
             to where images lie densely; `image`: how far the images at its ends are apart (root
             mean square, on 0-255), or `image-density`: its cube; `fault`: that of images, more
             where the model does not give back what the middle is decoded to; `decoded`: how far the
-            decoded ends are apart; `pullback`: the length of the whole decoded edge.
+            decoded ends are apart; `pullback`: the length of the whole decoded edge (of more than
+            50,000 images `image` instead, since that takes long).
         spanning_tree: add the Euclidean minimum spanning tree, which connects any graph.
         repair: join the graph's components by the shortest bridges between them; results say where
             a path crosses one.

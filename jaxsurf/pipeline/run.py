@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from jaxsurf.pipeline.evaluate import Evaluation
 
 LAST, BEST = "last", "best"
-# Images whose neighbours are looked for exactly: that takes half a minute for so many.
+# Images whose neighbours are looked for exactly, which takes half a minute for so many, and along
+# whose edges images are decoded, which takes minutes.
 MOST_EXACT = 50_000
 PUT_BACK = "put back what was written by training, or train in another --workdir"
 
@@ -246,6 +247,13 @@ def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
         _log.warning(
             "%d images are too many to look for neighbours among them without faiss: the graph is "
             'that of codes alone; pip install "jaxsurf[approximate]"',
+            len(images),
+        )
+    if many and config.weight == GraphConfig.weight:
+        config = replace(config, weight="image")
+        _log.warning(
+            "%d images are too many to decode along all edges: these weigh how far the images at "
+            "their ends are apart (--weight=image; --weight=decoded decodes ends)",
             len(images),
         )
 

@@ -292,6 +292,8 @@ def test_of_too_many_images_neighbours_are_approximate_or_codes_decide_alone_in_
     monkeypatch.setattr("jaxsurf.manifold.neighbors.has_faiss", lambda: installed)
     made = connect(run, encode_all(run), GraphConfig(k=5))
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert made.weight == "image"
+    assert said.pop().startswith("40 images are too many to decode along all edges")
     if installed:
         assert "k = 5, nearest in codes and in images, of approximate neigh" in made.description
         assert not said
@@ -315,7 +317,7 @@ def test_of_too_many_images_a_spanning_tree_bridges_and_faiss_is_asked_for_by_it
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UserError, match="faiss"):
         connect(run, encode_all(run), GraphConfig(k=5, search="approximate"))
-    assert "too many" not in caplog.text
+    assert "too many to look for" not in caplog.text
 
 
 def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):
