@@ -18,7 +18,7 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 
 import numpy as np
@@ -362,6 +362,13 @@ def _indexed(images: ImageSet, table: tables.Table) -> tables.Table:
     return dataclasses.replace(table, index=index, columns=table.columns[1:], names=table.names[1:])
 
 
+def _inside(path: str, names: Set[str]) -> str:
+    """Return a path as a set names it, which may have been written from a folder further out."""
+    parts = path.split("/")
+    tails = ("/".join(parts[start:]) for start in range(len(parts)))
+    return next((tail for tail in tails if tail in names), path)
+
+
 def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
     """Return the row of each image."""
     num_rows, total = len(table.columns[0]), len(images)
@@ -383,7 +390,7 @@ def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
         # Numbers have lost the zeros before them.
         lambda text: text.rsplit("/", 1)[-1].rsplit(".", 1)[0].lstrip("0") or "0",
     ]
-    given = [text.strip().replace("\\", "/").removeprefix("./") for text in index]
+    given = [_inside(text.strip().replace("\\", "/"), set(images.files)) for text in index]
     numbers = [str(number) for number in range(total)]
     candidates = [([way(f) for f in images.files], [*map(way, given)]) for way in ways]
     best, keys = max(

@@ -6,7 +6,7 @@ camera's note of which side is up is obeyed. Values are as the file has them: ui
 else a TIFF file holds.
 
 Pillow reads pictures of eight bits and all that moves, tifffile other TIFF files, by their axes
-(`TCYX`: C are channels, T images), and imageio films.
+(`TCYX`: C are channels, T images), and PyAV films.
 """
 
 import importlib.util
@@ -368,9 +368,13 @@ def check_films(what: str) -> None:
 
 def _film(file: Path) -> Iterator[Pixels]:
     check_films(f"{file} is a film, which")
-    import imageio.v3 as iio
+    import av.error  # imageio's own plugin for it leaves out which side is up
 
-    try:
-        yield from iio.imiter(file, plugin="pyav")
-    except OSError as error:
-        raise ValueError("it is no film, or damaged") from error
+    with file.open("rb") as stream:
+        try:
+            with av.open(stream, mode="r") as opened:
+                for frame in opened.decode(video=0):
+                    pixels = frame.to_ndarray(format="rgb24")
+                    yield np.rot90(pixels, round(frame.rotation / 90))
+        except (OSError, av.error.FFmpegError, IndexError) as error:
+            raise ValueError("it is no film, or damaged") from error

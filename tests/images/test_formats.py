@@ -175,6 +175,29 @@ def test_the_frames_of_a_film_are_images(suffix, tmp_path):
     assert images.factor_names == ()
 
 
+@pytest.mark.parametrize("turned", [0, 90, -90, 180])
+def test_a_film_is_shown_with_that_side_up_that_its_camera_noted(turned, tmp_path):
+    frame = np.zeros((32, 48, 3), np.uint8)
+    frame[:16] = 250  # bright above
+    matrix = {0: (1, 0, 0, 1), 90: (0, -1, 1, 0), -90: (0, 1, -1, 0), 180: (-1, 0, 0, -1)}
+    iio.imwrite(tmp_path / "a.mp4", np.stack([frame] * 3), plugin="pyav", codec="libx264")
+    a, b, c, d = (number << 16 for number in matrix[turned])  # 16.16, in the track's header
+    usual, noted = (
+        struct.pack(">9i", *one)
+        for one in (
+            (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
+            (a, b, 0, c, d, 0, 0, 0, 1 << 30),
+        )
+    )
+    content = (tmp_path / "a.mp4").read_bytes()
+    place = content.index(usual, content.index(b"tkhd"))
+    (tmp_path / "a.mp4").write_bytes(content[:place] + noted + content[place + len(usual) :])
+    found = open_images(str(tmp_path / "a.mp4")).images
+    expected = np.rot90(frame, turned // 90)
+    assert found.shape == (3, *expected.shape)
+    assert np.abs(found.astype(int) - expected).mean() < 10
+
+
 def test_without_av_a_film_names_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "a.mp4").touch()

@@ -341,6 +341,13 @@ def test_rows_of_a_table_are_matched_by_name_or_number_or_order(tmp_path):
     rows = ("filename,angle,kind", "010,20,oval", "008,0,round", "009,10,round")
     images = open_images(str(padded), factors=table(tmp_path / "padded.csv", *rows))
     assert images.factors.tolist() == [[0, 1], [10, 1], [20, 0]]
+    classes = tmp_path / "classes"
+    for side in ("left", "right"):
+        shutil.copytree(tmp_path / "a", classes / side)
+    names = [f"{side}/{number}.png" for side in ("left", "right") for number in range(3)]
+    whole = [f"/else/where/{name},{number}" for number, name in enumerate(reversed(names))]
+    two = open_images(str(classes), factors=table(tmp_path / "w.csv", "file,angle", *whole))
+    assert two.factors[:, 1].tolist() == [5, 4, 3, 2, 1, 0]
     rows = ("angle,kind", "0,round", "10,round", "20,oval")
     table(tmp_path / "a/beside.csv", *rows)
     assert np.array_equal(open_images(source, factors="beside.csv").factors, images.factors)
