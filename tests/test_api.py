@@ -1,5 +1,6 @@
 """What `import jaxsurf` offers, and what importing costs."""
 
+import dataclasses
 import os
 import pkgutil
 import shutil
@@ -13,6 +14,7 @@ from PIL import Image
 
 import jaxsurf
 from jaxsurf.errors import UserError
+from jaxsurf.images.pixels import Look
 
 
 def python(code, **surroundings):
@@ -120,8 +122,10 @@ def test_a_surf_is_in_memory_until_it_is_saved(run, tmp_path):
 
 def test_what_training_cannot_take_is_refused(run, images):
     fewer = jaxsurf.open_images("arm", side=32, stride=8)
+    turned = dataclasses.replace(images, look=Look((2, 0, 1)))
     for config, settings, words in (
         (fewer, SETTINGS, r"the images of robot arm have changed: .* train in an"),
+        (turned, SETTINGS, r"images\.npz holds .* or shows other channels; train in another"),
         (images, {"training.epochs": 3}, r"training\.epochs is not a setting"),
         (images, {"data.side": 48}, r"data\.side means nothing where images are given"),
         (SETTINGS, {"data.side": 48}, "settings were given twice"),

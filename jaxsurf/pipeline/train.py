@@ -106,10 +106,15 @@ def _keep_images(
     config = configuration.from_dotted(named)
     images = dataclasses.replace(images, recipe="")  # which the file does not hold
     check_begun(workdir, config, images, extend=extend)
-    if file.exists() and files.open_path(file).fingerprint != images.fingerprint:
-        raise UserError(f"{file} holds other images or factors", cure="train in another folder")
     if not file.exists():
         write_arrays(file, **files.to_arrays(images))
+        return config
+    kept = files.open_path(file)
+    if (kept.fingerprint, kept.look) != (images.fingerprint, images.look):
+        raise UserError(
+            f"{file} holds other images or factors, or shows other channels",
+            cure="train in another folder",
+        )
     return config
 
 
