@@ -195,6 +195,17 @@ class Truth:
             rows.append(row)
         return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
 
+    def off_course(
+        self, frames: Frames, ends: Int[np.ndarray, "1 2"]
+    ) -> Float[np.ndarray, "frame"]:
+        """Return the distance of each frame from the perfect course that they follow best.
+
+        In grid steps; the ends are the source and target, by image number.
+        """
+        poses = self.read(frames).poses
+        apart = [self._steps(poses, course.poses).min(axis=1) for course in self.courses(ends)[0]]
+        return min(apart, key=np.max)
+
     def _steps(self, first: Poses, second: Others) -> Apart:
         """Return the distance of each pose to each of others, in grid steps."""
         return np.linalg.norm(self.lattice.grid.short(second - first[:, None]), axis=-1)

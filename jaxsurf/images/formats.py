@@ -257,7 +257,7 @@ class _Tiff:
         sizes = dict(zip(self._series.axes, self._series.shape, strict=True))
         channels = sizes.get("C", 1) * sizes.get("S", 1)
         images = [size for axis, size in sizes.items() if axis not in "CSYX"]
-        kinds = [int(kind) for kind in page.extrasamples]
+        kinds, bits = [int(kind) for kind in page.extrasamples], self._series.dtype.kind == "b"
         self._note = int(page.tags.valueof(_ORIENTATION, 1))
         size = sizes["Y"], sizes["X"]
         height, width = size[::-1] if self._note in _ON_ITS_SIDE else size
@@ -267,7 +267,8 @@ class _Tiff:
             width=width,
             channels=channels,
             alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
-            dtype=str(self._series.dtype.newbyteorder("=")),
+            # Of one bit: truth values, 1 where it is white.
+            dtype=str(np.dtype(np.uint8) if bits else self._series.dtype.newbyteorder("=")),
             others=len(file.series) - 1,
         )
 
@@ -341,7 +342,8 @@ def _channels_last(rows: np.ndarray, axes: str) -> Iterator[Pixels]:
     shape = rows.shape[len(images) :]
     channels = int(np.prod(shape[2:], dtype=int)) if num_inside > 2 else 1
     # In the machine's order of bytes.
-    yield from rows.reshape(-1, *shape[:2], channels).astype(rows.dtype.newbyteorder("="))
+    dtype = np.dtype(np.uint8) if rows.dtype.kind == "b" else rows.dtype.newbyteorder("=")
+    yield from rows.reshape(-1, *shape[:2], channels).astype(dtype)
 
 
 def _start(path: Path) -> bytes:

@@ -21,10 +21,11 @@ from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import metrics, reconstruction
+from jaxsurf.evaluation import lattice, metrics, reconstruction
 from jaxsurf.evaluation.truth import Truth, make_truth
 from jaxsurf.frames import decode, media
 from jaxsurf.images import pixels, storage
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import KINDS, WEIGHTS, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import Timing
@@ -78,7 +79,8 @@ class ExploredRun(Explored):
         colours["density (log)"] = self.density
         colours["reconstruction error"] = self._reconstruction_error
         self.colours = colours
-        self.pairs = _worst_pairs(run.workdir.evaluation.with_suffix(".csv"))
+        self.judges = _has_truth(images)
+        self.pairs, self.pairs_are = _worst_pairs(run.workdir.evaluation.with_suffix(".csv"))
         self.connected(run.config.graph)
 
     def _build(self, config: GraphConfig) -> LatentGraph:
@@ -226,14 +228,19 @@ class ExploredRun(Explored):
                 found[method]["interpolation_mse_wrapped"] = float(wrapped)
         return found
 
+    def off_course(self, wish: Wish) -> dict[str, Any]:
+        """Return, by method, grid steps between each frame and the nearest perfect course."""
+        made = self._made(wish)
+        ends = [stop.number for stop in made.stops]
+        if not self._truth or None in ends or len(ends) != 2:
+            return {}
+        pair = np.array([ends])
+        return {name: self._truth.off_course(a.frames, pair) for name, a in made.animations.items()}
+
     @functools.cached_property
     def _truth(self) -> Truth | None:
         """The truth as images alone tell it: drawing more takes minutes."""
-        try:
-            few = len(self.run.images) <= reconstruction.SAMPLE
-            return make_truth(self.run.images, rendered=False) if few else None
-        except UserError:  # factors are no grid
-            return None
+        return make_truth(self.run.images, rendered=False) if self.judges else None
 
     def take(self, data: bytes, name: str) -> str:
         """Keep a picture of the user's, and return its stop."""
@@ -257,18 +264,29 @@ class ExploredRun(Explored):
             return str(surf.surf(self.run, config, opened).folder)
 
 
-def _worst_pairs(path: Path) -> dict[str, str]:
-    """Return pairs of an evaluation that `linear` does worst on, by what is said of them."""
+def _has_truth(images: ImageSet) -> bool:
+    try:
+        lattice.read_grid(images)
+    except UserError:  # factors are no grid
+        return False
+    return len(images) <= reconstruction.SAMPLE
+
+
+def _worst_pairs(path: Path) -> tuple[dict[str, str], str]:
+    """Return what is said of pairs of an evaluation that `linear` does worst on, and of all."""
     if not path.exists():
-        return {}
+        return {}, ""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.DictReader(file) if row.get("method") == "linear"]
+    by = "course" if rows and rows[0].get("course") else "interpolation_mse"
     try:
-        errors = {(r["source"], r["target"]): float(r["interpolation_mse"]) for r in rows}
+        errors = {(r["source"], r["target"]): float(r[by]) for r in rows}
     except (KeyError, ValueError):
-        return {}
+        return {}, ""
     worst = sorted(errors, key=lambda pair: -errors[pair])[:NUM_PAIRS]
-    return {f"{a}; {b}": f"{a} to {b}: linear {errors[a, b]:.1f}" for a, b in worst}
+    named = by.replace("_", " ")
+    said = {f"{a}; {b}": f"{a} to {b}: {named} {errors[a, b]:.1f}" for a, b in worst}
+    return said, f"Evaluated pairs, those with the worst {named} of linear first"
 
 
 def _anchors(stops: Sequence[str]) -> str:

@@ -243,7 +243,8 @@ def _chosen(values: Values, numbers: Sequence[int] | Numbers) -> Values:
 
 def describe(visit: tour.Visit, graph: LatentGraph, bridges: Sequence[Any], number: int) -> str:
     """Return one line on a path and its graph."""
-    parts = [f"{len(visit.nodes)} nodes; {graph.description}; edges weigh: {graph.weight}"]
+    number_of = f"{len(visit.nodes)} point{'s' * (len(visit.nodes) > 1)}"
+    parts = [f"surfing passes {number_of} of a {graph.description}, by weight {graph.weight}"]
     if bridges:
         parts.append(f"the path {tour.describe_gaps(bridges)}")
     if visit.proven is not None:

@@ -406,6 +406,17 @@ def plain_alignment(costs):
     return coverage, precision
 
 
+def test_frames_are_told_how_far_off_course_they_are(torus):
+    images, made = torus
+    ends = pairs.choose_pairs(len(images), 1, seed=3)
+    _, (true,) = straight(images, made, ends)
+    _, (beside,) = straight(images, made, ends, aside=1.5)
+    assert made.off_course(true, ends).max() < 0.3
+    off = made.off_course(beside, ends)
+    assert np.abs(off[[1, 5, 9]] - 1.5).max() < 0.3  # every other one is beside its way
+    assert off[::2].max() < 0.3
+
+
 def test_alignment_equals_plain_dynamic_time_warping():
     random = np.random.default_rng(3)
     for frames, points in ((1, 5), (7, 1), (5, 11), (13, 7), (17, 17)):

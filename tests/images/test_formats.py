@@ -157,6 +157,14 @@ def test_the_axes_of_tiff_files_say_what_are_channels(shape, dtype, options, exp
     assert np.array_equal(found, pixels.reshape(expected))
 
 
+def test_one_bit_is_black_or_white(tmp_path):
+    masks = noise(2, 3, 5, 8) > 127
+    axes = {"ome": True, "metadata": {"axes": "TCYX"}}
+    tifffile.imwrite(tmp_path / "a.tif", masks, photometric="minisblack", **axes)
+    images = open_images(str(tmp_path / "a.tif")).images
+    assert np.array_equal(images, 255 * masks.transpose(0, 2, 3, 1))
+
+
 def test_white_that_is_zero_is_turned_round(tmp_path):
     pixels = noise(5, 7)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="miniswhite")

@@ -234,6 +234,7 @@ class Page:
             return [...document.querySelectorAll('#numbers tr')].map(cells);
         """
         (_, *methods), *rows = self.run(script)
+        rows = [row for row in rows if len(row) > 1]  # others say what comes: real, right, even
         return {name: dict(zip(methods, values, strict=True)) for name, *values in rows}
 
 
@@ -285,7 +286,7 @@ def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir, lon
     page.choose("also", [])
     page.until("document.getElementById('command').innerText.endsWith('--frames=32')")
     page.press("export")
-    page.until("document.getElementById('message').innerText.includes('written to')")
+    page.until("document.getElementById('told').innerText.includes('written to')")
     assert f"{source}-{target}" in page.text("kept")
     exported = {file.name: file.read_bytes() for file in folder.iterdir()}
     surf(workdir, f"--source={source}", f"--target={target}", "--frames=32")
@@ -344,6 +345,21 @@ def test_stops_are_added_by_shift_typed_and_anywhere_between(page, lone):
     page.go("3; horizontal_axis=0,vertical_axis=4")
 
 
+def test_a_reload_and_a_dropped_list_bring_their_stops(page):
+    page.press("export")
+    page.until("document.getElementById('told').innerText.includes('no path yet')")
+    page.go("3; 50")
+    page.driver.refresh()
+    page.until("document.body.dataset.shown === '1'")
+    assert page.stops == "3; 50"
+    page.run(
+        "const dropped = new DataTransfer();"
+        "dropped.items.add(new File(['7\\n60\\n'], 'anchors.txt'));"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, cancelable: true }));"
+    )
+    page.until("document.getElementById('stops').value === '7; 60'")
+
+
 def test_images_are_seen_under_the_pointer(page, server):
     page.hover(42, "image 42")
     assert page.run("return document.querySelectorAll('#look img').length") == 2
@@ -365,6 +381,17 @@ def test_other_colours_views_edges_and_graphs(page):
     drawn = "document.querySelector('#map .js-plotly-plot')._fullData"
     page.until(f"{drawn}.find((one) => one.uid === 'edges').x?.length > 100")
     assert page.run(f"return {drawn}.find((one) => one.uid === 'path-surfing').x.length") == 32
+    # Frames of a path are coloured where it is told, and when another path is asked for.
+    page.choose("colour", "course error of the path")
+    for stops, wanted in ((None, 32), ("3; 50; 80", 0), ("0; 15", 32)):
+        if stops:
+            page.go(stops)
+        dots = f"{drawn}.find((one) => one.uid === 'off-linear')"
+        page.until(f"({dots}?.x?.length || 0) === {wanted}")
+        if wanted:
+            off = page.until(f"{dots}.marker.color.length === 32 && [...{dots}.marker.color]")
+            assert 0 < max(off) < 20
+            assert off[0] < 1
     page.choose("weight", "latent")
     page.choose("kind", "knn")
     page.choose("reach", "5")
@@ -520,7 +547,7 @@ def test_codes_of_another_model_have_a_map_paths_and_a_slide_show(browser, serve
     figures = page.figures()["farthest from codes"]
     assert float(figures["surfing"]) < float(figures["linear"])
     page.press("export")
-    page.until("document.getElementById('message').innerText.includes('written to')")
+    page.until("document.getElementById('told').innerText.includes('written to')")
     assert (tmp_path / "out/surf" / ends.replace("; ", "-") / "path.json").exists()
     page.choose("view", "pc1,2,3")
     page.until("Boolean(document.querySelector('#map .js-plotly-plot')._fullLayout.scene)")

@@ -8,6 +8,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ MOST_POINTS = 50_000
 CELLS = 64
 # Pairs of axes to choose from: more would fill a screen.
 MOST_AXES = 8
+# Grid steps off course from which on colours no longer tell.
+MOST_OFF = 5
 ACCENT, MUTED, GRID = "#E8590C", "#7B8794", "rgba(128,128,128,0.18)"
 SOLID_GRID = "#A3ADB8"
 FONT = 'system-ui, "DejaVu Sans", sans-serif'
@@ -77,6 +80,7 @@ class LatentMap:
         legend: str = "",
         edges: Int[np.ndarray, "edge 2"] | None = None,
         film: Film | None = None,
+        off_course: Mapping[str, Real[np.ndarray, "frame"]] = MappingProxyType({}),
         stops: Sequence[Stop] = (),
     ) -> dict[str, Any]:
         """Return the figure of a view."""
@@ -123,10 +127,15 @@ class LatentMap:
         else:
             layout["xaxis"], layout["yaxis"] = titles
             layout["yaxis"] |= {"scaleanchor": "x", "scaleratio": 1}
-        return {"data": [*traces, *self.path_traces(view, film, stops)], "layout": layout}
+        paths = self.path_traces(view, film, stops, off_course)
+        return {"data": [*traces, *paths], "layout": layout}
 
     def path_traces(
-        self, view: str, film: Film | None, stops: Sequence[Stop]
+        self,
+        view: str,
+        film: Film | None,
+        stops: Sequence[Stop],
+        off_course: Mapping[str, Real[np.ndarray, "frame"]] = MappingProxyType({}),
     ) -> list[dict[str, Any]]:
         """Return the traces of a film's paths and of stops: always as many, in the same order."""
         seen, points = self.views[view], {}
@@ -136,7 +145,7 @@ class LatentMap:
         traces = []
         none = np.empty((0, len(self.codes[0])))
         for method, colour in METHOD_COLOURS.items():
-            dash = "solid" if colour == ACCENT else "dot"
+            dash = "solid" if colour == ACCENT else "dash"
             trace: dict[str, Any] = {
                 "mode": "lines",
                 "uid": f"path-{method}",
@@ -144,6 +153,11 @@ class LatentMap:
                 "hoverinfo": "skip",
             }
             traces.append(trace | _place(seen.project(points.get(method, none)), solid=solid))
+        for method in METHOD_COLOURS:
+            off = off_course.get(method, np.empty(0))
+            frames = seen.project(points[method] if len(off) else none)
+            dots = {"mode": "markers", "uid": f"off-{method}", "hoverinfo": "skip"}
+            traces.append(dots | {"marker": _errors(off)} | _place(frames, solid=solid))
         marks = {
             "mode": "markers+text",
             "uid": "stops",
@@ -177,12 +191,7 @@ def _place(shown: Shown, *, solid: bool, fast: bool = False) -> dict[str, Any]:
 
 def _coloured(values: Values, legend: str) -> dict[str, Any]:
     """Return the part of a marker that shows a value of each point, or the group it is of."""
-    bar: dict[str, Any] = {
-        "title": {"text": legend, "side": "right"},
-        "thickness": 10,
-        "outlinewidth": 0,
-        "xpad": 6,
-    }
+    bar = _bar(legend)
     if isinstance(values, np.ndarray):
         colour = {"color": encoded(values), "colorscale": "Viridis"}
         return colour | {"showscale": True, "colorbar": bar}
@@ -199,6 +208,26 @@ def _coloured(values: Values, legend: str) -> dict[str, Any]:
     bar |= {"tickvals": list(range(0, len(names), every)), "ticktext": names[::every]}
     limits = {"cmin": -0.5, "cmax": len(names) - 0.5}
     return colour | limits | {"showscale": True, "colorbar": bar}
+
+
+def _errors(off: Real[np.ndarray, "frame"]) -> dict[str, Any]:
+    """Return the marker of frames that are so many grid steps off a perfect course."""
+    return {
+        "size": 10,
+        "color": off.tolist(),
+        "colorscale": "YlOrRd",
+        "reversescale": True,  # pale is right
+        "cmin": 0,
+        "cmax": MOST_OFF,
+        "line": {"color": MUTED, "width": 1},
+        "showscale": bool(len(off)),
+        "colorbar": _bar("grid steps off course"),
+    }
+
+
+def _bar(legend: str) -> dict[str, Any]:
+    title = {"text": legend, "side": "right"}
+    return {"title": title, "thickness": 10, "outlinewidth": 0, "xpad": 6}
 
 
 def _make_views(codes: Real[np.ndarray, "point latent"]) -> dict[str, View]:

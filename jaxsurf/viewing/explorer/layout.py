@@ -34,22 +34,41 @@ MAP: Any = {
     "doubleClickDelay": 100,  # two clicks on two points may be quick
     "modeBarButtonsToRemove": NO_BUTTONS,
 }
-ENTRY: Any = {"type": "text", "placeholder": "usual", "autoComplete": "off"}
+ENTRY: Any = {"type": "text", "placeholder": "automatic", "autoComplete": "off"}
 MOST_SEEN = 12  # choices that need no search
 SCREENS = {"left": "linear", "right": "surfing"}
-KEYS = "Space plays, arrow keys go frame by frame, Shift-click adds a stop, W walks, Esc clears."
+KEYS = "Space plays, arrow keys go frame by frame, Shift-click adds a stop, W previews, Esc clears."
+# What a figure belongs to, and what it is; others stand after them.
+FIGURES = {
+    "residual": ("real", "squared difference (0-255) to the nearest true image; less is better"),
+    "consistency": ("real", "how much the model changes its own frames (0-255); less is better"),
+    "course": ("right", "grid steps away from the nearest perfect course; less is better"),
+    "progress": ("right", "share of the steps that go forward; 1 is best"),
+    "step_jump": ("even", "largest step over the mean one, as images; 1 is best"),
+    "step_unevenness": ("even", "coefficient of variation of the steps, as images; 0 is best"),
+    "step_mean": ("even", "mean step, as a root mean square difference of images (0 to 1)"),
+    "step_largest": ("even", "largest step, as a root mean square difference of images (0 to 1)"),
+    "nearest_image": ("aside", "root mean square difference (0-255) to the nearest image"),
+    "interpolation_mse": ("aside", "the score of Yadlin and Botchan's report; less is better"),
+    "interpolation_mse_wrapped": ("aside", "the same score with the report's uint8 overflow"),
+    "path_length": ("aside", "length of the path in latent units"),
+    "farthest_from_codes": ("real", "largest distance of the path to a code; less is better"),
+    "mean_from_codes": ("real", "mean distance of the path to the nearest code; less is better"),
+}
+GROUPS = ("real", "right", "even", "aside")
+OFF_COURSE = "course error of the path"
 
 
 def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
     """Return the page of a subject."""
     views = {name: view.label for name, view in drawn.views.items()}
-    colours = [NO_COLOUR, *subject.colours]
+    colours = [NO_COLOUR, *subject.colours, *[OFF_COURSE] * subject.judges]
     blind = subject.pictures(np.arange(1)) is None
     bar = [
         _choice("view", "View", views, next(iter(views))),
         _choice("colour", "Colour", _same(colours), colours[:2][-1]),
         dcc.Checklist(["Graph edges"], [], id="edges"),
-        _button("walk", "Walk", "See the image under the pointer", hidden=blind),
+        _button("walk", "Preview", "See what lies under the pointer, live (W)", hidden=blind),
     ]
     place = [
         dcc.Graph(id="map", responsive=True, config=MAP),
@@ -71,12 +90,34 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
     graph, numbers = subject.graph, {str(n): str(n) for n in sorted(FRAMES)}
     reach = dcc.Input(graph.k or graph.radius or None, id="reach", debounce=True, **ENTRY)
     options = [
-        _choice("frames", "Frames", numbers, str(FRAMES[0])),
-        _choice("order", "Order", {"given": "as given", "best": "shortest"}, "given"),
+        _choice("frames", "Frames", numbers, str(FRAMES[0]), title="How many frames are made"),
+        _choice(
+            "order",
+            "Order",
+            {"given": "as given", "best": "shortest"},
+            "given",
+            title="In which order stops in between are visited",
+        ),
         dcc.Checklist(["Loop"], [], id="loop"),
-        _choice("kind", "Graph", _same(subject.kinds), graph.kind),
-        html.Div([html.Label("k or radius", htmlFor="reach"), reach], className="choice"),
-        _choice("weight", "Edges weigh", _same(subject.weights), graph.weight),
+        _choice(
+            "kind",
+            "Graph",
+            _same(subject.kinds),
+            graph.kind,
+            title="Which images are joined: those that are neighbours in codes, images, or both",
+        ),
+        html.Div(
+            [html.Label("k or radius", htmlFor="reach"), reach],
+            className="choice",
+            title="How many neighbours are joined, or how far away they may be",
+        ),
+        _choice(
+            "weight",
+            "Edges weigh",
+            _same(subject.weights),
+            graph.weight,
+            title="What the shortest path makes small: a length of images, or of codes",
+        ),
     ]
     hint = "click two points, or type: 3, 17"
     stops = dcc.Input("", id="stops", debounce=True, **ENTRY | {"placeholder": hint})
@@ -95,8 +136,8 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
         html.Div(id="message", role="status"),
     ]
     if subject.pairs:
-        said = "Evaluated pairs, worst first"
-        rows.insert(3, _choice("pairs", "", subject.pairs, None, placeholder=said))
+        chosen = _choice("pairs", "", subject.pairs, None, placeholder=subject.pairs_are)
+        rows.insert(3, chosen)
     return html.Div(rows, className="panel", id="path")
 
 
@@ -130,18 +171,29 @@ def _keep(also: Sequence[str]) -> Any:  # noqa: ANN401
         _button("copy", "Copy command", "What makes the same files in a shell"),
         tight=True,
     )
-    parts = [buttons, html.Code(id="command"), html.Div(id="kept")]
+    told = html.Div(id="told", role="status")
+    parts = [buttons, told, html.Code(id="command"), html.Div(id="kept")]
     return html.Div(parts, className="panel", id="keep")
 
 
 def table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Any:  # noqa: ANN401
-    """Return a table with a row for each name."""
+    """Return a table with a row for each name, by what it belongs to: real, right, even, aside."""
     head = html.Tr([html.Th(""), *(html.Th(column, className=column) for column in columns)])
-    body = [
-        html.Tr([html.Th(name.replace("_", " ")), *map(html.Td, values)], id=f"row-{name}")
-        for name, values in rows.items()
-    ]
-    return html.Table([html.Thead(head), html.Tbody(body)])
+    bodies = []
+    for group in GROUPS:
+        body = [
+            html.Tr(
+                [html.Th(name.replace("_", " ")), *map(html.Td, values)],
+                id=f"row-{name}",
+                title=FIGURES.get(name, ("", ""))[1],
+            )
+            for name, values in rows.items()
+            if FIGURES.get(name, ("aside",))[0] == group
+        ]
+        if body:
+            title = html.Tr([html.Th(group, className="group", colSpan=1 + len(columns))])
+            bodies.append(html.Tbody([title, *body]))
+    return html.Table([html.Thead(head), *bodies])
 
 
 def _same(names: Sequence[str]) -> dict[str, str]:
@@ -149,13 +201,20 @@ def _same(names: Sequence[str]) -> dict[str, str]:
 
 
 def _choice(
-    name: str, label: str, options: Mapping[str, str], value: str | None, placeholder: str = ""
+    name: str,
+    label: str,
+    options: Mapping[str, str],
+    value: str | None,
+    *,
+    placeholder: str = "",
+    title: str = "",
 ) -> Any:  # noqa: ANN401
     many = len(options) > MOST_SEEN
     shown = dcc.Dropdown(
         dict(options), value, id=name, clearable=False, searchable=many, placeholder=placeholder
     )
-    return html.Div([*[html.Label(label, htmlFor=name)] * bool(label), shown], className="choice")
+    parts = [*[html.Label(label, htmlFor=name)] * bool(label), shown]
+    return html.Div(parts, className="choice", title=title)
 
 
 def _row(*parts: Any, tight: bool = False) -> Any:  # noqa: ANN401

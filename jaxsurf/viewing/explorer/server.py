@@ -213,38 +213,48 @@ class _Page:
             [html.Span(method, className=method) for method in methods],
         )
 
-    def measure(self, settled: str | None, saved: Saved | None) -> Any:  # noqa: ANN401
+    def measure(self, settled: str | None, saved: Saved | None, view: str, colour: str) -> Any:  # noqa: ANN401
         """Return all figures of a film, and which one that is: another may be shown by then."""
         if not settled or not saved:
             return no_update
         wish = self._wish(saved)
         further, reels = self.subject.further(wish), self._films(wish).reels
         figures = {reel.method: {**reel.figures, **further.get(reel.method, {})} for reel in reels}
-        return {"wish": saved, "table": _table(figures)}
+        traces = self._judged(view, wish) if colour == layout.OFF_COURSE else []
+        return {"wish": saved, "table": _table(figures), "traces": traces}
+
+    def _judged(self, view: str, wish: Wish) -> list[Any]:
+        film, off = self._films(wish), self.subject.off_course(wish)
+        return self.drawn.path_traces(view, film, film.stops, off)
 
     def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
         """Return the map."""
         if self._warming.ident is None:
             self._warming.start()
         colours, film = self.subject.colours, self._films(self._wish(shown)) if shown else None
+        judged = film is not None and colour == layout.OFF_COURSE
         return self.drawn.figure(
             view,
             values=colours[colour](self.drawn.sample) if colour in colours else None,
             legend=colour,
             edges=self.subject.edges(self._graph(saved)) if edges else None,
             film=film,
+            off_course=self.subject.off_course(self._wish(shown)) if judged else {},
             stops=film.stops if film else self.subject.locate(_stops(saved["stops"])),
         )
 
     def export(self, clicks: int, saved: Saved | None, also: list[str]) -> Any:  # noqa: ANN401
         """Write the files of the path that is shown, and list all that were written."""
         said, kind = no_update, no_update
-        if clicks and not saved:
-            raise UserError("there is no path yet", cure="click two points first")
-        if clicks and saved:
-            said, kind = f"written to {self.subject.keep(self._wish(saved), also)}", "good"
-        kept = [html.Span(name) for name in self.subject.kept()]
-        return ["kept", *kept] if kept else [], said, kind
+        if clicks:
+            try:
+                if not saved:
+                    raise UserError("there is no path yet", cure="click two points first")
+                said, kind = f"written to {self.subject.keep(self._wish(saved), also)}", "good"
+            except UserError as error:
+                said, kind = str(error), "error"
+        kept = [html.Li(name) for name in self.subject.kept()]
+        return [html.Span("Written before"), html.Ul(kept)] if kept else [], said, kind
 
     def _wish(self, saved: Saved) -> Wish:
         frames = int(saved["frames"])
@@ -281,7 +291,6 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
     asked = {name: Input(name, "value") for name in names}
     graph = {name: (Input if name in names[4:] else State)(name, "value") for name in names}
     said = [Output("message", "children"), Output("message", "className")]
-    again = [Output("message", part, allow_duplicate=True) for part in ("children", "className")]
     app.callback(
         Output("film", "data"),
         Output("wish", "data"),
@@ -310,11 +319,12 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
         Output("measured", "data"),
         Input("settled", "data"),
         State("wish", "data"),
+        State("view", "value"),
+        State("colour", "value"),
         prevent_initial_call=True,
     )(page.measure)
     app.clientside_callback(
-        "(made, wish) => made && JSON.stringify(made.wish) === JSON.stringify(wish)"
-        " ? made.table : window.dash_clientside.no_update",
+        ClientsideFunction("explorer", "measured"),
         Output("numbers", "children", allow_duplicate=True),
         Input("measured", "data"),
         State("wish", "data"),
@@ -327,11 +337,10 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
     )(page.draw)
     app.callback(
         Output("kept", "children"),
-        *again,
+        *(Output("told", part) for part in ("children", "className")),
         Input("export", "n_clicks"),
         State("wish", "data"),
         State("also", "value"),
-        prevent_initial_call="initial_duplicate",
         running=[(Output("export", "disabled"), True, False)],
     )(page.export)
     if page.subject.pairs:

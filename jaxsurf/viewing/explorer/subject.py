@@ -93,7 +93,8 @@ class Subject(ABC):
         kinds, weights: graphs that can be built, and what their edges can weigh.
         graph: the usual one.
         decodes: whether any code has an image.
-        pairs: stops that are worth looking at, and what is said of them.
+        judges: whether frames can be told to be off course.
+        pairs, pairs_are: stops that are worth looking at, and what is said of each and of all.
         also: what `keep` can write beside the usual files.
     """
 
@@ -105,7 +106,9 @@ class Subject(ABC):
     weights: Sequence[str]
     graph: GraphConfig
     decodes: bool = False
+    judges: bool = False
     pairs: Mapping[str, str] = MappingProxyType({})
+    pairs_are: str = ""
     also: Sequence[str] = ()
 
     @abstractmethod
@@ -142,6 +145,11 @@ class Subject(ABC):
 
     def further(self, wish: Wish) -> Mapping[str, Figures]:
         """Return, by method, figures that take longer than a film may."""
+        del wish
+        return {}
+
+    def off_course(self, wish: Wish) -> Mapping[str, Real[np.ndarray, "frame"]]:
+        """Return, by method, how far each frame is from a perfect course; nothing if unknown."""
         del wish
         return {}
 

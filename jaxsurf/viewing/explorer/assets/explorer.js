@@ -5,10 +5,12 @@
   const get = (id) => document.getElementById(id);
   const set = (id, props) => window.dash_clientside.set_props(id, props);
   const say = (text, kind = "") => set("message", { children: text, className: kind });
+  const tell = (text) => set("told", { children: text, className: "good" });
+  const select = () => { getSelection().selectAllChildren(get("command")); tell("press Ctrl-C to copy"); };
   const make = (tag, given = {}) => Object.assign(document.createElement(tag), given);
   const state = {
     film: null, frame: 0, playing: true, speed: 1, stops: [], adding: false, walking: false, view: "",
-    shown: { left: "linear", right: "surfing" }, pictures: {}, hovered: null, settling: 0, moved: 0,
+    shown: { left: "linear", right: "surfing" }, pictures: {}, hovered: null, settling: 0, moved: 0, begun: false,
   };
   // How often something was done, for tests.
   const count = (what) => { document.body.dataset[what] = Number(document.body.dataset[what] || 0) + 1; };
@@ -19,9 +21,7 @@
     if (content.error) throw new Error(content.error);
     return content;
   }
-  const reported = (work) => async (...given) => {
-    try { await work(...given); } catch (error) { say(error.message, "error"); }
-  };
+  const reported = (work) => (...given) => work(...given).catch((error) => say(error.message, "error"));
 
   // One call at a time; of those that come meanwhile, the last one alone.
   function newest(work) {
@@ -30,7 +30,7 @@
       next = given;
       if (busy) return;
       for (busy = true; next; ) {
-        const now = next;
+        const now = next; // what comes meanwhile takes its place
         next = null;
         await reported(work)(...now);
       }
@@ -46,8 +46,8 @@
   function drawPaths(traces) {
     const known = traces.filter((one) => trace(one.uid) >= 0);
     if (!known.length) return;
-    const names = solid() ? ["x", "y", "z", "text"] : ["x", "y", "text"];
-    const update = Object.fromEntries(names.map((name) => [name, known.map((one) => one[name])]));
+    const update = { "marker.color": known.map((one) => one.marker?.color), "marker.showscale": known.map((one) => one.marker?.showscale) };
+    for (const name of solid() ? ["x", "y", "z", "text"] : ["x", "y", "text"]) update[name] = known.map((one) => one[name]);
     window.Plotly.restyle(graph(), update, known.map((one) => trace(one.uid)));
   }
 
@@ -70,8 +70,7 @@
   }
 
   // ---- Stops: semicolons part those that may have commas themselves
-  const parts = (text) =>
-    text.split(/[;:=]/.test(text) ? ";" : ",").map((one) => one.trim()).filter(Boolean);
+  const parts = (text) => text.split(/[;:=]/.test(text) ? ";" : ",").map((one) => one.trim()).filter(Boolean);
   const setStops = (stops) => set("stops", { value: stops.join("; ") });
   function addStop(stop, more) {
     setStops([...(more || state.adding || state.stops.length === 1 ? state.stops : []), stop]);
@@ -109,8 +108,7 @@
     if (state.hovered !== number) return;
     const pictures = Object.entries(found.pictures).map(([name, src]) => {
       const box = make("figure");
-      box.append(make("img", { src, alt: name }), make("figcaption", { textContent: name }));
-      return box;
+      return box.append(make("img", { src, alt: name }), make("figcaption", { textContent: name })), box;
     });
     get("look").replaceChildren(...pictures, make("p", { textContent: found.lines.join("\n") }));
     showCard(event);
@@ -127,9 +125,8 @@
     count("walked");
   });
   function walked(event) {
-    if (!state.walking) return;
-    if (solid()) say("walking needs a view of two dimensions", "error");
-    else walk(under(event), event);
+    if (state.walking && solid()) say("a preview needs a view of two dimensions", "error");
+    else if (state.walking) walk(under(event), event);
   }
 
   // ---- Playing
@@ -155,14 +152,10 @@
     }
     get("scrub").firstChild.value = now;
     get("frame").textContent = `${now + 1} / ${length()}`;
-    for (const line of document.querySelectorAll("#curves .now"))
-      for (const end of ["x1", "x2"]) line.setAttribute(end, across(now));
+    document.querySelectorAll("#curves .now").forEach((line) => ["x1", "x2"].forEach((end) => line.setAttribute(end, across(now))));
     mark();
   }
-  function play(on) {
-    state.playing = on;
-    get("play").textContent = on ? "Pause" : "Play";
-  }
+  const play = (on) => { state.playing = on; get("play").textContent = on ? "Pause" : "Play"; };
   function go(frame) { play(false); showFrame(frame); }
   let last = 0;
   function tick(now) {
@@ -181,9 +174,8 @@
     const place = (value, n) => `${across(n + shift)},${53 - (50 * value) / most}`;
     const lines = state.film.reels.map((one) =>
       `<polyline class="${one.method}" points="${one[field].map(place).join(" ")}"/>`);
-    const drawing = `<svg viewBox="0 0 300 56" preserveAspectRatio="none">${lines.join("")}`;
-    const said = `<figcaption>${name}, up to ${most.toPrecision(3)}</figcaption>`;
-    const box = make("figure", { innerHTML: `${said}${drawing}<line class="now" y2="56"/></svg>` });
+    const drawing = `<svg viewBox="0 0 300 56" preserveAspectRatio="none">${lines.join("")}<line class="now" y2="56"/></svg>`;
+    const box = make("figure", { innerHTML: `<figcaption>${name}, up to ${most.toPrecision(3)}</figcaption>${drawing}` });
     box.lastChild.addEventListener("click", ({ clientX }) => {
       const { left, width } = box.lastChild.getBoundingClientRect();
       go(Math.min(length() - 1, Math.max(0, Math.round(((clientX - left) / width) * (length() - 1)))));
@@ -197,8 +189,7 @@
     if (!file) return;
     if (file.size > MOST_BYTES) throw new Error(`${file.name} has more than 20 MB`);
     say(`reading ${file.name} ...`);
-    const url = `upload?name=${encodeURIComponent(file.name)}`;
-    const found = await ask(url, { method: "POST", body: file });
+    const found = await ask(`upload?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
     say("");
     addStop(found.stop, true);
   });
@@ -216,13 +207,15 @@
 
   // ---- Beginning
   function setUp() {
+    state.begun = true;
+    if (sessionStorage.stops) set("stops", { value: sessionStorage.stops }); // a reload goes on
     const slider = make("input", { type: "range", min: 0, max: 0, value: 0, ariaLabel: "frame" });
     slider.addEventListener("input", () => go(Number(slider.value)));
     get("scrub").append(slider);
     const actions = {
       play: () => play(!state.playing), clear: () => setStops([]),
       save: () => make("a", { href: text(state.stops.join("\n")), download: "anchors.txt" }).click(),
-      copy: reported(async () => navigator.clipboard.writeText(get("command").textContent)),
+      copy: () => navigator.clipboard.writeText(get("command").textContent).then(() => tell("copied"), select),
       add: () => toggle("adding", "add"), walk: () => toggle("walking", "walk"),
       own: picker("own-file", "image/*", upload), load: picker("list-file", ".txt", load),
     };
@@ -242,7 +235,9 @@
     get("place").addEventListener("pointerleave", hide);
     document.addEventListener("dragover", (event) => event.preventDefault());
     document.addEventListener("drop", (event) => {
-      event.preventDefault(), upload(event.dataTransfer.files[0]);
+      event.preventDefault();
+      const [file] = event.dataTransfer.files;
+      (/\.txt$/i.test(file?.name) ? load : upload)(file);
     });
     setInterval(listen, 100);
     requestAnimationFrame(tick);
@@ -262,7 +257,7 @@
   }
 
   function show(film) {
-    if (!get("scrub").firstChild) setUp();
+    if (!state.begun) setUp();
     clearTimeout(state.settling);
     // After the first frame: drawing the map may take longer than that.
     if (film) setTimeout(() => drawPaths(film.traces), 50);
@@ -290,7 +285,12 @@
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.explorer = {
     show,
-    choose: (text) => { state.stops = parts(text || ""); },
+    choose: (text) => { state.stops = parts(text || ""); if (state.begun) sessionStorage.stops = text || ""; },
+    measured: (made, wish) => {
+      if (JSON.stringify(made?.wish) !== JSON.stringify(wish) || !made) return window.dash_clientside.no_update;
+      drawPaths(made.traces);
+      return made.table;
+    },
     see: (view) => { state.view = view; },
     hasten: (speed) => { state.speed = Number(speed) || 1; },
     turn: turn("left"), turnRight: turn("right"),
