@@ -355,7 +355,7 @@ def test_a_reload_and_a_dropped_list_bring_their_stops(page):
     page.run(
         "const dropped = new DataTransfer();"
         "dropped.items.add(new File(['7\\n60\\n'], 'anchors.txt'));"
-        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped, cancelable: true }));"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: dropped }));"
     )
     page.until("document.getElementById('stops').value === '7; 60'")
 
