@@ -262,7 +262,7 @@ def columns(contents: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
         "course": Column("right", "course", "grid steps"),
         "step_jump": Column("even", "largest step", "of the mean one"),
         "leaps": Column("even", "leaps", f"of {LEAP_FRAMES} frames"),
-        METRIC: Column("aside", METRIC, "the report's number"),
+        METRIC: Column("aside", METRIC, "Yadlin & Botchan's score"),
     }
 
 

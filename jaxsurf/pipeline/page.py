@@ -164,7 +164,12 @@ def _evaluation(run: Run) -> Evaluation | None:
             raise UserError(
                 f"{path} was written by another version of jaxsurf", cure="evaluate again"
             )
-        shown = evaluate.columns([saved])
+        # Without the truth no method has some of them.
+        shown = {
+            metric: column
+            for metric, column in evaluate.columns([saved]).items()
+            if any(metric in found for found in saved["methods"].values())
+        }
         labels, figures = _each_pair(path.with_suffix(".csv"), list(saved["methods"]), list(shown))
         every = evenly(len(labels), MOST_DOTS)
         methods = []

@@ -66,7 +66,9 @@ def quickstart(config: RunConfig, root: Path | str) -> str:
     return _show(train(config, root), PAIRS, EVALUATION)
 
 
-def _show(run: Run, ends: Sequence[tuple[int, int]], scoring: EvaluateConfig) -> str:
+def _show(
+    run: Run, ends: Sequence[tuple[int, int]], scoring: EvaluateConfig, expected: str = ""
+) -> str:
     for source, target in ends:
         config = SurfConfig(source=str(source), target=str(target), timing=scoring.timing)
         result = surf.surf(run, config)
@@ -75,10 +77,9 @@ def _show(run: Run, ends: Sequence[tuple[int, int]], scoring: EvaluateConfig) ->
     evaluation = evaluate.evaluate(run, scoring)
     page.write(run)
     first = "-".join(map(str, ends[0]))
-    return (
-        f"{evaluation}\nanimations: {run.workdir.surf(first)}\n"
-        f"everything on one page: {run.workdir.report}"
-    )
+    said = [str(evaluation), *[expected] * bool(expected)]
+    said += [f"animations: {run.workdir.surf(first).parent}, such as {first}"]
+    return "\n".join([*said, f"everything on one page: {run.workdir.report}"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +184,7 @@ def of_images(
     run = train_on(images, config, root)
     write_text(run.workdir.expected, str(seen))
     many = replace(EVALUATION, num_pairs=_num_pairs(images))
-    return f"{_show(run, _typical(run), many)}\n{seen}"
+    return _show(run, _typical(run), many, str(seen))
 
 
 def _choose(

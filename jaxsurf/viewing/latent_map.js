@@ -114,12 +114,14 @@ function makeMap(map) {
       for (const [width, ink] of [[6, ground], [2.5, colour(series(film.method))]]) {
         context.lineWidth = width;
         context.strokeStyle = ink;
+        context.setLineDash(film.method === "linear" ? [7, 6] : []);
         context.lineJoin = context.lineCap = "round";
         context.beginPath();
         for (const row of film.path) context.lineTo(...place(row));
         context.stroke();
       }
     }
+    context.setLineDash([]);
     const dot = (x, y, radius, ink) => {
       context.beginPath();
       context.arc(x, y, radius, 0, 7);
@@ -129,10 +131,22 @@ function makeMap(map) {
       context.fill();
       context.stroke();
     };
-    for (const stop of (player.pair && player.pair.stops) || [])
-      dot(...place(stop), 5, colour("--ink"));
+    const stops = (player.pair && player.pair.stops) || [];
+    for (const stop of stops) dot(...place(stop), 5, colour("--ink"));
     for (const film of shown)
       dot(...place(film.path[frameOf(film)]), 7.5, colour(series(film.method)));
+    context.font = "600 13px system-ui, sans-serif";
+    context.textAlign = "center";
+    (stops.length === 2 ? ["source", "target"] : []).forEach((name, n) => {
+      const [x, y] = place(stops[n]);
+      const above = y > 30 ? y - 13 : y + 24;
+      const middle = clamp(x, 26, canvas.clientWidth - 26);
+      context.lineWidth = 4;
+      context.strokeStyle = ground;
+      context.strokeText(name, middle, above);
+      context.fillStyle = colour("--ink");
+      context.fillText(name, middle, above);
+    });
     if (view.hovered >= 0) {
       context.beginPath();
       context.arc(placed[2 * view.hovered], placed[2 * view.hovered + 1], 7, 0, 7);

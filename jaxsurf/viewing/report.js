@@ -158,7 +158,7 @@ function showFrame() {
     context.imageSmoothingEnabled = false;
     context.clearRect(0, 0, width, height);
     drawCell(context, film.sheet, frameOf(film), 0, 0, width, height);
-    film.value.textContent = film.errors.length ? short(film.errors[frameOf(film)]) : "";
+    film.value.textContent = film.errors.length ? `difference ${short(film.errors[frameOf(film)])}` : "";
   }
   get("scrub").value = player.frame;
   const [film] = player.pair.films;
@@ -223,7 +223,8 @@ function makeCurve(id, figure) {
     svg.append(drawn("text", { class: "up", x: left - 5, y: at + 3.5 }, short(value)));
   }
   const dots = films.map((film) => {
-    const ink = `stroke: var(${series(film.method)})`;
+    const dashes = film.method === "linear" ? "; stroke-dasharray: 6 4" : "";
+    const ink = `stroke: var(${series(film.method)})${dashes}`;
     const points = film[figure].slice(from).map((value, n) => `${x(n + from)},${y(value)}`);
     svg.append(drawn("polyline", { points: points.join(" "), style: ink }));
     return drawn("circle", { r: 4, style: `fill: var(${series(film.method)})` });

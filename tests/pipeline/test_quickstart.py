@@ -56,6 +56,7 @@ def test_own_images_become_a_page_without_another_option(launch, tmp_path, cache
     outcome = launch(*command)
     assert "24 images, 20 x 12 pixels, RGBA; 1 file left out: notes.txt (no image)" in outcome.err
     assert "what to expect: 24 images are few" in outcome.out, outcome.err
+    assert outcome.out.strip().split("\n")[-1].startswith("everything on one page: ")
     run = open_run(tmp_path / "run")
     assert run.images.look.alpha
     pairs = list((tmp_path / "run" / "surf").iterdir())

@@ -151,7 +151,7 @@ def test_page_holds_the_numbers_it_was_given():
         "The 2 pairs on which surfing does worst",
         "surfing 1,237 2.25 71.23 16.50",
         "pixel 1,237 \N{EN DASH} 71.23 16.50",
-        "the report's uint8 arithmetic, only to compare",
+        "uint8 arithmetic of Yadlin and Botchan's report, only to compare",
         '{"seed": 5}',
     ):
         assert part in text
