@@ -209,7 +209,7 @@ function makeCurve(id, figure) {
   const films = player.pair.films.filter((film) => film[figure].length);
   svg.parentElement.hidden = !films.length;
   if (!films.length) return () => {};
-  const [width, height, left, bottom] = [svg.clientWidth || 300, svg.clientHeight || 90, 34, 14];
+  const [width, height, left, bottom] = [svg.clientWidth || 300, svg.clientHeight || 90, 42, 14];
   const from = figure === "steps" ? 1 : 0; // the first frame has none before it
   const most = Math.max(...films.flatMap((film) => film[figure])) || 1;
   const last = countFrames() - 1 || 1;
