@@ -49,7 +49,7 @@ from jaxsurf.workdir import fingerprint, replacing
 
 UPLOAD = "upload:"
 LARGEST_PICTURE = 64 * 10**6  # pixels
-# What a picture of the user's may be, and the ending it is kept under.
+# What a picture of the user's may be, and the suffix it is kept with.
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 NUM_PAIRS = 12
 # Of what is told by the truth, what a pair of animations is compared by.
@@ -228,6 +228,7 @@ class ExploredRun(Explored):
                 found[method]["interpolation_mse_wrapped"] = float(wrapped)
         return found
 
+    @functools.lru_cache(maxsize=8)  # noqa: B019  (as `_made`)
     def off_course(self, wish: Wish) -> dict[str, Any]:
         """Return, by method, grid steps between each frame and the nearest perfect course."""
         made = self._made(wish)
@@ -244,9 +245,9 @@ class ExploredRun(Explored):
 
     def take(self, data: bytes, name: str) -> str:
         """Keep a picture of the user's, and return its stop."""
-        ending = _check_picture(data)
+        suffix = _check_picture(data)
         stem = re.sub(r"[^A-Za-z0-9]+", "_", Path(name).stem)[: surf.LONGEST_STEM].strip("_")
-        path = self.root / "uploads" / f"{stem or 'image'}_{fingerprint(data.hex())}{ending}"
+        path = self.root / "uploads" / f"{stem or 'image'}_{fingerprint(data.hex())}{suffix}"
         if not path.exists():
             with replacing(path) as temporary:
                 temporary.write_bytes(data)
@@ -294,7 +295,7 @@ def _anchors(stops: Sequence[str]) -> str:
 
 
 def _check_picture(data: bytes) -> str:
-    """Refuse what is no picture or too large unpacked; return the ending of its format."""
+    """Refuse what is no picture or too large unpacked; return the suffix of its format."""
     large = UserError(
         f"the picture has more than {LARGEST_PICTURE // 10**6} megapixels", cure="make it smaller"
     )

@@ -233,15 +233,16 @@ def _pair(
         )
         if bridges := saved["bridges"]:
             about += f" It {tour.describe_gaps(bridges)}."
-        stale, stops = _stale(run, saved), None
+        stale, stops, marked = _stale(run, saved), None, []
         # Codes of another checkpoint lie elsewhere.
         drawn = view if codes is not None and not stale else None
         if codes is not None and drawn is not None:
             # Of an image from outside neither number nor code is known: it has no mark.
+            marked = [
+                end for end in saved["ends"] if end["node"] < len(codes) or end["code"] is not None
+            ]
             found = [
-                codes[end["node"]] if end["node"] < len(codes) else end["code"]
-                for end in saved["ends"]
-                if end["node"] < len(codes) or end["code"] is not None
+                codes[end["node"]] if end["node"] < len(codes) else end["code"] for end in marked
             ]
             stops = drawn.project(np.reshape(found, (-1, codes.shape[1])))
         animations = [
@@ -255,6 +256,7 @@ def _pair(
             strip=_picture(folder / "strip.png"),
             latent=_picture(folder / "latent.png") if drawn is None else None,
             stops=stops,
+            names=[str(end["label"]) for end in marked],
         )
 
 

@@ -137,7 +137,8 @@ function makeMap(map) {
       dot(...place(film.path[frameOf(film)]), 7.5, colour(series(film.method)));
     context.font = "600 13px system-ui, sans-serif";
     context.textAlign = "center";
-    (stops.length === 2 ? ["source", "target"] : []).forEach((name, n) => {
+    ((player.pair && player.pair.names) || []).forEach((label, n) => {
+      const name = label.length > 16 ? `${label.slice(0, 15)}\u2026` : label;
       const [x, y] = place(stops[n]);
       const above = y > 30 ? y - 13 : y + 24;
       const middle = clamp(x, 26, canvas.clientWidth - 26);

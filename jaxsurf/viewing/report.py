@@ -152,6 +152,7 @@ class Pair:
     strip: bytes | None
     latent: bytes | None = None  # where the map can't show it
     stops: Float[np.ndarray, "_stop axis"] | None = None  # on the latent map
+    names: Sequence[str] = ()  # of these stops
 
     @property
     def missing(self) -> list[str]:
@@ -267,6 +268,7 @@ def _pair_data(pair: Pair) -> dict[str, Any]:
     return {
         "label": pair.label,
         "stops": _rows(pair.stops),
+        "names": list(pair.names),
         "films": [
             {
                 "method": each.method,

@@ -162,6 +162,7 @@ def test_the_script_is_given_codes_frames_figures_and_pairs(run):
     assert unpacked(shown["edges"], "<u4").tolist() == [0, 1, 1, 2]
     assert unpacked(shown["pictured"], "<u4").tolist() == [0, 1, 2]
     assert (pair["label"], pair["stops"]) == ("0 to 1", CODES[:2].tolist())
+    assert pair["names"] == ["0", "1"]
     pixel, surfing = pair["films"]
     assert (pixel["path"], surfing["path"]) == (None, CODES[[0, 2, 1]].tolist())
     assert surfing["errors"] == [0.0, 25.0, 12.5]
@@ -172,6 +173,26 @@ def test_the_script_is_given_codes_frames_figures_and_pairs(run):
     each = {panel["name"]: panel["rows"][1]["each"] for panel in scores["panels"]}
     assert each["course"] == [40.5, 41.25, None]
     assert each["residual"] == [None] * 3
+
+
+def test_an_end_from_outside_without_a_code_has_no_mark_and_no_name(run):
+    ends = [{"label": name, "node": node, "code": None} for name, node in (("1", 1), ("mine", 7))]
+    animate(run, ends=[*ends, {"label": "code", "node": 8, "code": [0.5, 0.25]}])
+    (pair,) = data(written(run))["pairs"]
+    assert pair["names"] == ["1", "code"]
+    assert pair["stops"] == [CODES[1].tolist(), [0.5, 0.25]]
+
+
+def test_a_figure_that_no_method_has_has_no_column(run):
+    evaluate(run)
+    assert "course,<br>" in written(run)
+    score = {"mean": 41.5, "low": 38.25, "high": 44.75}
+    some = dict.fromkeys(("consistency", "step_jump", "interpolation_mse"), score)
+    unknown = {"known": False, "about": "no factors", "usual_residual": None}
+    evaluate(run, methods={"linear": some, "surfing": some}, truth=unknown)
+    html = written(run)
+    heads = [head in html for head in ("consistency,<br>", "course,<br>", "leaps,<br>")]
+    assert heads == [True, False, False]
 
 
 def test_without_codes_of_its_checkpoint_a_pair_has_its_picture_instead_of_a_path(run, monkeypatch):

@@ -50,7 +50,7 @@ FIGURES = {
     "step_largest": ("even", "largest step, as a root mean square difference of images (0 to 1)"),
     "nearest_image": ("aside", "root mean square difference (0-255) to the nearest image"),
     "interpolation_mse": ("aside", "the score of Yadlin and Botchan's report; less is better"),
-    "interpolation_mse_wrapped": ("aside", "the same score with the report's uint8 overflow"),
+    "interpolation_mse_wrapped": ("aside", "the same score with that report's uint8 overflow"),
     "path_length": ("aside", "length of the path in latent units"),
     "farthest_from_codes": ("real", "largest distance of the path to a code; less is better"),
     "mean_from_codes": ("real", "mean distance of the path to the nearest code; less is better"),

@@ -221,7 +221,7 @@ class _Page:
         further, reels = self.subject.further(wish), self._films(wish).reels
         figures = {reel.method: {**reel.figures, **further.get(reel.method, {})} for reel in reels}
         traces = self._judged(view, wish) if colour == layout.OFF_COURSE else []
-        return {"wish": saved, "table": _table(figures), "traces": traces}
+        return {"wish": saved, "view": view, "table": _table(figures), "traces": traces}
 
     def _judged(self, view: str, wish: Wish) -> list[Any]:
         film, off = self._films(wish), self.subject.off_course(wish)

@@ -288,7 +288,7 @@
     choose: (text) => { state.stops = parts(text || ""); if (state.begun) sessionStorage.stops = text || ""; },
     measured: (made, wish) => {
       if (JSON.stringify(made?.wish) !== JSON.stringify(wish) || !made) return window.dash_clientside.no_update;
-      drawPaths(made.traces);
+      if (made.view === state.view) drawPaths(made.traces);
       return made.table;
     },
     see: (view) => { state.view = view; },
