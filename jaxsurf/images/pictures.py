@@ -298,19 +298,12 @@ def _survey(
     _check_mixture(dtypes, {"uint8", "uint16"}, "values")
     dtype = "uint16" if "uint16" in dtypes else next(iter(dtypes))
     alpha = any(header.alpha for header in headers.values())
-    extent = Extent()
     if alpha or dtype != "uint8" or reading.skip_unreadable:
         extents = attempts(lambda n: measure(parts[n], headers[n]), list(headers), "measuring")
         headers = {number: headers[number] for number in extents}
-        for number, one in extents.items():
-            wide = fitting.WIDER if headers[number].dtype != dtype else 1
-            extent = extent.joined(Extent(one.low * wide, one.high * wide, one.opaque))
+        extent = _joined(extents, headers, dtype)
     else:
-        # With eight bits it is only asked whether all pictures are masks of 0 and 1.
-        for number, header in headers.items():
-            extent = extent.joined(measure(parts[number], header, white=1))
-            if extent.high > 1:
-                break
+        extent = _extent_of_eight_bits(parts, headers)
     sizes = [(one.height, one.width) for one in headers.values() for _ in range(one.frames)]
     size, num_cut = fitting.choose_size(sizes, side=request.side, origin=title)
     fit = choose_fit(size, max(colours), dtype, extent, reading, alpha=alpha)
@@ -332,6 +325,25 @@ def _survey(
         kept=tuple(headers),
         unread=tuple(unread),
     )
+
+
+def _joined(extents: Mapping[int, Extent], headers: Mapping[int, Header], dtype: str) -> Extent:
+    """Return the extent of all parts, in values of the type that the set has."""
+    extent = Extent()
+    for number, one in extents.items():
+        wide = fitting.WIDER if headers[number].dtype != dtype else 1
+        extent = extent.joined(Extent(one.low * wide, one.high * wide, one.opaque))
+    return extent
+
+
+def _extent_of_eight_bits(parts: Sequence[Part], headers: Mapping[int, Header]) -> Extent:
+    """Return an extent that tells whether all parts are masks of 0 and 1: no more is asked."""
+    extent = Extent()
+    for number, header in headers.items():
+        extent = extent.joined(measure(parts[number], header, white=1))
+        if extent.high > 1:
+            break
+    return extent
 
 
 def _attempt(function: Callable[[int], _Result], number: int) -> _Result | UserError:

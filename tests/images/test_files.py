@@ -7,6 +7,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+import scipy.io
 from PIL import ExifTags, Image
 
 from jaxsurf.errors import UserError
@@ -180,6 +181,24 @@ def test_a_large_npz_is_unpacked_once_until_it_changes(write, large, tmp_path):
 
 
 # What is refused
+
+
+@pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.mat"])
+def test_a_file_that_claims_what_no_images_are_compressed_to_is_refused(name, tmp_path):
+    shape, path = (25_000, 64, 64, 3), tmp_path / name
+    if name == "a.h5":
+        h5py = pytest.importorskip("h5py")
+        with h5py.File(path, "w") as file:
+            file.create_dataset("images", shape=shape, dtype="u1", chunks=(100, 64, 64, 3))
+    elif name == "a.mat":
+        zeros = np.zeros((64, 64, 3, shape[0]), np.uint8)
+        scipy.io.savemat(path, {"images": zeros}, do_compression=True)
+    else:
+        np.savez_compressed(path, images=np.zeros(shape, np.uint8))
+    cache = tmp_path / "cache"
+    with pytest.raises(UserError, match=r"claims 307 MB of images in [0-9]+ bytes; remove it"):
+        open_images(str(path), cache_dir=cache)
+    assert not cache.exists()
 
 
 def npy(array):
