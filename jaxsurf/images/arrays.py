@@ -25,8 +25,6 @@ ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5")
 _BESIDE = ("factors", "factor_names", "jaxsurf_metadata")
 # More is no colour: where sizes tell axes apart, channels are as few as this.
 _FEW = 4
-# Equal images alone are compressed so well; of fewer bytes it does no harm.
-_MOST_IN_A_BYTE, _BOMB = 500, 256 * storage.MIB
 _HDF5 = b"\x89HDF"
 
 
@@ -236,12 +234,7 @@ def _choose(path: Path, found: Mapping[str, tuple[Shape, np.dtype]], key: str) -
     """Return the name of the array that holds the images, refusing one that claims too much."""
     name = _named(path, found, key)
     shape, dtype = found[name]
-    claimed, size = math.prod(shape) * dtype.itemsize, path.stat().st_size
-    if claimed > _BOMB and claimed > _MOST_IN_A_BYTE * size:
-        raise UserError(
-            f"{path} claims {claimed / 1e6:.0f} MB of images in {size} bytes",
-            cure="remove it, or save it uncompressed if it is what it should be",
-        )
+    storage.check_claim(f"{path}", math.prod(shape) * dtype.itemsize, path.stat().st_size)
     return name
 
 

@@ -22,6 +22,7 @@ from jaxtyping import Shaped
 from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
+from jaxsurf.images import storage
 
 Pixels = Shaped[np.ndarray, "height width channel"]
 # A file, what it holds, or a picture that is unpacked already.
@@ -70,6 +71,7 @@ def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
     Raises:
         UserError: where it can't be read, or its frames have more than `max_pixels`.
     """
+    most = _MOST_IN_A_BYTE
     try:
         if isinstance(file, np.ndarray):
             found = Header(1, *file.shape, alpha=file.shape[-1] in (2, 4), dtype=str(file.dtype))
@@ -83,7 +85,7 @@ def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
             found = Header(count, height, width, 3, alpha=False, dtype="uint8")
         elif (tiff := _Tiff.open(file)) is not None:
             with tiff:
-                found = tiff.header
+                found, most = tiff.header, storage.MOST_IN_A_BYTE
         else:
             # Pillow leaves files open that it finds damaged.
             with _stream(file) as stream, Image.open(stream) as image:
@@ -101,6 +103,8 @@ def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
             f"{origin} claims {claimed / 1e6:.0f} MB of pixels in {size} bytes",
             cure=f"remove it, or set data.max_pixels to {4 * claimed} if it is what it should be",
         )
+    if not _is_film(file):
+        storage.check_claim(origin, claimed * found.frames, size, most=most)
     return found
 
 

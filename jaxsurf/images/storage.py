@@ -31,6 +31,8 @@ MIB, GIB = 2**20, 2**30
 # Arrays of more bytes are mapped; smaller ones are loaded, which is quicker from then on.
 LARGE_BYTES = 1 << 30
 CHUNK_BYTES = 8 << 20
+# Equal bytes alone are compressed so well; of fewer it does no harm.
+MOST_IN_A_BYTE, _BOMB = 500, 256 * MIB
 # Rows read before their pages are released: up to 2 MB around each count until then.
 READ_AT_ONCE = 64
 # What reading a damaged .npy or .npz file raises, one with a password or one that holds objects.
@@ -74,6 +76,15 @@ def total_bytes() -> int | None:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError):  # systems other than POSIX
         return None
+
+
+def check_claim(origin: str, claimed: int, size: int, *, most: int = MOST_IN_A_BYTE) -> None:
+    """Refuse a file of `size` bytes that unpacks to far more than what people keep does: a bomb."""
+    if claimed > _BOMB and claimed > most * size:
+        raise UserError(
+            f"{origin} claims {claimed / 1e6:.0f} MB in {size} bytes",
+            cure="remove it, or save it uncompressed if it is what it should be",
+        )
 
 
 def chunks(array: Rows, *, rows: int = 0) -> Iterator[Rows]:

@@ -104,6 +104,7 @@ def _read_archive(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
     if size > memory * MEMORY_SHARE:
         cause = f"{member.name} in {path} takes {size:,.1f} GiB unpacked, but this machine has "
         raise UserError(f"{cause}{memory:,.1f} GiB of memory", cure="save the array with np.save")
+    storage.check_claim(f"{path}", member.nbytes, path.stat().st_size)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive[member.name]
 

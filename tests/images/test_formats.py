@@ -316,6 +316,20 @@ def test_a_picture_without_content_for_its_size_is_refused(tmp_path):
     assert len(open_images(str(tmp_path), max_pixels=800_000_000)) == 1
 
 
+@pytest.mark.parametrize("name", ["a.tif", "a.png"])
+def test_many_pages_without_content_are_refused(name, tmp_path):
+    pages = np.zeros((300, 1000, 1000), np.uint8)
+    pages[:, 0, 0] = np.arange(300) % 2
+    if name == "a.tif":
+        tifffile.imwrite(tmp_path / name, pages, compression="zlib")
+    else:
+        first, *others = map(Image.fromarray, pages)
+        first.save(tmp_path / name, save_all=True, append_images=others)
+    with pytest.raises(UserError, match=r"a\.... claims 300 MB in [0-9]+ bytes; remove it"):
+        open_images(str(tmp_path), cache_dir=tmp_path / "cache")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_series_of_a_tiff_file_beside_the_first_are_told(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (3, 9, 7), dtype=np.uint16)
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:

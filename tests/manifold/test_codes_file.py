@@ -167,6 +167,12 @@ def test_an_array_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
         read(str(tmp_path / "z.npz"))
 
 
+def test_an_archive_that_claims_what_no_codes_are_compressed_to_is_refused(tmp_path):
+    np.savez_compressed(path := tmp_path / "z.npz", z=np.zeros((20_000_000, 2)))
+    with pytest.raises(UserError, match=r"claims 320 MB in [0-9]+ bytes; remove it"):
+        read(str(path))
+
+
 def test_a_member_that_its_header_does_not_account_for_is_refused(tmp_path):
     content = npy("(8,),}") + bytes(1 << 20)
     (tmp_path / "z.npz").write_bytes(archive(content))
