@@ -79,6 +79,9 @@ def test_the_range_is_that_of_all_images_of_a_folder(tmp_path):
     masks = noise(3, 5, 7, high=2)
     images = open_images(save_all(tmp_path / "masks", *masks))
     assert np.array_equal(images.images[..., 0], masks * 255)
+    # One that is black, or a mask, does not make masks of others.
+    mixed = open_images(save_all(tmp_path / "mixed", masks[0], noise(5, 7)))
+    assert np.array_equal(mixed.images[..., 0], [masks[0], noise(5, 7)])
 
 
 @pytest.mark.parametrize("asked", ["5", "5,4", "a,b", "1,2,3", "nan,1"])
