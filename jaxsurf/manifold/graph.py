@@ -28,6 +28,8 @@ Distance = Callable[[Ends], Lengths]
 # Makes the index of the images of codes, whose distances are those between images.
 ImageIndex = Callable[[], neighbors.Index]
 
+# An edge past a neighbour is added where the straight way is shorter than this share of the other.
+STRAIGHTER = 0.97
 # Neighbors that join what is from outside a set to its graph: as many as the report's k.
 OUTSIDE_NEIGHBORS = 4
 
@@ -49,6 +51,31 @@ def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -
     description = f"{built.description}, nearest in codes and in images"
     facts: Any = built.own_facts() | {"description": description}
     return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
+
+
+def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
+    """Return a graph with straight edges to neighbours' neighbours where the way by these is bent.
+
+    Paths through a graph of nearest neighbours take few directions: on a grid eight, with these 16.
+    """
+    degrees = np.diff(graph.indptr)
+    # Of each entry (i, m): one row for each neighbour of m.
+    counts = degrees[graph.indices]
+    entry = np.repeat(np.arange(len(graph.indices)), counts)
+    onward = np.arange(len(entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+    onward += graph.indptr[graph.indices[entry]]
+    ends = np.stack([graph.rows[entry], graph.indices[onward]], axis=1)
+    ways = graph.weights[entry] + graph.weights[onward]
+    once = ends[:, 0] < ends[:, 1]
+    order = np.lexsort([ways[once], *ends[once].T[::-1]])
+    ends, ways = ends[once][order], ways[once][order]
+    shortest = np.append(True, (np.diff(ends, axis=0) != 0).any(axis=1))[: len(ends)]
+    ends, ways = ends[shortest], ways[shortest]
+    lengths = neighbors.distances(*index.codes[ends.T])
+    bent = lengths < STRAIGHTER * ways
+    # Of edges that are there already, with_edges keeps the first.
+    description = f"{graph.description}{', and straight past one of these' * bool(bent.any())}"
+    return latent_graph.with_edges(graph, ends[bent], lengths[bent], description=description)
 
 
 def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
@@ -78,7 +105,7 @@ KINDS: dict[str, _Kind] = {
     "agreed": _Kind(
         lambda index, k, image_index: _join_agreed(k, index, image_index),
         "k",
-        usual=10,
+        usual=8,
         of_images=True,
         connects=True,
     ),
@@ -137,11 +164,12 @@ class GraphConfig:
 
     Attributes:
         kind: `knn`: one end of an edge is among the other's k nearest codes; `agreed`: the same,
-            and one end is among the other's k nearest images; components are joined by the shortest
-            bridges between images; `mutual`: both ends are among the other's k nearest codes;
+            and one end is among the other's k nearest images; with `pullback`, also straight past
+            one of these where the way by it is bent; components are joined by the shortest bridges
+            between images; `mutual`: both ends are among the other's k nearest codes;
             `smallest`: as `knn`, with the smallest k that connects all; `radius`: all codes within
             it are joined; `smallest-radius`: as `radius`, with the smallest that connects all.
-        k: neighbours a point; for `agreed`, `knn` and `mutual` only. 0 means 10 for `agreed` and
+        k: neighbours a point; for `agreed`, `knn` and `mutual` only. 0 means 8 for `agreed`, 10 for
             `knn`, at most the square root of the number of points; `mutual` needs a number.
         radius: largest distance of joined points, in latent units; for `radius` only.
         weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep
@@ -204,7 +232,7 @@ class GraphConfig:
     def setting(self, number: int = 0) -> float:
         """Return what the kind needs; where nothing is given, the default for so many points."""
         kind = KINDS[self.kind]
-        # Among few points ten neighbours would reach across holes in the manifold.
+        # Among few points so many would reach across holes in the manifold.
         usual = min(kind.usual, math.isqrt(number)) if number else kind.usual
         return (getattr(self, kind.setting) if kind.setting else 0) or usual
 
@@ -294,6 +322,9 @@ def build(
     description += f", of approximate neighbours with a recall of {recall:.3f}" * bool(searched)
     built = replace(built, description=description, recall=recall)
     built = trim(built) if trim else built
+    # By its ends alone an edge past a neighbour is always cheaper than the way by it.
+    if kind.of_images and WEIGHTS[config.weight].pieces > 1:
+        built = _add_shortcuts(built, index)
     if config.spanning_tree:
         description = f"{built.description}, and the Euclidean minimum spanning tree"
         tree = connectivity.spanning_tree(index)

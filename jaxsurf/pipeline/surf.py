@@ -184,35 +184,19 @@ def make(
     takes the longest by far, is measured too.
     """
     given = [open_stop(run, text) for text in config.stops]
-    if opened is None:
-        latents = encode_all(run)
-        opened = Opened(latents, connect(run, latents, config.graph or run.config.graph))
-    latents, built = opened
-    outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}
-    graph, codes, nodes = built, latents.codes, [stop.number or 0 for stop in given]
-    if outside:
-        further = np.stack(list(outside.values()))
-        graph, codes, nodes = tour.with_anchors(
-            built,
-            latents.index,
-            [(stop.number or 0) if stop.code is None else stop.code for stop in given],
-            lambda codes: make_distance(built.weight, run.model, codes, run.images.images, further),
-        )
-    latent_graph.check_joined(graph, nodes, names=[stop.label for stop in given])
-    visit = tour.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
+    graph, codes, visit = _find(run, config, given, opened)
     stops = [given[place] for place in visit.order]
     route = Route(
         codes=codes[visit.nodes],
         images=np.stack([stop.image for stop in stops]),
         anchors=visit.places,
     )
-    look = run.images.look
+    images, look = run.images.images, run.images.look
     (made,) = animate.animate(
         run.model, [route], methods=config.methods, timing=config.timing, look=look
     )
-    images = run.images.images
     nearest = {m: metrics.nearest_images(each.frames, images) for m, each in made.items()}
-    animations, by_frame = {}, {}
+    animations = {}
     for method, each in made.items():
         theirs = None  # the report had no set as large
         if wrapped and len(images) <= reconstruction.SAMPLE:
@@ -223,11 +207,63 @@ def make(
             **{f"step_{n}": value for n, value in metrics.smoothness(each.frames).items()},
         }
         animations[method] = replace(each, metrics=figures, frame_ms=config.frame_ms)
-        by_frame[method] = {
-            "frame_errors": nearest[method].mse.tolist(),
-            "frame_steps": metrics.steps(each.frames).tolist(),
-        }
-    description = {
+    return Surfed(
+        stops=stops,
+        graph=graph,
+        codes=codes,
+        visit=visit,
+        animations=animations,
+        description=_describe_path(config, graph, codes, visit, stops)
+        | {
+            "methods": {
+                method: animation.describe()
+                | {
+                    "frame_errors": nearest[method].mse.tolist(),
+                    "frame_steps": metrics.steps(animation.frames).tolist(),
+                }
+                for method, animation in animations.items()
+            },
+            "checkpoint": run.step,
+            "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
+            "versions": versions(),
+            "seed": run.config.training.seed,
+            "timing": asdict(config.timing),
+        },
+        nearest=nearest,
+    )
+
+
+def _find(
+    run: Run, config: SurfConfig, given: Sequence[Stop], opened: Opened | None
+) -> tuple[LatentGraph, Float[np.ndarray, "node latent"], Visit]:
+    """Return the path past all stops, and the graph and codes that have those from outside too."""
+    if opened is None:
+        latents = encode_all(run)
+        opened = Opened(latents, connect(run, latents, config.graph or run.config.graph))
+    latents, graph = opened
+    codes, nodes = latents.codes, [stop.number or 0 for stop in given]
+    outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}
+    if outside:
+        further, weight = np.stack(list(outside.values())), graph.weight
+        graph, codes, nodes = tour.with_anchors(
+            graph,
+            latents.index,
+            [(stop.number or 0) if stop.code is None else stop.code for stop in given],
+            lambda codes: make_distance(weight, run.model, codes, run.images.images, further),
+        )
+    latent_graph.check_joined(graph, nodes, names=[stop.label for stop in given])
+    visit = tour.through(graph, nodes, loop=config.loop, order=config.order, codes=codes)
+    return graph, codes, visit
+
+
+def _describe_path(
+    config: SurfConfig,
+    graph: LatentGraph,
+    codes: Float[np.ndarray, "node latent"],
+    visit: Visit,
+    stops: Sequence[Stop],
+) -> dict[str, Any]:
+    return {
         "ends": [
             {
                 "label": stop.label,
@@ -249,25 +285,7 @@ def make(
         "bridges": graph.bridges_along(visit.nodes).tolist(),
         "graph": graph.facts(),
         "search": visit.method,
-        "methods": {
-            method: animation.describe() | by_frame[method]
-            for method, animation in animations.items()
-        },
-        "checkpoint": run.step,
-        "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
-        "versions": versions(),
-        "seed": run.config.training.seed,
-        "timing": asdict(config.timing),
     }
-    return Surfed(
-        stops=stops,
-        graph=graph,
-        codes=codes,
-        visit=visit,
-        animations=animations,
-        description=description,
-        nearest=nearest,
-    )
 
 
 def open_stop(run: Run, text: str) -> Stop:

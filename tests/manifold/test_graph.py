@@ -107,6 +107,43 @@ def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes,
         assert set(repaired.components) == {0}
 
 
+@properties
+@given(hnp.arrays(np.float64, st.tuples(st.integers(9, 17), st.just(2)), elements=st.floats(-4, 4)))
+def test_edges_past_a_neighbour_are_added_where_the_way_by_it_is_bent(codes):
+    def built(weight):
+        config = GraphConfig(kind="agreed", weight=weight)
+        index, along = neighbors.Index(codes), neighbors.Index(codes)
+        return graph.build(
+            index, config, lambda ends: apart(codes)[tuple(ends.T)], image_index=lambda: along
+        )
+
+    plain, distances = built("image"), apart(codes)
+    own = edges_of(plain)
+    ways = nx.Graph(list(own.keys() - {tuple(edge) for edge in plain.bridges.tolist()}))
+    ways.add_nodes_from(range(len(codes)))
+    expected = dict(own)
+    for i, j in itertools.combinations(range(len(codes)), 2):
+        bent = [distances[i, m] + distances[m, j] for m in nx.common_neighbors(ways, i, j)]
+        if (i, j) not in own and bent and distances[i, j] < graph.STRAIGHTER * min(bent):
+            expected[i, j] = distances[i, j]
+    assert edges_of(built("pullback")) == pytest.approx(expected)
+
+
+def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
+    codes = np.stack(np.meshgrid(np.arange(13.0), np.arange(13.0)), axis=-1).reshape(-1, 2)
+
+    def length(weight):
+        config = GraphConfig(kind="agreed", weight=weight)
+        index = neighbors.Index(codes)
+        made = graph.build(
+            index, config, lambda ends: apart(codes)[tuple(ends.T)], image_index=lambda: index
+        )
+        return shortest_path(made, 5 * 13 + 4, 7 * 13 + 8).length
+
+    assert length("image") == pytest.approx(2 + 2 * np.sqrt(2))
+    assert length("pullback") == pytest.approx(2 * np.sqrt(5))
+
+
 LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
 
 
