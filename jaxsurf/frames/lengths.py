@@ -5,6 +5,9 @@ differences of successive images, on 0-255, are added up. Images are clipped as 
 rounded. With one piece that is the difference between the decoded ends. With more it approaches,
 from below, the length of the edge under the metric that the decoder pulls back. Chords of decoded
 corners cost less than norms of Jacobian-vector products, and edges share their ends.
+
+An edge in half a step of what moves changes an image by more than half as much: cut into as many
+pieces, long edges would be too cheap beside short ones. So pieces of all edges are as long.
 """
 
 import functools
@@ -19,11 +22,30 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.images import batches
 from jaxsurf.images.pixels import PEAK
-from jaxsurf.manifold.neighbors import Index
+from jaxsurf.manifold.neighbors import Index, distances
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 # Bytes that decoded images take at any time; comparing them takes up to three times as many more.
 _HELD = 64 * 2**20
+# Codes are apart as each is from this neighbour: on a grid of any dimensions a step.
+_NEIGHBOR = 4
+_MOST_PIECES = 16
+
+
+def num_pieces(
+    codes: Float[np.ndarray, "node latent"], pairs: Int[np.ndarray, "edge 2"], piece: float
+) -> Int[np.ndarray, "edge"]:
+    """Return into how many pieces to cut edges, 16 at most.
+
+    A piece is at most `piece` times as long as codes are apart (the median distance of a code to
+    the fourth nearest); of infinite ones each edge is one.
+    """
+    if np.isinf(piece):
+        return np.ones(len(pairs), dtype=np.int64)
+    near = Index(codes).nearest(k=min(_NEIGHBOR, len(codes) - 1)).distances[:, -1]
+    longest = max(piece * np.median(near), np.finfo(np.float64).tiny)
+    shares = distances(*codes[np.asarray(pairs).T].astype(np.float64)) / longest
+    return np.clip(np.ceil(shares), 1, _MOST_PIECES).astype(np.int64)
 
 
 def of_edges(
@@ -31,33 +53,37 @@ def of_edges(
     codes: Float[np.ndarray, "node latent"],
     pairs: Int[np.ndarray, "edge 2"],
     *,
-    pieces: int,
+    pieces: Int[np.ndarray, "edge"],
 ) -> Float[np.ndarray, "edge"]:
-    """Return the lengths of decoded edges, each cut into so many `pieces`.
+    """Return the lengths of decoded edges, cut into so many `pieces` each.
 
     Edges are taken in chunks. An end that edges of a chunk share is decoded once.
     """
     index, pairs = Index(codes), np.asarray(pairs)
     codes = index.codes.astype(np.float32)
     graphdef, state = nnx.split(model)
-    run, chunk = functools.partial(_decode, graphdef), inference_batch(model)
+    run, size = functools.partial(_decode, graphdef), inference_batch(model)
     values = jax.eval_shape(run, state, codes[:1]).size
-    num_edges = max(1, _HELD // (4 * values * (pieces + 1)))
-    shares = np.arange(1, pieces, dtype=np.float32)[:, None] / np.float32(pieces)
     lengths = np.empty(len(pairs))
     # Edges that lie together share ends.
     order = np.lexsort(index.distinct.group[pairs].T[::-1])
-    for some in (order[start : start + num_edges] for start in range(0, len(order), num_edges)):
+    chunk = np.cumsum(pieces[order] + 1) // max(1, _HELD // (4 * values))
+    if not len(pairs):
+        return np.empty(0)
+    for some in np.split(order, np.flatnonzero(np.diff(chunk)) + 1):
         nodes, ends = np.unique(pairs[some], return_inverse=True)
-        ends = ends.reshape(-1, 2)
-        tails, heads = codes[pairs[some, :1]], codes[pairs[some, 1:]]
-        inner = (1 - shares) * tails + shares * heads
-        places = len(nodes) + np.arange(inner.shape[0] * inner.shape[1]).reshape(inner.shape[:2])
-        points = np.concatenate([codes[nodes], inner.reshape(-1, codes.shape[1])])
-        images = batches.mapped(run, points, shared=[state], size=chunk, bucketed=True)
-        corners = np.concatenate([ends[:, :1], places, ends[:, 1:]], axis=1)
-        steps = np.square(np.diff(images[corners], axis=1))
-        lengths[some] = np.sqrt(steps.mean(axis=(2, 3, 4), dtype=np.float64)).sum(axis=1)
+        ends, counts = ends.reshape(-1, 2), pieces[some]
+        edge, starts = np.repeat(np.arange(len(some)), counts), np.cumsum(counts) - counts
+        place = np.arange(len(edge)) - starts[edge]  # of a piece in its edge
+        inner = place > 0
+        shares = (place / counts[edge])[inner, None].astype(np.float32)
+        tails, heads = codes[pairs[some[edge[inner]]].T]
+        points = np.concatenate([codes[nodes], (1 - shares) * tails + shares * heads])
+        images = batches.mapped(run, points, shared=[state], size=size, bucketed=True)
+        first = np.where(inner, len(nodes) - 1 + np.cumsum(inner), ends[edge, 0])
+        last = np.where(place == counts[edge] - 1, ends[edge, 1], np.roll(first, -1))
+        steps = np.square(images[first] - images[last]).mean(axis=(1, 2, 3), dtype=np.float64)
+        lengths[some] = np.add.reduceat(np.sqrt(steps), starts)
     if not np.isfinite(lengths).all():
         first = pairs[int(np.argmin(np.isfinite(lengths)))].tolist()
         raise UserError(

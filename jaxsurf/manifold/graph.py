@@ -132,7 +132,9 @@ class _Weight(NamedTuple):
 
     exponent: float = 1.0
     needs: str = ""  # beside latent codes, for another length than the distance of these
-    pieces: int = 0  # that an edge is cut into and decoded; 0 where images or codes are compared
+    # Of the distance between codes, a piece that edges are cut into and decoded; infinite where
+    # their ends alone are, 0 where images or codes are compared.
+    piece: float = 0.0
     faults: bool = False  # whether it grows with what is wrong with the decoded middle
 
 
@@ -143,11 +145,10 @@ WEIGHTS = {
     "image-density": _Weight(3.0, needs="the images at the ends of an edge"),
     # Dearer where the model does not give back what it decodes, so where there are no images.
     "fault": _Weight(needs="the images at the ends of an edge, and the model", faults=True),
-    "decoded": _Weight(needs="the decoder", pieces=1),
+    "decoded": _Weight(needs="the decoder", piece=math.inf),
     # The length of the decoded edge, all along it: its length under the metric that the decoder
     # pulls back from pixels to codes (Arvanitidis, Hansen & Hauberg, "Latent space oddity", 2018).
-    # See BUILD_NOTES for how far that of four pieces is from the limit.
-    "pullback": _Weight(needs="the decoder", pieces=4),
+    "pullback": _Weight(needs="the decoder", piece=0.4),
 }
 
 Search = Literal["exact", "approximate"]
@@ -323,7 +324,7 @@ def build(
     built = replace(built, description=description, recall=recall)
     built = trim(built) if trim else built
     # By its ends alone an edge past a neighbour is always cheaper than the way by it.
-    if kind.of_images and WEIGHTS[config.weight].pieces > 1:
+    if kind.of_images and 0 < WEIGHTS[config.weight].piece < math.inf:
         built = _add_shortcuts(built, index)
     if config.spanning_tree:
         description = f"{built.description}, and the Euclidean minimum spanning tree"

@@ -286,8 +286,10 @@ def make_distance(
     Images of nodes from outside are `further` ones, whose numbers go on from the set's.
     """
     kind = graph.WEIGHTS[weight]
-    if kind.pieces:
-        return functools.partial(lengths.of_edges, model, codes, pieces=kind.pieces)
+    if kind.piece:
+        return lambda pairs: lengths.of_edges(
+            model, codes, pairs, pieces=lengths.num_pieces(codes, pairs, kind.piece)
+        )
     if kind.faults:
         near = make_distance("image", model, codes, images, further)
         usual = pixels.PEAK * math.sqrt(reconstruction.mean_mse(model, images))

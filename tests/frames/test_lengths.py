@@ -9,7 +9,6 @@ from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import lengths
-from jaxsurf.manifold.graph import WEIGHTS
 from jaxsurf.models.autoencoder import Autoencoder
 
 HEIGHT, WIDTH, LATENT = 5, 7, 2
@@ -64,10 +63,23 @@ def one_by_one(model, codes, pairs, pieces):
 def test_lengths_are_those_of_edges_decoded_one_by_one(model, pieces, chunk_edges, monkeypatch):
     monkeypatch.setattr(lengths, "_HELD", 4 * HEIGHT * WIDTH * 3 * (pieces + 1) * chunk_edges)
     codes, pairs = codes_of(13), pairs_of(29, 13)
-    found = lengths.of_edges(model, codes, pairs, pieces=pieces)
+    found = lengths.of_edges(model, codes, pairs, pieces=np.full(29, pieces))
     expected = one_by_one(model, codes, pairs, pieces)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
-    assert lengths.of_edges(model, codes, np.empty((0, 2), int), pieces=pieces).shape == (0,)
+    none = np.empty((0, 2), int)
+    assert lengths.of_edges(model, codes, none, pieces=np.empty(0, int)).shape == (0,)
+    counts = 1 + np.arange(29) % pieces
+    found = lengths.of_edges(model, codes, pairs, pieces=counts)
+    expected = [one_by_one(model, codes, pairs[n : n + 1], counts[n])[0] for n in range(len(pairs))]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
+
+
+def test_pieces_of_all_edges_are_about_as_long():
+    codes = np.stack(np.meshgrid(np.arange(7.0), np.arange(7.0)), axis=-1).reshape(-1, 2)
+    pairs = np.array([[0, 1], [0, 8], [0, 9], [0, 6], [0, 48], [3, 3]])
+    assert lengths.num_pieces(codes, pairs, 0.4).tolist() == [3, 4, 6, 15, 16, 1]
+    assert lengths.num_pieces(codes, pairs, np.inf).tolist() == [1] * 6
+    assert lengths.num_pieces(0 * codes, pairs, 0.4).tolist() == [1] * 6
 
 
 def test_more_pieces_approach_the_length_of_an_arc_from_below():
@@ -76,11 +88,11 @@ def test_more_pieces_approach_the_length_of_an_arc_from_below():
     # A circle of radius 127.5 in two coordinates that half of all values have each.
     arcs = 127.5 * np.array([1, 1.5, 2.5]) / np.sqrt(2)
     for pieces in (1, 2, 4, 8):
-        found = lengths.of_edges(Circle(), codes, pairs, pieces=pieces)
+        found = lengths.of_edges(Circle(), codes, pairs, pieces=np.full(3, pieces))
         chords = 127.5 * np.sqrt(2) * pieces * np.sin(np.array([1, 1.5, 2.5]) / pieces / 2)
         np.testing.assert_allclose(found, chords, rtol=1e-5)
         assert (found < arcs).all()
-        assert pieces < WEIGHTS["pullback"].pieces or (found > 0.98 * arcs).all()
+        assert pieces < 4 or (found > 0.98 * arcs).all()
 
 
 def test_an_image_that_is_not_finite_is_an_error():
@@ -89,4 +101,4 @@ def test_an_image_that_is_not_finite_is_an_error():
     model = Smooth(nnx.Rngs(0))
     model.decode = lambda codes: jnp.where(codes[:, :1, None, None] == 9, jnp.inf, 0.5)
     with pytest.raises(UserError, match="edge between nodes 3 and 4 are not finite; the model"):
-        lengths.of_edges(model, codes, np.array([[1, 2], [3, 4], [4, 5]]), pieces=1)
+        lengths.of_edges(model, codes, np.array([[1, 2], [3, 4], [4, 5]]), pieces=np.ones(3, int))
