@@ -65,11 +65,11 @@ def of_edges(
     run, size = functools.partial(_decode, graphdef), inference_batch(model)
     values = jax.eval_shape(run, state, codes[:1]).size
     lengths = np.empty(len(pairs))
+    if not len(pairs):
+        return lengths
     # Edges that lie together share ends.
     order = np.lexsort(index.distinct.group[pairs].T[::-1])
     chunk = np.cumsum(pieces[order] + 1) // max(1, _HELD // (4 * values))
-    if not len(pairs):
-        return np.empty(0)
     for some in np.split(order, np.flatnonzero(np.diff(chunk)) + 1):
         nodes, ends = np.unique(pairs[some], return_inverse=True)
         ends, counts = ends.reshape(-1, 2), pieces[some]
