@@ -30,6 +30,10 @@ ImageIndex = Callable[[], neighbors.Index]
 
 # An edge past a neighbour is added where the straight way is shorter than this share of the other.
 STRAIGHTER = 0.97
+# So many of these for each other edge: in many dimensions nearly all ways are bent.
+SHORTCUTS = 1.5
+# Neighbours of what an edge is added past: among many equal images a few have all as neighbours.
+_MOST_PAST = 64
 # Neighbors that join what is from outside a set to its graph: as many as the report's k.
 OUTSIDE_NEIGHBORS = 4
 
@@ -60,7 +64,7 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     """
     degrees = np.diff(graph.indptr)
     # Of each entry (i, m): one row for each neighbour of m.
-    counts = degrees[graph.indices]
+    counts = np.where(degrees <= _MOST_PAST, degrees, 0)[graph.indices]
     entry = np.repeat(np.arange(len(graph.indices)), counts)
     onward = np.arange(len(entry)) - np.repeat(np.cumsum(counts) - counts, counts)
     onward += graph.indptr[graph.indices[entry]]
@@ -72,10 +76,13 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     shortest = np.append(True, (np.diff(ends, axis=0) != 0).any(axis=1))[: len(ends)]
     ends, ways = ends[shortest], ways[shortest]
     lengths = neighbors.distances(*index.codes[ends.T])
-    bent = lengths < STRAIGHTER * ways
-    # Of edges that are there already, with_edges keeps the first.
-    description = f"{graph.description}{', and straight past one of these' * bool(bent.any())}"
-    return latent_graph.with_edges(graph, ends[bent], lengths[bent], description=description)
+    digits = [graph.num_nodes, 1]
+    fresh = ~np.isin(ends @ digits, graph.edges()[0] @ digits)
+    bent = np.flatnonzero(fresh & (lengths < STRAIGHTER * ways))
+    most = int(SHORTCUTS * graph.num_edges)
+    kept = bent[np.argsort(lengths[bent] / ways[bent], kind="stable")[:most]]
+    description = f"{graph.description}{', and straight past one of these' * bool(kept.size)}"
+    return latent_graph.with_edges(graph, ends[kept], lengths[kept], description=description)
 
 
 def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:

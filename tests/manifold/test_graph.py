@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import tracemalloc
 from dataclasses import replace
 
 import networkx as nx
@@ -109,7 +110,7 @@ def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes,
 
 @properties
 @given(hnp.arrays(np.float64, st.tuples(st.integers(9, 17), st.just(2)), elements=st.floats(-4, 4)))
-def test_edges_past_a_neighbour_are_added_where_the_way_by_it_is_bent(codes):
+def test_edges_past_a_neighbour_are_added_where_the_way_by_it_is_bent_most(codes):
     def built(weight):
         config = GraphConfig(kind="agreed", weight=weight)
         index, along = neighbors.Index(codes), neighbors.Index(codes)
@@ -121,12 +122,19 @@ def test_edges_past_a_neighbour_are_added_where_the_way_by_it_is_bent(codes):
     own = edges_of(plain)
     ways = nx.Graph(list(own.keys() - {tuple(edge) for edge in plain.bridges.tolist()}))
     ways.add_nodes_from(range(len(codes)))
-    expected = dict(own)
+    shares = {}
     for i, j in itertools.combinations(range(len(codes)), 2):
         bent = [distances[i, m] + distances[m, j] for m in nx.common_neighbors(ways, i, j)]
         if (i, j) not in own and bent and distances[i, j] < graph.STRAIGHTER * min(bent):
-            expected[i, j] = distances[i, j]
-    assert edges_of(built("pullback")) == pytest.approx(expected)
+            shares[i, j] = distances[i, j] / min(bent)
+    found = edges_of(built("pullback"))
+    added = found.keys() - own
+    assert own.keys() | added == found.keys()
+    assert found == pytest.approx({pair: distances[pair] for pair in found})
+    most = int(graph.SHORTCUTS * ways.number_of_edges())
+    assert len(added) == min(len(shares), most)
+    # Of equally bent ones any may be left out.
+    assert all(shares[pair] <= sorted(shares.values())[len(added) - 1] + 1e-9 for pair in added)
 
 
 def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
@@ -142,6 +150,17 @@ def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
 
     assert length("image") == pytest.approx(2 + 2 * np.sqrt(2))
     assert length("pullback") == pytest.approx(2 * np.sqrt(5))
+
+
+def test_equal_images_are_joined_in_little_memory():
+    codes = np.zeros((20_000, 2))
+    config, index = GraphConfig(kind="agreed"), neighbors.Index(codes)
+    tracemalloc.start()
+    made = graph.build(index, config, lambda ends: np.zeros(len(ends)), image_index=lambda: index)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert set(made.components) == {0}
+    assert peak < 2**28
 
 
 LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
