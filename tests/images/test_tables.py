@@ -1,11 +1,10 @@
 """Tables as other programs write them: each gives the numbers that it was written from."""
 
-import time
-
 import numpy as np
 import pytest
 
 from jaxsurf.errors import UserError
+from jaxsurf.images import tables
 from jaxsurf.images.tables import read_table
 
 CODES = np.random.default_rng(0).normal(size=(211, 3)).round(6)
@@ -179,16 +178,9 @@ def test_a_table_without_structure_is_refused(tmp_path, text, header, word):
     assert word in str(caught.value)
 
 
-def test_plain_numbers_are_read_about_as_quickly_as_numpy_does(tmp_path):
+def test_plain_numbers_are_left_to_numpy(tmp_path, monkeypatch):
+    monkeypatch.delattr(tables._Reader, "_read_cells")  # which is ten times as slow
     (tmp_path / "z.csv").write_text(lines(",", first=CODES[:, 0]) * 300)
-
-    def least(read):
-        times = []
-        for _ in range(3):
-            start = time.perf_counter()
-            read()
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    plain = least(lambda: np.loadtxt(tmp_path / "z.csv", delimiter=",", ndmin=2))
-    assert least(lambda: read_table(tmp_path / "z.csv")) < 3 * plain  # 1.2 times, undisturbed
+    expected = np.loadtxt(tmp_path / "z.csv", delimiter=",", ndmin=2)
+    found = read_table(tmp_path / "z.csv")
+    assert np.array_equal(np.stack(found.columns, axis=1), expected)
