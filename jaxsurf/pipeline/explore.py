@@ -52,7 +52,7 @@ LARGEST_PICTURE = 64 * 10**6  # pixels
 # What a picture of the user's may be, and the suffix it is kept with.
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp", "BMP": ".bmp", "TIFF": ".tif"}
 NUM_PAIRS = 12
-# Of what is told by the truth, what a pair of animations is compared by.
+# Metrics by the truth that the methods of a pair are compared by.
 BY_TRUTH = ("residual", "course", "progress")
 _UPLOADED = re.compile(r"[A-Za-z0-9_]{1,60}\.(png|jpg|webp|bmp|tif)")
 

@@ -152,6 +152,18 @@ def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
     assert length("pullback") == pytest.approx(2 * np.sqrt(5))
 
 
+def test_edges_past_a_neighbour_are_limited_in_many_dimensions():
+    codes = np.random.default_rng(0).normal(size=(300, 8))
+    index, counts = neighbors.Index(codes), []
+    for weight in ("image", "pullback"):
+        config = GraphConfig(kind="agreed", weight=weight)
+        made = graph.build(
+            index, config, lambda ends: apart(codes)[tuple(ends.T)], image_index=lambda: index
+        )
+        counts.append(made.num_edges - len(made.bridges))
+    assert counts[1] == counts[0] + int(graph.SHORTCUTS * counts[0])
+
+
 def test_equal_images_are_joined_in_little_memory():
     codes = np.zeros((20_000, 2))
     config, index = GraphConfig(kind="agreed"), neighbors.Index(codes)
