@@ -287,7 +287,7 @@ def _worst_pairs(path: Path) -> tuple[dict[str, str], str]:
     worst = sorted(errors, key=lambda pair: -errors[pair])[:NUM_PAIRS]
     named = by.replace("_", " ")
     said = {f"{a}; {b}": f"{a} to {b}: {named} {errors[a, b]:.1f}" for a, b in worst}
-    return said, f"Pairs, worst {named} of linear first"
+    return said, f"As evaluated: worst {named} of linear first"
 
 
 def _anchors(stops: Sequence[str]) -> str:
