@@ -6,7 +6,8 @@ a geodesic is the shortest one, found on a graph over the lattice. The unit is t
 distance of neighbours on the grid: an ordinary grid step is 1.
 
 Images that are far apart on the grid may be much alike: an arm that is turned by half a circle and
-tipped over. Such a *seam* at the border of the grid joins what is left and right of it.
+tipped over. Such a *seam* at the border of the grid joins what is left and right of it, and can be
+crossed either way round.
 """
 
 import itertools
@@ -64,17 +65,8 @@ class ImageMetric:
         made = lattice.keep("metric", of.stamp, lambda: _make(of), cache_dir)
         self.unit = float(made["unit"])
         self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
-        one = _graph(reader)
-        # A path from the first of two sheets to the second one crosses the seam.
-        inside, lengths = one.edges()
-        ahead = np.array([0, one.num_nodes])
-        joined = (inside, inside + one.num_nodes, self.seam + ahead, self.seam + ahead[::-1])
-        two = latent_graph.from_edges(
-            np.concatenate(joined),
-            np.concatenate([lengths, lengths, made["seam_lengths"], made["seam_lengths"]]),
-            num_nodes=2 * one.num_nodes,
-        )
-        self._graphs = {False: one, True: two}
+        self._inside = _graph(reader)
+        self._over_seam = _over_seam(self._inside, self.seam, made["seam_lengths"], reader.places)
         self._arrays = pose_kernels.Metric(
             table=made["table"],
             tensors=reader.tensors * (of.per_step / self.unit) ** 2,
@@ -103,18 +95,38 @@ class ImageMetric:
             placed.append(self._kernels.Placed(poses, nodes, shares))
         return self._kernels.metric_distances(*placed, self._arrays)
 
-    def geodesics(self, pairs: Int[np.ndarray, "pair 2"], *, over_seam: bool) -> list[Geodesic]:
-        """Return a shortest path between each pair of the grid's nodes, over the seam or not."""
-        of, found, size = self._lattice, [], len(self._lattice.reader.images)
+    def steps_over_seam(
+        self,
+        first: Float[np.ndarray, "first factor"],
+        second: Float[np.ndarray, "second factor"],
+    ) -> Float[np.ndarray, "first second"]:
+        """Return the distance of poses in grid steps where the seam, which is one, is crossed."""
+        sides = np.moveaxis(self._lattice.reader.places[self.seam] / self._lattice.per_step, 1, 0)
+        (here, there), apart = sides, self._lattice.grid.apart
+        return self._kernels.shortest_sums(
+            np.concatenate([apart(first, here), apart(first, there)], axis=1),
+            np.concatenate([apart(second, there), apart(second, here)], axis=1) + 1.0,
+        )
+
+    def geodesics(
+        self, pairs: Int[np.ndarray, "pair 2"], *, over_seam: bool
+    ) -> list[list[Geodesic]]:
+        """Return shortest paths between pairs of the grid's nodes.
+
+        Of each pair the one that stays inside, or one for each way round over the seam.
+        """
+        of, size = self._lattice, len(self._lattice.reader.images)
         ends = (_grid_nodes(of)[pairs] + [0, size * over_seam]).tolist()
-        for path in shortest_path.shortest_paths(self._graphs[over_seam], ends):
-            poses = of.reader.places[path.nodes % size] / of.per_step
-            steps = of.grid.short(np.diff(poses, axis=0))
-            smooth = np.abs(steps).max(axis=1, initial=0) * of.per_step <= REACH_ON_PLANE
-            # Not back to 0 after a whole turn.
-            moved = np.cumsum(steps, axis=0)
-            unwrapped = poses[0] + np.concatenate([np.zeros((1, poses.shape[1])), moved])
-            found.append(Geodesic(unwrapped, np.append(smooth, False)))
+        found: list[list[Geodesic]] = [[] for _ in pairs]
+        for graph in self._over_seam if over_seam else [self._inside]:
+            for some, path in zip(found, shortest_path.shortest_paths(graph, ends), strict=True):
+                poses = of.reader.places[path.nodes % size] / of.per_step
+                steps = of.grid.short(np.diff(poses, axis=0))
+                smooth = np.abs(steps).max(axis=1, initial=0) * of.per_step <= REACH_ON_PLANE
+                # Not back to 0 after a whole turn.
+                moved = np.cumsum(steps, axis=0)
+                unwrapped = poses[0] + np.concatenate([np.zeros((1, poses.shape[1])), moved])
+                some.append(Geodesic(unwrapped, np.append(smooth, False)))
         return found
 
 
@@ -196,6 +208,34 @@ def _seam(
     pairs = np.unique(pairs[np.isfinite(squares.min(axis=1))], axis=0)
     lengths = pixels.rms(reader.images, pairs)
     return pairs[lengths <= limit], lengths[lengths <= limit]
+
+
+def _over_seam(
+    inside: LatentGraph,
+    seam: Int[np.ndarray, "edge 2"],
+    lengths: Float[np.ndarray, "edge"],
+    places: Int[np.ndarray, "node factor"],
+) -> list[LatentGraph]:
+    """Return a graph for each way round that the seam is crossed; none where there is no seam.
+
+    Each has two sheets of the lattice, the second one's nodes numbered on; from the first to the
+    second one leads the seam alone, past the last value of the factor in which its ends are
+    farthest apart, or past the first one.
+    """
+    if not len(seam):
+        return []
+    across = np.diff(places[seam], axis=1)[:, 0]
+    upwards = across[:, np.abs(across).mean(axis=0).argmax()] > 0
+    upwards = np.where(upwards[:, None], seam, seam[:, ::-1])
+    (ends, own), sheets = inside.edges(), np.array([0, inside.num_nodes])
+    return [
+        latent_graph.from_edges(
+            np.concatenate([ends, ends + inside.num_nodes, crossed + sheets]),
+            np.concatenate([own, own, lengths]),
+            num_nodes=2 * inside.num_nodes,
+        )
+        for crossed in (upwards[:, ::-1], upwards)
+    ]
 
 
 def _lengths(

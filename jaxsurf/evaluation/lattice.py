@@ -118,6 +118,12 @@ class FactorGrid:
             differences / np.where(self.around, self.around, 1)
         )
 
+    def apart(
+        self, first: Float[np.ndarray, "first factor"], second: Float[np.ndarray, "second factor"]
+    ) -> Float[np.ndarray, "first second"]:
+        """Return the distance of each pose to each of others, in grid steps."""
+        return np.linalg.norm(self.short(second - first[:, None]), axis=-1)
+
     def adjacent_pairs(self) -> Int[np.ndarray, "pair 2"]:
         """Return pairs of nodes one step apart along a factor, round a periodic one too."""
         pairs, numbers = [], np.arange(np.prod(self.shape)).reshape(self.shape)

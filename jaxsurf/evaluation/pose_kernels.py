@@ -204,6 +204,19 @@ def _straight(
 
 
 @kernel
+def shortest_sums(
+    first: Float[np.ndarray, "first middle"], second: Float[np.ndarray, "second middle"]
+) -> Float[np.ndarray, "first second"]:
+    """Return the length of the shortest way from each to each by one of some middles."""
+    found = np.full((len(first), len(second)), np.inf)
+    for i in range(len(first)):
+        for j in range(len(second)):
+            for middle in range(first.shape[1]):
+                found[i, j] = min(found[i, j], first[i, middle] + second[j, middle])
+    return found
+
+
+@kernel
 def align(costs: Float[np.ndarray, "frame point"]) -> tuple[float, float]:
     """Return coverage and precision of frames and a course under dynamic time warping.
 

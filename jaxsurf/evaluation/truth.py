@@ -5,11 +5,12 @@ Three questions, in numbers that no cheat wins together:
 - *Real?* Each frame is read: `residual` is its mean squared difference (0-255 squared) to the true
   image that it is most like.
 - *Right?* A pair has perfect courses: straight in factors, one factor after the other, the geodesic
-  of the image metric; also over a seam, or the other way round a periodic factor, where that is
-  not much longer. `course` is the distance of the frames to the nearest of them, in grid steps, and
-  `course_intrinsic` the same by the image metric, in ordinary grid steps; `progress` is the share
-  of frame steps that go forward along it, `walked` the length of the path through all poses over
-  its length, and `missed` how far the first and the last frame are from the ends.
+  of the image metric; also over a seam, either way, or the other way round a periodic factor, where
+  that is not much longer. `course` is the distance of the frames to the nearest of them, in grid
+  steps, of which a seam is one, and `course_intrinsic` the same by the image metric, in ordinary
+  grid steps; `progress` is the share of frame steps that go forward along it, `walked` the length
+  of the path through all poses over its length, and `missed` how far the first and the last frame
+  are from the ends.
 - *Even?* `leaps` counts frame steps that skip poses; beside it stand the steps of
   `metrics.smoothness`.
 
@@ -207,8 +208,14 @@ class Truth:
         return min(apart, key=np.max)
 
     def _steps(self, first: Poses, second: Others) -> Apart:
-        """Return the distance of each pose to each of others, in grid steps."""
-        return np.linalg.norm(self.lattice.grid.short(second - first[:, None]), axis=-1)
+        """Return the distance of each pose to each of others, in grid steps, or over the seam.
+
+        Across the seam is a step: where a path crosses it, frames may be read on either side.
+        """
+        apart = self.lattice.grid.apart(first, second)
+        if self.metric is None or not len(self.metric.seam):
+            return apart
+        return np.minimum(apart, self.metric.steps_over_seam(first, second))
 
     def _apart(self, first: Poses, second: Others) -> Apart:
         """Return the distance of each pose to each of others, by the image metric where it is."""
@@ -260,11 +267,9 @@ class Truth:
                 (always, "geodesic", False),
                 (detours, "geodesic over the seam", True),
             ):
-                if over_seam and not len(self.metric.seam):
-                    continue
                 paths = self.metric.geodesics(nodes, over_seam=over_seam)
-                for some, (poses, joined) in zip(found, paths, strict=True):
-                    some.append(_sampled(name, poses, joined))
+                for some, ways in zip(found, paths, strict=True):
+                    some += [_sampled(name, poses, joined) for poses, joined in ways]
         return [
             self._worth_going(some, others) for some, others in zip(always, detours, strict=True)
         ]

@@ -28,12 +28,16 @@ Distance = Callable[[Ends], Lengths]
 # Makes the index of the images of codes, whose distances are those between images.
 ImageIndex = Callable[[], neighbors.Index]
 
+# Raised when the same configuration builds another graph: graphs kept by runs are made again.
+EDITION = 3
 # An edge past a neighbour is added where the straight way is shorter than this share of the other.
 STRAIGHTER = 0.97
 # So many of these for each other edge: in many dimensions nearly all ways are bent.
 SHORTCUTS = 1.5
 # Neighbours of what an edge is added past: among many equal images a few have all as neighbours.
 _MOST_PAST = 64
+# Edges whose images are compared at once: 100 MB of a thousand principal components.
+_AT_ONCE = 1 << 13
 # Neighbors that join what is from outside a set to its graph: as many as the report's k.
 OUTSIDE_NEIGHBORS = 4
 
@@ -47,11 +51,19 @@ def _join_nearest(k: int, near: neighbors.Neighbors, *, mutual: bool = False) ->
 
 
 def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -> LatentGraph:
-    """Return the edges that the k-NN graphs of codes and of images share; lengths are of codes."""
-    built = _join_nearest(k, index.nearest(k=k))
+    """Return the edges between neighbours in codes whose images agree; lengths are of codes.
+
+    They agree where one is among the other's nearest, and where they are no farther apart than an
+    image usually is from the last of its nearest: where images lie densely, in one direction above
+    all, these lists hold no other direction.
+    """
+    built, near = _join_nearest(k, index.nearest(k=k)), image_index.nearest(k=k)
     ends, lengths = built.edges()
-    others, digits = _join_nearest(k, image_index.nearest(k=k)).edges()[0], [built.num_nodes, 1]
+    others, digits = _join_nearest(k, near).edges()[0], [built.num_nodes, 1]
     kept = np.isin(ends @ digits, others @ digits)
+    usual, left = np.median(near.distances[:, k - 1]), np.flatnonzero(~kept)
+    for some in np.split(left, range(_AT_ONCE, len(left), _AT_ONCE)):
+        kept[some] = neighbors.distances(*image_index.codes[ends[some].T]) <= usual
     description = f"{built.description}, nearest in codes and in images"
     facts: Any = built.own_facts() | {"description": description}
     return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
@@ -112,7 +124,7 @@ KINDS: dict[str, _Kind] = {
     "agreed": _Kind(
         lambda index, k, image_index: _join_agreed(k, index, image_index),
         "k",
-        usual=8,
+        usual=10,
         of_images=True,
         connects=True,
     ),
@@ -172,12 +184,13 @@ class GraphConfig:
 
     Attributes:
         kind: `knn`: one end of an edge is among the other's k nearest codes; `agreed`: the same,
-            and one end is among the other's k nearest images; with `pullback`, also straight past
-            one of these where the way by it is bent; components are joined by the shortest bridges
-            between images; `mutual`: both ends are among the other's k nearest codes;
-            `smallest`: as `knn`, with the smallest k that connects all; `radius`: all codes within
-            it are joined; `smallest-radius`: as `radius`, with the smallest that connects all.
-        k: neighbours a point; for `agreed`, `knn` and `mutual` only. 0 means 8 for `agreed`, 10 for
+            and one end is among the other's k nearest images, or no farther from it than the k-th
+            nearest usually is; with `pullback`, also straight past one of these where the way by it
+            is bent; components are joined by the shortest bridges between images; `mutual`: both
+            ends are among the other's k nearest codes; `smallest`: as `knn`, with the smallest k
+            that connects all; `radius`: all codes within it are joined; `smallest-radius`: as
+            `radius`, with the smallest that connects all.
+        k: neighbours a point; for `agreed`, `knn` and `mutual` only. 0 means 10 for `agreed` and
             `knn`, at most the square root of the number of points; `mutual` needs a number.
         radius: largest distance of joined points, in latent units; for `radius` only.
         weight: what an edge costs: its `latent` length, or `density`: its cube, so that paths keep

@@ -237,7 +237,7 @@ def encode_all(run: Run) -> Latents:
 def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
     """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`."""
     own, images = config == run.config.graph, run.images.images
-    stamp = f"{run.stamp}, {config}, usual k {graph.KINDS[config.kind].usual}"
+    stamp = f"{run.stamp}, {config}, edition {graph.EDITION}"
     if own and run.workdir.graph.exists():
         return load_graph(run.workdir.graph, stamp=stamp)
     many, exact = len(images) > MOST_EXACT, config.search == "exact"

@@ -338,6 +338,16 @@ def test_geodesics_of_a_circle_go_the_short_way_round(tmp_path, period):
         assert seam.places[-1] == 5  # a step to the border, one over it, three from there
 
 
+def test_a_frame_at_a_seam_may_be_read_on_either_side(tmp_path):
+    images = ring(29, None)
+    made = truth.make_truth(images, cache_dir=tmp_path)
+    shown = images.images[[27, 28, 0, 28, 0, 1, 2, 3]]
+    found = made.score([shown, shown[::-1]], np.array([[27, 3], [3, 27]]))
+    # Two of eight frames are a step off.
+    assert found["course"] == pytest.approx([0.25] * 2, abs=0.1)
+    assert made.off_course(shown, np.array([[27, 3]])).max() < 0.1
+
+
 def square(size, side=19):
     """Return a white square at every place of a black picture."""
     count = side - size + 1
@@ -380,6 +390,15 @@ def test_the_arm_tipped_over_is_near(arm):
     assert made.metric.distances(np.array([[6.0, 13.0]]), np.array([[6.4, 0.0]]))[0, 0] < 4
     middle = np.ravel_multi_index(([3, 5], [6, 7]), (14, 14))[None]
     assert len(made.courses(middle)[0]) == 4
+    # As near over the seam one way round as the other: turned back, or turned on.
+    lying = np.ravel_multi_index(([0, 13], [2, 3]), (14, 14))[None]
+    over = [some for some in made.courses(lying)[0] if some.name == "geodesic over the seam"]
+    crossed_at = [some.poses[~some.joined][0, 1] for some in over]
+    assert sorted(crossed_at) == pytest.approx([0, 13], abs=0.5)
+    first, second = (
+        np.diagonal(made.metric.distances(*[some.poses] * 2), 1).sum() for some in over
+    )
+    assert first == pytest.approx(second, rel=0.05)
 
 
 def plain_alignment(costs):

@@ -37,7 +37,9 @@ def expected_edges(codes, config, images=None):
         tries = (GraphConfig(kind="knn", k=k) for k in range(1, number))
     elif config.kind == "agreed":
         both = [expected_edges(some, replace(config, kind="knn")) for some in (codes, images)]
-        made, distances = nx.Graph(list(both[0].keys() & both[1].keys())), apart(images)
+        distances = apart(images)
+        usual = np.median(np.sort(distances, axis=1)[:, config.k])  # the image itself comes first
+        made = nx.Graph([pair for pair in both[0] if pair in both[1] or distances[pair] <= usual])
         made.add_nodes_from(range(number))
         for i, j in sorted(
             itertools.combinations(range(number), 2), key=lambda pair: (distances[pair], pair)

@@ -10,9 +10,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import pairs
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import encode, latent_graph
+from jaxsurf.manifold import encode, graph, latent_graph
 from jaxsurf.manifold.encode import Latents
-from jaxsurf.manifold.graph import KINDS
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
@@ -153,9 +152,9 @@ def test_page_shows_all_that_the_working_directory_holds(run):
 def test_the_script_is_given_codes_frames_figures_and_pairs(run):
     animate(run)
     evaluate(run)
-    graph = latent_graph.from_edges(np.array([[0, 1], [1, 2]]), np.ones(2), num_nodes=3)
-    stamp = f"{run.stamp}, {run.config.graph}, usual k {KINDS[run.config.graph.kind].usual}"
-    latent_graph.save_graph(run.workdir.graph, graph, stamp=stamp)
+    made = latent_graph.from_edges(np.array([[0, 1], [1, 2]]), np.ones(2), num_nodes=3)
+    stamp = f"{run.stamp}, {run.config.graph}, edition {graph.EDITION}"
+    latent_graph.save_graph(run.workdir.graph, made, stamp=stamp)
     given = data(written(run))
     shown, (pair,) = given["map"], given["pairs"]
     assert unpacked(shown["points"], "<f4").reshape(2, 3).T.tolist() == CODES.tolist()
