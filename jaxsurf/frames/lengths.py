@@ -6,8 +6,9 @@ rounded. With one piece that is the difference between the decoded ends. With mo
 from below, the length of the edge under the metric that the decoder pulls back. Chords of decoded
 corners cost less than norms of Jacobian-vector products, and edges share their ends.
 
-An edge in half a step of what moves changes an image by more than half as much: cut into as many
-pieces, long edges would be too cheap beside short ones. So pieces of all edges are as long.
+Half a step of what moves changes an image by more than half as much: cut into as many pieces, long
+edges would be too cheap beside short ones, and cut into pieces as long in latent space, edges where
+images change fast. So pieces of all edges change an image by about as much.
 """
 
 import functools
@@ -33,19 +34,28 @@ _MOST_PIECES = 16
 
 
 def num_pieces(
-    codes: Float[np.ndarray, "node latent"], pairs: Int[np.ndarray, "edge 2"], piece: float
+    model: Autoencoder,
+    codes: Float[np.ndarray, "node latent"],
+    pairs: Int[np.ndarray, "edge 2"],
+    piece: float,
 ) -> Int[np.ndarray, "edge"]:
-    """Return into how many pieces to cut edges, 16 at most.
+    """Return into how many pieces to cut edges, 16 at most, so that all change images as much.
 
-    A piece is at most `piece` times as long as codes are apart (the median distance of a code to
-    the fourth nearest); of infinite ones each edge is one.
+    About `piece` times what the fourth nearest code does (median); of infinite ones each edge is
+    one. How much an edge changes an image is told by its length and by what it is near its ends.
     """
     if np.isinf(piece):
         return np.ones(len(pairs), dtype=np.int64)
-    near = Index(codes).nearest(k=min(_NEIGHBOR, len(codes) - 1)).distances[:, -1]
-    longest = max(piece * np.median(near), np.finfo(np.float64).tiny)
-    shares = distances(*codes[np.asarray(pairs).T].astype(np.float64)) / longest
-    return np.clip(np.ceil(shares), 1, _MOST_PIECES).astype(np.int64)
+    near = Index(codes).nearest(k=min(_NEIGHBOR, len(codes) - 1))
+    ends = np.stack([np.arange(len(codes)).repeat(near.indices.shape[1]), near.indices.ravel()])
+    chords = of_edges(model, codes, ends.T, pieces=np.ones(ends.shape[1], np.int64))
+    tiny = np.finfo(np.float64).tiny
+    ratios = chords.reshape(near.distances.shape) / np.maximum(near.distances, tiny)
+    change = np.median(ratios, axis=1)  # of an image, by a latent unit
+    apart = distances(*codes[np.asarray(pairs).T].astype(np.float64))
+    longest = max(piece * np.median(near.distances[:, -1] * change), tiny)
+    shares = apart * change[pairs].mean(axis=1) / longest
+    return np.clip(np.rint(shares), 1, _MOST_PIECES).astype(np.int64)
 
 
 def of_edges(

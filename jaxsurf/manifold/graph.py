@@ -151,8 +151,8 @@ class _Weight(NamedTuple):
 
     exponent: float = 1.0
     needs: str = ""  # beside latent codes, for another length than the distance of these
-    # Of the distance between codes, a piece that edges are cut into and decoded; infinite where
-    # their ends alone are, 0 where images or codes are compared.
+    # Of what images change by from code to code, what a piece of an edge does; infinite where its
+    # ends alone are decoded, 0 where images or codes are compared.
     piece: float = 0.0
     faults: bool = False  # whether it grows with what is wrong with the decoded middle
 
@@ -167,7 +167,7 @@ WEIGHTS = {
     "decoded": _Weight(needs="the decoder", piece=math.inf),
     # The length of the decoded edge, all along it: its length under the metric that the decoder
     # pulls back from pixels to codes (Arvanitidis, Hansen & Hauberg, "Latent space oddity", 2018).
-    "pullback": _Weight(needs="the decoder", piece=0.4),
+    "pullback": _Weight(needs="the decoder", piece=0.3),
 }
 
 Search = Literal["exact", "approximate"]

@@ -288,7 +288,7 @@ def make_distance(
     kind = graph.WEIGHTS[weight]
     if kind.piece:
         return lambda pairs: lengths.of_edges(
-            model, codes, pairs, pieces=lengths.num_pieces(codes, pairs, kind.piece)
+            model, codes, pairs, pieces=lengths.num_pieces(model, codes, pairs, kind.piece)
         )
     if kind.faults:
         near = make_distance("image", model, codes, images, further)
