@@ -154,6 +154,24 @@ def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
     assert length("pullback") == pytest.approx(2 * np.sqrt(5))
 
 
+def test_of_codes_along_a_curve_few_neighbours_are_joined():
+    random = np.random.default_rng(0)
+
+    def degree(codes):
+        index = neighbors.Index(codes)
+        made = graph.build(index, GraphConfig(weight="latent"), image_index=lambda: index)
+        assert f"k = {made.k}, nearest in codes" in made.description
+        return made.k
+
+    angles = np.sort(random.uniform(0, 2 * np.pi, 144))
+    ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) + random.normal(0, 1e-3, (144, 2))
+    assert degree(ring) == 3
+    assert degree(np.repeat(ring, 4, axis=0)) == 3
+    plane = random.normal(size=(144, 2))
+    assert degree(plane) == degree(np.repeat(plane, 4, axis=0)) == 10
+    assert degree(0 * plane) == 10
+
+
 def test_edges_past_a_neighbour_are_limited_in_many_dimensions():
     codes = np.random.default_rng(0).normal(size=(300, 8))
     index, counts = neighbors.Index(codes), []
