@@ -84,7 +84,9 @@ def _dimension(index: neighbors.Index) -> float:
         return math.inf
     some = distinct.codes[:: -(-len(distinct.codes) // _SAMPLED)]
     away = distinct.nearest_to(some, k=_SCALED + 1).distances[:, 1:]
-    return float(1 / np.log(away[:, -1:] / away[:, :-1]).mean())
+    away = np.maximum(away, np.finfo(np.float64).tiny)  # squares of tiny distances are 0
+    inverse = float(np.log(away[:, -1:] / away[:, :-1]).mean())
+    return 1 / inverse if inverse else math.inf
 
 
 def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
@@ -355,7 +357,9 @@ def build(
         raise UserError(f"{len(images.codes)} images can't have {len(index.codes)} latent codes")
     near = neighbors.Approximate(index.codes) if config.search == "approximate" else index
     setting = config.setting(len(index.codes))
-    if kind.of_images and not config.k and _dimension(index) < _CURVE:
+    # On a line nothing cuts across.
+    curved = kind.of_images and not config.k and index.codes.shape[1] > 1
+    if curved and _dimension(index) < _CURVE:
         setting = min(setting, _ALONG_CURVES)
     built = kind.build(near, setting, images)
     searched = [some for some in (near, images) if isinstance(some, neighbors.Approximate)]

@@ -169,7 +169,8 @@ def test_of_codes_along_a_curve_few_neighbours_are_joined():
     assert degree(np.repeat(ring, 4, axis=0)) == 3
     plane = random.normal(size=(144, 2))
     assert degree(plane) == degree(np.repeat(plane, 4, axis=0)) == 10
-    assert degree(0 * plane) == 10
+    assert degree(0 * plane) == degree(plane[:, :1]) == 10
+    assert degree(np.eye(13)) == 3  # the square root of 13; all are as far apart
 
 
 def test_edges_past_a_neighbour_are_limited_in_many_dimensions():
