@@ -31,6 +31,8 @@ _HELD = 64 * 2**20
 # Codes are apart as each is from this neighbour: on a grid of any dimensions a step.
 _NEIGHBOR = 4
 _MOST_PIECES = 16
+# Codes that tell how much images change from code to code, at least.
+_SAMPLED = 256
 
 
 def num_pieces(
@@ -46,15 +48,20 @@ def num_pieces(
     """
     if np.isinf(piece):
         return np.ones(len(pairs), dtype=np.int64)
+    nodes, ends = np.unique(pairs, return_inverse=True)
+    if len(nodes) < _SAMPLED:  # too few to tell what is usual
+        nodes = np.union1d(nodes, np.arange(0, len(codes), -(-len(codes) // _SAMPLED)))
+        ends = np.searchsorted(nodes, pairs)
     near = Index(codes).nearest(k=min(_NEIGHBOR, len(codes) - 1))
-    ends = np.stack([np.arange(len(codes)).repeat(near.indices.shape[1]), near.indices.ravel()])
-    chords = of_edges(model, codes, ends.T, pieces=np.ones(ends.shape[1], np.int64))
+    others, away = near.indices[nodes], near.distances[nodes]
+    joined = np.stack([nodes.repeat(others.shape[1]), others.ravel()], axis=1)
+    chords = of_edges(model, codes, joined, pieces=np.ones(len(joined), np.int64))
     tiny = np.finfo(np.float64).tiny
-    ratios = chords.reshape(near.distances.shape) / np.maximum(near.distances, tiny)
+    ratios = chords.reshape(away.shape) / np.maximum(away, tiny)
     change = np.median(ratios, axis=1)  # of an image, by a latent unit
     apart = distances(*codes[np.asarray(pairs).T].astype(np.float64))
-    longest = max(piece * np.median(near.distances[:, -1] * change), tiny)
-    shares = apart * change[pairs].mean(axis=1) / longest
+    longest = max(piece * np.median(away[:, -1] * change), tiny)
+    shares = apart * change[ends.reshape(-1, 2)].mean(axis=1) / longest
     return np.clip(np.rint(shares), 1, _MOST_PIECES).astype(np.int64)
 
 

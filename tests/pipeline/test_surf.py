@@ -222,6 +222,16 @@ def faults(run, middles):
     return 1 + np.square(r / (2 * np.sqrt(np.square(errors).mean())))
 
 
+def changes(run, codes):
+    """How much images change by a latent unit about each code, and to the fourth nearest."""
+    apart = np.linalg.norm(codes[:, None] - codes, axis=-1)
+    near = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
+    shown = 255 * np.clip(np.asarray(run.model.decode(jnp.asarray(codes, jnp.float32))), 0, 1)
+    chords = np.sqrt(((shown[:, None] - shown[near]) ** 2).mean(axis=(2, 3, 4)))
+    change = np.median(chords / np.take_along_axis(apart, near, axis=1), axis=1)
+    return change, np.median(np.sort(apart, axis=1)[:, 4] * change)
+
+
 @pytest.mark.parametrize(
     ("weight", "power"),
     [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1), ("fault", 1)],
@@ -237,14 +247,16 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
     else:
         points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
         codes = np.concatenate([encode_all(run).codes, points[:1]])
-        fourth = np.sort(np.linalg.norm(codes[:, None] - codes, axis=-1), axis=1)[:, 4]
-        piece = 0.4 * np.median(fourth) if weight == "pullback" else np.inf
         series = []
-        for tail, head in itertools.pairwise(points):
-            pieces = max(1, math.ceil(np.linalg.norm(head - tail) / piece))
+        for number, (tail, head) in enumerate(itertools.pairwise(points)):
+            # What is inside was joined before.
+            change, usual = changes(run, codes[: len(codes) - bool(number)])
+            ends = saved["nodes"][number : number + 2]
+            seen = np.linalg.norm(head - tail) * change[ends].mean()
+            pieces = max(1, round(seen / (0.3 * usual))) if weight == "pullback" else 1
             share = np.linspace(0, 1, pieces + 1)[:, None]
-            codes = jnp.asarray(tail + share * (head - tail), jnp.float32)
-            series.append(np.asarray(run.model.decode(codes), np.float64) * 255)
+            corners = jnp.asarray(tail + share * (head - tail), jnp.float32)
+            series.append(np.asarray(run.model.decode(corners), np.float64) * 255)
     expected = [
         sum(
             math.sqrt(np.mean((np.asarray(a, np.float64) - b) ** 2))
