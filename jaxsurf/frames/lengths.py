@@ -41,10 +41,11 @@ def num_pieces(
     pairs: Int[np.ndarray, "edge 2"],
     piece: float,
 ) -> Int[np.ndarray, "edge"]:
-    """Return into how many pieces to cut edges, 16 at most, so that all change images as much.
+    """Return the number of pieces of each edge, 1 to 16, so that all are about as long as images.
 
-    About `piece` times what the fourth nearest code does (median); of infinite ones each edge is
-    one. How much an edge changes an image is told by its length and by what it is near its ends.
+    Their length is `piece` times the median distance of a decoded code to that of its fourth
+    nearest neighbour; infinite means one piece. An edge's own is estimated from its latent length
+    and the mean, at both ends, of the ratio of decoded to latent distances of near neighbours.
     """
     if np.isinf(piece):
         return np.ones(len(pairs), dtype=np.int64)
