@@ -37,8 +37,8 @@ SHORTCUTS = 1.5
 # Neighbours of what an edge is added past: among many equal images a few have all as neighbours.
 _MOST_PAST = 64
 # Where codes lie along curves, each has two neighbours a step off, and what `agreed` takes further
-# is a chord that no image lies on. The dimension was 0.1 to 1.6 on five sets of curves, 1.9 to
-# 3.4 on five others, which chose the limit; it is taken from so many neighbours of so many codes.
+# is a chord that no image lies on. The dimension was 1.0 to 1.6 on four sets of curves, 1.9 to
+# 3.4 on six others, which chose the limit; it is taken from so many neighbours of so many codes.
 _CURVE, _ALONG_CURVES = 1.75, 3
 _SCALED, _SAMPLED = 10, 2000
 # Edges whose images are compared at once: 100 MB of a thousand principal components.
