@@ -36,6 +36,7 @@ Column = Float[np.ndarray, " row"] | list[str]
 SUFFIXES = (".txt", ".csv", ".tsv", ".dat")
 # What is looked at to find how a table is written: lines, and letters if lines are long.
 _LINES, _LETTERS = 101, 1 << 18
+_BLOCK = 1 << 24  # bytes without the end of a line: no table has such a line
 _ROWS = 4096  # converted at once
 _COUNTED = 3  # rows whose numbers are taken for an index because they count up
 _NAMED, _NAME = 6, 40  # columns in the note, letters of a name or word in messages
@@ -103,6 +104,9 @@ def read_table(path: Path, header: Header = "auto", *, named_index: bool = True)
     with refusing(path):
         with path.open("rb") as file:
             marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
+            while len(block := file.read(_BLOCK)) == _BLOCK:
+                if not (b"\n" in block or b"\r" in block):
+                    raise ValueError(f"a line is longer than {_BLOCK >> 20} MiB")
         if not marked:
             with contextlib.suppress(UnicodeDecodeError):
                 return _Reader(path, "utf-8-sig", header, named_index).read()

@@ -106,15 +106,15 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     again = np.flatnonzero(labels[lowest] != labels)
     flat = np.stack([lowest[again], again], axis=1)
     flat = flat[np.lexsort(flat.T[::-1])]
-    taken = [_forest(flat, labels)]
+    taken = [flat[forest(flat, labels)]]
     labels = _merged(labels, taken[0])
     single = np.flatnonzero(lowest == np.arange(len(lowest)))
     if isinstance(index, Approximate):
         near = index.nearest(k=min(_LISTED, len(labels) - 1))
         row, column = np.nonzero(labels[near.indices] != labels[:, None])
         ends = np.stack([row, near.indices[row, column]], axis=1)
-        order = np.argsort(near.distances[row, column], kind="stable")
-        taken.append(_forest(ends[order], labels))
+        ends = ends[np.argsort(near.distances[row, column], kind="stable")]
+        taken.append(ends[forest(ends, labels)])
         labels = _merged(labels, taken[1])
         drawn = np.random.default_rng(0).permutation(single)
         each = drawn[np.unique(labels[drawn], return_index=True)[1]]
@@ -128,6 +128,14 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "
     ends = np.sort(np.concatenate(taken), axis=1)
     ends = ends[np.lexsort(ends.T[::-1])]
     return ends, distances(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
+
+
+def forest(ends: Ends, labels: Labels) -> Int[np.ndarray, "taken"]:
+    """Return the places of the edges that join components, of all between these the first ones."""
+    places = 1.0 + np.arange(len(ends))  # in place of lengths, from 1: SciPy takes 0 for no edge
+    joined = from_edges(labels[ends], places, num_nodes=int(labels.max()) + 1)
+    tree = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
+    return tree.data.astype(np.int64) - 1
 
 
 class _NearestOutside:
@@ -211,14 +219,6 @@ def _outside(
             closer = (away < least[asking]) | tied
             head[asking[closer]], least[asking[closer]] = found[closer], away[closer]
     return head, least
-
-
-def _forest(ends: Ends, labels: Labels) -> Int[np.ndarray, "taken 2"]:
-    """Return those of edges that join components, of which the first ones count."""
-    places = 1.0 + np.arange(len(ends))  # in place of lengths, from 1: SciPy takes 0 for no edge
-    joined = from_edges(labels[ends], places, num_nodes=int(labels.max()) + 1)
-    forest = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
-    return ends[forest.data.astype(np.int64) - 1]
 
 
 def _merged(labels: Labels, ends: Ends) -> Labels:

@@ -29,7 +29,7 @@ Distance = Callable[[Ends], Lengths]
 ImageIndex = Callable[[], neighbors.Index]
 
 # Raised when the same configuration builds another graph: graphs kept by runs are made again.
-EDITION = 3
+EDITION = 4
 # An edge past a neighbour is added where the straight way is shorter than this share of the other.
 STRAIGHTER = 0.97
 # So many of these for each other edge: in many dimensions nearly all ways are bent.
@@ -72,6 +72,18 @@ def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -
     description = f"{built.description}, nearest in codes and in images"
     facts: Any = built.own_facts() | {"description": description}
     return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
+
+
+def _join_parts(graph: LatentGraph, wider: LatentGraph) -> LatentGraph:
+    """Return a graph with the shortest edges of a wider one that join its components."""
+    ends, lengths = wider.edges()
+    order = np.argsort(lengths, kind="stable")
+    between = order[np.ptp(graph.components[ends[order]], axis=1) > 0]
+    added = between[connectivity.forest(ends[between], graph.components)]
+    description = graph.description
+    if added.size:
+        description += f", and {len(added)} edges of k = {wider.k} that join its parts"
+    return latent_graph.with_edges(graph, ends[added], lengths[added], description=description)
 
 
 def _dimension(index: neighbors.Index) -> float:
@@ -357,11 +369,12 @@ def build(
         raise UserError(f"{len(images.codes)} images can't have {len(index.codes)} latent codes")
     near = neighbors.Approximate(index.codes) if config.search == "approximate" else index
     setting = config.setting(len(index.codes))
+    built = kind.build(near, setting, images)
     # On a line nothing cuts across.
     curved = kind.of_images and not config.k and index.codes.shape[1] > 1
-    if curved and _dimension(index) < _CURVE:
-        setting = min(setting, _ALONG_CURVES)
-    built = kind.build(near, setting, images)
+    if curved and setting > _ALONG_CURVES and _dimension(index) < _CURVE:
+        # What falls apart only by that has no gap there.
+        built = _join_parts(kind.build(near, _ALONG_CURVES, images), built)
     searched = [some for some in (near, images) if isinstance(some, neighbors.Approximate)]
     recall = min((some.recall for some in searched), default=1.0)
     smallest = kind.connects and not kind.of_images

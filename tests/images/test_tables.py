@@ -184,3 +184,14 @@ def test_plain_numbers_are_left_to_numpy(tmp_path, monkeypatch):
     expected = np.loadtxt(tmp_path / "z.csv", delimiter=",", ndmin=2)
     found = read_table(tmp_path / "z.csv")
     assert np.array_equal(np.stack(found.columns, axis=1), expected)
+
+
+def test_a_line_without_end_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = tmp_path / "z.csv"
+    path.write_bytes(b"1,2\n" * 100 + b"7" * 40_000_000)
+    with monkeypatch.context() as patched:
+        patched.delattr(tables, "_Reader")
+        with pytest.raises(UserError, match="a line is longer than 16 MiB"):
+            read_table(path)
+    path.write_bytes(b"1.5,2.5\n" * 3_000_000)  # 24 MB of short lines
+    assert len(read_table(path).columns[0]) == 3_000_000

@@ -154,12 +154,16 @@ def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
     assert length("pullback") == pytest.approx(2 * np.sqrt(5))
 
 
+def agreed(codes, k=0):
+    index = neighbors.Index(codes)
+    return graph.build(index, GraphConfig(weight="latent", k=k), image_index=lambda: index)
+
+
 def test_of_codes_along_a_curve_few_neighbours_are_joined():
     random = np.random.default_rng(0)
 
     def degree(codes):
-        index = neighbors.Index(codes)
-        made = graph.build(index, GraphConfig(weight="latent"), image_index=lambda: index)
+        made = agreed(codes)
         assert f"k = {made.k}, nearest in codes" in made.description
         return made.k
 
@@ -171,6 +175,21 @@ def test_of_codes_along_a_curve_few_neighbours_are_joined():
     assert degree(plane) == degree(np.repeat(plane, 4, axis=0)) == 10
     assert degree(0 * plane) == degree(plane[:, :1]) == 10
     assert degree(np.eye(13)) == 3  # the square root of 13; all are as far apart
+
+
+def test_a_curve_gone_along_again_and_again_has_no_gap_but_where_it_has_one():
+    # A film of five turns: the three frames nearest to one are those of other turns.
+    random = np.random.default_rng(0)
+    angles = np.tile(np.linspace(0, 2 * np.pi, 36, endpoint=False), 5)
+    ring = np.stack([np.cos(angles), np.sin(angles)], axis=1) + random.normal(0, 1e-3, (180, 2))
+    for codes, gaps in ((ring, 0), (np.concatenate([ring, ring + 5]), 1)):
+        made, torn = agreed(codes), agreed(codes, k=3)
+        joined = 36 * (gaps + 1) - 1  # all but one of what the three nearest leave apart
+        assert made.k == 3
+        assert f", and {joined - gaps} edges of k = 10 that join its parts" in made.description
+        assert (len(made.bridges), len(torn.bridges)) == (gaps, joined)
+        assert made.num_edges == torn.num_edges
+        assert np.sort(made.edges()[1])[-gaps - 1] < 0.2  # no chord
 
 
 def test_edges_past_a_neighbour_are_limited_in_many_dimensions():
