@@ -1,8 +1,8 @@
 """Pictures and films of every format: the very values that were saved, and damaged ones refused."""
 
-import contextlib
 import io
 import resource
+import shutil
 import struct
 import sys
 import zlib
@@ -289,10 +289,13 @@ def test_damage_is_one_line_and_takes_no_memory(name, tmp_path):
             damaged[place] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
         before.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-        with contextlib.suppress(UserError):
+        try:
             open_images(str(path), cache_dir=cache)
+        except UserError:
+            assert not cache.exists()
+        else:
+            shutil.rmtree(cache, ignore_errors=True)  # a header that is one of a larger picture
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before[0] < 2**20
-    assert not cache.exists()
 
 
 def test_a_bomb_is_refused_with_the_setting_that_lets_it_in(tmp_path):
