@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import scipy.sparse
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
@@ -19,6 +19,7 @@ from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.neighbors import Approximate, Index, Neighbors, distances
 
 Ends = Int[np.ndarray, "edge 2"]
+Lengths = Float[np.ndarray, "edge"]
 Labels = Int[np.ndarray, "point"]
 # Neighbors asked for at first when the smallest k is sought; a connecting k is mostly below it.
 _FIRST_K = 8
@@ -28,6 +29,9 @@ _MOST_NEIGHBORS = 1 << 26
 _LISTED, _DEEPER = 8, (32, 128)
 # So many neighbors of a point are listed while one point is put in the indices of a bit.
 _COST = 4
+# An edge over a gap is so many times as long as what is usual beside it, as a leap is; images are
+# copies if they are nearer to one another than this share of the way to others.
+GAP, ALIKE = 3.0, 0.02
 # Points that stand for all where neighbors are approximate; exactly, so many take 40 s.
 _STANDING = 50_000
 
@@ -86,12 +90,12 @@ def smallest_radius(index: Index) -> float:
     return float(spanning_tree(index)[1].max())
 
 
-def spanning_tree(index: Index) -> tuple[Ends, Float[np.ndarray, "edge"]]:
+def spanning_tree(index: Index) -> tuple[Ends, Lengths]:
     """Return the Euclidean minimum spanning tree: `bridges` where each point is a component."""
     return bridges(index, np.arange(len(index.codes)))
 
 
-def bridges(index: Index, components: Labels) -> tuple[Ends, Float[np.ndarray, "edge"]]:
+def bridges(index: Index, components: Labels) -> tuple[Ends, Lengths]:
     """Return the shortest edges that join all components, one less than there are, and lengths.
 
     Components are numbered from 0 without gaps. Edges have the lower end first, and are in order
@@ -136,6 +140,44 @@ def forest(ends: Ends, labels: Labels) -> Int[np.ndarray, "taken"]:
     joined = from_edges(labels[ends], places, num_nodes=int(labels.max()) + 1)
     tree = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
     return tree.data.astype(np.int64) - 1
+
+
+def over_gaps(
+    joining: tuple[Ends, Lengths],
+    steps: tuple[Int[np.ndarray, "step 2"], Float[np.ndarray, "step"]],
+    components: Labels,
+) -> Bool[np.ndarray, "edge"]:
+    """Return which of the edges that join components lead over gaps.
+
+    These are more than `GAP` times as long as the longest step that is usual on one of their sides:
+    in the spanning tree of its edges, and of those that have joined it and are no gaps themselves.
+    Where one image, perhaps with its copies, is joined to another one, nothing was usual.
+
+    Args:
+        joining: the edges that join components, and lengths.
+        steps: the edges within components, and lengths.
+        components: the number of each node's.
+    """
+    (ends, lengths), (own, own_lengths) = joining, steps
+    order = np.argsort(own_lengths, kind="stable")
+    tree = order[forest(own[order], np.arange(len(components)))]
+    usual = np.zeros(components.max() + 1)
+    np.maximum.at(usual, components[own[tree, 0]], own_lengths[tree])
+    joined, gaps = list(range(len(usual))), np.zeros(len(ends), dtype=bool)
+
+    def first(component: int) -> int:
+        while joined[component] != component:
+            joined[component] = component = joined[joined[component]]
+        return component
+
+    for place in np.argsort(lengths, kind="stable"):
+        one, other = map(first, components[ends[place]].tolist())
+        length = lengths[place]
+        known = [step for step in usual[[one, other]] if step > ALIKE * length]
+        gaps[place] = bool(known) and length > GAP * min(known)
+        joined[other] = one
+        usual[one] = min(known) if gaps[place] else max(length, *known, 0)
+    return gaps
 
 
 class _NearestOutside:

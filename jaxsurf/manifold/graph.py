@@ -66,9 +66,7 @@ def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -
     ends, lengths = built.edges()
     others, digits = _join_nearest(k, near).edges()[0], [built.num_nodes, 1]
     kept = np.isin(ends @ digits, others @ digits)
-    usual, left = np.median(near.distances[:, k - 1]), np.flatnonzero(~kept)
-    for some in np.split(left, range(_AT_ONCE, len(left), _AT_ONCE)):
-        kept[some] = neighbors.distances(*image_index.codes[ends[some].T]) <= usual
+    kept[~kept] = _apart(image_index, ends[~kept]) <= np.median(near.distances[:, k - 1])
     description = f"{built.description}, nearest in codes and in images"
     facts: Any = built.own_facts() | {"description": description}
     return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
@@ -84,6 +82,13 @@ def _join_parts(graph: LatentGraph, wider: LatentGraph) -> LatentGraph:
     if added.size:
         description += f", and {len(added)} edges of k = {wider.k} that join its parts"
     return latent_graph.with_edges(graph, ends[added], lengths[added], description=description)
+
+
+def _apart(images: neighbors.Index, ends: Ends) -> Lengths:
+    """Return how far the images at the ends of edges are apart."""
+    starts = range(0, len(ends), _AT_ONCE)
+    some = [neighbors.distances(*images.codes[ends[at : at + _AT_ONCE].T]) for at in starts]
+    return np.concatenate([np.empty(0), *some])
 
 
 def _dimension(index: neighbors.Index) -> float:
@@ -390,12 +395,20 @@ def build(
         tree = connectivity.spanning_tree(index)
         built = latent_graph.with_edges(built, *tree, description=description)
     if (config.repair or images) and built.components.any():
-        ends, _ = connectivity.bridges(images or index, built.components)
+        ends, across = connectivity.bridges(images or index, built.components)
         bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
         description = f"{built.description}, its {len(ends) + 1} components joined by {bridges}"
-        description += " between the images nearest to one another" * bool(images)
+        gaps = np.full(len(ends), fill_value=True)
+        if images:
+            own, _ = built.edges()
+            steps = (own, _apart(images, own))
+            gaps = connectivity.over_gaps((ends, across), steps, built.components)
+            count = "none" if not gaps.any() else f"{gaps.sum()}"
+            description += f" between the images nearest to one another, {count} over gaps"
         lengths = neighbors.distances(*index.codes[ends.T])
-        built = latent_graph.with_edges(built, ends, lengths, description=description, bridges=ends)
+        built = latent_graph.with_edges(
+            built, ends, lengths, description=description, bridges=ends[gaps]
+        )
     weights = _weigh(*built.edges(), config.weight, distance)
     return latent_graph.reweighed(built, weights, weight=config.weight)
 

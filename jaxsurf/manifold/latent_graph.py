@@ -49,8 +49,8 @@ class LatentGraph:
     bridges: Int[np.ndarray, "bridge 2"] = field(
         default_factory=lambda: np.empty((0, 2), dtype=np.int64)
     )
-    """The edges that a repair added, lower end first, and those that join points from outside to
-    further components."""
+    """The edges that a repair added, lower end first, of those between images the ones over gaps
+    alone, and those that join points from outside to further components."""
 
     @property
     def num_nodes(self) -> int:

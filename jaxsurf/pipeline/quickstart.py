@@ -56,6 +56,9 @@ FEW_IMAGES = 50
 # Of what lies between two random images, the share that neighbours differ by: up to the first one
 # sees a motion from one to the next, from the second on none.
 SMOOTH, ROUGH = 0.35, 0.7
+COPY = (
+    0.02  # of what lies between two random images, the share that an image and its copy differ by
+)
 
 _log = logging.getLogger(__name__)
 
@@ -88,6 +91,7 @@ class Seen:
 
     Attributes:
         number: how many images there are.
+        distinct: how many of these are no copies of others; where they are not few, all.
         roughness: how much neighbouring images differ, as a share of how much any two do.
         groups: how many there are between which no image leads over.
         residuals: of layouts, by dimensions (see `manifold.targets`).
@@ -95,6 +99,7 @@ class Seen:
     """
 
     number: int
+    distinct: int
     roughness: float
     groups: int
     residuals: dict[int, float]
@@ -103,10 +108,11 @@ class Seen:
     def __str__(self) -> str:
         """Return what to expect, in plain words."""
         lines = []
-        if self.number < FEW_IMAGES:
+        if self.distinct < FEW_IMAGES:
+            copies = f", {self.distinct} without copies," * (self.distinct < self.number)
             lines.append(
-                f"{self.number} images are few: what lies between them is the model's guess; with "
-                "some hundred more it would have been shown"
+                f"{self.number} images{copies} are few: what lies between them is the model's "
+                "guess; with some hundred more it would have been shown"
             )
         if self.roughness >= ROUGH:
             lines.append(
@@ -129,7 +135,7 @@ class Seen:
                 f"they vary in more ways than {max(self.residuals)} dimensions hold: the map of "
                 "codes shows their first principal components, and paths take many turns"
             )
-        elif self.number >= FEW_IMAGES:
+        elif self.distinct >= FEW_IMAGES:
             lines.append(f"a map of {self.dimensions} dimensions holds them")
         return "what to expect: " + "; ".join(lines)
 
@@ -140,19 +146,34 @@ def look(images: ImageSet) -> Seen:
     if tried is None:
         raise UserError(f"the images of {images.name} are all nearly equal", cure="choose others")
     points = tried.points[tried.chosen]
-    k = min(targets.NEIGHBOURS, len(points) - 1)
-    nearest = neighbors.Index(points).nearest(k=1).distances[:, 0]
     random = np.random.default_rng(0).integers(len(points), size=(2, 4 * len(points)))
     others = neighbors.distances(points[random[0]], points[random[1]])
+    single = _without_copies(points, COPY * float(np.median(others)))
+    few = 1 < len(single) < FEW_IMAGES
+    points = single if few else points
+    k = min(targets.NEIGHBOURS, len(points) - 1)
+    nearest = neighbors.Index(points).nearest(k=1).distances[:, 0]
     joined = graph.build(points, GraphConfig(kind="mutual", k=k, weight="latent"))
     sizes = np.bincount(joined.components)
     return Seen(
         number=len(images),
+        distinct=len(points) if few else len(images),
         roughness=float(np.median(nearest) / max(np.median(others), 1e-9)),
         groups=int((sizes > 2).sum()) or 1,
         residuals=tried.residuals,
         dimensions=tried.best,
     )
+
+
+def _without_copies(
+    points: Float[np.ndarray, "point component"], alike: float
+) -> Float[np.ndarray, "single component"]:
+    """Return the first points that are farther than that from all before, `FEW_IMAGES` at most."""
+    single = points[:0]
+    while len(points) and len(single) < FEW_IMAGES:
+        single = np.concatenate([single, points[:1]])
+        points = points[neighbors.distances(points, points[:1]) > alike]
+    return single
 
 
 def of_images(

@@ -1,5 +1,7 @@
 """What joins points and components, against Kruskal over all pairs, SciPy and networkx."""
 
+import itertools
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -156,3 +158,29 @@ def test_where_neighbours_are_approximate_bridges_join_all_and_are_nearly_the_sh
     np.testing.assert_allclose(lengths, np.linalg.norm(np.diff(codes[ends], axis=1)[:, 0], axis=1))
     shortest = connectivity.bridges(Index(codes), labels)[1].sum()
     assert lengths.sum() <= shortest * (1.05 if standing > 1 else 1.3)
+
+
+@pytest.mark.parametrize(
+    ("places", "joining", "expected"),
+    [
+        ([[0, 1, 2], [5, 6]], [(2, 5)], [False]),  # three times what is usual on either side
+        ([[0, 1, 2], [5.1, 6]], [(2, 5.1)], [True]),
+        ([[0, 3, 6], [7, 8]], [(6, 7)], [False]),
+        ([[0, 3], [7, 8]], [(3, 7)], [True]),  # on one side
+        ([[0, 1], [4], [13]], [(1, 4), (4, 13)], [False, False]),  # steps that grow
+        ([[0, 1], [4], [13.1]], [(1, 4), (4, 13.1)], [False, True]),
+        ([[0], [5], [11], [30]], [(0, 5), (5, 11), (11, 30)], [False, False, True]),
+        ([[0, 0.05], [5, 5.05], [11]], [(0.05, 5), (5.05, 11)], [False, False]),  # copies
+        # Two that are far off, near each other or not.
+        ([[0, 1], [20], [29]], [(1, 20), (20, 29)], [True, False]),
+        ([[0, 1], [20], [40]], [(1, 20), (20, 40)], [True, True]),
+        ([[0, 1]], [], []),
+    ],
+)
+def test_a_gap_is_longer_than_what_is_usual_beside_it(places, joining, expected):
+    flat = [place for each in places for place in each]
+    labels = np.repeat(np.arange(len(places)), [len(each) for each in places])
+    pairs = [pair for each in places for pair in itertools.pairwise(each)]
+    joining, steps = (np.array(listed, dtype=float).reshape(-1, 2) for listed in (joining, pairs))
+    given = [(np.searchsorted(flat, ends), np.diff(ends)[:, 0]) for ends in (joining, steps)]
+    assert connectivity.over_gaps(*given, labels).tolist() == expected

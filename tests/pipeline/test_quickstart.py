@@ -35,6 +35,11 @@ def test_what_is_seen_of_images_is_said_in_plain_words():
     assert seen.dimensions is None
     assert seen.roughness > quickstart.ROUGH
     assert re.search("40 images are few.*melt into one another.*more ways than 4", str(seen))
+    cycle = np.tile(ring[::4], (6, 1, 1, 1))  # 15 poses, which others show again but for a pixel
+    cycle[np.arange(90), 0, np.arange(90) % 20] += 1
+    seen = quickstart.look(ImageSet(cycle, "cycle"))
+    assert str(seen).startswith("what to expect: 90 images, 15 without copies, are few")
+    assert seen.roughness > quickstart.SMOOTH
     far = np.concatenate([ring // 4, 255 - ring // 4])
     seen = quickstart.look(ImageSet(far, "two"))
     assert seen.groups == 2
@@ -101,7 +106,9 @@ def test_large_images_are_made_smaller_where_the_time_is_short(monkeypatch):
 
     monkeypatch.setattr(quickstart.configuration, "open_data", opened)
     whole, given = ImageSet(large, "large"), {"data.source": "large"}
-    seen = quickstart.Seen(number=9, roughness=0.1, groups=1, residuals={2: 0.0}, dimensions=2)
+    seen = quickstart.Seen(
+        number=9, distinct=9, roughness=0.1, groups=1, residuals={2: 0.0}, dimensions=2
+    )
     chosen = {}
     for minutes in (6, 20, 90):
         config, _ = quickstart._choose(whole, seen, given, minutes, time.monotonic())
