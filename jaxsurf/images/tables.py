@@ -104,7 +104,8 @@ def read_table(path: Path, header: Header = "auto", *, named_index: bool = True)
     with refusing(path):
         with path.open("rb") as file:
             marked = file.read(2) in (b"\xff\xfe", b"\xfe\xff")
-            while len(block := file.read(_BLOCK)) == _BLOCK:
+            large = path.stat().st_size > _BLOCK
+            while large and len(block := file.read(_BLOCK)) == _BLOCK:
                 if not (b"\n" in block or b"\r" in block):
                     raise ValueError(f"a line is longer than {_BLOCK >> 20} MiB")
         if not marked:
