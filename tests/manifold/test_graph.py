@@ -25,6 +25,8 @@ POINTS = hnp.arrays(
     st.tuples(st.integers(2, 17), st.integers(1, 3)),
     elements=st.integers(-4, 4).map(float),
 )
+# So that `bridges` are all that join components.
+ALL_GAPS = mock.patch.object(connectivity, "over_gaps", lambda joining, *_: joining[1] >= 0)
 CODES = np.random.default_rng(0).normal(size=(53, 2))
 
 
@@ -96,7 +98,8 @@ def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes,
     def image_index():
         return neighbors.Index(images)
 
-    plain = graph.build(codes, config, image_index=image_index)
+    with ALL_GAPS:
+        plain = graph.build(codes, config, image_index=image_index)
     assert edges_of(plain) == pytest.approx(expected_edges(codes, config, images))
     more = graph.build(codes, replace(config, spanning_tree=True), image_index=image_index)
     tree = {tuple(edge) for edge in connectivity.spanning_tree(neighbors.Index(codes))[0].tolist()}
@@ -118,7 +121,7 @@ def test_edges_past_a_neighbour_are_added_where_the_way_by_it_is_bent_most(codes
     def built(weight):
         config = GraphConfig(kind="agreed", weight=weight)
         index, along = neighbors.Index(codes), neighbors.Index(codes)
-        with mock.patch.object(connectivity, "over_gaps", lambda some, *_: some[1] >= 0):
+        with ALL_GAPS:
             return graph.build(
                 index, config, lambda ends: apart(codes)[tuple(ends.T)], image_index=lambda: along
             )

@@ -179,7 +179,7 @@ class Page:
         return int(self.run("return document.body.dataset[arguments[0]] || 0", what))
 
     def place(self, number):
-        """Return where a point is on the screen."""
+        """Return where a point is on the screen, once the page stands still."""
         script = """
             const map = document.querySelector('#map .js-plotly-plot');
             const box = map.getBoundingClientRect();
@@ -188,7 +188,11 @@ class Page:
             const across = xaxis._offset + xaxis.l2p(x[n]), down = yaxis._offset + yaxis.l2p(y[n]);
             return [box.left + across, box.top + down];
         """
-        return self.run(script, number)
+        before, found = None, self.run(script, number)
+        while found != before:
+            time.sleep(0.1)
+            before, found = found, self.run(script, number)
+        return found
 
     def mouse(self, kind, x, y, *, shift=False):
         pressed = kind != "mouseMoved"
