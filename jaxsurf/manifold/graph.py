@@ -28,7 +28,7 @@ Distance = Callable[[Ends], Lengths]
 # Makes the index of the images of codes, whose distances are those between images.
 ImageIndex = Callable[[], neighbors.Index]
 
-# Raised when the same configuration builds another graph: graphs kept by runs are made again.
+# Raised when the same configuration builds another graph: those kept by runs are refused then.
 EDITION = 4
 # An edge past a neighbour is added where the straight way is shorter than this share of the other.
 STRAIGHTER = 0.97
@@ -395,22 +395,31 @@ def build(
         tree = connectivity.spanning_tree(index)
         built = latent_graph.with_edges(built, *tree, description=description)
     if (config.repair or images) and built.components.any():
-        ends, across = connectivity.bridges(images or index, built.components)
-        bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
-        description = f"{built.description}, its {len(ends) + 1} components joined by {bridges}"
-        gaps = np.full(len(ends), fill_value=True)
-        if images:
-            own, _ = built.edges()
-            steps = (own, _apart(images, own))
-            gaps = connectivity.over_gaps((ends, across), steps, built.components)
-            count = "none" if not gaps.any() else f"{gaps.sum()}"
-            description += f" between the images nearest to one another, {count} over gaps"
-        lengths = neighbors.distances(*index.codes[ends.T])
-        built = latent_graph.with_edges(
-            built, ends, lengths, description=description, bridges=ends[gaps]
-        )
+        built = _bridge(built, index, images)
     weights = _weigh(*built.edges(), config.weight, distance)
     return latent_graph.reweighed(built, weights, weight=config.weight)
+
+
+def _bridge(
+    graph: LatentGraph, index: neighbors.Index, images: neighbors.Index | None
+) -> LatentGraph:
+    """Return a graph whose components are joined by the shortest edges between images, or codes.
+
+    Of images, its bridges are those over gaps alone: few neighbours also tear what has none.
+    """
+    ends, across = connectivity.bridges(images or index, graph.components)
+    bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
+    description = f"{graph.description}, its {len(ends) + 1} components joined by {bridges}"
+    gaps = np.full(len(ends), fill_value=True)
+    if images:
+        own, _ = graph.edges()
+        steps = (own, _apart(images, own))
+        gaps = connectivity.over_gaps((ends, across), steps, graph.components)
+        count = f"{gaps.sum()}" if gaps.any() else "none"
+        description += f" between the images nearest to one another, {count} over gaps"
+    lengths = neighbors.distances(*index.codes[ends.T])
+    facts: Any = {"description": description, "bridges": ends[gaps]}
+    return latent_graph.with_edges(graph, ends, lengths, **facts)
 
 
 def attach(

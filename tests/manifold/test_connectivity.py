@@ -184,3 +184,9 @@ def test_a_gap_is_longer_than_what_is_usual_beside_it(places, joining, expected)
     joining, steps = (np.array(listed, dtype=float).reshape(-1, 2) for listed in (joining, pairs))
     given = [(np.searchsorted(flat, ends), np.diff(ends)[:, 0]) for ends in (joining, steps)]
     assert connectivity.over_gaps(*given, labels).tolist() == expected
+
+
+def test_a_chord_does_not_make_long_steps_usual():
+    steps = np.array([[0, 1], [1, 2], [0, 2]]), np.array([1.0, 1.0, 2.0])
+    joining = np.array([[2, 3]]), np.array([3.1])
+    assert connectivity.over_gaps(joining, steps, np.array([0, 0, 0, 1])).tolist() == [True]

@@ -160,9 +160,10 @@ def test_a_path_is_not_bound_to_the_directions_of_nearest_neighbours():
     assert length("pullback") == pytest.approx(2 * np.sqrt(5))
 
 
-def agreed(codes, k=0):
-    index = neighbors.Index(codes)
-    return graph.build(index, GraphConfig(weight="latent", k=k), image_index=lambda: index)
+def agreed(codes):
+    """The graph of images that are as their codes, but a hundredth as far apart."""
+    images = neighbors.Index(codes / 100)
+    return graph.build(codes, GraphConfig(weight="latent"), image_index=lambda: images)
 
 
 def test_of_codes_along_a_curve_few_neighbours_are_joined():
