@@ -1,4 +1,4 @@
-"""Four CPU devices, strict numerics, checked shapes and a warm compilation cache for all tests."""
+"""For all tests: four CPU devices, strict numerics, checked shapes, programs compiled quickly."""
 
 import os
 import pkgutil
@@ -12,6 +12,8 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_cpu_collective_timeout_seconds=120",
         "--xla_cpu_collective_call_terminate_timeout_seconds=120",
+        # Most programs run once or twice, and would be compiled for longer than that saves.
+        "--xla_backend_optimization_level=1",
     ]
 ).strip()
 

@@ -28,6 +28,7 @@ ACCELERATOR_BATCH = 256
 
 Images = Float[Array, "batch height width channel"]
 Codes = Float[Array, "batch latent"]
+MeanImage = Float[np.ndarray | Array, "height width channel"]
 
 
 class Constant(nnx.Variable):
@@ -78,7 +79,7 @@ class ModelConfig:
 def make_autoencoder(
     config: ModelConfig,
     *,
-    mean_image: Float[np.ndarray, "height width channel"],
+    mean_image: MeanImage,
     key: Key[Array, ""],
 ) -> Autoencoder:
     """Return a new model; `smooth` adds the mean image to its output, others need its shape."""

@@ -14,12 +14,11 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
-from jaxtyping import Array, DTypeLike, Float
+from jaxtyping import Array, DTypeLike
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, crop, pad, padded
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, MeanImage, crop, pad, padded
 
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
@@ -64,7 +63,7 @@ class ReferenceAutoencoder(Autoencoder):
     def __init__(
         self,
         *,
-        mean_image: Float[np.ndarray, "height width channel"],
+        mean_image: MeanImage,
         latent_dim: int,
         channels: int,
         rngs: nnx.Rngs,

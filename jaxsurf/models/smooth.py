@@ -15,12 +15,20 @@ from typing import cast
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, crop, pad, padded
+from jaxsurf.models.autoencoder import (
+    Autoencoder,
+    Codes,
+    Constant,
+    Images,
+    MeanImage,
+    crop,
+    pad,
+    padded,
+)
 
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
@@ -128,7 +136,7 @@ class SmoothAutoencoder(Autoencoder):
     def __init__(
         self,
         *,
-        mean_image: Float[np.ndarray, "height width channel"],
+        mean_image: MeanImage,
         latent_dim: int,
         channels: int,
         rngs: nnx.Rngs,

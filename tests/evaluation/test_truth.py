@@ -16,7 +16,17 @@ FRAMES = truth.LEAP_FRAMES
 
 
 def make(name, folder, **options):
-    images = open_images(name, cache_dir=folder, **options)
+    images, drawn = open_images(name, cache_dir=folder, **options), {}
+
+    def draw(rows):
+        # Renders of the arm take twenty seconds, and are asked for again where they are dimmed.
+        key = rows.tobytes()
+        if key not in drawn:
+            drawn[key] = original(rows)
+        return drawn[key]
+
+    original = images.draw
+    images = dataclasses.replace(images, draw=draw)
     return images, truth.make_truth(images, cache_dir=folder)
 
 

@@ -48,12 +48,12 @@ def test_equal_images_are_equal_points_wherever_they_stand(monkeypatch):
 def test_a_few_components_of_a_sample_are_those_of_the_whole_set_s_svd(
     mapped, monkeypatch, tmp_path
 ):
-    images = drawn((1999, 5, 7, 3))
-    pixels = images.reshape(1999, -1).astype(float)
+    images = drawn((599, 5, 7, 3))
+    pixels = images.reshape(599, -1).astype(float)
     if mapped:  # as a set that is larger than memory
         np.save(tmp_path / "images.npy", images)
         images = np.load(tmp_path / "images.npy", mmap_mode="r")
-        monkeypatch.setattr(principal, "SAMPLE", 997)
+        monkeypatch.setattr(principal, "SAMPLE", 397)
     monkeypatch.setattr(principal, "MOST_NUMBERS", 1)
     monkeypatch.setattr(principal, "LEAST_COMPONENTS", 5)
     points, unexplained, _ = principal.project(images)

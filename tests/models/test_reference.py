@@ -1,5 +1,7 @@
 """The report's autoencoder against PyTorch with the same weights."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,15 +55,13 @@ def ours_of(tensor):
 def test_codes_images_and_the_gradient_of_every_layer_equal_pytorchs():
     images = np.random.default_rng(1).random((3, 64, 64, 3), dtype=np.float32)
     layers = make_torch_layers()
-    model = make_autoencoder(
-        ModelConfig(name="reference", latent_dim=LATENT, channels=CHANNELS),
-        mean_image=np.zeros((64, 64, 3)),
-        key=jax.random.key(0),
-    )
+    config = ModelConfig(name="reference", latent_dim=LATENT, channels=CHANNELS)
+    make = functools.partial(make_autoencoder, config, mean_image=np.zeros((64, 64, 3)))
+    model = nnx.eval_shape(lambda: make(key=jax.random.key(0)))
     for ours, theirs in zip(layers_of(model), layers, strict=True):
-        assert ours.kernel[...].shape == ours_of(theirs.weight).shape
-        ours.kernel[...] = jnp.asarray(ours_of(theirs.weight))
-        ours.bias[...] = jnp.asarray(ours_of(theirs.bias))
+        assert ours.kernel.shape == ours_of(theirs.weight).shape
+        ours.kernel = nnx.Param(jnp.asarray(ours_of(theirs.weight)))
+        ours.bias = nnx.Param(jnp.asarray(ours_of(theirs.bias)))
     given = torch.from_numpy(images.transpose(0, 3, 1, 2)) * 2 - 1
     codes, made = torch_outputs(layers, given)
     torch.mean((made - given) ** 2).backward()

@@ -1,6 +1,7 @@
 """The compiled step: many at once, on several devices, in microbatches, at half precision."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,8 @@ EPOCH = [(0, 1), (1, 1), (2, 1)]
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
 
-def build(
+@functools.cache
+def compiled(
     name="smooth",
     *,
     num_devices=1,
@@ -38,7 +40,7 @@ def build(
     target_weight=0.1,
     target_steps=20,
 ):
-    """Return a new state, and the compiled step bound to its hyperparameters."""
+    """Return a state of NumPy arrays, where it is put, and the step bound to its settings."""
     streams = step.make_streams(3)
     model = make_autoencoder(
         ModelConfig(name=name, channels=8),
@@ -66,12 +68,18 @@ def build(
         update, batch_size=BATCH, shardings=shardings, microbatch=microbatch
     )
     state = step.init_state(model, update.make_optimizer(hyper.rates))
-    state, hyper = jax.device_put((state, hyper), shardings.replicated)
+    hyper = jax.device_put(hyper, shardings.replicated)
 
     def bound(state, *fed, num_steps):
         return advance(state, hyper, None, *fed, num_steps=num_steps)
 
-    return state, bound
+    return jax.tree.map(np.asarray, state), shardings.replicated, bound
+
+
+def build(name="smooth", **options):
+    """Return a new state, which a step takes for its own, and a step that is compiled once."""
+    state, replicated, bound = compiled(name, **options)
+    return jax.device_put(state, replicated), bound
 
 
 TARGETS = np.random.default_rng(2).normal(size=(NUM_IMAGES, 2)).astype(np.float32)
