@@ -144,7 +144,7 @@ def test_few_images_without_likeness_have_no_targets():
 
 
 def test_sets_far_apart_are_joined():
-    near, chosen = faces()
+    near, chosen = faces(150)
     codes = choose(np.concatenate([near, 255 - near]), kind="on")
     apart = np.linalg.norm(codes[: len(near)].mean(axis=0) - codes[len(near) :].mean(axis=0))
     assert apart > 1
