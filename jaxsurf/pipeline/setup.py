@@ -136,8 +136,8 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     """Return the setup of a run.
 
     Its state may be abstract: shapes alone, which a checkpoint is restored into. New weights are
-    drawn by a program that runs once: optimized, it would do the same to the bit, but take four
-    times as long to compile, ten seconds.
+    drawn by a program that runs once: optimized for CPUs, it would do the same to the bit, but take
+    four times as long to compile, ten seconds.
     """
     streams = train_step.make_streams(config.training.seed)
     share = 0.0 if config.targets.kind == "off" else config.targets.share
@@ -162,8 +162,9 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
             jax.eval_shape(init, streams.weights, mean),
         )
     else:
-        draw = jax.jit(init, compiler_options={"xla_backend_optimization_level": 1})
-        state = draw(streams.weights, mean)
+        on_cpu = jax.default_backend() == "cpu"
+        options = {"xla_backend_optimization_level": 1} if on_cpu else None
+        state = jax.jit(init, compiler_options=options)(streams.weights, mean)
     return TrainSetup(
         config=config,
         images=images,
