@@ -137,7 +137,7 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
 
     Its state may be abstract: shapes alone, which a checkpoint is restored into. New weights are
     drawn by a program that runs once: optimized for CPUs, it would do the same to the bit, but take
-    four times as long to compile, ten seconds.
+    more than twice as long to compile, seven seconds.
     """
     streams = train_step.make_streams(config.training.seed)
     share = 0.0 if config.targets.kind == "off" else config.targets.share
