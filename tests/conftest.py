@@ -12,8 +12,6 @@ os.environ["XLA_FLAGS"] = " ".join(
         os.environ.get("XLA_FLAGS", ""),
         "--xla_cpu_collective_timeout_seconds=120",
         "--xla_cpu_collective_call_terminate_timeout_seconds=120",
-        # Most programs run once or twice, and would be compiled for longer than that saves.
-        "--xla_backend_optimization_level=1",
     ]
 ).strip()
 
@@ -54,6 +52,8 @@ def pytest_configure(config: pytest.Config) -> None:
     words = config.option.markexpr.split()
     if "gpu" not in words or "not gpu" in config.option.markexpr:
         os.environ["JAX_PLATFORMS"] = "cpu"  # of processes that tests start
+        # Most programs run once or twice, and would be compiled for longer than that saves.
+        os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=1"
         jax.config.update("jax_platforms", "cpu")
 
 

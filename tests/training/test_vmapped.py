@@ -85,6 +85,18 @@ def pairs_of_leaves(one, other):
     return zip(*map(jax.tree.leaves, (one, other)), strict=True)
 
 
+def test_weights_follow_from_the_seed_and_the_mean_from_the_images():
+    first, again, other = (made.state for made in setups_of([{}, {}, {"training": {"seed": 3}}]))
+    for a, b in pairs_of_leaves(first, again):
+        np.testing.assert_array_equal(a, b)
+    kernels = [(a, b) for a, b in pairs_of_leaves(first.params, other.params) if a.any()]
+    assert len(kernels) > 5
+    assert all((a != b).any() for a, b in kernels)
+    for state in (first, other):
+        (mean,) = jax.tree.leaves(state.constants)
+        np.testing.assert_allclose(mean, IMAGES.mean(axis=0) / 255, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     "changes", [DIFFERENT, pytest.param(PERCEPTUAL, marks=pytest.mark.slow)], ids=["all", "vgg"]
 )
