@@ -23,7 +23,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import targets
-from jaxsurf.models.autoencoder import Autoencoder, MeanImage, make_autoencoder
+from jaxsurf.models.autoencoder import Autoencoder, MeanImage, ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import corruption, data, distributed, features, optimizer, vmapped
@@ -135,9 +135,7 @@ class TrainSetup:
 def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -> TrainSetup:
     """Return the setup of a run.
 
-    Its state may be abstract: shapes alone, which a checkpoint is restored into. New weights are
-    drawn by a program that runs once: optimized for CPUs, it would do the same to the bit, but take
-    more than twice as long to compile, seven seconds.
+    Its state may be abstract: shapes alone, which a checkpoint is restored into.
     """
     streams = train_step.make_streams(config.training.seed)
     share = 0.0 if config.targets.kind == "off" else config.targets.share
@@ -148,32 +146,49 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     rates = optimizer.make_rates(config.optimizer)
     made = optimizer.make_optimizer(config.optimizer, schedule, rates)
     mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.model_input)
-    graphdefs: list[nnx.GraphDef[Autoencoder]] = []
 
-    def init(key: Key[Array, ""], mean_image: MeanImage) -> TrainState:
-        model = make_autoencoder(config.model, mean_image=mean_image, key=key)
-        graphdefs.append(nnx.graphdef(model))
-        return train_step.init_state(model, made)
+    def init(graphdef: nnx.GraphDef[Autoencoder], variables: nnx.State) -> TrainState:
+        return train_step.init_state(nnx.merge(graphdef, variables), made)
 
     if abstract:
+        draw = functools.partial(_draw_model, config.model)
+        graphdef, variables = jax.eval_shape(draw, streams.weights, mean)
         here = SingleDeviceSharding(jax.local_devices()[0])
         state = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
-            jax.eval_shape(init, streams.weights, mean),
+            jax.eval_shape(init, graphdef, variables),
         )
     else:
-        on_cpu = jax.default_backend() == "cpu"
-        options = {"xla_backend_optimization_level": 1} if on_cpu else None
-        state = jax.jit(init, compiler_options=options)(streams.weights, mean)
+        graphdef, variables = _model_program()(config.model, streams.weights, mean)
+        state = init(graphdef, variables)
     return TrainSetup(
         config=config,
         images=images,
         plan=plan,
-        graphdef=graphdefs[0],
+        graphdef=graphdef,
         state=state,
         streams=streams,
         schedule=schedule,
     )
+
+
+def _draw_model(
+    config: ModelConfig, key: Key[Array, ""], mean_image: MeanImage
+) -> tuple[nnx.GraphDef[Autoencoder], nnx.State]:
+    graphdef, variables = nnx.split(make_autoencoder(config, mean_image=mean_image, key=key))
+    return graphdef, variables
+
+
+@functools.cache
+def _model_program() -> Callable[..., tuple[nnx.GraphDef[Autoencoder], nnx.State]]:
+    """Return `_draw_model` as one program, compiled once for all members of a sweep.
+
+    It runs once a member: optimized for CPUs, it would do the same to the bit, but take more than
+    twice as long to compile, seven seconds.
+    """
+    on_cpu = jax.default_backend() == "cpu"
+    options = {"xla_backend_optimization_level": 1} if on_cpu else None
+    return jax.jit(_draw_model, static_argnums=0, compiler_options=options)
 
 
 @dataclass(frozen=True, kw_only=True)
