@@ -63,8 +63,8 @@ SUITES: Mapping[str, Sequence[str]] = {
     "all": tuple(name for name in CASES if name not in ("long-reference", "gpu-tests")),
 }
 SCALES = ("full", "rehearsal")
-# What a case may take; the GPU suite is planned for eight minutes in all.
-_LIMIT_S, _GPU_LIMIT_S = 900, 100
+# What a case may take. Where it ends early, what it measured until then stays.
+_LIMIT_S, _GPU_LIMIT_S = 900, 170
 _PACKAGES = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba")
 _PACKAGES += ("igraph", "torch", "faiss-cpu", "pykdtree", "networkx")
 _log = logging.getLogger(__name__)
