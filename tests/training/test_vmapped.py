@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.models.autoencoder import make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import compile_run, compile_shared_step, compile_together, make_setup
 from jaxsurf.training import distributed, loop, step, vmapped
@@ -95,6 +96,19 @@ def test_weights_follow_from_the_seed_and_the_mean_from_the_images():
     for state in (first, other):
         (mean,) = jax.tree.leaves(state.constants)
         np.testing.assert_allclose(mean, IMAGES.mean(axis=0) / 255, atol=1e-6)
+
+
+def test_a_second_member_s_weights_are_drawn_by_the_first_one_s_program(monkeypatch):
+    made = []
+
+    def counted(*given, **named):
+        made.append(given)
+        return make_autoencoder(*given, **named)
+
+    monkeypatch.setattr("jaxsurf.pipeline.setup.make_autoencoder", counted)
+    faster = {"training": {"seed": 1}, "optimizer": {"learning_rate": 1e-2}}
+    setups_of([{"model": {"channels": 12}}, {"model": {"channels": 12}, **faster}])
+    assert len(made) == 1  # traced once
 
 
 @pytest.mark.parametrize(
