@@ -104,7 +104,7 @@ class Index:
 
     @functools.cached_property
     def _tree(self) -> KDTree:
-        return KDTree(self.distinct.codes, leafsize=16, balanced_tree=False)
+        return KDTree(self.distinct.codes, leafsize=24, balanced_tree=False)
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return the `k` nearest other points of every point."""
@@ -174,16 +174,21 @@ class Index:
 
         def settle(rows: np.ndarray, near: np.ndarray, bounds: np.ndarray | float) -> np.ndarray:
             """Rank candidates; return the queries that they leave open."""
-            away = distances(self.distinct.codes[near], queries[rows][:, None])
+            away = distances(self.distinct.codes.take(near, axis=0), queries[rows][:, None])
             ids, away = self.distinct.rank(near, away, k)
             settled = away[:, -1] < bounds
-            places, ids, away = rows[settled], ids[settled], away[settled]
+            places, row = rows[settled], np.flatnonzero(settled)
             if others:
-                places, row = self.distinct.members(places)
-                kept = ids[row] != places[:, None]
-                # Where others coincide with a point, it need not be among the nearest itself.
+                places, group = self.distinct.members(places)
+                row = row[group]
+            ids, away = ids.take(row, axis=0), away.take(row, axis=0)
+            if others:  # a point comes first itself; later, or not at all, where others coincide
+                late = np.flatnonzero(ids[:, 0] != places)
+                kept = ids[late] != places[late, None]
                 kept[kept.all(axis=1), -1] = False
-                ids, away = (some[row][kept].reshape(-1, width) for some in (ids, away))
+                for some in (ids, away):
+                    some[late, 1:] = some[late][kept].reshape(-1, width)
+                ids, away = ids[:, 1:], away[:, 1:]
             found.indices[places], found.distances[places] = ids, away
             return rows[~settled]
 
@@ -292,7 +297,7 @@ class Distinct:
             fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
             starts = np.flatnonzero(fresh)
         # Neighbours in space share a leaf of a tree, and are mostly neighbours in its list.
-        tree = KDTree(codes[order[starts]], balanced_tree=False, compact_nodes=False)
+        tree = KDTree(codes[order[starts]], leafsize=64, balanced_tree=False, compact_nodes=False)
         self.order, self.starts = order, starts[tree.indices]
         self.sizes = np.diff(np.append(starts, len(order)))[tree.indices]
         self.order, row = self.members(np.arange(len(starts)))
@@ -310,7 +315,7 @@ class Distinct:
 
     def rank(self, near: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the members of near groups that come first by distance, then by index."""
-        ids = self.order[near]
+        ids = self.order.take(near)
         if self.largest > 1:
             member = np.arange(min(k, self.largest))
             place = np.minimum(self.starts[near][..., None] + member, len(self.order) - 1)
