@@ -70,7 +70,7 @@ def train(
     """An epoch of training beside the same loop in PyTorch: a CUDA graph, eager and compiled.
 
     Features of clean images are computed at every step there; ours keeps them. On accelerators
-    `torch.compile`, which takes a minute to begin and was the slowest of three there, comes after
+    `torch.compile`, which takes a minute to begin and was the slowest of the three, comes after
     the other rows, and beside the plain loss of usual batches only.
     """
     on_cpu = jax.default_backend() == "cpu"
