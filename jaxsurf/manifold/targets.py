@@ -64,7 +64,8 @@ class TargetsConfig:
     """Whether training begins by target codes, which unfold the latent space.
 
     Attributes:
-        kind: `auto`: where the images can be laid out in the latent dimensions; `on`; `off`.
+        kind: `auto`: where the images can be laid out in the latent dimensions, and are not groups
+            that lie apart, such as views of separate objects; `on`; `off`.
         share: of all steps that use targets: in the first half of these the decoder sees them, and
             the encoder learns them; in the second half it comes to see the encoder's codes.
         weight: of the encoder's mean squared distance to them, beside the objective.
@@ -89,12 +90,14 @@ class Geodesics(NamedTuple):
         lengths: of the shortest path from each pivot to each image.
         edges: pairs of neighbours, lower image number first.
         apart: the distance of each pair.
+        groups: how many groups of images the neighbours join, before bridges join these.
     """
 
     pivots: Int[np.ndarray, "pivot"]
     lengths: Float[np.ndarray, "pivot image"]
     edges: Int[np.ndarray, "edge 2"]
     apart: Float[np.ndarray, "edge"]
+    groups: int
 
 
 def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
@@ -114,7 +117,7 @@ def geodesics(points: Float[np.ndarray, "image component"]) -> Geodesics:
     number = len(points)
     config = GraphConfig(kind="knn", k=min(NEIGHBOURS, number - 1), weight="latent", repair=True)
     joined = graph.build(points, config)
-    return Geodesics(*_from_pivots(joined, points), *joined.edges())
+    return Geodesics(*_from_pivots(joined, points), *joined.edges(), len(joined.bridges) + 1)
 
 
 def _from_pivots(
@@ -212,6 +215,7 @@ class Tried(NamedTuple):
         points: the blurred images, of equal ones one.
         group: the point of each image.
         chosen: the points that were laid out.
+        groups: how many groups of images lie apart, none of one among the nearest of another.
     """
 
     residuals: dict[int, float]
@@ -219,6 +223,7 @@ class Tried(NamedTuple):
     points: Float[np.ndarray, "point component"]
     group: Int[np.ndarray, "image"]
     chosen: Int[np.ndarray, "sampled"]
+    groups: int
 
     @property
     def best(self) -> int | None:
@@ -246,7 +251,7 @@ def try_layouts(images: pixels.Images, dimensions: int) -> Tried | None:
         found = codes if tried == dimensions else found
         if wrong[tried] <= MOST_RESIDUAL:
             break
-    return Tried(wrong, found, points, group, chosen)
+    return Tried(wrong, found, points, group, chosen, known.groups)
 
 
 def choose(
@@ -263,11 +268,14 @@ def choose(
     if tried is None:
         _log.info("targets off: blurred images are all equal")
         return None
-    wrong, best = tried.residuals, tried.best
-    used = config.kind == "on" or best == dimensions
+    wrong, best, groups = tried.residuals, tried.best, tried.groups
+    # Of separate objects the layout decides how far apart they lie, which does harm.
+    used = config.kind == "on" or (best == dimensions and groups == 1)
     residuals = ", ".join(f"{each:.2f} at d = {d}" for d, each in wrong.items())
-    cure = f": use d = {best}" if best is not None and best > dimensions else ""
-    _log.info("targets %s: residual %s%s", "on" if used else "off", residuals, cure)
+    reason = f": use d = {best}" if best is not None and best > dimensions else ""
+    if groups > 1:
+        reason = f", {groups} groups of images lie apart"
+    _log.info("targets %s: residual %s%s", "on" if used else "off", residuals, reason)
     if not used:
         return None
     found = tried.codes

@@ -143,12 +143,19 @@ def test_few_images_without_likeness_have_no_targets():
     assert choose(noise(40), kind="auto") is None
 
 
-def test_sets_far_apart_are_joined():
+def test_sets_far_apart_have_targets_where_asked_for_alone(caplog):
+    caplog.set_level("INFO", logger="jaxsurf.manifold.targets")
     near, chosen = faces(150)
-    codes = choose(np.concatenate([near, 255 - near]), kind="on")
+    images = np.concatenate([near, 255 - near])
+    codes = choose(images, kind="on")
     apart = np.linalg.norm(codes[: len(near)].mean(axis=0) - codes[len(near) :].mean(axis=0))
     assert apart > 1
     assert shown_by(codes[: len(near)], chosen) > 0.8
+    assert choose(images, kind="auto") is None
+    forced, left = caplog.messages
+    assert forced.startswith("targets on: residual 0.0")
+    assert left == forced.replace("targets on", "targets off")
+    assert left.endswith(" at d = 2, 2 groups of images lie apart")
 
 
 @pytest.mark.parametrize(
