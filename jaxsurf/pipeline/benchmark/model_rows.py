@@ -85,24 +85,19 @@ def train(
         steps = 4 * setup.plan.steps_per_epoch
         if on_cpu:  # half a minute a row
             steps = max(1, (16 if small else 128 if perceptual else 512) // batch)
-
-        def baselines(
-            modes: Mapping[str, str], setup: TrainSetup = setup, steps: int = steps
-        ) -> dict[str, Make]:
-            return {label: partial(_in_torch, setup, steps, mode) for mode, label in modes.items()}
-
         loss = "MSE and perceptual" if perceptual else "MSE"
         contest = Contest(
             "train",
             f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
             f"{IMAGES:,} images",
             [Training(compile_run(setup), steps)],
-            baselines(first),
+            _beside(setup, steps, first),
             scale=IMAGES / (steps * batch),
         )
         yield contest
         if not (on_cpu or perceptual or batch > 64):
-            last.append(dataclasses.replace(contest, baselines=baselines(compiled)))
+            baselines = _beside(setup, steps, compiled)
+            last.append(dataclasses.replace(contest, baselines=baselines))
     yield from last
 
 
@@ -117,6 +112,10 @@ def _make_setup(name: str, small: bool, *, batch: int, perceptual: float = 0.0) 
     config = configuration.from_dotted({**base, **changes, **reduced})
     # Each side copies the state that ours begins with.
     return make_setup(config, configuration.open_data(config.data)).on_host()
+
+
+def _beside(setup: TrainSetup, num_steps: int, modes: Mapping[str, str]) -> dict[str, Make]:
+    return {label: partial(_in_torch, setup, num_steps, mode) for mode, label in modes.items()}
 
 
 def _in_torch(setup: TrainSetup, num_steps: int, mode: str) -> Sequence[Work]:
