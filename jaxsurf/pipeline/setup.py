@@ -151,15 +151,20 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
         return train_step.init_state(nnx.merge(graphdef, variables), made)
 
     if abstract:
-        draw = functools.partial(_draw_model, config.model)
-        graphdef, variables = jax.eval_shape(draw, streams.weights, mean)
+        abstractly = functools.partial(_draw_model, config.model)
+        graphdef, variables = jax.eval_shape(abstractly, streams.weights, mean)
         here = SingleDeviceSharding(jax.local_devices()[0])
         state = jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here),
             jax.eval_shape(init, graphdef, variables),
         )
     else:
-        graphdef, variables = _model_program()(config.model, streams.weights, mean)
+        # It runs once a member: optimized for CPUs, it would do the same to the bit, but take more
+        # than twice as long to compile, seven seconds.
+        on_cpu = jax.default_backend() == "cpu"
+        options = {"xla_backend_optimization_level": 1} if on_cpu else None
+        draw = jax.jit(_draw_model, static_argnums=0, compiler_options=options)
+        graphdef, variables = draw(config.model, streams.weights, mean)
         state = init(graphdef, variables)
     return TrainSetup(
         config=config,
@@ -175,20 +180,9 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
 def _draw_model(
     config: ModelConfig, key: Key[Array, ""], mean_image: MeanImage
 ) -> tuple[nnx.GraphDef[Autoencoder], nnx.State]:
+    # Of the module, so that JAX compiles it once for all members of a sweep.
     graphdef, variables = nnx.split(make_autoencoder(config, mean_image=mean_image, key=key))
     return graphdef, variables
-
-
-@functools.cache
-def _model_program() -> Callable[..., tuple[nnx.GraphDef[Autoencoder], nnx.State]]:
-    """Return `_draw_model` as one program, compiled once for all members of a sweep.
-
-    It runs once a member: optimized for CPUs, it would do the same to the bit, but take more than
-    twice as long to compile, seven seconds.
-    """
-    on_cpu = jax.default_backend() == "cpu"
-    options = {"xla_backend_optimization_level": 1} if on_cpu else None
-    return jax.jit(_draw_model, static_argnums=0, compiler_options=options)
 
 
 @dataclass(frozen=True, kw_only=True)
