@@ -19,7 +19,7 @@ _SUITE = flags.DEFINE_string(
     "Which rows to measure: gpu, graph, train, decode, sweep, or all but what only an "
     "accelerator or 13 GB of disk make worth it. Packages beside jax that baselines need: torch "
     "(train, perceptual, batch-512, knn-wide), pykdtree (knn), faiss-cpu (knn-wide), networkx "
-    "(pipeline), pytest (gpu-tests); rows without theirs hold jaxsurf's figures alone.",
+    "(pipeline), pytest-xdist (gpu-tests); rows without theirs hold jaxsurf's figures alone.",
 )
 _SCALE = flags.DEFINE_string(
     "scale", "full", "full, or rehearsal: every row in small, on any machine."

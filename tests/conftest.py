@@ -18,10 +18,13 @@ os.environ["XLA_FLAGS"] = " ".join(
 # An accelerator's memory is shared with the processes that tests start.
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
-# Of this process and those that tests start. JAX writes entries in place: runs of two Pythons
-# side by side would read halves of them.
+# Of this process and those that tests start. JAX writes entries in place: processes of two Pythons
+# side by side, or two workers, would read halves of them.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
-    Path(__file__).parent / ".jax_cache" / f"{sys.version_info[0]}.{sys.version_info[1]}"
+    Path(__file__).parent
+    / ".jax_cache"
+    / f"{sys.version_info[0]}.{sys.version_info[1]}"
+    / os.environ.get("PYTEST_XDIST_WORKER", "alone")
 )
 
 import jax

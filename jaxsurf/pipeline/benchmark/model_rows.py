@@ -140,7 +140,8 @@ def run_gpu_tests(small: bool) -> Iterator[Row]:
     They end before the case has to, which would leave them behind.
     """
     command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu and not slow"]
-    command += ["tests/test_accelerators.py", *["--collect-only"] * small]
+    # In several processes, each with tests of its own: most of their time is compilation.
+    command += ["--dist=worksteal", "tests/test_accelerators.py", *["--collect-only"] * small]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tests:
         try:
             printed, _ = tests.communicate(timeout=TESTS_LIMIT_S)
