@@ -276,17 +276,19 @@ def test_surfing_beats_the_straight_line(tmp_path):
     assert evaluation["versus"]["surfing"]["interpolation_mse"]["ratio"] < 0.8
 
 
-# An arm that swings about one axis: 40 images, 5 steps an epoch, 40 in all.
+# An arm that swings about one axis: 40 images, 5 steps an epoch, 100 in all.
 ONE_AXIS = (
     "--config=configs/arm.py",
     "--config.data.fixed=object_color=0,object_shape=0,object_size=1,camera_height=0,"
     "background_color=0,vertical_axis=20",
     "--config.data.free=horizontal_axis",
+    "--config.data.side=32",
+    "--config.model.channels=8",
     "--config.training.batch_size=8",
-    "--config.training.num_epochs=8",
+    "--config.training.num_epochs=20",
     "--config.training.log_every=3",
 )
-NUM_STEPS = 40
+NUM_STEPS = 100
 
 
 @pytest.fixture(scope="module")
