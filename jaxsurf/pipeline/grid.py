@@ -1,6 +1,5 @@
 """A grid of runs: every combination of some settings' values on top of a common configuration."""
 
-import dataclasses
 import itertools
 import json
 import re
@@ -12,14 +11,13 @@ from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training.objective import TERMS
-from jaxsurf.training.optimizer import Rates
 from jaxsurf.workdir import fingerprint
 
 # What members of one program may differ in: these are arguments of the update.
 NUMBERS = (
-    *(f"optimizer.{rate.name}" for rate in dataclasses.fields(Rates)),
+    *(f"optimizer.{n}" for n in ("learning_rate", "weight_decay", "warmup_share", "step_epochs")),
     *(f"objective.{term}" for term in TERMS),
-    *("corruption.", "training.seed"),
+    *("corruption.", "targets.weight", "training.seed"),
 )
 # Settings whose change would make losses incomparable: features of different families differ.
 FAMILY = ("objective.vgg", "objective.preparation", "objective.layers")

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import SingleDeviceSharding
-from jaxtyping import Array, Key
+from jaxtyping import Array, ArrayLike, Key
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import pixels
@@ -32,14 +32,14 @@ from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
-from jaxsurf.training.optimizer import Schedule
+from jaxsurf.training.optimizer import Rates
 from jaxsurf.training.step import BoundStep, CompiledStep, Hyperparameters, TrainState
 from jaxsurf.workdir import fingerprint
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSetup:
-    """One run, not yet begun; `schedule` is the share of the highest learning rate by step."""
+    """One run, not yet begun."""
 
     config: RunConfig
     images: ImageSet
@@ -47,7 +47,11 @@ class TrainSetup:
     graphdef: nnx.GraphDef[Autoencoder]
     state: TrainState
     streams: train_step.Streams
-    schedule: Schedule
+
+    @property
+    def rates(self) -> Rates:
+        """The numbers of its optimizer."""
+        return _make_rates(self.config, self.plan)
 
     @property
     def identity(self) -> str:
@@ -71,12 +75,8 @@ class TrainSetup:
         """Return the update of this run, and of all that share its compiled step."""
         return train_step.Update(
             graphdef=self.graphdef,
-            make_optimizer=functools.partial(
-                optimizer.make_optimizer, self.config.optimizer, self.schedule
-            ),
+            make_optimizer=functools.partial(optimizer.make_optimizer, self.config.optimizer),
             layers=self.config.objective.layers,
-            target_weight=self.config.targets.weight,
-            target_steps=self.plan.target_steps,
             precision=self.config.training.precision,
         )
 
@@ -86,11 +86,17 @@ class TrainSetup:
         """Return this run's own numbers, for a step that may know more kinds of noise and terms."""
         weights = self.config.objective.weights
         return Hyperparameters(
-            rates=optimizer.make_rates(self.config.optimizer),
+            rates=self.rates,
             noise=corruption.make_noise(self.config.corruption, kinds),
             weights={name: jnp.float32(weights.get(name, 0.0)) for name in terms or weights},
             noise_key=self.streams.noise,
+            target_weight=jnp.float32(self.config.targets.weight),
+            target_steps=jnp.float32(self.plan.target_steps),
         )
+
+    def learning_rate_at(self, step: ArrayLike) -> Array:
+        """Return the learning rate of a step."""
+        return optimizer.learning_rate_at(self.config.optimizer, self.rates, step)
 
     def make_examples(
         self, extract: Extractor | None, *, first_step: int = 0
@@ -119,13 +125,12 @@ class TrainSetup:
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
     ) -> Log:
         """Return what writes the run's losses down."""
-        highest = self.config.optimizer.learning_rate
         return Log(
             path,
             every=self.config.training.log_every,
             last_step=self.plan.num_steps,
             steps_per_epoch=self.plan.steps_per_epoch,
-            learning_rate=lambda at: highest * float(np.asarray(self.schedule(at))),
+            learning_rate=lambda step: float(self.learning_rate_at(step)),
             resume_step=resume_step,
             saved=saved,
             writes=writes,
@@ -140,15 +145,11 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     streams = train_step.make_streams(config.training.seed)
     share = 0.0 if config.targets.kind == "off" else config.targets.share
     plan = data.make_plan(config.training, num_images=len(images), target_share=share)
-    schedule = optimizer.make_schedule(
-        config.optimizer, num_epochs=plan.num_epochs, steps_per_epoch=plan.steps_per_epoch
-    )
-    rates = optimizer.make_rates(config.optimizer)
-    made = optimizer.make_optimizer(config.optimizer, schedule, rates)
+    starting = optimizer.make_optimizer(config.optimizer, _make_rates(config, plan))
     mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.model_input)
 
     def init(graphdef: nnx.GraphDef[Autoencoder], variables: nnx.State) -> TrainState:
-        return train_step.init_state(nnx.merge(graphdef, variables), made)
+        return train_step.init_state(nnx.merge(graphdef, variables), starting)
 
     if abstract:
         abstractly = functools.partial(_draw_model, config.model)
@@ -173,8 +174,12 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
         graphdef=graphdef,
         state=state,
         streams=streams,
-        schedule=schedule,
     )
+
+
+def _make_rates(config: RunConfig, plan: Plan) -> Rates:
+    length = {"num_epochs": plan.num_epochs, "steps_per_epoch": plan.steps_per_epoch}
+    return optimizer.make_rates(config.optimizer, **length)
 
 
 def _draw_model(

@@ -19,7 +19,6 @@ from jaxsurf.errors import UserError, check_choice, check_least
 
 # What others need of optax, by name.
 Optimizer = optax.GradientTransformation
-Schedule = optax.Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,41 +60,42 @@ class OptimizerConfig:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rates:
-    """What an optimizer takes as numbers, so that one compiled program serves several."""
+    """What an optimizer takes as numbers, so that one compiled program serves several.
+
+    The learning rate rises until step `rise`; by `fall` it is zero (`adamw`), or every so many
+    steps it falls tenfold (`reference`).
+    """
 
     learning_rate: Float[Array, ""]
     weight_decay: Float[Array, ""]
+    rise: Float[Array, ""]
+    fall: Float[Array, ""]
 
 
-def make_rates(config: OptimizerConfig) -> Rates:
-    """Return the numbers of a configuration."""
-    return Rates(jnp.float32(config.learning_rate), jnp.float32(config.weight_decay))
-
-
-def make_schedule(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int) -> Schedule:
-    """Return the share of the highest learning rate as a function of the step."""
+def make_rates(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int) -> Rates:
+    """Return the numbers of a configuration for a run of that length."""
     num_steps = num_epochs * steps_per_epoch
     if config.name == "reference":
-        return optax.exponential_decay(
-            1.0,
-            transition_steps=config.step_epochs * steps_per_epoch,
-            decay_rate=0.1,
-            staircase=True,
-        )
-    return optax.warmup_cosine_decay_schedule(
-        init_value=0.0,
-        peak_value=1.0,
-        warmup_steps=max(1, round(config.warmup_share * num_steps)),
-        decay_steps=max(2, num_steps),
-    )
+        rise, fall = 0, config.step_epochs * steps_per_epoch
+    else:
+        rise = max(1, round(config.warmup_share * num_steps))
+        fall = max(rise + 1, num_steps)
+    return Rates(*map(jnp.float32, (config.learning_rate, config.weight_decay, rise, fall)))
 
 
-def make_optimizer(config: OptimizerConfig, schedule: Schedule, rates: Rates) -> Optimizer:
+def learning_rate_at(config: OptimizerConfig, rates: Rates, step: ArrayLike) -> Array:
+    """Return the learning rate of a step."""
+    if config.name == "reference":
+        share = jnp.power(0.1, jnp.floor(step / rates.fall))
+    else:
+        falling = jnp.clip((step - rates.rise) / (rates.fall - rates.rise), 0, 1)
+        share = jnp.minimum(step / rates.rise, (1 + jnp.cos(jnp.pi * falling)) / 2)
+    return rates.learning_rate * share
+
+
+def make_optimizer(config: OptimizerConfig, rates: Rates) -> Optimizer:
     """Return the gradient transformation of that name; its state does not depend on `rates`."""
-
-    def learning_rate(step: ArrayLike) -> Array:
-        return rates.learning_rate * jnp.asarray(schedule(step))
-
+    learning_rate = partial(learning_rate_at, config, rates)
     if config.name == "reference":
         return optax.chain(
             optax.add_decayed_weights(rates.weight_decay),

@@ -56,12 +56,25 @@ class TrainState:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The numbers of a run that its compiled step takes as arguments: `weights` of the terms."""
+    """The numbers of a run that its compiled step takes as arguments.
+
+    Attributes:
+        rates: of the optimizer.
+        noise: the corruption.
+        weights: of the objective's terms.
+        noise_key: what noise is drawn from.
+        target_weight: of the squared distance between codes and targets, where there are any.
+        target_steps: the steps that have targets. In the first half of these the decoder sees them;
+            from there to the last one what it sees moves to the encoder's own codes, and the weight
+            falls to nothing.
+    """
 
     rates: Rates
     noise: Noise
     weights: dict[str, Float[Array, "*runs"]]
     noise_key: Key[Array, "*runs"]
+    target_weight: Float[Array, "*runs"]
+    target_steps: Float[Array, "*runs"]
 
 
 @no_type_check
@@ -113,18 +126,12 @@ class Update:
         graphdef: the model's structure.
         make_optimizer: gives the optimizer of some rates.
         layers: of the perceptual term, with their weights.
-        target_weight: of the squared distance between codes and targets, where there are any.
-        target_steps: the steps that have targets. In the first half of these the decoder sees them;
-            from there to the last one what it sees moves to the encoder's own codes, and the weight
-            falls to nothing.
         precision: of the weights that the model is given; those that are trained stay float32.
     """
 
     graphdef: nnx.GraphDef[Autoencoder]
     make_optimizer: Callable[[Rates], Optimizer]
     layers: Mapping[str, float]
-    target_weight: float = 0.0
-    target_steps: int = 0
     precision: str = "float32"
 
     def gradient(
@@ -150,7 +157,7 @@ class Update:
             codes = model.encode(noisy)
             seen, own = codes, jnp.float32(1)
             if part.targets is not None:
-                own = jnp.clip(2 * state.step / max(1, self.target_steps) - 1, 0, 1)
+                own = jnp.clip(2 * state.step / hyper.target_steps - 1, 0, 1)
                 targets = jnp.asarray(part.targets)
                 seen = targets + own * (codes - targets)
             values, terms = objective.total(
@@ -163,7 +170,7 @@ class Update:
             )
             if part.targets is not None:
                 terms[TARGET] = jnp.mean(jnp.square(codes - part.targets), axis=1)
-                values += (1 - own) * self.target_weight * terms[TARGET]
+                values += (1 - own) * hyper.target_weight * terms[TARGET]
             loss = jnp.mean(values)
             return loss, {"loss": loss, **jax.tree.map(jnp.mean, terms)}
 

@@ -48,19 +48,18 @@ def compiled(
         key=streams.weights,
     )
     config = OptimizerConfig(learning_rate=1e-3)
-    schedule = optimizer.make_schedule(config, num_epochs=40, steps_per_epoch=3)
     hyper = Hyperparameters(
-        rates=optimizer.make_rates(config),
+        rates=optimizer.make_rates(config, num_epochs=40, steps_per_epoch=3),
         noise=make_noise(CorruptionConfig(kind=kind, strength=0.3)),
         weights={"mse": jnp.float32(1)},
         noise_key=streams.noise,
+        target_weight=jnp.float32(target_weight),
+        target_steps=jnp.float32(target_steps),
     )
     update = step.Update(
         graphdef=nnx.graphdef(model),
-        make_optimizer=lambda rates: optimizer.make_optimizer(config, schedule, rates),
+        make_optimizer=functools.partial(optimizer.make_optimizer, config),
         layers={},
-        target_weight=target_weight,
-        target_steps=target_steps,
         precision=precision,
     )
     shardings = distributed.make_shardings(BATCH, num_devices=num_devices)

@@ -16,6 +16,7 @@ from jaxsurf.training import distributed, loop, step, vmapped
 IMAGES = np.zeros((11, 16, 16, 3), np.uint8)
 for image, pixels in enumerate(IMAGES):
     pixels[image : image + 5, image // 2 : image // 2 + 7, image % 3] = 255
+TARGETS = np.zeros((11, 2), np.float32)
 BASE = {
     "model": {"channels": 4},
     "corruption": {"strength": 0.2},
@@ -24,11 +25,13 @@ BASE = {
     "training": {"batch_size": 4, "num_epochs": 2},
     "targets": {"kind": "on"},  # in the first five of six steps
 }
-# Each differs from the first in one thing: 7 members, which 4 devices can't share evenly.
+# Each differs from the first in one thing: 9 members, which 4 devices can't share evenly.
 DIFFERENT = (
     {},
     {"optimizer": {"learning_rate": 5e-3}},
     {"optimizer": {"weight_decay": 20.0}},
+    {"optimizer": {"warmup_share": 0.8}},
+    {"targets": {"weight": 0.0}},
     {"corruption": {"kind": "white"}},
     {"corruption": {"strength": 0.7}},
     {"objective": {"mse": 0.5, "l1": 0.25}},
@@ -109,6 +112,25 @@ def test_a_second_member_s_weights_are_drawn_by_the_first_one_s_program(monkeypa
     faster = {"training": {"seed": 1}, "optimizer": {"learning_rate": 1e-2}}
     setups_of([{"model": {"channels": 12}}, {"model": {"channels": 12}, **faster}])
     assert len(made) == 1  # traced once
+
+
+@pytest.mark.parametrize(
+    ("change", "shared"),
+    [
+        ({"training": {"num_epochs": 5, "seed": 3}}, True),
+        ({"targets": {"share": 0.3}}, True),
+        ({"optimizer": {"b2": 0.9}}, False),
+    ],
+)
+def test_runs_of_any_length_share_a_compiled_step(change, shared):
+    def program(setup):
+        fed = (step.Examples(IMAGES, targets=TARGETS), np.arange(12), np.int32(0))
+        advance = compile_shared_step(setup, distributed.make_shardings(4, num_devices=1))
+        given = (setup.state, setup.make_hyperparameters(), None, *fed)
+        return advance.lower(*given, num_steps=1).as_text()
+
+    one, other = setups_of([{}, change])
+    assert (program(one) == program(other)) is shared
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ fused one. Layers stand in the order of ours and begin with PyTorch's own weight
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import torch
@@ -42,7 +41,8 @@ class TorchTraining:
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
         self.model = make_model(setup).to(self.device)
         optimizer = _make_optimizer(self.model, setup, capturable=mode == "graph")
-        shares = np.asarray(jax.vmap(setup.schedule)(jnp.arange(setup.plan.num_steps)))
+        highest = setup.config.optimizer.learning_rate
+        shares = np.asarray(setup.learning_rate_at(jnp.arange(setup.plan.num_steps)) / highest)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: float(shares[min(step, len(shares) - 1)])
         )
