@@ -29,11 +29,10 @@ from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import corruption, data, distributed, features, optimizer, vmapped
 from jaxsurf.training import step as train_step
 from jaxsurf.training.data import Feed, Plan
-from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.optimizer import Rates
-from jaxsurf.training.step import BoundStep, CompiledStep, Hyperparameters, TrainState
+from jaxsurf.training.step import BoundStep, Hyperparameters, TrainState
 from jaxsurf.workdir import fingerprint
 
 
@@ -75,8 +74,8 @@ class TrainSetup:
         """Return the update of this run, and of all that share its compiled step."""
         return train_step.Update(
             graphdef=self.graphdef,
-            make_optimizer=functools.partial(optimizer.make_optimizer, self.config.optimizer),
-            layers=self.config.objective.layers,
+            optimizer=optimizer.structure(self.config.optimizer),
+            layers=tuple(self.config.objective.layers.items()),
             precision=self.config.training.precision,
         )
 
@@ -203,28 +202,19 @@ class CompiledRun:
     make_feed: Callable[[int], Feed]
 
 
-def compile_shared_step(setup: TrainSetup, shardings: Shardings) -> CompiledStep:
-    """Return the compiled step of a run, and of all that share its program."""
+def compile_run(setup: TrainSetup, *, num_devices: int | None = None) -> CompiledRun:
+    """Return what the loop takes of one run; runs that differ in numbers alone share a program."""
     batch_size = setup.config.training.batch_size
+    shardings = distributed.make_shardings(batch_size, num_devices=num_devices)
     microbatch = train_step.choose_microbatch(
         batch_size,
         image_pixels=math.prod(setup.images.images.shape[1:3]),
         with_features="perceptual" in setup.config.objective.weights,
         shardings=shardings,
     )
-    return train_step.compile_step(
+    compiled_step = train_step.compile_step(
         setup.make_update(), batch_size=batch_size, shardings=shardings, microbatch=microbatch
     )
-
-
-def compile_run(
-    setup: TrainSetup, shared_step: CompiledStep | None = None, *, num_devices: int | None = None
-) -> CompiledRun:
-    """Return what the loop takes of one run, which may share a step that is compiled already."""
-    shardings = distributed.make_shardings(
-        setup.config.training.batch_size, num_devices=num_devices
-    )
-    compiled_step = shared_step or compile_shared_step(setup, shardings)
     own_extract = features.make_extractor(setup.config.objective, setup.images.look)
     state, hyper, extract = distributed.put(
         (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated

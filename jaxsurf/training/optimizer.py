@@ -72,6 +72,11 @@ class Rates:
     fall: Float[Array, ""]
 
 
+def structure(config: OptimizerConfig) -> OptimizerConfig:
+    """Return what of a configuration is no number in `Rates`, and makes another program."""
+    return OptimizerConfig(name=config.name, b2=config.b2, clip_norm=config.clip_norm)
+
+
 def make_rates(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int) -> Rates:
     """Return the numbers of a configuration for a run of that length."""
     num_steps = num_epochs * steps_per_epoch

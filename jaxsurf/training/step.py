@@ -9,7 +9,7 @@ batch, so that any part of a batch draws its own.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, no_type_check
 
 import jax
@@ -24,7 +24,7 @@ from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import Noise
 from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.objective import Extract
-from jaxsurf.training.optimizer import Optimizer, Rates
+from jaxsurf.training.optimizer import Optimizer, OptimizerConfig, Rates, make_optimizer
 
 AnyArray = Array | np.ndarray  # on a device, or still on the host
 Losses = dict[str, Float[Array, "*runs"]]
@@ -33,6 +33,8 @@ CompiledStep = Callable[..., tuple["TrainState", Losses]]
 # One with a run's hyperparameters and extractor in it: state, what a feed gives, `num_steps`.
 BoundStep = Callable[..., tuple["TrainState", Losses]]
 
+# Those that a process keeps: runs of a sweep in turn share them.
+NUM_PROGRAMS = 8
 # The name, among losses, of the mean squared distance between codes and targets.
 TARGET = "target"
 # Pixels that a CPU is quick with at once, without perceptual features and with them: the
@@ -122,16 +124,18 @@ def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
 class Update:
     """One update with one batch, in two pure functions: `gradient`, then `apply`.
 
+    Equal updates are the same program.
+
     Attributes:
         graphdef: the model's structure.
-        make_optimizer: gives the optimizer of some rates.
+        optimizer: what `optimizer.structure` leaves of its configuration.
         layers: of the perceptual term, with their weights.
         precision: of the weights that the model is given; those that are trained stay float32.
     """
 
     graphdef: nnx.GraphDef[Autoencoder]
-    make_optimizer: Callable[[Rates], Optimizer]
-    layers: Mapping[str, float]
+    optimizer: OptimizerConfig
+    layers: tuple[tuple[str, float], ...]
     precision: str = "float32"
 
     def gradient(
@@ -164,7 +168,7 @@ class Update:
                 model.decode(seen).astype(jnp.float32),
                 clean,
                 weights=hyper.weights,
-                layers=self.layers,
+                layers=dict(self.layers),
                 extract=extract,
                 features=part.features,
             )
@@ -178,7 +182,7 @@ class Update:
 
     def apply(self, state: TrainState, hyper: Hyperparameters, gradient: nnx.State) -> TrainState:
         """Return the state after the optimizer's step along a gradient."""
-        optimizer = self.make_optimizer(hyper.rates)
+        optimizer = make_optimizer(self.optimizer, hyper.rates)
         change, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params = jax.tree.map(jnp.add, state.params, change)
         return TrainState(params, state.constants, opt_state, state.step + 1)
@@ -238,12 +242,14 @@ def make_steps(
     return steps
 
 
+@lru_cache(maxsize=NUM_PROGRAMS)
 def compile_step(
     update: Update, *, batch_size: int, shardings: Shardings, microbatch: int = 0
 ) -> CompiledStep:
     """Return `make_steps`' function, jitted: batches split over devices, the state donated.
 
-    `microbatch` examples, a divisor of the batch, go through the model at once; 0 is all.
+    Asked again, it is the same one, which has been traced. `microbatch` examples, a divisor of the
+    batch, go through the model at once; 0 is all.
     """
     whole = shardings.replicated
     if microbatch in (0, batch_size):

@@ -6,7 +6,7 @@ its own, so nothing travels between devices.
 """
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import jax
@@ -15,7 +15,14 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsurf.training.step import AnyArray, CompiledStep, TrainState, Update, make_steps
+from jaxsurf.training.step import (
+    NUM_PROGRAMS,
+    AnyArray,
+    CompiledStep,
+    TrainState,
+    Update,
+    make_steps,
+)
 
 Tree = TypeVar("Tree")
 AXIS = "run"
@@ -49,6 +56,7 @@ def unstack(tree: Tree, number: int) -> list[Tree]:
     return [jax.tree.map(lambda leaf, n=n: leaf[n], fetched) for n in range(number)]
 
 
+@lru_cache(maxsize=NUM_PROGRAMS)
 def compile_stacked_step(update: Update, *, batch_size: int, mesh: Mesh) -> CompiledStep:
     """Return `step.make_steps`' function for stacks of states, hyperparameters and orders.
 

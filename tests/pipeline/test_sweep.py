@@ -58,8 +58,8 @@ def test_names_are_fit_for_folders_and_tell_members_apart(tmp_path):
 
 def test_members_that_differ_in_numbers_alone_share_a_program():
     axes = {f"objective.{term}": (0.5, 1.0) for term in TERMS}
-    axes |= {"optimizer.learning_rate": (1e-3, 2e-3), "optimizer.weight_decay": (0.0, 1e-4)}
-    axes |= {"optimizer.warmup_share": (0.0, 0.1), "targets.weight": (0.1, 1.0)}
+    axes |= {"optimizer.learning_rate,optimizer.weight_decay": ((1e-3, 0.0), (2e-3, 1e-4))}
+    axes |= {"optimizer.warmup_share,targets.weight": ((0.0, 0.1), (0.1, 1.0))}
     axes |= {"corruption.kind": ("normal", "white"), "corruption.strength": (0.1, 0.2)}
     (group,) = make_grid(BASE, axes | {"training.seed": (0, 1)}).groups
     assert len(group) == 2 ** (len(axes) + 1)

@@ -58,15 +58,15 @@ def compiled(
     )
     update = step.Update(
         graphdef=nnx.graphdef(model),
-        make_optimizer=functools.partial(optimizer.make_optimizer, config),
-        layers={},
+        optimizer=config,
+        layers=(),
         precision=precision,
     )
     shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
     advance = step.compile_step(
         update, batch_size=BATCH, shardings=shardings, microbatch=microbatch
     )
-    state = step.init_state(model, update.make_optimizer(hyper.rates))
+    state = step.init_state(model, optimizer.make_optimizer(config, hyper.rates))
     hyper = jax.device_put(hyper, shardings.replicated)
 
     def bound(state, *fed, num_steps):

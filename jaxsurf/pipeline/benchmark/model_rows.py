@@ -1,7 +1,9 @@
 """Rows of training beside PyTorch, of sweeps, of decoding, and the tests on an accelerator."""
 
 import dataclasses
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,11 +27,9 @@ from jaxsurf.pipeline.setup import (
     CompiledRun,
     TrainSetup,
     compile_run,
-    compile_shared_step,
     compile_together,
     make_setup,
 )
-from jaxsurf.training import distributed
 from jaxsurf.training.step import Losses
 
 MODELS = {"reference": 64, "smooth": 32}  # channels
@@ -142,12 +142,15 @@ def run_gpu_tests(small: bool) -> Iterator[Row]:
     command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu and not slow"]
     # In several processes, each with tests of its own: most of their time is compilation.
     command += ["--dist=worksteal", "tests/test_accelerators.py", *["--collect-only"] * small]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as tests:
+    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "process_group": 0}
+    with subprocess.Popen(command, **given) as tests:
         try:
             printed, _ = tests.communicate(timeout=TESTS_LIMIT_S)
             status = f"status {tests.returncode}" if tests.returncode else ""
-        except subprocess.TimeoutExpired:
-            tests.kill()
+        except BaseException as error:
+            os.killpg(tests.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             printed, _ = tests.communicate()
             status = f"over {TESTS_LIMIT_S:.0f} s, {printed.count(' PASSED')} passed until then"
     plain = re.sub(r"\x1b\[[0-9;]*m|=", "", printed).strip()
@@ -179,9 +182,7 @@ def sweep(small: bool) -> Iterator[Contest]:
 
 
 def _in_turn(setups: Sequence[TrainSetup], steps: int) -> Sequence[Work]:
-    shardings = distributed.make_shardings(setups[0].config.training.batch_size)
-    shared = compile_shared_step(setups[0], shardings)
-    trainings = [Training(compile_run(setup, shared), steps) for setup in setups]
+    trainings = [Training(compile_run(setup), steps) for setup in setups]
     return [lambda: [training() for training in trainings]]
 
 
