@@ -17,7 +17,6 @@ IMAGES = np.zeros((11, 16, 16, 3), np.uint8)
 for image, pixels in enumerate(IMAGES):
     pixels[image : image + 5, image // 2 : image // 2 + 7, image % 3] = 255
 TARGETS = np.zeros((11, 2), np.float32)
-SHARDINGS = distributed.make_shardings(4, num_devices=1)
 BASE = {
     "model": {"channels": 4},
     "corruption": {"strength": 0.2},
@@ -122,7 +121,8 @@ def test_a_second_member_s_weights_are_drawn_by_the_first_one_s_program(monkeypa
 )
 def test_runs_of_any_length_share_a_compiled_step(change, shared):
     def program(setup):
-        return step.compile_step(setup.make_update(), batch_size=4, shardings=SHARDINGS)
+        shardings = distributed.make_shardings(4, num_devices=1)
+        return step.compile_step(setup.make_update(), batch_size=4, shardings=shardings)
 
     def text(setup):
         fed = (step.Examples(IMAGES, targets=TARGETS), np.arange(12), np.int32(0))
