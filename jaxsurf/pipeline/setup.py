@@ -95,7 +95,7 @@ class TrainSetup:
 
     def learning_rate_at(self, step: ArrayLike) -> Array:
         """Return the learning rate of a step."""
-        return optimizer.learning_rate_at(self.config.optimizer, self.rates, step)
+        return optimizer.learning_rate_at(self.config.optimizer.name, self.rates, step)
 
     def make_examples(
         self, extract: Extractor | None, *, first_step: int = 0
@@ -114,7 +114,7 @@ class TrainSetup:
             return train_step.Examples(self.images.model_input, kept)
         codes, dimensions = None, self.config.model.latent_dim
         if distributed.writes():
-            codes = targets.choose(self.images.images, dimensions, self.config.targets)
+            codes = targets.choose(self.images, dimensions, self.config.targets)
         # Others are sent what process 0 has found, zeros for none.
         sent = np.zeros((len(self.images), dimensions), np.float32) if codes is None else codes
         sent = distributed.of_first(sent)

@@ -88,9 +88,10 @@ def make_rates(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int
     return Rates(*map(jnp.float32, (config.learning_rate, config.weight_decay, rise, fall)))
 
 
-def learning_rate_at(config: OptimizerConfig, rates: Rates, step: ArrayLike) -> Array:
-    """Return the learning rate of a step."""
-    if config.name == "reference":
+@partial(jax.jit, static_argnums=0)
+def learning_rate_at(name: str, rates: Rates, step: ArrayLike) -> Array:
+    """Return the learning rate of a step, by the optimizer's name."""
+    if name == "reference":
         share = jnp.power(0.1, jnp.floor(step / rates.fall))
     else:
         falling = jnp.clip((step - rates.rise) / (rates.fall - rates.rise), 0, 1)
@@ -100,7 +101,7 @@ def learning_rate_at(config: OptimizerConfig, rates: Rates, step: ArrayLike) -> 
 
 def make_optimizer(config: OptimizerConfig, rates: Rates) -> Optimizer:
     """Return the gradient transformation of that name; its state does not depend on `rates`."""
-    learning_rate = partial(learning_rate_at, config, rates)
+    learning_rate = partial(learning_rate_at, config.name, rates)
     if config.name == "reference":
         return optax.chain(
             optax.add_decayed_weights(rates.weight_decay),

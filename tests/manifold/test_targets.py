@@ -9,6 +9,7 @@ from scipy.spatial.distance import pdist
 from sklearn.datasets import make_swiss_roll
 from sklearn.manifold import Isomap
 
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.images.sources import open_images
 from jaxsurf.manifold import targets
 from jaxsurf.manifold.targets import TargetsConfig
@@ -76,7 +77,7 @@ def shown_by(codes, chosen):
 
 
 def choose(images, dimensions=2, kind="auto"):
-    return targets.choose(images, dimensions, TargetsConfig(kind=kind))
+    return targets.choose(ImageSet(images, "drawn"), dimensions, TargetsConfig(kind=kind))
 
 
 @functools.cache
@@ -106,6 +107,27 @@ def test_targets_have_any_number_of_dimensions(dimensions):
     assert np.isfinite(codes).all()
     if dimensions == 2:
         assert shown_by(codes, chosen) > 0.85
+
+
+def test_runs_on_one_set_share_their_targets_and_each_logs_them(monkeypatch, caplog):
+    laid_out = []
+
+    def counted(known, dimensions):
+        laid_out.append(dimensions)
+        return lay_out(known, dimensions)
+
+    lay_out = targets.lay_out
+    monkeypatch.setattr(targets, "lay_out", counted)
+    caplog.set_level("INFO", targets.__name__)
+    images = ImageSet(faces(150)[0], "faces")
+    first, again = (targets.choose(images, 2, TargetsConfig(weight=w)) for w in (0.01, 0.1))
+    assert first is again
+    assert laid_out == [2]
+    assert [line[:25] for line in caplog.messages] == 2 * ["targets on: residual 0.00"]
+    other = targets.choose(images, 3, TargetsConfig())
+    assert other.shape == (150, 3)
+    targets.choose(ImageSet(faces(150)[0], "faces"), 2, TargetsConfig())  # a set of its own
+    assert laid_out == [2, 3, 2]
 
 
 def test_images_in_another_order_have_the_same_targets():
