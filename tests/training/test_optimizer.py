@@ -1,4 +1,4 @@
-"""Our Adam with L2 and step decay against PyTorch's, on the same gradients."""
+"""Our Adam with L2 and step decay against PyTorch's, our learning rates against optax's."""
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +13,11 @@ from jaxsurf.training.optimizer import (
     make_rates,
 )
 
-torch = pytest.importorskip("torch")
-
 STEPS_PER_EPOCH = 3
 
 
 def test_reference_equals_torchs_adam_with_l2_and_step_decay_for_20_steps():
+    torch = pytest.importorskip("torch")
     random = np.random.default_rng(0)
     start = random.normal(size=(7, 3)).astype(np.float32)
     gradients = random.normal(size=(20, 7, 3)).astype(np.float32)
