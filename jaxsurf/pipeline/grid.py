@@ -10,12 +10,13 @@ from typing import Any
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
+from jaxsurf.training import optimizer
 from jaxsurf.training.objective import TERMS
 from jaxsurf.workdir import fingerprint
 
 # What members of one program may differ in: these are arguments of the update.
 NUMBERS = (
-    *(f"optimizer.{n}" for n in ("learning_rate", "weight_decay", "warmup_share", "step_epochs")),
+    *(f"optimizer.{number}" for number in optimizer.NUMBERS),
     *(f"objective.{term}" for term in TERMS),
     *("corruption.", "targets.weight", "training.seed"),
 )

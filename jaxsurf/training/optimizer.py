@@ -19,6 +19,8 @@ from jaxsurf.errors import UserError, check_choice, check_least
 
 # What others need of optax, by name.
 Optimizer = optax.GradientTransformation
+# Settings that are numbers in `Rates`: runs that differ in these alone share a program.
+NUMBERS = ("learning_rate", "weight_decay", "warmup_share", "step_epochs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,8 +75,9 @@ class Rates:
 
 
 def structure(config: OptimizerConfig) -> OptimizerConfig:
-    """Return what of a configuration is no number in `Rates`, and makes another program."""
-    return OptimizerConfig(name=config.name, b2=config.b2, clip_norm=config.clip_norm)
+    """Return a configuration without `NUMBERS`: what is left makes another program."""
+    kept = {name: value for name, value in vars(config).items() if name not in NUMBERS}
+    return OptimizerConfig(**kept)
 
 
 def make_rates(config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int) -> Rates:
