@@ -18,14 +18,12 @@ os.environ["XLA_FLAGS"] = " ".join(
 # An accelerator's memory is shared with the processes that tests start.
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
-# Of this process and those that tests start. JAX writes entries in place: processes of two Pythons
-# side by side, or two workers, would read halves of them.
+# Of all workers and the processes that tests start, for each Python. With a limit JAX locks the
+# folder: without one it writes entries in place, and others would read halves of them.
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(
-    Path(__file__).parent
-    / ".jax_cache"
-    / f"{sys.version_info[0]}.{sys.version_info[1]}"
-    / os.environ.get("PYTEST_XDIST_WORKER", "alone")
+    Path(__file__).parent / ".jax_cache" / f"{sys.version_info[0]}.{sys.version_info[1]}"
 )
+os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] = str(4 << 30)
 
 import jax
 import jaxtyping
