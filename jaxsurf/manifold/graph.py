@@ -102,7 +102,8 @@ def _dimension(index: neighbors.Index) -> float:
     some = distinct.codes[:: -(-len(distinct.codes) // _SAMPLED)]
     away = distinct.nearest_to(some, k=_SCALED + 1).distances[:, 1:]
     away = np.maximum(away, np.finfo(np.float64).tiny)  # squares of tiny distances are 0
-    inverse = float(np.log(away[:, -1:] / away[:, :-1]).mean())
+    logs = np.log(away)  # quotients with the tiny ones would be infinite
+    inverse = float((logs[:, -1:] - logs[:, :-1]).mean())
     return 1 / inverse if inverse else math.inf
 
 

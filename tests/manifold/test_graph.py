@@ -10,7 +10,7 @@ from unittest import mock
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -117,6 +117,7 @@ def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes,
 
 @properties
 @given(hnp.arrays(np.float64, st.tuples(st.integers(9, 17), st.just(2)), elements=st.floats(-4, 4)))
+@example(np.stack([[0, 1e-310, *range(1, 15)], np.zeros(16)], axis=1))
 def test_edges_past_a_neighbour_are_added_where_the_way_by_it_is_bent_most(codes):
     def built(weight):
         config = GraphConfig(kind="agreed", weight=weight)
