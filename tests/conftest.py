@@ -53,8 +53,11 @@ def pytest_configure(config: pytest.Config) -> None:
     words = config.option.markexpr.split()
     if "gpu" not in words or "not gpu" in config.option.markexpr:
         os.environ["JAX_PLATFORMS"] = "cpu"  # of processes that tests start
-        # Most programs run once or twice, and would be compiled for longer than that saves.
+        # Most programs run once or twice, and would be compiled for longer than that saves. XLA's
+        # newer fusions take most of the time; since 0.11 there are no others.
         os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=1"
+        if jax.__version_info__ < (0, 11):
+            os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
         jax.config.update("jax_platforms", "cpu")
 
 

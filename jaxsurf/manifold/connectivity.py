@@ -10,9 +10,8 @@ import bisect
 from collections.abc import Sequence
 
 import numpy as np
-import scipy.sparse
+import scipy
 from jaxtyping import Bool, Float, Int
-from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.latent_graph import from_edges
@@ -53,7 +52,7 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
         ranks = np.tile(np.arange(1.0, known + 1), number)
         rows = (ranks, near.indices.ravel(), known * np.arange(number + 1))
         matrix = scipy.sparse.csr_array(rows, shape=(number, number))
-        tree = csgraph.minimum_spanning_tree(matrix)
+        tree = scipy.sparse.csgraph.minimum_spanning_tree(matrix)
         if tree.nnz == number - 1:
             return int(tree.data.max()), near
         if number * 2 * asked > max(_MOST_NEIGHBORS, number * _FIRST_K):
@@ -77,7 +76,7 @@ def joining_k(index: Index, points: Sequence[int], *, most: int) -> int:
         near = index.nearest(k=k).indices
         rows = (np.ones(near.size, np.int8), near.ravel(), k * np.arange(number + 1))
         matrix = scipy.sparse.csr_array(rows, shape=(number, number))
-        labels = csgraph.connected_components(matrix, directed=False)[1]
+        labels = scipy.sparse.csgraph.connected_components(matrix, directed=False)[1]
         return bool((labels[list(points)] == labels[points[0]]).all())
 
     return 1 + bisect.bisect_left(range(1, most + 1), True, key=joins)
@@ -138,7 +137,7 @@ def forest(ends: Ends, labels: Labels) -> Int[np.ndarray, "taken"]:
     """Return the places of the edges that join components, of all between these the first ones."""
     places = 1.0 + np.arange(len(ends))  # in place of lengths, from 1: SciPy takes 0 for no edge
     joined = from_edges(labels[ends], places, num_nodes=int(labels.max()) + 1)
-    tree = csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
+    tree = scipy.sparse.csgraph.minimum_spanning_tree(joined.matrix(joined.weights))
     return tree.data.astype(np.int64) - 1
 
 
@@ -267,4 +266,4 @@ def _merged(labels: Labels, ends: Ends) -> Labels:
     """Return the numbers of the components that are left when edges join them."""
     size = labels.max() + 1
     joined = scipy.sparse.coo_array((np.ones(len(ends)), tuple(labels[ends].T)), shape=(size, size))
-    return csgraph.connected_components(joined, directed=False)[1][labels]
+    return scipy.sparse.csgraph.connected_components(joined, directed=False)[1][labels]

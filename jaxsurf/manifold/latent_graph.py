@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.sparse
+import scipy
 from jaxtyping import Float, Int
-from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError
 from jaxsurf.workdir import read_cache, write_arrays
@@ -71,9 +70,9 @@ class LatentGraph:
     def components(self) -> Int[np.ndarray, "node"]:
         """The number of the connected component of each node, counted from 0."""
         ones = np.ones(len(self.indices), dtype=np.int8)
-        return csgraph.connected_components(self.matrix(ones), directed=False)[1]
+        return scipy.sparse.csgraph.connected_components(self.matrix(ones), directed=False)[1]
 
-    def matrix(self, entries: np.ndarray) -> scipy.sparse.csr_array:
+    def matrix(self, entries: np.ndarray) -> "scipy.sparse.csr_array":
         """Return SciPy's matrix with these entries in place of the weights."""
         shape = (self.num_nodes, self.num_nodes)
         return scipy.sparse.csr_array((entries, self.indices, self.indptr), shape=shape)

@@ -21,8 +21,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy
 from jaxtyping import Array, Float, Int, Real
-from scipy.spatial import KDTree
 
 from jaxsurf.errors import UserError
 
@@ -103,8 +103,8 @@ class Index:
         return self.distinct.order[self.distinct.starts][self.distinct.group]
 
     @functools.cached_property
-    def _tree(self) -> KDTree:
-        return KDTree(self.distinct.codes, leafsize=24, balanced_tree=False)
+    def _tree(self) -> "scipy.spatial.KDTree":
+        return scipy.spatial.KDTree(self.distinct.codes, leafsize=24, balanced_tree=False)
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return the `k` nearest other points of every point."""
@@ -140,7 +140,7 @@ class Index:
         if not (np.isfinite(radius) and radius >= 0):
             raise UserError(f"radius is {radius}", cure="use a finite number of 0 or more")
         order, reach = self.distinct.order, radius * _GROWN
-        tree = KDTree(self.codes[order])
+        tree = scipy.spatial.KDTree(self.codes[order])
         number = (int(tree.count_neighbors(tree, reach)) - len(order)) // 2
         if number > _MAX_PAIRS:
             raise UserError(
@@ -192,7 +192,7 @@ class Index:
             found.indices[places], found.distances[places] = ids, away
             return rows[~settled]
 
-        def ask(tree: KDTree, rows: np.ndarray) -> np.ndarray:
+        def ask(tree: "scipy.spatial.KDTree", rows: np.ndarray) -> np.ndarray:
             away, near = tree.query(queries[rows], k=count)
             away, near = np.reshape(away, (-1, count)), np.reshape(near, (-1, count))
             return settle(rows, near, np.inf if count == size else away[:, -1] * _SHRUNK)
@@ -297,7 +297,9 @@ class Distinct:
             fresh = np.append(True, (codes[order[1:]] != codes[order[:-1]]).any(axis=1))
             starts = np.flatnonzero(fresh)
         # Neighbours in space share a leaf of a tree, and are mostly neighbours in its list.
-        tree = KDTree(codes[order[starts]], leafsize=64, balanced_tree=False, compact_nodes=False)
+        tree = scipy.spatial.KDTree(
+            codes[order[starts]], leafsize=64, balanced_tree=False, compact_nodes=False
+        )
         self.order, self.starts = order, starts[tree.indices]
         self.sizes = np.diff(np.append(starts, len(order)))[tree.indices]
         self.order, row = self.members(np.arange(len(starts)))

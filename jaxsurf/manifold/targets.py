@@ -24,10 +24,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import scipy.optimize
+import scipy
 from jaxtyping import Float, Int
-from scipy import ndimage
-from scipy.sparse import csgraph
 
 from jaxsurf.errors import UserError, check_choice, check_least
 from jaxsurf.images import pixels, principal, storage
@@ -114,7 +112,7 @@ def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
     longer = max(images.shape[1:3])
     sigma, step = BLUR * longer, max(1, longer // SIDE)
     parts = [
-        ndimage.gaussian_filter(some, (0, sigma, sigma, 0), mode="nearest")[:, ::step, ::step]
+        scipy.ndimage.gaussian_filter(some, (0, sigma, sigma, 0), mode="nearest")[:, ::step, ::step]
         for some in storage.chunks(images)
     ]
     points = principal.project(np.concatenate(parts)).points
@@ -139,7 +137,7 @@ def _from_pivots(
     pivots, lengths = [], []
     for _ in range(min(PIVOTS, len(points))):
         pivots.append(int(away.argmax()))
-        lengths.append(csgraph.dijkstra(matrix, indices=pivots[-1]))
+        lengths.append(scipy.sparse.csgraph.dijkstra(matrix, indices=pivots[-1]))
         away = np.minimum(away, lengths[-1]) if len(pivots) > 1 else lengths[-1]
     return np.array(pivots), np.stack(lengths)
 

@@ -168,12 +168,12 @@ def test_few_images_without_likeness_have_no_targets():
 def test_sets_far_apart_have_targets_where_asked_for_alone(caplog):
     caplog.set_level("INFO", logger="jaxsurf.manifold.targets")
     near, chosen = faces(150)
-    images = np.concatenate([near, 255 - near])
-    codes = choose(images, kind="on")
+    images = ImageSet(np.concatenate([near, 255 - near]), "both")  # laid out once
+    codes = targets.choose(images, 2, TargetsConfig(kind="on"))
     apart = np.linalg.norm(codes[: len(near)].mean(axis=0) - codes[len(near) :].mean(axis=0))
     assert apart > 1
     assert shown_by(codes[: len(near)], chosen) > 0.8
-    assert choose(images, kind="auto") is None
+    assert targets.choose(images, 2, TargetsConfig()) is None
     forced, left = caplog.messages
     assert forced.startswith("targets on: residual 0.0")
     assert left == forced.replace("targets on", "targets off")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from jaxsurf.pipeline import cli, configuration
 from jaxsurf.pipeline.run import open_run
@@ -81,9 +82,16 @@ class Launcher:
 
 
 @pytest.fixture(scope="session")
-def cache_home(tmp_path_factory):
+def session_folder(tmp_path_factory):
+    """A folder of this session's own, the same one in all workers."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def cache_home(session_folder):
     """A cache of this session's own, so that the user's is not touched."""
-    folder = tmp_path_factory.mktemp("cache")
+    folder = session_folder / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
         yield folder
@@ -140,11 +148,12 @@ def stop_at():
 
 
 @pytest.fixture(scope="session")
-def pristine(tmp_path_factory, cache_home):
+def pristine(tmp_path_factory, session_folder, cache_home):
     """The working directory of a finished run; tests look at it and leave it alone."""
-    root = tmp_path_factory.mktemp("pristine") / "run"
-    train(make_config(), root, shown=False)
-    return root
+    trained = session_folder / "trained"
+    with FileLock(f"{trained}.lock"):  # by the first worker that asks
+        train(make_config(), trained, shown=False)
+    return shutil.copytree(trained, tmp_path_factory.mktemp("pristine") / "run")
 
 
 @pytest.fixture

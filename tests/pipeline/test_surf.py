@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -207,16 +208,18 @@ def test_flags_change_the_run_s_graph_and_a_new_kind_keeps_its_weight(
     assert saved["graph"]["weight"] == weight
 
 
+def decoded(run, codes):
+    return np.asarray(jax.jit(run.model.decode)(jnp.asarray(codes, jnp.float32)), np.float64)
+
+
 def faults(run, middles):
     """Return how many times dearer edges are than their images are apart."""
 
-    def decoded(codes):
-        return np.clip(np.asarray(run.model.decode(jnp.asarray(codes, jnp.float32))), 0, 1)
-
     def again(images):
-        return decoded(run.model.encode(jnp.asarray(images, jnp.float32)))
+        codes = jax.jit(run.model.encode)(jnp.asarray(images, jnp.float32))
+        return decoded(run, codes).clip(0, 1)
 
-    shown, images = decoded(middles), run.images.images
+    shown, images = decoded(run, middles).clip(0, 1), run.images.images
     r = 255 * np.sqrt(np.square(again(shown) - shown).mean(axis=(1, 2, 3)))
     errors = np.round(255 * again(images / 255)) - images
     return 1 + np.square(r / (2 * np.sqrt(np.square(errors).mean())))
@@ -226,7 +229,7 @@ def changes(run, codes):
     """How much images change by a latent unit about each code, and to the fourth nearest."""
     apart = np.linalg.norm(codes[:, None] - codes, axis=-1)
     near = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
-    shown = 255 * np.clip(np.asarray(run.model.decode(jnp.asarray(codes, jnp.float32))), 0, 1)
+    shown = 255 * decoded(run, codes).clip(0, 1)
     chords = np.sqrt(((shown[:, None] - shown[near]) ** 2).mean(axis=(2, 3, 4)))
     change = np.median(chords / np.take_along_axis(apart, near, axis=1), axis=1)
     return change, np.median(np.sort(apart, axis=1)[:, 4] * change)
@@ -247,16 +250,18 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
     else:
         points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
         codes = np.concatenate([encode_all(run).codes, points[:1]])
-        series = []
+        # What is inside was joined before.
+        inside, outside = changes(run, codes[:-1]), changes(run, codes)
+        corners = []
         for number, (tail, head) in enumerate(itertools.pairwise(points)):
-            # What is inside was joined before.
-            change, usual = changes(run, codes[: len(codes) - bool(number)])
+            change, usual = inside if number else outside
             ends = saved["nodes"][number : number + 2]
             seen = np.linalg.norm(head - tail) * change[ends].mean()
             pieces = max(1, round(seen / (0.3 * usual))) if weight == "pullback" else 1
             share = np.linspace(0, 1, pieces + 1)[:, None]
-            corners = jnp.asarray(tail + share * (head - tail), jnp.float32)
-            series.append(np.asarray(run.model.decode(corners), np.float64) * 255)
+            corners.append(tail + share * (head - tail))
+        places = np.cumsum([len(each) for each in corners])[:-1]
+        series = np.split(255 * decoded(run, np.concatenate(corners)), places)
     expected = [
         sum(
             math.sqrt(np.mean((np.asarray(a, np.float64) - b) ** 2))

@@ -174,8 +174,8 @@ def test_the_decoder_sees_targets_at_first_and_the_encoder_learns_them(name, tar
     )
     nnx.update(model, state.params)
     clean, wanted = jnp.asarray(IMAGES[slots] / np.float32(255)), jnp.asarray(TARGETS[slots])
-    codes = np.asarray(model.encode(clean))
-    shown = np.asarray(model.decode((1 - own) * wanted + own * codes))
+    codes = np.asarray(jax.jit(model.encode)(clean))
+    shown = np.asarray(jax.jit(model.decode)((1 - own) * wanted + own * codes))
     mse, away = np.mean((shown - clean) ** 2), np.mean((codes - wanted) ** 2)
     _, (losses,) = train(state, advance, [(1, 1)], TARGETS)
     expected = {"loss": mse + (1 - own) * 0.25 * away, "mse": mse, "target": away}

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+import scipy
 from jaxtyping import Float, Int, Real
-from scipy.spatial import KDTree
 
 from jaxsurf.manifold.path import principal_components
 from jaxsurf.viewing.explorer.subject import Code, Film, Stop, Values
@@ -63,12 +63,12 @@ class LatentMap:
         self.codes = codes
         self.views = _make_views(codes)
         self.sample = _stratify(next(iter(self.views.values())).project(codes)[:, :2])
-        self._trees: dict[str, KDTree] = {}
+        self._trees: dict[str, scipy.spatial.KDTree] = {}
 
     def nearest(self, view: str, place: Sequence[float]) -> tuple[int, float]:
         """Return the point that is shown nearest to a place, of all points, and its distance."""
         if view not in self._trees:
-            self._trees[view] = KDTree(self.views[view].project(self.codes))
+            self._trees[view] = scipy.spatial.KDTree(self.views[view].project(self.codes))
         away, number = self._trees[view].query(np.asarray(place, float))
         return int(number), float(away)
 
