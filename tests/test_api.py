@@ -49,6 +49,14 @@ def test_importing_jaxsurf_imports_neither_jax_nor_numpy():
         _ = jaxsurf.snowboard
 
 
+def test_commands_start_without_scipys_modules():
+    python(
+        "import sys; from jaxsurf.pipeline import cli, evaluate, surf, train;"
+        "loaded = {f'scipy.{name}' for name in ('ndimage', 'optimize', 'sparse', 'spatial')};"
+        "assert not loaded & set(sys.modules), loaded & set(sys.modules)"
+    )
+
+
 CIRCLE = np.stack([np.cos(np.arange(20) / 20 * 2 * np.pi), np.sin(np.arange(20) / 10 * np.pi)], 1)
 
 
