@@ -16,8 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Int, PyTree, Real
+from jaxtyping import Array, Float, Int, Real
 
 from jaxsurf.evaluation import intervals, metrics
 from jaxsurf.evaluation.lattice import FactorGrid
@@ -184,10 +183,8 @@ def _condition(model: Autoencoder, codes: Float[np.ndarray, "point latent"]) -> 
 
     No more than float32 can tell: at most 8.4 million.
     """
-    graphdef, state = nnx.split(model)
-    run = functools.partial(_gram, graphdef)
     size = max(1, inference_batch(model) // codes.shape[1])
-    values = np.linalg.eigvalsh(batches.mapped(run, codes, shared=[state], size=size))
+    values = np.linalg.eigvalsh(batches.mapped(_gram, codes, shared=[model], size=size))
     smallest, largest = values[:, 0], values[:, -1]
     if not (largest > 0).all():
         return None
@@ -195,12 +192,12 @@ def _condition(model: Autoencoder, codes: Float[np.ndarray, "point latent"]) -> 
     return float(np.median(largest / np.maximum(smallest, least)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def _gram(
-    graphdef: nnx.GraphDef[Autoencoder], state: PyTree[Array], codes: Float[Array, "batch latent"]
+    model: Autoencoder, codes: Float[Array, "batch latent"]
 ) -> Float[Array, "batch latent latent"]:
     """Return J^T J at each code, J being all values of its image by the latent axes."""
-    _, push = jax.linearize(functools.partial(decode.images_of, graphdef, state), codes)
+    _, push = jax.linearize(functools.partial(decode.images_of, model), codes)
     axes = jnp.eye(codes.shape[1], dtype=codes.dtype)
     moved = jax.lax.map(lambda axis: push(jnp.broadcast_to(axis, codes.shape)), axes)
     moved = moved.reshape(*moved.shape[:2], -1)

@@ -5,11 +5,8 @@ time, a sample stands for them, the same at every call: a mean over `SAMPLE` ima
 that over all by less than a hundredth of the deviation between images.
 """
 
-import functools
-
 import jax
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, UInt8
 
 from jaxsurf.frames.decode import Frames
@@ -22,9 +19,8 @@ SAMPLE, SAMPLE_SEED = 16_384, 0
 
 def reconstruct(model: Autoencoder, images: Frames) -> Frames:
     """Return the reconstruction of each image, rounded to uint8."""
-    graphdef, state = nnx.split(model)
-    run = functools.partial(_reconstruct, graphdef)
-    return batches.mapped(run, images, shared=[state], size=inference_batch(model), bucketed=True)
+    size = inference_batch(model)
+    return batches.mapped(_reconstruct, images, shared=[model], size=size, bucketed=True)
 
 
 def mse(model: Autoencoder, images: Frames) -> Float[np.ndarray, "image"]:
@@ -46,11 +42,9 @@ def sample(images: Frames) -> UInt8[np.ndarray, "sampled height width channel"]:
     return storage.take(images, np.sort(drawn))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def _reconstruct(
-    graphdef: nnx.GraphDef[Autoencoder],
-    state: nnx.State,
-    images: UInt8[Array, "batch height width channel"],
+    model: Autoencoder, images: UInt8[Array, "batch height width channel"]
 ) -> UInt8[Array, "batch height width channel"]:
     with jax.default_matmul_precision("highest"):
-        return pixels.to_uint8(nnx.merge(graphdef, state)(pixels.to_float(images)))
+        return pixels.to_uint8(model(pixels.to_float(images)))

@@ -9,7 +9,6 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Bool, Float, Shaped, UInt8
 
 from jaxsurf.errors import UserError
@@ -35,11 +34,9 @@ def _decode(
     model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, rounded: bool
 ) -> Shaped[np.ndarray, "frame height width channel"]:
     points = np.asarray(points, np.float32)
-    graphdef, state = nnx.split(model)
-    run = functools.partial(_decode_bucket, graphdef, rounded)
-    size = inference_batch(model)
+    run, size = functools.partial(_decode_bucket, rounded), inference_batch(model)
     # Points to measure by come in many numbers: one program for all of them.
-    frames, finite = batches.mapped(run, points, shared=[state], size=size, bucketed=rounded)
+    frames, finite = batches.mapped(run, points, shared=[model], size=size, bucketed=rounded)
     if not finite.all():
         first = int(np.argmin(finite))
         raise UserError(
@@ -51,21 +48,20 @@ def _decode(
 
 
 def images_of(
-    graphdef: nnx.GraphDef, state: nnx.State, codes: Float[Array, "frame latent"]
+    model: Autoencoder, codes: Float[Array, "frame latent"]
 ) -> Float[Array, "frame height width channel"]:
-    """Return decoded images, as float, inside jitted functions; the model comes as split by nnx."""
-    model = nnx.merge(graphdef, state)
+    """Return decoded images, as float, inside jitted functions."""
     with jax.default_matmul_precision("highest"):
         if jax.default_backend() == "cpu":  # where vmapped convolutions take twice as long
             return model.decode(codes)
         return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=0)
 def _decode_bucket(
-    graphdef: nnx.GraphDef, rounded: bool, state: nnx.State, codes: Float[Array, "frame latent"]
+    rounded: bool, model: Autoencoder, codes: Float[Array, "frame latent"]
 ) -> tuple[Shaped[Array, "frame height width channel"], Bool[Array, "frame"]]:
     # Whether a frame was finite can't be seen once it is rounded.
-    images = images_of(graphdef, state, codes)
+    images = images_of(model, codes)
     frames = pixels.to_uint8(images) if rounded else jnp.clip(images, 0.0, 1.0)
     return frames, jnp.isfinite(images).all(axis=(1, 2, 3))

@@ -11,13 +11,10 @@ edges would be too cheap beside short ones, and cut into pieces as long in laten
 images change fast. So pieces of all edges change an image by about as much.
 """
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, Int, PyTree
+from jaxtyping import Array, Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
@@ -79,9 +76,7 @@ def of_edges(
     """
     index, pairs = Index(codes), np.asarray(pairs)
     codes = index.codes.astype(np.float32)
-    graphdef, state = nnx.split(model)
-    run, size = functools.partial(_decode, graphdef), inference_batch(model)
-    values = jax.eval_shape(run, state, codes[:1]).size
+    values, size = jax.eval_shape(_decode, model, codes[:1]).size, inference_batch(model)
     lengths = np.empty(len(pairs))
     if not len(pairs):
         return lengths
@@ -97,7 +92,7 @@ def of_edges(
         shares = (place / counts[edge])[inner, None].astype(np.float32)
         tails, heads = codes[pairs[some[edge[inner]]].T]
         points = np.concatenate([codes[nodes], (1 - shares) * tails + shares * heads])
-        images = batches.mapped(run, points, shared=[state], size=size, bucketed=True)
+        images = batches.mapped(_decode, points, shared=[model], size=size, bucketed=True)
         first = np.where(inner, len(nodes) - 1 + np.cumsum(inner), ends[edge, 0])
         last = np.where(place == counts[edge] - 1, ends[edge, 1], np.roll(first, -1))
         steps = np.square(images[first] - images[last]).mean(axis=(1, 2, 3), dtype=np.float64)
@@ -125,29 +120,26 @@ def fault_factors(
     images that it was trained on, and changes what does not: of what is known without the truth, r
     predicts the distance from true images best, next to that from the nearest image.
     """
-    graphdef, state = nnx.split(model)
     middles = codes[np.asarray(pairs)].mean(axis=1).astype(np.float32)
-    run, size = functools.partial(_changes, graphdef), inference_batch(model)
-    changes = batches.mapped(run, middles, shared=[state], size=size, bucketed=True)
+    size = inference_batch(model)
+    changes = batches.mapped(_changes, middles, shared=[model], size=size, bucketed=True)
     # Nothing is given back better than rounding to whole numbers allows.
     return 1 + np.square(changes.astype(np.float64) / (2 * max(usual, 12**-0.5)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _changes(
-    graphdef: nnx.GraphDef, state: PyTree[Array], codes: Float[Array, "chunk latent"]
-) -> Float[Array, "chunk"]:
+@jax.jit
+def _changes(model: Autoencoder, codes: Float[Array, "chunk latent"]) -> Float[Array, "chunk"]:
     """Return how much the model changes what it decodes codes to."""
-    images = _decode(graphdef, state, codes)
+    images = _decode(model, codes)
     with jax.default_matmul_precision("highest"):
-        again = _decode(graphdef, state, nnx.merge(graphdef, state).encode(images / PEAK))
+        again = _decode(model, model.encode(images / PEAK))
     return jnp.sqrt(jnp.square(again - images).mean(axis=(1, 2, 3)))
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def _decode(
-    graphdef: nnx.GraphDef, state: PyTree[Array], codes: Float[Array, "chunk latent"]
+    model: Autoencoder, codes: Float[Array, "chunk latent"]
 ) -> Float[Array, "chunk height width channel"]:
     """Return decoded images on 0-255; what is not finite has no difference to anything."""
-    images = decode.images_of(graphdef, state, codes)
+    images = decode.images_of(model, codes)
     return jnp.where(jnp.isfinite(images), PEAK * jnp.clip(images, 0.0, 1.0), jnp.nan)

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from flax import nnx
-from jaxtyping import Array, Float, PyTree, Shaped
+from jaxtyping import Array, Float, Shaped
 
 from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import batches, pixels
@@ -49,10 +48,8 @@ def encode_images(
     if not len(images):
         raise UserError("the set of images to encode is empty")
     check_least("batch_size", batch_size, 1)
-    graphdef, state = nnx.split(model)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
-    run = functools.partial(_encode, graphdef)
-    codes = batches.mapped(run, images, shared=[state], size=size)
+    codes = batches.mapped(_encode, images, shared=[model], size=size)
     bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
     if bad.size:
         raise UserError(
@@ -79,11 +76,9 @@ def load_latents(path: Path, *, stamp: str) -> Latents:
     return Latents(read_cache(path, stamp=stamp, names=["codes"])["codes"])
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@jax.jit
 def _encode(
-    graphdef: nnx.GraphDef[Autoencoder],
-    state: PyTree[Array],
-    images: Shaped[Array, "batch height width channel"],
+    model: Autoencoder, images: Shaped[Array, "batch height width channel"]
 ) -> Float[Array, "batch latent"]:
     with jax.default_matmul_precision("highest"):
-        return nnx.merge(graphdef, state).encode(pixels.to_float(images))
+        return model.encode(pixels.to_float(images))

@@ -12,7 +12,6 @@ from typing import no_type_check
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float, Shaped
 
 from jaxsurf.images import batches, pixels
@@ -33,13 +32,12 @@ _log = logging.getLogger(__name__)
 class Extractor:
     """A frozen network as an argument of compiled functions, not as constants within them."""
 
-    state: nnx.State
-    graphdef: nnx.GraphDef[VGG16] = field(metadata={"static": True})
+    network: VGG16
     look: pixels.Look = field(default=pixels.RGB, metadata={"static": True})
 
     def __call__(self, images: Float[Array, "batch height width channel"]) -> Features:
         """Return the features of images with values in [0, 1], as they are shown, by layer."""
-        return nnx.merge(self.graphdef, self.state)(self.look.rgb(images))
+        return self.network(self.look.rgb(images))
 
 
 def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> Extractor | None:
@@ -50,8 +48,7 @@ def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> E
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     found = weights.find(config.vgg, relus, unprepared=config.preparation == "none")
-    graphdef, state = nnx.split(VGG16(found, relus, dtype=jnp.dtype(dtype)))
-    return Extractor(state, graphdef, look)
+    return Extractor(VGG16(found, relus, dtype=jnp.dtype(dtype)), look)
 
 
 def keep(
@@ -68,7 +65,7 @@ def keep(
     """
     if extract is None:
         return {}
-    dtype = nnx.merge(extract.graphdef, extract.state).dtype
+    dtype = extract.network.dtype
     like = jax.eval_shape(extract, jax.ShapeDtypeStruct((1, *images.shape[1:]), jnp.float32))
     values = sum(math.prod(maps.shape) for maps in like.values())
     needed = len(images) * values * jnp.dtype(dtype).itemsize

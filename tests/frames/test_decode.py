@@ -43,8 +43,7 @@ def test_vmapped_and_batched_decode_equal_a_loop(model, backend, monkeypatch):
     monkeypatch.setattr(jax, "default_backend", lambda: backend)
     jax.clear_caches()
     points = points_of(11)
-    graphdef, state = nnx.split(model)
-    images = jax.jit(decode.images_of, static_argnums=0)(graphdef, state, jnp.asarray(points))
+    images = jax.jit(decode.images_of)(model, jnp.asarray(points))
     np.testing.assert_allclose(images, one_by_one(model, points), rtol=1e-5, atol=1e-6)
 
 

@@ -65,21 +65,19 @@ def test_codes_images_and_the_gradient_of_every_layer_equal_pytorchs():
     given = torch.from_numpy(images.transpose(0, 3, 1, 2)) * 2 - 1
     codes, made = torch_outputs(layers, given)
     torch.mean((made - given) ** 2).backward()
-    graphdef, params = nnx.split(model)
     images = jnp.asarray(images)
 
-    def loss(params):
-        model = nnx.merge(graphdef, params)
+    def loss(model):
         codes = model.encode(images)
         made = model.decode(codes)
         return 4 * jnp.mean(jnp.square(made - images)), (codes, 2 * made - 1)
 
     with jax.default_matmul_precision("highest"):
-        gradient, found = jax.jit(jax.grad(loss, has_aux=True))(params)
+        gradient, found = jax.jit(jax.grad(loss, has_aux=True))(model)
     expected = codes.detach().numpy(), made.detach().numpy().transpose(0, 2, 3, 1)
     for ours, theirs in zip(found, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
-    for layer, ours in zip(layers, layers_of(nnx.merge(graphdef, gradient)), strict=True):
+    for layer, ours in zip(layers, layers_of(gradient), strict=True):
         for weight, mine in ((layer.weight, ours.kernel), (layer.bias, ours.bias)):
             moved = ours_of(weight.grad)
             scale = np.abs(moved).max()

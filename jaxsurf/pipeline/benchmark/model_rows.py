@@ -202,14 +202,12 @@ def decode(small: bool) -> Iterator[Contest]:
 
 
 def _one_by_one(model: Autoencoder, points: np.ndarray) -> Sequence[Work]:
-    graphdef, state = nnx.split(model)
-
     @jax.jit
-    def single(state: nnx.State, code: jax.Array) -> jax.Array:
+    def single(model: Autoencoder, code: jax.Array) -> jax.Array:
         with jax.default_matmul_precision("highest"):
-            return pixels.to_uint8(nnx.merge(graphdef, state).decode(code[None])[0])
+            return pixels.to_uint8(model.decode(code[None])[0])
 
-    return [lambda: np.stack([np.asarray(single(state, point)) for point in points])]
+    return [lambda: np.stack([np.asarray(single(model, point)) for point in points])]
 
 
 def make_random_model(config: ModelConfig, *, side: int = 64) -> Autoencoder:

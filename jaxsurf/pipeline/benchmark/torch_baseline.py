@@ -10,7 +10,6 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 import torch
-from flax import nnx
 from torch import Tensor
 from torch.nn import Conv2d, ConvTranspose2d, Linear, ReLU, functional
 
@@ -79,8 +78,7 @@ class TorchTraining:
         objective, noise = setup.config.objective, setup.config.corruption
         extractor = features.make_extractor(objective)
         if extractor is not None:
-            network = nnx.merge(extractor.graphdef, extractor.state)
-            extract = Features(network).to(self.device)
+            extract = Features(extractor.network).to(self.device)
 
         def loss_of(clean: Tensor) -> Tensor:
             corrupted = clean
