@@ -53,7 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     words = config.option.markexpr.split()
     if "gpu" not in words or "not gpu" in config.option.markexpr:
         os.environ["JAX_PLATFORMS"] = "cpu"  # of processes that tests start
-        # Most programs run once or twice, and would be compiled for longer than that saves. XLA's
+        # Most programs run a few times, and would be compiled for longer than that saves. XLA's
         # newer fusions take most of the time; since 0.11 there are no others.
         os.environ["XLA_FLAGS"] += " --xla_backend_optimization_level=1"
         if jax.__version_info__ < (0, 11):
@@ -62,8 +62,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave out what needs an accelerator where there is none; let wrong types reach their test."""
+    """Leave out what needs an accelerator, let wrong types reach their test, compile quickly."""
     # What a function refuses by itself, its annotations may refuse first.
     jaxtyping.config.update("jaxtyping_disable", "refused" in item.name)
+    # There, a dozen steps of a program: compiling it is nearly all that a test takes.
+    few = item.path.parent.name in ("training", "models")
+    jax.config.update("jax_disable_most_optimizations", few)
     if item.get_closest_marker("gpu") and jax.default_backend() == "cpu":
         pytest.skip("needs an accelerator: pytest -m gpu")

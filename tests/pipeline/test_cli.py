@@ -144,9 +144,14 @@ def test_every_flag_has_a_text(launch, script):
 STOPS = ((r"open .*/compiled/jit_steps", 1), (r"os.rename .*/manifest\.json", 3))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("number", STATUS)
-@pytest.mark.parametrize(("pattern", "nth"), STOPS)
+@pytest.mark.parametrize(
+    ("number", "pattern", "nth"),
+    [
+        (signal.SIGTERM, *STOPS[1]),
+        pytest.param(signal.SIGINT, *STOPS[1], marks=pytest.mark.slow),
+        *(pytest.param(number, *STOPS[0], marks=pytest.mark.slow) for number in STATUS),
+    ],
+)
 def test_a_stopped_training_is_saved_and_the_same_command_resumes(
     launch, config_file, tmp_path, number, pattern, nth
 ):

@@ -274,10 +274,13 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
         middles = np.array(saved["methods"]["surfing"]["points"])[1::2]
         expected = expected * faults(run, middles)
     assert saved["edge_weights"] == pytest.approx(expected, rel=0.005)
-    built = connect(run, encode_all(run), config)
-    assert evaluate(run, EvaluateConfig(num_pairs=3, graph=config)).content["graph"] == (
-        built.facts()
-    )
+    assert not run.workdir.graph.exists()
+
+
+def test_an_evaluation_goes_by_the_graph_that_it_is_given(run):
+    config = GraphConfig(kind="smallest", weight="pullback")
+    found = evaluate(run, EvaluateConfig(num_pairs=3, graph=config, methods=("surfing",)))
+    assert found.content["graph"] == connect(run, encode_all(run), config).facts()
     assert not run.workdir.graph.exists()
 
 

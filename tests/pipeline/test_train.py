@@ -309,24 +309,24 @@ def test_checkpoints_without_settings_and_settings_without_checkpoints_are_refus
 
 
 def test_the_best_or_a_chosen_checkpoint_is_opened_beside_the_last(config_of, tmp_path):
-    short = {"training__num_epochs": 5, "training__log_every": 1}
+    short = {"training__num_epochs": 2, "training__log_every": 1}
     config = config_of(training__save_every_s=0.0, training__keep_last=3, **short)
     images = configuration.open_data(config.data)
     train_on(images, config, tmp_path, shown=False)  # too short to have learnt anything
     losses = {line["step"]: line["loss"] for line in lines(tmp_path)}
-    opened = {name: open_run(tmp_path, checkpoint=name) for name in ("last", "best", "24")}
+    opened = {name: open_run(tmp_path, checkpoint=name) for name in ("last", "best", "9")}
     kept = sorted(int(path.name) for path in (tmp_path / "checkpoints").iterdir())
-    assert kept[-3:] == [23, 24, 25]
-    assert (opened["last"].step, opened["24"].step) == (25, 24)
+    assert kept[-3:] == [8, 9, 10]
+    assert (opened["last"].step, opened["9"].step) == (10, 9)
     # A checkpoint's loss is the last line's before it; of equal ones, the later is the better.
     loss_of = {step: losses[max(at for at in losses if at <= step)] for step in kept}
     assert opened["best"].step == max(kept, key=lambda step: (-loss_of[step], step))
     codes = {name: encode_all(run).codes for name, run in opened.items()}
-    assert (codes["last"] != codes["24"]).any()
-    assert {"latents-24.npz", "latents.npz"} <= {path.name for path in tmp_path.iterdir()}
-    with pytest.raises(UserError, match=r"no checkpoint 17; choose one of .*24, 25"):
-        open_run(tmp_path, checkpoint="17")
-    train_on(images, config_of(training__num_epochs=6), tmp_path, extend=True, shown=False)
+    assert (codes["last"] != codes["9"]).any()
+    assert {"latents-9.npz", "latents.npz"} <= {path.name for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=r"no checkpoint 11; choose one of .*9, 10"):
+        open_run(tmp_path, checkpoint="11")
+    train_on(images, config_of(training__num_epochs=3), tmp_path, extend=True, shown=False)
     assert not list(tmp_path.glob("latents*.npz"))
 
 

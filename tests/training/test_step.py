@@ -17,10 +17,10 @@ from jaxsurf.training.optimizer import OptimizerConfig
 from jaxsurf.training.step import Examples, Hyperparameters
 
 BATCH, NUM_IMAGES = 12, 36
-IMAGES = np.zeros((NUM_IMAGES, 32, 32, 3), np.uint8)
+IMAGES = np.zeros((NUM_IMAGES, 16, 16, 3), np.uint8)
 for number, image in enumerate(IMAGES):
-    top, left = number // 9 * 8, number % 9 * 3
-    image[top : top + 8, left : left + 7, number % 3] = 255
+    top, left = number // 9 * 4, number % 9
+    image[top : top + 4, left : left + 7, number % 3] = 255
 SLOW_SMOOTH = pytest.mark.parametrize(
     "name", ["reference", pytest.param("smooth", marks=pytest.mark.slow)]
 )

@@ -7,17 +7,12 @@ the test, which writes a new one and fails, look at `git diff tests/golden`, and
 what users will notice.
 
 Everything goes through doors that stay: launch scripts and files in working directories. What has
-no such door stands in `given_run` and in `tests/leavings.py` alone.
+no such door stands in `given_run` alone.
 """
 
 import csv
 import json
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -25,10 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import leavings
-
-ROOT = Path(__file__).parents[1]
-GOLDEN = Path(__file__).with_name("golden")
+GOLDEN = Path(__file__).parents[1] / "golden"
 # A pixel of a frame may be rounded the other way by another version of XLA.
 RTOL, ATOL = 5e-4, 1e-6
 SIDE, NUM_IMAGES = 16, 31
@@ -176,27 +168,15 @@ def assert_alike(found, golden, place):
         assert found == golden, place
 
 
-def launch(script, *flags, devices=1):
-    """Run a launch script as a shell would."""
-    with start(script, *flags, devices=devices) as process:
-        _, err = process.communicate(timeout=900)
-    assert process.returncode == 0, err
+@pytest.fixture
+def command(launch):
+    """Runs a launch script, which has to go well."""
 
+    def run(*given):
+        outcome = launch(*given)
+        assert outcome.status == 0, outcome.err
 
-def start(script, *flags, devices=1):
-    return subprocess.Popen(
-        [sys.executable, ROOT / "launch" / f"{script}.py", *map(str, flags)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ
-        | {
-            "JAX_PLATFORMS": "cpu",
-            "JAX_NUM_CPU_DEVICES": str(devices),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
-        },
-    )
+    return run
 
 
 @pytest.mark.parametrize(
@@ -232,9 +212,9 @@ def test_an_evaluation_on_given_codes(tmp_path):
         ("paths_pc", ("--method=pc", "--support_radius=0.2")),
     ],
 )
-def test_paths_through_given_codes(name, flags, tmp_path):
+def test_paths_through_given_codes(name, flags, tmp_path, command):
     np.save(tmp_path / "codes.npy", ring_codes())
-    launch("paths", f"--latents={tmp_path / 'codes.npy'}", f"--out={tmp_path / 'out'}", *flags)
+    command("paths", f"--latents={tmp_path / 'codes.npy'}", f"--out={tmp_path / 'out'}", *flags)
     check(name, content(tmp_path / "out"))
 
 
@@ -243,12 +223,12 @@ def keys(value):
     return {name: keys(each) for name, each in value.items()} if isinstance(value, dict) else None
 
 
-def test_what_a_run_leaves_behind(tmp_path):
+def test_what_a_run_leaves_behind(tmp_path, command):
     workdir = f"--workdir={tmp_path}"
-    launch("train", "--config=configs/tiny.py", workdir)
-    launch("surf", workdir, "--source=801", "--target=968")
-    launch("evaluate", workdir, "--num_pairs=5", "--methods=surfing,pixel", "--truth=images")
-    launch("report", workdir)
+    command("train", "--config=configs/tiny.py", workdir)
+    command("surf", workdir, "--source=801", "--target=968")
+    command("evaluate", workdir, "--num_pairs=5", "--methods=surfing,pixel", "--truth=images")
+    command("report", workdir)
     metrics = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in metrics] == [*range(10, 101, 10)]
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
@@ -266,62 +246,11 @@ def test_what_a_run_leaves_behind(tmp_path):
 
 
 @pytest.mark.slow
-def test_surfing_beats_the_straight_line(tmp_path):
+def test_surfing_beats_the_straight_line(tmp_path, command):
     workdir = f"--workdir={tmp_path}"
     # 400 images of 32 x 32, a narrow model: as long as it takes.
     small = ("--config.data.side=32", "--config.data.stride=2", "--config.model.channels=16")
-    launch("train", "--config=configs/arm.py", *small, "--config.training.num_epochs=200", workdir)
-    launch("evaluate", workdir, "--num_pairs=100", "--methods=surfing", "--truth=none")
+    command("train", "--config=configs/arm.py", *small, "--config.training.num_epochs=200", workdir)
+    command("evaluate", workdir, "--num_pairs=100", "--methods=surfing", "--truth=none")
     evaluation = json.loads((tmp_path / "evaluation.json").read_text())
     assert evaluation["versus"]["surfing"]["interpolation_mse"]["ratio"] < 0.8
-
-
-# An arm that swings about one axis: 40 images, 5 steps an epoch, 100 in all.
-ONE_AXIS = (
-    "--config=configs/arm.py",
-    "--config.data.fixed=object_color=0,object_shape=0,object_size=1,camera_height=0,"
-    "background_color=0,vertical_axis=20",
-    "--config.data.free=horizontal_axis",
-    "--config.data.side=32",
-    "--config.model.channels=8",
-    "--config.training.batch_size=8",
-    "--config.training.num_epochs=20",
-    "--config.training.log_every=3",
-)
-NUM_STEPS = 100
-
-
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """A run on one device that was never stopped."""
-    root = tmp_path_factory.mktemp("straight")
-    launch("train", *ONE_AXIS, f"--workdir={root}")
-    return root
-
-
-def test_a_stopped_run_ends_as_a_straight_one_bit_for_bit(straight, tmp_path):
-    with start("train", *ONE_AXIS, f"--workdir={tmp_path}") as process:
-        path = tmp_path / "metrics.jsonl"
-        while not path.exists() or not path.read_text():
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.002)
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=300)
-    assert process.returncode == 128 + signal.SIGTERM, err
-    assert 0 < leavings.newest(tmp_path) < NUM_STEPS
-    launch("train", *ONE_AXIS, f"--workdir={tmp_path}")
-    assert leavings.lines(tmp_path) == leavings.lines(straight)
-    here, there = leavings.state(tmp_path), leavings.state(straight)
-    assert len(here) == len(there) > 20
-    for one, other in zip(here, there, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-def test_four_devices_train_as_one_does(straight, tmp_path):
-    launch("train", *ONE_AXIS, f"--workdir={tmp_path}", devices=4)
-    here, there = leavings.lines(tmp_path), leavings.lines(straight)
-    assert [line["step"] for line in here] == [line["step"] for line in there]
-    losses = ([line["loss"] for line in run] for run in (here, there))
-    np.testing.assert_allclose(*losses, rtol=1e-5)
-    for one, other in zip(leavings.weights(tmp_path), leavings.weights(straight), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=2e-5)

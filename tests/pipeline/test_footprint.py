@@ -10,10 +10,8 @@ import jax
 import jaxsurf
 from jaxsurf.pipeline import configuration, surf
 from jaxsurf.pipeline.setup import compile_run, make_setup
-from jaxsurf.pipeline.train import train
 
 PACKAGE = f"{Path(jaxsurf.__file__).parent}{os.sep}"
-SETTINGS = {"data.side": 32, "data.stride": 10, "model.channels": 8, "training.num_epochs": 40}
 
 
 @contextlib.contextmanager
@@ -32,8 +30,8 @@ def files_run():
         sys.setprofile(None)
 
 
-def test_one_call_of_the_compiled_step_runs_few_files():
-    config = configuration.from_dotted(SETTINGS)
+def test_one_call_of_the_compiled_step_runs_few_files(config_of):
+    config = config_of()
     made = compile_run(make_setup(config, configuration.open_data(config.data)))
     feed, state = made.make_feed(0), made.state
     counted = []
@@ -50,8 +48,7 @@ def test_one_call_of_the_compiled_step_runs_few_files():
     assert len(counted[2]) <= 6, counted[2]
 
 
-def test_one_surf_of_an_open_run_runs_few_files(tmp_path):
-    run = train(configuration.from_dotted(SETTINGS), tmp_path / "run", shown=False)
+def test_one_surf_of_an_open_run_runs_few_files(run):
     surf.make(run, surf.SurfConfig(source="3", target="7"))  # which writes the caches
     jax.clear_caches()
     with files_run() as found:
