@@ -14,6 +14,10 @@ penalty gets them apart. Targets are laid out flat beforehand:
    squared logarithm of how many times too long a distance is. Logarithms, since two sheets that
    coincide cost infinitely much. Weights are inverse squares of lengths, times how many images a
    pivot stands for (Ortmann, Klimenta & Brandes, "A sparse stress model", 2017).
+5. Where images lie densely in one direction, the nearest hold no other one, and paths lead round.
+   So what is laid out nearly without fault is laid out again with relative neighbours
+   (Toussaint, "The relative neighbourhood graph of a finite planar set", 1980), which may be
+   farther, and stays so if it has hardly more faults: some only look alike.
 
 Time and memory are linear in the number of images, but for the search for neighbours.
 """
@@ -30,7 +34,7 @@ from jaxtyping import Float, Int
 from jaxsurf.errors import UserError, check_choice, check_least
 from jaxsurf.images import pixels, principal, storage
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import graph, neighbors
+from jaxsurf.manifold import graph, latent_graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 
@@ -39,6 +43,9 @@ from jaxsurf.manifold.latent_graph import LatentGraph
 BLUR, SIDE = 1 / 32, 32
 COMPONENTS = 64
 NEIGHBOURS, PIVOTS = 14, 50
+# Relative neighbours: among so many nearest, so many times as far as the last of `NEIGHBOURS`
+# usually is, used up to a residual of so much.
+AMONG, FARTHER, FAULTLESS = 64, 2.0, 0.01
 # Edges shorter than this share of the median one count as so long: weights are inverse squares, and
 # a few very short edges would outweigh all others.
 LEAST = 0.2
@@ -119,12 +126,41 @@ def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
     return points[:, :COMPONENTS].astype(np.float64)
 
 
-def geodesics(points: Float[np.ndarray, "image component"]) -> Geodesics:
-    """Return neighbours among points, and lengths of paths over them from pivots far apart."""
+def geodesics(points: Float[np.ndarray, "image component"], *, relative: bool = False) -> Geodesics:
+    """Return neighbours among points, and lengths of paths over them from pivots far apart.
+
+    With `relative`, the neighbours of two points that no third one is nearer to than they are to
+    one another count too.
+    """
     number = len(points)
     config = GraphConfig(kind="knn", k=min(NEIGHBOURS, number - 1), weight="latent", repair=True)
     joined = graph.build(points, config)
-    return Geodesics(*_from_pivots(joined, points), *joined.edges(), len(joined.bridges) + 1)
+    groups = len(joined.bridges) + 1
+    if relative:
+        joined = latent_graph.with_edges(joined, *_relative(points, joined))
+    return Geodesics(*_from_pivots(joined, points), *joined.edges(), groups)
+
+
+def _relative(
+    points: Float[np.ndarray, "image component"], known: LatentGraph
+) -> tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]:
+    """Return the edges between relative neighbours that a graph has not, and their lengths."""
+    near = neighbors.Index(points).nearest(k=min(AMONG, len(points) - 1))
+    reach = FARTHER * np.median(near.distances[:, :NEIGHBOURS][:, -1])
+    found = []
+    for first in range(0, len(points), 256):
+        away, some = near.distances[first : first + 256], near.indices[first : first + 256]
+        sizes = np.square(points[some]).sum(axis=-1)
+        products = points[some] @ points[some].transpose(0, 2, 1)
+        among = np.sqrt(np.maximum(sizes[:, :, None] + sizes[:, None] - 2 * products, 0))
+        among[:, np.arange(away.shape[1]), np.arange(away.shape[1])] = np.inf
+        none = np.maximum(away[:, :, None], among).min(axis=1) >= away
+        row, place = np.nonzero(none & (away <= reach))
+        found.append(np.stack([first + row, some[row, place]], axis=1))
+    ends = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
+    digits = [len(points), 1]
+    ends = ends[~np.isin(ends @ digits, known.edges()[0] @ digits)]
+    return ends, neighbors.distances(*points[ends.T])
 
 
 def _from_pivots(
@@ -258,10 +294,28 @@ def try_layouts(images: pixels.Images, dimensions: int) -> Tried | None:
     for tried in range(dimensions, max(dimensions, MOST_TRIED) + 1):
         codes = lay_out(known, tried)
         wrong[tried] = residual(points[chosen], codes)
+        if wrong[tried] <= FAULTLESS:
+            codes, wrong[tried] = _righter(points[chosen], known, codes, wrong[tried])
         found = codes if tried == dimensions else found
         if wrong[tried] <= MOST_RESIDUAL:
             break
     return Tried(wrong, found, points, group, chosen, known.groups)
+
+
+def _righter(
+    points: Float[np.ndarray, "point component"],
+    known: Geodesics,
+    codes: Float[np.ndarray, "point latent"],
+    wrong: float,
+) -> tuple[Float[np.ndarray, "point latent"], float]:
+    """Return a layout with relative neighbours and its residual, or where it is worse this one."""
+    further = geodesics(points, relative=True)
+    if len(further.edges) > len(known.edges):
+        other = lay_out(further, codes.shape[1])
+        found = residual(points, other)
+        if found <= FAULTLESS:
+            return other, found
+    return codes, wrong
 
 
 def choose(

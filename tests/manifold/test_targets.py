@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import pytest
 from scipy.spatial import procrustes
-from scipy.spatial.distance import pdist
+from scipy.spatial.distance import pdist, squareform
 from sklearn.datasets import make_swiss_roll
 from sklearn.manifold import Isomap
 
@@ -97,6 +97,24 @@ def test_a_rolled_up_sheet_is_laid_out_flat_and_better_than_by_isomap():
     assert mine < 3e-4
     np.testing.assert_allclose(codes.mean(axis=0), 0, atol=1e-5)
     assert np.sqrt(np.mean(np.square(codes))) == pytest.approx(targets.SPREAD, rel=1e-5)
+
+
+def test_relative_neighbours_have_no_third_point_between_and_are_not_far():
+    # Fifteen rays, whose points are far nearer to those beside them at one end.
+    radii, angles = map(np.ravel, np.mgrid[0.1:15:20j, 0:1.4:15j])
+    points = np.stack([radii * np.cos(angles), radii * np.sin(angles), radii], axis=1)
+    points += np.random.default_rng(4).normal(scale=1e-3, size=points.shape)
+    apart, each = squareform(pdist(points)), np.arange(len(points))
+    between = np.maximum(apart[:, :, None], apart[None])  # by a third point, the second index
+    between[each, each] = between[:, each, each] = np.inf
+    nearest = np.sort(apart, axis=1)[:, targets.NEIGHBOURS]
+    near = apart <= np.maximum(nearest[:, None], nearest)
+    relative = (between.min(axis=1) >= apart) & (apart <= targets.FARTHER * np.median(nearest))
+    assert (relative & ~near).any()
+    expected = np.argwhere(np.triu(near | relative, 1))
+    found = targets.geodesics(points, relative=True)
+    assert set(map(tuple, found.edges)) == set(map(tuple, expected))
+    np.testing.assert_allclose(found.apart, apart[tuple(found.edges.T)])
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
