@@ -20,9 +20,9 @@ from jaxsurf.training import step
 from jaxsurf.workdir import WorkDir, lock
 from tests.leavings import lines, weights
 
-# In the middle of an epoch and of a log interval: while target codes fade, and after their last
-# step, the 180th.
-STOPPED_AT, PLAIN_AT = 97, 191
+# In the middle of an epoch and of a log interval: after the last step with target codes, the 180th,
+# while they fade, and after the last of all.
+STOPPED_AT = (191, *(pytest.param(step, marks=pytest.mark.slow) for step in (97, 200)))
 
 
 def go_on(config, root, **options):
@@ -39,7 +39,7 @@ def terminate(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize("step", [STOPPED_AT, PLAIN_AT, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", STOPPED_AT)
 def test_a_run_stopped_by_a_signal_resumes_bitwise(
     config_of, pristine, tmp_path, monkeypatch, stop_at, step
 ):
@@ -68,7 +68,7 @@ def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
     monkeypatch.setattr(step, "CPU_PIXELS", 16 * 32**2)
     trained_in("straight")
     with monkeypatch.context() as patch:
-        stop_at(patch, 3, terminate)
+        stop_at(patch, 7, terminate)  # as target codes fade
         with pytest.raises(Interrupted):
             trained_in("stopped")
     assert trained_in("stopped").step == 12
