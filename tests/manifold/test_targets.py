@@ -99,11 +99,15 @@ def test_a_rolled_up_sheet_is_laid_out_flat_and_better_than_by_isomap():
     assert np.sqrt(np.mean(np.square(codes))) == pytest.approx(targets.SPREAD, rel=1e-5)
 
 
-def test_relative_neighbours_have_no_third_point_between_and_are_not_far():
-    # Fifteen rays, whose points are far nearer to those beside them at one end.
+def fan():
+    """Fifteen rays, whose points are far nearer to those beside them at one end."""
     radii, angles = map(np.ravel, np.mgrid[0.1:15:20j, 0:1.4:15j])
     points = np.stack([radii * np.cos(angles), radii * np.sin(angles), radii], axis=1)
-    points += np.random.default_rng(4).normal(scale=1e-3, size=points.shape)
+    return points + np.random.default_rng(4).normal(scale=1e-3, size=points.shape)
+
+
+def test_relative_neighbours_have_no_third_point_between_and_are_not_far():
+    points = fan()
     apart, each = squareform(pdist(points)), np.arange(len(points))
     between = np.maximum(apart[:, :, None], apart[None])  # by a third point, the second index
     between[each, each] = between[:, each, each] = np.inf
@@ -115,6 +119,18 @@ def test_relative_neighbours_have_no_third_point_between_and_are_not_far():
     found = targets.geodesics(points, relative=True)
     assert set(map(tuple, found.edges)) == set(map(tuple, expected))
     np.testing.assert_allclose(found.apart, apart[tuple(found.edges.T)])
+
+
+@pytest.mark.parametrize("relative", [True, False])
+def test_relative_neighbours_count_where_the_layout_has_no_fault(relative, monkeypatch):
+    points = fan()
+    monkeypatch.setattr(targets, "blurred", lambda images: points)
+    faults = [0.01, 0.01 if relative else 0.02]  # without them, and with them
+    monkeypatch.setattr(targets, "residual", lambda *_: faults.pop(0))
+    tried = targets.try_layouts(np.zeros((len(points), 1, 1, 1), np.uint8), 2)
+    assert (tried.residuals, faults) == ({2: 0.01}, [])
+    known = targets.geodesics(tried.points, relative=relative)
+    np.testing.assert_array_equal(tried.codes, targets.lay_out(known, 2))
 
 
 @pytest.mark.parametrize("dimensions", [1, 2, 3, 5])
