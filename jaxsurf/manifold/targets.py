@@ -294,28 +294,17 @@ def try_layouts(images: pixels.Images, dimensions: int) -> Tried | None:
     for tried in range(dimensions, max(dimensions, MOST_TRIED) + 1):
         codes = lay_out(known, tried)
         wrong[tried] = residual(points[chosen], codes)
-        if wrong[tried] <= FAULTLESS:
-            codes, wrong[tried] = _righter(points[chosen], known, codes, wrong[tried])
         found = codes if tried == dimensions else found
         if wrong[tried] <= MOST_RESIDUAL:
             break
+    if wrong[dimensions] <= FAULTLESS:
+        further = geodesics(points[chosen], relative=True)
+        if len(further.edges) > len(known.edges):
+            other = lay_out(further, dimensions)
+            faults = residual(points[chosen], other)
+            if faults <= FAULTLESS:
+                found, wrong[dimensions] = other, faults
     return Tried(wrong, found, points, group, chosen, known.groups)
-
-
-def _righter(
-    points: Float[np.ndarray, "point component"],
-    known: Geodesics,
-    codes: Float[np.ndarray, "point latent"],
-    wrong: float,
-) -> tuple[Float[np.ndarray, "point latent"], float]:
-    """Return a layout with relative neighbours and its residual, or where it is worse this one."""
-    further = geodesics(points, relative=True)
-    if len(further.edges) > len(known.edges):
-        other = lay_out(further, codes.shape[1])
-        found = residual(points, other)
-        if found <= FAULTLESS:
-            return other, found
-    return codes, wrong
 
 
 def choose(
