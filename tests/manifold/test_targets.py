@@ -106,17 +106,24 @@ def fan():
     return points + np.random.default_rng(4).normal(scale=1e-3, size=points.shape)
 
 
-def test_relative_neighbours_have_no_third_point_between_and_are_not_far():
-    points = fan()
+TURN = np.random.default_rng(1).uniform(0.3, 2 * np.pi - 0.3, (300, 1))
+
+
+# There is a relative neighbour to add in the fan, and one across the horseshoe that is too far.
+@pytest.mark.parametrize(
+    ("points", "far"), [(fan(), False), (np.hstack([np.cos(TURN), np.sin(TURN)]), True)]
+)
+def test_relative_neighbours_have_no_third_point_between_and_are_not_far(points, far):
     apart, each = squareform(pdist(points)), np.arange(len(points))
     between = np.maximum(apart[:, :, None], apart[None])  # by a third point, the second index
     between[each, each] = between[:, each, each] = np.inf
     nearest = np.sort(apart, axis=1)[:, targets.NEIGHBOURS]
-    near = apart <= np.maximum(nearest[:, None], nearest)
-    relative = (between.min(axis=1) >= apart) & (apart <= targets.FARTHER * np.median(nearest))
-    assert (relative & ~near).any()
-    expected = np.argwhere(np.triu(near | relative, 1))
+    near = apart <= np.maximum(nearest[:, None], nearest) * (1 + 1e-9)
+    within = apart <= targets.FARTHER * np.median(nearest)
+    further = (between.min(axis=1) >= apart) & ~near
+    assert (further & (within ^ far)).any()
     found = targets.geodesics(points, relative=True)
+    expected = np.argwhere(np.triu(near | (further & within), 1))
     assert set(map(tuple, found.edges)) == set(map(tuple, expected))
     np.testing.assert_allclose(found.apart, apart[tuple(found.edges.T)])
 
