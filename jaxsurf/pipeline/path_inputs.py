@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int, Real
@@ -25,12 +25,8 @@ from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
 from jaxsurf.manifold.tour import GRAPH, Order
 
-if TYPE_CHECKING:
-    Method = str
-else:
-    Method = Literal[(*PATHS, "pc")]
-# Methods that follow a graph; the others need none.
-GRAPH_METHODS = tuple(name for name in PATHS if name != "linear")
+# Those of `PATHS`, and cryoDRGN's `pc`.
+Method = Literal["linear", "surfing", "pc"]
 # What cryoDRGN's users are used to.
 LINEAR_POINTS, PC_POINTS, PERCENTILES = 6, 10, (5.0, 95.0)
 _CODE, _CODES, _WHOLE = "code:", "codes:", r"[+-]?[0-9]+"
@@ -108,12 +104,12 @@ class PathsConfig:
         _ = self.timing  # which checks itself
         along_lines = self.components or self.limits or by_percent
         for flags, given, owners in (
-            ("--graph, with what belongs to it,", self.graph, GRAPH_METHODS),
-            ("--max_edge or --avg_neighbors", self.trimming, GRAPH_METHODS),
-            ("--loop", self.loop, tuple(PATHS)),
-            ("--order=best", self.order == "best", tuple(PATHS)),
-            ("--points_per_edge", self.points_per_edge is not None, tuple(PATHS)),
-            ("--components, --percentiles or --limits", along_lines, ("pc",)),
+            ("--graph, with what belongs to it,", self.graph, ["surfing"]),
+            ("--max_edge or --avg_neighbors", self.trimming, ["surfing"]),
+            ("--loop", self.loop, PATHS),
+            ("--order=best", self.order == "best", PATHS),
+            ("--points_per_edge", self.points_per_edge is not None, PATHS),
+            ("--components, --percentiles or --limits", along_lines, ["pc"]),
             ("--snap", self.snap, ("linear", "pc")),
         ):
             if given and self.method not in owners:
@@ -131,8 +127,9 @@ class PathsConfig:
     @property
     def timing(self) -> Timing:
         """How many points there are on a path from anchor to anchor."""
-        usual = LINEAR_POINTS if self.method == "linear" else 2
-        each = usual if self.points_per_edge is None else self.points_per_edge
+        each = self.points_per_edge
+        if each is None:
+            each = LINEAR_POINTS if self.method == "linear" else 2
         speed = "latent" if self.frames else None  # codes alone have no images
         return Timing(frames=self.frames, points_per_edge=each, speed=speed)
 
@@ -196,19 +193,17 @@ def open_inputs(config: PathsConfig) -> Inputs:
     if config.index_file:
         found = _find_rows(config.index_file, name, len(values), config.header)
         rows, times = np.unique(found, return_counts=True)
-        if len(rows) and times.max() > 1:
-            raise UserError(
-                f"{config.index_file} names row {rows[times.argmax()]} {times.max()} times",
-                cure="name each row once",
-            )
+        if len(rows) < len(found):
+            often = f"row {rows[times.argmax()]} {times.max()} times"
+            raise UserError(f"{config.index_file} names {often}", cure="name each row once")
     anchors = _parse_anchors(config, values, name)
+    _check_anchors(anchors, config, size=values.shape[1])
     needed = np.array([anchor.row for anchor in anchors if anchor.row is not None], np.int64)
     if len(lacking := np.setdiff1d(needed, rows)):
         raise UserError(
             f"anchor {lacking[0]} is not among the {len(rows)} rows of --index_file",
             cure="choose another, or add it there: anchors are rows of the whole file",
         )
-    _check_anchors(anchors, config, size=values.shape[1])
     rows = rows[:: config.stride]
     if config.subset > len(rows):
         raise UserError(
@@ -224,11 +219,10 @@ def open_inputs(config: PathsConfig) -> Inputs:
             cure="give at least two",
         )
     codes = np.asarray(values if len(rows) == len(values) else values[rows], dtype=np.float64)
-    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
+    bad = rows[~np.isfinite(codes).all(axis=1)]
     if bad.size:
         raise UserError(
-            f"{bad.size} of {len(codes)} codes in {name} are not finite, the first in row "
-            f"{rows[bad[0]]}",
+            f"{bad.size} of {len(codes)} codes in {name} are not finite, the first in row {bad[0]}",
             cure="mend these rows, or leave them out with --index_file",
         )
     return Inputs(name=name, values=values, codes=codes, rows=rows, anchors=anchors)

@@ -6,7 +6,7 @@ No model and no images are needed. `PathsConfig` says what is asked for, `path.j
 import logging
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -49,10 +49,9 @@ class Found:
     points: Float[np.ndarray, "point latent"]
     at: Int[np.ndarray, "corner"]  # which of the points each corner is, if any
     facts: dict[str, Any]  # what `path.json` says beside
-    # The row of each point, if any has one, and the rows that the path leads along, if it does;
-    # codes from outside are numbered behind them.
-    rows: Int[np.ndarray, "point"] = field(default_factory=lambda: np.empty(0, np.int64))
-    nodes: Int[np.ndarray, "node"] = field(default_factory=lambda: np.empty(0, np.int64))
+    rows: Int[np.ndarray, "point"]  # of the points, if they are any
+    # The rows that the path leads along, if it does; codes from outside are numbered behind them.
+    nodes: Int[np.ndarray, "node"]
 
     def legs(self) -> Table:
         """Return a row for the part from each stop to the next; `detour` is length by straight."""
@@ -71,10 +70,6 @@ class Found:
         return sum(leg["length"] for leg in self.legs())
 
 
-# Paths, and the graph that they follow, if they do.
-Made = tuple[list[Found], LatentGraph | None]
-
-
 def run(config: PathsConfig, out: Path) -> str:
     """Find the path that is asked for, write everything about it, and return a summary.
 
@@ -83,10 +78,11 @@ def run(config: PathsConfig, out: Path) -> str:
     _check_folder(out, config)
     inputs = path_inputs.open_inputs(config)
     index = neighbors.Index(inputs.codes)
-    make = {"linear": _go_straight, "pc": _follow_components}.get(config.method, _surf)
-    paths, graph = make(inputs, index, config)
-    if config.snap:
-        paths = [_snap(path, inputs, index) for path in paths]
+    if config.method == "pc":
+        paths, graph = _follow_components(inputs, config), None
+    else:
+        paths, graph = _pass_anchors(inputs, index, config)
+    paths = [_snap(path, inputs, index) for path in paths] if config.snap else paths
     legs = [leg for path in paths for leg in path.legs()]
     steps = [step for path in paths for step in _tabulate(path, index, config.support_radius)]
     description = _describe(config, inputs, paths, steps, graph)
@@ -122,55 +118,70 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
     cure = "choose a new or empty folder with --out"
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file", cure=cure)
+    if folder.resolve() in (place := Path.cwd(), *place.parents):
+        raise UserError(f"{folder} is where you are", cure=cure)
     others = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
     if "path.json" in others:  # what an earlier call wrote; names alone may be anybody's
         others = [name for name in others if not re.fullmatch(_FILES, name)]
     anchors = [text.removeprefix("codes:") for text in config.anchors]
-    for name in (config.latents, config.index_file, *anchors):
+    for name in filter(None, (config.latents, config.index_file, *anchors)):
         file, _ = codes_file.split(name)
         # It lies in the folder by its name, or by what that links to.
-        places = file.resolve(), file.parent.resolve() / file.name
-        if name and any(folder.resolve() in place.parents for place in places):
+        if {*file.resolve().parents, file.parent.resolve()} & {folder.resolve()}:
             others.append(file.name)
-    if folder.resolve() in (place := Path.cwd(), *place.parents):
-        raise UserError(f"{folder} is where you are", cure=cure)
     if others:
         cause = f"{folder} holds other files, such as {others[0]}, which would be lost"
         raise UserError(cause, cure=cure)
     check_writable(folder.parent, kind="the folder", flag="--out")
 
 
-def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
+def _pass_anchors(
+    inputs: Inputs, index: neighbors.Index, config: PathsConfig
+) -> tuple[list[Found], LatentGraph | None]:
+    """Return the path from anchor to anchor, and the graph that it follows, if it does."""
     anchors, number = inputs.anchors, len(inputs.codes)
-    asked = config.graph or path_inputs.GRAPH
-    built = graphs.build(index, asked, trim=config.trimming or None)
-    if asked.kind == "smallest":
-        _warn_of_far_codes(built.k, inputs, index)
-    graph, codes, stops = tour.with_anchors(
-        built,
-        index,
-        [a.code if a.row is None else int(np.searchsorted(inputs.rows, a.row)) for a in anchors],
-    )
-    latent_graph.check_joined(graph, stops, names=[anchor.label for anchor in anchors])
-    visit = tour.through(graph, stops, loop=config.loop, order=config.order, codes=codes)
-    all_rows = np.append(inputs.rows, len(inputs.values) + np.arange(len(codes) - number))
-    corners, nodes = codes[visit.nodes], all_rows[visit.nodes]
-    at, points = _time(corners, visit.places, config)
-    rows, known = np.full(len(points), _NONE), (at != _NONE) & (visit.nodes < number)
-    rows[at[known]] = nodes[known]
-    path = Found(
-        name=config.method,
-        corners=corners,
-        stops=[(at, anchors[n].label) for at, n in zip(visit.places, visit.order, strict=True)],
-        points=points,
-        at=at,
-        facts={
+    labels, known = [anchor.label for anchor in anchors], len(inputs.values)
+    if config.method == "linear":
+        graph, codes = None, np.stack([anchor.code for anchor in anchors])
+        order, proven = list(range(len(codes))), None
+        if config.order == "best":
+            apart = neighbors.distances(codes[:, None], codes[None])
+            order, proven = tour.best_order(apart, loop=config.loop)
+        order += order[:1] * config.loop
+        corners, places, nodes, facts = codes[order], range(len(order)), np.empty(0, np.int64), {}
+    else:
+        asked = config.graph or path_inputs.GRAPH
+        built = graphs.build(index, asked, trim=config.trimming or None)
+        if asked.kind == "smallest":
+            _warn_of_far_codes(built.k, inputs, index)
+        places = np.searchsorted(inputs.rows, [anchor.row or 0 for anchor in anchors]).tolist()
+        own = [a.code if a.row is None else n for a, n in zip(anchors, places, strict=True)]
+        graph, codes, stops = tour.with_anchors(built, index, own)
+        latent_graph.check_joined(graph, stops, names=labels)
+        visit = tour.through(graph, stops, loop=config.loop, order=config.order, codes=codes)
+        all_rows = np.append(inputs.rows, known + np.arange(len(codes) - number))
+        corners, places, nodes = codes[visit.nodes], visit.places, all_rows[visit.nodes]
+        order, proven = list(visit.order), visit.proven
+        facts = {
             "edge_weights": graph.weights_along(visit.nodes).tolist(),
             "bridges": all_rows[graph.bridges_along(visit.nodes)].tolist(),
             "search": visit.method,
-            "order_proven": visit.proven,
-            "order": list(visit.order),
-        },
+        }
+    points = timed([PATHS[config.method](corners, places)], config.timing)[0].points
+    at = np.arange(len(corners)) * (config.timing.points_per_edge - 1)
+    if config.frames is not None:  # only the ends are corners for sure
+        at[:], at[0], at[-1] = _NONE, 0, len(points) - 1
+    rows = np.full(len(points), _NONE)
+    if graph is not None:
+        mine = (at != _NONE) & (nodes < known)
+        rows[at[mine]] = nodes[mine]
+    path = Found(
+        name=config.method,
+        corners=corners,
+        stops=[(place, labels[n]) for place, n in zip(places, order, strict=True)],
+        points=points,
+        at=at,
+        facts=facts | {"order_proven": proven, "order": order},
         rows=rows,
         nodes=nodes,
     )
@@ -178,10 +189,7 @@ def _surf(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
 
 
 def _warn_of_far_codes(k: int, inputs: Inputs, index: neighbors.Index) -> None:
-    """Warn where codes far off make the smallest k so large that paths cut through gaps.
-
-    That is where much fewer neighbors join the codes nearest to the anchors.
-    """
+    """Warn where much fewer neighbors than the smallest k join what is nearest to the anchors."""
     codes = np.stack([anchor.code for anchor in inputs.anchors])
     near = index.nearest_to(codes, k=1).indices[:, 0].tolist()
     most = (k - 1) // _MUCH_LARGER
@@ -197,26 +205,7 @@ def _warn_of_far_codes(k: int, inputs: Inputs, index: neighbors.Index) -> None:
         )
 
 
-def _go_straight(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
-    codes = np.stack([anchor.code for anchor in inputs.anchors])
-    order, proven = list(range(len(codes))), None
-    if config.order == "best":
-        apart = neighbors.distances(codes[:, None], codes[None])
-        order, proven = tour.best_order(apart, loop=config.loop)
-    order = order + order[:1] * config.loop
-    at, points = _time(codes[order], range(len(order)), config)
-    path = Found(
-        name=config.method,
-        corners=codes[order],
-        stops=[(place, inputs.anchors[n].label) for place, n in enumerate(order)],
-        points=points,
-        at=at,
-        facts={"order_proven": proven, "order": order},
-    )
-    return [path], None
-
-
-def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConfig) -> Made:
+def _follow_components(inputs: Inputs, config: PathsConfig) -> list[Found]:
     """Return a straight path along each component, past an anchor, or the mean without one."""
     size = inputs.codes.shape[1]
     if wrong := [number for number in config.components if not 1 <= number <= size]:
@@ -244,21 +233,11 @@ def _follow_components(inputs: Inputs, index: neighbors.Index, config: PathsConf
             points=codes,
             at=np.arange(count),
             facts={"component": number, "share": float(shares[number - 1])},
+            rows=np.full(count, _NONE),
+            nodes=np.empty(0, np.int64),
         )
         paths.append(path)
-    return paths, None
-
-
-def _time(
-    corners: Float[np.ndarray, "corner latent"], stops: Sequence[int], config: PathsConfig
-) -> tuple[Int[np.ndarray, "corner"], Float[np.ndarray, "point latent"]]:
-    """Return which point each corner of a path is, and the points."""
-    points = timed([PATHS[config.method](corners, stops)], config.timing)[0].points
-    if config.frames is None:
-        return np.arange(len(corners)) * (config.timing.points_per_edge - 1), points
-    at = np.full(len(corners), _NONE)
-    at[[0, -1]] = 0, len(points) - 1  # only the ends are corners for sure
-    return at, points
+    return paths
 
 
 def _snap(path: Found, inputs: Inputs, index: neighbors.Index) -> Found:
@@ -271,18 +250,15 @@ def _snap(path: Found, inputs: Inputs, index: neighbors.Index) -> Found:
 
 
 def _tabulate(path: Found, index: neighbors.Index, radius: float) -> Table:
-    """Return a row a point of a path.
-
-    `distance` is that from the point before, `along` the sum of these, `away` the distance to the
-    nearest code, `support` how many codes lie within a radius.
-    """
+    """Return a row a point of a path, with its distances from the point before and from codes."""
     distances = np.append(0.0, piece_lengths(path.points))
-    rows = path.rows if path.rows.size else np.full(len(path.points), _NONE)
-    away, loose = np.zeros(len(path.points)), rows == _NONE
+    away, loose = np.zeros(len(path.points)), path.rows == _NONE
     if loose.any():
         away[loose] = index.nearest_to(path.points[loose], k=1).distances[:, 0]
-    apart = (neighbors.distances(index.codes, point) for point in path.points)
-    counts = [np.count_nonzero(away <= radius) for away in apart] if radius else None
+    support: list[int | None] = [None] * len(path.points)
+    if radius:
+        apart = (neighbors.distances(index.codes, point) for point in path.points)
+        support = [int(np.count_nonzero(each <= radius)) for each in apart]
     met: dict[int, list[str]] = {}
     for corner, label in path.stops:
         met.setdefault(int(path.at[corner]), []).append(label)
@@ -290,12 +266,12 @@ def _tabulate(path: Found, index: neighbors.Index, radius: float) -> Table:
         {
             "way": path.name,
             "step": step,
-            "row": None if rows[step] == _NONE else int(rows[step]),
+            "row": None if loose[step] else int(path.rows[step]),
             "stop": ", ".join(met[step]) if step in met else None,
             "distance": float(distances[step]),
             "along": float(along),
-            "away": float(away[step]),
-            "support": None if counts is None else int(counts[step]),
+            "away": float(away[step]),  # from the nearest code
+            "support": support[step],
         }
         for step, along in enumerate(np.cumsum(distances))
     ]
@@ -309,23 +285,18 @@ def _describe(
     graph: LatentGraph | None,
 ) -> dict[str, Any]:
     path, known = paths[0], {anchor.label: anchor for anchor in inputs.anchors}
-    ends = [
-        {
-            "label": label,
-            "row": known[label].row,
-            "code": known[label].code.tolist(),
-            "node": known[label].row if graph is None else int(path.nodes[place]),
-        }
-        for place, label in (enumerate(known) if config.method == "pc" else path.stops)
-    ]
-    methods = {}
+    ends, methods = [], {}
+    for place, label in enumerate(known) if config.method == "pc" else path.stops:
+        row, code = known[label].row, known[label].code.tolist()
+        node = row if graph is None else int(path.nodes[place])
+        ends.append({"label": label, "row": row, "code": code, "node": node})
     for each in paths:
         own = [step for step in steps if step["way"] == each.name]
-        stem, nodes = ("codes", "nodes")
+        stem, nodes, facts = "codes", "nodes", {}
         if config.method == "pc":
-            stem, nodes = each.name, f"{each.name}_nodes"
+            stem, nodes, facts = each.name, f"{each.name}_nodes", each.facts
         methods[each.name] = {
-            **(each.facts if config.method == "pc" else {}),
+            **facts,
             "num_points": len(each.points),
             "length": each.length(),
             "rows": [step["row"] for step in own],
@@ -335,15 +306,12 @@ def _describe(
         }
     return {
         "ends": ends,
-        "order": path.facts.get("order", []),
+        **{"order": [], "edge_weights": [], "bridges": [], "search": None, "order_proven": None},
+        **({} if config.method == "pc" else path.facts),
         "loop": config.loop,
         "nodes": [] if graph is None else path.nodes.tolist(),
         "length": sum(each.length() for each in paths),
-        "edge_weights": path.facts.get("edge_weights", []),
-        "bridges": path.facts.get("bridges", []),
         "graph": None if graph is None else graph.facts(),
-        "search": path.facts.get("search"),
-        "order_proven": path.facts.get("order_proven"),
         "legs": [{name: leg[name] for name in _LEG[2:-1]} for each in paths for leg in each.legs()],
         "methods": methods,
         "checkpoint": None,
