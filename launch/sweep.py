@@ -9,8 +9,8 @@ from typing import cast, get_args
 
 from absl import flags
 
-from jaxsurf.pipeline import cli, grid
-from jaxsurf.pipeline.sweep import Mode, best, sweep
+from jaxsurf.pipeline import cli
+from jaxsurf.pipeline.sweep import Mode, best, read_grid, sweep
 
 _GRID = cli.define_config()
 _WORKDIR = cli.define_string("workdir")
@@ -24,7 +24,7 @@ _MODE = flags.DEFINE_enum(
 
 
 def main() -> object:
-    return best(sweep(grid.from_dict(_GRID()), _WORKDIR.value, mode=cast(Mode, _MODE.value)))
+    return best(sweep(read_grid(_GRID()), _WORKDIR.value, mode=cast(Mode, _MODE.value)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A grid of runs: trained together or in turn, judged, put into one table and one picture.
+"""A grid of runs: every combination of some settings' values, trained, judged, put into one table.
 
 Every member has a working directory of its own, in which `outcome.json` says how it ended: what has
 an outcome is done. Members that share shapes may be trained as one program; while it trains, such a
@@ -9,9 +9,12 @@ as it began, whichever mode is asked for.
 
 import contextlib
 import dataclasses
+import itertools
+import json
 import logging
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,9 +29,8 @@ from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import configuration, train
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import SYMMETRIC
-from jaxsurf.pipeline.grid import Grid, Member
 from jaxsurf.pipeline.setup import TrainSetup, compile_together, make_setup
-from jaxsurf.training import data, features, loop, vmapped
+from jaxsurf.training import data, features, loop, optimizer, vmapped
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.log import Diverged, GroupLog, read_metrics
 from jaxsurf.training.objective import TERMS
@@ -41,8 +43,106 @@ PUT_BACK = "put it back as the sweep wrote it, or use a new --workdir"
 JUDGED_AGAIN = "remove it: the run is judged again"
 REPORTS_TERMS = ("mse", "perceptual")
 NUM_BEST = 10
+# What members of one program may differ in: these are arguments of the update.
+NUMBERS = (
+    *(f"optimizer.{number}" for number in optimizer.NUMBERS),
+    *(f"objective.{term}" for term in TERMS),
+    *("corruption.", "targets.weight", "training.seed"),
+)
+# Settings whose change would make losses incomparable: features of different families differ.
+FAMILY = ("objective.vgg", "objective.preparation", "objective.layers")
+# File systems allow 255 bytes; names are ASCII, and a fingerprint may follow.
+MOST_CHARACTERS = 200
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a grid: its name, fit for a folder, and its settings."""
+
+    name: str
+    config: RunConfig
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the result depends on, the place of the images among it."""
+        return configuration.decisive(self.config) | {"data.path": self.config.data.path}
+
+    @property
+    def program(self) -> str:
+        """What members that can be trained together have in common."""
+        shared = {n: value for n, value in self.settings.items() if not n.startswith(NUMBERS)}
+        # A network for features is too dear to be run for members that ignore it.
+        shared["features"] = bool(self.config.objective.perceptual)
+        return json.dumps(shared, sort_keys=True)
+
+    @property
+    def objective(self) -> str:
+        """The weighting of the terms, for people."""
+        weights = self.config.objective.weights.items()
+        return " + ".join(f"{weight:g} {name}" for name, weight in weights)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Every combination of some settings' values, and by axis the value of each, as texts."""
+
+    members: Sequence[Member]
+    axes: Mapping[str, list[str]]
+
+    @property
+    def groups(self) -> list[list[Member]]:
+        """The members that share a program, in order of first appearance."""
+        found: dict[str, list[Member]] = {}
+        for member in self.members:
+            found.setdefault(member.program, []).append(member)
+        return list(found.values())
+
+
+def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Grid:
+    """Return the grid of axes by dotted name, the last varying fastest, on what all share.
+
+    Settings that change together have commas between their names, and tuples or lists of values.
+    """
+    names, steps = ",".join(axes).split(","), []
+    for name in names:
+        if name.startswith(FAMILY):
+            why = "but losses of different features can't stand in one column"
+            cure = "make a sweep for each"
+            raise UserError(f"the grid has an axis over {name}, {why}", cure=cure)
+        if names.count(name) > 1:
+            raise UserError(f"the grid has several axes over {name}", cure="name it in one of them")
+    for name, values in axes.items():
+        steps.append([each if isinstance(each, tuple | list) else (each,) for each in values])
+        if {len(step) for step in steps[-1]} != {len(name.split(","))}:
+            cure = "give a value for each name, at least once; several in tuples"
+            raise UserError(f"the grid's axis over {name} is {values}", cure=cure)
+    members, known, shown = [], {}, {axis.replace(",", ", "): [] for axis in axes}
+    for combined in itertools.product(*steps):
+        for texts, some in zip(shown.values(), combined, strict=True):
+            texts.append(", ".join(map(str, some)))
+        values = dict(zip(names, itertools.chain(*combined), strict=True))
+        whole = "-".join(f"{name.partition('.')[2]}_{value}" for name, value in values.items())
+        label = re.sub(r"[^A-Za-z0-9_.+-]+", "_", whole)[:MOST_CHARACTERS]
+        # A name that can't be kept whole ends in a fingerprint.
+        label = label if label == whole else f"{label}-{fingerprint(whole)}"
+        member = Member(label, configuration.from_dotted({**base, **values}))
+        for key in (label, json.dumps(member.settings, sort_keys=True)):
+            if key in known:
+                cause = f"the grid holds {label} twice, first as {known[key]}"
+                raise UserError(cause, cure="name values once")
+            known[key] = label
+        members.append(member)
+    return Grid(members, shown)
+
+
+def read_grid(nested: Mapping[str, Any]) -> Grid:
+    """Return the grid of a file of `configs/`: sections of settings, and axes under `grid`."""
+    if "grid" not in nested:
+        raise UserError("the file of --config holds no grid", cure="see configs/tiny_grid.py")
+    shared = {name: each for name, each in nested.items() if each and name != "grid"}
+    return make_grid(configuration.flat(shared), dict(nested["grid"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,10 +183,10 @@ def read_outcome(workdir: WorkDir) -> Outcome | None:
     values = read_json(path, cure=JUDGED_AGAIN)
     try:
         outcome = dacite.from_dict(Outcome, values, dacite.Config(strict=True))
-    except dacite.DaciteError as error:
+        if outcome.state != "diverged" and ("loss" not in outcome.losses or not outcome.training_s):
+            raise ValueError("no loss or time")
+    except (dacite.DaciteError, ValueError) as error:
         raise UserError(f"{path} is damaged ({error})", cure=JUDGED_AGAIN) from error
-    if outcome.state != "diverged" and ("loss" not in outcome.losses or not outcome.training_s):
-        raise UserError(f"{path} is damaged (no loss or time)", cure=JUDGED_AGAIN)
     return outcome
 
 
@@ -102,45 +202,39 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
     """
     # XLA's CPU convolutions take three times as long when their kernels are vmapped.
     in_turn = jax.default_backend() == "cpu" if mode == "auto" else mode == "in_turn"
-    root, members, groups = Path(root), grid.members, grid.groups
-    WorkDir(root).check_writable()
-    names = [member.name for member in members]
-    _check_names(root, names)
+    root, members, groups = WorkDir(Path(root)).check_writable().root, grid.members, grid.groups
     # All that may be wrong with any member is reported before the first is trained. No axis is over
     # what the features are of, so one network stands for all.
     objectives = [member.config.objective for member in members]
     features.make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
     opened: dict[str, ImageSet] = {}
     for group in groups:
-        data_config = group[0].config.data
-        if str(data_config) not in opened:
-            opened[str(data_config)] = configuration.open_data(data_config)
-            train.check_varied(opened[str(data_config)])
-        images = opened[str(data_config)]
-        make_setup(group[0].config, images, abstract=True)  # do they suit the model?
+        key = str(group[0].config.data)
+        if key not in opened:
+            opened[key] = configuration.open_data(group[0].config.data)
+            train.check_varied(opened[key])
+        make_setup(group[0].config, opened[key], abstract=True)  # do they suit the model?
         for member in group:
             place = WorkDir(root / "members" / member.name)
-            train.check_begun(place, member.config, images, extend=None)
+            train.check_begun(place, member.config, opened[key], extend=None)
     with lock(root):
-        _check_names(root, names)  # another sweep may have begun there meanwhile
-        write_json(root / "grid.json", {"members": names})
+        names, path = [member.name for member in members], root / "grid.json"
+        begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
+        if sorted(begun) != sorted(names):
+            cause = f"{root} holds another grid, of {len(begun)} members such as {begun[:1]}"
+            raise UserError(cause, cure="use that grid again, or a new --workdir")
+        write_json(path, {"members": names})
         found: dict[str, Outcome] = {}
         for number, group in enumerate(groups):
             _log.info("group %d of %d: %d members", number + 1, len(groups), len(group))
             images = opened[str(group[0].config.data)]
-            found |= run_group(group, images, root, together=not in_turn, shown=shown)
+            found |= _run_group(group, images, root, together=not in_turn, shown=shown)
         shutil.rmtree(root / "groups", ignore_errors=True)
         results = [(member, found[member.name]) for member in members]
         write_text(root / "all_scores.csv", table(results))
         write_text(root / "best.md", best(results) + "\n")
         figure = plots.grid(
-            axes={
-                ", ".join(axis.split(",")): [
-                    ", ".join(str(member.values[name]) for name in axis.split(","))
-                    for member in members
-                ]
-                for axis in grid.axes
-            },
+            axes=grid.axes,
             losses=[out.losses.get("loss") if out.good else None for _, out in results],
             title=f"{len(results)} runs",
             series=[member.objective for member in members],
@@ -150,36 +244,25 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
     return results
 
 
-def _check_names(root: Path, names: Sequence[str]) -> None:
-    """Refuse a folder in which another grid was begun."""
-    path = root / "grid.json"
-    begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
-    if sorted(begun) != sorted(names):
-        raise UserError(
-            f"{root} holds another grid, of {len(begun)} members such as {begun[:1]}",
-            cure="use that grid again, or a new --workdir",
-        )
-
-
-def run_group(
+def _run_group(
     group: Sequence[Member], images: ImageSet, root: Path, *, together: bool, shown: bool
 ) -> dict[str, Outcome]:
     """Return the outcomes of a group by member, those that were there already among them."""
     saved = root / "groups" / fingerprint(*(member.name for member in group))
-    workdirs = [WorkDir(root / "members" / member.name) for member in group]
-    outcomes = [read_outcome(workdir) for workdir in workdirs]
-    if not all(outcomes):
-        begun = any(outcomes) or any(workdir.checkpoints.is_dir() for workdir in workdirs)
-        if saved.is_dir() or (together and not begun):
-            _log.info("%d members together, %s the first", len(group), group[0].name)
-            configs = [member.config for member in group]
-            outcomes = train_together(configs, workdirs, images, checkpoints=saved, shown=shown)
-    for number, (member, workdir) in enumerate(zip(group, workdirs, strict=True)):
-        if outcomes[number] is None:
+    workdirs = {member.name: WorkDir(root / "members" / member.name) for member in group}
+    there = {name: read_outcome(workdir) for name, workdir in workdirs.items()}
+    found = {name: outcome for name, outcome in there.items() if outcome}
+    begun = found or any(workdir.checkpoints.is_dir() for workdir in workdirs.values())
+    if len(found) < len(group) and (saved.is_dir() or (together and not begun)):
+        _log.info("%d members together, %s the first", len(group), group[0].name)
+        found = _train_together(group, workdirs, images, checkpoints=saved, shown=shown)
+    for member in group:
+        if member.name not in found:
             _log.info("%s", member.name)
-            outcomes[number] = train_and_judge(images, member.config, workdir, shown=shown)
+            workdir = workdirs[member.name]
+            found[member.name] = train_and_judge(images, member.config, workdir, shown=shown)
     shutil.rmtree(saved, ignore_errors=True)
-    return {m.name: outcome for m, outcome in zip(group, outcomes, strict=True) if outcome}
+    return found
 
 
 def _every_epoch(config: RunConfig, num_images: int) -> RunConfig:
@@ -205,10 +288,9 @@ def _judge(
 ) -> Outcome:
     lines = read_metrics(workdir.metrics)
     if not lines:
-        raise UserError(
-            f"{workdir.metrics} is missing or empty, so nobody knows what the losses were",
-            cure=f"put it back, or remove {workdir.root}: the run is trained again",
-        )
+        cause = f"{workdir.metrics} is missing or empty, so nobody knows what the losses were"
+        cure = f"put it back, or remove {workdir.root}: the run is trained again"
+        raise UserError(cause, cure=cure)
     message = ""
     try:
         train.check_learnt(model, images, config.objective)
@@ -224,48 +306,46 @@ def _judge(
     ).write(workdir)
 
 
-def train_together(
-    configs: Sequence[RunConfig],
-    workdirs: Sequence[WorkDir],
+def _train_together(
+    group: Sequence[Member],
+    workdirs: Mapping[str, WorkDir],
     images: ImageSet,
     *,
     checkpoints: Path,
-    shown: bool = True,
-) -> list[Outcome]:
-    """Train runs that share a program as one; in the end each has a checkpoint of its own.
+    shown: bool,
+) -> dict[str, Outcome]:
+    """Train a group as one run; in the end each member has a checkpoint of its own.
 
     Meanwhile `checkpoints` holds those of the group as a whole.
     """
-    configs = [_every_epoch(config, len(images)) for config in configs]
+    configs = [_every_epoch(member.config, len(images)) for member in group]
     setups = [make_setup(config, images).on_host() for config in configs]
     identity = fingerprint(*(setup.identity for setup in setups))
     with contextlib.ExitStack() as stack:
-        for workdir, config in zip(workdirs, configs, strict=True):
+        for workdir, config in zip(workdirs.values(), configs, strict=True):
             stack.enter_context(lock(workdir.check_writable().root))
             train.write_config(workdir, config, images)
         saved = Checkpoints(checkpoints, of=identity, keep_best=0)
         stack.enter_context(contextlib.closing(saved))
         try:
-            states, failed = _fit_together(setups, workdirs, saved, shown=shown)
+            states, failed = _fit_together(setups, list(workdirs.values()), saved, shown=shown)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
-            raise UserError(
-                f"{len(setups)} members trained together, {workdirs[0].root.name} the first, don't "
-                "fit the devices",
-                cure="train in turn: --mode=in_turn",
-            ) from error
-        outcomes, together = [], len(setups)
-        for number, (setup, workdir) in enumerate(zip(setups, workdirs, strict=True)):
+            who = f"{len(group)} members trained together, {group[0].name} the first,"
+            cure = "train in turn: --mode=in_turn"
+            raise UserError(f"{who} don't fit the devices", cure=cure) from error
+        outcomes, together = {}, len(setups)
+        for number, (name, workdir) in enumerate(workdirs.items()):
             if number in failed:
                 lost = Outcome(state="diverged", message=failed[number], together=together)
-                outcomes.append(lost.write(workdir))
+                outcomes[name] = lost.write(workdir)
                 continue
-            state = states[number]
+            setup, state = setups[number], states[number]
             with contextlib.closing(Checkpoints(workdir.checkpoints, of=setup.identity)) as own:
                 own.save(int(state.step), state, {})
             model = setup.with_weights(state)
-            outcomes.append(_judge(workdir, setup.config, images, model, together=together))
+            outcomes[name] = _judge(workdir, setup.config, images, model, together=together)
         return outcomes
 
 

@@ -15,9 +15,8 @@ import pytest
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.pipeline import sweep, train
-from jaxsurf.pipeline.grid import make_grid
 from jaxsurf.pipeline.run import open_run
-from jaxsurf.pipeline.sweep import Outcome
+from jaxsurf.pipeline.sweep import Outcome, make_grid
 from jaxsurf.training import data, loop
 from jaxsurf.training.objective import TERMS
 from jaxsurf.workdir import WorkDir

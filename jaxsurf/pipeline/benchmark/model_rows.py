@@ -21,7 +21,7 @@ from jaxsurf.models.autoencoder import (
     ModelConfig,
     make_autoencoder,
 )
-from jaxsurf.pipeline import configuration, experiments, grid
+from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark.rows import Contest, Make, Row, Work
 from jaxsurf.pipeline.setup import (
     CompiledRun,
@@ -30,6 +30,7 @@ from jaxsurf.pipeline.setup import (
     compile_together,
     make_setup,
 )
+from jaxsurf.pipeline.sweep import make_grid
 from jaxsurf.training.step import Losses
 
 MODELS = {"reference": 64, "smooth": 32}  # channels
@@ -168,7 +169,7 @@ def sweep(small: bool) -> Iterator[Contest]:
             base["data.stride"] = stride
         if small:
             base |= SMALL
-        (group,) = grid.make_grid(base, axes).groups
+        (group,) = make_grid(base, axes).groups
         images = configuration.open_data(group[0].config.data)
         setups = [make_setup(member.config, images).on_host() for member in group]
         steps = setups[0].plan.steps_per_epoch
