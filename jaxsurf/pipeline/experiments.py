@@ -25,15 +25,12 @@ _listed = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="
 RECIPES: Mapping[str, Mapping[str, object]] = _listed["recipes"]
 REFERENCE, ALL_FACTORS = RECIPES["reference"], RECIPES["all_factors"]
 GRID_BASE = {**REFERENCE, **RECIPES["short"]}
-GRID_AXES: Mapping[str, tuple[Any, ...]] = {
-    name: tuple(tuple(each) if isinstance(each, list) else each for each in values)
-    for name, values in _listed["grid"].items()
-}
-NOISES = tuple(
-    (kind, strength)
+GRID_AXES: Mapping[str, list[Any]] = _listed["grid"]
+NOISES = {
+    f"{kind}_{strength}": {"corruption.kind": kind, "corruption.strength": strength}
     for kind in GRID_AXES["corruption.kind"]
     for strength in GRID_AXES["corruption.strength"]
-)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,21 +43,12 @@ class Experiment:
     recipe: str = "reference"
     own: Mapping[str, object] = field(default_factory=dict)
 
-    @property
-    def perceptual(self) -> bool:
-        """Whether features are compared, which takes many times as long as pixels alone."""
-        return bool(self.shared.get("objective.perceptual"))
-
 
 EXPERIMENTS: Mapping[str, Experiment] = {
     name: Experiment(**values) for name, values in _listed["experiments"].items()
 } | {
-    f"noise_{kind}_{strength}": Experiment(
-        about=f"noise {strength} {kind}",
-        shared={"corruption.kind": kind, "corruption.strength": strength},
-        recipe="short",
-    )
-    for kind, strength in NOISES
+    f"noise_{name}": Experiment(about=f"noise {name}", shared=noise, recipe="short")
+    for name, noise in NOISES.items()
 }
 
 
@@ -76,9 +64,9 @@ def settings(name: str, model: str) -> Settings:
     check_choice("experiment", name, EXPERIMENTS)
     check_choice("model", model, MODELS)
     experiment = EXPERIMENTS[name]
-    shared = {**experiment.shared, **(third_factor(experiment.free) if experiment.free else {})}
     # Losses are compared with the report's, which knew no targets.
-    shared["targets.kind"] = "off"
+    shared = {**experiment.shared, "targets.kind": "off"}
+    shared |= third_factor(experiment.free) if experiment.free else {}
     if model == "reference":
         return {**REFERENCE, **RECIPES[experiment.recipe], **experiment.own, **shared}
     return {"objective.mse": SYMMETRIC, **shared}

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from jaxsurf.images import sources
+from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration, experiments
-from jaxsurf.pipeline.grid import Member
 from jaxsurf.pipeline.reproduce import claims, measures, reproduction
 from jaxsurf.pipeline.reproduce.claims import Verdict
 from jaxsurf.pipeline.reproduce.measures import INTERPOLATIONS, Measured
 from jaxsurf.pipeline.reproduce.reproduction import Scale
-from jaxsurf.pipeline.sweep import Outcome
+from jaxsurf.pipeline.sweep import Member, Outcome
 
 # A run's figures, about as they come out; those of paths by interpolation.
 USUAL = {"loss": 4e-3, "mse": 1e-3, "psnr_db": 30.0, "sharpness": 0.9, "colour_error": 1.0, "k": 4}
-USUAL |= {"ratio": 0.8, "win_rate": 0.7, "same_value": 0.97}
+USUAL |= {"ratio": 0.8, "win_rate": 0.7, "same_value": 0.97, "right_rate": 0.6}
 PATH = {"num_frames": 30, "path_length": 3.0, "detour": 1.3, "interpolation_mse": 8.0}
 PATH |= {"interpolation_mse_worst": 20.0, "step_jump": 3.0, "step_unevenness": 0.3}
 PATH |= {"residual": 6.0, "course": 3.0, "leaps": 0.5}
@@ -38,9 +38,7 @@ def made(changes, failed=()):
         figures = {} if name in failed else USUAL | OWN.get(name, {}) | own
         for model in experiments.MODELS:
             outcome = Outcome(state="finished" if figures else "collapsed", training_s=1.0)
-            runs[name, model] = Measured(
-                name=name, model=model, outcome=outcome, opened=None, figures=figures
-            )
+            runs[name, model] = Measured(name, model, outcome, figures=figures)
     return runs
 
 
@@ -53,7 +51,7 @@ def grid_of(**psnr_db):
         objective = {"perceptual": float(value > 35)}
         config = configuration.from_dict({"corruption": corruption, "objective": objective})
         outcome = Outcome(state="finished", mse=10 ** (-value / 10))
-        results.append((Member(noise, config, {}), outcome))
+        results.append((Member(noise, config), outcome))
     return dict.fromkeys(experiments.MODELS, results)
 
 
@@ -151,8 +149,14 @@ def test_page_has_a_row_for_every_claim_and_says_what_failed():
 
 
 def test_example_pair_is_the_reports_where_its_images_are():
-    assert reproduction.example_pair(sources.open_images("arm", side=32)) == (801, 968)
+    names = ("horizontal_axis", "vertical_axis")
+    poses = np.indices((40, 40), dtype=np.float32).reshape(2, -1).T
+    whole = ImageSet(np.zeros((1600, 1, 1, 3), np.uint8), "all", poses, names)
+    assert reproduction.example_pair(whole) == (801, 968)
     thinned = sources.open_images("arm", side=32, stride=2)
+    np.testing.assert_array_equal(
+        thinned.factors[:, 5:], poses.reshape(40, 40, 2)[::2, ::2].reshape(-1, 2)
+    )
     assert reproduction.example_pair(thinned) == (200, 244)
 
 
@@ -166,8 +170,8 @@ def test_whole_pipeline_writes_every_animation_and_figure_and_resumes(
     for recipe in (experiments.REFERENCE, experiments.RECIPES["long"], experiments.GRID_BASE):
         monkeypatch.setitem(recipe, "model.channels", 16)
     monkeypatch.setitem(reproduction.NUM_PAIRS, "small", 5)
-    result = reproduction.reproduce(Scale(), tmp_path, shown=False)
-    text = result.path.read_text()
+    summary = reproduction.reproduce(Scale(), tmp_path, shown=False)
+    text = (tmp_path / "reproduction.md").read_text()
     good = {path.parent.name for path in tmp_path.glob("runs/*/measures.json")}
     expected = {
         f"animations/{model}/{pattern.format(method)}"
@@ -185,7 +189,8 @@ def test_whole_pipeline_writes_every_animation_and_figure_and_resumes(
     monkeypatch.setattr(measures.sweep, "train_and_judge", None)
     monkeypatch.setattr(measures.evaluate, "measure", None)
     monkeypatch.setattr(reproduction, "surf", None)
-    assert reproduction.reproduce(Scale(), tmp_path, shown=False).path.read_text() == text
+    assert reproduction.reproduce(Scale(), tmp_path, shown=False) == summary
+    assert (tmp_path / "reproduction.md").read_text() == text
 
 
 def test_sharpness_and_colour_error_equal_their_slow_formulas():
@@ -193,23 +198,12 @@ def test_sharpness_and_colour_error_equal_their_slow_formulas():
     images, references = random.integers(256, size=(2, 3, 11, 13, 3), dtype=np.uint8)
     luminance = images / 255 @ [0.299, 0.587, 0.114]
     mask = np.array([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]) / 8
-    sharp, errors = [], []
-    for image, reference, light in zip(images, references, luminance, strict=True):
-        slopes = np.sort(
-            [
-                np.hypot(*(np.sum(light[r : r + 3, c : c + 3] * m) for m in (mask, mask.T)))
-                for r in range(9)
-                for c in range(11)
-            ]
-        )
-        sharp.append(slopes[-round(0.37 * 99) :].mean())
-        windows = [
-            np.abs(np.subtract(*(x[r : r + 8, c : c + 8].mean((0, 1)) for x in (image, reference))))
-            for r in range(4)
-            for c in range(6)
-        ]
-        errors.append(np.mean(windows))
-    np.testing.assert_allclose(measures.sharpness(images, share=0.37), sharp, rtol=1e-10)
+    around = np.lib.stride_tricks.sliding_window_view(luminance, (3, 3), (1, 2))
+    slopes = np.hypot(*((around * m).sum((3, 4)) for m in (mask, mask.T))).reshape(3, 99)
+    sharp = np.sort(slopes)[:, -round(0.05 * 99) :].mean(1)
+    np.testing.assert_allclose(measures.sharpness(images), sharp, rtol=1e-10)
+    windows = np.lib.stride_tricks.sliding_window_view([images, references], (8, 8), (2, 3))
+    errors = np.abs(np.subtract(*windows.mean((5, 6)))).mean((1, 2, 3))
     np.testing.assert_allclose(measures.colour_error(images, references), errors, rtol=1e-10)
 
 

@@ -1,7 +1,7 @@
 """The report's claims, which `claims.toml` lists, judged by their rules on what was measured."""
 
+import math
 import operator
-import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,6 @@ from jaxsurf.pipeline.reproduce.measures import Figures, Measured
 from jaxsurf.pipeline.sweep import Result
 
 GRID = "grid"
-_RULE = re.compile(r"(\S+) (<=|<|==|>) ([\d.]+)?(?: \* )?([a-z]\S+)?")
 _COMPARISONS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, ">": operator.gt}
 _OUTCOMES = {True: "holds", False: "does not hold", None: "not measured"}
 
@@ -78,35 +77,32 @@ def judge_all(
             figures = {n: runs[n, model].figures for n in claim.names if n != GRID}
             if GRID in claim.names:
                 figures[GRID] = _noises(grids.get(model, ()))
-            failed = [name for name, found in figures.items() if not found]
-            states = [
-                f"{n} {'failed' if n == GRID else runs[n, model].outcome.state}" for n in failed
+            failed = [
+                f"{n} {'failed' if n == GRID else runs[n, model].outcome.state}"
+                for n, found in figures.items()
+                if not found
             ]
-            verdicts[model] = Verdict(", ".join(states)) if failed else _judge(claim, figures)
+            verdicts[model] = Verdict(", ".join(failed)) if failed else _judge(claim, figures)
         judged.append(Judged(claim, verdicts))
     return judged
 
 
 def _judge(claim: Claim, measured: Mapping[str, Figures]) -> Verdict:
+    """Judge rules such as `A.x < 0.8 * B.y` by their figures, by the names before the dots."""
+    values = {f"{name}.{n}": value for name, each in measured.items() for n, value in each.items()}
     texts, held = [], []
     for rule in claim.rules:
-        matched = _RULE.fullmatch(rule)
-        assert matched, f"{rule} is no rule"
-        figure, sign, number, other = matched.groups()
-        name, _, label = figure.partition(".")
-        unknown = [
-            n for n in (label, (other or "").partition(".")[2]) if n and n not in measured[name]
-        ]
-        if unknown:
+        figure, sign, *bound = rule.replace(" * ", " ").split()
+        figures = [word for word in (figure, *bound) if word[0].isalpha()]
+        labels = [word.partition(".")[2] for word in figures]
+        if unknown := [n for n, word in zip(labels, figures, strict=True) if word not in values]:
             return Verdict(f"{', '.join(unknown)} not known")
-        value, bound = measured[name][label], float(number or 1)
-        texts.append(f"{label} {value:.3g}")
-        if other:
-            name, _, label = other.partition(".")
-            beside = measured[name][label]
+        value, *besides = (values[word] for word in figures)
+        texts.append(f"{labels[0]} {value:.3g}")
+        for beside in besides:
             texts[-1] += f" against {beside:.3g}" + (f" ({value / beside:.2f})" if beside else "")
-            bound *= beside
-        held.append(_COMPARISONS[sign](value, bound))
+        limit = math.prod(values[word] if word in values else float(word) for word in bound)
+        held.append(_COMPARISONS[sign](value, limit))
     return Verdict("; ".join(texts), all(held))
 
 
@@ -119,8 +115,6 @@ def _noises(results: Sequence[Result]) -> Figures:
     for member, outcome in results:
         corruption, alone = member.config.corruption, not member.config.objective.perceptual
         if alone and outcome.good and outcome.psnr_db is not None:
-            found[corruption.kind, corruption.strength].append(outcome.psnr_db)
-    return {
-        f"{kind}_{strength}": fmean(found.get((kind, strength), [0.0]))
-        for kind, strength in (experiments.NOISES if found else ())
-    }
+            found[f"{corruption.kind}_{corruption.strength}"].append(outcome.psnr_db)
+    noises = experiments.NOISES if found else ()
+    return {noise: fmean(found.get(noise, [0.0])) for noise in noises}

@@ -14,9 +14,8 @@ What is measured is one mapping of figures by name:
 """
 
 import logging
-from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,9 @@ INTERPOLATIONS = {
 NEIGHBOURS = 5
 # Luminance of R, G, B as stored, gamma and all (ITU-R BT.601).
 LUMINANCE = (0.299, 0.587, 0.114)
+# What share of the arm's images of 64 pixels its outline takes, and a side that is wider than a
+# blurred edge, and about that of the object in them.
+OUTLINE, WINDOW = 0.05, 8
 
 Images = UInt8[np.ndarray, "image height width 3"]
 Values = Float[np.ndarray, "image"]
@@ -65,15 +67,15 @@ Figures = Mapping[str, float]
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """One experiment with one model; without weights and figures where training failed."""
 
     name: str
     model: str
     outcome: Outcome
-    opened: run.Run | None
-    figures: Figures
+    opened: run.Run | None = None
+    figures: Figures = field(default_factory=dict)
 
     @property
     def about(self) -> str:
@@ -83,47 +85,45 @@ class Measured:
     @property
     def by_truth(self) -> str:
         """What the truth says of surfing, in a sentence; empty where it is not known."""
-        found = defaultdict(float, self.figures)
-        if "surfing.course" not in found:
+        if "surfing.course" not in self.figures:
             return ""
-        more, nearer = (
-            found[f"surfing.{metric}"] < found[f"linear.{metric}"]
-            for metric in ("residual", "course")
+        residual, course, leaps = (
+            [self.figures[f"{method}.{metric}"] for method in ("surfing", "linear")]
+            for metric in ("residual", "course", "leaps")
         )
+        more = "more" if residual[0] < residual[1] else "no more"
+        nearer = "nearer" if course[0] < course[1] else "no nearer"
         return (
-            f"{self.about}, {self.model}: surfing's frames are {'more' if more else 'no more'} "
-            f"real than the straight line's (residual {found['surfing.residual']:.1f} against "
-            f"{found['linear.residual']:.1f}); its way is {'nearer' if nearer else 'no nearer'} "
-            f"to a right one ({found['surfing.course']:.1f} grid steps off against "
-            f"{found['linear.course']:.1f}, better on {found['right_rate']:.0%} of pairs) and "
-            f"leaps {found['surfing.leaps']:.1f} times ({found['linear.leaps']:.1f})"
+            f"{self.about}, {self.model}: surfing's frames are {more} real than the straight "
+            f"line's (residual {residual[0]:.1f} against {residual[1]:.1f}); its way is {nearer} "
+            f"to a right one ({course[0]:.1f} grid steps off against {course[1]:.1f}, better on "
+            f"{self.figures['right_rate']:.0%} of pairs) and leaps {leaps[0]:.1f} times "
+            f"({leaps[1]:.1f})"
         )
 
 
 def make_run(
-    name: str, model: str, config: RunConfig, root: Path, *, num_pairs: int, shown: bool
+    name: str, model: str, config: RunConfig, root: Path, num_pairs: int, *, shown: bool
 ) -> Measured:
     """Train and measure an experiment; what its folder holds already is not made again."""
-    workdir = WorkDir(root)
-    images = configuration.open_data(config.data)
+    workdir, images = WorkDir(root), configuration.open_data(config.data)
     check_begun(workdir, config, images, extend=None)
     outcome = sweep.read_outcome(workdir)
     if outcome is None:
         outcome = sweep.train_and_judge(images, config, workdir, shown=shown)
-    opened, figures = None, {}
-    if outcome.good:
-        opened, path = run.open_run(root), root / "measures.json"
-        # Another edition of this module may measure other figures.
-        edition = fingerprint(Path(__file__).read_text(encoding="utf-8"))
-        made_of = f"{opened.stamp}, {num_pairs} pairs, {edition}"
-        saved = read_json(path, cure="remove it: it is made again") if path.exists() else {}
-        figures = saved.get("figures", {})
-        if saved.get("made_of") != made_of:
-            _log.info("measuring %s with %s", name, model)
-            figures = _measure(opened, name, num_pairs=num_pairs)
-            figures["loss"] = outcome.losses["loss"]
-            write_json(path, {"made_of": made_of, "figures": figures})
-    return Measured(name=name, model=model, outcome=outcome, opened=opened, figures=figures)
+    if not outcome.good:
+        return Measured(name, model, outcome)
+    opened, path = run.open_run(root), root / "measures.json"
+    # Another edition of this module may measure other figures.
+    edition = fingerprint(Path(__file__).read_text(encoding="utf-8"))
+    made_of = f"{opened.stamp}, {num_pairs} pairs, {edition}"
+    saved = read_json(path, cure="remove it: it is made again") if path.exists() else {}
+    if saved.get("made_of") != made_of:
+        _log.info("measuring %s with %s", name, model)
+        figures = _measure(opened, name, num_pairs) | {"loss": outcome.losses["loss"]}
+        saved = {"made_of": made_of, "figures": figures}
+        write_json(path, saved)
+    return Measured(name, model, outcome, opened, saved["figures"])
 
 
 def factor_values(images: ImageSet, factor: str) -> Num[np.ndarray, "image"]:
@@ -132,7 +132,7 @@ def factor_values(images: ImageSet, factor: str) -> Num[np.ndarray, "image"]:
     return images.factors[:, images.factor_names.index(factor)]
 
 
-def _measure(opened: run.Run, name: str, *, num_pairs: int) -> dict[str, float]:
+def _measure(opened: run.Run, name: str, num_pairs: int) -> dict[str, float]:
     images = opened.images.images
     outputs = reconstruction.reconstruct(opened.model, images)
     mse = float(metrics.mse(outputs / pixels.PEAK, images / pixels.PEAK).mean())
@@ -162,22 +162,18 @@ def _evaluate(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     """Return an evaluation's content, and the means of the straight line and of surfing so."""
     # Random pairs: as the report's, and as in published figures.
-    config = EvaluateConfig(
-        num_pairs=num_pairs, methods=METHODS, graph=graph, timing=timing, spread=False
-    )
-    content = evaluate.measure(opened, config).content
-    figures = {
-        f"{label}.{metric}": values["mean"]
-        for label, method in zip(("linear", name), METHODS, strict=True)
-        for metric, values in content["methods"][method].items()
-    }
-    straight = figures["linear.path_length"]
-    for label in ("linear", name):
-        figures[f"{label}.detour"] = figures[f"{label}.path_length"] / straight
+    given = {"num_pairs": num_pairs, "methods": METHODS, "spread": False}
+    content = evaluate.measure(opened, EvaluateConfig(graph=graph, timing=timing, **given)).content
+    figures = {}
+    for label, method in zip(("linear", name), METHODS, strict=True):
+        for metric, values in content["methods"][method].items():
+            figures[f"{label}.{metric}"] = values["mean"]
+        length = figures[f"{label}.path_length"]
+        figures[f"{label}.detour"] = length / figures["linear.path_length"]
     return content, figures
 
 
-def sharpness(images: Images, *, share: float = 0.05) -> Values:
+def sharpness(images: Images) -> Values:
     """Return how steep the strongest edges of each image are.
 
     The mean magnitude of the luminance's Sobel gradient over the pixels where it is largest:
@@ -185,7 +181,6 @@ def sharpness(images: Images, *, share: float = 0.05) -> Values:
     a threshold, so that a weak edge counts as weak rather than not at all. A reconstruction's,
     divided by its original's, is 1 where it is perfect and less where it is blurred; a lost fill
     hardly changes it.
-    The usual share is what the arm's outline takes in its images of 64 pixels.
     """
     found = []
     for image in images:
@@ -193,23 +188,19 @@ def sharpness(images: Images, *, share: float = 0.05) -> Values:
         # Sobel's masks give 8 times the slope.
         slopes = np.hypot(ndimage.sobel(luminance, 0), ndimage.sobel(luminance, 1)) / 8
         inner = slopes[1:-1, 1:-1].ravel()
-        number = max(1, round(share * len(inner)))
+        number = max(1, round(OUTLINE * len(inner)))
         found.append(np.partition(inner, -number)[-number:].mean())
     return np.array(found)
 
 
-def colour_error(images: Images, references: Images, *, window: int = 8) -> Values:
-    """Return how far the local mean colour of each image is from that of its reference.
+def colour_error(images: Images, references: Images) -> Values:
+    """Return how far the local mean colour of each image is from that of its reference, in 0-255.
 
     The mean absolute difference, over channels and places, of means over square windows: what is
     left after a box blur of both. Blurred edges hardly change it, a lost fill does.
-    The usual window is wider than a blurred edge, and about as wide as the object in the arm's
-    images of 64 pixels. The scale is 0-255.
     """
-    found = []
-    first, last = window // 2, (window - 1) // 2  # centres of windows that lie inside an image
-    inside = slice(first, -last or None)
+    found, inside = [], slice(WINDOW // 2, 1 - WINDOW // 2)  # centres of windows inside an image
     for image, other in zip(images, references, strict=True):
-        means = ndimage.uniform_filter(image.astype(np.float64) - other, window, axes=(0, 1))
+        means = ndimage.uniform_filter(image.astype(np.float64) - other, WINDOW, axes=(0, 1))
         found.append(np.abs(means[inside, inside]).mean())
     return np.array(found)

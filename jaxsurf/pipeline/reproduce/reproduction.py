@@ -22,13 +22,11 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import Settings
-from jaxsurf.pipeline.grid import Grid, make_grid
 from jaxsurf.pipeline.reproduce import claims, measures
-from jaxsurf.pipeline.reproduce.claims import Judged
 from jaxsurf.pipeline.reproduce.measures import COMBINED, METHODS, Measured
 from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
-from jaxsurf.pipeline.sweep import best, sweep
+from jaxsurf.pipeline.sweep import Grid, best, make_grid, sweep
 from jaxsurf.viewing import plots, report
 from jaxsurf.viewing.plots import LatentPlot
 from jaxsurf.workdir import WorkDir, read_json, replacing, write_text
@@ -80,12 +78,12 @@ class Scale:
     def config(self, name: str, model: str) -> RunConfig:
         """Return the configuration of an experiment."""
         settings = experiments.settings(name, model) | self._shared()
-        experiment = experiments.EXPERIMENTS[name]
+        experiment, perceptual = experiments.EXPERIMENTS[name], "objective.perceptual" in settings
         if self.name == "full":
             made = configuration.from_dotted(settings)
-            slow = model == "smooth" and experiment.perceptual
+            slow = model == "smooth" and perceptual
             return configuration.lasting(made, FULL_PERCEPTUAL_EPOCHS) if slow else made
-        kind = "perceptual" if experiment.perceptual and name != AS_LONG_AS_MSE else "pixels"
+        kind = "perceptual" if perceptual and name != AS_LONG_AS_MSE else "pixels"
         settings = _shortened(settings, "third factor" if experiment.free else kind)
         if model == "reference" and experiment.recipe == "long":
             settings["optimizer.learning_rate"] = SMALL_LONG_RATE
@@ -121,44 +119,23 @@ def _shortened(settings: Settings, kind: str) -> Settings:
     }
 
 
-@dataclass(frozen=True)
-class Reproduction:
-    """Where the page is, how many claims hold, and what the truth says of surfing."""
+def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> str:
+    """Run every experiment of the report, write `reproduction.md`, and return a summary.
 
-    path: Path
-    judged: list[Judged]
-    by_truth: list[str]
-
-    def __str__(self) -> str:
-        lines = [f"{self.path}:"]
-        for model in experiments.MODELS:
-            verdicts = [each.verdicts[model].holds for each in self.judged]
-            lines.append(
-                f"  {model:10} {verdicts.count(True)} claims hold, {verdicts.count(False)} do not, "
-                f"{verdicts.count(None)} not measured"
-            )
-        return "\n".join([*lines, *(f"  {line}" for line in self.by_truth)])
-
-
-def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduction:
-    """Run every experiment of the report, and write `reproduction.md`; what is finished is kept."""
+    What is finished is kept.
+    """
     if scale.mpi3d and not Path(scale.mpi3d).exists():
-        raise UserError(
-            f"there is no {scale.mpi3d}", cure="name MPI3D-toy's .npz file with --mpi3d"
-        )
-    root = Path(root)
-    WorkDir(root).check_writable()
+        cure = "name MPI3D-toy's .npz file with --mpi3d"
+        raise UserError(f"there is no {scale.mpi3d}", cure=cure)
+    root = WorkDir(Path(root)).check_writable().root
     # The noises are the grid's.
     names = [name for name in experiments.EXPERIMENTS if not name.startswith("noise_")]
     runs: dict[tuple[str, str], Measured] = {}
     for name, model in itertools.product(names, experiments.MODELS):
         _log.info("%s with %s", name, model)
-        folder = root / "runs" / f"{model}-{name}"
-        runs[name, model] = measures.make_run(
-            *(name, model, scale.config(name, model), folder),
-            num_pairs=NUM_PAIRS[scale.name],
-            shown=shown,
-        )
+        folder, number = root / "runs" / f"{model}-{name}", NUM_PAIRS[scale.name]
+        config = scale.config(name, model)
+        runs[name, model] = measures.make_run(name, model, config, folder, number, shown=shown)
     grids = {
         model: sweep(scale.grid(model), root / f"grid-{model}", shown=shown)
         for model in experiments.MODELS
@@ -168,13 +145,12 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
         if run.opened and run.name in ANIMATED:
             animated[key] = _animate(run, run.opened, root)
         if run.opened and experiments.EXPERIMENTS[run.name].free:
-            factor, codes = run.name.replace("_", " "), encode_all(run.opened).codes
+            factor = run.name.replace("_", " ")
+            values = measures.factor_values(run.opened.images, run.name)
             plot = LatentPlot(
-                codes=codes,
+                codes=encode_all(run.opened).codes,
                 title=f"Latent codes by {factor}, {run.model}",
-                groups=[
-                    f"{value:g}" for value in measures.factor_values(run.opened.images, run.name)
-                ],
+                groups=[f"{value:g}" for value in values],
                 legend=factor,
             )
             path = root / "figures" / run.model / f"clusters_{run.name}.png"
@@ -192,16 +168,19 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> Reproduc
         pictures=[path.relative_to(root) for path in pictures],
     )
     write_text(root / PAGE, page)
-    told = [run.by_truth for (name, _), run in runs.items() if name in ANIMATED and run.by_truth]
-    return Reproduction(root / PAGE, judged, told)
+    lines = [f"{root / PAGE}:"]
+    for model in experiments.MODELS:
+        held = [each.verdicts[model].holds for each in judged]
+        counts = f"{held.count(True)} claims hold, {held.count(False)} do not"
+        lines.append(f"  {model:10} {counts}, {held.count(None)} not measured")
+    told = [run.by_truth for run in runs.values() if run.name in ANIMATED and run.by_truth]
+    return "\n".join([*lines, *(f"  {line}" for line in told)])
 
 
 def example_pair(images: ImageSet) -> tuple[int, int]:
     """Return the images nearest to the poses of the report's example pair."""
-    axes = ("horizontal_axis", "vertical_axis")
-    poses = np.stack([measures.factor_values(images, axis) for axis in axes], axis=1).astype(
-        np.float64
-    )
+    values = [measures.factor_values(images, f"{axis}_axis") for axis in ("horizontal", "vertical")]
+    poses = np.stack(values, axis=1).astype(np.float64)
     source, target = (int(np.square(poses - pose).sum(axis=1).argmin()) for pose in EXAMPLE)
     return source, target
 
@@ -238,20 +217,16 @@ def _animate(run: Measured, opened: Run, root: Path) -> dict[str, Any]:
         _log.info("animating %s with %s", run.name, run.model)
         surf(opened, SurfConfig(source=source, target=target, methods=METHODS))
         saved = read_json(path)
-    copies = {
-        f"{method}.gif": root / "animations" / run.model / ANIMATED[run.name].format(method)
-        for method in METHODS
-    }
+    animations, named = root / "animations" / run.model, ANIMATED[run.name]
+    copies = {f"{method}.gif": animations / named.format(method) for method in METHODS}
     copies["latent.png"] = figures / f"{run.name}_path.png"
     copies["strip.png"] = figures / f"{run.name}_strip.png"
     for name, copy in copies.items():
         with replacing(copy) as temporary:
             shutil.copyfile(made / name, temporary)
     graph = connect(opened, latents, opened.config.graph)
-    for what, title, edges in (
-        ("latents", "Latent codes", None),
-        ("graph", graph.description, graph.edges()[0]),
-    ):
+    shown = {"latents": ("Latent codes", None), "graph": (graph.description, graph.edges()[0])}
+    for what, (title, edges) in shown.items():
         title = f"{title}: {run.about}, {run.model}"
         plot = LatentPlot(codes=latents.codes, title=title, edges=edges)
         plots.save(plots.latent(plot), figures / f"{run.name}_{what}.png")
@@ -259,14 +234,13 @@ def _animate(run: Measured, opened: Run, root: Path) -> dict[str, Any]:
 
 
 def _draw_reconstructions(runs: list[Measured], folder: Path) -> None:
-    good = {run.about: run.opened for run in runs if run.opened}
-    if not good:
-        return
-    images, look = (first := next(iter(good.values())).images).images, first.look
-    chosen = images[np.linspace(0, len(images) - 1, NUM_SHOWN).round().astype(int)]
-    outputs = {
-        about: reconstruction.reconstruct(opened.model, chosen) for about, opened in good.items()
-    }
-    rows = {about: look.rgb(some) for about, some in ({"original": chosen} | outputs).items()}
-    strip = media.strip(rows, num_shown=NUM_SHOWN, scale=3)
-    media.write_png(folder / "reconstructions.png", strip)
+    rows = {}
+    for run in runs:
+        if run.opened:
+            images, look = run.opened.images.images, run.opened.images.look
+            chosen = images[np.linspace(0, len(images) - 1, NUM_SHOWN).round().astype(int)]
+            rows["original"] = look.rgb(chosen)
+            rows[run.about] = look.rgb(reconstruction.reconstruct(run.opened.model, chosen))
+    if rows:
+        strip = media.strip(rows, num_shown=NUM_SHOWN, scale=3)
+        media.write_png(folder / "reconstructions.png", strip)
