@@ -7,7 +7,6 @@ ours, with the learning rate falling at the same shares of the run.
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,20 +73,18 @@ class CompareConfig:
 
 def compare(config: CompareConfig, root: Path | str) -> str:
     """Train and evaluate every member; return the table in Markdown, also in `comparison.md`."""
-    rows, lines = [], []
+    rows, lines, root = [], [], Path(root)
     for size in config.latent_dims:
-        mine = []
+        sized, mine = {"model.latent_dim": size}, []
         for seed in config.seeds:
-            changes = {"model.latent_dim": size, "training.seed": seed}
-            member = configuration.from_dotted(changes, config.ours)
-            folder = Path(root) / f"ours-d{size}-seed{seed}"
-            mine.append(_row(member, folder, config.num_pairs))
+            own = configuration.from_dotted({**sized, "training.seed": seed}, config.ours)
+            mine.append(_row(own, root / f"ours-d{size}-seed{seed}", config.num_pairs))
         times = [row["training s"] for row in mine if row["training s"] is not None]
         if not times:
             raise UserError("all our runs diverged", cure="lower config.optimizer.learning_rate")
-        changes = {"model.latent_dim": size, "training.seed": config.seeds[0]}
-        baseline = configuration.from_dotted(changes, config.reference)
-        folder = Path(root) / f"reference-d{size}-seed{config.seeds[0]}"
+        seed = config.seeds[0]
+        folder = root / f"reference-d{size}-seed{seed}"
+        baseline = configuration.from_dotted({**sized, "training.seed": seed}, config.reference)
         fitted = _fitted(baseline, folder, float(np.median(times)))
         rows += [*mine, _row(fitted, folder, config.num_pairs)]
         if scored := [row for row in mine if "win rate" in row]:
@@ -100,7 +97,7 @@ def compare(config: CompareConfig, root: Path | str) -> str:
     ]
     table = [list(COLUMNS), ["---"] * len(COLUMNS), *cells]
     written = "\n".join([*(f"| {' | '.join(line)} |" for line in table), "", *lines])
-    write_text(Path(root) / "comparison.md", written + "\n")
+    write_text(root / "comparison.md", written + "\n")
     return written
 
 
@@ -115,14 +112,10 @@ def _fitted(config: RunConfig, folder: Path, budget_s: float) -> RunConfig:
     probe = folder.with_name(f"{folder.name}-probe")
     changes = {"training.num_epochs": epochs, "training.log_every": 1}
     train_on(images, configuration.from_dotted(changes, config), probe)
-    epoch_s = seconds_an_epoch(read_metrics(WorkDir(probe).metrics))
+    # The first line waited for compilation.
+    first, *_, last = read_metrics(WorkDir(probe).metrics)
+    epoch_s = (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
     return configuration.lasting(config, max(1, round(budget_s / epoch_s)))
-
-
-def seconds_an_epoch(lines: Sequence[Mapping[str, float]]) -> float:
-    """Return the pace after the first line of metrics, which waited for compilation."""
-    last, first = lines[-1], lines[0]
-    return (last["elapsed_s"] - first["elapsed_s"]) / (last["epoch"] - first["epoch"])
 
 
 def _row(config: RunConfig, folder: Path, num_pairs: int) -> dict[str, Any]:
@@ -131,7 +124,7 @@ def _row(config: RunConfig, folder: Path, num_pairs: int) -> dict[str, Any]:
     outcome = sweep.train_and_judge(images, config, WorkDir(folder), shown=True)
     failed = "" if outcome.good else f" ({outcome.state})"
     row = {
-        "model": f"{config.model.name}{failed}",
+        "model": config.model.name + failed,
         "d": config.model.latent_dim,
         "seed": config.training.seed,
         "epochs": config.training.num_epochs,

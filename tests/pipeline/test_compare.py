@@ -1,5 +1,6 @@
 """Our model beside the report's: members, their time, the table, resumed."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -41,30 +42,43 @@ def test_comparing_twice_trains_once_from_any_folder(launch, tmp_path):
     assert "begun with model.channels = 8, not 12" in other.err
 
 
-def test_an_epochs_time_leaves_compilation_out():
-    # 30 s until the first line, 2 s an epoch after it.
-    lines = [{"epoch": 0.1 * n, "elapsed_s": 30 + 0.2 * (n - 1)} for n in range(1, 21)]
-    assert compare.seconds_an_epoch(lines) == pytest.approx(2.0)
+ROW = {"training s": 60.0, "PSNR dB": 40.0, "surfing / linear": 0.6, "win rate": 0.9}
 
 
-def test_a_reference_begun_goes_on_with_its_epochs(config_of, tmp_path, monkeypatch):
-    begun = configuration.from_dotted({"training.num_epochs": 12, "optimizer.step_epochs": 3})
-    content = {"config": configuration.to_dict(begun), "data": {"fingerprint": "0"}}
-    write_json(tmp_path / "reference-d2-seed0" / "config.json", content)
+@pytest.mark.parametrize(("begun", "epochs"), [(True, 12), (False, 30)])
+def test_the_reference_is_fitted_into_our_time_unless_it_was_begun(
+    config_of, tmp_path, monkeypatch, begun, epochs
+):
+    small = {"data.source": "loop", "data.side": 8}
+    if begun:
+        config = {"training.num_epochs": 12, "optimizer.step_epochs": 3, **small}
+        content = configuration.to_dict(configuration.from_dotted(config))
+        write_json(
+            tmp_path / "reference-d2-seed0" / "config.json",
+            {"config": content, "data": {"fingerprint": "0"}},
+        )
+
+    def probe(_, config, folder):  # 30 s until the first line, 2 s an epoch after it
+        folder.mkdir()
+        lines = [{"step": n, "epoch": 0.1 * n, "elapsed_s": 30 + 0.2 * (n - 1)} for n in (1, 7, 20)]
+        (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
     seen = []
-    monkeypatch.setattr(
-        compare, "_row", lambda config, folder, _: seen.append((folder.name, config)) or ROW
+    monkeypatch.setattr(compare, "train_on", probe)
+    monkeypatch.setattr(compare, "_row", lambda c, folder, _: seen.append((folder.name, c)) or ROW)
+    longer = {"training.num_epochs": 600, "optimizer.step_epochs": 150, **small}
+    text = compare.compare(
+        compare.CompareConfig(
+            ours=config_of(),
+            reference=configuration.from_dotted(longer),
+            latent_dims=(2,),
+            seeds=(0, 5),
+        ),
+        tmp_path,
     )
-    longer = configuration.from_dotted({"training.num_epochs": 600, "optimizer.step_epochs": 150})
-    config = compare.CompareConfig(
-        ours=config_of(), reference=longer, latent_dims=(2,), seeds=(0, 5)
-    )
-    text = compare.compare(config, tmp_path)
     assert [name for name, _ in seen] == ["ours-d2-seed0", "ours-d2-seed5", "reference-d2-seed0"]
     assert [c.training.seed for _, c in seen] == [0, 5, 0]
-    assert seen[-1][1] == begun  # not fitted anew
+    fitted = seen[-1][1]
+    assert (fitted.training.num_epochs, fitted.optimizer.step_epochs) == (epochs, round(epochs / 4))
     medians = "d = 2, medians of 2 seeds: PSNR dB 40.0, surfing / linear 0.60, win rate 0.90"
     assert text.endswith(medians)
-
-
-ROW = {"training s": 60.0, "PSNR dB": 40.0, "surfing / linear": 0.6, "win rate": 0.9}

@@ -16,11 +16,7 @@ from flax import nnx
 
 from jaxsurf.frames.decode import Frames, decode_points
 from jaxsurf.images import pixels
-from jaxsurf.models.autoencoder import (
-    Autoencoder,
-    ModelConfig,
-    make_autoencoder,
-)
+from jaxsurf.models.autoencoder import Autoencoder, ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration, experiments
 from jaxsurf.pipeline.benchmark.rows import Contest, Make, Row, Work
 from jaxsurf.pipeline.setup import (
@@ -92,38 +88,33 @@ def train(
             f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
             f"{IMAGES:,} images",
             [Training(compile_run(setup), steps)],
-            _beside(setup, steps, first),
+            _in_torch(setup, steps, first),
             scale=IMAGES / (steps * batch),
         )
         yield contest
         if not (on_cpu or perceptual or batch > 64):
-            baselines = _beside(setup, steps, compiled)
+            baselines = _in_torch(setup, steps, compiled)
             last.append(dataclasses.replace(contest, baselines=baselines))
     yield from last
 
 
 def _make_setup(name: str, small: bool, *, batch: int, perceptual: float = 0.0) -> TrainSetup:
     base = experiments.REFERENCE if name == "reference" else {"model.name": name}
-    changes = {
-        "training.batch_size": batch,
-        "objective.perceptual": perceptual,
-        "targets.kind": "off",
-    }
+    changes = {"training.batch_size": batch, "objective.perceptual": perceptual}
     reduced = {**SMALL, "data.stride": 4, "objective.layers": {"relu2_1": 1.0}} if small else {}
-    config = configuration.from_dotted({**base, **changes, **reduced})
+    config = configuration.from_dotted({**base, **changes, "targets.kind": "off", **reduced})
     # Each side copies the state that ours begins with.
     return make_setup(config, configuration.open_data(config.data)).on_host()
 
 
-def _beside(setup: TrainSetup, num_steps: int, modes: Mapping[str, str]) -> dict[str, Make]:
-    return {label: partial(_in_torch, setup, num_steps, mode) for mode, label in modes.items()}
+def _in_torch(setup: TrainSetup, num_steps: int, modes: Mapping[str, str]) -> dict[str, Make]:
+    def make(mode: str) -> Sequence[Work]:
+        # Whoever lists the rows needs no PyTorch.
+        from jaxsurf.pipeline.benchmark.torch_baseline import TorchTraining
 
+        return [TorchTraining(setup, num_steps=num_steps, mode=mode)]
 
-def _in_torch(setup: TrainSetup, num_steps: int, mode: str) -> Sequence[Work]:
-    # Whoever lists the rows needs no PyTorch.
-    from jaxsurf.pipeline.benchmark.torch_baseline import TorchTraining
-
-    return [TorchTraining(setup, num_steps=num_steps, mode=mode)]
+    return {label: partial(make, mode) for mode, label in modes.items()}
 
 
 def train_long(small: bool) -> Iterator[Contest]:

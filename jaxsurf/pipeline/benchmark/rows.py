@@ -2,8 +2,7 @@
 
 Work is warmed up before it is timed, so that compilation doesn't count. Then jaxsurf (the
 candidate) and a baseline take turns, and the least time of each part counts: other work on the
-machine can only make a time longer. Times are in seconds, memory in MiB; `ratio` is the baseline's
-time divided by the candidate's.
+machine can only make a time longer. Times are in seconds, memory in MiB.
 """
 
 import contextlib
@@ -16,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
@@ -26,7 +25,7 @@ from jaxsurf.workdir import write_json, write_text
 # Does all of the work to be timed, and returns when it is done: a device is waited for.
 Work = Callable[[], Any]
 Make = Callable[[], Sequence[Work]]
-JSON, MARKDOWN = "benchmarks.json", "benchmarks.md"
+JSON = "benchmarks.json"
 _HEADER = (
     "| stage | size | jaxsurf, s | baseline | baseline, s | baseline / jaxsurf | peak, MiB |\n"
     "|---|---|---|---|---|---|---|"
@@ -97,12 +96,11 @@ class Row:
             cells[4 if self.ours_s else 2] = f"failed: {self.error}"
         return f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
 
-
-class Played(NamedTuple):
-    """How long parts took, and what they returned."""
-
-    times: list[float]
-    answers: list[Any]
+    def failed(self, failure: Exception) -> "Row":
+        """Return the same row with what was raised, in one line."""
+        traceback.print_exception(failure)
+        error = " ".join(f"{type(failure).__name__}: {failure}".split())
+        return replace(self, error=error[:300])
 
 
 def measure(contest: Contest) -> Iterator[Row]:
@@ -113,49 +111,45 @@ def measure(contest: Contest) -> Iterator[Row]:
             Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
         for work in contest.work if contest.warm is None else [contest.warm]:
             work()
-        played = _play(contest.work)
+        times, answers = _play(contest.work)
     except Exception as failure:  # noqa: BLE001  (one defect is no reason to lose other rows)
-        yield failed(row, failure)
+        yield row.failed(failure)
         return
-    row = replace(row, ours_s=_figure(contest, played.times), peak_mib=_peak_mib())
+    row = replace(row, ours_s=_figure(contest, times), peak_mib=_peak_mib())
     for name, make in (contest.baselines or {"": list}).items():
         its_row = replace(row, peer=name)
         try:
-            yield _measure_beside(make, contest, its_row, played)
+            yield _measure_beside(make, contest, its_row, times, answers)
         except ModuleNotFoundError as missing:
             _log.warning("%s: %s", name, missing)
-            yield _measure_beside(list, contest, its_row, played)
+            yield _measure_beside(list, contest, its_row, times, answers)
         except Exception as failure:  # noqa: BLE001  (a foreign library may raise anything)
-            yield failed(its_row, failure)
+            yield its_row.failed(failure)
 
 
-def failed(row: Row, failure: Exception) -> Row:
-    """Return a row with what was raised, in one line."""
-    traceback.print_exception(failure)
-    return replace(row, error=" ".join(f"{type(failure).__name__}: {failure}".split())[:300])
-
-
-def _measure_beside(make: Make, contest: Contest, row: Row, first: Played) -> Row:
+def _measure_beside(
+    make: Make, contest: Contest, row: Row, mine: list[float], answers: list[Any]
+) -> Row:
     """Return the row with the times of both, in turn; the candidate's first round is done."""
     parts = make()
     for part in parts[:1]:
         part()
-    mine, theirs, spent = first.times, [math.inf] * len(parts), 0.0
+    theirs, spent = [math.inf] * len(parts), 0.0
     for turn in range(contest.rounds):
         if turn:
-            mine = list(map(min, mine, _play(contest.work).times))
-        played = _play(parts, limit_s=contest.limit_s - spent)
-        theirs = list(map(min, theirs, played.times))
-        spent += math.fsum(played.times)
+            mine = list(map(min, mine, _play(contest.work)[0]))
+        times, found = _play(parts, limit_s=contest.limit_s - spent)
+        theirs = list(map(min, theirs, times))
+        spent += math.fsum(times)
         if parts and not turn and contest.agree is not None:
-            contest.agree(first.answers, played.answers)
+            contest.agree(answers, found)
         if spent * (turn + 2) / (turn + 1) > contest.limit_s:
             break
     if not parts:
         return replace(row, ours_s=_figure(contest, mine))
+    whole = len(parts) / len(theirs)
     if contest.median:  # over the same parts
-        mine = mine[: len(theirs)]
-    whole = 1.0 if contest.median else len(parts) / len(theirs)
+        mine, whole = mine[: len(theirs)], 1.0
     return replace(
         row,
         ours_s=_figure(contest, mine),
@@ -168,16 +162,16 @@ def _figure(contest: Contest, times: Sequence[float]) -> float:
     return (statistics.median(times) if contest.median else math.fsum(times)) * contest.scale
 
 
-def _play(parts: Sequence[Work], *, limit_s: float = math.inf) -> Played:
-    """Time parts until the limit is reached, at least one."""
-    played = Played([], [])
+def _play(parts: Sequence[Work], *, limit_s: float = math.inf) -> tuple[list[float], list[Any]]:
+    """Return how long parts took, at least one, until the limit was reached, and their results."""
+    times, answers = [], []
     for part in parts:
         start = time.perf_counter()
-        played.answers.append(part())
-        played.times.append(time.perf_counter() - start)
-        if math.fsum(played.times) > limit_s:
+        answers.append(part())
+        times.append(time.perf_counter() - start)
+        if math.fsum(times) > limit_s:
             break
-    return played
+    return times, answers
 
 
 def _peak_mib() -> float | None:
@@ -193,17 +187,13 @@ def _peak_mib() -> float | None:
 
 
 def write(folder: Path, machine: Mapping[str, Any], rows: Sequence[Row]) -> str:
-    """Write `benchmarks.json` and the same in Markdown, and return the latter.
-
-    Raises:
-        UserError: a file can't be written.
-    """
+    """Write `benchmarks.json` and the same in Markdown, and return the latter."""
     content = [asdict(row) | {"ratio": row.ratio} for row in rows]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     facts = ", ".join(f"{k} {v}" for k, v in machine.items() if v is not None and k != "versions")
     lines = [_HEADER, *map(str, rows), "", _LEGEND, "", f"Machine: {facts}; {versions}."]
     write_json(folder / JSON, {"machine": dict(machine), "rows": content})
-    write_text(folder / MARKDOWN, "\n".join(lines) + "\n")
+    write_text(folder / "benchmarks.md", "\n".join(lines) + "\n")
     return "\n".join(lines)
 
 

@@ -3,7 +3,8 @@
 A case is measured in a process of its own, so that its memory is its own, and may give several
 rows. The same command again measures the cases that are not in the files yet; files of another
 machine, of other code or of another scale are replaced. `python -m
-jaxsurf.pipeline.benchmark.suites CASE SCALE LIMIT_S` is such a process: a row of JSON a line.
+jaxsurf.pipeline.benchmark.suites CASE SCALE LIMIT_S` is such a process: a row of JSON a line;
+without arguments it prints facts of the machine.
 """
 
 import json
@@ -33,6 +34,7 @@ from jaxsurf.workdir import fingerprint, read_json, versions
 Make = Callable[[bool], Iterator[Contest | Row]]
 
 _train = model_rows.train
+# In order of worth on an accelerator, so that a cut at any minute leaves the best.
 CASES: Mapping[str, Make] = {
     "train-reference": partial(_train, "reference", (8, 64)),
     "train-smooth": partial(_train, "smooth", (8, 64)),
@@ -53,12 +55,12 @@ CASES: Mapping[str, Make] = {
     "pipeline": graph_rows.pipeline,
     "interpolation_mse": graph_rows.nearest_images,
 }
-# The GPU suite is in order of worth, so that a cut at any minute leaves the best.
 SUITES: Mapping[str, Sequence[str]] = {
     "gpu": tuple(CASES)[:13],
     "graph": (*tuple(CASES)[13:18], "knn", "knn-wide", "relaxation"),
     "train": tuple(name for name in CASES if name.startswith(("train", "perceptual", "batch"))),
-    **{name: (name,) for name in ("decode", "sweep")},
+    "decode": ("decode",),
+    "sweep": ("sweep",),
     # But for what a CPU can't do in time.
     "all": tuple(name for name in CASES if name not in ("long-reference", "gpu-tests")),
 }
@@ -71,16 +73,7 @@ _log = logging.getLogger(__name__)
 
 
 def run(suite: str, out: Path, *, scale: str = "full") -> str:
-    """Measure the cases of a suite, and return the table in Markdown.
-
-    Args:
-        suite: one of `SUITES`.
-        out: folder of the two files.
-        scale: `rehearsal` does all of it in small, to see that it runs.
-
-    Raises:
-        UserError: there is no such suite or scale, or the files can't be written.
-    """
+    """Measure a suite's cases, write both files to `out`, and return the table in Markdown."""
     check_choice("--suite", suite, SUITES)
     check_choice("--scale", scale, SCALES)
     machine = _machine() | {"scale": scale}
@@ -118,13 +111,9 @@ def _rows_of(name: str, scale: str, limit_s: int) -> Iterator[Row]:
             status = process.wait()
         finally:  # also where nobody asks for more rows
             process.kill()
-    error = f"ended with status {status}"
-    if status < 0:
-        error = f"ended by {signal.Signals(-status).name}, out of memory?"
-    if status == -signal.SIGALRM:
-        error = f"over {limit_s} s"
     if status:
-        yield Row(name, "", error=error)
+        known = {-signal.SIGALRM: f"over {limit_s} s", -signal.SIGKILL: "killed, out of memory?"}
+        yield Row(name, "", error=known.get(status, f"ended with status {status}"))
 
 
 def _command(*arguments: str) -> list[str]:
@@ -183,7 +172,7 @@ def _measure(name: str, scale: str, limit_s: str) -> Iterator[Row]:
             else:
                 yield from rows.measure(replace(asked, rounds=1) if small else asked)
     except Exception as failure:  # noqa: BLE001  (a library's, while a row was made)
-        yield rows.failed(Row(name, ""), failure)
+        yield Row(name, "").failed(failure)
 
 
 if __name__ == "__main__":
