@@ -13,6 +13,7 @@ a signal just before the n-th change of a file that the pattern matches, such as
 .*/config.json`.
 """
 
+import importlib
 import json
 import os
 import re
@@ -24,32 +25,11 @@ import traceback
 import warnings
 from pathlib import Path
 
-import flax.nnx
-import igraph
 import jax
-import matplotlib.pyplot
-import ml_collections.config_flags
-import optax
-import orbax.checkpoint
-import scipy.spatial
-import tensorboardX
-import tensorflow_datasets
 
 # Not jaxsurf itself, which takes part of a second: it is imported by each script, as it would be.
-IMPORTED = (
-    flax.nnx,
-    igraph,
-    jax,
-    matplotlib.pyplot,
-    ml_collections.config_flags,
-    optax,
-    orbax.checkpoint,
-    scipy.spatial,
-    tensorboardX,
-    tensorflow_datasets,
-)
-
-
+IMPORTED = "flax.nnx igraph matplotlib.pyplot ml_collections.config_flags optax orbax.checkpoint"
+IMPORTED += " scipy.spatial tensorboardX tensorflow_datasets"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 CHANGES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree")
 
@@ -111,6 +91,8 @@ def serve():
 
 
 if __name__ == "__main__":
+    for name in IMPORTED.split():
+        importlib.import_module(name)
     # JAX warns of forks; no device is in use before one.
     warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
     request = serve()

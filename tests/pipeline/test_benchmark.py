@@ -6,61 +6,57 @@ import sys
 import pytest
 
 from jaxsurf.errors import UserError
-from jaxsurf.models.autoencoder import ModelConfig
-from jaxsurf.pipeline.benchmark import graph_rows, model_rows, rows, suites
+from jaxsurf.pipeline.benchmark import rows, suites
 from jaxsurf.pipeline.benchmark.rows import Contest
 
 NAMES = {"stage", "size", "ours_s", "peer", "peer_s", "ratio", "peak_mib", "extrapolated"}
 
 
-class Clock:
-    """Time passes by what is done alone."""
+@pytest.fixture
+def clock(monkeypatch):
+    """Makes work that takes so long, the first time and then; time passes by that alone."""
+    now = 0.0
 
-    def __init__(self, monkeypatch):
-        self.now, self.done = 0.0, []
-        monkeypatch.setattr(rows.time, "perf_counter", lambda: self.now)
-
-    def work(self, name, *seconds):
-        """Return work that takes so long, the first time and then; its answer is its name."""
+    def work(*seconds, name=""):
         left = list(seconds)
 
         def do():
-            self.now += left.pop(0) if len(left) > 1 else left[0]
-            self.done.append(name)
-            return name
+            nonlocal now
+            now += left.pop(0) if len(left) > 1 else left[0]
+            work.done.append(name)
 
         return do
 
+    work.done = []
+    monkeypatch.setattr(rows.time, "perf_counter", lambda: now)
+    return work
 
-@pytest.fixture
-def clock(monkeypatch):
-    return Clock(monkeypatch)
 
-
-def contest(work, options=None, **baselines):
+def measure(work, baselines, **options):
     makes = {name: lambda parts=parts: parts for name, parts in baselines.items()}
-    return Contest(stage="path", size="5 things", work=work, baselines=makes, **(options or {}))
+    return list(rows.measure(Contest("path", "5 things", work, makes, **options)))
 
 
 def test_both_are_warmed_up_and_then_take_turns(clock):
-    slow = [clock.work("b", 9, 5, 4, 6)]
-    (row,) = rows.measure(contest([clock.work("a", 7, 2, 3, 1)], b=slow))
+    (row,) = measure([clock(7, 2, 3, 1, name="a")], {"b": [clock(9, 5, 4, 6, name="b")]})
     assert clock.done == ["a", "a", "b", "b", "a", "b", "a", "b"]
     assert (row.ours_s, row.peer_s, row.ratio, row.extrapolated) == (1, 4, 4, False)
 
 
-def test_medians_are_over_the_parts_that_a_slow_baseline_did(clock):
-    ours = [clock.work("a", 1), clock.work("a", 2), clock.work("a", 6), clock.work("a", 50)]
-    slow = [clock.work("b", seconds) for seconds in (10, 20, 60, 9)]
-    (row,) = rows.measure(contest(ours, {"median": True, "limit_s": 80}, b=slow))
-    assert (row.ours_s, row.peer_s, row.extrapolated) == (2, 20, True)
-
-
-def test_a_part_of_the_work_is_extrapolated_to_all(clock):
-    many = [clock.work("b", 2)] * 300
-    (row,) = rows.measure(contest([clock.work("a", 3)], {"limit_s": 5, "scale": 2.0}, b=many))
-    assert (row.ours_s, row.peer_s, row.extrapolated) == (6, 1200, True)
-    assert clock.done.count("b") == 4
+@pytest.mark.parametrize(
+    ("ours", "theirs", "options", "figures", "num_done"),
+    [
+        ((1, 2, 6, 50), (10, 20, 60, 9), {"median": True, "limit_s": 80}, (2, 20), 4),
+        ((3,), [2] * 300, {"limit_s": 5, "scale": 2.0}, (6, 1200), 4),
+    ],
+)
+def test_a_slow_baseline_does_a_part_which_stands_for_all(
+    clock, ours, theirs, options, figures, num_done
+):
+    slow = [clock(seconds, name="b") for seconds in theirs]
+    (row,) = measure([clock(seconds) for seconds in ours], {"b": slow}, **options)
+    assert (row.ours_s, row.peer_s, row.extrapolated) == (*figures, True)
+    assert clock.done.count("b") == num_done
 
 
 def test_what_fails_or_is_missing_leaves_the_candidate_alone(clock):
@@ -70,11 +66,11 @@ def test_what_fails_or_is_missing_leaves_the_candidate_alone(clock):
     def lack():
         raise ModuleNotFoundError("no b")
 
-    baselines = {"other": [clock.work("b", 1)], "missing": [lack]}
-    asked = contest([clock.work("a", 3)], {"agree": fail}, **baselines)
-    found = [(row.peer, row.ours_s, row.peer_s, row.error) for row in rows.measure(asked)]
+    baselines = {"other": [clock(1)], "missing": [lack]}
+    made = measure([clock(3)], baselines, agree=fail)
+    found = [(row.peer, row.ours_s, row.peer_s, row.error) for row in made]
     assert found == [("other", 3, None, "ValueError: both differ"), ("missing", 3, None, "")]
-    (row,) = rows.measure(contest([fail]))
+    (row,) = measure([fail], {})
     assert (row.ours_s, row.error) == (None, "ValueError: both differ")
 
 
@@ -158,12 +154,3 @@ def test_every_row_runs_in_small(suite, tmp_path, monkeypatch):
     found = json.loads((tmp_path / "out" / rows.JSON).read_text())["rows"]
     assert {row["case"] for row in found} == set(suites.SUITES[suite])
     assert {row["error"] for row in found} == {""}
-
-
-def test_the_reports_way_and_ours_end_in_the_same_frames():
-    codes = graph_rows.draw("cube", 60, 2)
-    model = model_rows.make_random_model(ModelConfig(name="smooth"), side=32)
-    nodes, frames = graph_rows.surf(model, codes, 37)
-    theirs, other = graph_rows.surf_as_reported(model, codes, 37)
-    assert nodes.tolist() == theirs
-    model_rows.check_frames(frames, other)

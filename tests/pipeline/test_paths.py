@@ -5,12 +5,13 @@ import json
 import os
 import pickle
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import scipy.sparse
 from scipy.sparse import csgraph
 from scipy.spatial.distance import cdist
+from sklearn.neighbors import kneighbors_graph
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.graph import GraphConfig, Trimming
@@ -60,12 +61,8 @@ def find(tmp_path, monkeypatch):
 
 def shortest(codes, anchors, k=K):
     """Return the length of the shortest path past anchors in the symmetric k-NN graph."""
-    distances = cdist(*[codes.astype(np.float64)] * 2)
-    nearest = np.argsort(distances + np.diag(np.full(len(codes), np.inf)), axis=1)[:, :k]
-    rows = np.repeat(np.arange(len(codes)), k)
-    weights = distances[rows, nearest.ravel()]
-    matrix = scipy.sparse.coo_array((weights, (rows, nearest.ravel())), shape=distances.shape)
-    lengths = csgraph.dijkstra(matrix.tocsr(), directed=False, indices=anchors)
+    graph = kneighbors_graph(codes.astype(np.float64), k, mode="distance")
+    lengths = csgraph.dijkstra(graph, directed=False, indices=anchors)
     return sum(lengths[at, anchors[at + 1]] for at in range(len(anchors) - 1))
 
 
@@ -77,26 +74,18 @@ def test_the_path_is_the_shortest_past_all_anchors_in_order(find, loop):
     visited = [*anchors, 3] if loop else anchors
     assert said["length"] == pytest.approx(shortest(CODES, visited), rel=1e-6)
     assert [end["row"] for end in said["ends"]] == visited
+    for leg, ends in zip(find.written("lengths.csv"), pairwise(visited), strict=True):
+        assert (int(leg["from"]), int(leg["to"])) == ends
+        length, straight = shortest(CODES, ends), cdist(*CODES[[*ends]].reshape(2, 1, 2))[0, 0]
+        found = [float(leg[name]) for name in ("length", "cost", "straight", "detour")]
+        assert found == pytest.approx([length, length, straight, length / straight], rel=1e-6)
+    assert sum(leg["edges"] for leg in said["legs"]) == len(said["nodes"]) - 1
     nodes = find.written("nodes.txt").astype(int)
     assert nodes.tolist() == said["nodes"]
     places = [nodes.tolist().index(row) for row in anchors]
     assert places == sorted(places)
     for name in ("codes.npy", "codes.txt"):
         np.testing.assert_array_equal(find.written(name), CODES[nodes])
-
-
-def test_each_leg_has_its_length_its_straight_line_and_its_share(find):
-    said = find(3, 17, 256, loop=True)
-    legs = find.written("lengths.csv")
-    assert [(leg["from"], leg["to"]) for leg in legs] == [("3", "17"), ("17", "256"), ("256", "3")]
-    for leg in legs:
-        ends = [int(leg["from"]), int(leg["to"])]
-        assert float(leg["length"]) == pytest.approx(shortest(CODES, ends), rel=1e-6)
-        assert float(leg["cost"]) == pytest.approx(float(leg["length"]), rel=1e-9)
-        straight = np.linalg.norm(CODES[ends[0]].astype(float) - CODES[ends[1]])
-        assert float(leg["straight"]) == pytest.approx(straight, rel=1e-6)
-        assert float(leg["detour"]) == pytest.approx(float(leg["length"]) / straight, rel=1e-6)
-    assert sum(int(leg["edges"]) for leg in legs) == len(said["nodes"]) - 1
 
 
 @pytest.mark.parametrize(("method", "loop"), [("surfing", True), ("linear", False)])
@@ -219,27 +208,6 @@ def test_anchors_come_from_files(find, tmp_path):
     assert [end["label"] for end in said["ends"]] == ["a/x.txt:0", "b/x.txt:0"]
 
 
-def test_the_path_through_a_table_is_that_through_the_array(find):
-    rows = [",".join(map(repr, row)) for row in CODES.astype(float).tolist()]
-    tables = {
-        "pandas.csv": ",UMAP1,UMAP2\n" + "".join(f"{at},{row}\n" for at, row in enumerate(rows)),
-        "noindex.csv": "0,1\n" + "\n".join(rows),
-        "barcodes.tsv": "".join(f"ACGT{at}-1,{row}\n" for at, row in enumerate(rows)),
-        "german.csv": "x;y\n" + "\n".join(rows).replace(",", ";").replace(".", ","),
-    }
-    expected = find(3, 17, 256)
-    codes = find.written("codes.npy")
-    for name, text in tables.items():
-        (find.folder / name).write_text(text.replace(",", "\t") if "tsv" in name else text)
-        said = find(3, 17, 256, latents=name)
-        assert (said["nodes"], said["length"]) == (expected["nodes"], expected["length"])
-        assert said["data"] == expected["data"] | {
-            "name": name,
-            "fingerprint": said["data"]["fingerprint"],  # of float64
-        }
-        np.testing.assert_array_equal(find.written("codes.npy"), codes)
-
-
 @pytest.mark.parametrize(("header", "first"), [("auto", 0), ("no", 0), ("yes", 3)])
 def test_whether_a_table_has_a_header_is_as_told(find, caplog, header, first):
     (find.folder / "centers.csv").write_text("0\n3\n17\n50\n")
@@ -268,33 +236,23 @@ def test_anchors_are_parted_by_white_space_too(find, text, stops):
     assert " ".join(end["label"] for end in said["ends"]) == stops
 
 
-def test_rows_come_from_pickled_lists(find):
-    for number, rows in enumerate(
-        [[3, 17, 256], (3, 17, 256), {256, 3, 17}, list(np.array([3, 17, 256]))]
-    ):
-        (find.folder / f"{number}.pkl").write_bytes(pickle.dumps(rows))
-        assert [end["row"] for end in find(f"{number}.pkl")["ends"]] == [3, 17, 256]
-    (find.folder / "z.pkl").write_bytes(pickle.dumps({"zs": {2: CODES}, "pc": CODES[:9]}))
-    (find.folder / "rows.pkl").write_bytes(pickle.dumps(range(200)))
-    said = find(3, 17, latents="z.pkl:zs/2", index_file="rows.pkl")
-    assert (said["data"]["name"], said["data"]["rows_used"]) == ("z.pkl:zs/2", 200)
-
-
-@pytest.mark.parametrize("name", ["ind.npy", "ind.txt", "mask.npy"])
+@pytest.mark.parametrize("name", ["ind.npy", "ind.txt", "ind.pkl", "mask.npy"])
 def test_rows_keep_their_numbers_whatever_is_left_out(find, name):
     index = np.random.default_rng(0).permutation(307)[:211]
     np.save("ind.npy", index)
     np.savetxt("ind.txt", index)
+    (find.folder / "ind.pkl").write_bytes(pickle.dumps({*index.tolist()}))
     np.save("mask.npy", np.isin(np.arange(307), index))
     # A row that is left out may hold anything.
     codes = np.where(np.isin(np.arange(307), index)[:, None], CODES, np.nan)
-    np.save("codes.npy", codes)
-    said = find(index[0], index[1], index_file=name)
+    (find.folder / "z.pkl").write_bytes(pickle.dumps({"zs": {2: codes}, "pc": codes[:9]}))
+    said = find(index[0], index[1], latents="z.pkl:zs/2", index_file=name)
     places = np.searchsorted(np.sort(index), index[:2])
     assert said["length"] == pytest.approx(shortest(CODES[np.sort(index)], places), rel=1e-6)
     assert set(said["nodes"]) <= set(index.tolist())
     assert said["methods"]["surfing"]["rows"] == said["nodes"]
-    assert (said["data"]["rows"], said["data"]["rows_used"]) == (307, 211)
+    data = said["data"]
+    assert (data["name"], data["rows"], data["rows_used"]) == ("z.pkl:zs/2", 307, 211)
 
 
 def test_a_stride_and_a_subset_thin_out_but_keep_the_anchors(find):
@@ -422,11 +380,13 @@ def test_a_folder_whose_files_would_be_lost_is_never_replaced(
 
 
 def test_a_command_prints_what_it_found(launch, find, tmp_path):
-    flags = "--anchors=3,code:0.5,0,17 --k=9 --loop --verbose --order=best --max_edge=9"
+    flags = "--anchors=3,code:0.5,0,17 --loop --verbose --order=best --max_edge=9 --spanning_tree"
     outcome = launch("paths", "--latents=codes.npy", *flags.split(), "--out=out", folder=tmp_path)
     assert (outcome.err, outcome.status) == ("", 0)
     assert "out: codes.npy, " in outcome.out
     assert "code:0.5,0  " in outcome.out
+    # Which takes the place of the usual bridges.
+    assert "and the Euclidean minimum spanning tree" in outcome.out
 
 
 def test_names_that_are_no_text_are_shown_as_far_as_they_go(launch, find, tmp_path):
@@ -445,13 +405,6 @@ def test_names_that_are_no_text_are_shown_as_far_as_they_go(launch, find, tmp_pa
         *logged, line = outcome.err.splitlines()
         assert line.startswith("error: ")
         assert all(": 307 rows x 2 columns" in each for each in logged)
-
-
-def test_a_spanning_tree_takes_the_place_of_the_usual_bridges(launch, find, tmp_path):
-    flags = "--latents=codes.npy --anchors=3,17 --spanning_tree --out=out"
-    outcome = launch("paths", *flags.split(), folder=tmp_path)
-    assert (outcome.err, outcome.status) == ("", 0)
-    assert "and the Euclidean minimum spanning tree" in outcome.out
 
 
 def test_far_off_codes_do_not_make_a_path_cut_through_a_hole_unless_asked_with_a_warning(
@@ -473,13 +426,9 @@ def test_far_off_codes_do_not_make_a_path_cut_through_a_hole_unless_asked_with_a
     assert through["graph"]["k"] == 600
     assert through["length"] < 2.5
     (record,) = caplog.records
-    order = np.argsort(cdist(ring, ring), axis=1)
 
     def joined(k):
-        near = scipy.sparse.coo_array(
-            (np.ones(701 * k), (np.repeat(np.arange(701), k), order[:, 1 : k + 1].ravel()))
-        )
-        labels = csgraph.connected_components(near, directed=False)[1]
+        labels = csgraph.connected_components(kneighbors_graph(ring, k), directed=False)[1]
         return labels[ends[0]] == labels[ends[1]]
 
     enough = next(k for k in range(1, 701) if joined(k))
