@@ -13,7 +13,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from scipy.spatial import KDTree
 from scipy.spatial.distance import cdist
 
@@ -22,10 +22,9 @@ from jaxsurf.evaluation.pairs import choose_pairs
 from jaxsurf.frames.decode import Frames, decode_points
 from jaxsurf.images import pixels
 from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold import neighbors, shortest_path
+from jaxsurf.manifold import neighbors, shortest_path, tour
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, from_edges
-from jaxsurf.manifold.path import Timing, surfing, timed
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.models.autoencoder import Autoencoder, ModelConfig
 from jaxsurf.pipeline.benchmark.model_rows import MODELS, check_frames, make_random_model
@@ -235,9 +234,9 @@ def pipeline(small: bool) -> Iterator[Contest]:
     nodes = min(1 + (FRAMES - 1) // (POINTS_PER_EDGE - 1), max(len(it.nodes) for it in every))
     target = next(int(path.nodes[-1]) for path in every if len(path.nodes) == nodes)
 
-    def check(mine: Sequence[Any], theirs: Sequence[Any]) -> None:
-        np.testing.assert_array_equal(mine[0][0], theirs[0][0])
-        check_frames(mine[0][1], theirs[0][1])
+    def surf(model: Autoencoder) -> Frames:
+        asked = {"graph": REPORT_GRAPH, "points_per_edge": POINTS_PER_EDGE}
+        return decode_points(model, tour.find_paths(codes, [0, target], **asked).points)
 
     way = "the report's way: distance matrix, networkx, a frame at a time"
     for name, channels in MODELS.items():
@@ -245,22 +244,14 @@ def pipeline(small: bool) -> Iterator[Contest]:
         yield Contest(
             "pipeline",
             f"{len(codes):,} codes to {FRAMES} frames of 64 x 64, `{name}`",
-            [partial(surf, model, codes, target)],
-            {way: lambda model=model: [partial(surf_as_reported, model, codes, target)]},
-            agree=check,
+            [partial(surf, model)],
+            {way: lambda model=model: [partial(_surf_as_reported, model, codes, target)]},
+            agree=check_frames,
         )
 
 
-def surf(model: Autoencoder, codes: Codes, target: int) -> tuple[Int[np.ndarray, "step"], Frames]:
-    """Return the nodes from point 0 to a target and the frames along the path."""
-    found = shortest_path.shortest_path(graphs.build(codes, REPORT_GRAPH), 0, target)
-    timing = Timing(points_per_edge=POINTS_PER_EDGE)
-    (path,) = timed([surfing(codes[found.nodes], ())], timing)
-    return found.nodes, decode_points(model, path.points)
-
-
-def surf_as_reported(model: Autoencoder, codes: Codes, target: int) -> tuple[list[int], Frames]:
-    """Return the same as Yadlin & Botchan describe it in "Data Interpolation in Latent Space".
+def _surf_as_reported(model: Autoencoder, codes: Codes, target: int) -> Frames:
+    """Return frames as Yadlin & Botchan describe it in "Data Interpolation in Latent Space".
 
     All distances, a k-NN graph in networkx that is built again with the next k until it is
     connected, Dijkstra's algorithm, and the model called on one point after another, uncompiled.
@@ -280,7 +271,7 @@ def surf_as_reported(model: Autoencoder, codes: Codes, target: int) -> tuple[lis
         shares = np.linspace(0, 1, POINTS_PER_EDGE)[1:]
         points += [codes[tail] + share * (codes[head] - codes[tail]) for share in shares]
     frames = [model.decode(jnp.asarray(point[None], jnp.float32))[0] for point in points]
-    return nodes, np.stack([np.asarray(pixels.to_uint8(frame)) for frame in frames])
+    return np.stack([np.asarray(pixels.to_uint8(frame)) for frame in frames])
 
 
 def nearest_images(small: bool) -> Iterator[Contest]:

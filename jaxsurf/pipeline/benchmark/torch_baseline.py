@@ -78,7 +78,7 @@ class TorchTraining:
         objective, noise = setup.config.objective, setup.config.corruption
         extractor = features.make_extractor(objective)
         if extractor is not None:
-            extract = Features(extractor.network).to(self.device)
+            extract = _Features(extractor.network).to(self.device)
 
         def loss_of(clean: Tensor) -> Tensor:
             corrupted = clean
@@ -144,14 +144,12 @@ def make_model(setup: TrainSetup) -> torch.nn.Module:
     """Return the model of a run; images are [batch, channel, height, width] in [0, 1]."""
     config, (side, _, depth) = setup.config.model, setup.images.images.shape[1:]
     if config.name == "reference":
-        return Reference(side, depth, config.latent_dim, config.channels)
+        return _Reference(side, depth, config.latent_dim, config.channels)
     mean = torch.tensor(pixels.mean(setup.images.images)).float().permute(2, 0, 1)
-    return Smooth(mean, config.latent_dim, config.channels)
+    return _Smooth(mean, config.latent_dim, config.channels)
 
 
-class Reference(torch.nn.Module):
-    """The report's model."""
-
+class _Reference(torch.nn.Module):
     def __init__(self, side: int, depth: int, latent_dim: int, channels: int) -> None:
         super().__init__()
         pool, base, last = torch.nn.MaxPool2d, side // 4, (side // 8 - 4) // 2 + 1
@@ -168,13 +166,10 @@ class Reference(torch.nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the reconstructions of images."""
         return (self.layers(images * 2 - 1) + 1) / 2
 
 
-class Smooth(torch.nn.Module):
-    """Our default model."""
-
+class _Smooth(torch.nn.Module):
     def __init__(self, mean: Tensor, latent_dim: int, channels: int) -> None:
         super().__init__()
         depth, side, _ = mean.shape
@@ -202,7 +197,6 @@ class Smooth(torch.nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return the reconstructions of images."""
         patches = functional.pixel_unshuffle(images - self.mean, 4)
         places = self.places.expand(len(images), -1, -1, -1)
         codes = self.encoder(torch.cat([patches, places], dim=1))
@@ -210,7 +204,7 @@ class Smooth(torch.nn.Module):
         return self.mean + self.decoder(torch.cat([codes, waves.sin(), waves.cos()], dim=1))
 
 
-class Features(torch.nn.Module):
+class _Features(torch.nn.Module):
     """VGG16 as far as the perceptual term looks, frozen, in the precision and weights of ours."""
 
     def __init__(self, network: VGG16) -> None:
@@ -231,7 +225,6 @@ class Features(torch.nn.Module):
             self.layers[name] = layer.to(self.dtype).requires_grad_(requires_grad=False)
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Return the features of images, by layer."""
         ordered = images.flip(1) if self.bgr else images
         maps = ((self.peak * ordered - self.mean) / self.deviation).to(self.dtype)
         found = {}
