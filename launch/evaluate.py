@@ -28,14 +28,11 @@ def main() -> object:
     whole = _WORKDIR.value
     folders = [whole] if Path(whole).exists() else whole.split(",")
     runs = [open_run(folder, checkpoint=_CHECKPOINT.value, data=_DATA.value) for folder in folders]
-    return evaluate.side_by_side(
-        {
-            str(run.workdir.root): evaluate.evaluate(
-                run, replace(config, graph=_GRAPH(run.config.graph))
-            )
-            for run in runs
-        }
-    )
+    found = {}
+    for run in runs:
+        own = replace(config, graph=_GRAPH(run.config.graph))
+        found[str(run.workdir.root)] = evaluate.evaluate(run, own)
+    return evaluate.side_by_side(found)
 
 
 if __name__ == "__main__":

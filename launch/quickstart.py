@@ -35,15 +35,12 @@ def main() -> object:
     if not _IMAGES.value:
         own = [*given, *["minutes"] * flags.FLAGS["minutes"].present]
         if own or _IMAGES.value is not None:
-            raise UserError(
-                f"--{own[0] if own else 'images'} means nothing without images",
-                cure="say where they are: --images=PATH",
-            )
+            cause = f"--{own[0] if own else 'images'} means nothing without images"
+            raise UserError(cause, cure="say where they are: --images=PATH")
         place = _WORKDIR.value or "runs/quickstart"
         return quickstart.quickstart(configuration.from_dotted(experiments.ARM), place)
     name = Path(os.path.abspath(_IMAGES.value.partition(":")[0])).stem  # noqa: PTH100  (of `..` too)
-    place = _WORKDIR.value or f"runs/{name}"
-    settings: dict[str, object] = {f"data.{name}": value for name, value in given.items()}
+    place, settings = _WORKDIR.value or f"runs/{name}", {f"data.{n}": v for n, v in given.items()}
     return quickstart.of_images(_IMAGES.value, place, minutes=_MINUTES.value, settings=settings)
 
 

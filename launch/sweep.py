@@ -14,13 +14,8 @@ from jaxsurf.pipeline.sweep import Mode, best, read_grid, sweep
 
 _GRID = cli.define_config()
 _WORKDIR = cli.define_string("workdir")
-_MODE = flags.DEFINE_enum(
-    "mode",
-    "auto",
-    get_args(Mode),
-    "Runs that share shapes are trained together, as one program, or in turn; auto: in turn on "
-    "CPUs.",
-)
+_MODES = "Train runs that share shapes as one program, or in turn; auto: in turn on CPUs."
+_MODE = flags.DEFINE_enum("mode", "auto", get_args(Mode), _MODES)
 
 
 def main() -> object:

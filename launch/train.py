@@ -20,15 +20,11 @@ from jaxsurf.pipeline.train import Cluster, train
 _CONFIG = cli.define_config()
 _WORKDIR = cli.define_string("workdir")
 _DISTRIBUTED = flags.DEFINE_bool(
-    "distributed",
-    False,
-    "Be one of several processes that train together; --coordinator implies it.",
+    "distributed", False, "Be one of several processes of a run; --coordinator implies it."
 )
 _CLUSTER = cli.define_fields(Cluster)
 _EXTEND = flags.DEFINE_bool("extend", False, "Allow more epochs than the run was begun with.")
-_PROFILE = flags.DEFINE_integer(
-    "profile", 0, "Write a trace of so many steps to WORKDIR/profile, for TensorBoard.", 0
-)
+_PROFILE = flags.DEFINE_integer("profile", 0, "Write so many steps' trace to WORKDIR/profile.", 0)
 
 
 def main() -> object:

@@ -365,8 +365,8 @@ def _fit_together(
     failed = {number: run for number, run in enumerate(runs) if isinstance(run, str)}
     with contextlib.ExitStack() as files:
         logs = []
-        for number, (setup, workdir) in enumerate(zip(setups, workdirs, strict=True)):
-            mine = None if number in failed else runs[number]
+        for setup, workdir, run in zip(setups, workdirs, runs, strict=True):
+            mine = None if isinstance(run, str) else run
             log = setup.make_log(workdir.metrics, resume_step=first, saved=mine)
             logs.append(files.enter_context(contextlib.closing(log)))
         terms = [setup.config.objective.losses for setup in setups]
