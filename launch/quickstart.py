@@ -40,7 +40,8 @@ def main() -> object:
         place = _WORKDIR.value or "runs/quickstart"
         return quickstart.quickstart(configuration.from_dotted(experiments.ARM), place)
     name = Path(os.path.abspath(_IMAGES.value.partition(":")[0])).stem  # noqa: PTH100  (of `..` too)
-    place, settings = _WORKDIR.value or f"runs/{name}", {f"data.{n}": v for n, v in given.items()}
+    place = _WORKDIR.value or f"runs/{name}"
+    settings: dict[str, object] = {f"data.{setting}": value for setting, value in given.items()}
     return quickstart.of_images(_IMAGES.value, place, minutes=_MINUTES.value, settings=settings)
 
 

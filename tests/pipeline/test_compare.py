@@ -49,14 +49,11 @@ ROW = {"training s": 60.0, "PSNR dB": 40.0, "surfing / linear": 0.6, "win rate":
 def test_the_reference_is_fitted_into_our_time_unless_it_was_begun(
     config_of, tmp_path, monkeypatch, begun, epochs
 ):
-    small = {"data.source": "loop", "data.side": 8}
+    ours = config_of(optimizer__step_epochs=10)  # a quarter of its epochs
     if begun:
-        config = {"training.num_epochs": 12, "optimizer.step_epochs": 3, **small}
-        content = configuration.to_dict(configuration.from_dotted(config))
-        write_json(
-            tmp_path / "reference-d2-seed0" / "config.json",
-            {"config": content, "data": {"fingerprint": "0"}},
-        )
+        content = configuration.to_dict(configuration.lasting(ours, 12))
+        described = {"config": content, "data": {"fingerprint": "0"}}
+        write_json(tmp_path / "reference-d2-seed0" / "config.json", described)
 
     def probe(_, config, folder):  # 30 s until the first line, 2 s an epoch after it
         folder.mkdir()
@@ -66,16 +63,8 @@ def test_the_reference_is_fitted_into_our_time_unless_it_was_begun(
     seen = []
     monkeypatch.setattr(compare, "train_on", probe)
     monkeypatch.setattr(compare, "_row", lambda c, folder, _: seen.append((folder.name, c)) or ROW)
-    longer = {"training.num_epochs": 600, "optimizer.step_epochs": 150, **small}
-    text = compare.compare(
-        compare.CompareConfig(
-            ours=config_of(),
-            reference=configuration.from_dotted(longer),
-            latent_dims=(2,),
-            seeds=(0, 5),
-        ),
-        tmp_path,
-    )
+    asked = compare.CompareConfig(ours=ours, reference=ours, latent_dims=(2,), seeds=(0, 5))
+    text = compare.compare(asked, tmp_path)
     assert [name for name, _ in seen] == ["ours-d2-seed0", "ours-d2-seed5", "reference-d2-seed0"]
     assert [c.training.seed for _, c in seen] == [0, 5, 0]
     fitted = seen[-1][1]

@@ -12,22 +12,12 @@ from tests.leavings import lines, weights
 
 
 @pytest.fixture(scope="module")
-def array(config_of, tmp_path_factory):
-    """The arm's 40 images of 32 x 32 as a file of one's own."""
+def config(config_of, tmp_path_factory):
+    """Settings with the arm's 40 images of 32 x 32 as a file of one's own."""
     path = tmp_path_factory.mktemp("array") / "arm.npy"
     np.save(path, configuration.open_data(config_of().data).images)
-    return path
-
-
-@pytest.fixture
-def config(array, config_of):
-    return config_of(
-        data__source=str(array),
-        data__fixed="",
-        data__free="",
-        training__num_epochs=3,
-        graph__weight="image",
-    )
+    whole = {"data__source": str(path), "data__fixed": "", "data__free": ""}
+    return config_of(**whole, training__num_epochs=3, graph__weight="image")
 
 
 def go_on(config, root, monkeypatch, *, large_bytes):
@@ -35,7 +25,7 @@ def go_on(config, root, monkeypatch, *, large_bytes):
     return train_on(configuration.open_data(config.data), config, root, shown=False)
 
 
-def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, array, tmp_path, monkeypatch):
+def test_training_on_a_map_is_bitwise_that_on_loaded_images(config, tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "READ_AT_ONCE", 3)
     loaded = go_on(config, tmp_path / "loaded", monkeypatch, large_bytes=1 << 30)
     from_map = go_on(config, tmp_path / "mapped", monkeypatch, large_bytes=1000)
