@@ -6,6 +6,7 @@ import os
 import pickle
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -40,23 +41,19 @@ def find(tmp_path, monkeypatch):
     np.save("codes.npy", CODES)
 
     def find(*anchors, **changes):
-        config = {"latents": "codes.npy"} | changes
-        if config.get("method", "surfing") == "surfing":
-            config = {"graph": KNN} | config
-        find.summary = paths.run(
-            PathsConfig(anchors=tuple(map(str, anchors)), **config), tmp_path / "out"
-        )
-        return json.loads((tmp_path / "out" / "path.json").read_text())
+        usual = {"latents": "codes.npy", "graph": KNN if "method" not in changes else None}
+        config = PathsConfig(anchors=tuple(map(str, anchors)), **usual | changes)
+        find.summary = paths.run(config, Path("out"))
+        return json.loads(Path("out/path.json").read_text())
 
-    def written(name):
-        path = tmp_path / "out" / name
-        if name.endswith(".csv"):
-            with path.open(newline="") as file:
-                return list(csv.DictReader(file))
-        return np.load(path) if name.endswith(".npy") else np.loadtxt(path)
-
-    find.written, find.folder = written, tmp_path
     return find
+
+
+def written(name):
+    path = Path("out") / name
+    if name.endswith(".csv"):
+        return list(csv.DictReader(path.read_text().splitlines()))
+    return np.load(path) if name.endswith(".npy") else np.loadtxt(path)
 
 
 def shortest(codes, anchors, k=K):
@@ -74,18 +71,18 @@ def test_the_path_is_the_shortest_past_all_anchors_in_order(find, loop):
     visited = [*anchors, 3] if loop else anchors
     assert said["length"] == pytest.approx(shortest(CODES, visited), rel=1e-6)
     assert [end["row"] for end in said["ends"]] == visited
-    for leg, ends in zip(find.written("lengths.csv"), pairwise(visited), strict=True):
+    for leg, ends in zip(written("lengths.csv"), pairwise(visited), strict=True):
         assert (int(leg["from"]), int(leg["to"])) == ends
         length, straight = shortest(CODES, ends), cdist(*CODES[[*ends]].reshape(2, 1, 2))[0, 0]
         found = [float(leg[name]) for name in ("length", "cost", "straight", "detour")]
         assert found == pytest.approx([length, length, straight, length / straight], rel=1e-6)
     assert sum(leg["edges"] for leg in said["legs"]) == len(said["nodes"]) - 1
-    nodes = find.written("nodes.txt").astype(int)
+    nodes = written("nodes.txt").astype(int)
     assert nodes.tolist() == said["nodes"]
     places = [nodes.tolist().index(row) for row in anchors]
     assert places == sorted(places)
     for name in ("codes.npy", "codes.txt"):
-        np.testing.assert_array_equal(find.written(name), CODES[nodes])
+        np.testing.assert_array_equal(written(name), CODES[nodes])
 
 
 @pytest.mark.parametrize(("method", "loop"), [("surfing", True), ("linear", False)])
@@ -102,14 +99,14 @@ def test_the_best_order_is_no_longer_than_others(find, method, loop):
 def test_points_per_edge_and_frames_time_the_path_as_asked(find):
     nodes = find(3, 17)["nodes"]
     find(3, 17, points_per_edge=4)
-    np.testing.assert_array_equal(find.written("codes.npy")[::3], CODES[nodes])
-    steps = find.written("steps.csv")
+    np.testing.assert_array_equal(written("codes.npy")[::3], CODES[nodes])
+    steps = written("steps.csv")
     rows = [step["row"] for step in steps]
     assert rows[::3] == [str(node) for node in nodes]
     assert set(rows[1::3] + rows[2::3]) == {""}
     assert [steps[0]["stop"], steps[1]["stop"], steps[-1]["stop"]] == ["3", "", "17"]
     find(3, 17, frames=23)
-    points = find.written("codes.npy")
+    points = written("codes.npy")
     assert points.shape == (23, 2)
     np.testing.assert_array_equal(points[[0, -1]], CODES[[3, 17]])
 
@@ -120,7 +117,7 @@ def test_linear_is_cryodrgn_s_direct_traversal(find):
     ends = CODES[[3, 17, 256, 3]].astype(float)
     legs = [ends[:-1] + share / 4 * np.diff(ends, axis=0) for share in range(4)]
     expected = [*np.stack(legs, axis=1).reshape(-1, 2), ends[-1]]
-    np.testing.assert_allclose(find.written("codes.txt"), expected, atol=1e-12)
+    np.testing.assert_allclose(written("codes.txt"), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("frames", [None, 7])
@@ -134,7 +131,7 @@ def test_pc_is_cryodrgn_s_pc_traversal(find, frames):
         low, high = np.percentile(centred @ direction, [5, 95])
         values = np.linspace(low, high, frames or 10)[:, None]
         expected = codes.mean(axis=0) + values * direction
-        points = find.written(f"pc{number}.txt")
+        points = written(f"pc{number}.txt")
         if np.dot(points[-1] - points[0], direction) < 0:  # a direction's sign is free
             expected = expected[::-1]
         np.testing.assert_allclose(points, expected, atol=1e-9)
@@ -153,7 +150,7 @@ def test_a_line_may_be_bounded_otherwise_and_pass_an_anchor(find, lines, percent
     centred = CODES.astype(float) - CODES.mean(axis=0, dtype=float)
     direction = np.linalg.svd(centred, full_matrices=False)[2][1]
     direction = direction * np.sign(direction[np.abs(direction).argmax()])
-    points = find.written("pc2.npy")
+    points = written("pc2.npy")
     found = (points - CODES.mean(axis=0, dtype=float)) @ direction
     expected = np.percentile(centred @ direction, percentiles) if values is None else values
     np.testing.assert_allclose(found, expected, atol=1e-9)
@@ -164,23 +161,23 @@ def test_a_line_may_be_bounded_otherwise_and_pass_an_anchor(find, lines, percent
 
 def test_snapped_points_are_the_nearest_codes(find):
     find(3, 256, method="linear", points_per_edge=60)
-    nearest = cdist(find.written("codes.npy"), CODES).argmin(axis=1)
+    nearest = cdist(written("codes.npy"), CODES).argmin(axis=1)
     said = find(3, 256, method="linear", points_per_edge=60, snap=True)
     expected = [row for at, row in enumerate(nearest) if not at or row != nearest[at - 1]]
     assert len(expected) < 60
-    assert find.written("nodes.txt").tolist() == expected
+    assert written("nodes.txt").tolist() == expected
     assert said["methods"]["linear"]["rows"] == expected
-    np.testing.assert_array_equal(find.written("codes.npy"), CODES[expected])
-    assert [find.written("steps.csv")[at]["stop"] for at in (0, 1, -1)] == ["3", "", "256"]
+    np.testing.assert_array_equal(written("codes.npy"), CODES[expected])
+    assert [written("steps.csv")[at]["stop"] for at in (0, 1, -1)] == ["3", "", "256"]
 
 
 def test_codes_around_each_point_are_counted(find):
     said = find(3, 256, method="linear", points_per_edge=5, support_radius=2.5)["methods"]["linear"]
-    distances = cdist(find.written("codes.npy"), CODES)
+    distances = cdist(written("codes.npy"), CODES)
     expected = (distances <= 2.5).sum(axis=1).tolist()
     assert len(set(expected)) > 2
     assert said["support"] == expected
-    assert [int(step["support"]) for step in find.written("steps.csv")] == expected
+    assert [int(step["support"]) for step in written("steps.csv")] == expected
     assert said["farthest_from_codes"] == pytest.approx(distances.min(axis=1).max(), rel=1e-6)
 
 
@@ -192,25 +189,12 @@ def test_codes_from_outside_join_by_their_nearest(find):
     at = said["nodes"].index(307)
     nearest = np.argsort(cdist([[0.5, 0.25]], CODES)[0])[:4]
     assert {said["nodes"][at - 1], said["nodes"][at + 1]} <= set(nearest.tolist())
-    np.testing.assert_array_equal(find.written("codes.npy")[at], [0.5, 0.25])
-
-
-def test_anchors_come_from_files(find, tmp_path):
-    np.savetxt("centers_ind.txt", [3, 17, 256], fmt="%d")
-    np.savetxt("plain.txt", [[101.0, 40.0]])
-    said = find("centers_ind.txt", 9, "plain.txt", 7, 8)
-    assert [end["row"] for end in said["ends"]] == [3, 17, 256, 9, 101, 40, 7, 8]
-    for folder, code in (("a", [0.5, 0.25]), ("b", [3, 1])):
-        (tmp_path / folder).mkdir()
-        np.savetxt(f"{folder}/x.txt", [code])
-    said = find("codes:a/x.txt", "codes:b/x.txt")
-    np.testing.assert_array_equal(find.written("codes.npy")[[0, -1]], [[0.5, 0.25], [3, 1]])
-    assert [end["label"] for end in said["ends"]] == ["a/x.txt:0", "b/x.txt:0"]
+    np.testing.assert_array_equal(written("codes.npy")[at], [0.5, 0.25])
 
 
 @pytest.mark.parametrize(("header", "first"), [("auto", 0), ("no", 0), ("yes", 3)])
 def test_whether_a_table_has_a_header_is_as_told(find, caplog, header, first):
-    (find.folder / "centers.csv").write_text("0\n3\n17\n50\n")
+    Path("centers.csv").write_text("0\n3\n17\n50\n")
     with caplog.at_level("INFO", logger="jaxsurf"):
         said = find("centers.csv", header=header)
     assert [end["row"] for end in said["ends"]] == [0, 3, 17, 50][first // 3 :]
@@ -226,14 +210,23 @@ def test_whether_a_table_has_a_header_is_as_told(find, caplog, header, first):
         ("code:9 8 17", "code:9,8 17"),
         ("code: 9,8\n17, 256 rows.txt", "code:9,8 17 256 17 256"),
         ("codes: code.txt 17", "code.txt:0 17"),
+        ("plain.txt,9,codes:b/code.txt", "101 40 9 b/code.txt:0"),
     ],
 )
-def test_anchors_are_parted_by_white_space_too(find, text, stops):
+def test_anchors_come_from_files_and_are_parted_by_commas_or_white_space(find, text, stops):
     for name in ("rows.txt", "my rows.txt"):
-        (find.folder / name).write_bytes(b"\xef\xbb\xbf17\r\n256\r\n")
-    (find.folder / "code.txt").write_text("9 8")
+        Path(name).write_bytes(b"\xef\xbb\xbf17\r\n256\r\n")
+    np.savetxt("plain.txt", [[101.0, 40.0]])
+    Path("b").mkdir()
+    for name, code in (("code.txt", "9 8"), ("b/code.txt", "3 1")):
+        Path(name).write_text(code)
     said = find(*text.split(","), method="linear")
     assert " ".join(end["label"] for end in said["ends"]) == stops
+    codes = {"code.txt:0": [9, 8], "code:9,8": [9, 8], "b/code.txt:0": [3, 1]}
+    for end in said["ends"]:
+        label, row = end["label"], end["row"]
+        assert end["code"] == (codes[label] if row is None else CODES[int(label)].tolist())
+        assert row is None or label == str(row)
 
 
 @pytest.mark.parametrize("name", ["ind.npy", "ind.txt", "ind.pkl", "mask.npy"])
@@ -241,11 +234,11 @@ def test_rows_keep_their_numbers_whatever_is_left_out(find, name):
     index = np.random.default_rng(0).permutation(307)[:211]
     np.save("ind.npy", index)
     np.savetxt("ind.txt", index)
-    (find.folder / "ind.pkl").write_bytes(pickle.dumps({*index.tolist()}))
+    Path("ind.pkl").write_bytes(pickle.dumps({*index.tolist()}))
     np.save("mask.npy", np.isin(np.arange(307), index))
     # A row that is left out may hold anything.
     codes = np.where(np.isin(np.arange(307), index)[:, None], CODES, np.nan)
-    (find.folder / "z.pkl").write_bytes(pickle.dumps({"zs": {2: codes}, "pc": codes[:9]}))
+    Path("z.pkl").write_bytes(pickle.dumps({"zs": {2: codes}, "pc": codes[:9]}))
     said = find(index[0], index[1], latents="z.pkl:zs/2", index_file=name)
     places = np.searchsorted(np.sort(index), index[:2])
     assert said["length"] == pytest.approx(shortest(CODES[np.sort(index)], places), rel=1e-6)
@@ -391,20 +384,19 @@ def test_a_command_prints_what_it_found(launch, find, tmp_path):
 
 def test_names_that_are_no_text_are_shown_as_far_as_they_go(launch, find, tmp_path):
     name = os.fsdecode(b"caf\xe9.txt")
-    (tmp_path / name).write_text("\n".join(f"{a} {b}" for a, b in CODES.tolist()))
-    (tmp_path / f"rows{name}").write_text("3\n17\n")
-    flags = f"--latents={name} --anchors=codes:{name},rows{name} --method=linear --out=out{name}"
+    np.savetxt(tmp_path / name, CODES[:53])
+    flags = f"--latents={name} --anchors=codes:{name},3 --method=linear --out=out{name}"
     outcome = launch("paths", *flags.split(), folder=tmp_path)
     assert outcome.status == 0
-    assert r"outcaf\xe9.txt: caf\xe9.txt, 307 codes of 2 numbers" in outcome.out
+    assert r"outcaf\xe9.txt: caf\xe9.txt, 53 codes of 2 numbers" in outcome.out
     said = json.loads((tmp_path / f"out{name}" / "path.json").read_text(encoding="utf-8"))
     assert said["ends"][0]["label"] == r"caf\xe9.txt:0"
-    for flag in (f"--latents=no{name}", f"--latents={name} --anchors=no{name}", f"--no{name}"):
+    for flag in (f"--latents={name} --anchors=no{name}", f"--no{name}"):
         outcome = launch("paths", *flag.split(), "--out=o", folder=tmp_path)
         assert outcome.status in (1, 2)
         *logged, line = outcome.err.splitlines()
         assert line.startswith("error: ")
-        assert all(": 307 rows x 2 columns" in each for each in logged)
+        assert all(": 53 rows x 2 columns" in each for each in logged)
 
 
 def test_far_off_codes_do_not_make_a_path_cut_through_a_hole_unless_asked_with_a_warning(
