@@ -1,12 +1,12 @@
 """Rows of training beside PyTorch, of sweeps, of decoding, and the tests on an accelerator."""
 
-import dataclasses
 import os
 import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -71,30 +71,27 @@ def train(
     the other rows, and beside the plain loss of usual batches only.
     """
     on_cpu = jax.default_backend() == "cpu"
-    first = {"eager": "PyTorch"} if on_cpu else {"graph": "PyTorch, CUDA graph", "eager": "PyTorch"}
+    eager = {"eager": "PyTorch"}
     # The rehearsal does without the C++ compiler, which takes longer than all else.
     compiled = {"aot_eager" if small else "inductor": "torch.compile"}
-    if on_cpu:
-        first |= compiled
+    first = eager | compiled if on_cpu else {"graph": "PyTorch, CUDA graph"} | eager
     last: list[Contest] = []
     for batch in batches:
         setup = _make_setup(name, small, batch=batch, perceptual=0.3 * perceptual)
         steps = 4 * setup.plan.steps_per_epoch
         if on_cpu:  # half a minute a row
             steps = max(1, (16 if small else 128 if perceptual else 512) // batch)
-        loss = "MSE and perceptual" if perceptual else "MSE"
+        what = f"`{name}`, C = {setup.config.model.channels}, batch {batch}, MSE"
         contest = Contest(
             "train",
-            f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}: an epoch of "
-            f"{IMAGES:,} images",
+            f"{what}{' and perceptual' * perceptual}: an epoch of {IMAGES:,} images",
             [Training(compile_run(setup), steps)],
             _in_torch(setup, steps, first),
             scale=IMAGES / (steps * batch),
         )
         yield contest
         if not (on_cpu or perceptual or batch > 64):
-            baselines = _in_torch(setup, steps, compiled)
-            last.append(dataclasses.replace(contest, baselines=baselines))
+            last.append(replace(contest, baselines=_in_torch(setup, steps, compiled)))
     yield from last
 
 
@@ -153,13 +150,11 @@ def run_gpu_tests(small: bool) -> Iterator[Row]:
 def sweep(small: bool) -> Iterator[Contest]:
     """An epoch of 18 members as one program, beside the same one after another."""
     axes = {"corruption.kind": AXES["corruption.kind"]} if small else AXES
+    thinned = small or jax.default_backend() == "cpu"
     for name, channels, side, stride in (("reference", 64, 64, 10), ("smooth", 8, 32, 4)):
-        base: dict[str, object] = {"model.name": name, "training.batch_size": 8}
-        base |= {"model.channels": channels, "data.side": side, "targets.kind": "off"}
-        if small or jax.default_backend() == "cpu":
-            base["data.stride"] = stride
-        if small:
-            base |= SMALL
+        base = {"model.name": name, "training.batch_size": 8, "targets.kind": "off"}
+        base |= {"data.stride": stride if thinned else 1, "data.side": side}
+        base |= {"model.channels": channels} | (SMALL if small else {})
         (group,) = make_grid(base, axes).groups
         images = configuration.open_data(group[0].config.data)
         setups = [make_setup(member.config, images).on_host() for member in group]
