@@ -13,13 +13,12 @@ from ml_collections import ConfigDict
 from jaxsurf.errors import UserError
 from jaxsurf.pipeline import cli, experiments
 
-VARIANTS = ("2d", "3d", "camera_height", "background_color")
+VARIANTS = {"2d": {}, "3d": {"model.latent_dim": 3}}
+VARIANTS |= {name: experiments.third_factor(name) for name in ("camera_height", "background_color")}
 
 
 def get_config(variant: str = "2d") -> ConfigDict:
     if variant not in VARIANTS:
-        raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=f"take {VARIANTS}")
-    changes: experiments.Settings = {"data.source": "mpi3d_toy"}
-    if variant not in ("2d", "3d"):
-        return cli.make_config(changes | experiments.third_factor(variant))
-    return cli.make_config(changes | {"model.latent_dim": int(variant[0])})
+        cure = f"take one of {', '.join(VARIANTS)}"
+        raise UserError(f"configs/mpi3d.py has no variant {variant!r}", cure=cure)
+    return cli.make_config({"data.source": "mpi3d_toy", **VARIANTS[variant]})

@@ -48,11 +48,9 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class CompareConfig:
-    """What to compare.
+    """What to compare: settings of both models, of which size, seed and epochs are replaced.
 
     Attributes:
-        ours: of our model; latent size and seed are replaced, as below.
-        reference: of the report's model; epochs are replaced too.
         latent_dims: latent sizes.
         seeds: random seeds of our model; the reference is trained with the first.
         num_pairs: random pairs of each evaluation.

@@ -40,32 +40,21 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Contest:
-    """The candidate's work, ready to begin, and its baselines; one row for each of these.
-
-    Attributes:
-        size: what is measured and how much of it, in words.
-        work: the candidate's, part by part.
-        baselines: what makes the work of each, part by part, by its name in the table; called
-            after the candidate's memory was read. Where a library is missing, the candidate is
-            timed alone.
-        limit_s: no part of a baseline is begun after so many seconds; the rest is extrapolated.
-        median: whether the median part is the figure, and not the sum of all.
-        warm: what comes before the candidate is timed, where that is less than all of `work`.
-        agree: raises where parts of both, as far as the baseline came, returned different things.
-        scale: what times are multiplied with, such as from some steps to an epoch.
-        rounds: at most, where the limit allows it.
-    """
+    """The candidate's work, ready to begin, and its baselines; one row for each of these."""
 
     stage: str
-    size: str
-    work: Sequence[Work]
+    size: str  # what is measured and how much of it, in words
+    work: Sequence[Work]  # the candidate's, part by part
+    # What makes the work of each, by its name in the table; called after the candidate's memory was
+    # read. Where a library is missing, the candidate is timed alone.
     baselines: Mapping[str, Make] = field(default_factory=dict)
-    limit_s: float = 30.0
-    median: bool = False
-    warm: Work | None = None
+    limit_s: float = 30.0  # no part of a baseline is begun after that; the rest is extrapolated
+    median: bool = False  # whether the median part is the figure, and not the sum of all
+    warm: Work | None = None  # what is done before the candidate is timed, instead of all its work
+    # Raises where parts of both, as far as the baseline came, returned different things.
     agree: Callable[[Sequence[Any], Sequence[Any]], None] | None = None
-    scale: float = 1.0
-    rounds: int = 3
+    scale: float = 1.0  # what times are multiplied with, such as from some steps to an epoch
+    rounds: int = 3  # at most, where the limit allows it
 
 
 @dataclass(frozen=True)
