@@ -58,7 +58,7 @@ def grid_of(**psnr_db):
 def judge(words, changes, grids=None):
     """Return the verdict on the claim whose text has some words."""
     judged = claims.judge_all(made(changes), grids or grid_of(normal_2=30))
-    (one,) = [each for each in judged if words in each.claim.says]
+    (one,) = [each for each in judged if words in each.says]
     return one.verdicts["smooth"]
 
 
@@ -109,7 +109,7 @@ def test_where_surfing_goes_wrong_is_said_by_the_truth_where_it_is_known():
         runs[key] = replace(run, figures=unknown)
     assert runs["mse_2d", "smooth"].by_truth == ""
     judged = claims.judge_all(runs, grid_of(normal_2=30))
-    (one,) = [each for each in judged if "2-D: surfing goes" in each.claim.says]
+    (one,) = [each for each in judged if "2-D: surfing goes" in each.says]
     assert one.verdicts["smooth"] == Verdict("surfing.course, linear.course not known")
 
 

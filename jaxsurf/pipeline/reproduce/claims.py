@@ -5,7 +5,7 @@ import operator
 import tomllib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -18,22 +18,6 @@ _COMPARISONS = {"<": operator.lt, "<=": operator.le, "==": operator.eq, ">": ope
 _OUTCOMES = {True: "holds", False: "does not hold", None: "not measured"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """What the report says, the rules that all have to hold, and what explains either outcome."""
-
-    says: str
-    rules: Sequence[str]
-    holding: str
-    failing: str
-
-    @property
-    def names(self) -> list[str]:
-        """The experiments that it rests on, or `GRID`."""
-        figures = [part for rule in self.rules for part in rule.split() if part[0].isalpha()]
-        return list(dict.fromkeys(figure.partition(".")[0] for figure in figures))
-
-
 @dataclass(frozen=True)
 class Verdict:
     """What was measured with one model; `holds` is None where it could not be."""
@@ -42,12 +26,21 @@ class Verdict:
     holds: bool | None = None
 
 
-@dataclass(frozen=True)
-class Judged:
-    """A claim with its verdicts by model."""
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What the report says, the rules that all have to hold, and what explains either outcome."""
 
-    claim: Claim
-    verdicts: Mapping[str, Verdict]
+    says: str
+    rules: Sequence[str]
+    holding: str
+    failing: str
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)  # by model
+
+    @property
+    def names(self) -> list[str]:
+        """The experiments that it rests on, or `GRID`."""
+        figures = [part for rule in self.rules for part in rule.split() if part[0].isalpha()]
+        return list(dict.fromkeys(figure.partition(".")[0] for figure in figures))
 
     @property
     def outcome(self) -> str:
@@ -61,13 +54,13 @@ class Judged:
     def why(self) -> str:
         """What explains the outcome; empty where nothing was measured."""
         outcomes = {verdict.holds for verdict in self.verdicts.values()}
-        reasons = {True: self.claim.holding, False: self.claim.failing}
+        reasons = {True: self.holding, False: self.failing}
         return " Where not: ".join(text for holds, text in reasons.items() if holds in outcomes)
 
 
 def judge_all(
     runs: Mapping[tuple[str, str], Measured], grids: Mapping[str, Sequence[Result]]
-) -> list[Judged]:
+) -> list[Claim]:
     """Return every claim, judged on runs by experiment and model, and grid searches by model."""
     listed = tomllib.loads(Path(__file__).with_name("claims.toml").read_text(encoding="utf-8"))
     judged = []
@@ -83,7 +76,7 @@ def judge_all(
                 if not found
             ]
             verdicts[model] = Verdict(", ".join(failed)) if failed else _judge(claim, figures)
-        judged.append(Judged(claim, verdicts))
+        judged.append(replace(claim, verdicts=verdicts))
     return judged
 
 
