@@ -92,10 +92,8 @@ class Scale:
     def grid(self, model: str) -> Grid:
         """Return the grid search of a model; of noises alone if it is small or the model ours."""
         plain: Settings = {"objective.mse": experiments.SYMMETRIC, "targets.kind": "off"}
-        base = plain | self._shared()
-        if model == "reference":
-            base = {**experiments.GRID_BASE, **base}
-        axes = experiments.GRID_AXES
+        own = experiments.GRID_BASE if model == "reference" else plain
+        base, axes = {**own, **self._shared()}, experiments.GRID_AXES
         if self.name == "small":
             base = _shortened(base, "grid")
         if self.name == "small" or model != "reference":
@@ -112,11 +110,8 @@ class Scale:
 def _shortened(settings: Settings, kind: str) -> Settings:
     epochs, batch_size = SMALL[kind]
     shorter = configuration.lasting(configuration.from_dotted(settings), epochs)
-    return settings | {
-        "training.num_epochs": epochs,
-        "training.batch_size": batch_size,
-        "optimizer.step_epochs": shorter.optimizer.step_epochs,
-    }
+    shared = {"training.num_epochs": epochs, "training.batch_size": batch_size}
+    return {**settings, **shared, "optimizer.step_epochs": shorter.optimizer.step_epochs}
 
 
 def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> str:
