@@ -1,11 +1,8 @@
 """What is asked of `launch/paths.py`, and what a path is sought through: codes, rows, anchors.
 
-Rows keep their numbers in the file: whatever is left out, an anchor is named, and a path is
-described, by those.
-
-An anchor is a row number; a file of row numbers (`centers_ind.txt`); a code that is none of the
-rows, its numbers with commas between (`code:0.1,-2`); or a file of such codes, one a row
-(`codes:path.txt`). All of them may be mixed, with commas, white space or line breaks between.
+Rows keep their numbers in the file, whatever is left out. An anchor is a row number, a file of them
+(`centers_ind.txt`), a code that is none of the rows (`code:0.1,-2`) or a file of such codes, one a
+row (`codes:path.txt`), mixed at will with commas, white space or line breaks between.
 """
 
 import itertools
