@@ -16,14 +16,13 @@ from jaxsurf.pipeline import cli
 _SUITE = flags.DEFINE_string(
     "suite",
     "all",
-    "Which rows to measure: gpu, graph, train, decode, sweep, or all but what only an "
-    "accelerator or 13 GB of disk make worth it. Packages beside jax that baselines need: torch "
-    "(train, perceptual, batch-512, knn-wide), pykdtree (knn), faiss-cpu (knn-wide), networkx "
-    "(pipeline), pytest-xdist (gpu-tests); rows without theirs hold jaxsurf's figures alone.",
+    "Which rows to measure: gpu, graph, train, decode, sweep, or all that a CPU does in time. "
+    "Packages that baselines need: torch (train, perceptual, batch-512, knn-wide), pykdtree (knn), "
+    "faiss-cpu (knn-wide), networkx (pipeline), pytest-xdist (gpu-tests); rows without theirs hold "
+    "jaxsurf's figures alone.",
 )
-_SCALE = flags.DEFINE_string(
-    "scale", "full", "full, or rehearsal: every row in small, on any machine."
-)
+_SCALES = "full, or rehearsal: every row in small, on any machine."
+_SCALE = flags.DEFINE_string("scale", "full", _SCALES)
 _OUT = cli.define_string("out")
 
 

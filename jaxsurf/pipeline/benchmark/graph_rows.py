@@ -227,7 +227,7 @@ def relaxation(small: bool) -> Iterator[Contest]:
 
 
 def pipeline(small: bool) -> Iterator[Contest]:
-    """Codes to 55 frames, beside the report's way: see `surf_as_reported`."""
+    """Codes to 55 frames, beside the report's way: see `_surf_as_reported`."""
     codes = draw("cube", 400 if small else POINTS, 2)
     ends = [(0, target) for target in range(len(codes))]
     every = shortest_path.shortest_paths(graphs.build(codes, REPORT_GRAPH), ends)
