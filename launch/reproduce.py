@@ -7,8 +7,6 @@
 resumes. Everything is put together on one page, reproduction.md.
 """
 
-from pathlib import Path
-
 from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.reproduce.reproduction import Scale
 
@@ -19,7 +17,7 @@ _SCALE = cli.define_fields(Scale, name="scale")
 def main() -> object:
     from jaxsurf.pipeline.reproduce import reproduction
 
-    return reproduction.reproduce(Scale(**_SCALE()), Path(_WORKDIR.value))
+    return reproduction.reproduce(Scale(**_SCALE()), _WORKDIR.value)
 
 
 if __name__ == "__main__":

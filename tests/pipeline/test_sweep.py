@@ -1,9 +1,9 @@
 """A grid of runs: its members, as one program or in turn, stopped and resumed, marked, refused."""
 
 import csv
+import functools
 import io
 import itertools
-import os
 import random
 import re
 import shutil
@@ -137,13 +137,12 @@ def run(asked, root, mode):
 @pytest.fixture(scope="session")
 def pristine(grid_of, tmp_path_factory):
     """Folders of finished sweeps by mode; tests look at them and leave them alone."""
-    roots = {}
 
+    @functools.cache
     def finished(mode):
-        if mode not in roots:
-            roots[mode] = tmp_path_factory.mktemp(mode) / "sweep"
-            run(grid_of(), roots[mode], mode)
-        return roots[mode]
+        root = tmp_path_factory.mktemp(mode) / "sweep"
+        run(grid_of(), root, mode)
+        return root
 
     return finished
 
@@ -171,10 +170,6 @@ def assert_same_sweep(one, other, states=STATES):
         if state != "diverged":
             for a, b in zip(*map(weights, both), strict=True):
                 np.testing.assert_array_equal(a, b)
-
-
-def terminate():
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def crash(*_, **__):
@@ -223,8 +218,9 @@ def test_a_finished_sweep_does_nothing_again(grid_of, root):
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     run(grid_of(), root, "auto")
     files = [path for path in root.rglob("*") if path.is_file()]
-    changed = {path.name for path in files if before.get(path) != path.stat().st_mtime_ns}
-    assert changed == {".lock", "grid.json", "all_scores.csv", "best.md", "losses.png"}
+    changed = {path for path in files if before.get(path) != path.stat().st_mtime_ns}
+    names = (".lock", "grid.json", "all_scores.csv", "best.md", "losses.png")
+    assert changed == {root / name for name in names}
 
 
 @pytest.mark.parametrize(
@@ -235,7 +231,7 @@ def test_a_group_stopped_by_a_signal_and_by_a_crash_goes_on_bitwise_in_whichever
 ):
     # 13: amid an epoch, one member has diverged; 2: no line tells of that yet.
     with monkeypatch.context() as patch:
-        stop_at(patch, step, terminate)
+        stop_at(patch, step, lambda: signal.raise_signal(signal.SIGTERM))
         with pytest.raises(Interrupted):
             run(grid_of(), tmp_path, "together")
     assert not (tmp_path / "all_scores.csv").exists()
