@@ -235,7 +235,6 @@ def test_a_group_stopped_by_a_signal_and_by_a_crash_goes_on_bitwise_in_whichever
         with pytest.raises(Interrupted):
             run(grid_of(), tmp_path, "together")
     assert not (tmp_path / "all_scores.csv").exists()
-    stop_at(monkeypatch, step, crash)  # what was done is not done again
     judged, check_learnt = [], train.check_learnt
 
     def judge_one(*given):
@@ -243,11 +242,13 @@ def test_a_group_stopped_by_a_signal_and_by_a_crash_goes_on_bitwise_in_whichever
         judged.append(check_learnt(*given))
 
     with monkeypatch.context() as patch:
+        stop_at(patch, step, crash)  # what was done is not done again
         patch.setattr(train, "check_learnt", judge_one)
         with pytest.raises(AssertionError, match="crash"):
             run(grid_of(), tmp_path, "in_turn")
-    assert len(list(tmp_path.glob("members/*/outcome.json"))) == 2  # with the one that diverged
-    run(grid_of(), tmp_path, "in_turn")
+        assert len(list(tmp_path.glob("members/*/outcome.json"))) == 2  # with the one that diverged
+        patch.setattr(train, "check_learnt", check_learnt)
+        run(grid_of(), tmp_path, "in_turn")
     assert_same_sweep(tmp_path, pristine("together"))
 
 
