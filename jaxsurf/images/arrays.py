@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Real, Shaped
+from jaxtyping import Shaped
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
@@ -20,6 +20,7 @@ from jaxsurf.images.storage import Member
 
 Rows = Shaped[np.ndarray, "image height width channel"]
 Shape = tuple[int, ...]
+Found = dict[str, tuple[Shape, np.dtype]]
 
 ARRAYS = (".npy", ".npz", ".mat", ".h5", ".hdf5")
 _BESIDE = ("factors", "factor_names", "jaxsurf_metadata")
@@ -36,19 +37,15 @@ class Stack:
         shape: number, height, width and channels.
         dtype: their type in the file, but uint8 for truth values.
         blocks: yields all of them in order, a few at a time.
+        beside: what else `files.to_arrays` wrote of a set.
         whole: all of them, where they are in memory or mapped.
-        factors: factor values, where the file has them.
-        names: one a factor.
-        metadata: what else `files.to_arrays` wrote of a set, whose images are fitted already.
     """
 
     shape: Shape
     dtype: np.dtype
     blocks: Callable[[], Iterator[Rows]]
+    beside: Mapping[str, np.ndarray]
     whole: Rows | None = None
-    factors: Real[np.ndarray, "image factor"] | None = None
-    names: tuple[str, ...] = ()
-    metadata: str = ""
 
 
 def open_arrays(path: Path, *, key: str = "") -> Stack:
@@ -57,34 +54,26 @@ def open_arrays(path: Path, *, key: str = "") -> Stack:
     Raises:
         UserError: where it can't be read, or which array or axis is what is unclear.
     """
-    suffix = path.suffix.lower()
+    suffix, cure = path.suffix.lower(), "save it with np.savez or np.save, without objects"
     opener = {".npy": _open_npy, ".npz": _open_npz, ".mat": _open_mat}.get(suffix, _open_hdf5)
-    try:
+    with storage.refusing(path, "cannot be read as plain arrays", cure=cure):
         return opener(path, key)
-    except UserError:
-        raise
-    except Exception as error:  # scipy's and h5py's are of many kinds for damaged files
-        # The first line is what is wrong; those after it are numpy's advice to load pickles.
-        reason = str(error).split("\n")[0] or type(error).__name__
-        raise UserError(
-            f"{path} cannot be read as plain arrays ({reason[:200]})",
-            cure="save it with np.savez or np.save, without objects",
-        ) from error
 
 
 def _open_npy(path: Path, key: str) -> Stack:
-    _no_key(path, key)
+    if key:
+        raise UserError(f"{path} holds one array without a name", cure="leave data.key out")
     # A map is refused where the file is shorter than its header claims, whatever that is.
     rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return _of_array(path, rows if rows.nbytes > storage.LARGE_BYTES else np.array(rows))
+    return _of_array(path, rows if rows.nbytes > storage.LARGE_BYTES else np.array(rows), {})
 
 
 def _open_npz(path: Path, key: str) -> Stack:
-    found: dict[str, tuple[Shape, np.dtype]] = {}
+    found: Found = {}
     with path.open("rb") as file:  # opened here: numpy leaves a damaged file open
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _of_array(path, loaded)
+            return _of_array(path, loaded, {})
         for name in loaded.files:
             try:
                 member = Member.inspect(path, name)
@@ -93,21 +82,19 @@ def _open_npz(path: Path, key: str) -> Stack:
                 problem = f"its member {name} is no array: {error}"
         if not found and loaded.files:
             raise ValueError(problem)
-        name = _choose(path, found, key)
-        member = Member.inspect(path, name)
+        name, large = _choose(path, found, key)
         beside = {one: loaded[one] for one in _BESIDE if one in found and one != name}
-        if member.nbytes <= storage.LARGE_BYTES:
+        if not large:
             return _of_array(path, loaded[name], beside)
+    member = Member.inspect(path, name)
     if member.fortran_order:
         raise _scattered(path)
     axes, shape = layout(path, member.shape)
-    return Stack(
-        shape,
-        _plain(member.dtype),
-        lambda: (_arranged(block, axes) for block in member.chunks()),
-        None,
-        *_beside(path, beside),
-    )
+
+    def blocks() -> Iterator[Rows]:
+        return (_arranged(block, axes) for block in member.chunks())
+
+    return Stack(shape, storage.plain_type(member.dtype), blocks, beside)
 
 
 def _open_mat(path: Path, key: str) -> Stack:
@@ -118,18 +105,16 @@ def _open_mat(path: Path, key: str) -> Stack:
     import scipy.io
 
     kinds = {"double": "f8", "single": "f4", "logical": "?", "char": "U1"}
-    found: dict[str, tuple[Shape, np.dtype]] = {}
+    found: Found = {}
     for name, shape, kind in scipy.io.whosmat(path):
         if kind in kinds or kind.lstrip("u").startswith("int"):
             found[name] = shape, np.dtype(kinds.get(kind, kind))
-    name = _choose(path, found, key)
-    shape, dtype = found[name]
-    if math.prod(shape) * dtype.itemsize > storage.LARGE_BYTES:
-        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy or .h5")
-    return _of_array(path, _images_first(path, scipy.io.loadmat(path, variable_names=name)[name]))
+    name, _ = _choose(path, found, key)
+    rows = scipy.io.loadmat(path, variable_names=name)[name]
+    return _of_array(path, _images_first(rows), {})
 
 
-def _images_first(path: Path, rows: np.ndarray) -> np.ndarray:
+def _images_first(rows: np.ndarray) -> np.ndarray:
     """Return an array of MATLAB's, whose images come last, with these first."""
     if rows.ndim == 4:
         # Python's own order, kept in such a file: channels last, or second.
@@ -140,18 +125,13 @@ def _images_first(path: Path, rows: np.ndarray) -> np.ndarray:
     return rows if python else rows.transpose(2, 0, 1)
 
 
-def _h5py(path: Path) -> Any:  # noqa: ANN401
+def _open_hdf5(path: Path, key: str) -> Stack:
     try:
         import h5py
     except ImportError as error:
         cure = "pip install 'jaxsurf[hdf5]'"
         raise UserError(f"{path} needs the package h5py", cure=cure) from error
-    return h5py
-
-
-def _open_hdf5(path: Path, key: str) -> Stack:
-    h5py = _h5py(path)
-    found: dict[str, tuple[Shape, np.dtype]] = {}
+    found: Found = {}
     with h5py.File(path) as opened:
         file: Any = opened  # its members may be of kinds that these are not
         matlab = path.suffix.lower() == ".mat"
@@ -163,37 +143,29 @@ def _open_hdf5(path: Path, key: str) -> Stack:
                 found[name] = item.shape or (), item.dtype
 
         file.visititems(note)
-        name = _choose(path, found, key.strip("/"))
-        shape, dtype = found[name]
+        name, large = _choose(path, found, key.strip("/"))
         beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
         if "factor_names" in beside:
             beside["factor_names"] = file["factor_names"].asstr()[()]
         if matlab and "factors" in beside:  # its axes come in reverse
             beside["factors"] = beside["factors"].T
-        # Not chunked, the file is as large as what it claims.
-        if math.prod(shape) * dtype.itemsize <= storage.LARGE_BYTES:
-            rows = _images_first(path, file[name][()].T) if matlab else file[name][()]
+        if not large:
+            rows = _images_first(file[name][()].T) if matlab else file[name][()]
             return _of_array(path, rows, beside)
-    if matlab:
-        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy")
+    shape, dtype = found[name]
     axes, arranged = layout(path, shape)
     step = max(1, storage.CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
 
     def blocks() -> Iterator[Rows]:
-        try:
-            with h5py.File(path) as opened:
-                rows: Any = opened[name]
-                for start in range(0, shape[0], step):
-                    yield _arranged(rows[start : start + step], axes)
-        except (OSError, RuntimeError, KeyError) as error:
-            raise UserError(f"{path} is damaged ({error})", cure="copy it again") from error
+        with storage.refusing(path, "is damaged", cure="copy it again"), h5py.File(path) as opened:
+            rows: Any = opened[name]
+            for start in range(0, shape[0], step):
+                yield _arranged(rows[start : start + step], axes)
 
-    return Stack(arranged, _plain(dtype), blocks, None, *_beside(path, beside))
+    return Stack(arranged, storage.plain_type(dtype), blocks, beside)
 
 
-def _of_array(
-    path: Path, rows: np.ndarray, beside: Mapping[str, np.ndarray] | None = None
-) -> Stack:
+def _of_array(path: Path, rows: np.ndarray, beside: Mapping[str, np.ndarray]) -> Stack:
     if rows.dtype.kind not in "buif":
         raise UserError(
             f"{path} holds {rows.dtype} values, but images are numbers", cure="convert them first"
@@ -202,9 +174,7 @@ def _of_array(
     if storage.is_mapped(rows) and not rows.flags.c_contiguous:
         raise _scattered(path)
     whole = _arranged(rows, axes)
-    return Stack(
-        shape, whole.dtype, lambda: storage.chunks(whole), whole, *_beside(path, beside or {})
-    )
+    return Stack(shape, whole.dtype, lambda: storage.chunks(whole), beside, whole)
 
 
 def _scattered(path: Path) -> UserError:
@@ -214,46 +184,41 @@ def _scattered(path: Path) -> UserError:
     )
 
 
-def _no_key(path: Path, key: str) -> None:
-    if key:
-        raise UserError(f"{path} holds one array without a name", cure="leave data.key out")
-
-
-def _plain(dtype: np.dtype) -> np.dtype:
-    return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
-
-
-def _arranged(rows: np.ndarray, axes: Shape | None) -> Rows:
-    rows = rows[..., None] if axes is None else rows.transpose(axes)
+def _arranged(rows: np.ndarray, axes: Shape) -> Rows:
+    rows = (rows[..., None] if rows.ndim == 3 else rows).transpose(axes)
     if rows.dtype.kind == "b":
         return rows.view(np.uint8)
-    return rows if rows.dtype.isnative else rows.astype(rows.dtype.newbyteorder("="))
+    return rows.astype(storage.plain_type(rows.dtype), copy=False)
 
 
-def _choose(path: Path, found: Mapping[str, tuple[Shape, np.dtype]], key: str) -> str:
-    """Return the name of the array that holds the images, refusing one that claims too much."""
+def _choose(path: Path, found: Found, key: str) -> tuple[str, bool]:
+    """Return the name of the array that holds the images, and whether it is large.
+
+    One that claims more than its file may hold is refused.
+    """
     name = _named(path, found, key)
     shape, dtype = found[name]
-    storage.check_claim(f"{path}", math.prod(shape) * dtype.itemsize, path.stat().st_size)
-    return name
+    num_bytes = math.prod(shape) * dtype.itemsize
+    storage.check_claim(f"{path}", num_bytes, path.stat().st_size)
+    large = num_bytes > storage.LARGE_BYTES
+    if large and path.suffix.lower() == ".mat":
+        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy")
+    return name, large
 
 
-def _named(path: Path, found: Mapping[str, tuple[Shape, np.dtype]], key: str) -> str:
+def _named(path: Path, found: Found, key: str) -> str:
     texts = [f"{name} ({dtype} {'x'.join(map(str, s))})" for name, (s, dtype) in found.items()]
     held = f"{path} holds {', '.join(texts[:8]) or 'no array'}{' ...' if len(texts) > 8 else ''}"
+    # A table of numbers, a row an image, is none.
+    able = [n for n, (s, dtype) in found.items() if len(s) in (3, 4) and dtype.kind in "buif"]
     if key:
         if key not in found:
             raise UserError(f"{held}, but nothing called {key!r}", cure="choose one of these")
-        if len(found[key][0]) not in (3, 4) or found[key][1].kind not in "buif":
+        if key not in able:
             cure = "they are numbers with three or four axes"
             raise UserError(f"{held}: {key} is no images", cure=cure)
         return key
-    # A table of numbers, a row an image, is none.
-    able = [
-        name
-        for name, (shape, dtype) in found.items()
-        if len(shape) in (3, 4) and dtype.kind in "buif" and name not in _BESIDE
-    ]
+    able = [name for name in able if name not in _BESIDE]
     if "images" in able or len(able) == 1:
         return "images" if "images" in able else able[0]
     if not able:
@@ -264,26 +229,24 @@ def _named(path: Path, found: Mapping[str, tuple[Shape, np.dtype]], key: str) ->
     )
 
 
-def layout(path: Path, shape: Shape) -> tuple[Shape | None, Shape]:
+def layout(path: Path, shape: Shape) -> tuple[Shape, Shape]:
     """Return the axes of an array as number, height, width, channels, and its shape then.
 
-    Three axes are grey images, and None is returned. Of four, the channels are the second or last:
-    the one of at most four, where the other is longer; where both are, those are height and width
-    that are the same; else the one that is less than half of the others.
+    Three axes are grey images of one channel. Of four, the channels are the second or last: the one
+    of at most four, where the other is longer; where both are, those are height and width that are
+    the same; else the one that is less than half of the others.
     """
     if 0 in shape:
         raise UserError(f"{path} holds no image: its shape is {shape}")
     if len(shape) == 3 and shape[2] > _FEW:
-        return None, (*shape, 1)
+        return (0, 1, 2, 3), (*shape, 1)
     if len(shape) == 4:
         _, second, third, last = shape
         first, end = second <= _FEW, last <= _FEW
-        if first == end:
-            first, end = (
-                (third == last, second == third)
-                if first
-                else (2 * second < min(third, last), 2 * last < min(second, third))
-            )
+        if first and end:
+            first, end = third == last, second == third
+        elif not (first or end):
+            first, end = 2 * second < min(third, last), 2 * last < min(second, third)
         if first != end:
             axes = (0, 1, 2, 3) if end else (0, 2, 3, 1)
             return axes, tuple(shape[axis] for axis in axes)
@@ -291,20 +254,3 @@ def layout(path: Path, shape: Shape) -> tuple[Shape | None, Shape]:
         f"{path} has shape {shape}, of which it is unclear what are height, width and channels",
         cure="save it as (number, height, width, channels), with few channels",
     )
-
-
-def _beside(
-    path: Path, beside: Mapping[str, np.ndarray]
-) -> tuple[Real[np.ndarray, "image factor"] | None, tuple[str, ...], str]:
-    factors, names = beside.get("factors"), beside.get("factor_names")
-    metadata = str(beside.get("jaxsurf_metadata", ""))
-    if factors is None:
-        return None, (), metadata
-    if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
-        raise UserError(
-            f"the factors in {path}, {factors.dtype}{factors.shape}, are no finite numbers",
-            cure="give numbers, one row an image and one column a factor",
-        )
-    if names is None:
-        return factors, tuple(f"factor_{i}" for i in range(factors.shape[1])), metadata
-    return factors, tuple(map(str, np.atleast_1d(names))), metadata

@@ -18,8 +18,8 @@ import os
 import re
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Shaped
@@ -29,9 +29,9 @@ from jaxsurf.errors import UserError, printable
 from jaxsurf.images import arrays, fitting, formats, pictures, pixels, storage, tables
 from jaxsurf.images.arrays import ARRAYS
 from jaxsurf.images.fitting import Extent, Fit, Rows
-from jaxsurf.images.formats import FILMS, PICTURES
+from jaxsurf.images.formats import FILMS, PICTURES, Part
 from jaxsurf.images.image_set import ImageSet, Reading, Request
-from jaxsurf.images.pictures import NAMED, Part, Taken
+from jaxsurf.images.pictures import NAMED, Origin, Taken
 
 # Heads of columns that number the images of a table's rows, or name files by numbers.
 _COUNTING = ("image", "number", "index", "row", "id", "file", "filename", "name", "picture")
@@ -39,40 +39,29 @@ _COUNTING = ("image", "number", "index", "row", "id", "file", "filename", "name"
 _log = logging.getLogger(__name__)
 
 
-def open_path(
-    path: Path,
-    *,
-    side: int | None = None,
-    cache_dir: str | Path | None = None,
-    asked: Reading | None = None,
-) -> ImageSet:
+def open_path(path: Path, request: Request | None = None) -> ImageSet:
     """Return the images of a folder of pictures, of a picture or film, or of a file of arrays.
 
-    Args:
-        path: the folder or file.
-        side: the longer side that images are scaled to, all to the shape that most have.
-        cache_dir: where images are kept that took long to read; None means the user's cache.
-        asked: how it is read.
+    The request is for `side` (all images get the shape that most have), `cache_dir` and `reading`.
     """
-    asked, suffix = asked or Reading(), path.suffix.lower()
-    request = Request("file", path, side=side, cache_dir=cache_dir, reading=asked)
+    request, suffix = request or Request("file"), path.suffix.lower()
     if path.is_dir():
         opened = _open_folder(path, request)
     elif path.is_file() and suffix in ARRAYS:
         opened = _open_arrays(path, request)
     elif path.is_file() and suffix in (*PICTURES, *FILMS):
         part = Part(printable(path.name), path)
-        made_of = printable(storage.identity(path))
-        where = printable(str(path.resolve()))
-        opened = pictures.collect([part], request, title=part.name, place=where, made_of=made_of)
+        place, made_of = printable(str(path.resolve())), printable(storage.identity(path))
+        origin = Origin(title=part.name, place=place, made_of=made_of)
+        opened = pictures.collect([part], request, origin)
     else:
         raise UserError(
             f"{printable(str(path))} is neither a folder nor a file of images",
             cure="give a folder of pictures, or a file that is there: a picture, a film "
             f"({' '.join(FILMS)}) or arrays ({' '.join(ARRAYS)})",
         )
-    if asked.factors:
-        opened = _with_table(opened, table_of(path, asked.factors))
+    if factors := request.reading.factors:
+        opened = _with_table(opened, table_of(path, factors))
     _log.info("%s: %s", opened.name, opened.account)
     return opened
 
@@ -88,7 +77,6 @@ def table_of(path: Path, factors: str) -> Path:
 
 def _open_folder(folder: Path, request: Request) -> ImageSet:
     found, left_out = _pictures(folder)
-    title = f"folder {printable(folder.name)}"
     parts, stamps, dangling = [], [], []
     for name in found:
         file, shown = folder / name, printable(name)
@@ -116,10 +104,13 @@ def _open_folder(folder: Path, request: Request) -> ImageSet:
             f"{printable(str(folder))} holds no picture{others}",
             cure=f"choose another folder; names of pictures end in {' '.join(PICTURES)}",
         )
-    where, made_of = printable(str(folder.resolve())), "\n".join(stamps)
-    opened = pictures.collect(
-        parts, request, title=title, place=where, made_of=made_of, left_out=left_out
+    origin = Origin(
+        title=f"folder {printable(folder.name)}",
+        place=printable(str(folder.resolve())),
+        made_of="\n".join(stamps),
+        left_out=left_out,
     )
+    opened = pictures.collect(parts, request, origin)
     classes = [str(Path(name).parent) for name in opened.files]
     if len(names := sorted(set(classes), key=_natural)) < 2:
         return opened
@@ -182,52 +173,34 @@ def _natural(name: str) -> list[list[tuple[int, int | str]]]:
     return keys
 
 
-def open_image(
-    path: str | Path, *, like: ImageSet | None = None, side: int | None = None
-) -> Shaped[np.ndarray, "height width channel"]:
-    """Return one picture, as deep as it is, or as its set.
+def open_image(path: Path, *, like: ImageSet) -> Shaped[np.ndarray, "height width channel"]:
+    """Return a picture, of several frames the first, in the form of a set.
 
-    Args:
-        path: the picture's file; of several frames the first is taken.
-        like: the set whose channels, range and size it is brought to: cut to their shape, and grey
-            repeated, colours weighed to grey, opacity added or laid over white as they need it.
-        side: the longer side that it is scaled to, without a set.
+    It is cut to the set's shape; grey is repeated, colours are weighed to grey, and opacity is
+    added, or laid over white.
     """
-    path = Path(path)
-    part, reading = Part(printable(str(path)), path), Reading()
+    part = Part(printable(str(path)), path)
     with pictures.own_limit():
-        header = pictures.inspect(part, reading)
-        frame = next(formats.read(path, header, origin=part.name))[None]
+        header = formats.inspect(part, Reading().max_pixels)
+        frame = next(formats.read(part, header))[None]
     extent = Extent.of(frame, alpha=header.alpha, origin=part.name)
-    if like is None:
-        size, _ = fitting.choose_size([(header.height, header.width)], side=side, origin="")
-        colours = header.channels - header.alpha
-        fit = pictures.choose_fit(size, colours, header.dtype, extent, reading, alpha=header.alpha)
-    else:
-        height, width, channels = like.images.shape[1:]
-        fit = Fit(
-            size=(height, width),
-            colours=channels - like.look.alpha,
-            alpha=like.look.alpha,
-            dtype=like.source_dtype,
-            values=like.source_range,
-            depth=str(like.model_input.dtype),
-        )
-        masks = (
-            like.source_range == (0, 1)
-            and np.dtype(like.source_dtype).kind in "iu"
-            and extent.high > 1
-        )
-        fewer = (
-            frame.dtype == np.uint8
-            and like.source_dtype == "uint16"
-            and like.source_range[1] < 65535
-        )
-        if masks or fewer:
-            # Masks are 0 and 1 in their set, and black and white in a picture; so is what black and
-            # white are of a set of 12 bits or the like in a picture of 8.
-            white = pixels.peak(frame.dtype)
-            fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
+    height, width, channels = like.images.shape[1:]
+    fit = Fit(
+        size=(height, width),
+        colours=channels - like.look.alpha,
+        alpha=like.look.alpha,
+        dtype=like.source_dtype,
+        values=like.source_range,
+        depth=str(like.model_input.dtype),
+    )
+    whole = np.dtype(like.source_dtype).kind in "iu"
+    masks = whole and like.source_range == (0, 1) and extent.high > 1
+    deeper = like.source_dtype == "uint16" and like.source_range[1] < 65535
+    if masks or (deeper and frame.dtype == np.uint8):
+        # Masks are 0 and 1 in their set, and black and white in a picture; so is what black and
+        # white are of a set of 12 bits or the like in a picture of 8.
+        white = pixels.peak(frame.dtype)
+        fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
     return fit(frame, alpha=header.alpha)[0]
 
 
@@ -271,11 +244,13 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
     name, reading = printable(path.name), request.reading
     stack = arrays.open_arrays(path, key=reading.key)
     num, height, width, channels = stack.shape
+    metadata = str(stack.beside.get("jaxsurf_metadata", ""))
     # Four channels of eight bits are colours and opacity, unless it is said what to show.
-    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show and not stack.metadata
-    if stack.metadata:
+    alpha = channels == 4 and stack.dtype == np.uint8 and not reading.show and not metadata
+    if metadata:  # its images are fitted already
         reading = dataclasses.replace(reading, range="full")
-    large = stack.whole is None or storage.is_mapped(stack.whole)
+    whole, factors = stack.whole, stack.beside.get("factors")
+    large = whole is None or storage.is_mapped(whole)
 
     def find() -> Taken:
         extent = Extent()
@@ -284,30 +259,28 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
             if stack.dtype == np.uint8 and not alpha and extent.high > 1:
                 break
         size, _ = fitting.choose_size([(height, width)], side=request.side, origin=name)
-        fit = pictures.choose_fit(
-            size, channels - alpha, str(stack.dtype), extent, reading, alpha=alpha
-        )
+        colours, dtype = channels - alpha, str(stack.dtype)
+        fit = Fit.choose(size, colours, dtype, extent, reading.range, alpha=alpha)
         notes = ("opaque, so without their fourth channel",) if alpha and extent.opaque else ()
         return Taken((num, *fit.size, fit.channels), fit, notes, heavy=large)
 
     def convert(taken: Taken) -> Iterator[Rows]:
         return (taken.fit(block, alpha=alpha) for block in stack.blocks())
 
-    whole = stack.whole
-    if whole is not None and not whole.flags.c_contiguous:
-        whole = None if large else np.ascontiguousarray(whole)
-    opened = pictures.assemble(
-        find,
-        convert,
-        request,
-        title=name,
-        place=f"{printable(str(path.resolve()))} {alpha}",
-        made_of=printable(storage.identity(path)),
-        whole=None if alpha else whole,
-    )
-    if stack.factors is not None:
-        opened = dataclasses.replace(opened, factors=stack.factors, factor_names=stack.names)
-    return _with_metadata(opened, stack.metadata, name=name) if stack.metadata else opened
+    place = f"{printable(str(path.resolve()))} {alpha}"
+    origin = Origin(title=name, place=place, made_of=printable(storage.identity(path)))
+    plain = whole is not None and whole.flags.c_contiguous and not alpha
+    opened = pictures.assemble(find, convert, request, origin, whole if plain else None)
+    if factors is not None:
+        if factors.ndim != 2 or factors.dtype.kind not in "iuf" or not np.isfinite(factors).all():
+            raise UserError(
+                f"the factors in {path}, {factors.dtype}{factors.shape}, are no finite numbers",
+                cure="give numbers, one row an image and one column a factor",
+            )
+        numbered = [f"factor_{number}" for number in range(factors.shape[1])]
+        names = tuple(map(str, np.atleast_1d(stack.beside.get("factor_names", numbered))))
+        opened = dataclasses.replace(opened, factors=factors, factor_names=names)
+    return _with_metadata(opened, metadata, name=name) if metadata else opened
 
 
 # Factors
@@ -315,13 +288,16 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
 
 def _with_table(images: ImageSet, path: Path) -> ImageSet:
     """Return a set with the columns of a table as factors, words as numbers with labels."""
-    table = _indexed(images, tables.read_table(path, named_index=False))
-    rows = _rows_of(images, table, printable(path.name))
-    names = tuple(
-        name or f"factor_{i}" for i, name in enumerate(table.names or [""] * len(table.columns))
-    )
-    labels, columns = dict(images.labels), []
-    for name, column in zip(names, table.columns, strict=True):
+    table, file = tables.read_table(path, named_index=False), printable(path.name)
+    index, columns, heads = table.index, table.columns, table.names or ("",) * len(table.columns)
+    if index is None and len(columns) > 1:
+        index = _index(images, columns[0], heads[0])
+        if index is not None:
+            columns, heads = columns[1:], heads[1:]
+    rows = _rows_of(images, index, len(columns[0]), file)
+    names = tuple(head or f"factor_{number}" for number, head in enumerate(heads))
+    labels, factors = dict(images.labels), [*(() if images.factors is None else images.factors.T)]
+    for name, column in zip(names, columns, strict=True):
         if isinstance(column, list) and all(column):
             words = sorted(set(column), key=_natural)
             labels[name] = tuple(words)
@@ -329,91 +305,81 @@ def _with_table(images: ImageSet, path: Path) -> ImageSet:
         elif isinstance(column, list) or not np.isfinite(column).all():
             missing = "word" if isinstance(column, list) else "finite number"
             raise UserError(
-                f"column {name} of {printable(path.name)} has rows without a {missing}",
+                f"column {name} of {file} has rows without a {missing}",
                 cure="fill them in, or leave the column out",
             )
-        columns.append(column[rows])
-    known = () if images.factors is None else tuple(images.factors.T)
+        factors.append(column[rows])
     if twice := set(names) & set(images.factor_names):
         raise UserError(f"{images.name} has a factor {min(twice)} already", cure="rename a column")
     return dataclasses.replace(
         images,
-        factors=np.stack([*known, *columns], axis=-1),
+        factors=np.stack(factors, axis=-1),
         factor_names=(*images.factor_names, *names),
         labels=labels,
-        account=f"{images.account}; factors {', '.join(names)} of {printable(path.name)}",
+        account=f"{images.account}; factors {', '.join(names)} of {file}",
     )
 
 
-def _indexed(images: ImageSet, table: tables.Table) -> tables.Table:
-    """Return a table whose first column is its index where it names files or counts images."""
-    first, head = table.columns[0], (table.names or ("",))[0].strip().lower()
-    if table.index is not None or len(table.columns) < 2:
-        return table
+def _index(images: ImageSet, first: tables.Column, head: str) -> list[str] | None:
+    """Return a table's first column as texts where it names files or counts images."""
     if isinstance(first, list):
-        stems = {name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in images.files}
-        named = [text.strip().replace("\\", "/").rsplit("/", 1)[-1] for text in first]
-        index = first if any(name.rsplit(".", 1)[0] in stems for name in named) else None
-    else:
-        counts = head in _COUNTING and (first == np.rint(first)).all()
-        index = [f"{number:.0f}" for number in first] if counts else None
-    if index is None:
-        return table
-    return dataclasses.replace(table, index=index, columns=table.columns[1:], names=table.names[1:])
+        stems = {PurePosixPath(name).stem for name in images.files}
+        return first if any(_as_path(text).stem in stems for text in first) else None
+    counts = head.strip().lower() in _COUNTING and (first == np.rint(first)).all()
+    return [f"{number:.0f}" for number in first] if counts else None
 
 
-def _inside(path: str, names: Set[str]) -> str:
-    """Return a path as a set names it, which may have been written from a folder further out."""
-    parts = path.split("/")
-    tails = ("/".join(parts[start:]) for start in range(len(parts)))
-    return next((tail for tail in tails if tail in names), path)
+def _as_path(text: str) -> PurePosixPath:
+    return PurePosixPath(text.strip().replace("\\", "/"))
 
 
-def _rows_of(images: ImageSet, table: tables.Table, name: str) -> Sequence[int]:
+def _rows_of(
+    images: ImageSet, index: Sequence[str] | None, num_rows: int, table: str
+) -> Sequence[int]:
     """Return the row of each image."""
-    num_rows, total = len(table.columns[0]), len(images)
-    index = table.index
+    total = len(images)
     if index is None:
         if num_rows != total:
             raise UserError(
-                f"{name} has {num_rows} rows, but there are {total} images",
+                f"{table} has {num_rows} rows, but there are {total} images",
                 cure="give one row an image, or names of files in the first column",
             )
         return range(total)
+    files = [PurePosixPath(name) for name in images.files]
+    known, given = set(files), []
+    for path in map(_as_path, index):  # perhaps written from a folder further out
+        tails = (PurePosixPath(*path.parts[start:]) for start in range(len(path.parts)))
+        given.append(next((tail for tail in tails if tail in known), path))
     # By the whole name, without folder, without suffix, without both, as a number; each where only
     # one has it.
-    ways: list[Callable[[str], str]] = [
-        lambda text: text,
-        lambda text: text.rsplit("/", 1)[-1],
-        lambda text: text.rsplit(".", 1)[0],
-        lambda text: text.rsplit("/", 1)[-1].rsplit(".", 1)[0],
+    ways: list[Callable[[PurePosixPath], str]] = [
+        str,
+        lambda path: path.name,
+        lambda path: str(path.parent / path.stem),
+        lambda path: path.stem,
         # Numbers have lost the zeros before them.
-        lambda text: text.rsplit("/", 1)[-1].rsplit(".", 1)[0].lstrip("0") or "0",
+        lambda path: path.stem.lstrip("0") or "0",
     ]
-    given = [_inside(text.strip().replace("\\", "/"), set(images.files)) for text in index]
-    numbers = [str(number) for number in range(total)]
-    candidates = [([way(f) for f in images.files], [*map(way, given)]) for way in ways]
-    best, keys = max(
-        (both for both in [(numbers, given), *candidates] if len(set(both[0])) == total),
+    candidates = [([*map(str, range(total))], [*map(str, given)])]
+    candidates += [([*map(way, files)], [*map(way, given)]) for way in ways]
+    labels, keys = max(
+        (both for both in candidates if len(set(both[0])) == total),
         key=lambda both: len({*both[0]} & {*both[1]}),
     )
-    row_of = {key: row for row, key in enumerate(keys)}
-    without_row = [label for label in best if label not in row_of]
-    known = set(best)
-    without_image = [key for key in keys if key not in known]
-    if without_row or without_image or len(row_of) < num_rows:
-        twice = [key for key, count in Counter(keys).items() if count > 1]
-        problems = [
-            f"{what} for {len(some)} ({', '.join(some[:3])}{' ...' if len(some) > 3 else ''})"
-            for what, some in (
-                ("no row", without_row),
-                ("no image", without_image),
-                ("several rows", twice),
-            )
-            if some
-        ]
+    row_of, names = {key: row for row, key in enumerate(keys)}, set(labels)
+    problems = {
+        "no row": [label for label in labels if label not in row_of],
+        "no image": [key for key in keys if key not in names],
+        "several rows": [key for key, count in Counter(keys).items() if count > 1],
+    }
+    found = [
+        f"{what} for {len(some)} ({', '.join(some[:3])}{' ...' if len(some) > 3 else ''})"
+        for what, some in problems.items()
+        if some
+    ]
+    if found:
         raise UserError(
-            f"{name} has {num_rows} rows and {images.name} {total} images: {', '.join(problems)}",
+            f"{table} has {num_rows} rows and {images.name} {total} images: {', '.join(found)}",
             cure="give one row an image, named as its file or by its number from 0",
         )
-    return [row_of[label] for label in best]
+    return [row_of[label] for label in labels]

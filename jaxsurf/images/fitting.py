@@ -47,6 +47,20 @@ class Fit:
     values: tuple[float, float]
     depth: str
 
+    @classmethod
+    def choose(
+        cls, size: Size, colours: int, dtype: str, extent: "Extent", asked: str, *, alpha: bool
+    ) -> "Fit":
+        """Return what brings images to a size, and to the range that they suggest or is asked."""
+        kind = np.dtype(dtype)
+        values = black_and_white(asked, kind, extent.low, extent.high)
+        whole = kind.kind in "iu"
+        if kind.itemsize == 1 or (whole and kind.itemsize > 2 and values in ((0, 1), (0, 255))):
+            depth = "uint8"
+        else:  # which keeps the steps of the source's type
+            depth = "uint16" if whole and kind.itemsize == 2 else "float32"
+        return cls(size, colours, alpha and not extent.opaque, dtype, values, depth)
+
     @property
     def channels(self) -> int:
         """Number of channels that come out."""
@@ -238,12 +252,3 @@ def black_and_white(asked: str, dtype: np.dtype, low: float, high: float) -> tup
         if white is not None and high - low >= white / 2:
             return 0.0, float(white)
     return (low, high) if low < high else whole
-
-
-def choose_depth(dtype: np.dtype, values: tuple[float, float]) -> str:
-    """Return the type that keeps the steps of a source's type: uint8, uint16 or float32."""
-    if dtype.kind == "b" or dtype.itemsize == 1:
-        return "uint8"
-    if dtype.kind in "iu" and dtype.itemsize == 2:
-        return "uint16"
-    return "uint8" if dtype.kind in "iu" and values in ((0, 1), (0, 255)) else "float32"

@@ -9,13 +9,15 @@ Pillow reads pictures of eight bits and all that moves, tifffile other TIFF file
 (`TCYX`: C are channels, T images), and PyAV films.
 """
 
+import contextlib
 import importlib.util
 import io
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeGuard
+from typing import IO, Any, NamedTuple, TypeGuard
 
 import numpy as np
 from jaxtyping import Shaped
@@ -48,6 +50,13 @@ _ORIENTATION = 0x0112
 _BEHIND = 1 << 16  # bytes at the end of a PNG file, where such a note may be
 
 
+class Part(NamedTuple):
+    """A file of a source: its name for people, and where it lies or what it holds."""
+
+    name: str
+    file: Encoded
+
+
 @dataclass(frozen=True)
 class Header:
     """What can be known of a picture or film without unpacking it.
@@ -65,65 +74,60 @@ class Header:
     others: int = 0
 
 
-def inspect(file: Encoded, *, origin: str, max_pixels: int) -> Header:
-    """Return the header of a picture or film, whose `origin` is for messages.
+def inspect(part: Part, max_pixels: int) -> Header:
+    """Return the header of a picture or film.
 
     Raises:
         UserError: where it can't be read, or its frames have more than `max_pixels`.
     """
+    name, file = part
     most = _MOST_IN_A_BYTE
-    try:
+    with _refusing(name):
         if isinstance(file, np.ndarray):
             found = Header(1, *file.shape, alpha=file.shape[-1] in (2, 4), dtype=str(file.dtype))
         elif _is_film(file):
             height, width, count = 0, 0, 0
             for frame in _film(file):
                 height, width, count = *frame.shape[:2], count + 1
-                _check_size(height, width, origin, max_pixels)
+                _check_size(height, width, name, max_pixels)
             if not count:
                 raise ValueError("it has no frame")
             found = Header(count, height, width, 3, alpha=False, dtype="uint8")
-        elif (tiff := _Tiff.open(file)) is not None:
-            with tiff:
-                found, most = tiff.header, storage.MOST_IN_A_BYTE
         else:
-            # Pillow leaves files open that it finds damaged.
-            with _stream(file) as stream, Image.open(stream) as image:
-                found = _header(image)
-    except UserError:
-        raise
-    except Exception as error:  # of many kinds, for notes inside damaged pictures
-        raise _unreadable(origin, error) from error
-    _check_size(found.height, found.width, origin, max_pixels)
-    size, claimed = _num_bytes(file), found.height * found.width * found.channels
-    claimed *= np.dtype(found.dtype).itemsize
+            with _open_tiff(file) as tiff:
+                if tiff is not None:
+                    found, most = _tiff_header(tiff), storage.MOST_IN_A_BYTE
+            if tiff is None:
+                # Pillow leaves files open that it finds damaged.
+                with _stream(file) as stream, Image.open(stream) as image:
+                    found = _header(image)
+    _check_size(found.height, found.width, name, max_pixels)
+    size = file.stat().st_size if isinstance(file, Path) else memoryview(file).nbytes
+    claimed = found.height * found.width * found.channels * np.dtype(found.dtype).itemsize
     # A flipped bit of a header, or a bomb.
     if claimed > max_pixels / 4 and claimed > _MOST_IN_A_BYTE * size:
         raise UserError(
-            f"{origin} claims {claimed / 1e6:.0f} MB of pixels in {size} bytes",
+            f"{name} claims {claimed / 1e6:.0f} MB of pixels in {size} bytes",
             cure=f"remove it, or set data.max_pixels to {4 * claimed} if it is what it should be",
         )
     if not _is_film(file):
-        storage.check_claim(origin, claimed * found.frames, size, most=most)
+        storage.check_claim(name, claimed * found.frames, size, most=most)
     return found
 
 
-def read(file: Encoded, header: Header, *, origin: str) -> Iterator[Pixels]:
+def read(part: Part, header: Header) -> Iterator[Pixels]:
     """Yield the frames of a picture or film, all of them as its header says.
 
     Raises:
         UserError: where it can't be read.
     """
-    shape, count = (header.height, header.width, header.channels), 0
-    try:
+    file, count = part.file, 0
+    shape = (header.height, header.width, header.channels)
+    with _refusing(part.name):
         if isinstance(file, np.ndarray):
             frames = [file]
-        elif _is_film(file):
-            frames = _film(file)
-        elif (tiff := _Tiff.open(file)) is not None:
-            frames = tiff.frames()
         else:
-            frames = _frames(file)
+            frames = _film(file) if _is_film(file) else _frames(file)
         for frame in frames:
             if frame.shape != shape or str(frame.dtype) != header.dtype:
                 raise ValueError(f"a frame is {frame.dtype}{frame.shape}, not {shape}")
@@ -131,39 +135,29 @@ def read(file: Encoded, header: Header, *, origin: str) -> Iterator[Pixels]:
             yield frame
         if count != header.frames:
             raise ValueError(f"it has {count} frames, not {header.frames}")
-    except UserError:
-        raise
-    except Exception as error:
-        raise _unreadable(origin, error) from error
 
 
-def _check_size(height: int, width: int, origin: str, max_pixels: int) -> None:
+@contextlib.contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    with storage.refusing(name, "is not a picture that can be read", cure="remove or replace it"):
+        try:
+            yield
+        except UnidentifiedImageError as error:
+            raise ValueError("in no known format") from error
+        except Exception as error:
+            if "imagecodecs" not in str(error):
+                raise
+            cure = "pip install imagecodecs"
+            raise UserError(f"{name} needs one more package", cure=cure) from error
+
+
+def _check_size(height: int, width: int, name: str, max_pixels: int) -> None:
     if not 0 < height * width <= max_pixels:
         raise UserError(
-            f"{origin} has {height * width / 1e6:.0f} megapixels, {width} x {height}, "
+            f"{name} has {height * width / 1e6:.0f} megapixels, {width} x {height}, "
             f"more than the {max_pixels / 1e6:g} million allowed",
             cure=f"scale it down, or set data.max_pixels to {height * width} if you trust it",
         )
-
-
-def _num_bytes(file: Encoded) -> int:
-    if isinstance(file, Path):
-        return file.stat().st_size
-    return len(file) if isinstance(file, bytes) else file.nbytes
-
-
-def _unreadable(origin: str, error: Exception) -> UserError:
-    reason = str(error) or type(error).__name__
-    if isinstance(error, UnidentifiedImageError):
-        reason = "in no known format"
-    elif isinstance(error, OSError) and error.strerror:
-        return UserError(f"cannot read {origin}: {error.strerror}", cure="restore or remove it")
-    elif "imagecodecs" in reason:
-        return UserError(f"{origin} needs one more package", cure="pip install imagecodecs")
-    reason = " ".join(reason.split())[:200]
-    return UserError(
-        f"{origin} is not a picture that can be read ({reason})", cure="remove or replace it"
-    )
 
 
 def _stream(file: Path | bytes) -> IO[bytes]:
@@ -221,6 +215,10 @@ def _has_exif(image: Image.Image) -> bool:
 
 
 def _frames(file: Path | bytes) -> Iterator[Pixels]:
+    with _open_tiff(file) as tiff:
+        if tiff is not None:
+            yield from _tiff_frames(tiff)
+            return
     with _stream(file) as stream, Image.open(stream) as image:
         header, mode, raw = _header(image), _mode(image), _rawmode(image)
         if header.dtype == "uint16" and mode != "I;16":
@@ -252,111 +250,79 @@ def _sixteen_bits(image: Image.Image, stream: IO[bytes], raw: str) -> Pixels:
 # TIFF
 
 
-class _Tiff:
-    """The images of a TIFF file that Pillow can't read: deep, of many channels, or with axes."""
+@contextlib.contextmanager
+def _open_tiff(file: Path | bytes) -> Iterator[Any]:
+    """Open a TIFF file that is deep, of many channels, or has axes; yield None for all others."""
+    with _stream(file) as stream:
+        start = stream.read(4)
+    if start not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        yield None
+        return
+    import tifffile
 
-    def __init__(self, file: Any) -> None:  # noqa: ANN401  # imported lazily: no name for its type
-        self._file, self._series = file, file.series[0]
-        page = self._series.keyframe
-        sizes = dict(zip(self._series.axes, self._series.shape, strict=True))
-        channels = sizes.get("C", 1) * sizes.get("S", 1)
-        images = [size for axis, size in sizes.items() if axis not in "CSYX"]
-        kinds, bits = [int(kind) for kind in page.extrasamples], self._series.dtype.kind == "b"
-        self._note = int(page.tags.valueof(_ORIENTATION, 1))
-        size = sizes["Y"], sizes["X"]
-        height, width = size[::-1] if self._note in _ON_ITS_SIDE else size
-        self.header = Header(
-            frames=int(np.prod(images, dtype=int)),
-            height=height,
-            width=width,
-            channels=channels,
-            alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
-            # Of one bit: truth values, 1 where it is white.
-            dtype=str(np.dtype(np.uint8) if bits else self._series.dtype.newbyteorder("=")),
-            others=len(file.series) - 1,
+    # It reports damage on standard error, beside raising it.
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    with tifffile.TiffFile(io.BytesIO(file) if isinstance(file, bytes) else file) as tiff:
+        page = tiff.series[0].keyframe
+        plain = set(tiff.series[0].axes) <= set("YXSIQ") and len(page.extrasamples) < 2
+        codecs = importlib.util.find_spec("imagecodecs") is not None
+        packed = int(page.compression) not in _UNPACKED and not codecs
+        # Other kinds of colour, a palette, black for white: Pillow knows all of them.
+        coloured = int(page.photometric) not in (1, 2) or _ORIENTATION in page.tags
+        few = page.bitspersample < 8 or (page.bitspersample == 8 and (coloured or packed))
+        yield None if plain and few else tiff
+
+
+def _tiff_header(tiff: Any) -> Header:  # noqa: ANN401  # imported lazily: no name for its type
+    series, page = tiff.series[0], tiff.series[0].keyframe
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    height, width = sizes["Y"], sizes["X"]
+    if int(page.tags.valueof(_ORIENTATION, 1)) in _ON_ITS_SIDE:
+        height, width = width, height
+    kinds = [int(kind) for kind in page.extrasamples]
+    return Header(
+        frames=math.prod(size for axis, size in sizes.items() if axis not in "CSYX"),
+        height=height,
+        width=width,
+        channels=sizes.get("C", 1) * sizes.get("S", 1),
+        alpha=bool(kinds) and kinds[-1] in (1, 2) and page.photometric == 2,
+        dtype=str(storage.plain_type(series.dtype)),
+        others=len(tiff.series) - 1,
+    )
+
+
+def _tiff_frames(tiff: Any) -> Iterator[Pixels]:  # noqa: ANN401
+    """Yield all images, upright, reading the pages of one at a time."""
+    series, page = tiff.series[0], tiff.series[0].keyframe
+    outer = series.axes[: len(series.axes) - len(page.axes)]
+    sizes = series.shape[: len(outer)]
+    if len(series.pages) == math.prod(sizes):
+        numbers = np.arange(len(series.pages)).reshape(sizes)
+        if "C" in outer:
+            numbers = np.moveaxis(numbers, outer.index("C"), -1)
+        numbers = numbers.reshape(-1, numbers.shape[-1] if "C" in outer else 1)
+        nothing = np.zeros(page.shape, series.dtype)  # of a page that OME's notes promise alone
+        images = ([series.pages[number] for number in some] for some in numbers.tolist())
+        stacks = (
+            np.stack([nothing if one is None else one.asarray() for one in some]) for some in images
         )
-
-    def __enter__(self) -> "_Tiff":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    @classmethod
-    def open(cls, file: Path | bytes) -> "_Tiff | None":
-        """Return what is a TIFF file, but none that Pillow reads as well."""
-        start = file[:4] if isinstance(file, bytes) else _start(file)
-        if start not in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
-            return None
-        import tifffile
-
-        # It reports damage on standard error, beside raising it.
-        logging.getLogger("tifffile").setLevel(logging.CRITICAL)
-        tiff = tifffile.TiffFile(io.BytesIO(file) if isinstance(file, bytes) else file)
-        try:
-            page = tiff.series[0].keyframe
-            plain = set(tiff.series[0].axes) <= set("YXSIQ") and len(page.extrasamples) < 2
-            packed = int(page.compression) not in _UNPACKED and not _has_codecs()
-            # Other kinds of colour, a palette, black for white: Pillow knows all of them.
-            coloured = int(page.photometric) not in (1, 2) or _ORIENTATION in page.tags
-            if plain and page.bitspersample <= 8 and (coloured or packed or page.bitspersample < 8):
-                tiff.close()
-                return None
-            return cls(tiff)
-        except BaseException:
-            tiff.close()
-            raise
-
-    def frames(self) -> Iterator[Pixels]:
-        """Yield all images, upright; the file is closed after them."""
-        down, along = (-1 if self._note in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
-        for frame in self._stored():
-            upright = frame.swapaxes(0, 1) if self._note in _ON_ITS_SIDE else frame
+        axes = "C" + page.axes
+    else:  # written in one go behind a single page
+        stacks, axes = [series.asarray()], series.axes
+    note = int(page.tags.valueof(_ORIENTATION, 1))
+    down, along = (-1 if note in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    for stack in stacks:
+        for frame in _channels_last(stack, axes):
+            upright = frame.swapaxes(0, 1) if note in _ON_ITS_SIDE else frame
             yield upright[::down, ::along]
 
-    def _stored(self) -> Iterator[Pixels]:
-        """Yield all images as they are stored, reading the pages of one at a time."""
-        with self._file:
-            series, page = self._series, self._series.keyframe
-            outer = series.axes[: len(series.axes) - len(page.axes)]
-            if len(series.pages) == np.prod(series.shape[: len(outer)], dtype=int):
-                numbers = np.arange(len(series.pages)).reshape(series.shape[: len(outer)])
-                if "C" in outer:
-                    numbers = np.moveaxis(numbers, outer.index("C"), -1)
-                numbers = numbers.reshape(-1, numbers.shape[-1] if "C" in outer else 1)
-                for some in numbers:
-                    pages = [self._page(int(number)) for number in some]
-                    yield from _channels_last(np.stack(pages), "C" + page.axes)
-            else:
-                # Written in one go behind a single page.
-                yield from _channels_last(series.asarray(), series.axes)
 
-    def _page(self, number: int) -> np.ndarray:
-        page = self._series.pages[number]
-        if page is None:  # one that OME's notes promise
-            return np.zeros(self._series.keyframe.shape, self._series.dtype)
-        return page.asarray()
-
-
-def _channels_last(rows: np.ndarray, axes: str) -> Iterator[Pixels]:
+def _channels_last(rows: np.ndarray, axes: str) -> Shaped[np.ndarray, "image height width channel"]:
     images = [axis for axis, name in enumerate(axes) if name not in "CSYX"]
     last = [axis for name in "YXCS" for axis, here in enumerate(axes) if here == name]
-    rows = rows.transpose(*images, *last)
-    num_inside = len(last)
-    shape = rows.shape[len(images) :]
-    channels = int(np.prod(shape[2:], dtype=int)) if num_inside > 2 else 1
-    # In the machine's order of bytes.
-    dtype = np.dtype(np.uint8) if rows.dtype.kind == "b" else rows.dtype.newbyteorder("=")
-    yield from rows.reshape(-1, *shape[:2], channels).astype(dtype)
-
-
-def _start(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(4)
-
-
-def _has_codecs() -> bool:
-    return importlib.util.find_spec("imagecodecs") is not None
+    height, width, *channels = (rows.shape[axis] for axis in last)
+    rows = rows.transpose(*images, *last).reshape(-1, height, width, math.prod(channels))
+    return rows.astype(storage.plain_type(rows.dtype))
 
 
 # Films

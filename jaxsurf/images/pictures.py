@@ -7,10 +7,11 @@ was found out (`Taken`), and is there at once the next time.
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,8 @@ from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import fitting, formats, pixels, storage
 from jaxsurf.images.fitting import Extent, Fit, Rows
-from jaxsurf.images.formats import Encoded, Header
-from jaxsurf.images.image_set import ImageSet, Reading, Request
+from jaxsurf.images.formats import Header, Part
+from jaxsurf.images.image_set import ImageSet, Request
 
 NAMED = 5  # in an account
 # So many files, or bytes that they unpack to, take seconds.
@@ -35,15 +36,23 @@ _MANY, _MUCH = 2_000, 64 * storage.MIB
 _WINDOW = 512
 
 _Result = TypeVar("_Result")
-_Kind = TypeVar("_Kind", int, str)
 
 
-@dataclass(frozen=True)
-class Part:
-    """A file of a source: its name for people, and where it lies or what it holds."""
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What is known of a source without opening its files.
 
-    name: str
-    file: Encoded
+    Attributes:
+        title: what the set is called.
+        place: where the source lies.
+        made_of: its present state, for the cache; empty where nothing is to be kept.
+        left_out: names and reasons of what else was there, for the account.
+    """
+
+    title: str
+    place: str = ""
+    made_of: str = ""
+    left_out: Sequence[tuple[str, str]] = ()
 
 
 @dataclass(frozen=True)
@@ -80,33 +89,13 @@ class Taken:
         left = [*self.unread, *left_out]
         return "; ".join([*said, *self.notes, *([listed(left)] if left else [])])
 
-    @classmethod
-    def load(cls, file: Path) -> "Taken | None":
-        """Return what a file holds; None where it is missing or damaged."""
-        try:
-            found = json.loads(file.read_text(encoding="utf-8"))
-            return dacite.from_dict(cls, found, dacite.Config(cast=[tuple], check_types=False))
-        except (OSError, ValueError, TypeError, dacite.DaciteError):
-            return None
-
-    def save(self, file: Path) -> None:
-        """Write it to a file, in place of those of an older state of the source."""
-        with contextlib.suppress(UserError, OSError):  # it is found again the next time
-            for old in file.parent.glob(f"{file.name.split('.')[0]}.*.json"):
-                old.unlink(missing_ok=True)
-            workdir.write_text(file, json.dumps(dataclasses.asdict(self)))
-
 
 def assemble(
     find: Callable[[], Taken],
     convert: Callable[[Taken], Iterator[Rows]],
     request: Request,
-    *,
-    title: str,
-    place: str = "",
-    made_of: str = "",
+    origin: Origin,
     whole: Rows | None = None,
-    left_out: Sequence[tuple[str, str]] = (),
 ) -> ImageSet:
     """Return a set of images from the cache, or made now.
 
@@ -114,25 +103,27 @@ def assemble(
         find: looks at a source.
         convert: yields its images, fitted, a few at a time.
         request: what is asked of it.
-        title: what the set is called.
-        place: where the source lies.
-        made_of: its present state, for the cache; empty where nothing is to be kept.
+        origin: what is known of it.
         whole: its images, which are used as they are where the set has their form.
-        left_out: names and reasons of what else was there, for the account.
     """
     # What is shown, and factors, are no part of the images.
     reading = dataclasses.replace(request.reading, show=(), factors="")
-    name = f"own-{workdir.fingerprint(place, f'side {request.side}', repr(reading))}"
+    name = f"own-{workdir.fingerprint(origin.place, f'side {request.side}', repr(reading))}"
     folder = storage.cache_folder() if request.cache_dir is None else Path(request.cache_dir)
-    file = folder / f"{name}.{workdir.fingerprint(made_of)}.json"
-    known = Taken.load(file) if made_of and file.with_suffix(".npy").exists() else None
+    file = folder / f"{name}.{workdir.fingerprint(origin.made_of)}.json"
+    known = None
+    if origin.made_of and file.with_suffix(".npy").exists():
+        with contextlib.suppress(OSError, ValueError, TypeError, dacite.DaciteError):
+            found = json.loads(file.read_text(encoding="utf-8"))
+            config = dacite.Config(cast=[tuple], check_types=False)
+            known = dacite.from_dict(Taken, found, config)
     taken = known or find()
     fit, deep = taken.fit, None
     plain = fit.depth == "uint8" and fit.values == (0, 255)
     if plain and whole is not None and (whole.dtype, whole.shape) == (np.uint8, taken.shape):
         images = whole
-    elif made_of and taken.heavy:
-        kept = {"shape": taken.shape, "made_of": made_of, "folder": folder}
+    elif origin.made_of and taken.heavy:
+        kept = {"shape": taken.shape, "made_of": origin.made_of, "folder": folder}
         images = storage.cached(lambda: convert(taken), name=name, dtype=fit.depth, **kept)
         if fit.depth != "uint8":
             deep = images
@@ -140,9 +131,13 @@ def assemble(
                 lambda: map(fitting.eight_bits, storage.chunks(deep)), name=f"{name}-uint8", **kept
             )
         if known is None:
-            taken.save(file)
+            with contextlib.suppress(UserError, OSError):  # it is found again the next time
+                for old in folder.glob(f"{name}.*.json"):  # of older states of the source
+                    old.unlink(missing_ok=True)
+                workdir.write_text(file, json.dumps(dataclasses.asdict(taken)))
     else:
-        with tqdm(total=taken.shape[0], unit=" images", desc=f"reading {title}", delay=1) as bar:
+        doing = f"reading {origin.title}"
+        with tqdm(total=taken.shape[0], unit=" images", desc=doing, delay=1) as bar:
             images = np.empty(taken.shape, fit.depth)
             for block in convert(taken):
                 images[bar.n : bar.n + len(block)] = block
@@ -153,57 +148,24 @@ def assemble(
     usual = pixels.Look.usual(fit.channels, alpha=fit.alpha)
     return ImageSet(
         images,
-        title,
+        origin.title,
         deep=deep,
         source_range=fit.values,
         source_dtype=fit.dtype,
         look=pixels.Look(tuple(show), fit.alpha) if show else usual,
         files=taken.names,
-        account=taken.account(left_out),
+        account=taken.account(origin.left_out),
     )
 
 
-def choose_fit(
-    size: fitting.Size,
-    colours: int,
-    dtype: str,
-    extent: Extent,
-    reading: Reading,
-    *,
-    alpha: bool,
-) -> Fit:
-    """Return what brings images to a size, and to the range that they suggest or that is asked."""
-    kind = np.dtype(dtype)
-    values = fitting.black_and_white(reading.range, kind, extent.low, extent.high)
-    depth = fitting.choose_depth(kind, values)
-    return Fit(size, colours, alpha and not extent.opaque, dtype, values, depth)
-
-
-def collect(
-    parts: Sequence[Part],
-    request: Request,
-    *,
-    title: str,
-    place: str = "",
-    made_of: str = "",
-    left_out: Sequence[tuple[str, str]] = (),
-) -> ImageSet:
-    """Return the frames of pictures and films, in order, as one set.
-
-    Args:
-        parts: the files.
-        request: how they are read.
-        title: what the set is called.
-        place: where they lie.
-        made_of: what they are now, for the cache; empty where nothing is to be kept.
-        left_out: names and reasons of what else was there, for the account.
-    """
+def collect(parts: Sequence[Part], request: Request, origin: Origin) -> ImageSet:
+    """Return the frames of pictures and films, in order, as one set."""
     headers: dict[int, Header] = {}
 
     def stream(number: int, fit: Fit) -> Iterator[Rows]:
-        part = parts[number]
-        header = headers.get(number) or inspect(part, request.reading)
-        frames = formats.read(part.file, header, origin=part.name)
+        part, most = parts[number], request.reading.max_pixels
+        header = headers.get(number) or formats.inspect(part, most)
+        frames = formats.read(part, header)
         size = header.height * header.width * header.channels * np.dtype(header.dtype).itemsize
         while some := list(itertools.islice(frames, max(1, storage.CHUNK_BYTES // size))):
             yield fit(np.stack(some), alpha=header.alpha)
@@ -214,37 +176,14 @@ def collect(
         return _mapped(pool, lambda n: np.concatenate(list(stream(n, taken.fit))), taken.kept)
 
     def find() -> Taken:
-        found, taken = _survey(pool, parts, request, title)
+        found, taken = _survey(pool, parts, request, origin.title)
         headers.update(found)
         return taken
 
     # Pillow unpacks and scales outside of Python's lock. Generators don't own the threads: they may
     # be closed while one is started, and would wait for themselves.
     with own_limit(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return assemble(
-            find,
-            convert,
-            request,
-            title=title,
-            place=place,
-            made_of=made_of,
-            left_out=left_out,
-        )
-
-
-def inspect(part: Part, reading: Reading) -> Header:
-    """Return the header of a part."""
-    return formats.inspect(part.file, origin=part.name, max_pixels=reading.max_pixels)
-
-
-def measure(part: Part, header: Header, *, white: float = np.inf) -> Extent:
-    """Return the extent of a part, or of its first frames that reach beyond `white`."""
-    extent = Extent()
-    for frame in formats.read(part.file, header, origin=part.name):
-        extent = extent.joined(Extent.of(frame, alpha=header.alpha, origin=part.name))
-        if extent.high > white:
-            break
-    return extent
+        return assemble(find, convert, request, origin)
 
 
 @contextlib.contextmanager
@@ -265,48 +204,53 @@ def listed(left_out: Sequence[tuple[str, str]]) -> str:
 
 
 def _survey(
-    pool: ThreadPoolExecutor,
-    parts: Sequence[Part],
-    request: Request,
-    title: str,
+    pool: ThreadPoolExecutor, parts: Sequence[Part], request: Request, title: str
 ) -> tuple[dict[int, Header], Taken]:
     """Look at all headers, and at pixels where these decide something; return what is taken."""
-    reading, unread = request.reading, []
+    reading = request.reading
+    unread: list[tuple[str, str]] | None = [] if reading.skip_unreadable else None
 
-    def attempts(
-        function: Callable[[int], _Result], numbers: Sequence[int], doing: str
-    ) -> dict[int, _Result]:
-        tried = _mapped(pool, lambda number: _attempt(function, number), numbers)
-        found = {}
-        for number, one in zip(
-            numbers, tqdm(tried, f"{doing} {title}", len(numbers), delay=1), strict=True
-        ):
-            if not isinstance(one, UserError):
-                found[number] = one
-            elif reading.skip_unreadable:
-                unread.append((parts[number].name, "unreadable"))
-            else:
-                raise one
-        if not found:
-            raise UserError(f"{title} holds no picture that can be read: {listed(unread)}")
-        return found
+    def measure(number: int, white: float = np.inf) -> Extent:
+        """Return the extent of a part, or of its first frames that reach beyond `white`."""
+        extent, header = Extent(), headers[number]
+        wide = fitting.WIDER if header.dtype != dtype else 1
+        for frame in formats.read(parts[number], header):
+            one = Extent.of(frame, alpha=header.alpha, origin=parts[number].name)
+            extent = extent.joined(Extent(one.low * wide, one.high * wide, one.opaque))
+            if extent.high > white:
+                break
+        return extent
 
-    headers = attempts(lambda n: inspect(parts[n], reading), range(len(parts)), "looking at")
+    look = functools.partial(formats.inspect, max_pixels=reading.max_pixels)
+    numbers = range(len(parts))
+    headers = _attempts(pool, lambda n: look(parts[n]), parts, numbers, title, unread)
     colours = {header.channels - header.alpha: parts[n].name for n, header in headers.items()}
     dtypes = {header.dtype: parts[n].name for n, header in headers.items()}
-    _check_mixture(colours, {1, 3}, "channels")
-    _check_mixture(dtypes, {"uint8", "uint16"}, "values")
+    for kinds, able, what in (
+        (colours, {1, 3}, "channels"),
+        (dtypes, {"uint8", "uint16"}, "values"),
+    ):
+        if len(kinds) > 1 and not able.issuperset(kinds):
+            (one, first), (other, second) = list(kinds.items())[:2]
+            raise UserError(
+                f"{first} has {one} {what}, but {second} has {other}",
+                cure="keep them in folders of their own",
+            )
     dtype = "uint16" if "uint16" in dtypes else next(iter(dtypes))
     alpha = any(header.alpha for header in headers.values())
     if alpha or dtype != "uint8" or reading.skip_unreadable:
-        extents = attempts(lambda n: measure(parts[n], headers[n]), list(headers), "measuring")
+        extents = _attempts(pool, measure, parts, list(headers), title, unread)
         headers = {number: headers[number] for number in extents}
-        extent = _joined(extents, headers, dtype)
-    else:
-        extent = _extent_of_eight_bits(parts, headers)
+        extent = functools.reduce(Extent.joined, extents.values())
+    else:  # no more is asked than whether all are masks of 0 and 1
+        extent = Extent()
+        for number in headers:
+            extent = extent.joined(measure(number, white=1))
+            if extent.high > 1:
+                break
     sizes = [(one.height, one.width) for one in headers.values() for _ in range(one.frames)]
     size, num_cut = fitting.choose_size(sizes, side=request.side, origin=title)
-    fit = choose_fit(size, max(colours), dtype, extent, reading, alpha=alpha)
+    fit = Fit.choose(size, max(colours), dtype, extent, reading.range, alpha=alpha)
     names = [
         parts[number].name if one.frames == 1 else f"{parts[number].name}#{frame}"
         for number, one in headers.items()
@@ -323,43 +267,38 @@ def _survey(
         or sum(h * w for h, w in sizes) * max(colours) * np.dtype(dtype).itemsize >= _MUCH,
         names=tuple(names),
         kept=tuple(headers),
-        unread=tuple(unread),
+        unread=tuple(unread or ()),
     )
 
 
-def _joined(extents: Mapping[int, Extent], headers: Mapping[int, Header], dtype: str) -> Extent:
-    """Return the extent of all parts, in values of the type that the set has."""
-    extent = Extent()
-    for number, one in extents.items():
-        wide = fitting.WIDER if headers[number].dtype != dtype else 1
-        extent = extent.joined(Extent(one.low * wide, one.high * wide, one.opaque))
-    return extent
+def _attempts(
+    pool: ThreadPoolExecutor,
+    function: Callable[[int], _Result],
+    parts: Sequence[Part],
+    numbers: Sequence[int],
+    title: str,
+    unread: list[tuple[str, str]] | None,
+) -> dict[int, _Result]:
+    """Return a function's results; parts that it refuses are noted in `unread`, if there is one."""
 
+    def attempt(number: int) -> _Result | UserError:
+        try:
+            return function(number)
+        except UserError as error:
+            return error
 
-def _extent_of_eight_bits(parts: Sequence[Part], headers: Mapping[int, Header]) -> Extent:
-    """Return an extent that tells whether all parts are masks of 0 and 1: no more is asked."""
-    extent = Extent()
-    for number, header in headers.items():
-        extent = extent.joined(measure(parts[number], header, white=1))
-        if extent.high > 1:
-            break
-    return extent
-
-
-def _attempt(function: Callable[[int], _Result], number: int) -> _Result | UserError:
-    try:
-        return function(number)
-    except UserError as error:
-        return error
-
-
-def _check_mixture(kinds: Mapping[_Kind, str], able: set[_Kind], what: str) -> None:
-    if len(kinds) > 1 and not able.issuperset(kinds):
-        (one, first), (other, second) = list(kinds.items())[:2]
-        raise UserError(
-            f"{first} has {one} {what}, but {second} has {other}",
-            cure="keep them in folders of their own",
-        )
+    found = {}
+    tried = tqdm(_mapped(pool, attempt, numbers), f"looking at {title}", len(numbers), delay=1)
+    for number, one in zip(numbers, tried, strict=True):
+        if not isinstance(one, UserError):
+            found[number] = one
+        elif unread is None:
+            raise one
+        else:
+            unread.append((parts[number].name, "unreadable"))
+    if not found:
+        raise UserError(f"{title} holds no picture that can be read: {listed(unread or [])}")
+    return found
 
 
 def _mapped(

@@ -108,5 +108,6 @@ def open_images(
             cure=f"choose from {', '.join(names)}, or the path of a folder, picture, film or array",
         )
     where = Path(path if own else source)
-    images = files.open_path(where, side=side, cache_dir=cache_dir, asked=asked)
+    request = Request("file", where, side=side, cache_dir=cache_dir, reading=asked)
+    images = files.open_path(where, request)
     return images.select(fixed=fixed, free=free, stride=stride)

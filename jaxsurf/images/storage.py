@@ -5,11 +5,13 @@ goes through all rows and `take` picks some: both release the pages that were re
 process stays small. Arrays in memory pass through as they are.
 """
 
+import contextlib
 import errno
 import logging
 import math
 import mmap
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -54,6 +56,27 @@ def identity(path: Path) -> str:
     """Return what differs between a file and an older one of its name: path, size and time."""
     status = path.stat()
     return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+
+
+@contextlib.contextmanager
+def refusing(name: object, problem: str, *, cure: str) -> Iterator[None]:
+    """Report whatever reading a damaged or hostile file raises as one `UserError`."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:  # it may be anything
+        if isinstance(error, OSError) and error.strerror:
+            cure = "restore it or choose another"
+            raise UserError(f"cannot read {name}: {error.strerror}", cure=cure) from error
+        # The first line is what is wrong; those after it are advice.
+        reason = re.split(r"[;\n]", str(error))[0].rstrip(".")[:200] or type(error).__name__
+        raise UserError(f"{name} {problem} ({reason})", cure=cure) from error
+
+
+def plain_type(dtype: np.dtype) -> np.dtype:
+    """Return a type in the machine's order of bytes; truth values are uint8."""
+    return np.dtype(np.uint8) if dtype.kind == "b" else dtype.newbyteorder("=")
 
 
 def is_mapped(array: object) -> TypeGuard[np.memmap]:
@@ -162,7 +185,12 @@ def cached(
     """
     folder = cache_folder() if folder is None else Path(folder)
     path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
-    large = math.prod(shape) * np.dtype(dtype).itemsize > LARGE_BYTES
+    needed = math.prod(shape) * np.dtype(dtype).itemsize
+    large = needed > LARGE_BYTES
+    try:
+        return np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        _log.debug("%s is made anew: %s", path, error)
 
     def counted() -> Iterator[Rows]:
         with tqdm(total=shape[0], unit=" images", desc=f"unpacking for {folder}", delay=1) as bar:
@@ -171,43 +199,26 @@ def cached(
                 bar.update(len(block))
             assert bar.n == shape[0], f"{bar.n} images came, not {shape[0]}"
 
-    try:
-        return np.load(path, mmap_mode="r" if large else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        _log.debug("%s is made anew: %s", path, error)
-    if large:
-        _write(path, name, counted(), shape, dtype)
-        return np.load(path, mmap_mode="r")
-    made = np.concatenate(list(counted()))
-    try:
-        _write(path, name, [made], shape, dtype)
-    except UserError as error:
-        _log.warning("the images are not cached: %s", error)
-    return made
-
-
-def _write(
-    path: Path,
-    name: str,
-    blocks: Iterable[Shaped[np.ndarray, "_row ..."]],
-    shape: tuple[int, ...],
-    dtype: str,
-) -> None:
-    """Write a file to the cache in place of those that are of no use to anyone any more."""
-    folder, needed = path.parent, math.prod(shape) * np.dtype(dtype).itemsize
+    made = counted() if large else [np.concatenate(list(counted()))]
     doing = f"write {needed / GIB:.1f} GiB of images to {folder}"
     cure = "free some space, or set XDG_CACHE_HOME to another folder"
-    with workdir.failures_reported(doing, cure=cure):
-        folder.mkdir(parents=True, exist_ok=True)
-        for old in folder.glob(f"{name}.*.npy"):
-            old.unlink(missing_ok=True)  # another process may be doing the same
-        if shutil.disk_usage(folder).free < needed:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with workdir.replacing(path) as temporary, temporary.open("wb") as file:
-        header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        for block in blocks:
-            file.write(block.data)
+    try:
+        with workdir.failures_reported(doing, cure=cure):
+            folder.mkdir(parents=True, exist_ok=True)
+            for old in folder.glob(f"{name}.*.npy"):  # they are of no use to anyone any more
+                old.unlink(missing_ok=True)  # another process may be doing the same
+            if shutil.disk_usage(folder).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with workdir.replacing(path) as temporary, temporary.open("wb") as file:
+            header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(file, header)
+            for block in made:
+                file.write(block.data)
+    except UserError as error:
+        if large:
+            raise
+        _log.warning("the images are not cached: %s", error)
+    return made[0] if isinstance(made, list) else np.load(path, mmap_mode="r")
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from jaxsurf.errors import UserError, check_choice
+from jaxsurf.errors import check_choice
+from jaxsurf.images import storage
 
 Header = Literal["auto", "yes", "no"]
 Column = Float[np.ndarray, " row"] | list[str]
@@ -73,20 +74,10 @@ class Table:
     first_word: str
 
 
-@contextlib.contextmanager
-def refusing(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> contextlib.AbstractContextManager[None]:
     """Report whatever reading a damaged or hostile file raises as one `UserError`."""
-    try:
-        yield
-    except UserError:
-        raise
-    except OSError as error:
-        cure = "give a file of numbers"
-        raise UserError(f"cannot read {path}: {error.strerror or error}", cure=cure) from error
-    except Exception as error:  # it may be anything
-        reason = re.split(r"[;\n]", str(error))[0].rstrip(".") or type(error).__name__
-        cure = "save plain numbers with np.save, or as a text with as many in every line"
-        raise UserError(f"{path} is refused ({reason})", cure=cure) from error
+    cure = "save plain numbers with np.save, or as a text with as many in every line"
+    return storage.refusing(path, "is refused", cure=cure)
 
 
 def read_table(path: Path, header: Header = "auto", *, named_index: bool = True) -> Table:

@@ -13,7 +13,9 @@ import numpy as np
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import pictures
+from jaxsurf.images.formats import Part
 from jaxsurf.images.image_set import ImageSet, Request
+from jaxsurf.images.pictures import Origin
 
 FORMAT = "array_record"
 # Whole numbers that say which example it is, not what it shows.
@@ -67,9 +69,9 @@ def open_tfds(request: Request) -> ImageSet:
         if feature.shape == () and np.issubdtype(feature.np_dtype, np.integer)
         if name not in NUMBERING
     )
-    parts = [pictures.Part(f"image {n} of {source}", one[key]) for n, one in enumerate(examples)]
+    parts = [Part(f"image {n} of {source}", one[key]) for n, one in enumerate(examples)]
     opened = dataclasses.replace(
-        pictures.collect(parts, request, title=f"TFDS {reference} {split}"),
+        pictures.collect(parts, request, Origin(title=f"TFDS {reference} {split}")),
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
         files=(),

@@ -56,22 +56,21 @@ def test_the_cameras_note_of_which_side_is_up_is_obeyed(tmp_path):
         for suffix in ("png", "webp", "tif"):
             options = {"exif": exif, "lossless": True} if suffix == "webp" else {"exif": exif}
             file = save(tmp_path / f"a.{suffix}", pixels, **options)
-            shown = files.open_image(file)
-            assert np.array_equal(shown, expected), note
+            assert np.array_equal(open_images(str(file)).images[0], expected), note
             if suffix == "png":  # the note is a chunk before the pixels: put it behind them
                 content = file.read_bytes()
                 start = content.index(b"eXIf") - 4
                 end = start + 12 + int.from_bytes(content[start : start + 4])
                 rest = content[:start] + content[end:-12] + content[start:end] + content[-12:]
                 file.write_bytes(rest)
-                assert np.array_equal(files.open_image(file), expected), note
+                assert np.array_equal(open_images(str(file)).images[0], expected), note
             (tmp_path / f"a.{suffix}").unlink()
 
 
 def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
     save(tmp_path / "a.png", colors(5, 7, 3))
     with pytest.raises(UserError, match=r"cannot read .*b\.png: No such file"):
-        files.open_image(tmp_path / "b.png")
+        files.open_image(tmp_path / "b.png", like=open_images(str(tmp_path)))
     # A damaged note inside a picture; a folder and a file whose modes don't bind an administrator.
     for place, error, words in (
         ("PIL.ImageOps.exif_transpose", struct.error("bad"), r"a\.png is not .* read \(bad\)"),

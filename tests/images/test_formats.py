@@ -26,10 +26,11 @@ def noise(*shape, dtype=np.uint8, seed=0):
     return np.random.default_rng(seed).integers(high, size=shape).astype(dtype)
 
 
-def read(path, **changes):
+def read(path):
     """Return the frames of a file, and its header."""
-    header = formats.inspect(path, origin=path.name, max_pixels=changes.get("max_pixels", 10**6))
-    return np.stack(list(formats.read(path, header, origin=path.name))), header
+    part = formats.Part(path.name, path)
+    header = formats.inspect(part, max_pixels=10**6)
+    return np.stack(list(formats.read(part, header))), header
 
 
 def png(rows, bits=8):
