@@ -102,7 +102,10 @@ def inspect(part: Part, max_pixels: int) -> Header:
                 with _stream(file) as stream, Image.open(stream) as image:
                     found = _header(image)
     _check_size(found.height, found.width, name, max_pixels)
-    size = file.stat().st_size if isinstance(file, Path) else memoryview(file).nbytes
+    if isinstance(file, Path):
+        size = file.stat().st_size
+    else:
+        size = len(file) if isinstance(file, bytes) else file.nbytes
     claimed = found.height * found.width * found.channels * np.dtype(found.dtype).itemsize
     # A flipped bit of a header, or a bomb.
     if claimed > max_pixels / 4 and claimed > _MOST_IN_A_BYTE * size:

@@ -11,7 +11,6 @@ import logging
 import math
 import mmap
 import os
-import re
 import shutil
 import zipfile
 import zlib
@@ -70,7 +69,7 @@ def refusing(name: object, problem: str, *, cure: str) -> Iterator[None]:
             cure = "restore it or choose another"
             raise UserError(f"cannot read {name}: {error.strerror}", cure=cure) from error
         # The first line is what is wrong; those after it are advice.
-        reason = re.split(r"[;\n]", str(error))[0].rstrip(".")[:200] or type(error).__name__
+        reason = str(error).split("\n")[0].rstrip(".")[:200] or type(error).__name__
         raise UserError(f"{name} {problem} ({reason})", cure=cure) from error
 
 

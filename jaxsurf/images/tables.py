@@ -17,7 +17,6 @@ How a table is written is found from its first hundred lines:
 
 import contextlib
 import csv
-import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,12 +32,13 @@ from jaxsurf.images import storage
 
 Header = Literal["auto", "yes", "no"]
 Column = Float[np.ndarray, " row"] | list[str]
+# The cells of a row, with the number of the line where it ends, from 1.
+Record = tuple[int, list[str]]
 
 SUFFIXES = (".txt", ".csv", ".tsv", ".dat")
 # What is looked at to find how a table is written: lines, and letters if lines are long.
 _LINES, _LETTERS = 101, 1 << 18
 _BLOCK = 1 << 24  # bytes without the end of a line: no table has such a line
-_ROWS = 4096  # converted at once
 _COUNTED = 3  # rows whose numbers are taken for an index because they count up
 _NAMED, _NAME = 6, 40  # columns in the note, letters of a name or word in messages
 _LEAST = 0.5  # share of numbers in a column of numbers, of which the others are mistakes
@@ -115,44 +115,40 @@ class _Reader:
     named_index: bool
     sign: str = " "
     point: str = "."
-    head: list[str] | None = None
+    head: list[str] = field(default_factory=list)
     first: int = 1  # line of the first row
     width: int = 0
     words: set[int] = field(default_factory=set)  # columns that hold some
-    faults: dict[int, tuple[int, str]] = field(default_factory=dict)  # of columns: line and word
 
     def read(self) -> Table:
         rows = self._take_sample()
         index = self._take_structure(rows)
-        columns = self._read_plain()
+        columns, first_word = self._read_plain(), ""
         if columns is None:
-            if index:
-                self.words.add(0)
-            columns = self._read_cells()
-        names = self.head or []
-        counted = names and self.named_index and self.width > 1 and not index
-        counted = counted and len(columns[0]) >= _COUNTED
-        if counted and isinstance(columns[0], np.ndarray) and _is_whole(names[0], rows):
-            start = columns[0][0]
-            index = start in (0, 1) and np.array_equal(
-                columns[0], np.arange(start, start + len(columns[0]))
-            )
+            columns, first_word = self._read_cells(labelled=index)
+        names, first = self.head, columns[0]
+        counts = not index and self.named_index and self.width > 1 and bool(names)
+        if counts and isinstance(first, np.ndarray) and len(first) >= _COUNTED:
+            whole = all(row[0].isdigit() for _, row in rows[1:]) and first[0] in (0, 1)
+            index = whole and not _NUMBER.fullmatch(names[0])
+            index = index and np.array_equal(first, first[0] + np.arange(len(first)))
         labels = None
         if index:
-            column, *columns = columns
-            names = names[len(names) - len(columns) :] if names else names
-            labels = [f"{x:.15g}" for x in column] if isinstance(column, np.ndarray) else column
-            self.faults.pop(0, None)
-        faults = sorted((line, at + 1, cell) for at, (line, cell) in self.faults.items())
+            columns, names = columns[1:], names[1:]
+            labels = first if isinstance(first, list) else [f"{number:.15g}" for number in first]
+        known = [name[:_NAME] for name in names[:_NAMED]] + ["..."] * (len(names) > _NAMED)
+        note = f"{_number(len(columns[0]), 'row')} x {_number(len(columns), 'column')}, "
+        note += f"header taken: {', '.join(known)}" if names else "no header"
+        note += "; first column is an index" * index + "; decimal commas" * (self.point == ",")
         return Table(
             names=tuple(names),
             columns=columns,
             index=labels,
-            note=self._note(len(columns[0]), len(columns), names, index=labels is not None),
-            first_word="".join("line {}, column {} is {}".format(*it) for it in faults[:1]),
+            note=" ".join(f"{self.path.name}: {note}".split()),
+            first_word=first_word,
         )
 
-    def _take_sample(self) -> list[tuple[int, list[str]]]:
+    def _take_sample(self) -> list[Record]:
         """Return the first rows, in the reading that makes most of their cells numbers."""
         lines, bare = [], []
         with self.path.open(encoding=self.encoding, newline="") as file:
@@ -172,7 +168,10 @@ class _Reader:
             with contextlib.suppress(csv.Error):  # a line of the sample without end
                 rows = list(_records(lines, sign, strict=False))
                 cells = [cell for _, row in rows[1:] or rows for cell in row if not _missing(cell)]
-                words = sum(not self._is_number(cell, point) or _padded(cell) for cell in cells)
+                words = sum(
+                    not self._is_number(cell, point) or bool(_PADDED.fullmatch(cell))
+                    for cell in cells
+                )
                 score = words / max(1, len(cells)), all(len(row) < 2 for _, row in rows)
                 if score < best and (not words or not sure or sign in sure):
                     best, found, self.sign, self.point = score, rows, sign, point
@@ -180,7 +179,7 @@ class _Reader:
             raise ValueError("it holds no numbers")
         return found
 
-    def _take_structure(self, rows: Sequence[tuple[int, list[str]]]) -> bool:
+    def _take_structure(self, rows: Sequence[Record]) -> bool:
         """Find the header, the columns and which hold words; return whether the first is an index.
 
         An index of whole numbers under a word shows in the whole column alone.
@@ -252,68 +251,37 @@ class _Reader:
                 return list(found.T)
         return None
 
-    def _read_cells(self) -> list[Column]:
-        parts: list[list[Column]] = [[] for _ in range(self.width)]
+    def _read_cells(self, *, labelled: bool) -> tuple[list[Column], str]:
+        """Return the columns of any table, the first perhaps of labels, and where a word is."""
+        rows: list[Record] = []
         with self.path.open(encoding=self.encoding, newline="") as file:
-            records = _records(file, self.sign)
-            rows = (self._fit(line, row) for line, row in records if line >= self.first)
-            while some := list(itertools.islice(rows, _ROWS)):
-                lines, cells = zip(*some, strict=True)
-                for at, column in enumerate(zip(*cells, strict=True)):
-                    numbers = self._convert(at, lines, column)
-                    parts[at].append(list(column) if numbers is None else numbers)
-        if not self.words.issuperset(self.faults):
-            # What turned out to hold words is read again, as words.
-            self.words.update(self.faults)
-            return self._read_cells()
-        return [
-            list(itertools.chain.from_iterable(column))
-            if at in self.words
-            else np.concatenate(column)
-            for at, column in enumerate(parts)
-        ]
-
-    def _fit(self, line: int, row: list[str]) -> tuple[int, list[str]]:
-        if len(row) < self.width or any(row[self.width :]):
-            raise ValueError(
-                f"line {line} has {_number(len(row), 'cell')}, where others have {self.width}"
-            )
-        return line, row[: self.width]
-
-    def _convert(
-        self, at: int, lines: Sequence[int], column: Sequence[str]
-    ) -> Float[np.ndarray, " row"] | None:
-        """Return a column's cells as numbers, or keep in mind where one is a word."""
-        if at in self.faults:
-            return None
-        text = "".join(column)
-        # float() takes 1_000, and points where there are commas.
-        if at not in self.words and "_" not in text and not (self.point == "," and "." in text):
-            with contextlib.suppress(ValueError):
-                swap = self.point == ","
-                return np.array([float(x.replace(",", ".") if swap else x) for x in column])
-        numbers = np.full(len(column), np.nan)
-        for row, cell in enumerate(column):
-            if self._is_number(cell):
-                numbers[row] = float(cell.replace(",", "."))
-            elif not _missing(cell):
-                shown = cell if len(cell) < _NAME else f"{cell[: _NAME - 3]}..."
-                self.faults[at] = lines[row], repr(shown)
-                return None
-        return None if at in self.words else numbers
-
-    def _note(self, rows: int, columns: int, names: Sequence[str], *, index: bool) -> str:
-        known = [*(name[:_NAME] for name in names[:_NAMED]), *["..."][: len(names) // (_NAMED + 1)]]
-        header = f"header taken: {', '.join(known)}" if names else "no header"
-        note = f"{self.path.name}: {_number(rows, 'row')} x {_number(columns, 'column')}, {header}"
-        note += "; first column is an index" * index + "; decimal commas" * (self.point == ",")
-        return " ".join(note.split())
+            for line, row in _records(file, self.sign):
+                if line < self.first:
+                    continue
+                if len(row) < self.width or any(row[self.width :]):
+                    number = _number(len(row), "cell")
+                    raise ValueError(f"line {line} has {number}, where others have {self.width}")
+                rows.append((line, row))
+        columns: list[Column] = []
+        words: list[tuple[int, int, str]] = []
+        for at in range(self.width):
+            cells = [row[at] for _, row in rows]
+            columns.append(cells)
+            if labelled and at == 0:
+                continue
+            numbers = (self._is_number(cell) or _missing(cell) for cell in cells)
+            wrong = next((row for row, able in enumerate(numbers) if not able), None)
+            if wrong is not None:
+                word = cells[wrong]
+                shown = word if len(word) < _NAME else f"{word[: _NAME - 3]}..."
+                words.append((rows[wrong][0], at + 1, repr(shown)))
+            elif at not in self.words:
+                texts = ("nan" if _missing(cell) else cell.replace(",", ".") for cell in cells)
+                columns[at] = np.array([float(text) for text in texts])
+        return columns, "line {}, column {} is {}".format(*min(words)) if words else ""
 
 
-def _records(
-    lines: Iterable[str], sign: str, *, strict: bool = True
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield the cells of every row, with the number of the line where it ends, from 1."""
+def _records(lines: Iterable[str], sign: str, *, strict: bool = True) -> Iterator[Record]:
     line = 0
 
     def plain() -> Iterator[str]:
@@ -341,15 +309,6 @@ def _records(
 
 def _missing(cell: str) -> bool:
     return cell.lower() in _MISSING
-
-
-def _padded(cell: str) -> bool:
-    return _PADDED.fullmatch(cell) is not None
-
-
-def _is_whole(name: str, rows: Sequence[tuple[int, list[str]]]) -> bool:
-    """Return whether a first column has a word above whole numbers."""
-    return not _NUMBER.fullmatch(name) and all(row[0].isdigit() for _, row in rows[1:])
 
 
 def _number(count: int, noun: str) -> str:
