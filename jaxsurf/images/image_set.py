@@ -60,12 +60,6 @@ class Reading:
         if isinstance(given, Sequence) and not isinstance(given, str):  # as Python has numbers
             object.__setattr__(self, "range", ",".join(map(str, given)))
 
-    @property
-    def changed(self) -> tuple[str, ...]:
-        """The names of what is not as usual."""
-        usual = {each.name: each.default for each in dataclasses.fields(Reading)}
-        return tuple(name for name in usual if getattr(self, name) != usual[name])
-
 
 @dataclass(frozen=True)
 class Request:
@@ -129,14 +123,12 @@ class ImageSet:
         num_channels = self.images.shape[-1]
         if self.look == pixels.RGB and num_channels < 3:
             object.__setattr__(self, "look", pixels.Look.usual(num_channels))
-        shown = self.look.channels
-        if len(shown) not in (1, 2, 3) or not (
-            0 <= min(shown) <= max(shown) < num_channels - self.look.alpha
-        ):
+        shown, num_channels = self.look.channels, num_channels - self.look.alpha
+        if len(shown) not in (1, 2, 3) or not 0 <= min(shown) <= max(shown) < num_channels:
             raise UserError(
-                f"{self.name} has {num_channels - self.look.alpha} channels, but "
-                f"{', '.join(map(str, self.look.channels)) or 'none'} are to be shown",
-                cure=f"give one to three from 0 to {num_channels - self.look.alpha - 1}",
+                f"{self.name} has {num_channels} channels, but "
+                f"{', '.join(map(str, shown)) or 'none'} are to be shown",
+                cure=f"give one to three from 0 to {num_channels - 1}",
             )
         expected = (len(self), len(self.factor_names))
         shape = (len(self), 0) if self.factors is None else self.factors.shape
@@ -197,33 +189,9 @@ class ImageSet:
             ends = [name.endswith(f"/{text}") for name in self.files]
         if any(ends) or "=" not in text or self.factors is None:
             return np.flatnonzero(np.array(ends, bool))
-        meant = np.ones(len(self), bool)
-        for part in text.split(","):
-            name, _, value = (word.strip() for word in part.partition("="))
-            if name not in self.factor_names:
-                raise UserError(
-                    f"no factor is called {name!r}",
-                    cure=f"choose from {', '.join(self.factor_names)}",
-                )
-            column = self.factors[:, self.factor_names.index(name)]
-            labels = list(self.labels.get(name, ()))
-            if value in labels:
-                meant &= column == labels.index(value)
-                continue
-            try:
-                number = _labelled(float(value), labels)
-            except ValueError:
-                number = math.nan
-            if number not in column:
-                known = labels or [f"{one:g}" for one in np.unique(column)]
-                known = known if len(known) <= 10 else [*known[:3], "...", *known[-2:]]
-                raise UserError(
-                    f"{name} has no value {value!r}", cure=f"choose from {', '.join(known)}"
-                )
-            meant &= column == number
-        if not meant.any():
-            raise UserError(f"no image has {text} at once", cure="leave some of it out")
-        return np.flatnonzero(meant)
+        parts = [part.partition("=") for part in text.split(",")]
+        fixed = {name.strip(): value.strip() for name, _, value in parts}
+        return self._matching(fixed, [name for name in self.factor_names if name not in fixed])
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -268,16 +236,8 @@ class ImageSet:
                 f"{self.name} has no factors to pick a slice by",
                 cure="leave out fixed, free and stride",
             )
-        values = dict(zip(self.factor_names, map(np.unique, self.factors.T), strict=True))
         free = free or (() if fixed else self.factor_names)
-        axes = _slice(values, fixed, free, stride, labels or self.labels, (), self.periodic)
-        columns = zip(self.factors.T, axes, strict=True)
-        numbers = np.flatnonzero(np.all([np.isin(column, axis) for column, axis in columns], 0))
-        if not len(numbers):
-            raise UserError(
-                f"no image of {self.name}, whose factors form no grid, has these values at once",
-                cure="choose others, or a smaller stride",
-            )
+        numbers = self._matching(fixed, free, stride, labels)
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
 
@@ -291,6 +251,21 @@ class ImageSet:
             factors=self.factors[numbers],
             files=tuple(self.files[number] for number in numbers) if self.files else (),
         )
+
+    def _matching(
+        self, fixed: Fixed, free: Sequence[str], stride: int = 1, labels: Labels | None = None
+    ) -> Int[np.ndarray, " image"]:
+        columns = () if self.factors is None else self.factors.T
+        values = dict(zip(self.factor_names, map(np.unique, columns), strict=True))
+        axes = _slice(values, fixed, free, stride, labels or self.labels, (), self.periodic)
+        there = [np.isin(column, axis) for column, axis in zip(columns, axes, strict=True)]
+        numbers = np.flatnonzero(np.all(there, axis=0))
+        if not len(numbers):
+            raise UserError(
+                f"no image of {self.name}, whose factors form no grid, has these values at once",
+                cure="choose others, or fewer, or a smaller stride",
+            )
+        return numbers
 
 
 @dataclass(frozen=True)
@@ -377,15 +352,6 @@ def _slice(
     return axes
 
 
-def _labelled(number: float | np.number, labels: Sequence[str]) -> float | np.number:
-    """Return the value that a number means; where labels are numbers (1, 2, 10), by these."""
-    known: dict[float, int] = {}
-    for value, label in enumerate(labels):
-        with contextlib.suppress(ValueError):
-            known.setdefault(float(label), value)
-    return known.get(float(number), math.nan) if known else number
-
-
 def _held(
     name: str,
     given: int | float | np.number | str,
@@ -395,25 +361,31 @@ def _held(
     continuous: bool,
     period: float | None,
 ) -> Real[np.ndarray, "1"]:
-    wanted = given
-    if isinstance(wanted, str):
-        plain = [re.sub("[-_]", " ", label.strip().lower()) for label in (wanted, *labels)]
-        wanted = plain.index(plain[0], 1) - 1 if plain[0] in plain[1:] else math.nan
+    numbered: dict[float, int] = {}  # labels that are numbers (1, 2, 10)
+    for value, label in enumerate(labels):
+        with contextlib.suppress(ValueError):
+            numbered.setdefault(float(label), value)
+    plain = [re.sub("[-_]", " ", str(word).strip().lower()) for word in (given, *labels)]
+    wanted = math.nan
+    if isinstance(given, str) and plain[0] in plain[1:]:
+        wanted = plain.index(plain[0], 1) - 1
     else:
-        wanted = _labelled(wanted, labels)
+        with contextlib.suppress(ValueError):
+            wanted = float(given)
+            wanted = numbered.get(wanted, math.nan) if numbered else wanted
     if period is not None and wanted not in values:
         # Values may begin below 0, as degrees from -180 do.
         first = float(values[0])
-        wanted = first + (float(wanted) - first) % period
+        wanted = first + (wanted - first) % period
     if wanted in values:  # 2.0 is 2, 2.5 is none of them
         return values[values == wanted]
     if continuous and values[0] <= wanted <= (period or values[-1]):
         return np.array([wanted])
-    texts = [f"{value:g}" for value in values]
+    texts = [] if numbered else [f"{value:g}" for value in values]
     # Ten fit on a line; beyond that the two ends show what the scale is.
     texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
-    named = f" or {', '.join(labels)}" if labels else ""
-    raise UserError(f"{name} has no value {given!r}", cure=f"choose from {', '.join(texts)}{named}")
+    known = " or ".join(", ".join(some) for some in (texts, labels) if some)
+    raise UserError(f"{name} has no value {given!r}", cure=f"choose from {known}")
 
 
 # The slice of Yadlin & Botchan, "Data Interpolation in Latent Space", with two degrees of freedom:

@@ -83,18 +83,19 @@ def open_images(
         check_least("side", side, 1)
         if side > MOST_SIDE:
             raise UserError(f"side is {side}", cure=f"give {MOST_SIDE} or less")
-    unknown = sorted(set(reading) - {each.name for each in dataclasses.fields(Reading)})
+    usual = {each.name: each.default for each in dataclasses.fields(Reading)}
+    unknown = sorted(set(reading) - set(usual))
     if unknown:
-        names = ", ".join(each.name for each in dataclasses.fields(Reading))
-        raise UserError(f"open_images knows no {unknown[0]}", cure=f"own files take {names}")
+        raise UserError(
+            f"open_images knows no {unknown[0]}", cure=f"own files take {', '.join(usual)}"
+        )
     asked = Reading(**reading)
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
-        if asked.changed:
-            raise UserError(
-                f"data.{asked.changed[0]} means nothing for the source {source}",
-                cure="leave it out",
-            )
+        for name, value in usual.items():
+            if getattr(asked, name) != value:
+                cause = f"data.{name} means nothing for the source {source}"
+                raise UserError(cause, cure="leave it out")
         return opener(Request(source, path, fixed or {}, free, stride, side, cache_dir))
     own = bool(path) and source in OWN
     if not own and not path and not asked.key:
