@@ -71,11 +71,22 @@ class Fit:
         opacity = rows[..., -1:] if alpha else None
         white = 255 if self.depth == "uint8" else 1.0
         rows = self._shades(rows[..., :-1] if alpha else rows)
-        if rows.shape[-1] != self.colours:
-            rows = _recolour(rows, self.colours)
+        if rows.shape[-1] == 1:
+            rows = np.repeat(rows, self.colours, axis=-1)
+        elif (rows.shape[-1], self.colours) == (3, 1):
+            grey = rows @ np.array([[0.299], [0.587], [0.114]])  # as Pillow weighs them (BT.601)
+            rows = (np.rint(grey) if rows.dtype == np.uint8 else grey).astype(rows.dtype)
+        elif rows.shape[-1] != self.colours:
+            raise UserError(
+                f"an image has {rows.shape[-1]} channels, but its set {self.colours}",
+                cure="give images of the same channels",
+            )
         if opacity is not None:
             opacity = _as_depth(opacity / pixels.peak(opacity.dtype), self.depth)
-            rows = _product(rows, opacity)
+            if rows.dtype == np.uint8:
+                rows = ((rows.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
+            else:
+                rows = rows * opacity
             if not self.alpha:
                 rows = rows + (white - opacity)  # premultiplied: never above white
         if self.alpha:
@@ -105,25 +116,6 @@ def _as_depth(shades: np.ndarray, depth: str) -> np.ndarray:
     if depth == "uint8":
         return np.rint(shades * pixels.PEAK).astype(np.uint8)
     return shades.astype(np.float32)
-
-
-def _product(rows: Rows, opacity: Rows) -> Rows:
-    if rows.dtype == np.uint8:
-        return ((rows.astype(np.uint16) * opacity + 127) // 255).astype(np.uint8)
-    return rows * opacity
-
-
-def _recolour(rows: Rows, colours: int) -> Rows:
-    if rows.shape[-1] == 1:
-        return np.repeat(rows, colours, axis=-1)
-    if (rows.shape[-1], colours) != (3, 1):
-        raise UserError(
-            f"an image has {rows.shape[-1]} channels, but its set {colours}",
-            cure="give images of the same channels",
-        )
-    # As Pillow weighs them (ITU-R BT.601).
-    grey = rows @ np.array([[0.299], [0.587], [0.114]])
-    return (np.rint(grey) if rows.dtype == np.uint8 else grey).astype(rows.dtype)
 
 
 def eight_bits(deep: Rows) -> pixels.Images:
@@ -161,13 +153,10 @@ def cut(rows: Rows, size: Size) -> Rows:
     (height, width), (down, along) = rows.shape[1:3], size
     if scaled((height, width), max(size)) == size:
         return rows
-    new = height, width
-    if height * along > width * down:
-        new = max(1, round(width * down / along)), width
-    else:
-        new = height, max(1, round(height * along / down))
-    top, left = (height - new[0]) // 2, (width - new[1]) // 2
-    return rows[:, top : top + new[0], left : left + new[1]]
+    new_height = min(height, max(1, round(width * down / along)))
+    new_width = min(width, max(1, round(height * along / down)))
+    top, left = (height - new_height) // 2, (width - new_width) // 2
+    return rows[:, top : top + new_height, left : left + new_width]
 
 
 def resize(rows: Rows, size: Size) -> Rows:
@@ -185,8 +174,7 @@ def resize(rows: Rows, size: Size) -> Rows:
 
 
 def _scale(picture: np.ndarray, size: Size) -> np.ndarray:
-    image = Image.fromarray(picture)
-    return np.asarray(image.resize((size[1], size[0]), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS))
 
 
 # Ranges

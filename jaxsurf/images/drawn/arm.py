@@ -22,7 +22,6 @@ that once for each camera and background.
 import dataclasses
 import functools
 import math
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,24 +46,13 @@ POST_WINDOW = (0.39, 0.16)
 ARM_WINDOW = (0.53, 0.53)
 
 # NumPy here, since JAX would choose a device while this file is imported.
-OBJECT_COLORS = np.array(
-    [
-        [0.95, 0.95, 0.95],
-        [0.16, 0.63, 0.16],
-        [0.88, 0.0, 0.0],
-        [0.175, 0.45, 0.87],
-        [0.35, 0.22, 0.145],
-        [0.50, 0.495, 0.20],
-    ],
-    np.float32,
-)
-FLOOR_COLOR = np.array([0.206, 0.206, 0.206], np.float32)
-BAND_COLORS = np.array(
-    [[0.445, 0.335, 0.628], [0.305, 0.420, 0.402], [0.435, 0.300, 0.335]], np.float32
-)
-BRIGHT_METAL = 0.78
-DULL_METAL = 0.39
-BLACK = 0.25
+WHITE, GREEN, RED = (0.95, 0.95, 0.95), (0.16, 0.63, 0.16), (0.88, 0.0, 0.0)
+BLUE, BROWN, OLIVE = (0.175, 0.45, 0.87), (0.35, 0.22, 0.145), (0.50, 0.495, 0.20)
+OBJECT_COLORS = np.array([WHITE, GREEN, RED, BLUE, BROWN, OLIVE], np.float32)
+PURPLE, SEA_GREEN, SALMON = (0.445, 0.335, 0.628), (0.305, 0.420, 0.402), (0.435, 0.300, 0.335)
+BAND_COLORS = np.array([PURPLE, SEA_GREEN, SALMON], np.float32)
+FLOOR_COLOR = np.full(3, 0.206, np.float32)
+BRIGHT_METAL, DULL_METAL, BLACK = 0.78, 0.39, 0.25
 
 # The band lies on the floor between two circles; its own lamp hangs above it. What of it is nearer
 # than BAND_NEAR would pass beside the cameras.
@@ -106,35 +94,16 @@ def _pyramid(half_width: float, half_height: float) -> Float[np.ndarray, "plane 
     return np.concatenate([walls, rays.slab(half_height)[1:]])
 
 
-def _cone(radius: float, half_height: float) -> Float[np.ndarray, "4"]:
-    """Return the quadric of a cone whose apex is at z = half_height."""
-    k = radius / (2 * half_height)
-    return np.array([1.0, -(k**2), 2 * k**2 * half_height, -((k * half_height) ** 2)], np.float32)
-
-
-# In the order of the factor's values: cone, cube, cylinder, hexagonal, pyramid, sphere.
 SHAPES = (
-    rays.slab(0.28),
-    rays.prism(4, 0.27, 0.27),
-    rays.slab(0.28),
-    rays.prism(6, 0.245, 0.28),
-    _pyramid(0.27, 0.28),
-    rays.slab(100.0),
+    (rays.slab(0.28), rays.cone(0.27, 0.28)),  # cone
+    (rays.prism(4, 0.27, 0.27), rays.NO_QUADRIC),  # cube
+    (rays.slab(0.28), rays.tube(0.255)),  # cylinder
+    (rays.prism(6, 0.245, 0.28), rays.NO_QUADRIC),  # hexagonal
+    (_pyramid(0.27, 0.28), rays.NO_QUADRIC),  # pyramid
+    (rays.slab(100.0), (1.0, 1.0, 0.0, -(0.27**2))),  # sphere
 )
-SHAPE_PLANES = np.tile(np.array([0.0, 0.0, 1.0, 100.0], np.float32), (6, 8, 1))  # these never cut
-for _planes, _shape in zip(SHAPE_PLANES, SHAPES, strict=True):
-    _planes[: len(_shape)] = _shape
-SHAPE_QUADRICS = np.array(
-    [
-        _cone(0.27, 0.28),
-        rays.NO_QUADRIC,
-        rays.tube(0.255),
-        rays.NO_QUADRIC,
-        rays.NO_QUADRIC,
-        (1.0, 1.0, 0.0, -(0.27**2)),
-    ],
-    np.float32,
-)
+SHAPE_PLANES = np.stack([rays.filled(planes, 8) for planes, _ in SHAPES])
+SHAPE_QUADRICS = np.array([quadric for _, quadric in SHAPES], np.float32)
 
 
 def open_arm(request: Request) -> ImageSet:
@@ -176,8 +145,7 @@ def _draw_chunk(floors: Array, rows: Array, *, side: int) -> UInt8[Array, "i h w
 def _draw_robot(
     image: Float[Array, "h w c"], factors: Float[Array, "7"], side: int
 ) -> Float[Array, "h w c"]:
-    view, at = _camera(factors[3]), _pose(factors)
-    carried = _carried(factors, at)
+    view, (carried, robot) = _camera(factors[3]), _solids(factors)
     shoulder, reach = jnp.array(SHOULDER), OBJECT_REACH * carried.scale
     windows = []
     # Post and forearm: two balls that span it, and the sides of its window.
@@ -197,7 +165,7 @@ def _draw_robot(
     seen = Seen(nothing, _floor(view, directions, factors))
     seen = rays.meet(carried, view, directions, seen)
     seen, _ = jax.lax.scan(
-        lambda seen, part: (rays.meet(part, view, directions, seen), None), seen, _robot(at)
+        lambda seen, part: (rays.meet(part, view, directions, seen), None), seen, robot
     )
     cut = parts[0].shape[1]
     colors = seen.color[:, :cut], seen.color[:, cut:]
@@ -232,53 +200,36 @@ def _camera(height: Float[Array, ""]) -> Camera:
     return Camera(jnp.array([x, y, z]), axes, FOCAL)
 
 
-class Pose(NamedTuple):
-    """Where the forearm is."""
-
-    shoulder: Float[Array, "3"]
-    axle: Float[Array, "3"]
-    outward: Float[Array, "3"]
-    along: Float[Array, "3"]
-
-
-def _pose(factors: Float[Array, "7"]) -> Pose:
+def _solids(factors: Float[Array, "7"]) -> tuple[Solid, Solid]:
+    """Return the object that is carried; and the arm, as bars stacked along a leading axis."""
+    up, shoulder = jnp.array([0.0, 0.0, 1.0]), jnp.array(SHOULDER)
     # First the turn about the post, then the tilt about the axle.
     tilt = FIRST_TILT + SWEEP * factors[5] / STEPS
     turn = FIRST_TURN + SWEEP * factors[6] / STEPS
     outward = jnp.array([jnp.cos(turn), jnp.sin(turn), 0.0])
     axle = jnp.array([jnp.sin(turn), -jnp.cos(turn), 0.0])
-    along = jnp.cos(tilt) * outward + jnp.sin(tilt) * jnp.array([0.0, 0.0, 1.0])
-    return Pose(jnp.array(SHOULDER) - SIDE_OFFSET * axle, axle, outward, along)
-
-
-def _carried(factors: Float[Array, "7"], at: Pose) -> Solid:
-    """Return the object at the forearm's end; it turns with the forearm."""
+    along = jnp.cos(tilt) * outward + jnp.sin(tilt) * up
+    beside = shoulder - SIDE_OFFSET * axle  # where the forearm begins
     shape = _index(factors[1])
-    return Solid(
+    carried = Solid(
         planes=jnp.asarray(SHAPE_PLANES)[shape],
         quadric=jnp.asarray(SHAPE_QUADRICS)[shape],
-        centre=at.shoulder + ARM_LENGTH * at.along,
-        axes=_axes(at.along, at.axle),
+        centre=beside + ARM_LENGTH * along,
+        axes=_axes(along, axle),  # it turns with the forearm
         scale=SMALL + (1.0 - SMALL) * factors[2],
         color=jnp.asarray(OBJECT_COLORS)[_index(factors[0])],
     )
-
-
-def _robot(at: Pose) -> Solid:
-    """Return the arm without its object, as round bars stacked along a leading axis."""
-    up = jnp.array([0.0, 0.0, 1.0])
-    post, axle, arm = (up, at.outward), (at.axle, at.outward), (at.along, at.axle)
-    base, shoulder = 0 * up, jnp.array(SHOULDER)
+    post, cross, forearm, base = (up, outward), (axle, outward), (along, axle), 0 * up
     bars = [
         _bar(BRIGHT_METAL, 0.28, base, post, 0.0, 0.07),
         _bar(BLACK, 0.17, base, post, 0.0, 0.075),
-        _bar(BRIGHT_METAL, 0.055, base - 0.19 * at.outward, post, 0.0, 0.2),
+        _bar(BRIGHT_METAL, 0.055, base - 0.19 * outward, post, 0.0, 0.2),
         _bar(DULL_METAL, 0.14, base, post, 0.0, 0.97),
-        _bar(BRIGHT_METAL, 0.13, shoulder, axle, -0.18, 0.12),
-        _bar(BRIGHT_METAL, 0.08, at.shoulder, arm, -0.1, 0.2),
-        _bar(BRIGHT_METAL, 0.036, at.shoulder, arm, 0.2, ARM_LENGTH),
+        _bar(BRIGHT_METAL, 0.13, shoulder, cross, -0.18, 0.12),
+        _bar(BRIGHT_METAL, 0.08, beside, forearm, -0.1, 0.2),
+        _bar(BRIGHT_METAL, 0.036, beside, forearm, 0.2, ARM_LENGTH),
     ]
-    return Solid(*(jnp.stack(column) for column in zip(*bars, strict=True)))
+    return carried, Solid(*(jnp.stack(column) for column in zip(*bars, strict=True)))
 
 
 def _bar(
@@ -287,7 +238,7 @@ def _bar(
     """Return a round bar from `low` to `high` along the first axis of a frame."""
     centre = start + (low + high) / 2 * frame[0]
     ends = jnp.asarray(rays.slab((high - low) / 2))
-    side = jnp.asarray(rays.tube(radius))
+    side = jnp.array(rays.tube(radius))
     return Solid(ends, side, centre, _axes(*frame), jnp.ones(()), jnp.full(3, grey))
 
 

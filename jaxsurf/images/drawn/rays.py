@@ -24,7 +24,8 @@ LIGHT = np.array((-0.12, -0.68, 0.73), np.float32) / np.float32(math.hypot(-0.12
 # Where the display curve bends: it lifts the half-lit parts and leaves black and full light.
 KNEE = 0.6
 
-NO_QUADRIC = (0.0, 0.0, 0.0, -1.0)
+Quadric = tuple[float, float, float, float]  # s, q, l and c
+NO_QUADRIC: Quadric = (0.0, 0.0, 0.0, -1.0)
 
 
 class Camera(NamedTuple):
@@ -65,9 +66,21 @@ def prism(sides: int, apothem: float, half_height: float) -> Float[np.ndarray, "
     return np.concatenate([walls.astype(np.float32), slab(half_height)])
 
 
-def tube(radius: float) -> Float[np.ndarray, "4"]:
-    """Return the quadric of an endless cylinder about z."""
-    return np.array([1.0, 0.0, 0.0, -(radius**2)], np.float32)
+def tube(radius: float) -> Quadric:
+    """Return an endless cylinder about z."""
+    return 1.0, 0.0, 0.0, -(radius**2)
+
+
+def cone(radius: float, half_height: float) -> Quadric:
+    """Return a cone whose apex is at z = half_height."""
+    k = radius / (2 * half_height)
+    return 1.0, -(k**2), 2 * k**2 * half_height, -((k * half_height) ** 2)
+
+
+def filled(planes: Float[np.ndarray, "plane 4"], count: int) -> Float[np.ndarray, "count 4"]:
+    """Return so many planes, further ones of which never cut."""
+    spare = np.tile([0.0, 0.0, 1.0, 100.0], (count - len(planes), 1))
+    return np.concatenate([planes, spare]).astype(np.float32)
 
 
 def project(

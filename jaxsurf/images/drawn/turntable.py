@@ -43,11 +43,10 @@ def _part(
     color: tuple[float, float, float],
     centre: tuple[float, float, float],
     planes: Float[np.ndarray, "plane 4"],
-    quadric: tuple[float, ...] = rays.NO_QUADRIC,
+    quadric: rays.Quadric = rays.NO_QUADRIC,
 ) -> tuple[np.ndarray, ...]:
-    """Return a `Solid` of six planes, some of which may never cut, in the table's frame."""
-    spare = np.tile([0.0, 0.0, 1.0, 100.0], (6 - len(planes), 1))
-    values = np.concatenate([planes, spare]), quadric, centre, np.eye(3), 1.0, color
+    """Return a `Solid` of six planes, in the table's frame."""
+    values = rays.filled(planes, 6), quadric, centre, np.eye(3), 1.0, color
     return tuple(np.asarray(value, np.float32) for value in values)
 
 
@@ -58,25 +57,17 @@ def _box(*half: float) -> Float[np.ndarray, "6 4"]:
 
 # Two slopes, two ends, the floor of the attic; the ridge is 0.45 above it.
 SLOPE = np.array([0.0, 0.62, 0.785])
-GABLE = np.array(
-    [
-        (*SLOPE, 0.353),
-        (*(SLOPE * [1, -1, 1]), 0.353),
-        (1, 0, 0, 0.62),
-        (-1, 0, 0, 0.62),
-        (0, 0, -1, 0),
-    ]
-)
-CONE = (1.0, -(0.425**2), 0.8 * 0.425**2, -(0.17**2))  # 0.8 high, 0.34 wide at its foot
+SLOPES = (*SLOPE, 0.353), (*(SLOPE * [1, -1, 1]), 0.353)
+GABLE = np.array([*SLOPES, (1, 0, 0, 0.62), (-1, 0, 0, 0.62), (0, 0, -1, 0)])
 PARTS = (
-    _part((0.55, 0.42, 0.30), (0.0, 0.0, -0.071), rays.slab(0.07), (1, 0, 0, -(RADIUS**2))),  # rim
+    _part((0.55, 0.42, 0.30), (0.0, 0.0, -0.071), rays.slab(0.07), rays.tube(RADIUS)),  # rim
     _part((0.93, 0.86, 0.70), (-0.1, 0.04, 0.275), _box(0.52, 0.4, 0.275)),  # walls
     _part((0.76, 0.20, 0.14), (-0.1, 0.04, 0.5), GABLE),  # roof
     _part((0.48, 0.24, 0.20), (-0.36, 0.23, 0.81), _box(0.09, 0.09, 0.31)),  # chimney
     _part((0.20, 0.32, 0.56), (0.42, -0.06, 0.19), _box(0.02, 0.11, 0.19)),  # door
     _part((0.24, 0.36, 0.44), (-0.125, -0.36, 0.31), _box(0.325, 0.02, 0.11)),  # windows
     _part((0.24, 0.36, 0.44), (-0.62, 0.13, 0.31), _box(0.02, 0.13, 0.11)),
-    _part((0.10, 0.38, 0.20), (0.72, 0.56, 0.4), rays.slab(0.4), CONE),  # fir
+    _part((0.10, 0.38, 0.20), (0.72, 0.56, 0.4), rays.slab(0.4), rays.cone(0.34, 0.4)),  # fir
     _part((0.96, 0.72, 0.12), (0.62, -0.66, 0.2), rays.slab(9.0), (1, 1, 0, -(0.2**2))),  # ball
 )
 
@@ -109,8 +100,8 @@ def _draw_chunk(rows: Float[Array, "i 1"], *, side: int) -> UInt8[Array, "i h w 
 
     def draw(row: Float[Array, "1"]) -> UInt8[Array, "h w c"]:
         angle = row[0] * (2 * jnp.pi / PERIOD)
-        right, up = jnp.array([1.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 1.0])
-        right = jnp.cos(angle) * right + jnp.sin(angle) * jnp.array([0.0, 1.0, 0.0])
+        x, y, up = jnp.eye(3)
+        right = jnp.cos(angle) * x + jnp.sin(angle) * y
         axes = jnp.stack([right, jnp.cross(up, right), up])
 
         def meet(seen: Seen, part: Solid) -> tuple[Seen, None]:
