@@ -174,7 +174,8 @@ def resize(rows: Rows, size: Size) -> Rows:
 
 
 def _scale(picture: np.ndarray, size: Size) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).resize(size[::-1], Image.Resampling.LANCZOS))
+    height, width = size
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 # Ranges

@@ -257,21 +257,20 @@ class Member:
         numbers = np.arange(self.shape[0]) if numbers is None else numbers
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         step = max(1, CHUNK_BYTES // size)
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{self.name}.npy") as stream:
-                header = archive.getinfo(f"{self.name}.npy").file_size - self.nbytes
-                for start in range(0, int(numbers[-1]) + 1, step):
-                    stop = min(start + step, self.shape[0])
-                    first, last = np.searchsorted(numbers, (start, stop))
-                    if first == last:
-                        continue
-                    stream.seek(header + start * size)
-                    data = stream.read((stop - start) * size)
-                    if len(data) < (stop - start) * size:
-                        raise EOFError(f"it ends within images {start}..{stop - 1}")
-                    rows = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
-                    yield rows[numbers[first:last] - start]
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-            raise UserError(
-                f"{self.path} is damaged ({error})", cure="copy or download it again"
-            ) from error
+        with (
+            refusing(self.path, "is damaged", cure="copy or download it again"),
+            zipfile.ZipFile(self.path) as archive,
+            archive.open(f"{self.name}.npy") as stream,
+        ):
+            header = archive.getinfo(f"{self.name}.npy").file_size - self.nbytes
+            for start in range(0, int(numbers[-1]) + 1, step):
+                stop = min(start + step, self.shape[0])
+                first, last = np.searchsorted(numbers, (start, stop))
+                if first == last:
+                    continue
+                stream.seek(header + start * size)
+                data = stream.read((stop - start) * size)
+                if len(data) < (stop - start) * size:
+                    raise EOFError(f"it ends within images {start}..{stop - 1}")
+                rows = np.frombuffer(data, self.dtype).reshape(-1, *self.shape[1:])
+                yield rows[numbers[first:last] - start]

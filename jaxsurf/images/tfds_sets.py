@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import pictures
+from jaxsurf.images import pictures, storage
 from jaxsurf.images.formats import Part
 from jaxsurf.images.image_set import ImageSet, Request
 from jaxsurf.images.pictures import Origin
@@ -107,18 +107,14 @@ def default_folder() -> Path:
 def load(reference: str, root: Path) -> Any:  # noqa: ANN401  # imported lazily: its type has no name
     """Return the read-only builder of a prepared set, NAME or NAME/CONFIG; None without one."""
     import tensorflow_datasets as tfds
-    from google.protobuf.json_format import ParseError
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
-    try:
-        builder = builder_from_files(reference, data_dir=root)
+    with storage.refusing(f"{reference} in {root}", "is damaged", cure="prepare it again"):
+        try:
+            builder = builder_from_files(reference, data_dir=root)
+        except tfds.core.DatasetNotFoundError:
+            return None
         formats = {found.value for found in builder.info.available_file_formats()}
-    except tfds.core.DatasetNotFoundError:
-        return None
-    except (OSError, ValueError, AssertionError, ParseError) as error:
-        raise UserError(
-            f"{reference} in {root} is damaged ({error})", cure="prepare it again"
-        ) from error
     if FORMAT not in formats:
         raise UserError(
             f"{builder.data_path} is prepared as {', '.join(formats)}, which needs TensorFlow",

@@ -77,10 +77,10 @@ WHOLE = "is not MPI3D's own .npz file, or not the whole of it"
         (saved(images=GOOD.astype(np.int16)), "holds int16 values of .*, expected uint8.* MPI3D's"),
         (saved(images=GOOD[:20]), r"shape \(20, 2, 2, 3\), expected uint8 of \(21, side,"),
         (saved(images=np.asfortranarray(GOOD)), "in Fortran order, expected"),
-        (saved(pictures=GOOD), rf"{WHOLE} \(There is no item named 'images.npy'"),
+        (saved(pictures=GOOD), rf"{WHOLE} \(.*There is no item named 'images.npy'"),
         (saved(images=GOOD)[:-40], rf"{WHOLE} \(.*\); download it again"),
         (b"<html>not found</html>", WHOLE),
-        (None, rf"{WHOLE} \(No such file"),
+        (None, r"cannot read .*a\.npz: No such file"),
     ],
 )
 def test_what_is_no_archive_is_refused(content, words, tmp_path):

@@ -79,14 +79,9 @@ def _prepared(
 
 def inspect(path: Path, *, num_images: int) -> Member:
     """Return the images of an archive, which must hold so many, from a look at its header alone."""
-    try:
+    problem = "is not MPI3D's own .npz file, or not the whole of it"
+    with storage.refusing(path, problem, cure="download it again"):
         found = Member.inspect(path, "images")
-    except storage.BROKEN as error:
-        reason = getattr(error, "strerror", None) or str(error).strip("'\"")
-        raise UserError(
-            f"{path} is not MPI3D's own .npz file, or not the whole of it ({reason})",
-            cure="download it again",
-        ) from error
     order = " in Fortran order" if found.fortran_order else ""
     side = found.shape[1] if len(found.shape) == 4 else 0
     if found.dtype != np.uint8 or order or not side or found.shape != (num_images, side, side, 3):

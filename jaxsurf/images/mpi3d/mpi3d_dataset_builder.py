@@ -28,7 +28,6 @@ import tensorflow_datasets as tfds
 
 from jaxsurf.images import mpi3d
 from jaxsurf.images.image_set import MPI3D, Grid
-from jaxsurf.images.storage import Member
 
 Example = tuple[int, dict[str, Any]]
 
@@ -67,18 +66,17 @@ class Builder(tfds.core.ShardBasedBuilder):
         super().__init__(file_format=file_format, **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        grid, side = self._config.grid, self._config.side
+        config: Any = self.builder_config  # one of ours
+        grid, shape = config.grid, (config.side, config.side, 3)
+        # The axes have no names for their values, only a number of them.
+        known = {name: {"names": list(names)} for name, names in grid.labels.items()}
         labels = {
-            # The axes have no names for their values, only a number of them.
-            name: tfds.features.ClassLabel(names=list(grid.labels[name]))
-            if name in grid.labels
-            else tfds.features.ClassLabel(num_classes=size)
+            name: tfds.features.ClassLabel(**known.get(name, {"num_classes": size}))
             for name, size in zip(grid.names, grid.sizes, strict=True)
         }
         # features.Image would encode with TensorFlow.
-        image = tfds.features.Tensor(
-            shape=(side, side, 3), dtype=np.uint8, encoding=tfds.features.Encoding.ZLIB
-        )
+        zlib = tfds.features.Encoding.ZLIB
+        image = tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=zlib)
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict({"index": np.int64, "image": image, **labels}),
             homepage="https://github.com/rr-learning/disentanglement_dataset",
@@ -91,27 +89,22 @@ class Builder(tfds.core.ShardBasedBuilder):
     ) -> Mapping[str, Sequence[Callable[[], Iterator[Example]]]]:
         # All pass through the archive once: TFDS writes shards one after the other, in order, and
         # each takes up where the last one ended.
-        config, file = self._config, None
-        grid, num_shards = config.grid, config.num_shards
+        config: Any = self.builder_config
+        grid, num_shards, file = config.grid, config.num_shards, None
         # TFDS raises AssertionError where there is no such folder, or nothing in it.
         with contextlib.suppress(AssertionError):
             file = Path(dl_manager.manual_dir) / f"{config.name}.npz"
         if file is None or not file.exists():
             file = Path(dl_manager.download(mpi3d.URL.format(config.name)))
         whole = mpi3d.inspect(file, num_images=len(grid))
-        examples = _examples(whole, grid)
+
+        def numbered() -> Iterator[Example]:
+            for number, image in enumerate(itertools.chain.from_iterable(whole.chunks())):
+                values = map(int, np.unravel_index(number, grid.sizes))
+                labels = dict(zip(grid.names, values, strict=True))
+                yield number, {"index": number, "image": image, **labels}
+
+        examples = numbered()
         ends = [len(grid) * shard // num_shards for shard in range(num_shards + 1)]
         sizes = [end - start for start, end in itertools.pairwise(ends)]
         return {"train": [functools.partial(itertools.islice, examples, size) for size in sizes]}
-
-    @property
-    def _config(self) -> Mpi3dConfig:
-        assert isinstance(self.builder_config, Mpi3dConfig), "the builder has configurations"
-        return self.builder_config
-
-
-def _examples(whole: Member, grid: Grid) -> Iterator[Example]:
-    for number, image in enumerate(itertools.chain.from_iterable(whole.chunks())):
-        values = np.unravel_index(number, grid.sizes)
-        labels = dict(zip(grid.names, map(int, values), strict=True))
-        yield number, {"index": number, "image": image, **labels}
