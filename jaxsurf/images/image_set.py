@@ -282,21 +282,8 @@ class Grid:
     def __len__(self) -> int:
         return math.prod(self.sizes)
 
-    def factors(self, indices: Int[np.ndarray, " image"]) -> Int[np.ndarray, "image factor"]:
-        """Return the factor values of images given by number."""
-        return np.stack(np.unravel_index(indices, self.sizes), axis=-1)
-
-    def indices(self, asked: Request) -> Int[np.ndarray, " image"]:
-        """Return the image numbers of a slice, ascending."""
-        return np.ravel_multi_index(np.ix_(*self.axes(asked)), self.sizes).ravel()
-
-    def rows(self, asked: Request) -> Float[np.ndarray, "image factor"]:
-        """Return the factor values of a slice, one row an image."""
-        mesh = np.meshgrid(*self.axes(asked), indexing="ij")
-        return np.stack(mesh, axis=-1, dtype=np.float32).reshape(-1, len(self.names))
-
-    def axes(self, asked: Request) -> list[Real[np.ndarray, " _value"]]:
-        """Return the values that each factor takes in a slice.
+    def rows(self, asked: Request) -> Real[np.ndarray, "image factor"]:
+        """Return the factor values of a slice, one row an image, in the grid's order.
 
         A factor with a single value may be neither fixed nor free. Of a value at which a periodic
         one is held, whole periods are taken off.
@@ -305,9 +292,10 @@ class Grid:
         if not fixed and not free:
             fixed, free = self.held, [name for name in self.names if name not in self.held]
         values = {name: np.arange(n) for name, n in zip(self.names, self.sizes, strict=True)}
-        return _slice(
+        axes = _slice(
             values, fixed, free, asked.stride, self.labels, self.continuous, self.periodic
         )
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(self.names))
 
 
 def _slice(

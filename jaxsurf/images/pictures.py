@@ -14,7 +14,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 import dacite
@@ -109,7 +108,7 @@ def assemble(
     # What is shown, and factors, are no part of the images.
     reading = dataclasses.replace(request.reading, show=(), factors="")
     name = f"own-{workdir.fingerprint(origin.place, f'side {request.side}', repr(reading))}"
-    folder = storage.cache_folder() if request.cache_dir is None else Path(request.cache_dir)
+    folder = storage.cache_folder(request.cache_dir)
     file = folder / f"{name}.{workdir.fingerprint(origin.made_of)}.json"
     known = None
     if origin.made_of and file.with_suffix(".npy").exists():

@@ -45,8 +45,10 @@ BROKEN = (
 _log = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Return jaxsurf's folder under XDG_CACHE_HOME, or under ~/.cache where that is not set."""
+def cache_folder(chosen: str | Path | None = None) -> Path:
+    """Return jaxsurf's folder under XDG_CACHE_HOME or else ~/.cache, unless one is chosen."""
+    if chosen is not None:
+        return Path(chosen)
     root = os.environ.get("XDG_CACHE_HOME")
     return (Path(root) if root else Path.home() / ".cache") / "jaxsurf"
 
@@ -136,19 +138,11 @@ def take(array: Rows, numbers: Int[np.ndarray, "*some"]) -> Shaped[np.ndarray, "
     return taken.reshape(*numbers.shape, *array.shape[1:])
 
 
-def _map_of(array: np.memmap) -> mmap.mmap:
-    base: object = array
-    while isinstance(base, np.ndarray):
-        base = base.base
-    assert isinstance(base, mmap.mmap), "it has a mode, so it lies in a file"
-    return base
-
-
 def _prefetch(array: np.memmap, numbers: Int[np.ndarray, " row"]) -> None:
     """Have the system read rows from the disk together, rather than one after the other."""
     if not (array.flags.c_contiguous and hasattr(mmap, "MADV_WILLNEED")):
         return
-    pages, size = _map_of(array), array.strides[0]
+    pages, size = getattr(array, "_mmap"), array.strides[0]  # noqa: B009
     offset = array.ctypes.data - np.frombuffer(pages, np.uint8, 1).ctypes.data
     for start in (offset + numbers * size).tolist():
         page = start - start % mmap.PAGESIZE
@@ -158,7 +152,7 @@ def _prefetch(array: np.memmap, numbers: Int[np.ndarray, " row"]) -> None:
 def _release_pages(array: Rows) -> None:
     # Of a map that may be written to, changes would be lost.
     if is_mapped(array) and array.mode == "r" and hasattr(mmap, "MADV_DONTNEED"):
-        _map_of(array).madvise(mmap.MADV_DONTNEED)
+        getattr(array, "_mmap").madvise(mmap.MADV_DONTNEED)  # noqa: B009
 
 
 def cached(
@@ -177,12 +171,12 @@ def cached(
     Args:
         blocks: gives all images in order, a few at a time.
         shape: of all images together.
-        name: of the file in the cache, without suffix; says how they are made.
+        name: of the file, without suffix; says how they are made.
         made_of: what they are made of; a file that was made of something else is removed.
-        folder: the cache's folder; None means `cache_folder()`.
+        folder: in place of `cache_folder()`.
         dtype: of the images.
     """
-    folder = cache_folder() if folder is None else Path(folder)
+    folder = cache_folder(folder)
     path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
     needed = math.prod(shape) * np.dtype(dtype).itemsize
     large = needed > LARGE_BYTES
@@ -249,7 +243,7 @@ class Member:
 
     @property
     def nbytes(self) -> int:
-        """Size of the array."""
+        """Size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def chunks(self, numbers: Int[np.ndarray, " row"] | None = None) -> Iterator[Rows]:

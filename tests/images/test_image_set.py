@@ -17,9 +17,14 @@ from jaxsurf.images.pixels import Look
 GRID = Grid(("tint", "lone", "turn"), (3, 1, 5), {"tint": ("red", "sea green", "blue")}, ("turn",))
 
 
+def every(grid):
+    """Return the factors of all images of a grid."""
+    return grid.rows(Request("", free=grid.names))
+
+
 def make_set(grid=GRID, **changes):
     """Return images of 4 x 7 pixels, image i filled with i, over a grid's factors."""
-    factors = changes.get("factors", grid.factors(np.arange(len(grid))))
+    factors = changes.get("factors", every(grid))
     count = len(grid) if factors is None else len(factors)
     images = np.broadcast_to(
         np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 4, 7, 3)
@@ -35,8 +40,7 @@ def numbers_of(images):
 @pytest.mark.core
 def test_grid_numbers_images_in_c_order():
     combinations = list(itertools.product(*map(range, GRID.sizes)))
-    assert GRID.factors(np.arange(15)).tolist() == [list(row) for row in combinations]
-    assert GRID.indices(Request("", free=["turn", "lone", "tint"])).tolist() == list(range(15))
+    assert every(GRID).tolist() == [list(row) for row in combinations]
 
 
 @given(data=st.data())
@@ -59,8 +63,7 @@ def test_a_slice_of_a_grid_is_that_of_an_array_and_that_of_a_set(data):
     ]
     numbers = np.arange(len(grid)).reshape(sizes)[np.ix_(*places)].ravel()
     asked = Request("", fixed=fixed, free=free, stride=stride)
-    assert grid.indices(asked).tolist() == numbers.tolist()
-    assert grid.rows(asked).tolist() == grid.factors(numbers).tolist()
+    assert grid.rows(asked).tolist() == every(grid)[numbers].tolist()
     if len(grid) <= 256:
         assert numbers_of(make_set(grid).select(fixed=fixed, free=free, stride=stride)) == [
             *numbers
@@ -72,7 +75,7 @@ def test_a_slice_of_a_grid_is_that_of_an_array_and_that_of_a_set(data):
 )
 def test_a_value_is_given_by_its_name_or_as_any_number(value):
     asked = Request("", fixed={"tint": value}, free=["turn"])
-    assert GRID.indices(asked).tolist() == [5, 6, 7, 8, 9]
+    assert GRID.rows(asked).tolist() == [[1, 0, turn] for turn in range(5)]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_a_value_is_given_by_its_name_or_as_any_number(value):
 )
 def test_bad_slices_are_refused_of_grids_and_sets(fixed, free, stride, words):
     with pytest.raises(UserError, match=words):
-        GRID.indices(Request("", fixed=fixed, free=free, stride=stride))
+        GRID.rows(Request("", fixed=fixed, free=free, stride=stride))
     with pytest.raises(UserError, match=words):
         make_set().select(fixed=fixed, free=free, stride=stride)
 
@@ -103,7 +106,7 @@ def test_select_keeps_order_factors_and_what_can_be_drawn():
     shuffled = make_set(images=whole.images[order], factors=whole.factors[order], draw=np.asarray)
     kept = shuffled.select(fixed={"turn": 2}, free=["tint"])
     assert numbers_of(kept) == [i for i in order if i % 5 == 2]
-    assert kept.factors.tolist() == GRID.factors(np.array(numbers_of(kept))).tolist()
+    assert kept.factors.tolist() == every(GRID)[numbers_of(kept)].tolist()
     kept = whole.select(fixed={"turn": 2}, free=["tint"])
     assert (kept.recipe, kept.draw, kept.continuous) == ("it", np.asarray, ("turn",))
 

@@ -128,8 +128,9 @@ def test_a_slice_is_mapped_where_it_is_large(kind, slice_, small, tmp_path, monk
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "data"))
     path = "" if kind == "prepared" else tmp_path / "manual/small.npz"
     images = open_images("mpi3d_toy", path=path, **slice_)
-    numbers = SMALL.indices(Request("", **slice_))
-    expected = ImageSet(numbered(21, 5)[numbers], "", SMALL.factors(numbers), SMALL.names)
+    factors = SMALL.rows(Request("", **slice_))
+    numbers = np.ravel_multi_index(factors.T, SMALL.sizes)
+    expected = ImageSet(numbered(21, 5)[numbers], "", factors, SMALL.names)
     assert storage.is_mapped(images.images) == (len(numbers) > 3)
     assert np.array_equal(images.images, expected.images)
     assert images.factors.tolist() == expected.factors.tolist()
@@ -148,7 +149,7 @@ def test_builder_keeps_image_i_at_place_i(tmp_path):
     assert [int(example["index"]) for example in examples] == list(range(21))
     assert np.array_equal(np.stack([example["image"] for example in examples]), numbered(21, 5))
     factors = [[int(example[name]) for name in SMALL.names] for example in examples]
-    assert factors == SMALL.factors(np.arange(21)).tolist()
+    assert factors == SMALL.rows(Request("", free=SMALL.names)).tolist()
     # It opens as any set does, too.
     asked = {"fixed": {"tint": "green"}, "free": ["turn"]}
     images = open_images("tfds:mpi3d/small", path=tmp_path / "data", **asked)

@@ -8,6 +8,8 @@ ray cast, with `rays`; `flat` holds those whose shapes are painted over one anot
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
@@ -29,7 +31,7 @@ def open_drawn(
         raise UserError(
             f"the {request.source} is drawn, not read from {request.path}", cure="leave path out"
         )
-    rows = grid.rows(request)
+    rows = grid.rows(request).astype(np.float32)
     side = SIDE if request.side is None else request.side
     code = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     images = storage.cached(

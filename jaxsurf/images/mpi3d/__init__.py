@@ -30,7 +30,8 @@ Indices = Int[np.ndarray, " image"]
 def open_mpi3d(request: Request) -> ImageSet:
     """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder."""
     name, side = request.source, request.side
-    indices = MPI3D.indices(request)
+    factors = MPI3D.rows(request)
+    indices = factors @ (len(MPI3D) // np.cumprod(MPI3D.sizes))  # in C order
     place = Path(request.path) if request.path else tfds_sets.default_folder()
     file = place / f"{name}.npz" if place.is_dir() else place
     if file.is_file():
@@ -59,7 +60,7 @@ def open_mpi3d(request: Request) -> ImageSet:
         folder=request.cache_dir,
     )
     title = name.replace("mpi3d_", "MPI3D-")
-    return ImageSet(images, title, MPI3D.factors(indices), MPI3D.names)
+    return ImageSet(images, title, factors, MPI3D.names)
 
 
 def _prepared(

@@ -56,12 +56,7 @@ class Builder(tfds.core.ShardBasedBuilder):
         "Optional: put CONFIG.npz (mpi3d_toy.npz) into manual_dir to use it instead of a download."
     )
 
-    def __init__(
-        self,
-        *,
-        file_format: str = "array_record",
-        **kwargs: Any,  # noqa: ANN401  # TFDS's own arguments, passed on
-    ) -> None:
+    def __init__(self, *, file_format: str = "array_record", **kwargs: Any) -> None:  # noqa: ANN401
         # TFDS defaults to TFRecord, which only TensorFlow writes and reads.
         super().__init__(file_format=file_format, **kwargs)
 
@@ -69,9 +64,10 @@ class Builder(tfds.core.ShardBasedBuilder):
         config: Any = self.builder_config  # one of ours
         grid, shape = config.grid, (config.side, config.side, 3)
         # The axes have no names for their values, only a number of them.
-        known = {name: {"names": list(names)} for name, names in grid.labels.items()}
         labels = {
-            name: tfds.features.ClassLabel(**known.get(name, {"num_classes": size}))
+            name: tfds.features.ClassLabel(names=list(grid.labels[name]))
+            if name in grid.labels
+            else tfds.features.ClassLabel(num_classes=size)
             for name, size in zip(grid.names, grid.sizes, strict=True)
         }
         # features.Image would encode with TensorFlow.
