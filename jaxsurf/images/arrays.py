@@ -31,29 +31,17 @@ _HDF5 = b"\x89HDF"
 
 @dataclass(frozen=True)
 class Stack:
-    """Images of a file.
+    """Images of a file."""
 
-    Attributes:
-        shape: number, height, width and channels.
-        dtype: their type in the file, but uint8 for truth values.
-        blocks: yields all of them in order, a few at a time.
-        beside: what else `files.to_arrays` wrote of a set.
-        whole: all of them, where they are in memory or mapped.
-    """
-
-    shape: Shape
-    dtype: np.dtype
-    blocks: Callable[[], Iterator[Rows]]
-    beside: Mapping[str, np.ndarray]
-    whole: Rows | None = None
+    shape: Shape  # number, height, width and channels
+    dtype: np.dtype  # in the file, but uint8 for truth values
+    blocks: Callable[[], Iterator[Rows]]  # yields all images in order, a few at a time
+    beside: Mapping[str, np.ndarray]  # what else `files.to_arrays` wrote of a set
+    whole: Rows | None = None  # all images, where they are in memory or mapped
 
 
 def open_arrays(path: Path, *, key: str = "") -> Stack:
-    """Return the images of a file; `key` says which of its arrays.
-
-    Raises:
-        UserError: where it can't be read, or which array or axis is what is unclear.
-    """
+    """Return the images of a file; `key` says which of its arrays."""
     suffix, cure = path.suffix.lower(), "save it with np.savez or np.save, without objects"
     opener = {".npy": _open_npy, ".npz": _open_npz, ".mat": _open_mat}.get(suffix, _open_hdf5)
     with storage.refusing(path, "cannot be read as plain arrays", cure=cure):

@@ -29,23 +29,14 @@ WIDER = 257
 
 @dataclass(frozen=True)
 class Fit:
-    """Brings images to the type, range, channels and size of their set.
-
-    Attributes:
-        size: height and width.
-        colours: number of channels without opacity.
-        alpha: whether opacity follows them; they are multiplied by it.
-        dtype: the source's type.
-        values: black and white, in the source's units.
-        depth: the type of what comes out.
-    """
+    """Brings images to the type, range, channels and size of their set."""
 
     size: Size
-    colours: int
-    alpha: bool
-    dtype: str
-    values: tuple[float, float]
-    depth: str
+    colours: int  # number of channels without opacity
+    alpha: bool  # whether opacity follows them; they are multiplied by it
+    dtype: str  # the source's type
+    values: tuple[float, float]  # black and white, in the source's units
+    depth: str  # the type of what comes out
 
     @classmethod
     def choose(

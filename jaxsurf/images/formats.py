@@ -59,27 +59,19 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What can be known of a picture or film without unpacking it.
-
-    Alpha counts as a channel. `others` are series of a TIFF file beside the first, of other sizes
-    or kinds, such as a preview: they are left out.
-    """
+    """What can be known of a picture or film without unpacking it."""
 
     frames: int
     height: int
     width: int
-    channels: int
+    channels: int  # alpha among them
     alpha: bool
     dtype: str
-    others: int = 0
+    others: int = 0  # series of a TIFF file beside the first, such as a preview: left out
 
 
 def inspect(part: Part, max_pixels: int) -> Header:
-    """Return the header of a picture or film.
-
-    Raises:
-        UserError: where it can't be read, or its frames have more than `max_pixels`.
-    """
+    """Return the header of a picture or film; refuse frames of more than `max_pixels`."""
     name, file = part
     most = _MOST_IN_A_BYTE
     with _refusing(name):
@@ -119,11 +111,7 @@ def inspect(part: Part, max_pixels: int) -> Header:
 
 
 def read(part: Part, header: Header) -> Iterator[Pixels]:
-    """Yield the frames of a picture or film, all of them as its header says.
-
-    Raises:
-        UserError: where it can't be read.
-    """
+    """Yield the frames of a picture or film, all of them as its header says."""
     file, count = part.file, 0
     shape = (header.height, header.width, header.channels)
     with _refusing(part.name):

@@ -1,10 +1,8 @@
 """A set of images with its factors, and slices of it.
 
 Images follow the convention of `jaxsurf.images.pixels`: uint8, NHWC. The order of a set is its
-identity: latent codes, graphs and paths refer to images by their number in it.
-
-Image numbers and factor values of a grid are a pure function of each other: a slice of a million
-images is known without opening one.
+identity: latent codes, graphs and paths refer to images by their number in it. A slice of a grid of
+a million images is known without opening one.
 """
 
 import contextlib
@@ -35,12 +33,10 @@ class Reading:
     """How a user's own files are read.
 
     Attributes:
-        key: which array of a file holds the images, where several could (`file.npz:imgs` says the
-            same).
+        key: which array of a file holds the images, where several could (as in `file.npz:imgs`).
         range: which values are black and white: `auto` (what type and values suggest), `full` (the
             whole type; of floats 0 to 1), or two numbers such as `300,380`.
-        show: which channels are shown, one, two or three of them (`2,0,1`); the first three if
-            nothing is given.
+        show: which one, two or three channels are shown (`2,0,1`); usually the first three.
         factors: a table beside the images, a row an image: CSV with a head, and names of files or
             numbers of images in its first column.
         skip_unreadable: leave out pictures that can't be read, instead of refusing all.
@@ -223,10 +219,9 @@ class ImageSet:
         stride: int = 1,
         labels: Labels | None = None,
     ) -> "ImageSet":
-        """Return the images whose factors have the values of a slice, in this set's order.
+        """Return the images of a slice, described as in `sources.open_images`, in this set's order.
 
-        A slice is described as in `sources.open_images`; `labels` are names of the values 0, 1,
-        ... of factors. Where `fixed` and `free` are empty, all factors are free.
+        `labels` are names of the values 0, 1, ... of factors.
         """
         fixed = fixed or {}
         if not fixed and not free and stride == 1:

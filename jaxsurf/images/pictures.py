@@ -39,42 +39,25 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True, kw_only=True)
 class Origin:
-    """What is known of a source without opening its files.
+    """What is known of a source without opening its files."""
 
-    Attributes:
-        title: what the set is called.
-        place: where the source lies.
-        made_of: its present state, for the cache; empty where nothing is to be kept.
-        left_out: names and reasons of what else was there, for the account.
-    """
-
-    title: str
-    place: str = ""
-    made_of: str = ""
-    left_out: Sequence[tuple[str, str]] = ()
+    title: str  # what the set is called
+    place: str = ""  # where the source lies
+    made_of: str = ""  # its present state, for the cache; empty where nothing is to be kept
+    left_out: Sequence[tuple[str, str]] = ()  # names and reasons of what else was there
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What is taken of a source, once all of it was looked at.
+    """What is taken of a source, once all of it was looked at."""
 
-    Attributes:
-        shape: of all images together.
-        fit: brings each to the form of the set.
-        notes: what else there is to say, for the account.
-        heavy: whether what is converted is kept in the cache.
-        names: one an image.
-        kept: numbers of the parts that the images are in.
-        unread: names of those that can't be read, each with the reason.
-    """
-
-    shape: tuple[int, ...]
-    fit: Fit
-    notes: tuple[str, ...]
-    heavy: bool
-    names: tuple[str, ...] = ()
-    kept: tuple[int, ...] = ()
-    unread: tuple[tuple[str, str], ...] = ()
+    shape: tuple[int, ...]  # of all images together
+    fit: Fit  # brings each to the form of the set
+    notes: tuple[str, ...]  # what else there is to say, for the account
+    heavy: bool  # whether what is converted is kept in the cache
+    names: tuple[str, ...] = ()  # one an image
+    kept: tuple[int, ...] = ()  # numbers of the parts that the images are in
+    unread: tuple[tuple[str, str], ...] = ()  # names of others, each with the reason
 
     def account(self, left_out: Sequence[tuple[str, str]]) -> str:
         """Return what was taken and what was left out, in a line."""
@@ -98,12 +81,8 @@ def assemble(
 ) -> ImageSet:
     """Return a set of images from the cache, or made now.
 
-    Args:
-        find: looks at a source.
-        convert: yields its images, fitted, a few at a time.
-        request: what is asked of it.
-        origin: what is known of it.
-        whole: its images, which are used as they are where the set has their form.
+    `find` looks at a source, and `convert` yields its images, fitted, a few at a time; `whole`
+    holds all of them, and is used as it is where the set has its form.
     """
     # What is shown, and factors, are no part of the images.
     reading = dataclasses.replace(request.reading, show=(), factors="")

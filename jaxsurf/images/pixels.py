@@ -32,10 +32,8 @@ _Pixels = TypeVar("_Pixels", np.ndarray, Array)
 class Look:
     """How images of any channels are shown in red, green and blue.
 
-    Attributes:
-        channels: one is shown in grey, two in magenta and green, three as red, green and blue.
-        alpha: whether the last channel of images is their opacity, by which the others are
-            multiplied; they are shown on white.
+    One channel is shown in grey, two in magenta and green. With `alpha`, the last channel of images
+    is their opacity, by which the others are multiplied; they are shown on white.
     """
 
     channels: tuple[int, ...] = (0, 1, 2)

@@ -24,17 +24,11 @@ _LEAST_SHARE = 1e-10
 
 
 class Projected(NamedTuple):
-    """Images as points; equal images are equal points.
-
-    Attributes:
-        points: one an image.
-        unexplained: what the components leave of the differences of images to their mean.
-        deviation: these differences. Both are root mean squares over the images, on 0-255.
-    """
+    """Images as points, equal ones as equal points; root mean squares over images are on 0-255."""
 
     points: Float[np.ndarray, "image component"]
-    unexplained: float
-    deviation: float
+    unexplained: float  # what the components leave of the differences of images to their mean
+    deviation: float  # these differences
 
 
 def project(images: pixels.Images) -> Projected:

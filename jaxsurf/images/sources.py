@@ -65,8 +65,7 @@ def open_images(
     """Return an image set by name.
 
     Args:
-        source: "arm", "loop", "torus", "pole", "mpi3d_toy", "mpi3d_realistic", "mpi3d_real",
-            "tfds:NAME" or "tfds:NAME:SPLIT", or the path of a folder or file.
+        source: one of `SOURCES`, or the path of a folder or file.
         path: where the source's file or TFDS data folder lies, if it needs one.
         fixed: the value, or the value's name, of each factor that is held.
         free: the factors that vary. With `fixed` empty too, the source's default slice: of the arm
@@ -75,9 +74,7 @@ def open_images(
         side: the longer side of the images, in pixels; None keeps that of the source.
         cache_dir: where images are kept that took long to make, or do not fit into memory; None
             means the user's cache.
-        reading: how own files are read: `key` (which array of a file), `range` (which values are
-            black and white), `show` (which channels), `factors` (a table), `skip_unreadable`,
-            `max_pixels`; `image_set.Reading` says more of each.
+        reading: how own files are read, by the names that `image_set.Reading` has.
     """
     if side is not None:
         check_least("side", side, 1)

@@ -58,20 +58,15 @@ _WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
 class Table:
     """The columns of a table, all of one length.
 
-    Attributes:
-        names: of the columns; empty without a header.
-        columns: float64 arrays, NaN where a cell is missing (empty, `NA`, `N/A`, `null`); or
-            lists of words, where a cell is neither number nor missing.
-        index: first cells of the rows, where they are an index.
-        note: how the table was read, in one line.
-        first_word: where the first cell stands that is no number, counted from 1, and its text.
+    A column is a float64 array, NaN where a cell is missing (empty, `NA`, `N/A`, `null`); or a
+    list of words, where a cell is neither number nor missing.
     """
 
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # of the columns; empty without a header
     columns: list[Column]
-    index: list[str] | None
-    note: str
-    first_word: str
+    index: list[str] | None  # first cells of the rows, where they are an index
+    note: str  # how the table was read, in one line
+    first_word: str  # where the first cell stands that is no number, from 1, and its text
 
 
 def refusing(path: Path) -> contextlib.AbstractContextManager[None]:
@@ -87,9 +82,6 @@ def read_table(path: Path, header: Header = "auto", *, named_index: bool = True)
         path: of the file.
         header: whether the first line names the columns; "auto" finds out.
         named_index: whether a first column of words, or of 0, 1, ... under a word, is an index.
-
-    Raises:
-        UserError: if the file can't be read, is empty, or a line has too few or too many cells.
     """
     check_choice("header", header, ("auto", "yes", "no"))
     with refusing(path):
