@@ -5,6 +5,7 @@ import struct
 import zipfile
 from unittest.mock import Mock
 
+import h5py
 import numpy as np
 import pytest
 import scipy.io
@@ -44,13 +45,8 @@ def test_folder_is_sorted_as_people_count(tmp_path):
 
 def test_the_cameras_note_of_which_side_is_up_is_obeyed(tmp_path):
     pixels = colors(5, 7, 3)
-    turned = {
-        3: np.rot90(pixels, 2),
-        6: np.rot90(pixels, -1),
-        8: np.rot90(pixels),
-        2: pixels[:, ::-1],
-    }
-    for note, expected in turned.items():
+    turned = [np.rot90(pixels, 2), np.rot90(pixels, -1), np.rot90(pixels), pixels[:, ::-1]]
+    for note, expected in zip((3, 6, 8, 2), turned, strict=True):
         exif = Image.Exif()
         exif[ExifTags.Base.Orientation] = note
         for suffix in ("png", "webp", "tif"):
@@ -64,7 +60,6 @@ def test_the_cameras_note_of_which_side_is_up_is_obeyed(tmp_path):
                 rest = content[:start] + content[end:-12] + content[start:end] + content[-12:]
                 file.write_bytes(rest)
                 assert np.array_equal(open_images(str(file)).images[0], expected), note
-            (tmp_path / f"a.{suffix}").unlink()
 
 
 def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
@@ -117,17 +112,6 @@ def test_only_array_is_the_images_and_factors_without_names_are_numbered(tmp_pat
     assert one.fingerprint == other.fingerprint
     np.savez(tmp_path / "c.npz", images=colors(2, 5, 7, 3), factors=np.eye(2))
     assert open_images(str(tmp_path / "c.npz")).factor_names == ("factor_0", "factor_1")
-
-
-def test_grey_stays_one_channel_and_floats_stay_floats(tmp_path):
-    for shape in ((2, 5, 7), (2, 5, 7, 1), (2, 1, 5, 7)):
-        np.save(tmp_path / "a.npy", colors(*shape))
-        images = open_images(str(tmp_path / "a.npy")).images
-        assert np.array_equal(images, colors(*shape).reshape(2, 5, 7, 1))
-    np.save(tmp_path / "a.npy", np.full((2, 5, 7, 3), 100.4 / 255))
-    images = open_images(str(tmp_path / "a.npy"))
-    assert (images.images == 100).all()
-    assert (images.deep == np.float32(100.4 / 255)).all()
 
 
 # Large numpy files
@@ -183,10 +167,12 @@ def test_a_large_npz_is_unpacked_once_until_it_changes(write, large, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.npz", "a.h5", "a.mat"])
-def test_a_file_that_claims_what_no_images_are_compressed_to_is_refused(name, tmp_path):
-    shape, path = (25_000, 64, 64, 3), tmp_path / name
+def test_a_file_that_claims_what_no_images_are_compressed_to_is_refused(
+    name, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(storage, "_BOMB", 10_000_000)
+    shape, path = (2_500, 64, 64, 3), tmp_path / name
     if name == "a.h5":
-        h5py = pytest.importorskip("h5py")
         with h5py.File(path, "w") as file:
             file.create_dataset("images", shape=shape, dtype="u1", chunks=(100, 64, 64, 3))
     elif name == "a.mat":
@@ -195,21 +181,24 @@ def test_a_file_that_claims_what_no_images_are_compressed_to_is_refused(name, tm
     else:
         np.savez_compressed(path, images=np.zeros(shape, np.uint8))
     cache = tmp_path / "cache"
-    with pytest.raises(UserError, match=r"claims 307 MB in [0-9]+ bytes; remove it"):
+    with pytest.raises(UserError, match=r"claims 31 MB in [0-9]+ bytes; remove it"):
         open_images(str(path), cache_dir=cache)
     assert not cache.exists()
 
 
-def npy(array):
+def written(write, *arrays, **named):
+    """Return what a function writes to a file."""
     data = io.BytesIO()
-    np.save(data, array)
+    write(data, *arrays, **named)
     return data.getvalue()
+
+
+def npy(array):
+    return written(np.save, array)
 
 
 def npz(*arrays, **named):
-    data = io.BytesIO()
-    np.savez(data, *arrays, **named)
-    return data.getvalue()
+    return written(np.savez, *arrays, **named)
 
 
 def zipped(name, content):
@@ -221,32 +210,21 @@ def zipped(name, content):
 
 def claims(shape):
     """Return an array whose header claims more than there is."""
-    data = io.BytesIO()
     header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(data, header)
-    return data.getvalue() + bytes(99)
+    return written(np.lib.format.write_array_header_1_0, header) + bytes(99)
 
 
-def png():
-    data = io.BytesIO()
-    Image.fromarray(colors(31, 37, 3)).save(data, "png")
-    return data.getvalue()
-
-
+PNG = written(Image.fromarray(colors(31, 37, 3)).save, "png")
 IMAGES, TABLE, BROKEN = colors(2, 5, 7, 3), np.eye(2), "cannot be read as plain arrays"
 HOSTILE = [
     ("a.doc", b"", r"a\.doc is neither a folder nor .*, a film \(\.mp4 .*\) or arrays \(\.npy"),
     ("a.mp4", b"", r"a\.mp4 is not a picture .* \(it is no film, or damaged\)"),
     ("folder/a.txt", b"", "holds no picture, but 1 file left out: a.txt .*; choose another folder"),
     ("folder/bad.png", b"no picture", r"bad\.png is not .* \(in no known format\); remove"),
-    ("folder/bad.png", png()[:900], r"bad\.png is not a picture that can be read \(.*\); remove"),
+    ("folder/bad.png", PNG[:900], r"bad\.png is not a picture that can be read \(.*\); remove"),
     ("a.npy", npy(IMAGES[..., :2] * 1j), "holds complex128 values, but images are numbers"),
     ("a.npz", npz(np.full((2, 5, 7, 3), np.nan)), "a.npz holds values that are not finite"),
-    (
-        "a.npz",
-        npz(np.ones((2, 9, 5, 7), np.uint8)),
-        r"shape \(2, 9, 5, 7\), of which it",
-    ),
+    ("a.npz", npz(np.ones((2, 9, 5, 7), np.uint8)), r"shape \(2, 9, 5, 7\), of which it"),
     ("a.npy", npy(IMAGES[:0]), "holds no image"),
     ("a.npy", npy(np.array([None, 1])), BROKEN),
     ("a.npz", npz(images=np.array([None, 1])), BROKEN),
@@ -285,37 +263,3 @@ def test_what_holds_no_images_is_refused(size, name, content, words, tmp_path, r
     with pytest.raises(UserError, match=words) as caught:
         open_images(str(source), side=4, cache_dir=tmp_path / "cache")
     assert "object at 0x" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("head", "names"),
-    [
-        ("file,angle,light", [f"turn{n}.png" for n in range(12)]),
-        ("file;angle;light", [f"pictures/turn{n}.png" for n in range(12)]),
-        (",angle,light", [f"turn{n}" for n in range(12)]),
-        ("image\tangle\tlight", [str(n) for n in range(12)]),
-        ("angle,light", None),
-    ],
-)
-def test_a_table_gives_each_image_its_factors_by_name_or_number_or_order(tmp_path, head, names):
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(12):
-        save(folder / f"turn{number}.png", colors(5, 7, 3, seed=number))
-    order = np.random.default_rng(0).permutation(12) if names else np.arange(12)
-    sign = next(one for one in ",;\t" if one in head)
-    rows = [
-        [*([names[n]] if names else []), f"{30 * (n // 2)}", ("left", "right")[n % 2]]
-        for n in order
-    ]
-    table = tmp_path / "table.csv"
-    table.write_text("\n".join([head, *(sign.join(row) for row in rows)]))
-    images = open_images(str(folder), factors=str(table))
-    assert images.factor_names == ("angle", "light")
-    assert images.labels["light"] == ("left", "right")
-    expected = [[30 * (n // 2), n % 2] for n in range(12)]
-    np.testing.assert_array_equal(images.factors, expected)
-    assert "factors angle, light of table.csv" in images.account
-    assert images.numbers("angle=60,light=right").tolist() == [5]
-    held = open_images(str(folder), factors=str(table), fixed={"light": "right"}, free=["angle"])
-    assert held.files == tuple(f"turn{n}.png" for n in range(1, 12, 2))

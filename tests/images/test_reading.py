@@ -250,19 +250,23 @@ def test_what_is_no_image_is_no_candidate(tmp_path):
 @pytest.mark.parametrize(
     ("shape", "axes"),
     [
+        ((6, 5, 7), (0, 1, 2, 3)),
+        ((6, 5, 7, 1), (0, 1, 2, 3)),
+        ((6, 1, 5, 7), (0, 2, 3, 1)),
         ((6, 3, 5, 7), (0, 2, 3, 1)),
-        ((6, 5, 7, 3), None),
+        ((6, 5, 7, 3), (0, 1, 2, 3)),
         ((6, 3, 4, 4), (0, 2, 3, 1)),
-        ((6, 4, 4, 3), None),
+        ((6, 4, 4, 3), (0, 1, 2, 3)),
         ((6, 9, 32, 32), (0, 2, 3, 1)),
-        ((6, 32, 32, 9), None),
+        ((6, 32, 32, 9), (0, 1, 2, 3)),
     ],
 )
 def test_sizes_tell_where_channels_are(shape, axes, tmp_path):
     rows = noise(*shape)
     np.save(tmp_path / "a.npy", rows)
     images = open_images(str(tmp_path / "a.npy"))
-    assert np.array_equal(images.images, rows if axes is None else rows.transpose(axes))
+    rows = rows[..., None] if len(shape) == 3 else rows
+    assert np.array_equal(images.images, rows.transpose(axes))
 
 
 def test_matlab_keeps_images_last_in_both_of_its_formats(tmp_path):
@@ -332,11 +336,13 @@ def test_rows_of_a_table_are_matched_by_name_or_number_or_order(tmp_path):
         ("index,angle,kind", "2,20,oval", "0,0,round", "1,10,round"),
         ("angle,kind", "0,round", "10,round", "20,oval"),
         ("file,angle,kind", "002,20,oval", "000,0,round", "001,10,round"),
+        (";angle;kind", "a/2.jpg;20;oval", "a/0.jpg;0;round", "a/1.jpg;10;round"),
     ):
         images = open_images(source, factors=table(tmp_path / "t.csv", *rows))
         assert images.factor_names == ("angle", "kind")
         assert images.factors.tolist() == [[0, 1], [10, 1], [20, 0]]
         assert images.labels == {"kind": ("oval", "round")}
+        assert images.account.endswith("; factors angle, kind of t.csv")
     padded = tmp_path / "padded"
     padded.mkdir()
     for number in range(3):
