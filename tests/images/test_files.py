@@ -105,15 +105,6 @@ def test_npz_holds_images_and_factors(tmp_path):
     assert thinned.factors.tolist() == factors[::2].tolist()
 
 
-def test_only_array_is_the_images_and_factors_without_names_are_numbered(tmp_path):
-    np.savez(tmp_path / "a.npz", faces=colors(2, 5, 7, 3))
-    np.save(tmp_path / "b.npy", colors(2, 5, 7, 3))
-    one, other = (open_images(str(tmp_path / name)) for name in ("a.npz", "b.npy"))
-    assert one.fingerprint == other.fingerprint
-    np.savez(tmp_path / "c.npz", images=colors(2, 5, 7, 3), factors=np.eye(2))
-    assert open_images(str(tmp_path / "c.npz")).factor_names == ("factor_0", "factor_1")
-
-
 # Large numpy files
 
 

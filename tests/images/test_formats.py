@@ -16,7 +16,7 @@ import tifffile
 from PIL import Image, ImageOps
 
 from jaxsurf.errors import UserError
-from jaxsurf.images import formats
+from jaxsurf.images import formats, storage
 from jaxsurf.images.sources import open_images
 
 
@@ -184,27 +184,27 @@ def test_the_frames_of_a_film_are_images(suffix, tmp_path):
     assert images.factor_names == ()
 
 
-@pytest.mark.parametrize("turned", [0, 90, -90, 180])
-def test_a_film_is_shown_with_that_side_up_that_its_camera_noted(turned, tmp_path):
-    frame = np.zeros((32, 48, 3), np.uint8)
+def test_a_film_is_shown_with_that_side_up_that_its_camera_noted(tmp_path):
+    frame, path = np.zeros((32, 48, 3), np.uint8), tmp_path / "a.mp4"
     frame[:16] = 250  # bright above
-    matrix = {0: (1, 0, 0, 1), 90: (0, -1, 1, 0), -90: (0, 1, -1, 0), 180: (-1, 0, 0, -1)}
-    iio.imwrite(tmp_path / "a.mp4", np.stack([frame] * 3), plugin="pyav", codec="libx264")
-    a, b, c, d = (number << 16 for number in matrix[turned])  # 16.16, in the track's header
-    usual, noted = (
-        struct.pack(">9i", *one)
-        for one in (
-            (1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30),
-            (a, b, 0, c, d, 0, 0, 0, 1 << 30),
+    iio.imwrite(path, np.stack([frame] * 3), plugin="pyav", codec="libx264")
+    content = path.read_bytes()
+    for turned, (a, b, c, d) in {
+        0: (1, 0, 0, 1),
+        90: (0, -1, 1, 0),
+        -90: (0, 1, -1, 0),
+        180: (-1, 0, 0, -1),
+    }.items():
+        # A matrix of 16.16 in the track's header.
+        usual, noted = (
+            struct.pack(">9i", *(n << 16 for n in (w, x, 0, y, z, 0, 0, 0, 1 << 14)))
+            for w, x, y, z in ((1, 0, 0, 1), (a, b, c, d))
         )
-    )
-    content = (tmp_path / "a.mp4").read_bytes()
-    place = content.index(usual, content.index(b"tkhd"))
-    (tmp_path / "a.mp4").write_bytes(content[:place] + noted + content[place + len(usual) :])
-    found = open_images(str(tmp_path / "a.mp4")).images
-    expected = np.rot90(frame, turned // 90)
-    assert found.shape == (3, *expected.shape)
-    assert np.abs(found.astype(int) - expected).mean() < 10
+        place = content.index(usual, content.index(b"tkhd"))
+        path.write_bytes(content[:place] + noted + content[place + len(usual) :])
+        found, expected = open_images(str(path)).images, np.rot90(frame, turned // 90)
+        assert found.shape == (3, *expected.shape)
+        assert np.abs(found.astype(int) - expected).mean() < 10
 
 
 def test_without_av_a_film_names_what_to_install(tmp_path, monkeypatch):
@@ -228,50 +228,42 @@ def test_tiff_files_of_eight_bits_need_no_imagecodecs(compression, tmp_path, mon
 # What is damaged, or claims too much
 
 
-def encoded(save):
+def encoded(save, *given, **options):
     """Return what is written to a file in memory."""
     stream = io.BytesIO()
-    save(stream)
+    save(stream, *given, **options)
     return stream.getvalue()
 
 
 def moving(kind):
-    frames = [Image.fromarray(noise(24, 20, 3, seed=i)) for i in range(3)]
-    return encoded(lambda f: frames[0].save(f, kind, save_all=True, append_images=frames[1:]))
+    first, *others = (Image.fromarray(noise(24, 20, 3, seed=i)) for i in range(3))
+    return encoded(first.save, kind, save_all=True, append_images=others)
 
 
 def hdf5():
-    def save(stream):
-        with h5py.File(stream, "w") as file:
-            file.create_dataset("images", data=noise(5, 24, 20, 3), compression="gzip")
-
-    return encoded(save)
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.create_dataset("images", data=noise(5, 24, 20, 3), compression="gzip")
+    return stream.getvalue()
 
 
 PICTURE, STACK = Image.fromarray(noise(24, 20, 3)), noise(5, 24, 20)
+FILM = np.stack([noise(32, 32, 3)] * 3)
 SAMPLES = {
     "a.png": lambda: png(noise(24, 20, 4, dtype=np.uint16), 16),
     "b.png": lambda: moving("png"),
-    "a.jpg": lambda: encoded(lambda f: PICTURE.save(f, "jpeg")),
-    "a.bmp": lambda: encoded(lambda f: PICTURE.save(f, "bmp")),
+    "a.jpg": lambda: encoded(PICTURE.save, "jpeg"),
+    "a.bmp": lambda: encoded(PICTURE.save, "bmp"),
     "a.webp": lambda: moving("webp"),
     "a.gif": lambda: moving("gif"),
-    "a.ppm": lambda: encoded(lambda f: PICTURE.save(f, "ppm")),
-    "a.tif": lambda: encoded(lambda f: tifffile.imwrite(f, STACK * 7.0, compression="zlib")),
-    "b.tif": lambda: encoded(lambda f: PICTURE.save(f, "tiff", compression="tiff_lzw")),
-    "a.npy": lambda: encoded(lambda f: np.save(f, STACK)),
-    "a.npz": lambda: encoded(lambda f: np.savez_compressed(f, images=STACK, other=np.eye(3))),
-    "a.mat": lambda: encoded(
-        lambda f: scipy.io.savemat(f, {"images": STACK.T, "n": np.eye(3)}, do_compression=True)
-    ),
+    "a.ppm": lambda: encoded(PICTURE.save, "ppm"),
+    "a.tif": lambda: encoded(tifffile.imwrite, STACK * 7.0, compression="zlib"),
+    "b.tif": lambda: encoded(PICTURE.save, "tiff", compression="tiff_lzw"),
+    "a.npy": lambda: encoded(np.save, STACK),
+    "a.npz": lambda: encoded(np.savez_compressed, images=STACK, other=np.eye(3)),
+    "a.mat": lambda: encoded(scipy.io.savemat, {"images": STACK.T}, do_compression=True),
     "a.h5": hdf5,
-    "a.mp4": lambda: iio.imwrite(
-        "<bytes>",
-        np.stack([noise(32, 32, 3)] * 3),
-        extension=".mp4",
-        plugin="pyav",
-        codec="libx264",
-    ),
+    "a.mp4": lambda: encoded(iio.imwrite, FILM, extension=".mp4", plugin="pyav", codec="libx264"),
 }
 
 
@@ -321,15 +313,16 @@ def test_a_picture_without_content_for_its_size_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.tif", "a.png"])
-def test_many_pages_without_content_are_refused(name, tmp_path):
-    pages = np.zeros((300, 1000, 1000), np.uint8)
-    pages[:, 0, 0] = np.arange(300) % 2
+def test_many_pages_without_content_are_refused(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_BOMB", 20_000_000)
+    pages = np.zeros((30, 1000, 1000), np.uint8)
+    pages[:, 0, 0] = np.arange(30) % 2
     if name == "a.tif":
         tifffile.imwrite(tmp_path / name, pages, compression="zlib")
     else:
         first, *others = map(Image.fromarray, pages)
         first.save(tmp_path / name, save_all=True, append_images=others)
-    with pytest.raises(UserError, match=r"a\.... claims 300 MB in [0-9]+ bytes; remove it"):
+    with pytest.raises(UserError, match=r"a\.... claims 30 MB in [0-9]+ bytes; remove it"):
         open_images(str(tmp_path), cache_dir=tmp_path / "cache")
     assert not (tmp_path / "cache").exists()
 

@@ -82,11 +82,12 @@ WRITTEN = {
 }
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
-@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [*((name, "utf-8") for name in WRITTEN), ("pandas", "utf-16"), ("barcodes", "utf-16")],
+)
 def test_a_table_gives_what_it_was_written_from(tmp_path, name, encoding):
     text, codes, names, labels = WRITTEN[name]
-    text = text if encoding == "utf-8" else text.removeprefix("\ufeff")
     (tmp_path / "z.csv").write_text(text, encoding=encoding, newline="")
     table = read_table(tmp_path / "z.csv")
     np.testing.assert_array_equal(np.stack(table.columns, axis=1), codes)
@@ -100,10 +101,7 @@ def test_a_table_gives_what_it_was_written_from(tmp_path, name, encoding):
 @pytest.mark.parametrize(
     ("text", "note"),
     [
-        (
-            ",x,y\n0,1.5,2\n1,3,4\n",
-            "2 rows x 2 columns, header taken: x, y; first column is an index",
-        ),
+        (",x\n0,2\n1,4\n", "2 rows x 1 column, header taken: x; first column is an index"),
         ("0\n3\n17\n50\n", "4 rows x 1 column, no header"),
         ("0,5\n-0,05\n", "2 rows x 1 column, no header; decimal commas"),
         ("a b c d e f g\n1 2 3 4 5 6 7", "1 row x 7 columns, header taken: a, b, c, d, e, f, ..."),
@@ -188,10 +186,11 @@ def test_plain_numbers_are_left_to_numpy(tmp_path, monkeypatch):
 
 def test_a_line_without_end_is_refused_before_it_is_read(tmp_path, monkeypatch):
     path = tmp_path / "z.csv"
-    path.write_bytes(b"1,2\n" * 100 + b"7" * 40_000_000)
+    monkeypatch.setattr(tables, "_BLOCK", 1 << 20)
+    path.write_bytes(b"1,2\n" * 100 + b"7" * 2_500_000)
     with monkeypatch.context() as patched:
         patched.delattr(tables, "_Reader")
-        with pytest.raises(UserError, match="a line is longer than 16 MiB"):
+        with pytest.raises(UserError, match="a line is longer than 1 MiB"):
             read_table(path)
-    path.write_bytes(b"1.5,2.5\n" * 3_000_000)  # 24 MB of short lines
-    assert len(read_table(path).columns[0]) == 3_000_000
+    path.write_bytes(b"1.5,2.5\n" * 200_000)  # 1.6 MB of short lines
+    assert len(read_table(path).columns[0]) == 200_000
