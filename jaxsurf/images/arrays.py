@@ -199,16 +199,16 @@ def _named(path: Path, found: Found, key: str) -> str:
     held = f"{path} holds {', '.join(texts[:8]) or 'no array'}{' ...' if len(texts) > 8 else ''}"
     # A table of numbers, a row an image, is none.
     able = [n for n, (s, dtype) in found.items() if len(s) in (3, 4) and dtype.kind in "buif"]
-    if key:
-        if key not in found:
-            raise UserError(f"{held}, but nothing called {key!r}", cure="choose one of these")
-        if key not in able:
-            cure = "they are numbers with three or four axes"
-            raise UserError(f"{held}: {key} is no images", cure=cure)
+    if key in able:
         return key
+    if key:
+        cure = "choose one of numbers with three or four axes"
+        raise UserError(f"{held}, but no images called {key!r}", cure=cure)
     able = [name for name in able if name not in _BESIDE]
-    if "images" in able or len(able) == 1:
-        return "images" if "images" in able else able[0]
+    if "images" in able:
+        return "images"
+    if len(able) == 1:
+        return able[0]
     if not able:
         raise UserError(f"{held}: none of them is images", cure="they have three or four axes")
     raise UserError(

@@ -212,8 +212,7 @@ def black_and_white(asked: str, dtype: np.dtype, low: float, high: float) -> tup
         return whole
     if asked != "auto":
         try:
-            given = [float(part) for part in asked.split(",")]
-            first, last = given
+            first, last = map(float, asked.split(","))
         except ValueError:
             first = last = math.nan
         if not -math.inf < first < last < math.inf:

@@ -56,7 +56,6 @@ class Taken:
     notes: tuple[str, ...]  # what else there is to say, for the account
     heavy: bool  # whether what is converted is kept in the cache
     names: tuple[str, ...] = ()  # one an image
-    kept: tuple[int, ...] = ()  # numbers of the parts that the images are in
     unread: tuple[tuple[str, str], ...] = ()  # names of others, each with the reason
 
     def account(self, left_out: Sequence[tuple[str, str]]) -> str:
@@ -138,20 +137,20 @@ def assemble(
 
 def collect(parts: Sequence[Part], request: Request, origin: Origin) -> ImageSet:
     """Return the frames of pictures and films, in order, as one set."""
-    headers: dict[int, Header] = {}
+    headers: dict[int, Header] = {}  # of the parts that are taken
 
     def stream(number: int, fit: Fit) -> Iterator[Rows]:
-        part, most = parts[number], request.reading.max_pixels
-        header = headers.get(number) or formats.inspect(part, most)
-        frames = formats.read(part, header)
+        header, frames = headers[number], formats.read(parts[number], headers[number])
         size = header.height * header.width * header.channels * np.dtype(header.dtype).itemsize
         while some := list(itertools.islice(frames, max(1, storage.CHUNK_BYTES // size))):
             yield fit(np.stack(some), alpha=header.alpha)
 
     def convert(taken: Taken) -> Iterator[Rows]:
-        if len(taken.kept) == 1:
-            return stream(taken.kept[0], taken.fit)
-        return _mapped(pool, lambda n: np.concatenate(list(stream(n, taken.fit))), taken.kept)
+        if not headers:  # the images in the cache were damaged
+            find()
+        if len(headers) == 1:
+            return stream(next(iter(headers)), taken.fit)
+        return _mapped(pool, lambda n: np.concatenate(list(stream(n, taken.fit))), [*headers])
 
     def find() -> Taken:
         found, taken = _survey(pool, parts, request, origin.title)
@@ -244,7 +243,6 @@ def _survey(
         heavy=len(parts) >= _MANY
         or sum(h * w for h, w in sizes) * max(colours) * np.dtype(dtype).itemsize >= _MUCH,
         names=tuple(names),
-        kept=tuple(headers),
         unread=tuple(unread or ()),
     )
 

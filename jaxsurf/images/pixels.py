@@ -2,9 +2,8 @@
 
 Images are NHWC with one channel or more. At rest they are uint8, and models may be given the same
 images in more depth: uint16, whose white is 65,535, or float32, whose white is 1. Inside JAX they
-are float32 in [0, 1], and uint8 -> float -> uint8 is exact. Variances and differences are those of
-uint8: sums of whole numbers, taken a few megabytes at a time; exact, whatever the order of adding
-and the size of a chunk.
+are float32 in [0, 1], and uint8 -> float -> uint8 is exact. Variances and differences are sums of
+whole numbers: exact, whatever the size of a chunk.
 """
 
 from dataclasses import dataclass
@@ -84,15 +83,11 @@ def to_uint8(images: Float[Array | np.ndarray, "*shape"]) -> UInt8[Array, "*shap
 
 def check(images: np.ndarray, *, origin: str) -> Images:
     """Return images as they are; refuse others than uint8, NHWC, and no image at all."""
-    if images.dtype != np.uint8:
+    if images.dtype != np.uint8 or images.ndim != 4:
         raise UserError(
-            f"{origin} holds {images.dtype} values, but images are uint8",
-            cure="convert them to 0..255 first",
-        )
-    if images.ndim != 4:
-        raise UserError(
-            f"{origin} has shape {images.shape}, but images are (number, height, width, channels)",
-            cure="put the channels last",
+            f"{origin} holds {images.dtype} values of shape {images.shape}, but images are uint8 "
+            "of (number, height, width, channels)",
+            cure="convert them to 0..255, and put the channels last",
         )
     if not images.size:
         raise UserError(f"{origin} holds no image")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsurf.errors import UserError, check_least
+from jaxsurf.errors import UserError
 from jaxsurf.images import files, mpi3d, tfds_sets
 from jaxsurf.images.drawn import arm, flat, turntable
 from jaxsurf.images.image_set import Fixed, ImageSet, Reading, Request
@@ -76,10 +76,8 @@ def open_images(
             means the user's cache.
         reading: how own files are read, by the names that `image_set.Reading` has.
     """
-    if side is not None:
-        check_least("side", side, 1)
-        if side > MOST_SIDE:
-            raise UserError(f"side is {side}", cure=f"give {MOST_SIDE} or less")
+    if side is not None and not 1 <= side <= MOST_SIDE:
+        raise UserError(f"side is {side}", cure=f"give 1 to {MOST_SIDE}")
     usual = {each.name: each.default for each in dataclasses.fields(Reading)}
     unknown = sorted(set(reading) - set(usual))
     if unknown:

@@ -241,7 +241,7 @@ def test_what_is_no_image_is_no_candidate(tmp_path):
         open_images(str(tmp_path / "b.npz"), key="right"),
     ):
         assert np.array_equal(images.images[..., 0], 255 - sprites * 255)
-    with pytest.raises(UserError, match="latents is no images; they are numbers with three"):
+    with pytest.raises(UserError, match="no images called 'latents'; choose one of numbers"):
         open_images(f"{tmp_path}/a.npz:latents")
     with pytest.raises(UserError, match="no source and no file called 'aaa"):
         open_images("a" * 5000)

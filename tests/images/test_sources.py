@@ -67,7 +67,7 @@ def test_a_stride_draws_a_quarter_of_the_default_slice(drawn, tmp_path):
         ("loop", {"fixed": {"turn": "left"}}, "turn has no value 'left'; choose from 0, 1, 2, "),
         ("loop", {"fixed": {"turn": np.inf}}, "turn has no value inf"),
         ("arm", {"stride": 11}, "11 thins nothing: .* takes 44 values, but 40 at most; .* to 10"),
-        ("arm", {"side": 0}, "side is 0, but must be at least 1"),
+        ("arm", {"side": 0}, "side is 0; give 1 to 8192"),
         ("arm", {"path": "arm.npz"}, r"the arm is drawn, not read from arm\.npz; leave path out"),
         ("amr", {}, "file called 'amr'; choose from arm, loop, torus, pole, mpi3d_.*tfds:NAME"),
         ("arm:2", {}, "no source and no file called 'arm:2'"),
