@@ -2,10 +2,8 @@
 
 A set has one size, one range and the fewest channels that hold all of its pictures: grey stays one
 channel, and opacity is kept where any picture lets something through. Sources of more than eight
-bits are kept in their depth beside the eight bits that are shown (`ImageSet.deep`).
-
-Nothing is left out without a word: `ImageSet.account` says what was taken and what was not, and a
-picture that can't be read is an error.
+bits are kept in their depth beside the eight bits that are shown (`ImageSet.deep`). What was taken
+and what was not, `ImageSet.account` says; a picture that can't be read is an error.
 
 Pictures and films of 2,000 files or 64 MiB of pixels, and arrays above a gibibyte, are converted
 once, into the cache. A large `.npy` file of uint8 is mapped where it lies.
@@ -183,7 +181,7 @@ def open_image(path: Path, *, like: ImageSet) -> Shaped[np.ndarray, "height widt
     with pictures.own_limit():
         header = formats.inspect(part, Reading().max_pixels)
         frame = next(formats.read(part, header))[None]
-    extent = Extent.of(frame, alpha=header.alpha, origin=part.name)
+    extent = Extent.of([frame], alpha=header.alpha, origin=part.name)
     height, width, channels = like.images.shape[1:]
     fit = Fit(
         size=(height, width),
@@ -253,11 +251,8 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
     large = whole is None or storage.is_mapped(whole)
 
     def find() -> Taken:
-        extent = Extent()
-        for block in stack.blocks():
-            extent = extent.joined(Extent.of(block, alpha=alpha, origin=name))
-            if stack.dtype == np.uint8 and not alpha and extent.high > 1:
-                break
+        white = 1 if stack.dtype == np.uint8 and not alpha else np.inf
+        extent = Extent.of(stack.blocks(), alpha=alpha, origin=name, white=white)
         size, _ = fitting.choose_size([(height, width)], side=request.side, origin=name)
         colours, dtype = channels - alpha, str(stack.dtype)
         fit = Fit.choose(size, colours, dtype, extent, reading.range, alpha=alpha)

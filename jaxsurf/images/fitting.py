@@ -6,7 +6,7 @@ all of its images are like, and then brings them there, a few at a time.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -181,16 +181,25 @@ class Extent:
     opaque: bool = True
 
     @classmethod
-    def of(cls, rows: np.ndarray, *, alpha: bool, origin: str) -> "Extent":
-        """Return that of some images; refuse values that are not finite."""
-        opaque = not alpha or bool((rows[..., -1] == pixels.peak(rows.dtype)).all())
-        rows = rows[..., :-1] if alpha else rows
-        low, high = float(rows.min()), float(rows.max())
-        if not (math.isfinite(low) and math.isfinite(high)):
-            raise UserError(
-                f"{origin} holds values that are not finite", cure="replace NaN and infinity first"
-            )
-        return cls(low, high, opaque)
+    def of(
+        cls, some: Iterable[np.ndarray], *, alpha: bool, origin: str, white: float = math.inf
+    ) -> "Extent":
+        """Return that of arrays of images, or of the first that reach beyond `white`.
+
+        Values that are not finite are refused.
+        """
+        extent = cls()
+        for rows in some:
+            opaque = not alpha or bool((rows[..., -1] == pixels.peak(rows.dtype)).all())
+            shades = rows[..., :-1] if alpha else rows
+            low, high = float(shades.min()), float(shades.max())
+            if not (math.isfinite(low) and math.isfinite(high)):
+                cure = "replace NaN and infinity first"
+                raise UserError(f"{origin} holds values that are not finite", cure=cure)
+            extent = extent.joined(cls(low, high, opaque))
+            if extent.high > white:
+                break
+        return extent
 
     def joined(self, other: "Extent") -> "Extent":
         """Return that of both."""

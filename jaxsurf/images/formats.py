@@ -1,9 +1,8 @@
-"""Pictures and films as they are encoded: frames in their own type, and what a header says.
+"""Pictures and films as they are encoded: frames in the file's own type, and what a header says.
 
 A frame is an array of height, width and channels: grey, red, green and blue, or what the channels
 of a TIFF file are; where there is opacity it is the last of them. Palettes are looked up, and the
-camera's note of which side is up is obeyed. Values are as the file has them: uint8, uint16, or what
-else a TIFF file holds.
+camera's note of which side is up is obeyed.
 
 Pillow reads pictures of eight bits and all that moves, tifffile other TIFF files, by their axes
 (`TCYX`: C are channels, T images), and PyAV films.

@@ -188,15 +188,11 @@ def _survey(
     unread: list[tuple[str, str]] | None = [] if reading.skip_unreadable else None
 
     def measure(number: int, white: float = np.inf) -> Extent:
-        """Return the extent of a part, or of its first frames that reach beyond `white`."""
-        extent, header = Extent(), headers[number]
+        part, header = parts[number], headers[number]
+        frames = formats.read(part, header)
+        own = Extent.of(frames, alpha=header.alpha, origin=part.name, white=white)
         wide = fitting.WIDER if header.dtype != dtype else 1
-        for frame in formats.read(parts[number], header):
-            one = Extent.of(frame, alpha=header.alpha, origin=parts[number].name)
-            extent = extent.joined(Extent(one.low * wide, one.high * wide, one.opaque))
-            if extent.high > white:
-                break
-        return extent
+        return Extent(own.low * wide, own.high * wide, own.opaque)
 
     look = functools.partial(formats.inspect, max_pixels=reading.max_pixels)
     numbers = range(len(parts))

@@ -7,16 +7,14 @@ other side. `vertical_axis` turns the whole arm about its post.
 
 The two axes nearly close at a seam: half a turn on, one step past the last value of
 `vertical_axis`, the arm is that of value 0 tipped over, `horizontal_axis` a being about 37.2 - a.
-(The forearm has that direction at 36.7 - a; but it is bolted to the other side of the shoulder, so
-that images differ by 9 to 19 where those of neighbouring values do by 9.3, root mean square on
-0-255.) A path across the seam is therefore as right as one that keeps to the grid.
+Images there differ by 9 to 19, those of neighbouring values by 9.3 (root mean square on 0-255), so
+that a path across the seam is as right as one that keeps to the grid.
 
 World: z is up, the floor is z = 0, the post stands at the origin and is 1 high, the cameras look
 along +y. All was fitted to the published sample images of MPI3D-toy (Gondal et al., 2019).
 
-Only two windows of an image hold solids: one around the post, one around the forearm and its
-object. The whole scene is traced there; elsewhere only the floor is seen, and `render_batch` draws
-that once for each camera and background.
+Solids are traced in two windows of an image, around the post and around the forearm with its
+object; elsewhere only the floor is seen, which is drawn once for each camera and background.
 """
 
 import dataclasses
