@@ -143,14 +143,12 @@ def _pictures(folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
             folders[:] = sorted(name for name in folders if name[0] != ".")
             inside = Path(place).relative_to(folder).as_posix()
             for name in names:
-                relative, suffix = name if inside == "." else f"{inside}/{name}", Path(name).suffix
-                if name[0] == ".":
-                    continue
-                if suffix.lower() in PICTURES:
+                relative = name if inside == "." else f"{inside}/{name}"
+                suffix = Path(name).suffix.lower()
+                if suffix in PICTURES and name[0] != ".":
                     found.append(relative)
-                else:
-                    film = suffix.lower() in (*FILMS, *ARRAYS)
-                    reason = "open it by itself" if film else "no image"
+                elif name[0] != ".":
+                    reason = "open it by itself" if suffix in (*FILMS, *ARRAYS) else "no image"
                     left_out.append((printable(relative), reason))
     # A preview beside folders of pictures is none of them; nor are a few in folders beside many.
     inner = [name for name in found if "/" in name]

@@ -33,7 +33,7 @@ class Reading:
     """How a user's own files are read.
 
     Attributes:
-        key: which array of a file holds the images, where several could (as in `file.npz:imgs`).
+        key: which array of a file holds the images, where several could; as in `file.npz:imgs`.
         range: which values are black and white: `auto` (what type and values suggest), `full` (the
             whole type; of floats 0 to 1), or two numbers such as `300,380`.
         show: which one, two or three channels are shown (`2,0,1`); usually the first three.
@@ -73,45 +73,30 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images in a fixed order, which nobody can write to.
+    """Images in a fixed order, which nobody can write to."""
 
-    Args:
-        images: the pixels, in memory or mapped from a file (`jaxsurf.images.storage`).
-        name: what a person would call the set, in messages and reports.
-        factors: the factor values of each image, where they are known.
-        factor_names: one name a column of `factors`.
-        recipe: what computed pixels follow from, with the factors; it stands for them in the
-            fingerprint, since rounding differs between machines.
-        draw: makes images of the same size from rows of factors, where these can be drawn.
-        continuous: the factors of which `draw` takes any value; what is drawn between two values
-            goes straight from one to the other.
-        periodic: the period, in its own units, of each factor that comes back to itself: a value
-            and that value plus the period are one image.
-        labels: names of the values 0, 1, ... of a factor that was given in words.
-        deep: the same images, black and white where those of `images` are, with more than 256
-            steps between: uint16 or float32. Models are trained on these and given these.
-        source_range: what black and white are in units of the source.
-        source_dtype: the type of the source's values.
-        look: how channels are shown; where there are fewer than three, as is usual for these.
-        files: the name of each image, where it has one.
-        account: one line on what was taken of the source, and what was left out and why.
-    """
-
-    images: UInt8[np.ndarray, "image height width channel"]
-    name: str
-    factors: Real[np.ndarray, "image factor"] | None = None
-    factor_names: tuple[str, ...] = ()
+    images: UInt8[np.ndarray, "image height width channel"]  # in memory or mapped from a file
+    name: str  # what a person would call the set, in messages and reports
+    factors: Real[np.ndarray, "image factor"] | None = None  # of each image, where they are known
+    factor_names: tuple[str, ...] = ()  # one a column of `factors`
+    # What computed pixels follow from, with the factors; it stands for them in the fingerprint,
+    # since rounding differs between machines.
     recipe: str = ""
+    # Makes images of the same size from rows of factors, where these can be drawn.
     draw: Callable[[Real[np.ndarray, "image factor"]], pixels.Images] | None = None
+    # Factors of which `draw` takes any value; between two values it goes straight.
     continuous: tuple[str, ...] = ()
+    # Periods of factors that come back to themselves: one period on, the image is the same.
     periodic: Mapping[str, float] = field(default_factory=dict)
-    labels: Labels = field(default_factory=dict)
+    labels: Labels = field(default_factory=dict)  # names of the values 0, 1, ... given in words
+    # The same images with more than 256 steps from black to white, uint16 or float32. Models are
+    # trained on these and given these.
     deep: Shaped[np.ndarray, "image height width channel"] | None = None
-    source_range: tuple[float, float] = (0.0, pixels.PEAK)
-    source_dtype: str = "uint8"
-    look: pixels.Look = pixels.RGB
-    files: tuple[str, ...] = ()
-    account: str = ""
+    source_range: tuple[float, float] = (0.0, pixels.PEAK)  # black and white, in source units
+    source_dtype: str = "uint8"  # of the source's values
+    look: pixels.Look = pixels.RGB  # how channels are shown; of fewer than three, as is usual
+    files: tuple[str, ...] = ()  # the name of each image, where it has one
+    account: str = ""  # what was taken of the source, what was left out and why, in a line
     _file: str = field(init=False, default="")
 
     def __post_init__(self) -> None:

@@ -6,14 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxsurf.evaluation import metrics
-from jaxsurf.frames.animate import Timing
 from jaxsurf.images.drawn import arm, turntable
 from jaxsurf.images.sources import open_images
-from jaxsurf.pipeline import configuration
-from jaxsurf.pipeline.evaluate import EvaluateConfig, measure
-from jaxsurf.pipeline.run import open_run
-from jaxsurf.pipeline.train import train
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTORS = {"loop": ("turn",), "torus": ("hour", "minute"), "pole": ("horizontal", "vertical")}
@@ -207,23 +201,3 @@ def test_the_table_turns_a_degree_a_value_counterclockwise(cache):
     across = np.array([centre_of(mask)[0] for mask in yellow])
     np.testing.assert_allclose(across, -across[::-1], rtol=0, atol=0.6)
     assert (np.diff(across) > 2).all()
-
-
-@pytest.mark.slow
-def test_true_frames_go_the_short_way_round(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    settings = {"data.source": "loop", "data.side": 16, "data.stride": 72, "model.channels": 8}
-    config = configuration.from_dotted(
-        settings | {"training.num_epochs": 200, "training.batch_size": 4}
-    )
-    train(config, tmp_path / "run", shown=False)
-    run = open_run(tmp_path / "run")
-    config = EvaluateConfig(num_pairs=10, methods=("linear",), timing=Timing(frames=16))
-    found = [row for row in measure(run, config).rows if row["method"] == "true"]
-    assert any(abs(row["source"] - row["target"]) > 2 for row in found)
-    for row in found:
-        start, end = 72.0 * row["source"], 72.0 * row["target"]
-        end = min((end - 360, end, end + 360), key=lambda turn: abs(turn - start))
-        frames = run.images.draw(np.linspace(start, end, 16)[:, None])
-        expected = metrics.interpolation_mse(frames, run.images.images).mean()
-        assert row["interpolation_mse"] == pytest.approx(expected, rel=1e-6)

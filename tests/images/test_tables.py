@@ -1,5 +1,7 @@
 """Tables as other programs write them: each gives the numbers that it was written from."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ CODES = np.random.default_rng(0).normal(size=(211, 3)).round(6)
 CODES[5:8] = [[-0.05, 1.5, 0], [0.03, -0.25, 2], [1e-05, 3, -4e20]]
 NUMBERED = np.arange(211)
 LABELS = [f"sample {at // 9}#ACGT{at}-1" for at in NUMBERED]
+COUNTED, QUOTED = [f'"{at + 1}"' for at in NUMBERED], [f'"{label}"' for label in LABELS]
 
 
 def lines(sign, values=CODES, first=None, form="{!r}", last=""):
@@ -35,12 +38,7 @@ WRITTEN = {
     "pandas, without index": ("x,y,z\n" + lines(","), CODES, "xyz", None),
     "pandas, without both": ("0,1,2\n" + lines(","), CODES, "012", None),
     "pandas, filtered": (",x,y,z\n" + lines(",", first=NUMBERED[::-1] * 3), CODES, "xyz", ...),
-    "pandas, read and written": (
-        "Unnamed: 0,x,y,z\n" + lines(",", first=LABELS),
-        CODES,
-        "xyz",
-        ...,
-    ),
+    "pandas, twice": ("Unnamed: 0,x,y,z\n" + lines(",", first=LABELS), CODES, "xyz", ...),
     "pandas, with a named index": ("id,x,y,z\n" + lines(",", first=NUMBERED), CODES, "xyz", ...),
     "pandas, labels beside 0,1,2": ("id,0,1,2\n" + lines(",", first=LABELS), CODES, "012", LABELS),
     "pandas, whole numbers": (",0,1\n" + lines(",", WHOLE, NUMBERED), WHOLE, "01", NUMBERED),
@@ -50,14 +48,8 @@ WRITTEN = {
     "barcodes": (",x,y,z\n" + lines(",", first=LABELS), CODES, "xyz", LABELS),
     "barcodes alone": (lines("\t", first=LABELS), CODES, "", LABELS),
     "tabs": ("UMAP 1\tUMAP 2\tUMAP 3\n" + lines("\t"), CODES, ("UMAP 1", "UMAP 2", "UMAP 3"), None),
-    "R, write.csv": (
-        '"","x","y","z"\n' + lines(",", first=[f'"{at + 1}"' for at in NUMBERED]),
-        *(CODES, "xyz", NUMBERED + 1),
-    ),
-    "R, write.table": (
-        '"x" "y" "z"\n' + lines(" ", first=[f'"{label}"' for label in LABELS]),
-        *(CODES, "xyz", LABELS),
-    ),
+    "R, csv": ('"","x","y","z"\n' + lines(",", first=COUNTED), CODES, "xyz", NUMBERED + 1),
+    "R, table": ('"x" "y" "z"\n' + lines(" ", first=QUOTED), CODES, "xyz", LABELS),
     "R, without quotes": ("x\ty\tz\n" + lines("\t", first=NUMBERED + 1), CODES, "xyz", ...),
     "quoted numbers": ('"x","y","z"\n' + lines(",", form='"{!r}"'), CODES, "xyz", None),
     "commas at the ends": (lines(",", last=","), CODES, "", None),
@@ -71,12 +63,7 @@ WRITTEN = {
     "aligned": (lines("   ").replace("\n", "  \n  \n"), CODES, "", None),
     "old Macintosh": (lines(",").replace("\n", "\r"), CODES, "", None),
     "commas and spaces": (lines(" , "), CODES, "", None),
-    "tabs and spaces": (
-        "".join(line.replace("\t", " ", 1) for line in lines("\t").splitlines(True)),
-        CODES,
-        "",
-        None,
-    ),
+    "tabs and spaces": (re.sub(r"(?m)^(\S+)\t", r"\1 ", lines("\t")), CODES, "", None),
     "a long preamble": ("# note\n" * 200 + "x,y,z\n" + lines(","), CODES, "xyz", None),
     "comments": (lines(",").replace("\n", " # note\n# note, 1\n", 150), CODES, "", None),
 }
