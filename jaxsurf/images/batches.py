@@ -30,15 +30,13 @@ def mapped(
     """Return what a function gives for each row, on the host.
 
     Args:
-        run: takes `shared`, then a batch; maps it to an array, or to a tuple of arrays, with one
-            row for each of its own. It should return before the devices are done, as jitted
-            functions do.
+        run: takes `shared`, then a batch; maps it to an array, or to a tuple of arrays, of as many
+            rows. It should return before the devices are done, as jitted functions do.
         rows: at least one.
         shared: what all batches need, such as weights: whole on every device.
         size: rows that a device is given at once.
-        bucketed: whether the last batch is filled up to the next power of two only (at least
-            `SMALLEST_BUCKET` over all devices, at most `size` on each), which is less work and a
-            few programs more.
+        bucketed: whether the last batch is filled up to the next power of two only, at least
+            `SMALLEST_BUCKET` over all devices: less work, and a few programs more.
     """
     devices = jax.local_devices()
     mesh = jax.make_mesh((len(devices),), ("row",), axis_types=(AxisType.Auto,), devices=devices)

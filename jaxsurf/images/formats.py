@@ -20,7 +20,7 @@ from typing import IO, Any, NamedTuple, TypeGuard
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageMode, ImageOps, ImageSequence, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
@@ -37,8 +37,6 @@ PICTURES = (
 FILMS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 # Those whose further frames are images too; those of others are previews.
 _MOVING = ("GIF", "PNG", "WEBP", "TIFF")
-_CHANNELS = {"L": 1, "I;16": 1, "I": 1, "F": 1, "LA": 2, "RGB": 3, "RGBA": 4}
-_DTYPES = {"I;16": "uint16", "I": "int32", "F": "float32"}
 # What tifffile unpacks by itself: none, deflate (two numbers), PackBits.
 _UNPACKED = (1, 8, 32946, 32773)
 # Large pictures of a single colour, as PNG and GIF files, take a byte for half of this.
@@ -188,8 +186,9 @@ def _header(image: Image.Image) -> Header:
         width, height = height, width
     frames = getattr(image, "n_frames", 1) if image.format in _MOVING else 1
     deep = frames == 1 and _rawmode(image) in ("RGB;16B", "RGBA;16B", "LA;16B")
-    dtype = "uint16" if deep else _DTYPES.get(mode, "uint8")
-    return Header(frames, height, width, _CHANNELS[mode], mode in ("LA", "RGBA"), dtype)
+    kind = ImageMode.getmode(mode)
+    dtype = "uint16" if deep else str(np.dtype(kind.typestr))
+    return Header(frames, height, width, len(kind.bands), mode in ("LA", "RGBA"), dtype)
 
 
 def _has_exif(image: Image.Image) -> bool:

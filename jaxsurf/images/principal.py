@@ -1,9 +1,8 @@
 """Images -> points whose Euclidean distances are those of the images, to find neighbours by.
 
-A point has a coordinate for each principal component, the directions in which images vary most,
-which are fewer than pixels; where all components are kept, no distance changes. Distances of points
-are root mean squares on 0-255. Components of a large set are those of a sample; all images are
-projected a chunk at a time, so that the set may be larger than memory.
+A point has a coordinate for each principal component, the directions in which images vary most;
+where all components are kept, no distance changes. Distances of points are root mean squares on
+0-255. Components of a large set are those of a sample; all images are projected a chunk at a time.
 """
 
 import itertools

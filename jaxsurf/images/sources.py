@@ -103,7 +103,6 @@ def open_images(
             f"there is no source and no file called {source!r}",
             cure=f"choose from {', '.join(names)}, or the path of a folder, picture, film or array",
         )
-    where = Path(path if own else source)
-    request = Request("file", where, side=side, cache_dir=cache_dir, reading=asked)
-    images = files.open_path(where, request)
+    request = Request("file", side=side, cache_dir=cache_dir, reading=asked)
+    images = files.open_path(Path(path if own else source), request)
     return images.select(fixed=fixed, free=free, stride=stride)

@@ -8,11 +8,11 @@
         download_config=tfds.download.DownloadConfig(manual_dir="folder of mpi3d_toy.npz")
     )
 
-Without `manual_dir`, or where the file is not there, the archive is downloaded. `checksums.tsv`
-holds no digest of the archives: the reader's checks of type, shape and size stand in.
+Where the file is not there, the archive is downloaded. `checksums.tsv` holds no digest of the
+archives: the reader's checks of type, shape and size stand in.
 
-Not a `GeneratorBasedBuilder`, which gathers a split of more than a gigabyte in temporary files,
-writes those with TensorFlow, and sorts the split in memory.
+Not a `GeneratorBasedBuilder`, which writes a split of more than a gigabyte with TensorFlow first,
+and sorts it in memory.
 """
 
 import contextlib
