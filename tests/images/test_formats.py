@@ -38,7 +38,8 @@ def png(rows, bits=8):
     height, width, channels = rows.shape
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
     if bits < 8:
-        lines = [np.packbits(_bits(row, bits)).tobytes() for row in rows[..., 0]]
+        unpacked = np.unpackbits(rows, axis=2)[..., -bits:]
+        lines = [np.packbits(row).tobytes() for row in unpacked]
     else:
         lines = [row.astype(">u2" if bits == 16 else "u1").tobytes() for row in rows]
     head = struct.pack(">IIBBBBB", width, height, bits, kind, 0, 0, 0)
@@ -47,10 +48,6 @@ def png(rows, bits=8):
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
     )
-
-
-def _bits(row, bits):
-    return np.concatenate([[v >> b & 1 for b in reversed(range(bits))] for v in row])
 
 
 # Values
