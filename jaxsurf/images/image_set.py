@@ -197,17 +197,9 @@ class ImageSet:
         return found
 
     def select(
-        self,
-        *,
-        fixed: Fixed | None = None,
-        free: Sequence[str] = (),
-        stride: int = 1,
-        labels: Labels | None = None,
+        self, *, fixed: Fixed | None = None, free: Sequence[str] = (), stride: int = 1
     ) -> "ImageSet":
-        """Return the images of a slice, described as in `sources.open_images`, in this set's order.
-
-        `labels` are names of the values 0, 1, ... of factors.
-        """
+        """Return the images of a slice, described as in `sources.open_images`, in their order."""
         fixed = fixed or {}
         if not fixed and not free and stride == 1:
             return self
@@ -216,8 +208,7 @@ class ImageSet:
                 f"{self.name} has no factors to pick a slice by",
                 cure="leave out fixed, free and stride",
             )
-        free = free or (() if fixed else self.factor_names)
-        numbers = self._matching(fixed, free, stride, labels)
+        numbers = self._matching(fixed, free or (() if fixed else self.factor_names), stride)
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
 
@@ -233,11 +224,11 @@ class ImageSet:
         )
 
     def _matching(
-        self, fixed: Fixed, free: Sequence[str], stride: int = 1, labels: Labels | None = None
+        self, fixed: Fixed, free: Sequence[str], stride: int = 1
     ) -> Int[np.ndarray, " image"]:
         columns = () if self.factors is None else self.factors.T
         values = dict(zip(self.factor_names, map(np.unique, columns), strict=True))
-        axes = _slice(values, fixed, free, stride, labels or self.labels, (), self.periodic)
+        axes = _slice(values, fixed, free, stride, self.labels, (), self.periodic)
         there = [np.isin(column, axis) for column, axis in zip(columns, axes, strict=True)]
         numbers = np.flatnonzero(np.all(there, axis=0))
         if not len(numbers):

@@ -74,12 +74,11 @@ def open_tfds(request: Request) -> ImageSet:
         pictures.collect(parts, request, Origin(title=f"TFDS {reference} {split}")),
         factors=np.array([[int(example[name]) for name in names] for example in examples]),
         factor_names=names,
+        labels={name: getattr(features[name], "names", None) or () for name in names},
         files=(),
     )
-    labels = {name: getattr(features[name], "names", None) or () for name in names}
-    return opened.select(
-        fixed=request.fixed, free=request.free, stride=request.stride, labels=labels
-    )
+    chosen = opened.select(fixed=request.fixed, free=request.free, stride=request.stride)
+    return dataclasses.replace(chosen, labels={})  # names are for the slice: factors are numbers
 
 
 def _examples(builder: Any, split: str, key: str) -> list[Any]:  # noqa: ANN401  # see load

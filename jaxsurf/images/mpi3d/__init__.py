@@ -24,8 +24,6 @@ URL = "https://storage.googleapis.com/mpi3d_disentanglement_dataset/data/{}.npz"
 # Examples that are decoded at once, each an object of its own until they are put together.
 BLOCK = 1024
 
-Indices = Int[np.ndarray, " image"]
-
 
 def open_mpi3d(request: Request) -> ImageSet:
     """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder."""
@@ -65,7 +63,7 @@ def open_mpi3d(request: Request) -> ImageSet:
 
 def _prepared(
     builder: Any,  # noqa: ANN401  # see tfds_sets.load
-    indices: Indices,
+    indices: Int[np.ndarray, " image"],
 ) -> Iterator[UInt8[np.ndarray, "image height width 3"]]:
     source = builder.as_data_source("train")
     for start in range(0, len(indices), BLOCK):
@@ -84,8 +82,8 @@ def inspect(path: Path, *, num_images: int) -> Member:
     with storage.refusing(path, problem, cure="download it again"):
         found = Member.inspect(path, "images")
     order = " in Fortran order" if found.fortran_order else ""
-    side = found.shape[1] if len(found.shape) == 4 else 0
-    if found.dtype != np.uint8 or order or not side or found.shape != (num_images, side, side, 3):
+    shape = (num_images, found.shape[1], found.shape[1], 3) if len(found.shape) == 4 else ()
+    if found.dtype != np.uint8 or order or found.shape != shape or 0 in shape:
         raise UserError(
             f"{path} holds {found.dtype} values of shape {found.shape}{order}, "
             f"expected uint8 of ({num_images}, side, side, 3)",
