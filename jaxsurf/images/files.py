@@ -49,8 +49,8 @@ def open_path(path: Path, request: Request | None = None) -> ImageSet:
         opened = _open_arrays(path, request)
     elif path.is_file() and suffix in (*PICTURES, *FILMS):
         part = Part(printable(path.name), path)
-        place, made_of = printable(str(path.resolve())), printable(storage.identity(path))
-        origin = Origin(title=part.name, place=place, made_of=made_of)
+        place = printable(str(path.resolve()))
+        origin = Origin(title=part.name, place=place, made_of=storage.identity(path))
         opened = pictures.collect([part], request, origin)
     else:
         raise UserError(
@@ -261,7 +261,7 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
         return (taken.fit(block, alpha=alpha) for block in stack.blocks())
 
     place = f"{printable(str(path.resolve()))} {alpha}"
-    origin = Origin(title=name, place=place, made_of=printable(storage.identity(path)))
+    origin = Origin(title=name, place=place, made_of=storage.identity(path))
     plain = whole is not None and whole.flags.c_contiguous and not alpha
     opened = pictures.assemble(find, convert, request, origin, whole if plain else None)
     if factors is not None:

@@ -24,7 +24,7 @@ from jaxtyping import Int, Shaped
 from tqdm import tqdm
 
 from jaxsurf import workdir
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, printable
 
 Rows = Shaped[np.ndarray, "row *rest"]
 
@@ -56,7 +56,7 @@ def cache_folder(chosen: str | Path | None = None) -> Path:
 def identity(path: Path) -> str:
     """Return what differs between a file and an older one of its name: path, size and time."""
     status = path.stat()
-    return f"{path.resolve()} {status.st_size} {status.st_mtime_ns}"
+    return printable(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}")
 
 
 @contextlib.contextmanager

@@ -133,16 +133,13 @@ def _draw_floors(*, side: int) -> Float[Array, "camera background h w c"]:
 
 @functools.partial(jax.jit, static_argnames="side")
 def _draw_chunk(floors: Array, rows: Array, *, side: int) -> UInt8[Array, "i h w c"]:
-    def draw(row: Float[Array, "7"]) -> UInt8[Array, "h w c"]:
-        floor = floors[_index(row[3]), _index(row[4])]
-        return pixels.to_uint8(_draw_robot(floor, row, side))
-
-    return jax.vmap(draw)(rows)
+    return jax.vmap(lambda row: _draw_robot(floors, row, side))(rows)
 
 
 def _draw_robot(
-    image: Float[Array, "h w c"], factors: Float[Array, "7"], side: int
-) -> Float[Array, "h w c"]:
+    floors: Float[Array, "camera background h w c"], factors: Float[Array, "7"], side: int
+) -> UInt8[Array, "h w c"]:
+    image = floors[_index(factors[3]), _index(factors[4])]
     view, (carried, robot) = _camera(factors[3]), _solids(factors)
     shoulder, reach = jnp.array(SHOULDER), OBJECT_REACH * carried.scale
     windows = []
@@ -170,7 +167,7 @@ def _draw_robot(
     for (corner, shape), part in zip(windows, colors, strict=True):
         tile = rays.pool(part, shape, SAMPLES)
         image = jax.lax.dynamic_update_slice(image, tile, (corner[0], corner[1], 0))
-    return image
+    return pixels.to_uint8(image)
 
 
 def _floor(view: Camera, directions: Array, factors: Array) -> Float[Array, "3 ray"]:
