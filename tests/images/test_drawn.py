@@ -11,7 +11,7 @@ from jaxsurf.images.sources import open_images
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FACTORS = {"loop": ("turn",), "torus": ("hour", "minute"), "pole": ("horizontal", "vertical")}
-SIDE = 23  # of most images here: programs are compiled for a side
+SIDE = 17  # of most images here: programs are compiled for a side
 
 
 @pytest.fixture(scope="module")
