@@ -36,8 +36,10 @@ class Constant(nnx.Variable):
 
 
 class Autoencoder(nnx.Module):
-    """What every model offers."""
+    """What every model offers; inside, ours fill images up to sides that they can halve."""
 
+    size: tuple[int, int]  # height and width of images
+    padded: tuple[int, int]  # of images that are filled up
     # Images or codes at once whose activations a CPU's caches hold; a power of two.
     cpu_batch: ClassVar[int] = 64
 
@@ -52,6 +54,26 @@ class Autoencoder(nnx.Module):
     def __call__(self, images: Images) -> Images:
         """Return the reconstructions of images."""
         return self.decode(self.encode(images))
+
+    def set_size(self, mean_image: MeanImage, *, least: int = SIDE_MULTIPLE) -> None:
+        """Note how large images are, and filled up images."""
+        height, width, _ = mean_image.shape
+        self.size = (height, width)
+        self.padded = (padded(height, least=least), padded(width, least=least))
+
+    def pad(self, images: Images) -> Float[Array, "batch down along channel"]:
+        """Return images filled up on all sides with the values of their edges."""
+        if self.padded == self.size:
+            return images
+        missing = [large - side for large, side in zip(self.padded, self.size, strict=True)]
+        sides = [(number // 2, number - number // 2) for number in (0, *missing, 0)]
+        return jnp.pad(images, sides, mode="edge")
+
+    def crop(self, images: Float[Array, "batch down along channel"]) -> Images:
+        """Return the middle of images: what `pad` was given."""
+        (height, width), (down, along) = self.size, self.padded
+        top, left = (down - height) // 2, (along - width) // 2
+        return images[:, top : top + height, left : left + width]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,20 +99,13 @@ class ModelConfig:
 
 
 def make_autoencoder(
-    config: ModelConfig,
-    *,
-    mean_image: MeanImage,
-    key: Key[Array, ""],
+    config: ModelConfig, *, mean_image: MeanImage, key: Key[Array, ""]
 ) -> Autoencoder:
     """Return a new model; `smooth` adds the mean image to its output, others need its shape."""
     # Here, since the models import what stands above.
     module = importlib.import_module(f"jaxsurf.models.{config.name}")
-    return getattr(module, MODELS[config.name])(
-        mean_image=mean_image,
-        latent_dim=config.latent_dim,
-        channels=config.channels,
-        rngs=nnx.Rngs(params=key),
-    )
+    make = getattr(module, MODELS[config.name])
+    return make(config, mean_image=mean_image, rngs=nnx.Rngs(params=key))
 
 
 def inference_batch(model: Autoencoder) -> int:
@@ -101,20 +116,3 @@ def inference_batch(model: Autoencoder) -> int:
 def padded(size: int, *, least: int = SIDE_MULTIPLE) -> int:
     """Return the height or width that a model fills images of this size up to."""
     return max(least, -(-size // SIDE_MULTIPLE) * SIDE_MULTIPLE)
-
-
-def pad(images: Images, height: int, width: int) -> Float[Array, "batch down along channel"]:
-    """Return images filled up on all sides with the values of their edges."""
-    rows, columns = height - images.shape[1], width - images.shape[2]
-    if not rows and not columns:
-        return images
-    sides = [(0, 0), (rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2), (0, 0)]
-    return jnp.pad(images, sides, mode="edge")
-
-
-def crop(
-    images: Float[Array, "batch down along channel"], height: int, width: int
-) -> Float[Array, "batch height width channel"]:
-    """Return the middle of images: what `pad` was given."""
-    top, left = (images.shape[1] - height) // 2, (images.shape[2] - width) // 2
-    return images[:, top : top + height, left : left + width]

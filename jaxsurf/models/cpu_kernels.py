@@ -66,7 +66,7 @@ def enlarge(maps: Maps, kernel: TransposedKernel) -> Made:
     """Return a transposed convolution of stride 2: of side 2 n + 1 where maps have side n."""
     down, along = maps.shape[1:3]
     corners = enlarged_corners(_padded(maps, 0, 1), kernel)
-    return _joined(corners)[:, : 2 * down + 1, : 2 * along + 1]
+    return depth_to_space(jnp.concatenate(corners, axis=-1))[:, : 2 * down + 1, : 2 * along + 1]
 
 
 def enlarged_corners(maps: Maps, kernel: TransposedKernel) -> list[Made]:
@@ -105,13 +105,20 @@ def finish(corners: Sequence[Maps], kernel: Float[Array, "2 2 out channel"]) -> 
             summed.append(corner[:, below : below + down, right : right + along, a, b])
         return sum(summed[1:], start=summed[0])
 
-    return _joined([corner_at(row, column) for row, column in PAIRS])
+    return depth_to_space(jnp.concatenate([corner_at(*pair) for pair in PAIRS], axis=-1))
 
 
 def plain(maps: Maps, kernel: Kernel) -> Float[Array, "batch height width out"]:
     """Return XLA's own convolution of stride 1, with zeros around; it keeps the sides."""
     numbers = ("NHWC", "HWIO", "NHWC")
     return lax.conv_general_dilated(maps, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+def depth_to_space(maps: Maps) -> Made:
+    """Return the map whose blocks of 2 x 2 values stand one behind the other in the channels."""
+    batch, down, along, depth = maps.shape
+    blocks = maps.reshape(batch, down, along, 2, 2, depth // 4).transpose(0, 1, 3, 2, 4, 5)
+    return blocks.reshape(batch, 2 * down, 2 * along, depth // 4)
 
 
 @jax.custom_jvp
@@ -171,10 +178,3 @@ def _product(
     weights = kernel.reshape(patches.shape[-1], kernel.shape[-1])
     rows = patches.reshape(-1, patches.shape[-1]) @ weights
     return rows.reshape(*patches.shape[:-1], weights.shape[-1])
-
-
-def _joined(corners: Sequence[Maps]) -> Pooled:
-    """Return the map whose blocks have these corners."""
-    batch, down, along, depth = corners[0].shape
-    blocks = jnp.stack(corners, axis=3).reshape(batch, down, along, 2, 2, depth)
-    return blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, 2 * down, 2 * along, depth)

@@ -10,7 +10,7 @@ convolutions are slow with so few channels, on CPUs and on GPUs.
 """
 
 import math
-from typing import cast
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -18,23 +18,26 @@ from flax import nnx
 from jaxtyping import Array, DTypeLike
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, MeanImage, crop, pad, padded
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, MeanImage, ModelConfig
 
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
 
-def _uniform(bound: float) -> nnx.Initializer:
+def _uniform(fan_in: int) -> nnx.Initializer:
+    bound = 1 / math.sqrt(fan_in)
+
     def initialize(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
     return initialize
 
 
+def _starts(fan_in: int) -> dict[str, Any]:
+    return dict.fromkeys(("kernel_init", "bias_init"), _uniform(fan_in))
+
+
 def _conv(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Conv:
-    start = _uniform(1 / math.sqrt(inputs * 9))
-    return nnx.Conv(
-        inputs, outputs, (3, 3), strides=2, kernel_init=start, bias_init=start, rngs=rngs
-    )
+    return nnx.Conv(inputs, outputs, (3, 3), strides=2, rngs=rngs, **_starts(9 * inputs))
 
 
 class TransposedConv(nnx.Module):
@@ -44,14 +47,9 @@ class TransposedConv(nnx.Module):
     """
 
     def __init__(self, inputs: int, outputs: int, *, size: int, rngs: nnx.Rngs) -> None:
-        initialize = _uniform(1 / math.sqrt(outputs * size**2))  # PyTorch: fan-in from axis 1
+        initialize = _uniform(outputs * size**2)  # PyTorch: fan-in from axis 1
         self.kernel = nnx.Param(initialize(rngs.params(), (size, size, outputs, inputs)))
         self.bias = nnx.Param(initialize(rngs.params(), (outputs,)))
-
-
-def _linear(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Linear:
-    initialize = _uniform(1 / math.sqrt(inputs))
-    return nnx.Linear(inputs, outputs, kernel_init=initialize, bias_init=initialize, rngs=rngs)
 
 
 class ReferenceAutoencoder(Autoencoder):
@@ -60,24 +58,18 @@ class ReferenceAutoencoder(Autoencoder):
     # A decoded frame has 2.5 MB of activations: 64 at once take four times as long a frame as 4.
     cpu_batch = 4
 
-    def __init__(
-        self,
-        *,
-        mean_image: MeanImage,
-        latent_dim: int,
-        channels: int,
-        rngs: nnx.Rngs,
-    ) -> None:
-        height, width, depth = mean_image.shape
-        self.size = (height, width)
-        self.padded = (padded(height, least=32), padded(width, least=32))
+    def __init__(self, config: ModelConfig, *, mean_image: MeanImage, rngs: nnx.Rngs) -> None:
+        self.set_size(mean_image, least=32)
+        channels, depth = config.channels, mean_image.shape[2]
         self.base = (self.padded[0] // 4, self.padded[1] // 4)
         last = math.prod((side // 8 - 4) // 2 + 1 for side in self.padded)  # 3 at a side of 64
         self.conv1 = _conv(depth, channels, rngs=rngs)
         self.conv2 = _conv(channels, channels // 2, rngs=rngs)
         self.conv3 = _conv(channels // 2, channels // 4, rngs=rngs)
-        self.to_code = _linear(last * (channels // 4), latent_dim, rngs=rngs)
-        self.from_code = _linear(latent_dim, CODE_CHANNELS * math.prod(self.base), rngs=rngs)
+        size, seen = config.latent_dim, last * (channels // 4)
+        self.to_code = nnx.Linear(seen, size, rngs=rngs, **_starts(seen))
+        made = CODE_CHANNELS * math.prod(self.base)
+        self.from_code = nnx.Linear(size, made, rngs=rngs, **_starts(size))
         self.up1 = TransposedConv(CODE_CHANNELS, 32, size=3, rngs=rngs)
         self.up2 = TransposedConv(32, 64, size=3, rngs=rngs)
         self.up3 = TransposedConv(64, depth, size=2, rngs=rngs)
@@ -89,7 +81,7 @@ class ReferenceAutoencoder(Autoencoder):
         squares. Biases are added and ReLU is taken after pooling, where fewer values are left.
         """
         kernels, biases = _weights(self.conv1, self.conv2, self.conv3)
-        hidden = (pad(images, *self.padded) * 2 - 1).astype(kernels[0].dtype)
+        hidden = (self.pad(images) * 2 - 1).astype(kernels[0].dtype)
         hidden = cpu_kernels.convolve_and_pool(hidden, kernels[0], padding=1)
         hidden = nnx.relu(hidden + biases[0])
         hidden = cpu_kernels.convolve(hidden, kernels[1], padding=1)
@@ -111,7 +103,7 @@ class ReferenceAutoencoder(Autoencoder):
         corners = cpu_kernels.enlarged_corners(hidden, kernels[1])
         corners = [nnx.relu(corner + biases[1]) for corner in corners]
         images = (jnp.tanh(cpu_kernels.finish(corners, kernels[2]) + biases[2]) + 1) / 2
-        return crop(images, *self.size)
+        return self.crop(images)
 
 
 def _weights(*layers: nnx.Conv | TransposedConv) -> tuple[list[Array], list[Array]]:

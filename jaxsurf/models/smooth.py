@@ -16,19 +16,10 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
 from jaxsurf.models import cpu_kernels
-from jaxsurf.models.autoencoder import (
-    Autoencoder,
-    Codes,
-    Constant,
-    Images,
-    MeanImage,
-    crop,
-    pad,
-    padded,
-)
+from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, MeanImage, ModelConfig
 
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
@@ -37,47 +28,30 @@ DECODER_HIDDEN = 512  # width of the perceptron after it
 
 def _space_to_depth(images: Array, block: int) -> Array:
     batch, height, width, depth = images.shape
-    split = images.reshape(batch, height // block, block, width // block, block, depth)
-    return split.transpose(0, 1, 3, 2, 4, 5).reshape(
-        batch, height // block, width // block, block * block * depth
-    )
-
-
-def _depth_to_space(features: Array, block: int) -> Array:
-    batch, height, width, depth = features.shape
-    split = features.reshape(batch, height, width, block, block, depth // block**2)
-    return split.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height * block, width * block, -1)
-
-
-def _coordinates(batch: int, height: int, width: int) -> Float[Array, "batch height width 2"]:
-    lines = jnp.linspace(-1.0, 1.0, height), jnp.linspace(-1.0, 1.0, width)
-    grid = jnp.stack(jnp.meshgrid(*lines, indexing="ij"), axis=-1)
-    return jnp.broadcast_to(grid, (batch, height, width, 2))
+    down, along = height // block, width // block
+    split = images.reshape(batch, down, block, along, block, depth)
+    return split.transpose(0, 1, 3, 2, 4, 5).reshape(batch, down, along, -1)
 
 
 class SmoothEncoder(nnx.Module):
     """Space-to-depth, three convolutions (two of them strided), two dense layers."""
 
     def __init__(
-        self,
-        *,
-        size: tuple[int, int],
-        depth: int,
-        latent_dim: int,
-        channels: int,
-        rngs: nnx.Rngs,
+        self, config: ModelConfig, *, size: tuple[int, int], depth: int, rngs: nnx.Rngs
     ) -> None:
-        wide, last = 2 * channels, (size[0] // 16) * (size[1] // 16)
+        wide, last = 2 * config.channels, (size[0] // 16) * (size[1] // 16)
         self.conv1 = nnx.Conv(16 * depth + 2, wide, (3, 3), rngs=rngs)
         self.conv2 = nnx.Conv(wide, wide, (3, 3), strides=2, rngs=rngs)
         self.conv3 = nnx.Conv(wide, wide, (3, 3), strides=2, rngs=rngs)
         self.dense = nnx.Linear(last * wide, ENCODER_HIDDEN, rngs=rngs)
-        self.to_code = nnx.Linear(ENCODER_HIDDEN, latent_dim, rngs=rngs)
+        self.to_code = nnx.Linear(ENCODER_HIDDEN, config.latent_dim, rngs=rngs)
 
     def __call__(self, images: Images) -> Codes:
         """Return the codes of centred images."""
         patches = _space_to_depth(images, 4)
-        places = _coordinates(*patches.shape[:3])
+        lines = [jnp.linspace(-1.0, 1.0, side) for side in patches.shape[1:3]]
+        places = jnp.stack(jnp.meshgrid(*lines, indexing="ij"), axis=-1)
+        places = jnp.broadcast_to(places, (*patches.shape[:3], 2))
         hidden = jnp.concatenate([patches, places], axis=-1).astype(self.conv1.kernel.dtype)
         for conv in (self.conv1, self.conv2, self.conv3):
             hidden = nnx.gelu(conv(hidden))
@@ -93,25 +67,18 @@ class SmoothDecoder(nnx.Module):
     """
 
     def __init__(
-        self,
-        *,
-        size: tuple[int, int],
-        depth: int,
-        latent_dim: int,
-        channels: int,
-        rngs: nnx.Rngs,
+        self, config: ModelConfig, *, size: tuple[int, int], depth: int, rngs: nnx.Rngs
     ) -> None:
-        self.base, narrow = (size[0] // 4, size[1] // 4), channels // 2
-        self.frequencies = nnx.Param(
-            jax.random.normal(rngs.params(), (latent_dim, NUM_FREQUENCIES))
-        )
+        channels, narrow, latent_dim = config.channels, config.channels // 2, config.latent_dim
+        self.base = (size[0] // 4, size[1] // 4)
+        frequencies = jax.random.normal(rngs.params(), (latent_dim, NUM_FREQUENCIES))
+        self.frequencies = nnx.Param(frequencies)
         self.dense1 = nnx.Linear(latent_dim + 2 * NUM_FREQUENCIES, DECODER_HIDDEN, rngs=rngs)
         self.dense2 = nnx.Linear(DECODER_HIDDEN, DECODER_HIDDEN, rngs=rngs)
         self.to_map = nnx.Linear(DECODER_HIDDEN, math.prod(self.base) * narrow, rngs=rngs)
         self.conv1 = nnx.Conv(narrow, 4 * channels, (3, 3), rngs=rngs)
-        self.conv2 = nnx.Conv(
-            channels, 4 * depth, (3, 3), kernel_init=nnx.initializers.zeros, rngs=rngs
-        )
+        zeros = nnx.initializers.zeros
+        self.conv2 = nnx.Conv(channels, 4 * depth, (3, 3), kernel_init=zeros, rngs=rngs)
 
     def __call__(self, codes: Codes) -> Images:
         """Return what codes add to the mean image."""
@@ -121,43 +88,29 @@ class SmoothDecoder(nnx.Module):
         hidden = nnx.gelu(self.dense2(hidden))
         hidden = nnx.gelu(self.to_map(hidden))
         hidden = hidden.reshape(-1, *self.base, self.conv1.in_features)
-        hidden = nnx.gelu(_depth_to_space(self.conv1(hidden), 2))
+        hidden = nnx.gelu(cpu_kernels.depth_to_space(self.conv1(hidden)))
         if jax.default_backend() == "cpu":
             bias = cast(nnx.Param, self.conv2.bias)[...][None, None, None]
             hidden = cpu_kernels.narrow(hidden, self.conv2.kernel[...]) + bias
         else:
             hidden = self.conv2(hidden)
-        return _depth_to_space(hidden, 2)
+        return cpu_kernels.depth_to_space(hidden)
 
 
 class SmoothAutoencoder(Autoencoder):
     """Encoder and decoder around the mean image."""
 
-    def __init__(
-        self,
-        *,
-        mean_image: MeanImage,
-        latent_dim: int,
-        channels: int,
-        rngs: nnx.Rngs,
-    ) -> None:
-        height, width, depth = mean_image.shape
-        self.size = (height, width)
-        self.padded = (padded(height), padded(width))
-        shape = {
-            "size": self.padded,
-            "depth": depth,
-            "latent_dim": latent_dim,
-            "channels": channels,
-        }
+    def __init__(self, config: ModelConfig, *, mean_image: MeanImage, rngs: nnx.Rngs) -> None:
+        self.set_size(mean_image)
+        depth = mean_image.shape[2]
         self.mean_image = Constant(jnp.asarray(mean_image, jnp.float32))
-        self.encoder = SmoothEncoder(**shape, rngs=rngs)
-        self.decoder = SmoothDecoder(**shape, rngs=rngs)
+        self.encoder = SmoothEncoder(config, size=self.padded, depth=depth, rngs=rngs)
+        self.decoder = SmoothDecoder(config, size=self.padded, depth=depth, rngs=rngs)
 
     def encode(self, images: Images) -> Codes:
         """Return the latent codes of images."""
-        return self.encoder(pad(images - self.mean_image[...][None], *self.padded))
+        return self.encoder(self.pad(images - self.mean_image[...][None]))
 
     def decode(self, codes: Codes) -> Images:
         """Return the images of latent codes; values may leave [0, 1] a little."""
-        return self.mean_image[...][None] + crop(self.decoder(codes), *self.size)
+        return self.mean_image[...][None] + self.crop(self.decoder(codes))

@@ -1,5 +1,6 @@
 """VGG16 against PyTorch, and its weights from every kind of file."""
 
+import dataclasses
 import hashlib
 import os
 import sys
@@ -16,6 +17,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16, prepare
 from jaxsurf.models.vgg.weights import OXFORD, TORCHVISION, UNPREPARED, from_arrays
+from jaxsurf.workdir import write_arrays
 
 torch = pytest.importorskip("torch")
 
@@ -36,6 +38,14 @@ def random_arrays(until):
 
 def random_weights(until="block2_conv2", preparation=TORCHVISION):
     return from_arrays(random_arrays(until), preparation, origin="a test")
+
+
+def save(path, saved):
+    """Write weights and their preparation in our own format."""
+    arrays = {f"{name}/kernel": kernel for name, kernel in saved.kernels.items()}
+    arrays |= {f"{name}/bias": bias for name, bias in saved.biases.items()}
+    about = dataclasses.asdict(saved.preparation)
+    write_arrays(path, **arrays, **{f"preparation/{name}": about[name] for name in about})
 
 
 def torch_network():
@@ -166,7 +176,7 @@ def assert_same_weights(found, expected):
 
 def test_own_file_gives_back_weights_and_preparation(tmp_path):
     saved = random_weights("block2_conv1", OXFORD)
-    weights.save(tmp_path / "mine.npz", saved)
+    save(tmp_path / "mine.npz", saved)
     assert_same_weights(weights.read(tmp_path / "mine.npz"), saved)
 
 
@@ -282,7 +292,7 @@ def test_other_content_no_file_and_no_library_are_refused(suffix, tmp_path, monk
 
 def test_a_file_of_the_users_is_unprepared_on_request(tmp_path):
     path = tmp_path / "mine.npz"
-    weights.save(path, random_weights(until="block1_conv2"))
+    save(path, random_weights(until="block1_conv2"))
     assert weights.find(str(path), ["relu1_2"]).deepest == "relu1_2"
     assert weights.find(str(path), ["relu1_1"], unprepared=True).preparation == UNPREPARED
     with pytest.raises(UserError, match="unprepared input is for torchvision's weights"):
@@ -292,7 +302,7 @@ def test_a_file_of_the_users_is_unprepared_on_request(tmp_path):
 def test_what_is_published_is_kept_and_refused_where_it_is_damaged(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     kept = tmp_path / "jaxsurf" / "vgg16" / "deep.npz"
-    weights.save(kept, random_weights(until="block4_conv1"))
+    save(kept, random_weights(until="block4_conv1"))
     digest = hashlib.sha256(kept.read_bytes()).hexdigest()
     offer = "http://127.0.0.1:9/deep.npz", f"sha256:{digest}"  # where nobody answers
     monkeypatch.setattr(weights, "DOWNLOADS", dict.fromkeys(weights.DOWNLOADS, offer))

@@ -5,7 +5,7 @@ configuration D. Convolutions are called `block3_conv2`, and what their ReLU put
 
 Two trainings are in use, and each wants its own input: the authors' (Oxford, also Keras'), which
 takes blue, green, red from 0 to 255 with the mean taken off, and torchvision's, which takes red,
-green, blue from 0 to 1 with mean and deviation of ImageNet. A file of our own says which (`save`).
+green, blue from 0 to 1 with mean and deviation of ImageNet. A file of our own (`.npz`) says which.
 Of others it follows from who wrote them: torch's names mean torchvision's training, unless the
 first kernel is the authors' own, as in conversions of the Caffe model; Keras' are the authors'.
 
@@ -26,7 +26,7 @@ from jaxtyping import Float
 
 from jaxsurf.errors import UserError, check_choice
 from jaxsurf.images.storage import cache_folder
-from jaxsurf.workdir import read_arrays, write_arrays
+from jaxsurf.workdir import read_arrays
 
 # Of each block: the channels of its convolutions, and how many there are.
 BLOCKS = ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3))
@@ -266,12 +266,3 @@ def from_arrays(
     kernels = {name: checked(f"{name}/kernel", kernel_shape(name)) for name in names}
     biases = {name: checked(f"{name}/bias", kernel_shape(name)[-1:]) for name in names}
     return Weights(kernels, biases, preparation)
-
-
-def save(path: Path, weights: Weights) -> None:
-    """Write weights and their preparation as an `.npz` file of our own format."""
-    arrays = {f"{name}/kernel": kernel for name, kernel in weights.kernels.items()}
-    arrays |= {f"{name}/bias": bias for name, bias in weights.biases.items()}
-    about = dataclasses.asdict(weights.preparation)
-    arrays |= {f"preparation/{name}": np.asarray(value) for name, value in about.items()}
-    write_arrays(path, **arrays)
