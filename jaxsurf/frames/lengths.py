@@ -20,7 +20,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.images import batches
 from jaxsurf.images.pixels import PEAK
-from jaxsurf.manifold.neighbors import Index, distances
+from jaxsurf.manifold.neighbors import Index, distances, numbered
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
 # Bytes that decoded images take at any time; comparing them takes up to three times as many more.
@@ -86,8 +86,7 @@ def of_edges(
     for some in np.split(order, np.flatnonzero(np.diff(chunk)) + 1):
         nodes, ends = np.unique(pairs[some], return_inverse=True)
         ends, counts = ends.reshape(-1, 2), pieces[some]
-        edge, starts = np.repeat(np.arange(len(some)), counts), np.cumsum(counts) - counts
-        place = np.arange(len(edge)) - starts[edge]  # of a piece in its edge
+        edge, place = numbered(counts)  # of each piece: its edge, and which piece of that it is
         inner = place > 0
         shares = (place / counts[edge])[inner, None].astype(np.float32)
         tails, heads = codes[pairs[some[edge[inner]]].T]
@@ -96,7 +95,7 @@ def of_edges(
         first = np.where(inner, len(nodes) - 1 + np.cumsum(inner), ends[edge, 0])
         last = np.where(place == counts[edge] - 1, ends[edge, 1], np.roll(first, -1))
         steps = np.square(images[first] - images[last]).mean(axis=(1, 2, 3), dtype=np.float64)
-        lengths[some] = np.add.reduceat(np.sqrt(steps), starts)
+        lengths[some] = np.add.reduceat(np.sqrt(steps), np.flatnonzero(place == 0))
     if not np.isfinite(lengths).all():
         first = pairs[int(np.argmin(np.isfinite(lengths)))].tolist()
         raise UserError(

@@ -48,11 +48,7 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
     number, asked = len(index.codes), _FIRST_K
     while True:
         near = index.nearest(k=max(1, min(asked, number - 1)))
-        known = near.indices.shape[1]
-        ranks = np.tile(np.arange(1.0, known + 1), number)
-        rows = (ranks, near.indices.ravel(), known * np.arange(number + 1))
-        matrix = scipy.sparse.csr_array(rows, shape=(number, number))
-        tree = scipy.sparse.csgraph.minimum_spanning_tree(matrix)
+        tree = scipy.sparse.csgraph.minimum_spanning_tree(_ranks(near))
         if tree.nnz == number - 1:
             return int(tree.data.max()), near
         if number * 2 * asked > max(_MOST_NEIGHBORS, number * _FIRST_K):
@@ -70,16 +66,21 @@ def joining_k(index: Index, points: Sequence[int], *, most: int) -> int:
 
     Only components are looked for, a few times: nothing beside finding the neighbors.
     """
-    number = len(index.codes)
 
     def joins(k: int) -> bool:
-        near = index.nearest(k=k).indices
-        rows = (np.ones(near.size, np.int8), near.ravel(), k * np.arange(number + 1))
-        matrix = scipy.sparse.csr_array(rows, shape=(number, number))
+        matrix = _ranks(index.nearest(k=k))
         labels = scipy.sparse.csgraph.connected_components(matrix, directed=False)[1]
         return bool((labels[list(points)] == labels[points[0]]).all())
 
     return 1 + bisect.bisect_left(range(1, most + 1), True, key=joins)
+
+
+def _ranks(near: Neighbors) -> "scipy.sparse.csr_array":
+    """Return the matrix whose entry for a point and its nearest is 1, for its second nearest 2."""
+    number, k = near.indices.shape
+    ranks = np.tile(np.arange(1.0, k + 1), number)
+    rows = (ranks, near.indices.ravel(), k * np.arange(number + 1))
+    return scipy.sparse.csr_array(rows, shape=(number, number))
 
 
 def smallest_radius(index: Index) -> float:
@@ -130,7 +131,7 @@ def bridges(index: Index, components: Labels) -> tuple[Ends, Lengths]:
         labels = _merged(labels, ends)
     ends = np.sort(np.concatenate(taken), axis=1)
     ends = ends[np.lexsort(ends.T[::-1])]
-    return ends, distances(index.codes[ends[:, 0]], index.codes[ends[:, 1]])
+    return ends, distances(*index.codes[ends.T])
 
 
 def forest(ends: Ends, labels: Labels) -> Int[np.ndarray, "taken"]:
@@ -162,36 +163,27 @@ def over_gaps(
     tree = order[forest(own[order], np.arange(len(components)))]
     usual = np.zeros(components.max() + 1)
     np.maximum.at(usual, components[own[tree, 0]], own_lengths[tree])
-    joined, gaps = list(range(len(usual))), np.zeros(len(ends), dtype=bool)
-
-    def first(component: int) -> int:
-        while joined[component] != component:
-            joined[component] = component = joined[joined[component]]
-        return component
-
+    joined, gaps = scipy.cluster.hierarchy.DisjointSet(range(len(usual))), np.zeros(len(ends), bool)
     for place in np.argsort(lengths, kind="stable"):
-        one, other = map(first, components[ends[place]].tolist())
+        one, other = (joined[component] for component in components[ends[place]].tolist())
         length = lengths[place]
         known = [step for step in usual[[one, other]] if step > ALIKE * length]
         gaps[place] = bool(known) and length > GAP * min(known)
-        joined[other] = one
-        usual[one] = min(known) if gaps[place] else max(length, *known, 0)
+        joined.merge(one, other)
+        usual[joined[one]] = min(known) if gaps[place] else max(length, *known, 0)
     return gaps
 
 
 class _NearestOutside:
-    """What is known of each point's nearest point in another component.
-
-    Attributes:
-        head: that point; where it is not known, some point of the same component.
-        least: its distance; where it is not known, what that is not below. It holds in all later
-            rounds, as components only grow.
-        listed: whether the first neighbors of a point may tell more.
-    """
+    """What is known of each point's nearest point in another component."""
 
     def __init__(self, index: Index) -> None:
         self.index, number = index, len(index.codes)
-        self.head, self.least = np.arange(number), np.zeros(number)
+        # That point; where it is not known, some point of the same component.
+        self.head = np.arange(number)
+        # Its distance, or what that is not below: in all later rounds, as components only grow.
+        self.least = np.zeros(number)
+        # Whether the first neighbors of a point may tell more.
         self.listed = np.ones(number, dtype=bool)
 
     def edges(self, labels: Labels) -> Ends:

@@ -8,7 +8,6 @@ whatever looks for neighbours takes codes as exact.
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -18,7 +17,6 @@ from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import batches, pixels
 from jaxsurf.manifold.neighbors import Index
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.workdir import read_cache, write_arrays
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,16 +62,6 @@ def encode_images(
             cure="train it again with a lower learning rate or another seed",
         )
     return Latents(codes)
-
-
-def save_latents(path: Path, latents: Latents, *, stamp: str) -> None:
-    """Write latents as a cache; `stamp` names what they were computed from (see `read_cache`)."""
-    write_arrays(path, stamp=stamp, codes=latents.codes)
-
-
-def load_latents(path: Path, *, stamp: str) -> Latents:
-    """Return cached latents; raise a `UserError` where `read_cache` does."""
-    return Latents(read_cache(path, stamp=stamp, names=["codes"])["codes"])
 
 
 @jax.jit

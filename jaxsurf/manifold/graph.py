@@ -55,7 +55,7 @@ def _join_nearest(k: int, near: neighbors.Neighbors, *, mutual: bool = False) ->
     return from_edges(ends, lengths, num_nodes=number, mutual=mutual, **facts)
 
 
-def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -> LatentGraph:
+def _join_agreed(index: neighbors.Index, k: int, image_index: neighbors.Index) -> LatentGraph:
     """Return the edges between neighbours in codes whose images agree; lengths are of codes.
 
     They agree where one is among the other's nearest, and where they are no farther apart than an
@@ -64,8 +64,7 @@ def _join_agreed(k: int, index: neighbors.Index, image_index: neighbors.Index) -
     """
     built, near = _join_nearest(k, index.nearest(k=k)), image_index.nearest(k=k)
     ends, lengths = built.edges()
-    others, digits = _join_nearest(k, near).edges()[0], [built.num_nodes, 1]
-    kept = np.isin(ends @ digits, others @ digits)
+    kept = latent_graph.are_among(ends, _join_nearest(k, near).edges()[0])
     kept[~kept] = _apart(image_index, ends[~kept]) <= np.median(near.distances[:, k - 1])
     description = f"{built.description}, nearest in codes and in images"
     facts: Any = built.own_facts() | {"description": description}
@@ -115,8 +114,7 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     degrees = np.diff(graph.indptr)
     # Of each entry (i, m): one row for each neighbour of m.
     counts = np.where(degrees <= _MOST_PAST, degrees, 0)[graph.indices]
-    entry = np.repeat(np.arange(len(graph.indices)), counts)
-    onward = np.arange(len(entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+    entry, onward = neighbors.numbered(counts)
     onward += graph.indptr[graph.indices[entry]]
     ends = np.stack([graph.rows[entry], graph.indices[onward]], axis=1)
     ways = graph.weights[entry] + graph.weights[onward]
@@ -126,8 +124,7 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     shortest = np.append(True, (np.diff(ends, axis=0) != 0).any(axis=1))[: len(ends)]
     ends, ways = ends[shortest], ways[shortest]
     lengths = neighbors.distances(*index.codes[ends.T])
-    digits = [graph.num_nodes, 1]
-    fresh = ~np.isin(ends @ digits, graph.edges()[0] @ digits)
+    fresh = ~latent_graph.are_among(ends, graph.edges()[0])
     bent = np.flatnonzero(fresh & (lengths < STRAIGHTER * ways))
     most = int(SHORTCUTS * graph.num_edges)
     kept = bent[np.argsort(lengths[bent] / ways[bent], kind="stable")[:most]]
@@ -135,7 +132,7 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     return latent_graph.with_edges(graph, ends[kept], lengths[kept], description=description)
 
 
-def _join_within(radius: float, index: neighbors.Index) -> LatentGraph:
+def _join_within(index: neighbors.Index, radius: float, *_: object) -> LatentGraph:
     description = f"radius graph with radius = {radius:g}"
     facts: Any = {"description": description, "weight": "latent"}
     return from_edges(*index.pairs_within(radius), num_nodes=len(index.codes), **facts)
@@ -159,18 +156,10 @@ KINDS: dict[str, _Kind] = {
     ),
     "knn": _Kind(lambda index, k, _: _join_nearest(k, index.nearest(k=k)), "k", usual=10),
     "mutual": _Kind(lambda index, k, _: _join_nearest(k, index.nearest(k=k), mutual=True), "k"),
-    "agreed": _Kind(
-        lambda index, k, image_index: _join_agreed(k, index, image_index),
-        "k",
-        usual=10,
-        of_images=True,
-        connects=True,
-    ),
-    "radius": _Kind(
-        lambda index, radius, _: _join_within(radius, index), "radius", of_neighbors=False
-    ),
+    "agreed": _Kind(_join_agreed, "k", usual=10, of_images=True, connects=True),
+    "radius": _Kind(_join_within, "radius", of_neighbors=False),
     "smallest-radius": _Kind(
-        lambda index, *_: _join_within(connectivity.smallest_radius(index), index),
+        lambda index, *_: _join_within(index, connectivity.smallest_radius(index)),
         of_neighbors=False,
         connects=True,
     ),
@@ -263,26 +252,21 @@ class GraphConfig:
         for number in ("k", "radius"):
             if getattr(self, number) and kind.setting != number:
                 self._refuse(number, [name for name in KINDS if KINDS[name].setting == number])
-        value = (getattr(self, kind.setting) if kind.setting else 1) or kind.usual
-        if not 0 < value < np.inf:
+        if kind.setting and not 0 < self.setting() < np.inf:
             allowed = "1 or more" if kind.setting == "k" else "a finite number above 0"
-            raise UserError(
-                f"graph.{kind.setting} is {value}",
-                cure=f"give {allowed} with graph.kind={self.kind}",
-            )
+            cure = f"give {allowed} with graph.kind={self.kind}"
+            raise UserError(f"graph.{kind.setting} is {self.setting()}", cure=cure)
         if self.repair and (self.spanning_tree or kind.connects):
-            raise UserError(
-                "graph.repair has no meaning with "
-                + ("graph.spanning_tree" if self.spanning_tree else f"graph.kind={self.kind}"),
-                cure="leave it out: that graph is connected",
-            )
+            other = "spanning_tree" if self.spanning_tree else f"kind={self.kind}"
+            cause = f"graph.repair has no meaning with graph.{other}"
+            raise UserError(cause, cure="leave it out: that graph is connected")
 
     @property
     def label(self) -> str:
         """What names of files tell the graph by: its kind and all settings with other values."""
-        setting = KINDS[self.kind].setting
         # What is not given depends on the number of points: no number says that.
-        parts = [f"{self.kind}{(getattr(self, setting) if setting else 0) or ''}"]
+        setting = KINDS[self.kind].setting
+        parts = [f"{self.kind}{getattr(self, setting, 0) or ''}"]
         for name, value in vars(self).items():
             if name not in ("kind", setting) and value != getattr(GraphConfig, name):
                 named = name if value is True else f"{name}{value}"
@@ -294,13 +278,11 @@ class GraphConfig:
         kind = KINDS[self.kind]
         # Among few points so many would reach across holes in the manifold.
         usual = min(kind.usual, math.isqrt(number)) if number else kind.usual
-        return (getattr(self, kind.setting) if kind.setting else 0) or usual
+        return getattr(self, kind.setting, 0) or usual
 
     def _refuse(self, setting: str, kinds: list[str]) -> None:
-        raise UserError(
-            f"graph.{setting} has no meaning with graph.kind={self.kind}",
-            cure=f"leave it out, or set graph.kind={' or '.join(kinds)}",
-        )
+        cause = f"graph.{setting} has no meaning with graph.kind={self.kind}"
+        raise UserError(cause, cure=f"leave it out, or set graph.kind={' or '.join(kinds)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,9 +308,8 @@ class Trimming:
     def __call__(self, graph: LatentGraph) -> LatentGraph:
         """Return a graph, whose edges weigh their lengths, without those that are too long."""
         ends, lengths = graph.edges()
-        kept, done = np.ones(len(lengths), dtype=bool), []
+        kept, done = lengths <= (self.max_edge or np.inf), []
         if self.max_edge:
-            kept &= lengths <= self.max_edge
             done.append(f"edges up to {self.max_edge:g}")
         if self.avg_neighbors:
             allowed = int(min(self.avg_neighbors, graph.num_nodes) * graph.num_nodes / 2)
@@ -365,11 +346,9 @@ def build(
     _check_weight(config.weight, distance)
     kind, index = KINDS[config.kind], neighbors.index_of(codes)
     if kind.of_images and image_index is None:
-        raise UserError(
-            f"graph.kind={config.kind} needs the images, but only latent codes are at hand",
-            cure="use graph.kind=knn with graph.repair (--graph=knn --repair), or pass "
-            "`image_index` too",
-        )
+        cure = "use graph.kind=knn with graph.repair (--graph=knn --repair), or pass `image_index`"
+        cause = f"graph.kind={config.kind} needs the images, but only latent codes are at hand"
+        raise UserError(cause, cure=cure)
     images = image_index() if kind.of_images and image_index else None
     if images is not None and len(images.codes) != len(index.codes):
         raise UserError(f"{len(images.codes)} images can't have {len(index.codes)} latent codes")
@@ -413,7 +392,7 @@ def _bridge(
     description = f"{graph.description}, its {len(ends) + 1} components joined by {bridges}"
     gaps = np.full(len(ends), fill_value=True)
     if images:
-        own, _ = graph.edges()
+        own = graph.edges()[0]
         steps = (own, _apart(images, own))
         gaps = connectivity.over_gaps((ends, across), steps, graph.components)
         count = f"{gaps.sum()}" if gaps.any() else "none"
@@ -427,11 +406,9 @@ def attach(
     graph: LatentGraph,
     codes: Real[np.ndarray, "point latent"] | neighbors.Index,
     added: Real[np.ndarray, "new latent"],
-    *,
-    k: int,
     distance: Distance | None = None,
 ) -> LatentGraph:
-    """Return a graph with points from outside as further nodes, joined to the k codes nearest.
+    """Return a graph with points from outside as further nodes, joined to the codes nearest.
 
     No other edge is touched. A point belongs to the component of the code nearest to it; an edge
     from it to another component is a bridge, so that a path can tell where it crosses a gap.
@@ -440,10 +417,10 @@ def attach(
         graph: the graph over `codes`.
         codes: the points of its nodes, or the index of these.
         added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
-        k: neighbors of each.
         distance: as for `build`, for the nodes of the new graph.
     """
     _check_weight(graph.weight, distance)
+    k = min(OUTSIDE_NEIGHBORS, graph.num_nodes)
     near = neighbors.index_of(codes).nearest_to(added, k=k)
     tails = np.repeat(graph.num_nodes + np.arange(len(added)), k)
     ends = np.stack([near.indices.ravel(), tails], axis=1)
@@ -452,14 +429,9 @@ def attach(
     across = ends[(components != components[:, :1]).ravel()]
     description = f"{graph.description}, and {len(added)} more joined to their nearest {k}"
     description += ", which bridges its components" * bool(len(across))
-    return latent_graph.with_edges(
-        graph,
-        ends,
-        weights,
-        num_nodes=graph.num_nodes + len(added),
-        description=description,
-        bridges=np.concatenate([graph.bridges, across]),
-    )
+    facts: Any = {"description": description, "bridges": np.concatenate([graph.bridges, across])}
+    number = graph.num_nodes + len(added)
+    return latent_graph.with_edges(graph, ends, weights, num_nodes=number, **facts)
 
 
 def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None) -> Lengths:
@@ -469,10 +441,6 @@ def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None)
 
 
 def _check_weight(weight: str, distance: Distance | None) -> None:
-    """Refuse a weight that more than latent codes decide where nothing else is at hand."""
-    if WEIGHTS[weight].needs and distance is None:
-        raise UserError(
-            f"graph.weight={weight} needs {WEIGHTS[weight].needs}, but only latent codes are at "
-            "hand",
-            cure="pass `distance` too, or use graph.weight=latent or density",
-        )
+    if (needs := WEIGHTS[weight].needs) and distance is None:
+        cause = f"graph.weight={weight} needs {needs}, but only latent codes are at hand"
+        raise UserError(cause, cure="pass `distance` too, or use graph.weight=latent or density")

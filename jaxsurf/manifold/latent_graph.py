@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import scipy
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.workdir import read_cache, write_arrays
@@ -98,9 +98,8 @@ class LatentGraph:
 
     def bridges_along(self, nodes: Int[np.ndarray, "step"]) -> Int[np.ndarray, "bridge 2"]:
         """Return the edges of a walk that are bridges, in the order and direction it takes."""
-        walk, digits = np.asarray(nodes, dtype=np.int64), [self.num_nodes, 1]
-        steps = np.stack([walk[:-1], walk[1:]], axis=1)
-        return steps[np.isin(np.sort(steps, axis=1) @ digits, self.bridges @ digits)]
+        steps = np.stack([nodes[:-1], nodes[1:]], axis=1)
+        return steps[are_among(np.sort(steps, axis=1), self.bridges)]
 
     def weights_along(self, nodes: Int[np.ndarray, "step"]) -> Float[np.ndarray, "edge"]:
         """Return the weights of the edges that a walk takes."""
@@ -111,6 +110,14 @@ class LatentGraph:
         if (found >= self.indptr[tails + 1]).any() or (self.indices[found] != heads).any():
             raise ValueError(f"{nodes} is not a walk in this graph")
         return self.weights[found]
+
+
+def are_among(
+    ends: Int[np.ndarray, "pair 2"], others: Int[np.ndarray, "edge 2"]
+) -> Bool[np.ndarray, "pair"]:
+    """Return which pairs of nodes are among others; all have the lower end first."""
+    digits = [1 + int(max(ends.max(initial=0), others.max(initial=0))), 1]
+    return np.isin(ends @ digits, others @ digits)
 
 
 def from_edges(

@@ -85,6 +85,12 @@ def distances(
     return np.sqrt(total)
 
 
+def numbered(counts: Int[np.ndarray, "row"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the row of each item where rows have so many, and its number in the row, from 0."""
+    row = np.repeat(np.arange(len(counts)), counts)
+    return row, np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+
+
 class Index:
     """One set of codes to be asked for neighbours again and again; what takes long is kept."""
 
@@ -310,9 +316,7 @@ class Distinct:
 
     def members(self, groups: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the points of groups, and which of these groups each is of."""
-        sizes = self.sizes[groups]
-        row = np.repeat(np.arange(len(groups)), sizes)
-        within = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        row, within = numbered(self.sizes[groups])
         return self.order[self.starts[groups][row] + within], row
 
     def rank(self, near: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

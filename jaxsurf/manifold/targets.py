@@ -158,8 +158,7 @@ def _relative(
         row, place = np.nonzero(none & (away <= reach))
         found.append(np.stack([first + row, some[row, place]], axis=1))
     ends = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    digits = [len(points), 1]
-    ends = ends[~np.isin(ends @ digits, known.edges()[0] @ digits)]
+    ends = ends[~latent_graph.are_among(ends, known.edges()[0])]
     return ends, neighbors.distances(*points[ends.T])
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Real
 from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import neighbors
-from jaxsurf.manifold.graph import OUTSIDE_NEIGHBORS, Distance, GraphConfig
+from jaxsurf.manifold.graph import Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import LatentPath, Timing, surfing, timed
 from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
@@ -111,9 +111,9 @@ def with_anchors(
     if not fresh:
         return graph, codes, nodes
     added = np.asarray(list(fresh))
-    k, codes = min(OUTSIDE_NEIGHBORS, len(codes)), np.concatenate([codes, added])
+    codes = np.concatenate([codes, added])
     distance = distance_of(codes) if distance_of else None
-    return graphs.attach(graph, index, added, k=k, distance=distance), codes, nodes
+    return graphs.attach(graph, index, added, distance), codes, nodes
 
 
 def through(

@@ -33,7 +33,7 @@ from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.setup import make_setup
 from jaxsurf.training.checkpoint import Checkpoints
-from jaxsurf.workdir import WorkDir, fingerprint, read_json
+from jaxsurf.workdir import WorkDir, fingerprint, read_cache, read_json, write_arrays
 
 if TYPE_CHECKING:
     from jaxsurf.pipeline.evaluate import Evaluation
@@ -227,10 +227,10 @@ def other_images(images: ImageSet, saved: Mapping[str, Any], workdir: WorkDir) -
 def encode_all(run: Run) -> Latents:
     """Return the codes of all images; kept in `latents.npz`, or `latents-STEP.npz`."""
     if run.workdir.latents.exists():
-        return encode.load_latents(run.workdir.latents, stamp=run.stamp)
+        return Latents(**read_cache(run.workdir.latents, stamp=run.stamp, names=["codes"]))
     batch_size = inference_batch(run.model)
     latents = encode.encode_images(run.model, run.images.model_input, batch_size=batch_size)
-    encode.save_latents(run.workdir.latents, latents, stamp=run.stamp)
+    write_arrays(run.workdir.latents, stamp=run.stamp, codes=latents.codes)
     return latents
 
 

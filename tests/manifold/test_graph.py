@@ -270,9 +270,8 @@ def test_edges_weigh_their_length_or_its_cube_in_the_graph_its_bridges_and_what_
         return 1.0 + ends.sum(axis=1) % 7
 
     config = GraphConfig(kind="radius", radius=0.2, weight=weight, repair=True)
-    after = graph.attach(
-        graph.build(CODES[:50], config, distance), CODES[:50], CODES[50:], k=4, distance=distance
-    )
+    before = graph.build(CODES[:50], config, distance)
+    after = graph.attach(before, CODES[:50], CODES[50:], distance)
     ends, weights = after.edges()
     own_length = weight in ("latent", "density")
     lengths = apart(CODES)[tuple(ends.T)] if own_length else distance(ends)
@@ -313,11 +312,10 @@ def test_trimming_leaves_out_the_longest_edges_before_others_are_weighed_or_adde
 @properties
 @given(POINTS, st.integers(1, 3), st.data())
 def test_points_from_outside_join_their_nearest_and_edges_across_gaps_are_bridges(codes, new, data):
-    k = data.draw(st.integers(1, len(codes)))
     shape = (new, codes.shape[1])
     added = data.draw(hnp.arrays(np.float64, shape, elements=st.integers(-4, 4).map(float)))
     before = graph.build(codes, GraphConfig(kind="knn", k=1, weight="latent"))
-    after = graph.attach(before, codes, added, k=k)
+    after, k = graph.attach(before, codes, added), graph.OUTSIDE_NEIGHBORS
     expected, crossing = edges_of(before), []
     for place, point in enumerate(added, start=len(codes)):
         distances = np.sqrt(((codes - point) ** 2).sum(-1))

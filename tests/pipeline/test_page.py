@@ -10,14 +10,13 @@ from jaxsurf.errors import UserError
 from jaxsurf.evaluation import pairs
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold import encode, graph, latent_graph
-from jaxsurf.manifold.encode import Latents
+from jaxsurf.manifold import graph, latent_graph
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.pipeline import page
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.evaluate import EDITION
 from jaxsurf.pipeline.run import Run
-from jaxsurf.workdir import WorkDir, write_json, write_text
+from jaxsurf.workdir import WorkDir, write_arrays, write_json, write_text
 
 FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
 CODES = np.array([[0, 0], [1, 0.5], [2, 3]], np.float32)
@@ -30,7 +29,7 @@ def run(tmp_path):
     made = Run(
         workdir=WorkDir(tmp_path), config=RunConfig(), images=images, model=Autoencoder(), step=7
     )
-    encode.save_latents(made.workdir.latents, Latents(CODES), stamp=made.stamp)
+    write_arrays(made.workdir.latents, stamp=made.stamp, codes=CODES)
     return made
 
 
