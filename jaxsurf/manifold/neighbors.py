@@ -45,7 +45,6 @@ _CHUNK, _TILE = 1 << 18, 1 << 26
 _BLOCK = 128
 
 Codes = Float[np.ndarray, "point latent"]
-Pairs = tuple[Int[np.ndarray, "pair 2"], Float[np.ndarray, "pair"]]
 
 
 class Neighbors(NamedTuple):
@@ -126,10 +125,8 @@ class Index:
         """Return the `k` codes nearest to each of other points; one that coincides counts."""
         points, (number, size) = check_codes(points, origin="queries"), self.codes.shape
         if points.shape[1] != size:
-            raise UserError(
-                f"queries have {points.shape[1]} dimensions, but latent codes {size}",
-                cure="encode both with the same model",
-            )
+            cause = f"queries have {points.shape[1]} dimensions, but latent codes {size}"
+            raise UserError(cause, cure="encode both with the same model")
         _check_k(k, number, f"there are {number} points")
         if len(points) <= _FEW and "_tree" not in self.__dict__:
             away = distances(self.codes, points[:, None])
@@ -137,7 +134,9 @@ class Index:
             return Neighbors(first, np.take_along_axis(away, first, axis=1))
         return self._search(points, k)
 
-    def pairs_within(self, radius: float) -> Pairs:
+    def pairs_within(
+        self, radius: float
+    ) -> tuple[Int[np.ndarray, "pair 2"], Float[np.ndarray, "pair"]]:
         """Return all pairs of points at most `radius` apart, and the distance of each.
 
         The lower index comes first, and pairs are in order of their indices. More than 50 million
@@ -149,14 +148,12 @@ class Index:
         tree = scipy.spatial.KDTree(self.codes[order])
         number = (int(tree.count_neighbors(tree, reach)) - len(order)) // 2
         if number > _MAX_PAIRS:
-            raise UserError(
-                f"radius {radius} joins {number:,} pairs of {len(order):,} points, more than the "
-                f"{_MAX_PAIRS:,} allowed",
-                cure="choose a smaller radius",
-            )
+            cause = f"radius {radius} joins {number:,} pairs of {len(order):,} points"
+            cure = "choose a smaller radius"
+            raise UserError(f"{cause}, more than the {_MAX_PAIRS:,} allowed", cure=cure)
         pairs = np.sort(order[tree.query_pairs(reach, output_type="ndarray")], axis=1)
-        pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
-        away = distances(self.codes[pairs[:, 0]], self.codes[pairs[:, 1]])
+        pairs = pairs[np.lexsort(pairs.T[::-1])]
+        away = distances(*self.codes[pairs.T])
         return pairs[away <= radius], away[away <= radius]
 
     def _prunes(self, queries: Codes, k: int) -> bool:

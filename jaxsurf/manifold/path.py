@@ -64,15 +64,11 @@ class Timing:
             check_choice("speed", self.speed, get_args(Speed))
         speed = self.speed or ("visible" if self.frames else "edge")
         if speed == "edge" and self.frames:
-            raise UserError(
-                f"speed edge has no meaning with {self.frames} frames: edges say how many",
-                cure="use --speed=visible or latent, or leave out --frames",
-            )
+            cause = f"speed edge has no meaning with {self.frames} frames: edges say how many"
+            raise UserError(cause, cure="use --speed=visible or latent, or leave out --frames")
         if speed != "edge" and not self.frames:
-            raise UserError(
-                f"speed {speed} says nothing of how many frames there are",
-                cure="give their number too: --frames=48",
-            )
+            cause = f"speed {speed} says nothing of how many frames there are"
+            raise UserError(cause, cure="give their number too: --frames=48")
         object.__setattr__(self, "speed", speed)
 
     def with_frames(self, frames: int) -> "Timing":
@@ -110,17 +106,14 @@ def linear(corners: Real[np.ndarray, "corner latent"], anchors: Sequence[int]) -
     return Curve(corners[list(anchors)], np.asarray(anchors))
 
 
-def surfing(corners: Real[np.ndarray, "corner latent"], anchors: Sequence[int]) -> Curve:
+def surfing(corners: Real[np.ndarray, "corner latent"], _: Sequence[int]) -> Curve:
     """Return the path itself: all corners are anchors."""
-    del anchors
     return linear(corners, range(len(corners)))
 
 
 # A method's curve begins and ends with the path.
-PATHS: Mapping[str, Callable[[Codes, Sequence[int]], Curve]] = {
-    "linear": linear,
-    "surfing": surfing,
-}
+PATHS: Mapping[str, Callable[[Codes, Sequence[int]], Curve]]
+PATHS = {"linear": linear, "surfing": surfing}
 
 
 def timed(
@@ -128,10 +121,7 @@ def timed(
 ) -> list[LatentPath]:
     """Return the points of each curve that are its frames.
 
-    Args:
-        curves: any number.
-        timing: how many frames, and at which speed.
-        decode: how points look, for visible speed; None where they are images themselves.
+    `decode` says how points look, for visible speed; None where they are images themselves.
     """
     frames, pieces = timing.frames or 0, timing.points_per_edge - 1
     if timing.speed == "visible":
@@ -140,11 +130,8 @@ def timed(
         along = [np.append(0.0, np.cumsum(piece_lengths(curve.points))) for curve in curves]
         places = [_place(np.linspace(0.0, each[-1], frames), each) for each in along]
     else:
-        numbers = [round(curve.times[-1]) * pieces + 1 for curve in curves]
-        places = [
-            _place(np.arange(number) / pieces, curve.times)
-            for number, curve in zip(numbers, curves, strict=True)
-        ]
+        numbers = [np.arange(round(curve.times[-1]) * pieces + 1) for curve in curves]
+        places = [_place(n / pieces, c.times) for n, c in zip(numbers, curves, strict=True)]
     found = [_between(curve.points, place) for curve, place in zip(curves, places, strict=True)]
     for curve, points in zip(curves, found, strict=True):
         points[0], points[-1] = curve.points[0], curve.points[-1]  # also where its length is 0

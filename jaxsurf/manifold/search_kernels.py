@@ -107,14 +107,12 @@ class PreparedGraph:
     """Finds shortest paths in one graph; threads may share it."""
 
     def __init__(self, graph: LatentGraph) -> None:
-        shape = (graph.num_nodes, graph.num_nodes)
-        ones = np.ones(len(graph.indices), np.int8)
-        structure = sparse.csr_array((ones, graph.indices, graph.indptr), shape=shape)
+        structure = graph.matrix(np.ones(len(graph.indices), np.int8))
         # Breadth first, one component after another (Cuthill & McKee 1969).
         self._order = csgraph.reverse_cuthill_mckee(structure, symmetric_mode=True)
         self._rank = np.argsort(self._order).astype(np.int32)
         entries = (graph.weights, self._rank[graph.indices], graph.indptr)
-        rows = sparse.csr_array(entries, shape=shape)[self._order]
+        rows = sparse.csr_array(entries, shape=structure.shape)[self._order]
         self._rows = _Rows(rows.indptr.astype(np.int64), rows.indices.astype(np.int32), rows.data)
         # The first number of each component.
         self._starts = np.append(0, np.flatnonzero(np.diff(graph.components[self._order])) + 1)
@@ -332,9 +330,8 @@ def _meet(
 ) -> tuple[int, int, int]:
     """Return where searches from both ends meet, and how many nodes each reached (Pohl 1971).
 
-    It is enough to look for the meeting node when a node is gone on
-    from: of two neighbours on a shortest path, settled from different ends, the later one has been
-    reached from the other.
+    It is enough to look for the meeting node when a node is gone on from: of two neighbours on a
+    shortest path, settled from different ends, the later one has been reached from the other.
     """
     best, middle, bounds = np.inf, -1, _NO_BOUNDS
     size, reached = _reach(fore, source, source, 0.0, 0.0, 0, 0)

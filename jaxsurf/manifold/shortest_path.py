@@ -55,17 +55,11 @@ _igraphs: weakref.WeakKeyDictionary[LatentGraph, Any] = weakref.WeakKeyDictionar
 
 @dataclass(frozen=True, eq=False)
 class NodePath:
-    """A shortest path through a graph.
+    """A shortest path through a graph."""
 
-    Attributes:
-        nodes: source first, target last; one node where these are the same.
-        length: the sum of the weights of its edges, in float64.
-        method: how it was searched for; a `Method` but `auto`.
-    """
-
-    nodes: Int[np.ndarray, "step"]
-    length: float
-    method: str
+    nodes: Int[np.ndarray, "step"]  # source first, target last; one node where these are the same
+    length: float  # the sum of the weights of its edges, in float64
+    method: str  # how it was searched for; a `Method` but `auto`
 
 
 def shortest_path(
@@ -102,9 +96,8 @@ def shortest_paths(
     for source, target in pairs:
         check_nodes(graph, {"source": source, "target": target})
     if codes is not None and codes.shape[:1] != (graph.num_nodes,):
-        raise UserError(
-            f"{len(codes)} codes for {graph.num_nodes} nodes", cure="give one code a node"
-        )
+        cause = f"{len(codes)} codes for {graph.num_nodes} nodes"
+        raise UserError(cause, cure="give one code a node")
     wanted = [(int(source), int(target)) for source, target in pairs]
     targets: dict[int, list[int]] = defaultdict(list)
     for source, target in dict.fromkeys(wanted):
@@ -124,17 +117,11 @@ def shortest_paths(
 def distances(
     graph: LatentGraph, sources: Sequence[int], *, method: LengthMethod = "auto"
 ) -> Float[np.ndarray, "source node"]:
-    """Return the lengths of shortest paths from several nodes to every node.
+    """Return the lengths of shortest paths from several nodes to every node; inf without a path.
 
-    Args:
-        graph: where to look.
-        sources: the nodes to start from.
-        method: `igraph`; `dijkstra`, compiled, on all cores; `relaxation`, all sources at once, on
-            the device where JAX computes. `auto` leaves small graphs to the first, and others to
-            the last where there is an accelerator.
-
-    Returns:
-        One row a source, in float64; inf where no path leads.
+    The method is `igraph`; `dijkstra`, compiled, on all cores; or `relaxation`, all sources at
+    once, on the device where JAX computes. `auto` leaves small graphs to the first, and others to
+    the last where there is an accelerator.
     """
     check_choice("search method", method, get_args(LengthMethod))
     for place, source in enumerate(sources):
@@ -205,9 +192,7 @@ def _to_igraph(graph: LatentGraph) -> "igraph.Graph":
     if graph not in _igraphs:
         ends, weights = graph.edges()
         # From pairs as they are made: igraph takes longer over a list of them, or over an array.
-        made = igraph.Graph(
-            graph.num_nodes, zip(ends[:, 0].tolist(), ends[:, 1].tolist(), strict=True)
-        )
+        made = igraph.Graph(graph.num_nodes, zip(*ends.T.tolist(), strict=True))
         made.es["weight"] = weights.tolist()
         _igraphs[graph] = made
     return _igraphs[graph]

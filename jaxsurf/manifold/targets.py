@@ -97,21 +97,13 @@ class TargetsConfig:
 
 
 class Geodesics(NamedTuple):
-    """What targets are laid out by: neighbours, and lengths of shortest paths to pivots, on 0-255.
-
-    Attributes:
-        pivots: their image numbers.
-        lengths: of the shortest path from each pivot to each image.
-        edges: pairs of neighbours, lower image number first.
-        apart: the distance of each pair.
-        groups: how many groups of images the neighbours join, before bridges join these.
-    """
+    """What targets are laid out by: neighbours, and paths to some images, pivots; on 0-255."""
 
     pivots: Int[np.ndarray, "pivot"]
-    lengths: Float[np.ndarray, "pivot image"]
-    edges: Int[np.ndarray, "edge 2"]
-    apart: Float[np.ndarray, "edge"]
-    groups: int
+    lengths: Float[np.ndarray, "pivot image"]  # of the shortest paths
+    edges: Int[np.ndarray, "edge 2"]  # pairs of neighbours, lower image number first
+    apart: Float[np.ndarray, "edge"]  # the distance of each pair
+    groups: int  # groups that neighbours join, before bridges join these
 
 
 def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
@@ -138,7 +130,16 @@ def geodesics(points: Float[np.ndarray, "image component"], *, relative: bool = 
     groups = len(joined.bridges) + 1
     if relative:
         joined = latent_graph.with_edges(joined, *_relative(points, joined))
-    return Geodesics(*_from_pivots(joined, points), *joined.edges(), groups)
+    # The first pivot is the point farthest from the mean, each next one the point farthest from
+    # those before, along the graph.
+    matrix = joined.matrix(np.maximum(joined.weights, 1e-12))
+    away = np.square(points).sum(axis=1)
+    pivots, lengths = [], []
+    for _ in range(min(PIVOTS, number)):
+        pivots.append(int(away.argmax()))
+        lengths.append(scipy.sparse.csgraph.dijkstra(matrix, indices=pivots[-1]))
+        away = np.minimum(away, lengths[-1]) if len(pivots) > 1 else lengths[-1]
+    return Geodesics(np.array(pivots), np.stack(lengths), *joined.edges(), groups)
 
 
 def _relative(
@@ -160,21 +161,6 @@ def _relative(
     ends = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
     ends = ends[~latent_graph.are_among(ends, known.edges()[0])]
     return ends, neighbors.distances(*points[ends.T])
-
-
-def _from_pivots(
-    joined: LatentGraph, points: Float[np.ndarray, "image component"]
-) -> tuple[Int[np.ndarray, "pivot"], Float[np.ndarray, "pivot image"]]:
-    # The first pivot is the point farthest from the mean, each next one the point farthest from
-    # those before, along the graph.
-    matrix = joined.matrix(np.maximum(joined.weights, 1e-12))
-    away = np.square(points).sum(axis=1)
-    pivots, lengths = [], []
-    for _ in range(min(PIVOTS, len(points))):
-        pivots.append(int(away.argmax()))
-        lengths.append(scipy.sparse.csgraph.dijkstra(matrix, indices=pivots[-1]))
-        away = np.minimum(away, lengths[-1]) if len(pivots) > 1 else lengths[-1]
-    return np.array(pivots), np.stack(lengths)
 
 
 def lay_out(known: Geodesics, dimensions: int) -> Float[np.ndarray, "image latent"]:
@@ -239,9 +225,8 @@ def residual(
 ) -> float:
     """Return the share of codes' `NEIGHBOURS` nearest that are not near as images.
 
-    An image is near that is among `NEAR` times as many nearest ones. 0 where all are near: then no
-    sheet of codes lies over another. Of few points fewer neighbours are looked at, so that at most
-    half the points are near.
+    Near is what is among `NEAR` times as many nearest images. 0 means that no sheet of codes lies
+    over another. Of few points fewer neighbours are looked at: at most half the points are near.
     """
     number = len(points)
     k = max(1, min(NEIGHBOURS, (number - 1) // (2 * NEAR)))
@@ -252,23 +237,14 @@ def residual(
 
 
 class Tried(NamedTuple):
-    """Layouts of images in some numbers of dimensions, rising to the first that will do.
+    """Layouts of images in some numbers of dimensions, rising to the first that will do."""
 
-    Attributes:
-        residuals: of each layout, by its dimensions.
-        codes: of the first layout, which may be of a sample of the points.
-        points: the blurred images, of equal ones one.
-        group: the point of each image.
-        chosen: the points that were laid out.
-        groups: how many groups of images lie apart, none of one among the nearest of another.
-    """
-
-    residuals: dict[int, float]
-    codes: Float[np.ndarray, "sampled latent"]
-    points: Float[np.ndarray, "point component"]
-    group: Int[np.ndarray, "image"]
-    chosen: Int[np.ndarray, "sampled"]
-    groups: int
+    residuals: dict[int, float]  # of each layout, by its dimensions
+    codes: Float[np.ndarray, "sampled latent"]  # of the first layout
+    points: Float[np.ndarray, "point component"]  # the blurred images, of equal ones one
+    group: Int[np.ndarray, "image"]  # the point of each image
+    chosen: Int[np.ndarray, "sampled"]  # the points that were laid out
+    groups: int  # of images that lie apart, none of one among the nearest of another
 
     @property
     def best(self) -> int | None:
@@ -311,10 +287,7 @@ def choose(
 ) -> Float[np.ndarray, "image latent"] | None:
     """Return the target codes of images, or None where these would do harm; log which, and why.
 
-    Args:
-        images: the training set; asked again of the same one, nothing is computed.
-        dimensions: of the latent space.
-        config: whether targets are asked for, decided by the layout (`auto`), or off.
+    Asked again of the same set, nothing is computed.
     """
     known = _chosen.setdefault(images, {})
     if (dimensions, config.kind) not in known:
