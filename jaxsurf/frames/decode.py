@@ -15,6 +15,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
+DIVERGED = "the model has diverged: train it again with a lower learning rate"
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
 
@@ -39,11 +40,9 @@ def _decode(
     frames, finite = batches.mapped(run, points, shared=[model], size=size, bucketed=rounded)
     if not finite.all():
         first = int(np.argmin(finite))
-        raise UserError(
-            f"{np.sum(~finite)} of {len(finite)} decoded frames are not finite,"
-            f" the first one frame {first} at latent point {points[first].tolist()}",
-            cure="the model has diverged: train it again with a lower learning rate",
-        )
+        cause = f"{np.sum(~finite)} of {len(finite)} decoded frames are not finite"
+        place = f"the first one frame {first} at latent point {points[first].tolist()}"
+        raise UserError(f"{cause}, {place}", cure=DIVERGED)
     return frames
 
 

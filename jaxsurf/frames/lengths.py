@@ -98,10 +98,8 @@ def of_edges(
         lengths[some] = np.add.reduceat(np.sqrt(steps), np.flatnonzero(place == 0))
     if not np.isfinite(lengths).all():
         first = pairs[int(np.argmin(np.isfinite(lengths)))].tolist()
-        raise UserError(
-            f"images decoded along the edge between nodes {first[0]} and {first[1]} are not finite",
-            cure="the model has diverged: train it again with a lower learning rate",
-        )
+        edge = f"the edge between nodes {first[0]} and {first[1]}"
+        raise UserError(f"images decoded along {edge} are not finite", cure=decode.DIVERGED)
     return lengths
 
 

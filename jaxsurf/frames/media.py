@@ -55,34 +55,26 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     if clear.any():
         places = np.array(made)
         places[clear] = 255
-        palette = made.getpalette()
+        palette = made.getpalette() or []
         made = Image.fromarray(places, mode="P")
-        made.putpalette((palette or []) + [255] * (768 - len(palette or [])))
+        made.putpalette(palette + [255] * (768 - len(palette)))
         options = {"transparency": 255, "disposal": 2}  # each frame begins with nothing
     height, width = frames.shape[1:3]
     pages = [made.crop((0, top, width, top + height)) for top in range(0, made.height, height)]
     # In whole ticks, so that no rounding adds up.
     ends = np.rint(np.arange(len(frames) + 1) * frame_ms / TICK_MS).astype(int)
-    content = io.BytesIO()
-    pages[0].save(
-        content,
-        format="GIF",
-        save_all=True,
-        append_images=pages[1:],
-        duration=(np.diff(ends) * TICK_MS).tolist(),
-        loop=0,
-        optimize=False,
-        **options,
-    )
-    return content.getvalue()
+    options |= {"duration": (np.diff(ends) * TICK_MS).tolist(), "loop": 0, "optimize": False}
+    return _saved(pages, "GIF", **options)
 
 
 def apng(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     """Return an endlessly repeated animated PNG, which keeps every value and the opacity."""
+    return _saved([*map(Image.fromarray, frames)], "PNG", duration=round(frame_ms), loop=0)
+
+
+def _saved(pages: list[Image.Image], kind: str, **options: Any) -> bytes:  # noqa: ANN401
     content = io.BytesIO()
-    first, *others = map(Image.fromarray, frames)
-    duration = round(frame_ms)
-    first.save(content, "PNG", save_all=True, append_images=others, duration=duration, loop=0)
+    pages[0].save(content, kind, save_all=True, append_images=pages[1:], **options)
     return content.getvalue()
 
 
@@ -107,10 +99,9 @@ def write_film(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> Non
 
     even = [(0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)]
     options = {"codec": "libx264", "fps": 1000 / frame_ms, "out_pixel_format": "yuv420p"}
+    padded = np.pad(frames, even, mode="edge")
     with replacing(path) as temporary:
-        made = iio.imwrite(
-            "<bytes>", np.pad(frames, even, mode="edge"), extension=".mp4", plugin="pyav", **options
-        )
+        made = iio.imwrite("<bytes>", padded, extension=".mp4", plugin="pyav", **options)
         temporary.write_bytes(made)
 
 

@@ -178,12 +178,12 @@ class _Arrays(dict[str, Shaped[np.ndarray, "..."]]):
         if isinstance(value, bool | int | float):
             found = np.array(value)
         elif isinstance(value, list | tuple | set | frozenset):
-            return self._convert_items(value)
+            found = self._convert_items(value)
         elif not isinstance(value, _Record):
             return None
         elif value.name in _SETS:
             (items,) = value.arguments or ((),)
-            return self._convert_items(set(items))
+            found = self._convert_items(set(items))
         elif value.name == _RANGE:
             places = range(*value.arguments)
             self.left_of_ranges -= len(places)
@@ -192,7 +192,7 @@ class _Arrays(dict[str, Shaped[np.ndarray, "..."]]):
             found = np.arange(places.start, places.stop, places.step)
         else:
             found = value.array()
-        if found.dtype.kind not in _NUMBERS:
+        if found is not None and found.dtype.kind not in _NUMBERS:
             raise TypeError(f"it holds values of type {found.dtype}")
         return found
 
@@ -212,8 +212,6 @@ class _Arrays(dict[str, Shaped[np.ndarray, "..."]]):
                 self._spend(row.size)
                 rows.append(row)
             found = np.stack(rows)
-        if found.dtype.kind not in _NUMBERS:
-            raise TypeError(f"it holds values of type {found.dtype}")
         return found if isinstance(items, Sequence) else np.sort(found)
 
 
@@ -244,10 +242,8 @@ class _Record:
             data, kind, shape, order = self.arguments
             columns_first = order == "F"
         dtype = np.dtype(str(kind.arguments[0])).newbyteorder(kind.state[1])
-        if dtype.kind not in _NUMBERS:
-            raise TypeError(f"it holds values of type {dtype}")
         data = data.encode("latin1") if isinstance(data, str) else data
-        # Where the bytes don't fill the shape, NumPy refuses it.
+        # Where the bytes don't fill the shape, or would be objects, NumPy refuses it.
         return np.frombuffer(data, dtype).reshape(shape, order="F" if columns_first else "C")
 
 

@@ -43,8 +43,7 @@ class LatentGraph:
     `latent` only where each weight is the Euclidean length of the edge between the codes of its
     ends, so that no path is shorter than the straight line; of `given` ones nothing is known."""
     recall: float = 1.0
-    """The measured share of true neighbours among those that edges were made from; less than 1
-    only of an approximate search."""
+    """The measured share of true neighbours among those that edges were made from."""
     bridges: Int[np.ndarray, "bridge 2"] = field(
         default_factory=lambda: np.empty((0, 2), dtype=np.int64)
     )
@@ -209,17 +208,13 @@ def load_graph(path: Path, *, stamp: str) -> LatentGraph:
 
 def _check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "edge"]) -> None:
     if ends.ndim != 2 or ends.shape[1] != 2 or weights.shape != ends.shape[:1]:
-        raise UserError(
-            f"edges of shape {ends.shape} with weights of shape {weights.shape}",
-            cure="give two ends and one weight an edge",
-        )
+        cause = f"edges of shape {ends.shape} with weights of shape {weights.shape}"
+        raise UserError(cause, cure="give two ends and one weight an edge")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:
-        raise UserError(
-            f"{bad.size} edge weights are negative or not finite, the first of edge "
-            f"{ends[bad[0]].tolist()}: {weights[bad[0]]}",
-            cure="weights are lengths: finite, 0 or more",
-        )
+        first = f"the first of edge {ends[bad[0]].tolist()}: {weights[bad[0]]}"
+        cause = f"{bad.size} edge weights are negative or not finite, {first}"
+        raise UserError(cause, cure="weights are lengths: finite, 0 or more")
 
 
 def describe_components(graph: LatentGraph) -> str:

@@ -30,11 +30,9 @@ class VGG16(nnx.Module):
         """Take some outputs, `relu1_1` to `relu5_3`, computed in a dtype; features are float32."""
         needed = up_to(relus)
         if needed[-1] not in weights.kernels:
-            raise UserError(
-                f"the weights of VGG16 end at {weights.deepest}, but "
-                f"{relu(needed[-1])} is asked for",
-                cure="name a file with deeper ones",
-            )
+            asked = f"{relu(needed[-1])} is asked for"
+            cause = f"the weights of VGG16 end at {weights.deepest}, but {asked}"
+            raise UserError(cause, cure="name a file with deeper ones")
         self.relus = tuple(relus)
         self.preparation: Preparation = weights.preparation
         self.dtype = dtype

@@ -41,23 +41,14 @@ TORCH_PLACES = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)
 
 @dataclass(frozen=True, kw_only=True)
 class Preparation:
-    """How images with values in [0, 1], red first, become the network's input.
+    """How images with values in [0, 1], red first, become the network's input."""
 
-    Attributes:
-        family: name of the training that the weights come from.
-        peak: what white becomes before the mean is taken off.
-        mean: taken off, one number a channel in the network's order.
-        deviation: divided by, one number a channel in the network's order.
-        bgr: whether that order is blue, green, red.
-        feature_scale: what all features are divided by, through the input and every bias.
-    """
-
-    family: str
-    peak: float
-    mean: tuple[float, float, float]
-    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    bgr: bool = False
-    feature_scale: float = 1.0
+    family: str  # name of the training that the weights come from
+    peak: float  # what white becomes before the mean is taken off
+    mean: tuple[float, float, float]  # one number a channel in the network's order, as below
+    deviation: tuple[float, float, float] = (1.0, 1.0, 1.0)  # divided by
+    bgr: bool = False  # whether that order is blue, green, red
+    feature_scale: float = 1.0  # what features are divided by, through the input and every bias
 
 
 OXFORD = Preparation(
@@ -137,11 +128,9 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     if not unprepared:
         return found
     if found.preparation != TORCHVISION:
-        raise UserError(
-            f"unprepared input is for torchvision's weights, but {source} holds "
-            f"{found.preparation.family}'s",
-            cure="name torchvision's file, or leave the input prepared",
-        )
+        holds = f"{source} holds {found.preparation.family}'s"
+        cause = f"unprepared input is for torchvision's weights, but {holds}"
+        raise UserError(cause, cure="name torchvision's file, or leave the input prepared")
     return dataclasses.replace(found, preparation=UNPREPARED)
 
 
@@ -152,10 +141,8 @@ def _fetch(url: str, digest: str, folder: Path) -> Path:
     try:
         pooch.retrieve(url, known_hash=digest, fname=path.name, path=folder)
     except (OSError, ValueError) as error:  # no network, or another file
-        raise UserError(
-            f"cannot download {url} ({error})",
-            cure=f"fetch it elsewhere and put it at {path}, or name its place",
-        ) from error
+        cure = f"fetch it elsewhere and put it at {path}, or name its place"
+        raise UserError(f"cannot download {url} ({error})", cure=cure) from error
     return path
 
 
@@ -164,26 +151,20 @@ def read(path: Path) -> Weights:
     readers = {".npz": _own, ".pth": _torch, ".pt": _torch, ".safetensors": _safetensors}
     readers |= {".h5": _h5, ".hdf5": _h5}
     if path.suffix not in readers or not path.is_file():
-        raise UserError(
-            f"there is no weight file {path}",
-            cure=f"give one of VGG16's that ends in {', '.join(readers)}",
-        )
+        cure = f"give one of VGG16's that ends in {', '.join(readers)}"
+        raise UserError(f"there is no weight file {path}", cure=cure)
     try:
         arrays, preparation = readers[path.suffix](path)
     except ImportError as error:
         library = str(error.name).partition(".")[0]
-        raise UserError(
-            f"{library} is needed to read {path}",
-            cure=f"pip install {library}, or convert the file",
-        ) from error
+        cure = f"pip install {library}, or convert the file"
+        raise UserError(f"{library} is needed to read {path}", cure=cure) from error
     except UserError:
         raise
     except Exception as error:  # readers of damaged files are not limited to one kind
         reason = str(error).strip().split("\n")[0]
-        raise UserError(
-            f"{path} is damaged or holds more than arrays, and is refused ({reason})",
-            cure="replace it; of torch, save the state dict alone",
-        ) from error
+        cause = f"{path} is damaged or holds more than arrays, and is refused ({reason})"
+        raise UserError(cause, cure="replace it; of torch, save the state dict alone") from error
     return from_arrays(arrays, preparation, origin=str(path))
 
 
@@ -254,11 +235,9 @@ def from_arrays(
             raise UserError(f"{origin} holds no {name}, but {some}", cure="give weights of VGG16")
         array = arrays[name]
         if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-            raise UserError(
-                f"{name} in {origin} is {array.dtype} {list(array.shape)} or not finite, but "
-                f"VGG16's is float32 {list(shape)}",
-                cure="give weights of VGG16",
-            )
+            cause = f"{name} in {origin} is {array.dtype} {list(array.shape)} or not finite"
+            wanted = f"VGG16's is float32 {list(shape)}"
+            raise UserError(f"{cause}, but {wanted}", cure="give weights of VGG16")
         return np.ascontiguousarray(array, np.float32)
 
     there = [place for place, name in enumerate(CONVOLUTIONS) if f"{name}/kernel" in arrays]
