@@ -77,10 +77,8 @@ def _join_parts(graph: LatentGraph, wider: LatentGraph) -> LatentGraph:
     order = np.argsort(lengths, kind="stable")
     between = order[np.ptp(graph.components[ends[order]], axis=1) > 0]
     added = between[connectivity.forest(ends[between], graph.components)]
-    description = graph.description
-    if added.size:
-        description += f", and {len(added)} edges of k = {wider.k} that join its parts"
-    return latent_graph.with_edges(graph, ends[added], lengths[added], description=description)
+    note = f", and {len(added)} edges of k = {wider.k} that join its parts" * bool(added.size)
+    return latent_graph.with_edges(graph, ends[added], lengths[added], note=note)
 
 
 def _apart(images: neighbors.Index, ends: Ends) -> Lengths:
@@ -128,8 +126,8 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     bent = np.flatnonzero(fresh & (lengths < STRAIGHTER * ways))
     most = int(SHORTCUTS * graph.num_edges)
     kept = bent[np.argsort(lengths[bent] / ways[bent], kind="stable")[:most]]
-    description = f"{graph.description}{', and straight past one of these' * bool(kept.size)}"
-    return latent_graph.with_edges(graph, ends[kept], lengths[kept], description=description)
+    note = ", and straight past one of these" * bool(kept.size)
+    return latent_graph.with_edges(graph, ends[kept], lengths[kept], note=note)
 
 
 def _join_within(index: neighbors.Index, radius: float, *_: object) -> LatentGraph:
@@ -344,7 +342,8 @@ def build(
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
-    kind, index = KINDS[config.kind], neighbors.index_of(codes)
+    kind = KINDS[config.kind]
+    index = codes if isinstance(codes, neighbors.Index) else neighbors.Index(codes)
     if kind.of_images and image_index is None:
         cure = "use graph.kind=knn with graph.repair (--graph=knn --repair), or pass `image_index`"
         cause = f"graph.kind={config.kind} needs the images, but only latent codes are at hand"
@@ -371,9 +370,8 @@ def build(
     if kind.of_images and 0 < WEIGHTS[config.weight].piece < math.inf:
         built = _add_shortcuts(built, index)
     if config.spanning_tree:
-        description = f"{built.description}, and the Euclidean minimum spanning tree"
-        tree = connectivity.spanning_tree(index)
-        built = latent_graph.with_edges(built, *tree, description=description)
+        tree, note = connectivity.spanning_tree(index), ", and the Euclidean minimum spanning tree"
+        built = latent_graph.with_edges(built, *tree, note=note)
     if (config.repair or images) and built.components.any():
         built = _bridge(built, index, images)
     weights = _weigh(*built.edges(), config.weight, distance)
@@ -389,22 +387,21 @@ def _bridge(
     """
     ends, across = connectivity.bridges(images or index, graph.components)
     bridges = "a bridge" if len(ends) == 1 else f"{len(ends)} bridges"
-    description = f"{graph.description}, its {len(ends) + 1} components joined by {bridges}"
+    note = f", its {len(ends) + 1} components joined by {bridges}"
     gaps = np.full(len(ends), fill_value=True)
     if images:
         own = graph.edges()[0]
         steps = (own, _apart(images, own))
         gaps = connectivity.over_gaps((ends, across), steps, graph.components)
         count = f"{gaps.sum()}" if gaps.any() else "none"
-        description += f" between the images nearest to one another, {count} over gaps"
+        note += f" between the images nearest to one another, {count} over gaps"
     lengths = neighbors.distances(*index.codes[ends.T])
-    facts: Any = {"description": description, "bridges": ends[gaps]}
-    return latent_graph.with_edges(graph, ends, lengths, **facts)
+    return latent_graph.with_edges(graph, ends, lengths, note=note, bridges=ends[gaps])
 
 
 def attach(
     graph: LatentGraph,
-    codes: Real[np.ndarray, "point latent"] | neighbors.Index,
+    index: neighbors.Index,
     added: Real[np.ndarray, "new latent"],
     distance: Distance | None = None,
 ) -> LatentGraph:
@@ -414,24 +411,25 @@ def attach(
     from it to another component is a bridge, so that a path can tell where it crosses a gap.
 
     Args:
-        graph: the graph over `codes`.
-        codes: the points of its nodes, or the index of these.
+        graph: the graph over the codes of `index`.
+        index: of the points of its nodes.
         added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
         distance: as for `build`, for the nodes of the new graph.
     """
     _check_weight(graph.weight, distance)
     k = min(OUTSIDE_NEIGHBORS, graph.num_nodes)
-    near = neighbors.index_of(codes).nearest_to(added, k=k)
+    near = index.nearest_to(added, k=k)
     tails = np.repeat(graph.num_nodes + np.arange(len(added)), k)
     ends = np.stack([near.indices.ravel(), tails], axis=1)
     weights = _weigh(ends, near.distances.ravel(), graph.weight, distance)
     components = graph.components[near.indices]
     across = ends[(components != components[:, :1]).ravel()]
-    description = f"{graph.description}, and {len(added)} more joined to their nearest {k}"
-    description += ", which bridges its components" * bool(len(across))
-    facts: Any = {"description": description, "bridges": np.concatenate([graph.bridges, across])}
-    number = graph.num_nodes + len(added)
-    return latent_graph.with_edges(graph, ends, weights, num_nodes=number, **facts)
+    note = f", and {len(added)} more joined to their nearest {k}"
+    note += ", which bridges its components" * bool(len(across))
+    number, bridges = graph.num_nodes + len(added), np.concatenate([graph.bridges, across])
+    return latent_graph.with_edges(
+        graph, ends, weights, note=note, num_nodes=number, bridges=bridges
+    )
 
 
 def _weigh(ends: Ends, lengths: Lengths, weight: str, distance: Distance | None) -> Lengths:

@@ -178,16 +178,18 @@ def with_edges(
     ends: Int[np.ndarray, "edge 2"],
     weights: Float[np.ndarray, "edge"],
     *,
+    note: str = "",
     num_nodes: int = 0,
-    **facts: Any,  # noqa: ANN401 - fields of several types
+    bridges: Int[np.ndarray, "bridge 2"] | None = None,
 ) -> LatentGraph:
     """Return a graph with further edges, and nodes if `num_nodes` is given; old weights stay.
 
-    `facts` are fields that differ from the graph's, such as `description`.
+    The note is added to the description. Bridges stay too, if no others are given.
     """
     own_ends, own_weights = graph.edges()
     ends, weights = np.concatenate([own_ends, ends]), np.concatenate([own_weights, weights])
-    facts = {**graph.own_facts(), "bridges": graph.bridges, **facts}
+    facts = graph.own_facts() | {"description": f"{graph.description}{note}"}
+    facts["bridges"] = graph.bridges if bridges is None else bridges
     return from_edges(ends, weights, num_nodes=num_nodes or graph.num_nodes, **facts)
 
 

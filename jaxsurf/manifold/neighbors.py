@@ -219,17 +219,13 @@ class Approximate(Index):
 
     They come from a navigable small-world graph (Malkov and Yashunin 2018, HNSW) by faiss, an
     optional library. It misses some; how many is measured. Distances are exact.
-
-    Attributes:
-        recall: the share of true neighbours found when last asked; a tie counts as found.
     """
 
     # Links of a node, and nodes looked at when linking and when searching. With these, 50,000 codes
     # of 16 dimensions without any structure have a recall of about 0.95.
     links, linking, searching = 16, 80, 96
-    # Points, drawn from a seed, that the recall is measured on.
-    sample = 256
-    recall = 1.0
+    # The share of true neighbours found when last asked, of so many points; a tie counts as found.
+    recall, sample = 1.0, 256
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return `k` points near every point, nearest first, and measure the recall."""
@@ -266,11 +262,6 @@ class Approximate(Index):
 def has_faiss() -> bool:
     """Return whether an `Approximate` index can be asked."""
     return importlib.util.find_spec("faiss") is not None
-
-
-def index_of(codes: Real[np.ndarray, "point latent"] | Index) -> Index:
-    """Return the index of codes; an index is its own."""
-    return codes if isinstance(codes, Index) else Index(codes)
 
 
 def _check_k(k: int, most: int, reason: str) -> None:

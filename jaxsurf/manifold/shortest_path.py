@@ -31,8 +31,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int, Real
+from jaxtyping import Array, Bool, Float, Int, Real
 
 from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import latent_graph
@@ -49,6 +51,8 @@ _FEW_NODES = 20_000  # below, igraph is done before numba is loaded
 _FEW_VISITS = 2_000_000  # nodes times searches
 _MANY_TARGETS = 32  # a pair reaches an eighth (bidirectional) to a hundredth (landmarks) of all
 _MANY_PAIRS = 128  # take about as long as landmarks: 60 to 500 by weights, shape and method
+# Somewhat above the mean number of neighbours in a symmetric graph of 10 nearest ones.
+_WIDTH = 16
 
 _igraphs: weakref.WeakKeyDictionary[LatentGraph, Any] = weakref.WeakKeyDictionary()
 
@@ -130,13 +134,10 @@ def distances(
     if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
         rows = [_to_igraph(graph).distances(start, weights="weight") for start in starts.tolist()]
         return np.reshape(np.asarray(rows, dtype=np.float64), (-1, graph.num_nodes))
-    # They take longer to load than a small graph to search.
-    import jax
-
-    from jaxsurf.manifold import relaxation, search_kernels
-
     if method == "relaxation" or (method == "auto" and jax.default_backend() != "cpu"):
-        return relaxation.lengths(graph, starts)
+        return _relax(graph, starts)
+    from jaxsurf.manifold import search_kernels  # slow to load
+
     rows = search_kernels.in_threads(search_kernels.prepare(graph).distances, starts.tolist())
     return np.reshape(rows, (-1, graph.num_nodes))
 
@@ -200,3 +201,53 @@ def _to_igraph(graph: LatentGraph) -> "igraph.Graph":
 
 def _is_small(graph: LatentGraph, num_searches: int) -> bool:
     return graph.num_nodes < _FEW_NODES and graph.num_nodes * num_searches < _FEW_VISITS
+
+
+def _relax(
+    graph: LatentGraph, sources: Int[np.ndarray, "source"]
+) -> Float[np.ndarray, "source node"]:
+    """Look from every node at all its neighbours and keep the shortest path, until none is shorter.
+
+    Work of this (Bellman-Ford) is a multiple of Dijkstra's, but it is the same for all nodes and
+    sources, which accelerators are made for. A step holds about four arrays with an entry a node
+    and source, in float64.
+    """
+    nodes = np.arange(graph.num_nodes)
+    # Neighbours in rows of one width: a row for each node, then more for those with many. Slots
+    # that are left over hold the node itself.
+    further = np.maximum(0, -(-np.diff(graph.indptr) // _WIDTH) - 1)
+    owners = np.repeat(nodes, further)
+    first = graph.num_nodes + np.cumsum(further) - further
+    part, slots = np.divmod(np.arange(len(graph.indices)) - graph.indptr[graph.rows], _WIDTH)
+    rows = np.where(part == 0, graph.rows, first[graph.rows] + part - 1)
+    neighbours = np.repeat(np.append(nodes, owners)[:, None], _WIDTH, axis=1).astype(np.int32)
+    weights = np.zeros(neighbours.shape)
+    neighbours[rows, slots], weights[rows, slots] = graph.indices, graph.weights
+    with jax.enable_x64(True):
+        table = jax.device_put((neighbours, weights, owners.astype(np.int32), sources))
+        return np.array(_relaxed(*table, graph.num_nodes)).T
+
+
+@jax.jit(static_argnums=4)
+def _relaxed(
+    neighbours: Int[Array, "row slot"],
+    weights: Float[Array, "row slot"],
+    owners: Int[Array, "further_row"],  # the node of each further row
+    sources: Int[Array, "source"],
+    num_nodes: int,
+) -> Float[Array, "node source"]:
+    def step(
+        state: tuple[Float[Array, "node source"], Bool[Array, ""]],
+    ) -> tuple[Float[Array, "node source"], Bool[Array, ""]]:
+        lengths, _ = state
+        best = jnp.full((len(neighbours), len(sources)), jnp.inf)
+        for slot in range(_WIDTH):
+            through = lengths[neighbours[:, slot]] + weights[:, slot, None]
+            best = jnp.minimum(best, through)
+        shorter = jnp.minimum(lengths, best[:num_nodes])
+        shorter = shorter.at[owners].min(best[num_nodes:])
+        return shorter, (shorter < lengths).any()
+
+    start = jnp.full((num_nodes, len(sources)), jnp.inf)
+    start = start.at[sources, jnp.arange(len(sources))].set(0.0)
+    return jax.lax.while_loop(lambda state: state[1], step, (start, jnp.asarray(num_nodes > 1)))[0]

@@ -271,7 +271,7 @@ def test_edges_weigh_their_length_or_its_cube_in_the_graph_its_bridges_and_what_
 
     config = GraphConfig(kind="radius", radius=0.2, weight=weight, repair=True)
     before = graph.build(CODES[:50], config, distance)
-    after = graph.attach(before, CODES[:50], CODES[50:], distance)
+    after = graph.attach(before, neighbors.Index(CODES[:50]), CODES[50:], distance)
     ends, weights = after.edges()
     own_length = weight in ("latent", "density")
     lengths = apart(CODES)[tuple(ends.T)] if own_length else distance(ends)
@@ -315,7 +315,7 @@ def test_points_from_outside_join_their_nearest_and_edges_across_gaps_are_bridge
     shape = (new, codes.shape[1])
     added = data.draw(hnp.arrays(np.float64, shape, elements=st.integers(-4, 4).map(float)))
     before = graph.build(codes, GraphConfig(kind="knn", k=1, weight="latent"))
-    after, k = graph.attach(before, codes, added), graph.OUTSIDE_NEIGHBORS
+    after, k = graph.attach(before, neighbors.Index(codes), added), graph.OUTSIDE_NEIGHBORS
     expected, crossing = edges_of(before), []
     for place, point in enumerate(added, start=len(codes)):
         distances = np.sqrt(((codes - point) ** 2).sum(-1))

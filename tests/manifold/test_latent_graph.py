@@ -66,7 +66,7 @@ def test_changed_graphs_are_what_is_made_of_all_edges(listed):
     other = latent_graph.reweighed(graph, 1 + lengths**2, weight="image")
     assert_is(other, as_dict(own, 1 + lengths**2))
     further, added = np.array([[nodes, 0], [1, 0], [nodes - 1, nodes]]), np.array([3.0, 5, 0])
-    more = latent_graph.with_edges(graph, further, added, num_nodes=nodes + 1, description="more")
+    more = latent_graph.with_edges(graph, further, added, num_nodes=nodes + 1, note="more")
     new = as_dict(further, added)
     assert_is(more, new | as_dict(own, lengths))
     assert (other.weight, more.weight, more.description) == ("image", "latent", "more")

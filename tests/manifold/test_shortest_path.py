@@ -168,7 +168,7 @@ def test_small_graphs_load_nothing_of_the_compiled_search():
         "ends = np.stack([np.arange(1599), np.arange(1, 1600)], axis=1);"
         "made = from_edges(ends, np.ones(1599), num_nodes=1600);"
         "assert shortest_path.shortest_path(made, 3, 1500).method == 'igraph';"
-        "assert not {'numba', 'jaxsurf.manifold.relaxation'} & set(sys.modules)"
+        "assert 'numba' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
