@@ -38,12 +38,9 @@ _STANDING = 50_000
 def smallest_k(index: Index) -> tuple[int, Neighbors]:
     """Return the smallest k whose k-NN graph connects all points, and at least k neighbors a point.
 
-    Where an edge to a point's nearest neighbor weighs 1, to its second nearest 2, and so on, it is
-    the greatest weight in a minimum spanning tree.
-
-    Raises:
-        UserError: the points are too few, or so many neighbors don't connect them that more would
-            not fit in memory.
+    It is the greatest weight in a minimum spanning tree where an edge to a point's nearest neighbor
+    weighs 1, to its second nearest 2, and so on. If more neighbors than fit in memory were needed,
+    a `UserError` is raised.
     """
     number, asked = len(index.codes), _FIRST_K
     while True:
@@ -52,20 +49,15 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
         if tree.nnz == number - 1:
             return int(tree.data.max()), near
         if number * 2 * asked > max(_MOST_NEIGHBORS, number * _FIRST_K):
-            raise UserError(
-                f"{asked} neighbours of each of {number:,} points don't connect them, and more "
-                "would not fit in memory",
-                cure="use graph.kind=knn with a smaller k and graph.repair (--graph=knn --k=10 "
-                "--repair), which bridges the gaps",
-            )
+            cause = f"{asked} neighbours of each of {number:,} points don't connect them"
+            cure = "use graph.kind=knn with a smaller k and graph.repair (--graph=knn --k=10 "
+            cure += "--repair), which bridges the gaps"
+            raise UserError(f"{cause}, and more would not fit in memory", cure=cure)
         asked *= 2
 
 
 def joining_k(index: Index, points: Sequence[int], *, most: int) -> int:
-    """Return the smallest k whose k-NN graph joins some points; `most` + 1 where that is larger.
-
-    Only components are looked for, a few times: nothing beside finding the neighbors.
-    """
+    """Return the smallest k whose k-NN graph joins some points; `most` + 1 where that is larger."""
 
     def joins(k: int) -> bool:
         matrix = _ranks(index.nearest(k=k))
@@ -152,11 +144,7 @@ def over_gaps(
     These are more than `GAP` times as long as the longest step that is usual on one of their sides:
     in the spanning tree of its edges, and of those that have joined it and are no gaps themselves.
     Where one image, perhaps with its copies, is joined to another one, nothing was usual.
-
-    Args:
-        joining: the edges that join components, and lengths.
-        steps: the edges within components, and lengths.
-        components: the number of each node's.
+    `steps` are the edges within components.
     """
     (ends, lengths), (own, own_lengths) = joining, steps
     order = np.argsort(own_lengths, kind="stable")

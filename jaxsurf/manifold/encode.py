@@ -32,16 +32,12 @@ class Latents:
 
 
 def encode_images(
-    model: Autoencoder,
-    images: Shaped[np.ndarray, "image height width channel"],
-    *,
-    batch_size: int,
+    model: Autoencoder, images: Shaped[np.ndarray, "image height width channel"], *, batch_size: int
 ) -> Latents:
-    """Encode images, `batch_size` of them on each device at once; all codes are finite.
+    """Encode images, `batch_size` of them on each device at once.
 
     Raises:
-        UserError: there is no image, `batch_size` is not positive, a code is not finite, or
-            different images all got the same code.
+        UserError: there is no image, a code is not finite, or different images got one code.
     """
     if not len(images):
         raise UserError("the set of images to encode is empty")
@@ -57,10 +53,8 @@ def encode_images(
     # Equal to within float32 rounding, though the images are not.
     rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
     if np.ptp(codes, axis=0).max() <= rounding and any((it != images[0]).any() for it in images):
-        raise UserError(
-            f"all {len(codes)} images have the same latent code: the model collapsed",
-            cure="train it again with a lower learning rate or another seed",
-        )
+        cause = f"all {len(codes)} images have the same latent code: the model collapsed"
+        raise UserError(cause, cure="train it again with a lower learning rate or another seed")
     return Latents(codes)
 
 

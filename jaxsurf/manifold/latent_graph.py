@@ -34,19 +34,14 @@ class LatentGraph:
     indptr: Int[np.ndarray, "node_plus_1"]
     indices: Int[np.ndarray, "entry"]
     weights: Float[np.ndarray, "entry"]
-    k: int = 0
-    """The k of a k-NN graph; 0 for any other graph."""
-    description: str = ""
-    """How the graph was made, in words."""
+    k: int = 0  # of a k-NN graph; 0 for any other graph
+    description: str = ""  # how the graph was made, in words
     weight: str = "given"
     """What the weights are (see `jaxsurf.manifold.graph`); further nodes are joined alike. It is
     `latent` only where each weight is the Euclidean length of the edge between the codes of its
     ends, so that no path is shorter than the straight line; of `given` ones nothing is known."""
-    recall: float = 1.0
-    """The measured share of true neighbours among those that edges were made from."""
-    bridges: Int[np.ndarray, "bridge 2"] = field(
-        default_factory=lambda: np.empty((0, 2), dtype=np.int64)
-    )
+    recall: float = 1.0  # the measured share of true neighbours among those it was made from
+    bridges: Int[np.ndarray, "bridge 2"] = field(default_factory=lambda: np.empty((0, 2), np.int64))
     """The edges that a repair added, lower end first, of those between images the ones over gaps
     alone, and those that join points from outside to further components."""
 

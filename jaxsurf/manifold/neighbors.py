@@ -1,9 +1,9 @@
 """Latent codes -> nearest neighbours and pairs within a radius, exactly.
 
-Distances are Euclidean, in float64: the square root of the sum of squared differences, added up
-axis after axis. Neighbours stand in order of distance; at equal distance the lowest index comes
-first, also where `k` cuts equals off. A point is never its own neighbour, though a coincident one
-may be. The same codes give the same neighbours on every machine.
+Distances are Euclidean, in float64: squared differences are added up axis after axis. Neighbours
+stand in order of distance; at equal distance the lowest index comes first, also where `k` cuts
+equals off. A point is never its own neighbour, though a coincident one may be. The same codes give
+the same neighbours on every machine.
 
 Candidates come from SciPy's k-d tree over distinct points in spatial order, so that a query touches
 few cache lines; in many dimensions, where it does not prune, from matrix products in float32. Both
@@ -57,19 +57,16 @@ class Neighbors(NamedTuple):
 def check_codes(codes: Real[np.ndarray, "point latent"], *, origin: str = "latent codes") -> Codes:
     """Return codes as float64; refuse what is no finite array of them, called `origin`."""
     if codes.ndim != 2 or not codes.size or codes.dtype.kind not in "fiu":
-        raise UserError(
-            f"{origin} have shape {codes.shape} and type {codes.dtype}, not (point, latent)",
-            cure="give real numbers, one row a point, at least one point and one dimension",
-        )
+        cause = f"{origin} have shape {codes.shape} and type {codes.dtype}, not (point, latent)"
+        cure = "give real numbers, one row a point, at least one point and one dimension"
+        raise UserError(cause, cure=cure)
     codes = np.ascontiguousarray(codes, dtype=np.float64)
     good = np.abs(codes) <= _LARGEST
     if not good.all():
         bad = np.flatnonzero(~good.all(axis=1))
-        raise UserError(
-            f"{bad.size} of {len(codes)} {origin} are not finite (or beyond {_LARGEST:g}), the "
-            f"first in row {bad[0]}",
-            cure="look at where they come from: a diverged model gives such codes",
-        )
+        cause = f"{bad.size} of {len(codes)} {origin} are not finite (or beyond {_LARGEST:g})"
+        cure = "look at where they come from: a diverged model gives such codes"
+        raise UserError(f"{cause}, the first in row {bad[0]}", cure=cure)
     return codes
 
 
@@ -358,11 +355,9 @@ def _multiply(
 def _smallest(
     factor: Float[Array, "query term"], columns: Float[Array, "term column"], count: int
 ) -> tuple[Int[Array, "query count"], Float[Array, "query count"]]:
-    """Return the columns of the `count` smallest values in each row of a product, and the values.
-
-    A block whose smallest value is not among the `count` smallest of all blocks holds none of the
-    `count` smallest values: one quick pass leaves few blocks to look into.
-    """
+    """Return the columns of the `count` smallest values in each row, and these values."""
+    # A block whose smallest value is not among the `count` smallest of all blocks holds none of
+    # the `count` smallest values: one quick pass leaves few blocks to look into.
     values = jnp.matmul(factor, columns, precision=jax.lax.Precision.HIGHEST)
     blocks = values.reshape(len(values), -1, _BLOCK)
     best = jax.lax.top_k(-blocks.min(axis=2), min(count, blocks.shape[1]))[1]

@@ -1,15 +1,12 @@
 """Shortest paths in a `LatentGraph`.
 
 Two ends in different components are an error, never an empty path. Where several paths are equally
-short, any one of them comes back.
-
-Every method finds a shortest path:
+short, any one of them comes back. Every method finds a shortest path:
 
 - `igraph`: the library's Dijkstra.
 - `dijkstra`: compiled, one search of the whole graph for all targets of a source.
 - `bidirectional`: from both ends at once.
-- `astar`: first towards the target, by the straight line. No edge may be shorter than that: the
-  `weight` of the graph is `latent`, and its codes are given.
+- `astar`: first towards the target, by the straight line; the graph's `weight` is `latent`.
 - `landmarks`: the same by distances to 16 nodes, which are made once, whatever edges weigh.
 
 `auto` goes by the first rule that applies, and the path names the method:
@@ -90,8 +87,8 @@ def shortest_paths(
     Args:
         graph: where to look.
         pairs: sources and targets; where both are the same node, the path is that node.
-        codes: the latent codes of the nodes, where they are known. They may speed up the search,
-            most so if the same array is given every time, since it is looked through once.
+        codes: of the nodes, where they are known: they may speed up the search. The same array,
+            given again, is looked through once.
         method: how to search.
 
     Raises:
@@ -147,10 +144,8 @@ def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
     for name, node in nodes.items():
         given = np.asarray(node)
         if given.ndim or given.dtype.kind not in "iu" or not 0 <= node < graph.num_nodes:
-            raise UserError(
-                f"{name} is {node}, but the graph has {graph.num_nodes} nodes",
-                cure=f"use a whole number from 0 to {graph.num_nodes - 1}",
-            )
+            cause = f"{name} is {node}, but the graph has {graph.num_nodes} nodes"
+            raise UserError(cause, cure=f"use a whole number from 0 to {graph.num_nodes - 1}")
     names = [f"{node} ({name})" for name, node in nodes.items()]
     latent_graph.check_joined(graph, list(nodes.values()), names=names)
 
@@ -164,11 +159,9 @@ def _search_compiled(
     if codes is not None and graph.weight == "latent":
         straight = prepared.straighten(codes)
     if method == "astar" and straight is None:
-        raise UserError(
-            "astar needs graph.weight=latent, and codes between which no edge is shorter than the "
-            "straight line",
-            cure="give the codes that the graph was made of, or use method=auto or landmarks",
-        )
+        cause = "astar needs graph.weight=latent, and codes no farther apart than edges are long"
+        cure = "give the codes that the graph was made of, or use method=auto or landmarks"
+        raise UserError(cause, cure=cure)
     chosen = method
     if method == "auto":
         prepared.num_asked += sum(len(e) for e in targets.values() if len(e) < _MANY_TARGETS)

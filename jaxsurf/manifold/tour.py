@@ -80,10 +80,9 @@ def find_paths(
         given = np.asarray(anchor)
         is_row = given.ndim == 0 and given.dtype.kind in "iu"
         if not (0 <= given < number if is_row else given.shape == (size,)):
-            raise UserError(
-                f"anchor {place} is {anchor!r}, neither a row nor a code of {size} numbers",
-                cure=f"give rows from 0 to {number - 1}, or codes of {size} numbers",
-            )
+            cause = f"anchor {place} is {anchor!r}, neither a row nor a code of {size} numbers"
+            cure = f"give rows from 0 to {number - 1}, or codes of {size} numbers"
+            raise UserError(cause, cure=cure)
     built = graphs.build(index, graph or GRAPH)
     built, all_codes, nodes = with_anchors(built, index, anchors)
     visit = through(built, nodes, loop=loop, order=order, codes=all_codes)
