@@ -183,7 +183,7 @@ def with_edges(
     """
     own_ends, own_weights = graph.edges()
     ends, weights = np.concatenate([own_ends, ends]), np.concatenate([own_weights, weights])
-    facts = graph.own_facts() | {"description": f"{graph.description}{note}"}
+    facts: Any = graph.own_facts() | {"description": f"{graph.description}{note}"}
     facts["bridges"] = graph.bridges if bridges is None else bridges
     return from_edges(ends, weights, num_nodes=num_nodes or graph.num_nodes, **facts)
 
