@@ -24,14 +24,7 @@ ARRAYS = {
     "every second row": np.arange(20.0).reshape(10, 2)[::2],
     "truth values": np.array([True, False, True]),
 }
-TEXTS = (
-    "1,2\n3,4\n5,6\n",
-    "x,y\n1,2\n3,4\n5,6\n",
-    "# by hand\n\n1 2\n3\t4  # note\n5 6",
-    "z1 z2\n1 2\n3 4\n5 6\n",
-    "1;2\n3;4\n5;6e0\n",
-    "\ufeffx,y\n1,2\n3,4\n5,6\n",  # as spreadsheets save it
-)
+PROTOCOLS = pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 
 
 class Reduced:
@@ -77,23 +70,16 @@ def test_every_kind_of_file_gives_the_same_array(tmp_path, suffix):
     assert isinstance(found, np.memmap) == (suffix == ".npy")
 
 
-@pytest.mark.parametrize("text", TEXTS)
-def test_tables_are_read_as_people_write_them(tmp_path, text):
-    (tmp_path / "z.txt").write_text(text, encoding="utf-8")
-    np.testing.assert_array_equal(read(str(tmp_path / "z.txt")), [[1, 2], [3, 4], [5, 6]])
-
-
-@pytest.mark.parametrize("numpy_1", [False, True])
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@PROTOCOLS
 @pytest.mark.parametrize("name", ARRAYS)
-def test_arrays_of_every_pickle_protocol_come_back(tmp_path, name, protocol, numpy_1):
+def test_arrays_of_every_pickle_protocol_come_back(tmp_path, name, protocol):
     data = pickle.dumps(ARRAYS[name], protocol)
-    if numpy_1 and protocol < 4:  # later ones count the bytes of names
-        data = data.replace(b"._core.", b".core.")
-    (tmp_path / "z.pkl").write_bytes(data)
-    found = read(str(tmp_path / "z.pkl"))
-    np.testing.assert_array_equal(found, ARRAYS[name])
-    assert found.dtype == ARRAYS[name].dtype
+    # As NumPy 1 called it; later protocols count the bytes of names.
+    for each in (data, data.replace(b"._core.", b".core.") if protocol < 4 else data):
+        (tmp_path / "z.pkl").write_bytes(each)
+        found = read(str(tmp_path / "z.pkl"))
+        np.testing.assert_array_equal(found, ARRAYS[name])
+        assert found.dtype == ARRAYS[name].dtype
 
 
 def test_one_of_several_arrays_is_named_behind_a_colon(tmp_path):
@@ -137,7 +123,7 @@ PLAIN = [
 ]
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@PROTOCOLS
 @pytest.mark.parametrize(("value", "part", "array"), PLAIN)
 def test_plain_containers_of_numbers_are_arrays(tmp_path, value, part, array, protocol):
     (tmp_path / "z.pkl").write_bytes(pickle.dumps(value, protocol))
@@ -167,17 +153,11 @@ def test_an_array_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
         read(str(tmp_path / "z.npz"))
 
 
-def test_an_archive_that_claims_what_no_codes_are_compressed_to_is_refused(tmp_path):
-    np.savez_compressed(path := tmp_path / "z.npz", z=np.zeros((20_000_000, 2)))
-    with pytest.raises(UserError, match=r"claims 320 MB in [0-9]+ bytes; remove it"):
+def test_an_archive_that_claims_what_no_codes_are_compressed_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(storage, "_BOMB", 1 << 22)
+    np.savez_compressed(path := tmp_path / "z.npz", z=np.zeros((300_000, 2)))
+    with pytest.raises(UserError, match=r"claims 5 MB in [0-9]+ bytes; remove it"):
         read(str(path))
-
-
-def test_a_member_that_its_header_does_not_account_for_is_refused(tmp_path):
-    content = npy("(8,),}") + bytes(1 << 20)
-    (tmp_path / "z.npz").write_bytes(archive(content))
-    with pytest.raises(UserError, match="its array takes 192 bytes, but 1048768 are there"):
-        read(str(tmp_path / "z.npz"))
 
 
 HUGE = npy("(1" + 30 * "0" + ",),}")
@@ -195,23 +175,18 @@ HOSTILE = [
     ("z.npy:x", npy("(8,),}"), "it holds one array, but 'x' is asked for"),
     ("z.npz", archive(npy("(9,),}")), "bytes, but 192 are there"),
     ("z.npz", archive(HUGE), "bytes, but 192 are there"),
+    ("z.npz", archive(npy("(8,),}") + bytes(99)), "its array takes 192 bytes, but 291 are there"),
     ("z.npz", archive(npy("(1,),}", "|O")), "it holds Python objects"),
     ("z.npz", archive("hello", "z.txt"), "no item named 'z.txt.npy'"),
     ("z.npz", archive(npy("(8,),}"), flags=1), "encrypted"),
     ("z.npz:x", archive(npy("(8,),}")), "has no array 'x'; name one behind"),
-    ("z.txt", b"1 2\n3 4\n5\n", "line 3 has 1 cell, where others have 2"),
     ("z.txt", b"1 2\n3 x\n", "z.txt: line 2, column 2 is 'x', which is no number; mend it, or"),
-    ("z.txt", b"\n# nothing\n", "it holds no numbers"),
     ("z.h5", b"", "of no known kind; give a file that ends in .npy, .npz"),
     ("z.pkl:1", pickle.dumps(CODES), "it holds 1 arrays, but number 1 is asked for"),
     *(("z.pkl", pickle.dumps(it), "an object of type") for it in ({"z": 1}, ["a"], "a", {}, None)),
     ("z.pkl:x", pickle.dumps(CODES), "it holds no containers, but 'x' is asked for"),
     ("z.pkl:b", pickle.dumps({"a": CODES}), "z.pkl has no array 'b'; name one behind a colon: a"),
-    (
-        "z.pkl",
-        pickle.dumps({"a": {1: CODES}, 2: CODES[0]}),
-        "2 arrays; name one behind a colon: a/",
-    ),
+    ("z.pkl", pickle.dumps({"a": {1: CODES}, 2: CODES[0]}), "2 arrays; name one behind a colon"),
     ("z.pkl", pickle.dumps([2**70]), "it holds values of type object"),
     # Few bytes that stand for many numbers.
     ("z.pkl", pickle.dumps(range(10**12)), "it holds a range of too many numbers"),
@@ -247,7 +222,7 @@ def test_a_file_that_holds_no_plain_numbers_is_refused_in_one_line(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@PROTOCOLS
 @pytest.mark.parametrize(
     "hide", [lambda it: it, lambda it: [1, it], lambda it: {"z": it}, lambda it: np.array([it])]
 )
@@ -283,9 +258,7 @@ CONTENTS = [
     *(("z.pkl", pickle.dumps(list(np.arange(9)), protocol)) for protocol in (0, 2, 4)),
     ("z.npy", npy("(8,),}")),
     ("z.npz", ZIPPED.getvalue()),
-    ("z.csv", f",x,y\n{ROWS}".encode()),
     ("z.csv", f'"a""b",x,y\n{ROWS}'.replace(",", ";").replace(".", ",").encode()),
-    ("z.csv", f"a,x,y\n{ROWS}".encode("utf-16")),
 ]
 
 
