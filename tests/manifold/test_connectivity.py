@@ -97,14 +97,6 @@ def test_a_million_equal_points_are_joined():
     assert (np.count_nonzero(lengths), lengths.max()) == (1, np.sqrt(18))
 
 
-def test_equal_points_need_a_radius_of_zero_and_a_k_that_leaves_the_group():
-    codes = np.repeat([[0.0], [1.0], [4.0]], 43, axis=0)
-    assert connectivity.smallest_radius(Index(codes[:43])) == 0
-    assert connectivity.smallest_radius(Index(codes)) == 3
-    k, near = connectivity.smallest_k(Index(codes))
-    assert k == 43 <= near.indices.shape[1]
-
-
 @properties
 @given(POINTS)
 def test_the_smallest_k_is_the_first_whose_graph_networkx_finds_connected(codes):
