@@ -1,6 +1,7 @@
 """Kinds of graph and what their edges weigh, against loops over all pairs, for networkx."""
 
 import contextlib
+import functools
 import itertools
 import re
 import tracemalloc
@@ -78,36 +79,28 @@ def edges_of(made):
     return dict(zip(map(tuple, ends.tolist()), weights.tolist(), strict=True))
 
 
-@st.composite
-def configurations(draw, most, **settings):
-    """Every kind of graph over points that have at most so many neighbors."""
-    kind = draw(st.sampled_from(list(graph.KINDS)))
-    numbers = {"k": st.integers(1, most), "radius": st.floats(0.5, 9)}
-    needed = graph.KINDS[kind].setting
-    return GraphConfig(kind=kind, **({needed: draw(numbers[needed])} if needed else {}), **settings)
-
-
 @properties
 @given(POINTS, st.data())
 def test_every_kind_joins_what_loops_join_and_a_tree_or_a_repair_connects(codes, data):
-    config = data.draw(configurations(len(codes) - 1, weight="latent"))
+    kind = data.draw(st.sampled_from(list(graph.KINDS)))
+    numbers = {"k": st.integers(1, len(codes) - 1), "radius": st.floats(0.5, 9)}
+    needed = graph.KINDS[kind].setting
+    settings = {needed: data.draw(numbers[needed])} if needed else {}
+    config = GraphConfig(kind=kind, weight="latent", **settings)
     # Of few values, so that images coincide where codes do not, and codes where images do not.
     elements = st.integers(-2, 2).map(float)
     images = data.draw(hnp.arrays(np.float64, (len(codes), 2), elements=elements))
-
-    def image_index():
-        return neighbors.Index(images)
-
+    built = functools.partial(graph.build, codes, image_index=lambda: neighbors.Index(images))
     with ALL_GAPS:
-        plain = graph.build(codes, config, image_index=image_index)
+        plain = built(config)
     assert edges_of(plain) == pytest.approx(expected_edges(codes, config, images))
-    more = graph.build(codes, replace(config, spanning_tree=True), image_index=image_index)
+    more = built(replace(config, spanning_tree=True))
     tree = {tuple(edge) for edge in connectivity.spanning_tree(neighbors.Index(codes))[0].tolist()}
     own = edges_of(plain).keys() - {tuple(edge) for edge in plain.bridges.tolist()}
     assert edges_of(more).keys() == own | tree
     assert set(more.components) == {0}
     if not graph.KINDS[config.kind].connects:
-        repaired = graph.build(codes, replace(config, repair=True))
+        repaired = built(replace(config, repair=True))
         added = {tuple(edge) for edge in repaired.bridges.tolist()}
         assert edges_of(repaired).keys() == edges_of(plain).keys() | added
         assert added <= tree
@@ -200,8 +193,6 @@ def test_equal_images_are_joined_in_little_memory():
 
 
 LINE = np.array([[0.0], [1], [3], [4], [8], [9]])
-
-
 DESCRIBED = [
     ({"kind": "smallest"}, "k-NN graph with k = 2, the smallest that connects"),
     ({}, "k-NN graph with k = 2, nearest in codes and in images"),

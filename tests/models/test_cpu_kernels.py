@@ -1,5 +1,7 @@
 """Layers against XLA's plain ones, values and gradients."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,39 +49,32 @@ def assert_same(mine, plain, *arguments):
         np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("side", "padding"), [(8, 1), (11, 0)])
-def test_strided_convolution(side, padding):
-    assert_same(
-        lambda maps, kernel: cpu_kernels.convolve(maps, kernel, padding=padding),
-        lambda maps, kernel: convolved(maps, kernel, padding),
-        *(draw(2, side, side, 5), draw(3, 3, 5, 7)),
-    )
+def pooled(maps, kernel):
+    return nnx.max_pool(convolved(maps, kernel, 1), (2, 2), strides=(2, 2))
 
 
-def test_strided_convolution_with_pooling():
-    assert_same(
-        lambda maps, kernel: cpu_kernels.convolve_and_pool(maps, kernel, padding=1),
-        lambda maps, kernel: nnx.max_pool(convolved(maps, kernel, 1), (2, 2), strides=(2, 2)),
-        *(draw(2, 16, 16, 3), draw(3, 3, 3, 7)),
-    )
+def both(maps, middle, last):
+    return cpu_kernels.finish(cpu_kernels.enlarged_corners(maps, middle), last)
 
 
-def test_transposed_convolution():
-    assert_same(
-        cpu_kernels.enlarge,
-        lambda maps, kernel: transposed(maps, kernel, stride=2, crop=0),
-        *(draw(2, 5, 5, 3), draw(3, 3, 7, 3)),
-    )
+def plain_both(maps, middle, last):
+    return transposed(transposed(maps, middle, stride=2, crop=0), last, stride=1, crop=2)
 
 
-def test_transposed_convolutions_without_the_map_between_them():
-    def mine(maps, middle, last):
-        return cpu_kernels.finish(cpu_kernels.enlarged_corners(maps, middle), last)
+padded, bare = ({"padding": width} for width in (1, 0))
+LAYERS = [
+    (partial(cpu_kernels.convolve, **padded), partial(convolved, **padded), (8, 5), (3, 5, 7)),
+    (partial(cpu_kernels.convolve, **bare), partial(convolved, **bare), (11, 5), (3, 5, 7)),
+    (partial(cpu_kernels.convolve_and_pool, **padded), pooled, (16, 3), (3, 3, 7)),
+    (cpu_kernels.enlarge, partial(transposed, stride=2, crop=0), (5, 3), (3, 7, 3)),
+    (both, plain_both, (5, 3), (3, 7, 3), (2, 4, 7)),  # without the map between them
+]
 
-    def plain(maps, middle, last):
-        return transposed(transposed(maps, middle, stride=2, crop=0), last, stride=1, crop=2)
 
-    assert_same(mine, plain, draw(2, 5, 5, 3), draw(3, 3, 7, 3), draw(2, 2, 4, 7))
+@pytest.mark.parametrize("layer", LAYERS)
+def test_strided_and_transposed_convolutions_are_xlas(layer):
+    mine, plain, (side, depth), *kernels = layer
+    assert_same(mine, plain, draw(2, side, side, depth), *(draw(k[0], *k) for k in kernels))
 
 
 @pytest.mark.parametrize("sides", [(5, 7), (16, 2)], ids=str)
