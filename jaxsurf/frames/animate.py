@@ -4,11 +4,9 @@ What is animated is a `Route`: the polyline of a graph path in latent space, the
 it must pass (its anchors: at least both ends), and the images of these anchors.
 
 Methods are `pixel`, a cross-dissolve of the anchors' *images*, in which the model plays no part,
-and the latent paths of `manifold/path.PATHS`, decoded.
-
-All methods of one route have the same number of frames: with `points_per_edge`, n on each edge of
-the graph path, hence m (n - 1) + 1 for m edges; with `frames`, exactly that many.
-A route whose source is its target is one frame, or `frames` equal ones.
+and the latent paths of `manifold/path.PATHS`, decoded. All methods of one route have the same
+number of frames: with `points_per_edge`, n on each edge of the graph path, hence m (n - 1) + 1 for
+m edges; with `frames`, exactly that many, equal ones where the source is the target.
 """
 
 import base64
@@ -23,7 +21,7 @@ from jaxtyping import Float, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
-from jaxsurf.frames.decode import Frames, decode_images, decode_points
+from jaxsurf.frames.decode import Frames, decode_points
 from jaxsurf.images.pixels import RGB, Look
 from jaxsurf.manifold.path import PATHS, Curve, LatentPath, Timing, timed
 from jaxsurf.models.autoencoder import Autoencoder
@@ -136,7 +134,7 @@ def animate(
     check_methods(methods)
     latent = [method for method in methods if method in PATHS]
     curves = [PATHS[method](route.codes, route.anchors) for route in routes for method in latent]
-    paths = timed(curves, timing, partial(decode_images, model))
+    paths = timed(curves, timing, partial(decode_points, model, rounded=False))
     decoded = []
     if paths:
         frames = decode_points(model, np.concatenate([path.points for path in paths]))

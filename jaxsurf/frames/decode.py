@@ -19,21 +19,13 @@ DIVERGED = "the model has diverged: train it again with a lower learning rate"
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
 
-def decode_points(model: Autoencoder, points: Float[np.ndarray, "frame latent"]) -> Frames:
-    """Return one uint8 frame for each latent point."""
-    return _decode(model, points, rounded=True)
-
-
-def decode_images(
-    model: Autoencoder, points: Float[np.ndarray, "frame latent"]
-) -> Float[np.ndarray, "frame height width channel"]:
-    """Return the same before they are rounded: on [0, 1], to measure small differences by."""
-    return _decode(model, points, rounded=False)
-
-
-def _decode(
-    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, rounded: bool
+def decode_points(
+    model: Autoencoder, points: Float[np.ndarray, "frame latent"], *, rounded: bool = True
 ) -> Shaped[np.ndarray, "frame height width channel"]:
+    """Return one uint8 frame for each latent point.
+
+    Not rounded they are float32 on [0, 1], to measure small differences by.
+    """
     points = np.asarray(points, np.float32)
     run, size = functools.partial(_decode_bucket, rounded), inference_batch(model)
     # Points to measure by come in many numbers: one program for all of them.

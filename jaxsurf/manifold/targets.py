@@ -121,8 +121,7 @@ def blurred(images: pixels.Images) -> Float[np.ndarray, "image component"]:
 def geodesics(points: Float[np.ndarray, "image component"], *, relative: bool = False) -> Geodesics:
     """Return neighbours among points, and lengths of paths over them from pivots far apart.
 
-    With `relative`, the neighbours of two points that no third one is nearer to than they are to
-    one another count too.
+    With `relative`, two points that no third one is nearer to than they are to one another count.
     """
     number = len(points)
     config = GraphConfig(kind="knn", k=min(NEIGHBOURS, number - 1), weight="latent", repair=True)

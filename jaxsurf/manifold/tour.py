@@ -97,8 +97,7 @@ def with_anchors(
 ) -> tuple[LatentGraph, Codes, list[int]]:
     """Return a graph with further nodes for anchors from outside, all codes, and all anchors.
 
-    Equal codes from outside are one node. `distance_of` returns, of all codes, the distance that
-    `graph.attach` takes.
+    Equal codes are one node. `distance_of` all codes is the distance that `graph.attach` takes.
     """
     codes, fresh = index.codes, {}  # nodes by code
     nodes = [
@@ -123,10 +122,7 @@ def through(
     order: Order = "given",
     codes: Codes | None = None,
 ) -> Visit:
-    """Return a shortest path past several nodes, at least one.
-
-    Arguments are as for `best_order` and `shortest_paths`; a node may come more than once.
-    """
+    """Return a shortest path past several nodes, at least one; a node may come more than once."""
     check_nodes(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
     stops, proven = list(range(len(anchors))), None
     if order != "given":

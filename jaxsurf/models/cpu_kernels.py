@@ -7,8 +7,7 @@
   GPUs, which takes long where results must not depend on the order of the moment.
 
 Values and gradients are those of the plain layers, up to rounding; BUILD_NOTES.md has the figures.
-Images are NHWC. All kernels are [height, width, in, out] but for those of transposed convolutions,
-[height, width, out, in].
+Images are NHWC. Kernels are [height, width, in, out], of transposed convolutions [..., out, in].
 
 A map that a transposed convolution of stride 2 makes consists of blocks of 2 x 2 values. The four
 kinds of place in a block, *corners*, depend on different parts of the kernel, so that each is a

@@ -41,10 +41,7 @@ def _conv(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Conv:
 
 
 class TransposedConv(nnx.Module):
-    """The weights of PyTorch's `ConvTranspose2d(inputs, outputs, size)`.
-
-    The kernel is [height, width, outputs, inputs], PyTorch's with its axes moved.
-    """
+    """The weights of PyTorch's `ConvTranspose2d`; kernels are [height, width, outputs, inputs]."""
 
     def __init__(self, inputs: int, outputs: int, *, size: int, rngs: nnx.Rngs) -> None:
         initialize = _uniform(outputs * size**2)  # PyTorch: fan-in from axis 1
@@ -75,11 +72,8 @@ class ReferenceAutoencoder(Autoencoder):
         self.up3 = TransposedConv(64, depth, size=2, rngs=rngs)
 
     def encode(self, images: Images) -> Codes:
-        """Return the latent codes of images.
-
-        Paddings are 1, 1 and 0; the first map is pooled by blocks, the second by overlapping
-        squares. Biases are added and ReLU is taken after pooling, where fewer values are left.
-        """
+        """Return the latent codes of images."""
+        # Biases are added and ReLU is taken after pooling, where fewer values are left.
         kernels, biases = _weights(self.conv1, self.conv2, self.conv3)
         hidden = (self.pad(images) * 2 - 1).astype(kernels[0].dtype)
         hidden = cpu_kernels.convolve_and_pool(hidden, kernels[0], padding=1)
@@ -92,10 +86,7 @@ class ReferenceAutoencoder(Autoencoder):
         return self.to_code(hidden.astype(jnp.float32))
 
     def decode(self, codes: Codes) -> Images:
-        """Return the images of latent codes.
-
-        Strides are 2, 2 and 1; the last layer crops 2 values from every side.
-        """
+        """Return the images of latent codes; the last layer crops 2 values from every side."""
         kernels, biases = _weights(self.up1, self.up2, self.up3)
         hidden = self.from_code(codes).astype(kernels[0].dtype)
         hidden = hidden.reshape(-1, CODE_CHANNELS, *self.base).transpose(0, 2, 3, 1)

@@ -167,7 +167,7 @@ def surf(run: Run, config: SurfConfig, opened: Opened | None = None) -> Surfed:
                 animation.save(fresh / f"{method}.png")
             if animation.path is not None and not plain:
                 # What a picture can't hold: all channels, in the units of the source.
-                decoded = decode.decode_images(run.model, animation.path.points)
+                decoded = decode.decode_points(run.model, animation.path.points, rounded=False)
                 media.write_stack(fresh / f"{method}.tif", images.in_source_units(decoded))
         media.write_png(fresh / "strip.png", media.strip(frames))
         plots.save(plots.latent(_plot(run, made)), fresh / "latent.png")

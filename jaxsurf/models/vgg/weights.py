@@ -114,9 +114,8 @@ class Weights:
 def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weights:
     """Return weights for some outputs; a file of the user's may end before them.
 
-    The source is `oxford` (those that come with jaxsurf, or for deeper outputs a download),
-    `torchvision` (a download), or the path of a weight file. `unprepared` feeds torchvision's with
-    values in [-1, 1] as they are, as the report did.
+    The source is `oxford` (shipped, or for deeper outputs a download), `torchvision` (a download),
+    or the path of a file. `unprepared` feeds torchvision's with values in [-1, 1], as the report.
     """
     needed = up_to(relus)[-1]
     if source not in DOWNLOADS:
