@@ -1,10 +1,9 @@
 """How long edges between latent codes are once they are decoded.
 
 An edge is cut into equal pieces in latent space, all corners are decoded, and the root-mean-square
-differences of successive images, on 0-255, are added up. Images are clipped as frames are, and not
-rounded. With one piece that is the difference between the decoded ends. With more it approaches,
-from below, the length of the edge under the metric that the decoder pulls back. Chords of decoded
-corners cost less than norms of Jacobian-vector products, and edges share their ends.
+differences of successive images, on 0-255, are added up; images are clipped, not rounded. With more
+pieces that approaches, from below, the length of the edge under the metric that the decoder pulls
+back. Chords cost less than norms of Jacobian-vector products, and edges share their ends.
 
 Half a step of what moves changes an image by more than half as much: cut into as many pieces, long
 edges would be too cheap beside short ones, and cut into pieces as long in latent space, edges where
@@ -70,17 +69,14 @@ def of_edges(
     *,
     pieces: Int[np.ndarray, "edge"],
 ) -> Float[np.ndarray, "edge"]:
-    """Return the lengths of decoded edges, cut into so many `pieces` each.
-
-    Edges are taken in chunks. An end that edges of a chunk share is decoded once.
-    """
+    """Return the lengths of decoded edges, cut into so many `pieces` each."""
     index, pairs = Index(codes), np.asarray(pairs)
     codes = index.codes.astype(np.float32)
     values, size = jax.eval_shape(_decode, model, codes[:1]).size, inference_batch(model)
     lengths = np.empty(len(pairs))
     if not len(pairs):
         return lengths
-    # Edges that lie together share ends.
+    # Edges that lie together share ends, which a chunk decodes once.
     order = np.lexsort(index.distinct.group[pairs].T[::-1])
     chunk = np.cumsum(pieces[order] + 1) // max(1, _HELD // (4 * values))
     for some in np.split(order, np.flatnonzero(np.diff(chunk)) + 1):

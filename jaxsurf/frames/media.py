@@ -36,9 +36,8 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     """Return an endlessly repeated GIF, each frame shown for so many milliseconds.
 
     Where frames have an opacity as their fourth channel, what is less than half opaque is left out.
-
-    A GIF holds equal frames in a row as one longer frame, so it may have fewer frames than
-    `frames`; its total duration is always `frame_ms` times their number, to the nearest 10 ms.
+    Equal frames in a row become one longer frame: the total duration is always `frame_ms` times the
+    number of frames, to the nearest 10 ms.
     """
     pixels.check(frames, origin="an animation")
     check_least("the time of a frame in milliseconds", frame_ms, SHORTEST_FRAME_MS)
@@ -88,11 +87,8 @@ def write_frames(folder: Path, frames: Frames) -> None:
 def write_film(path: Path, frames: Frames, *, frame_ms: float = FRAME_MS) -> None:
     """Write frames in red, green and blue as MP4 (H.264), which every browser plays.
 
-    Its colours are those of the frames to within what the eye sees. Sides are made even, as the
-    format needs them, by repeating the last line.
-
-    Raises:
-        UserError: the package `av` is missing.
+    Sides are made even, as the format needs them, by repeating the last line. Without the package
+    `av`, a `UserError` is raised.
     """
     formats.check_films("MP4")
     import imageio.v3 as iio
@@ -126,8 +122,7 @@ def write_png(path: Path, picture: Picture) -> None:
 def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 0) -> Picture:
     """Return evenly chosen frames side by side on white, a row for each animation by its label.
 
-    All are of one size; the first and the last frame are shown, enlarged by `scale` as all are: if
-    none is given by 2, or not at all where a frame is large already.
+    All are of one size; `scale` enlarges them: if none is given by 2, where a frame is not large.
     """
     pictures = []
     largest = max(max(frames.shape[1:3]) for frames in rows.values())

@@ -337,8 +337,7 @@ def build(
         trim: which edges to leave out before a spanning tree or a repair is added.
 
     Raises:
-        UserError: the codes are not finite or too few, `config.k` is too large, `distance` or
-            `image_index` is missing, a distance is no weight, or images and codes differ in number.
+        UserError: codes, k or a distance can't be used, or what the configuration needs is absent.
     """
     # Before the search for neighbors, which may take long.
     _check_weight(config.weight, distance)
@@ -405,16 +404,11 @@ def attach(
     added: Real[np.ndarray, "new latent"],
     distance: Distance | None = None,
 ) -> LatentGraph:
-    """Return a graph with points from outside as further nodes, joined to the codes nearest.
+    """Return a graph over codes with points from outside as further nodes, joined to the nearest.
 
     No other edge is touched. A point belongs to the component of the code nearest to it; an edge
     from it to another component is a bridge, so that a path can tell where it crosses a gap.
-
-    Args:
-        graph: the graph over the codes of `index`.
-        index: of the points of its nodes.
-        added: points that become the nodes from `graph.num_nodes` on; not joined to one another.
-        distance: as for `build`, for the nodes of the new graph.
+    `distance` is as for `build`, for the nodes of the new graph.
     """
     _check_weight(graph.weight, distance)
     k = min(OUTSIDE_NEIGHBORS, graph.num_nodes)

@@ -269,11 +269,8 @@ def _check_k(k: int, most: int, reason: str) -> None:
 class Distinct:
     """Codes without their doubles, over which a tree would trip, in spatial order.
 
-    Attributes:
-        codes: one row a group of coincident points.
-        order: the indices of all points, group after group, ascending in each.
-        starts, sizes: where each group begins in `order`, and how many it has; `largest` is most.
-        group: of each point.
+    `codes` has a row for each group of coincident points, and `order` the indices of all points,
+    group after group, ascending in each. `starts` is where groups begin in it.
     """
 
     def __init__(self, codes: Codes) -> None:

@@ -5,9 +5,9 @@ have similar numbers, so that they lie near one another in memory, and each comp
 of numbers; at a million nodes that makes a search several times as fast.
 
 A search state is as long as the graph, so states are kept between searches: `_clear` resets the
-nodes that were reached. A state of an interrupted search is dropped. Kernels release the
-interpreter's lock, so that threads run them side by side. Machine code is kept beside the sources
-or in the user's cache folder. Import this module where it is needed: numba is slow to load.
+nodes that were reached. Kernels release the interpreter's lock, so that threads run them side by
+side. Machine code is kept beside the sources or in the user's cache folder. Import this module
+where it is needed: numba is slow to load.
 """
 
 import itertools
