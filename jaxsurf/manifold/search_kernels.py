@@ -126,7 +126,7 @@ class PreparedGraph:
     def paths(
         self, source: int, targets: Sequence[int], *, method: str, straight: Codes | None
     ) -> list[_Found]:
-        """Return a path from one node to each of others; `straight` is of `straighten`."""
+        """Return a path from one node to each of others; `straight` comes from `straighten`."""
         sources, stops = self._rank[[source]], self._rank[np.asarray(targets)].tolist()
         if method == "dijkstra":
             state = self._explore(sources)

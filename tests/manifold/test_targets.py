@@ -185,7 +185,8 @@ def test_few_images_have_targets_too(number):
     assert (pdist(codes) > 0.5).all()
 
 
-def test_sets_far_apart_have_targets_where_asked_for_alone(caplog):
+def test_sets_far_apart_have_targets_where_asked_for_alone(caplog, monkeypatch):
+    monkeypatch.setattr(targets, "ITERATIONS", 100)
     caplog.set_level("INFO", logger="jaxsurf.manifold.targets")
     near, chosen = faces()
     images = ImageSet(np.concatenate([near, 255 - near]), "both")  # laid out once

@@ -115,7 +115,7 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     """Return weights for some outputs; a file of the user's may end before them.
 
     The source is `oxford` (shipped, or for deeper outputs a download), `torchvision` (a download),
-    or the path of a file. `unprepared` feeds torchvision's with values in [-1, 1], as the report.
+    or the path of a file. `unprepared` feeds torchvision's values in [-1, 1], as the report did.
     """
     needed = up_to(relus)[-1]
     if source not in DOWNLOADS:
@@ -123,7 +123,16 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
     elif source == OXFORD.family and needed in (authors := read(SHIPPED)).kernels:
         found = authors
     else:
-        found = read(_fetch(*DOWNLOADS[source], cache_folder() / "vgg16"))
+        import pooch
+
+        (url, digest), folder = DOWNLOADS[source], cache_folder() / "vgg16"
+        path = folder / url.rpartition("/")[2]
+        try:
+            pooch.retrieve(url, known_hash=digest, fname=path.name, path=folder)
+        except (OSError, ValueError) as error:  # no network, or another file
+            cure = f"fetch it elsewhere and put it at {path}, or name its place"
+            raise UserError(f"cannot download {url} ({error})", cure=cure) from error
+        found = read(path)
     if not unprepared:
         return found
     if found.preparation != TORCHVISION:
@@ -131,18 +140,6 @@ def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weig
         cause = f"unprepared input is for torchvision's weights, but {holds}"
         raise UserError(cause, cure="name torchvision's file, or leave the input prepared")
     return dataclasses.replace(found, preparation=UNPREPARED)
-
-
-def _fetch(url: str, digest: str, folder: Path) -> Path:
-    import pooch
-
-    path = folder / url.rpartition("/")[2]
-    try:
-        pooch.retrieve(url, known_hash=digest, fname=path.name, path=folder)
-    except (OSError, ValueError) as error:  # no network, or another file
-        cure = f"fetch it elsewhere and put it at {path}, or name its place"
-        raise UserError(f"cannot download {url} ({error})", cure=cure) from error
-    return path
 
 
 def read(path: Path) -> Weights:
