@@ -24,8 +24,8 @@ from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import compile_run, compile_together, make_setup
-from jaxsurf.training import features, loop, vmapped
-from jaxsurf.training.step import Examples
+from jaxsurf.training import features, loop
+from jaxsurf.training.step import Examples, unstack
 from tests.leavings import lines, newest, state
 
 pytestmark = pytest.mark.gpu
@@ -113,7 +113,7 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
 
     with jax.default_matmul_precision("highest"):
         states, losses = trained(compile_together(members()))
-        found = zip(vmapped.unstack(states, 3), losses[:3], members(), strict=True)
+        found = zip(unstack(states, 3), losses[:3], members(), strict=True)
         for mine, loss, part in found:
             start = jax.device_get(part.state.params)
             alone, expected = trained(compile_run(part, num_devices=1))

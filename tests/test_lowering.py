@@ -13,7 +13,7 @@ from jaxsurf.manifold import encode
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import make_setup
-from jaxsurf.training import distributed, features, step, vmapped
+from jaxsurf.training import distributed, features, step
 
 SCATTER = r"stablehlo\.\w*scatter"
 DILATED = r"lhs_dilat\w+ = \[2, 2\]"
@@ -67,16 +67,15 @@ def test_training_has_no_scatters(num_members, name, objective, precision):
     examples = first.make_examples(extract)
     order = jnp.arange(len(IMAGES))
     update, first_batch = first.make_update(), jnp.int32(0)
+    shardings = distributed.make_shardings(4, num_devices=1)
     if num_members == 1:
-        shardings = distributed.make_shardings(4, num_devices=1)
         program = step.compile_step(update, batch_size=4, shardings=shardings)
         given = (first.state, first.make_hyperparameters(), extract, examples, order, first_batch)
     else:
-        mesh = vmapped.make_mesh(num_members, num_devices=1)
-        program = vmapped.compile_stacked_step(update, batch_size=4, mesh=mesh)
-        states = vmapped.stack([part.state for part in group], mesh)
-        members = vmapped.stack([part.make_hyperparameters() for part in group], mesh)
-        orders = vmapped.stack([order] * num_members, mesh)
+        program = step.compile_stacked_step(update, batch_size=4, shardings=shardings)
+        states = step.stack([part.state for part in group], shardings)
+        members = step.stack([part.make_hyperparameters() for part in group], shardings)
+        orders = step.stack([order] * num_members, shardings)
         given = (states, members, extract, examples, orders, first_batch)
     for text in lowered(program, *given, num_steps=2):
         assert "stablehlo.dot_general" in text

@@ -26,13 +26,13 @@ from jaxsurf.manifold import targets
 from jaxsurf.models.autoencoder import Autoencoder, MeanImage, ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.training import corruption, data, distributed, features, optimizer, vmapped
+from jaxsurf.training import corruption, data, distributed, features, optimizer
 from jaxsurf.training import step as train_step
 from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.optimizer import Rates
-from jaxsurf.training.step import BoundStep, Hyperparameters, TrainState
+from jaxsurf.training.step import Hyperparameters, Step, TrainState
 from jaxsurf.workdir import fingerprint
 
 
@@ -198,7 +198,7 @@ class CompiledRun:
 
     state: TrainState
     plan: Plan
-    bound_step: BoundStep
+    bound_step: Step
     make_feed: Callable[[int], Feed]
 
 
@@ -239,17 +239,16 @@ def compile_run(setup: TrainSetup, *, num_devices: int | None = None) -> Compile
 
 def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     """Return what the loop takes of runs that share a program."""
-    one, mesh = setups[0], vmapped.make_mesh(len(setups))
-    shardings = distributed.Shardings.over(mesh)
+    one, shardings = setups[0], distributed.Shardings.over(jax.devices()[: len(setups)])
     own_extract = features.make_extractor(one.config.objective, one.images.look)
     extract = jax.device_put(own_extract, shardings.replicated)
     kinds = sorted({setup.config.corruption.kind for setup in setups})
     terms = sorted({term for setup in setups for term in setup.config.objective.weights})
     numbers = [setup.make_hyperparameters(kinds=kinds, terms=terms) for setup in setups]
-    hyper = vmapped.stack(numbers, mesh)
-    keys = vmapped.stack([setup.streams.order for setup in setups], mesh)
-    stacked_step = vmapped.compile_stacked_step(
-        one.make_update(), batch_size=one.config.training.batch_size, mesh=mesh
+    hyper = train_step.stack(numbers, shardings)
+    keys = train_step.stack([setup.streams.order for setup in setups], shardings)
+    stacked_step = train_step.compile_stacked_step(
+        one.make_update(), batch_size=one.config.training.batch_size, shardings=shardings
     )
 
     def make_feed(first_step: int) -> Feed:
@@ -265,10 +264,10 @@ def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
 
     def bound_step(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
         given = stacked_step(states, hyper, extract, *fed, num_steps=num_steps)
-        return distributed.in_step(given, mesh)
+        return distributed.in_step(given, shardings.mesh)
 
     return CompiledRun(
-        state=vmapped.stack([setup.state for setup in setups], mesh),
+        state=train_step.stack([setup.state for setup in setups], shardings),
         plan=one.plan,
         bound_step=bound_step,
         make_feed=make_feed,

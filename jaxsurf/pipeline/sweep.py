@@ -30,11 +30,11 @@ from jaxsurf.pipeline import configuration, train
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.setup import TrainSetup, compile_together, make_setup
-from jaxsurf.training import data, features, loop, optimizer, vmapped
+from jaxsurf.training import data, features, loop, optimizer
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.log import Diverged, GroupLog, read_metrics
 from jaxsurf.training.objective import TERMS
-from jaxsurf.training.step import TrainState
+from jaxsurf.training.step import TrainState, unstack
 from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
 
@@ -386,7 +386,7 @@ def _fit_together(
                 )
             except Diverged:  # all of them
                 return [], log.failed
-    return vmapped.unstack(states, len(setups)), log.failed
+    return unstack(states, len(setups)), log.failed
 
 
 def table(results: Sequence[Result]) -> str:

@@ -1,10 +1,9 @@
 """Devices and processes: where arrays live, and several processes that train as one run.
 
-The mesh is over the devices of all processes. What is put on it lies whole on the host of each
-process, and each puts the parts that its own devices hold. Every process runs the same program;
-they have to hold the same configuration and the same images, which is checked before anything
-else; process 0 alone writes. When one ends before its time, JAX ends the others within seconds, and
-the run goes on from its last checkpoint.
+The mesh is over the devices of all processes. Every process runs the same program, of the same
+configuration over the same images, which is checked before anything else; process 0 alone writes.
+When one ends before its time, JAX ends the others within seconds, and the run goes on from its last
+checkpoint.
 """
 
 import contextlib
@@ -12,7 +11,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -28,10 +27,9 @@ from jaxsurf.errors import UserError
 
 Tree = TypeVar("Tree")
 
-# A process that is silent for so long is taken for dead.
-HEARTBEAT_S = 10
-# At the end each waits so long for all others that live: where the processors are busy they come
-# much later, and JAX aborts all of them when one does not come.
+AXIS = "data"  # of the mesh
+HEARTBEAT_S = 10  # a process that is silent for so long is taken for dead
+# So long each waits for the others in the end; where one does not come, JAX aborts them all.
 SHUTDOWN_S = 60
 
 _log = logging.getLogger(__name__)
@@ -47,10 +45,11 @@ class Shardings:
     replicated: NamedSharding
 
     @classmethod
-    def over(cls, mesh: Mesh) -> "Shardings":
-        """Return those over the devices of a mesh with one axis."""
-        (axis,) = mesh.axis_names
-        specs = P(axis), P(None, axis), P()
+    def over(cls, devices: Sequence[jax.Device]) -> "Shardings":
+        """Return those over some devices."""
+        types = {"axis_types": (AxisType.Auto,), "devices": devices}
+        mesh = jax.make_mesh((len(devices),), (AXIS,), **types)
+        specs = P(AXIS), P(None, AXIS), P()
         return cls(mesh, *(NamedSharding(mesh, spec) for spec in specs))
 
 
@@ -66,8 +65,7 @@ def make_shardings(batch_size: int, *, num_devices: int | None = None) -> Shardi
         )
     if used < len(devices):
         _log.warning("using %d of the devices: %s", used, uneven)
-    mesh = jax.make_mesh((used,), ("data",), axis_types=(AxisType.Auto,), devices=devices[:used])
-    return Shardings.over(mesh)
+    return Shardings.over(devices[:used])
 
 
 def put(tree: Tree, where: NamedSharding) -> Tree:
@@ -177,8 +175,6 @@ def leave(status: int) -> NoReturn:
 
 def of_first(array: np.ndarray) -> np.ndarray:
     """Return the array that process 0 gives; others give one of its shape and type."""
-    if jax.process_count() == 1:
-        return array
     return np.asarray(multihost_utils.broadcast_one_to_all(array))
 
 
@@ -194,10 +190,9 @@ def least(number: float) -> float:
 
 def check_agreement(facts: Mapping[str, Any]) -> None:
     """Refuse processes that would not do the same; facts are JSON values."""
-    mine = np.frombuffer(json.dumps(dict(facts)).encode(), np.uint8)
+    mine = json.dumps(dict(facts)).encode()
     size = int(np.max(multihost_utils.process_allgather(np.int32(len(mine)))))
-    padded = np.full(size, ord(" "), np.uint8)
-    padded[: len(mine)] = mine
+    padded = np.frombuffer(mine.ljust(size), np.uint8)
     here, *others = (json.loads(row.tobytes()) for row in multihost_utils.process_allgather(padded))
     for number, theirs in enumerate(others, start=1):
         for name in sorted(here.keys() | theirs.keys()):
@@ -212,14 +207,13 @@ def check_agreement(facts: Mapping[str, Any]) -> None:
 class Agreement:
     """What all processes come to know of one another without waiting.
 
-    Each gives a number in every call; what comes back is the largest that any gave in the call
-    before, which is there by then. So all of them see the same numbers at the same calls. A
-    process that is alone hears its own number at once.
+    Each gives a number in every call, and gets the largest of the call before, which is there by
+    then: the same in all. A process that is alone gets its own number at once.
     """
 
     def __init__(self) -> None:
         self._before: Array | None = None
-        self._spread = NamedSharding(Mesh(np.asarray(jax.devices()), ("data",)), P("data"))
+        self._spread = Shardings.over(jax.devices()).batch
         self._largest = jax.jit(jnp.max)
 
     def __call__(self, number: int) -> int:

@@ -24,13 +24,13 @@ from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.distributed import Agreement
 from jaxsurf.training.log import GroupLog, Log
-from jaxsurf.training.step import TARGET, BoundStep, Losses, TrainState
+from jaxsurf.training.step import TARGET, Losses, Step, TrainState
 
 _log = logging.getLogger(__name__)
 
 
 def calls(
-    state: TrainState, *, first_step: int, bound_step: BoundStep, feed: Feed, plan: Plan
+    state: TrainState, *, first_step: int, bound_step: Step, feed: Feed, plan: Plan
 ) -> Iterator[tuple[int, TrainState, Losses]]:
     """Train from a step to the end of the plan: after every call, its last step, state and losses.
 
@@ -48,7 +48,7 @@ def run(
     state: TrainState,
     *,
     first_step: int,
-    bound_step: BoundStep,
+    bound_step: Step,
     feed: Feed,
     plan: Plan,
     log: Log | GroupLog,

@@ -1,42 +1,42 @@
-"""The training state, its randomness, and the compiled step.
+"""The training state, its randomness, and the compiled step, of one run or of many as one program.
 
 All that an update depends on is an argument: the state, the hyperparameters (traced, so that runs
-which differ in nothing else share one compiled program, or become one by `vmap`), the frozen
-network of the perceptual term, the examples and their order. Randomness is a pure function of the
-seed: the noise of an image comes from `fold_in(fold_in(key, step), slot)`, with its slot in the
-batch, so that any part of a batch draws its own.
+which differ in nothing else share a compiled program, or become one), the frozen network of the
+perceptual term, the examples and their order. Randomness is a pure function of the seed: the noise
+of an image comes from `fold_in(fold_in(key, step), slot)`, with its slot in the batch, so that any
+part of a batch draws its own.
+
+Runs that become one are stacked: the first axis of each array counts them. Every device works on
+runs of its own, so nothing travels between devices.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Any, no_type_check
+from typing import Any, NamedTuple, no_type_check
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, Key, Shaped
 
 from jaxsurf.images import pixels
 from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training import corruption, objective
 from jaxsurf.training.corruption import Noise
-from jaxsurf.training.distributed import Shardings
+from jaxsurf.training.distributed import AXIS, Shardings, Tree
 from jaxsurf.training.objective import Extract
 from jaxsurf.training.optimizer import Optimizer, OptimizerConfig, Rates, make_optimizer
 
 AnyArray = Array | np.ndarray  # on a device, or still on the host
 Losses = dict[str, Float[Array, "*runs"]]
-# What `make_steps` describes, compiled: many runs may share it.
-CompiledStep = Callable[..., tuple["TrainState", Losses]]
-# One with a run's hyperparameters and extractor in it: state, what a feed gives, `num_steps`.
-BoundStep = Callable[..., tuple["TrainState", Losses]]
+# What `make_steps` describes, compiled; or bound to a run's hyperparameters and extractor.
+Step = Callable[..., tuple["TrainState", Losses]]
 
-# Those that a process keeps: runs of a sweep in turn share them.
-NUM_PROGRAMS = 8
-# The name, among losses, of the mean squared distance between codes and targets.
-TARGET = "target"
+NUM_PROGRAMS = 8  # that a process keeps: runs of a sweep in turn share them
+TARGET = "target"  # the loss that is the mean squared distance between codes and targets
 # Pixels that a CPU is quick with at once, without perceptual features and with them: the
 # activations of larger batches leave the caches, which costs up to half of a step's speed.
 CPU_PIXELS, CPU_PIXELS_WITH_FEATURES = 64 * 64**2, 16 * 64**2
@@ -83,10 +83,7 @@ class Hyperparameters:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Examples:
-    """Images, and features of them by layer where these are kept; first axes count images.
-
-    Where there are target codes, the decoder sees these at first, in place of the encoder's own.
-    """
+    """Images, features of them by layer where these are kept, target codes where there are any."""
 
     images: Shaped[AnyArray, "image height width channel"]
     features: Mapping[str, Float[AnyArray, "image height width feature"]] = field(
@@ -100,8 +97,7 @@ class Examples:
         return sum(values.nbytes for values in jax.tree.leaves(self))
 
 
-@dataclass(frozen=True)
-class Streams:
+class Streams(NamedTuple):
     """One named stream of randomness a purpose, all from one seed."""
 
     weights: Key[Array, ""]
@@ -122,21 +118,12 @@ def init_state(model: Autoencoder, optimizer: Optimizer) -> TrainState:
 
 @dataclass(frozen=True, kw_only=True)
 class Update:
-    """One update with one batch, in two pure functions: `gradient`, then `apply`.
-
-    Equal updates are the same program.
-
-    Attributes:
-        graphdef: the model's structure.
-        optimizer: what `optimizer.structure` leaves of its configuration.
-        layers: of the perceptual term, with their weights.
-        precision: of the weights that the model is given; those that are trained stay float32.
-    """
+    """One update with one batch, in two pure functions; equal updates are the same program."""
 
     graphdef: nnx.GraphDef[Autoencoder]
-    optimizer: OptimizerConfig
-    layers: tuple[tuple[str, float], ...]
-    precision: str = "float32"
+    optimizer: OptimizerConfig  # what `optimizer.structure` leaves of it
+    layers: tuple[tuple[str, float], ...]  # of the perceptual term, with their weights
+    precision: str = "float32"  # that the model computes in; what is trained stays float32
 
     def gradient(
         self,
@@ -146,10 +133,7 @@ class Update:
         part: Examples,
         first_slot: Int[Array, ""],
     ) -> tuple[nnx.State, Losses]:
-        """Return the gradient of the mean loss of a part of a batch, and the losses.
-
-        Its first example has that slot in the batch, which its noise depends on.
-        """
+        """Return the gradient of the mean loss of a part of a batch from a slot on, and losses."""
         clean = pixels.to_float(part.images)
         key_of = partial(jax.random.fold_in, jax.random.fold_in(hyper.noise_key, state.step))
         keys = jax.vmap(key_of)(first_slot + jnp.arange(len(clean)))
@@ -208,7 +192,7 @@ def batch_at(
 
 def make_steps(
     update: Update, *, batch_size: int, shard: Callable[[Examples], Examples] = lambda batch: batch
-) -> CompiledStep:
+) -> Step:
     """Return the pure function that does several updates; `shard` spreads a batch over devices.
 
     It takes the state, the hyperparameters, the extractor, all examples on the device, an epoch's
@@ -245,7 +229,7 @@ def make_steps(
 @lru_cache(maxsize=NUM_PROGRAMS)
 def compile_step(
     update: Update, *, batch_size: int, shardings: Shardings, microbatch: int = 0
-) -> CompiledStep:
+) -> Step:
     """Return `make_steps`' function, jitted: batches split over devices, the state donated.
 
     Asked again, it is the same one, which has been traced. `microbatch` examples, a divisor of the
@@ -279,21 +263,16 @@ def compile_step(
 
     apply = jax.jit(update.apply, donate_argnums=0, out_shardings=whole)
 
-    def accumulated(
-        state: TrainState,
-        hyper: Hyperparameters,
-        *fed: Any,  # noqa: ANN401
-        num_steps: int,
-    ) -> tuple[TrainState, Losses]:
+    def accumulated(state: TrainState, *given: Any, num_steps: int) -> tuple[TrainState, Losses]:  # noqa: ANN401
         # Python loops, since XLA's CPU backend is slow at convolutions in loops of its own.
-        extract, examples, order, first_batch = fed
+        hyper, extract, examples, order, first_batch = given
         found = []
         for taken in range(num_steps):
             number = jnp.int32(taken) if order is None else first_batch + taken
-            given = (state, hyper, extract, examples, order, number)
-            total = zeros(*given, jnp.int32(0))
+            here = (state, hyper, extract, examples, order, number)
+            total = zeros(*here, jnp.int32(0))
             for start in range(0, batch_size, microbatch):
-                total = add(total, *given, jnp.int32(start))
+                total = add(total, *here, jnp.int32(start))
             gradients, losses = total
             state = apply(state, hyper, gradients)
             found.append(losses)
@@ -313,3 +292,55 @@ def choose_microbatch(
     # Less than a quarter of what caches hold gains nothing.
     fitting = [n for n in range(max(1, most // 4), max(1, most) + 1) if batch_size % n == 0]
     return fitting[-1] if fitting else batch_size
+
+
+def stack(trees: Sequence[Tree], shardings: Shardings) -> Tree:
+    """Return trees as one, runs along the first axis, spread over the devices.
+
+    The last run is repeated until every device has equally many.
+    """
+    filled = [*trees, *[trees[-1]] * (-len(trees) % shardings.mesh.size)]
+
+    def stacked(*leaves: AnyArray) -> AnyArray:
+        # What is on the host stays there: one device may not hold it all.
+        on_host = all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves)
+        return np.stack(leaves) if on_host else jnp.stack(leaves)
+
+    return jax.device_put(jax.tree.map(stacked, *filled), shardings.batch)
+
+
+def unstack(tree: Tree, number: int) -> list[Tree]:
+    """Return the first runs of a stack, on the host."""
+    fetched = jax.device_get(tree)
+    return [jax.tree.map(lambda leaf, n=n: leaf[n], fetched) for n in range(number)]
+
+
+@lru_cache(maxsize=NUM_PROGRAMS)
+def compile_stacked_step(update: Update, *, batch_size: int, shardings: Shardings) -> Step:
+    """Return `make_steps`' function for stacks of states, hyperparameters and orders.
+
+    Extractor, examples and the number of the first batch are the same for all; the states are
+    donated, and the losses are stacked.
+    """
+    steps = make_steps(update, batch_size=batch_size)
+
+    def stacked_steps(states: TrainState, *given: Any, num_steps: int) -> Any:  # noqa: ANN401
+        together = jax.vmap(
+            partial(steps, num_steps=num_steps), in_axes=(0, 0, None, None, 0, None)
+        )
+
+        def on_one(states: TrainState, hyper: Any, extract: Any, *fed: Any) -> Any:  # noqa: ANN401
+            # Gradients written by hand vary with the runs, and so must what they belong to.
+            own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), extract)
+            return together(states, hyper, own, *fed)
+
+        own, whole = P(AXIS), P()
+        spread = jax.shard_map(
+            on_one,
+            mesh=shardings.mesh,
+            in_specs=(own, own, whole, whole, own, whole),
+            out_specs=(own, own),
+        )
+        return spread(states, *given)
+
+    return jax.jit(stacked_steps, static_argnames="num_steps", donate_argnums=0)

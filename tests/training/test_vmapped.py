@@ -10,7 +10,7 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.models.autoencoder import make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import compile_run, compile_together, make_setup
-from jaxsurf.training import distributed, loop, step, vmapped
+from jaxsurf.training import distributed, loop, step
 
 # 11 images are not a whole number of batches of 4: 3 steps an epoch.
 IMAGES = np.zeros((11, 16, 16, 3), np.uint8)
@@ -77,7 +77,7 @@ def together(group):
     states, losses = train(compile_together(group))
     return [
         (state, [{name: values[number] for name, values in loss.items()} for loss in losses])
-        for number, state in enumerate(vmapped.unstack(states, len(group)))
+        for number, state in enumerate(step.unstack(states, len(group)))
     ]
 
 
