@@ -24,7 +24,8 @@ from jaxsurf.manifold.encode import encode_images
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import compile_run, compile_together, make_setup
-from jaxsurf.training import features, loop
+from jaxsurf.training import loop
+from jaxsurf.training.objective import make_extractor
 from jaxsurf.training.step import Examples, unstack
 from tests.leavings import lines, newest, state
 
@@ -84,7 +85,7 @@ FEATURES = {"perceptual": 1.0, "precision": "float32", "feature_cache_mib": 0}
 def test_gradients_of_a_step_are_the_hosts(name, terms):
     def gradient():
         parts = parts_of(model={"name": name}, objective=terms)
-        extract = features.make_extractor(parts.config.objective)
+        extract = make_extractor(parts.config.objective)
         given = (parts.state, parts.make_hyperparameters(), extract, Examples(IMAGES), jnp.int32(0))
         return jax.jit(parts.make_update().gradient)(*given)
 

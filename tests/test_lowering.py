@@ -13,7 +13,8 @@ from jaxsurf.manifold import encode
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.setup import make_setup
-from jaxsurf.training import distributed, features, step
+from jaxsurf.training import distributed, step
+from jaxsurf.training.objective import make_extractor
 
 SCATTER = r"stablehlo\.\w*scatter"
 DILATED = r"lhs_dilat\w+ = \[2, 2\]"
@@ -63,7 +64,7 @@ def test_training_has_no_scatters(num_members, name, objective, precision):
         for seed in range(num_members)
     ]
     first = group[0]
-    extract = features.make_extractor(first.config.objective)
+    extract = make_extractor(first.config.objective)
     examples = first.make_examples(extract)
     order = jnp.arange(len(IMAGES))
     update, first_batch = first.make_update(), jnp.int32(0)

@@ -21,9 +21,7 @@ from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels, storage
 from jaxsurf.images.pixels import Images
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.training import features
-from jaxsurf.training.features import Extractor
-from jaxsurf.training.objective import ObjectiveConfig
+from jaxsurf.training.objective import Extractor, ObjectiveConfig, make_extractor
 
 Values = Float[np.ndarray, "frame"]
 
@@ -146,7 +144,7 @@ def perceptual(
     """
     layers = dict.fromkeys(PERCEPTUAL_LAYERS, 1.0)
     objective = ObjectiveConfig(perceptual=1.0, layers=layers, precision="float32")
-    extract = features.make_extractor(objective, look)
+    extract = make_extractor(objective, look)
     steps = batches.mapped(_perceptual_steps, np.stack(frames), shared=[extract], size=1)
     steps = steps.astype(np.float64)
     return {"ppl": steps.sum(axis=1), "pdv": steps.var(axis=1)}

@@ -26,11 +26,11 @@ from jaxsurf.manifold import targets
 from jaxsurf.models.autoencoder import Autoencoder, MeanImage, ModelConfig, make_autoencoder
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
-from jaxsurf.training import corruption, data, distributed, features, optimizer
+from jaxsurf.training import corruption, data, distributed, objective, optimizer
 from jaxsurf.training import step as train_step
 from jaxsurf.training.data import Feed, Plan
-from jaxsurf.training.features import Extractor
 from jaxsurf.training.log import Log, Saved
+from jaxsurf.training.objective import Extractor
 from jaxsurf.training.optimizer import Rates
 from jaxsurf.training.step import Hyperparameters, Step, TrainState
 from jaxsurf.workdir import fingerprint
@@ -104,7 +104,7 @@ class TrainSetup:
 
         Target codes are among them if steps from the first on use some.
         """
-        kept = features.keep(
+        kept = objective.keep_features(
             extract,
             self.images.model_input,
             allowed_mib=self.config.objective.feature_cache_mib,
@@ -215,7 +215,7 @@ def compile_run(setup: TrainSetup, *, num_devices: int | None = None) -> Compile
     compiled_step = train_step.compile_step(
         setup.make_update(), batch_size=batch_size, shardings=shardings, microbatch=microbatch
     )
-    own_extract = features.make_extractor(setup.config.objective, setup.images.look)
+    own_extract = objective.make_extractor(setup.config.objective, setup.images.look)
     state, hyper, extract = distributed.put(
         (setup.state, setup.make_hyperparameters(), own_extract), shardings.replicated
     )
@@ -240,7 +240,7 @@ def compile_run(setup: TrainSetup, *, num_devices: int | None = None) -> Compile
 def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
     """Return what the loop takes of runs that share a program."""
     one, shardings = setups[0], distributed.Shardings.over(jax.devices()[: len(setups)])
-    own_extract = features.make_extractor(one.config.objective, one.images.look)
+    own_extract = objective.make_extractor(one.config.objective, one.images.look)
     extract = jax.device_put(own_extract, shardings.replicated)
     kinds = sorted({setup.config.corruption.kind for setup in setups})
     terms = sorted({term for setup in setups for term in setup.config.objective.weights})

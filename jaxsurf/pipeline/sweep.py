@@ -30,10 +30,10 @@ from jaxsurf.pipeline import configuration, train
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.pipeline.experiments import SYMMETRIC
 from jaxsurf.pipeline.setup import TrainSetup, compile_together, make_setup
-from jaxsurf.training import data, features, loop, optimizer
+from jaxsurf.training import data, loop, optimizer
 from jaxsurf.training.checkpoint import Checkpoints
 from jaxsurf.training.log import Diverged, GroupLog, read_metrics
-from jaxsurf.training.objective import TERMS
+from jaxsurf.training.objective import TERMS, make_extractor
 from jaxsurf.training.step import TrainState, unstack
 from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
@@ -206,7 +206,7 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
     # All that may be wrong with any member is reported before the first is trained. No axis is over
     # what the features are of, so one network stands for all.
     objectives = [member.config.objective for member in members]
-    features.make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
+    make_extractor(next((one for one in objectives if one.perceptual), objectives[0]))
     opened: dict[str, ImageSet] = {}
     for group in groups:
         key = str(group[0].config.data)

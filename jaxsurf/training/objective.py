@@ -1,4 +1,4 @@
-"""What training makes small: a weighted sum of terms.
+"""What training makes small: a weighted sum of terms, one of them by the features of a network.
 
 Every term has one value per example; the caller takes the mean, once. Another term is a weight in
 `ObjectiveConfig` and a function in `PIXEL_TERMS`. Pixels are in [0, 1]:
@@ -9,28 +9,37 @@ Every term has one value per example; the caller takes the mean, once. Another t
 - `bce`: mean binary cross-entropy over all values, of pixels taken as probabilities.
 - `perceptual`: mean squared error over the features of a frozen network, summed over layers
   (Johnson et al., "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", 2016).
+  Those of clean images never change: they are computed once and kept where they fit.
 """
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Shaped
 
 from jaxsurf.errors import UserError, check_choice, check_least
+from jaxsurf.images import batches, pixels
+from jaxsurf.images.storage import MIB
 from jaxsurf.models.autoencoder import Images
 from jaxsurf.models.vgg import weights as vgg_weights
+from jaxsurf.models.vgg.network import VGG16
 
-CHOICES = {"preparation": ("own", "none"), "precision": ("auto", "float32", "bfloat16")}
 # Half a grey level: outputs nearer to black or white than that are as good as there.
 NEAREST_TO_CERTAIN = 0.5 / 255
+# Images whose features are computed at once: some 100 MB of maps at 64 x 64.
+FEATURES_BATCH = 16
 
 PerExample = Float[Array, "batch"]
 Features = Mapping[str, Float[Array | np.ndarray, "image _down _along _feature"]]
 Extract = Callable[[Images], Features]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +87,8 @@ class ObjectiveConfig:
                 raise UserError(
                     f"objective.layers has {name}={weight}", cure="give a finite weight above 0"
                 )
-        for name, known in CHOICES.items():
-            check_choice(f"objective.{name}", getattr(self, name), known)
+        check_choice("objective.preparation", self.preparation, ("own", "none"))
+        check_choice("objective.precision", self.precision, ("auto", "float32", "bfloat16"))
 
     @property
     def weights(self) -> dict[str, float]:
@@ -154,3 +163,65 @@ def total(
         terms["perceptual"] = jnp.sum(jnp.stack(errors), axis=0)
     summed = jnp.sum(jnp.stack([weight * terms[name] for name, weight in weights.items()]), axis=0)
     return summed, terms
+
+
+@no_type_check
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """A frozen network as an argument of compiled functions, not as constants within them."""
+
+    network: VGG16
+    look: pixels.Look = field(default=pixels.RGB, metadata={"static": True})
+
+    def __call__(self, images: Float[Array, "batch height width channel"]) -> Features:
+        """Return the features of images with values in [0, 1], as they are shown, by layer."""
+        return self.network(self.look.rgb(images))
+
+
+def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> Extractor | None:
+    """Return the network of a configuration; None if it has no perceptual term."""
+    if not config.perceptual:
+        return None
+    relus, dtype = tuple(config.layers), config.precision
+    if dtype == "auto":
+        dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+    found = vgg_weights.find(config.vgg, relus, unprepared=config.preparation == "none")
+    return Extractor(VGG16(found, relus, dtype=jnp.dtype(dtype)), look)
+
+
+def keep_features(
+    extract: Extractor | None,
+    images: Shaped[np.ndarray, "image height width channel"],
+    *,
+    allowed_mib: int,
+    room_bytes: float,
+) -> Features:
+    """Return the features of all images, on the host; none if they would not fit.
+
+    They are kept in the precision that they were computed in, so nothing is lost. `allowed_mib`
+    is what all of them may take by the configuration, `room_bytes` what the device has room for.
+    """
+    if extract is None:
+        return {}
+    image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
+    one = jax.eval_shape(_features_of, extract, image)
+    sizes = [maps.size * maps.dtype.itemsize for maps in one.values()]
+    needed = len(images) * sum(sizes)
+    if needed > min(allowed_mib * MIB, room_bytes):
+        _log.info(
+            "features of %d images need %.1f MiB, but config.objective.feature_cache_mib allows "
+            "%.1f and the device has room for %.1f: each step computes them anew",
+            *(len(images), needed / MIB, allowed_mib, max(0, room_bytes) / MIB),
+        )
+        return {}
+    _log.info("keeping the features of %d images: %.1f MiB", len(images), needed / MIB)
+    return batches.mapped(_features_of, images, shared=[extract], size=FEATURES_BATCH)
+
+
+@jax.jit
+def _features_of(
+    extract: Extractor, images: Shaped[Array, "batch height width channel"]
+) -> Features:
+    found = extract(pixels.to_float(images))
+    return {name: maps.astype(extract.network.dtype) for name, maps in found.items()}

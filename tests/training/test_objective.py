@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxsurf.training import features, objective
+from jaxsurf.training import objective
 from jaxsurf.training.objective import ObjectiveConfig
 
 SHAPE = (3, 16, 20, 3)
@@ -15,7 +15,7 @@ PERCEPTUAL = ObjectiveConfig(mse=0.0, perceptual=1.0)
 
 @pytest.fixture(scope="module")
 def extract():
-    return jax.jit(features.make_extractor(PERCEPTUAL))
+    return jax.jit(objective.make_extractor(PERCEPTUAL))
 
 
 def value_of(config, outputs, images, extract):
@@ -72,7 +72,7 @@ def test_cross_entropy_leads_outputs_back_that_have_left_the_range(target):
 
 def test_perceptual_term_is_the_weighted_mean_square_of_feature_differences():
     config = ObjectiveConfig(mse=0.0, perceptual=1.0, layers={"relu1_2": 0.5, "relu2_1": 2.0})
-    extract = jax.jit(features.make_extractor(config))
+    extract = jax.jit(objective.make_extractor(config))
     found, wanted = extract(OUTPUTS), extract(IMAGES)
     expected = sum(
         weight * np.square(np.asarray(found[n], np.float64) - wanted[n]).mean(axis=(1, 2, 3))
@@ -107,19 +107,21 @@ NEEDED = len(PICTURES) * 4 * 3 * 256 * 4
 
 
 def test_without_the_term_there_is_no_network_and_nothing_kept():
-    assert features.make_extractor(ObjectiveConfig()) is None
-    assert features.keep(None, PICTURES, allowed_mib=9, room_bytes=1e9) == {}
+    assert objective.make_extractor(ObjectiveConfig()) is None
+    assert objective.keep_features(None, PICTURES, allowed_mib=9, room_bytes=1e9) == {}
 
 
 @pytest.mark.parametrize(("precision", "rtol"), [("float32", 1e-4), ("bfloat16", 2**-7)])
 def test_kept_features_are_those_of_each_image_in_order_where_they_fit(precision, rtol):
-    extract = features.make_extractor(ObjectiveConfig(perceptual=1.0, precision=precision))
+    extract = objective.make_extractor(ObjectiveConfig(perceptual=1.0, precision=precision))
     needed = NEEDED // (1 if precision == "float32" else 2)
-    kept = features.keep(extract, PICTURES, allowed_mib=9, room_bytes=needed)["relu3_3"]
+    kept = objective.keep_features(extract, PICTURES, allowed_mib=9, room_bytes=needed)["relu3_3"]
     expected = jax.jit(extract)(jnp.asarray(PICTURES, jnp.float32) / 255)["relu3_3"]
     assert (kept.nbytes, kept.dtype) == (needed, jnp.dtype(precision))
     scale = float(jnp.abs(expected).max())
     atol = scale * (1e-5 if precision == "float32" else rtol)
     np.testing.assert_allclose(kept.astype(np.float32), expected, rtol=rtol, atol=atol)
     for allowed_mib, room_bytes in ((0, 1e9), (9, needed - 1), (9, -5)):
-        assert not features.keep(extract, PICTURES, allowed_mib=allowed_mib, room_bytes=room_bytes)
+        assert not objective.keep_features(
+            extract, PICTURES, allowed_mib=allowed_mib, room_bytes=room_bytes
+        )

@@ -19,7 +19,8 @@ from jaxsurf.models.reference import CODE_CHANNELS
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline.setup import TrainSetup
-from jaxsurf.training import corruption, features
+from jaxsurf.training import corruption
+from jaxsurf.training.objective import make_extractor
 
 
 class TorchTraining:
@@ -76,7 +77,7 @@ class TorchTraining:
 
     def _make_loss(self, setup: TrainSetup) -> Callable[[Tensor], Tensor]:
         objective, noise = setup.config.objective, setup.config.corruption
-        extractor = features.make_extractor(objective)
+        extractor = make_extractor(objective)
         if extractor is not None:
             extract = _Features(extractor.network).to(self.device)
 
