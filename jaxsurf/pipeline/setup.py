@@ -230,7 +230,7 @@ def compile_run(setup: TrainSetup, *, num_devices: int | None = None) -> Compile
         bound_step=bound_step,
         make_feed=lambda first_step: data.make_feed(
             setup.make_examples(own_extract, first_step=first_step),
-            order_of=data.make_orders(setup.streams.order, setup.plan),
+            order_key=setup.streams.order,
             plan=setup.plan,
             shardings=shardings,
         ),
@@ -259,8 +259,7 @@ def compile_together(setups: Sequence[TrainSetup]) -> CompiledRun:
                 "need them",
                 cure="train in turn: --mode=in_turn",
             )
-        order_of = data.make_orders(keys, one.plan)
-        return data.make_feed(examples, order_of=order_of, plan=one.plan, shardings=shardings)
+        return data.make_feed(examples, order_key=keys, plan=one.plan, shardings=shardings)
 
     def bound_step(states: TrainState, *fed: Any, num_steps: int) -> Any:  # noqa: ANN401
         given = stacked_step(states, hyper, extract, *fed, num_steps=num_steps)

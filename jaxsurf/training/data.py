@@ -3,9 +3,8 @@
 Where a call begins and ends depends on the step alone, never on logging or saving: a resumed run
 makes the same calls as one that was never stopped, and so the same numbers. A call takes examples,
 an order and the number of its first batch in that order. Where the whole set fits the device it is
-put there once; where not, the host gathers the batches of the call, and there is no order: a
-process gathers the examples of its own devices alone. Both give the same numbers. While the devices
-work on one call, the host gathers and sends the next.
+put there once; where not, each process gathers the batches of the call for its own devices, while
+these work on the call before, and there is no order. Both give the same numbers.
 """
 
 import dataclasses
@@ -29,16 +28,12 @@ from jaxsurf.training.step import AnyArray, Examples
 # On accelerators a call should last much longer than its dispatch. On CPUs XLA is quick at the
 # gradients of convolutions only outside of loops (BUILD_NOTES.md).
 CALL_STEPS_CPU, CALL_STEPS_ACCELERATOR = 1, 100
-SEEDS = 2**32
-PRECISIONS = ("float32", "bfloat16")
-# Of a device's memory examples may take this share; model, activations and XLA take the rest.
-EXAMPLES_SHARE = 0.5
+EXAMPLES_SHARE = 0.5  # of a device's memory; model, activations and XLA take the rest
 
-Order = Int[Array, "*runs slot"]
+Order = Int[AnyArray, "*runs slot"]
 Call = tuple[int, int, int]  # epoch, first batch within it, number of steps
 Fed = tuple[Examples, Order | None, Int[Array, ""]]
 Feed = Callable[[int, int, int], Fed]
-OrderOf = Callable[[int], Order]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +71,9 @@ class TrainingConfig:
             check_least(f"training.{name}", getattr(self, name), 1)
         for name in ("steps_per_call", "save_every_s", "keep_best", "keep_every"):
             check_least(f"training.{name}", getattr(self, name), 0)
-        check_choice("training.precision", self.precision, PRECISIONS)
-        if not 0 <= self.seed < SEEDS:
-            raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {SEEDS - 1}")
+        check_choice("training.precision", self.precision, ("float32", "bfloat16"))
+        if not 0 <= self.seed < 2**32:
+            raise UserError(f"training.seed is {self.seed}", cure=f"choose 0 to {2**32 - 1}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,56 +132,36 @@ def epoch_order(
     return jnp.resize(order, (num_slots,))
 
 
-def make_orders(order_key: Key[Array, "*runs"], plan: Plan) -> OrderOf:
-    """Return what gives an epoch's order, made once an epoch; several keys give an order each."""
+def make_feed(
+    examples: Examples, *, order_key: Key[Array, "*runs"], plan: Plan, shardings: Shardings
+) -> Feed:
+    """Return what gives the examples, the order and the first batch of a call.
+
+    The whole set, which is on the host, goes to every device if it fits (`room_for`). Several keys
+    give an order each. Once the plan's steps by target codes are done, targets are left out.
+    """
+    whole = examples.nbytes <= room_for(examples)
+    given = distributed.put(examples, shardings.replicated) if whole else examples
     size = {"num_images": plan.num_images, "num_slots": plan.steps_per_epoch * plan.batch_size}
 
     @lru_cache(maxsize=1)
     def order_of(epoch: int) -> Order:
         ordered = partial(epoch_order, epoch=jax.device_put(np.int32(epoch)), **size)
-        return jax.vmap(ordered)(order_key) if order_key.ndim else ordered(order_key)
+        order = jax.vmap(ordered)(order_key) if order_key.ndim else ordered(order_key)
+        return distributed.put(order, shardings.replicated) if whole else np.asarray(order)
 
-    return order_of
+    def first(batch: int) -> Int[Array, ""]:
+        return cast(Array, distributed.put(np.asarray(batch, np.int32), shardings.replicated))
 
+    def examples_at(epoch: int, batch: int) -> Examples:
+        by_targets = epoch * plan.steps_per_epoch + batch < plan.target_steps
+        return given if by_targets else dataclasses.replace(given, targets=None)
 
-def make_feed(
-    examples: Examples,
-    *,
-    order_of: OrderOf,
-    plan: Plan,
-    shardings: Shardings,
-    room_bytes: float | None = None,
-) -> Feed:
-    """Return what gives the examples, the order and the first batch of a call.
-
-    The whole set, which is on the host, goes to every device if it fits into `room_bytes`; None
-    means what there is (`room_for`). `order_of` is of `make_orders`. Once the plan's steps by
-    target codes are done, targets are left out.
-    """
-    room = room_for(examples) if room_bytes is None else room_bytes
-
-    def number(value: int) -> Int[Array, ""]:
-        return cast(Array, distributed.put(np.asarray(value, np.int32), shardings.replicated))
-
-    def at(epoch: int, batch: int, given: Examples) -> Examples:
-        step = epoch * plan.steps_per_epoch + batch
-        return given if step < plan.target_steps else dataclasses.replace(given, targets=None)
-
-    if examples.nbytes <= room:
-        on_device = distributed.put(examples, shardings.replicated)
-
-        @lru_cache(maxsize=1)
-        def placed(epoch: int) -> Order:
-            return distributed.put(order_of(epoch), shardings.replicated)
-
-        return lambda epoch, batch, num_steps: (
-            at(epoch, batch, on_device),
-            placed(epoch),
-            number(batch),
-        )
+    if whole:
+        return lambda epoch, batch, _: (examples_at(epoch, batch), order_of(epoch), first(batch))
 
     def gather(epoch: int, batch: int, num_steps: int) -> Fed:
-        slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
+        slots = order_of(epoch).reshape(-1, plan.batch_size)[batch : batch + num_steps]
 
         def gathered(values: AnyArray) -> Array:
             return distributed.assemble(
@@ -195,13 +170,8 @@ def make_feed(
                 lambda index: storage.take(np.asanyarray(values), slots[index[:2]]),
             )
 
-        return jax.tree.map(gathered, at(epoch, batch, examples)), None, number(0)
+        return jax.tree.map(gathered, examples_at(epoch, batch)), None, first(0)
 
-    return prefetch(gather, plan)
-
-
-def prefetch(gather: Feed, plan: Plan) -> Feed:
-    """Return a feed that gathers what the call after this one needs, in a thread of its own."""
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
     begun: dict[Call, Future[Fed]] = {}
 

@@ -1,9 +1,9 @@
 """The training loop: calls to the device in order, and what happens between them.
 
-After every call: its losses go to the log; a checkpoint is saved every so many seconds; a request
-to stop (SIGTERM, SIGINT) is looked at. Lines come first, then the checkpoint, then pictures: the
-lines up to a finished checkpoint are always there, and whatever follows it is made again. All
-processes of a run save and stop at the same step.
+After every call its losses go to the log, a checkpoint is saved if it is time, and a request to
+stop (SIGTERM, SIGINT) is looked at. Lines come first, then the checkpoint, then pictures: the lines
+up to a finished checkpoint are always there, and whatever follows it is made again. All processes
+of a run save and stop at the same step.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 def calls(
     state: TrainState, *, first_step: int, bound_step: Step, feed: Feed, plan: Plan
 ) -> Iterator[tuple[int, TrainState, Losses]]:
-    """Train from a step to the end of the plan: after every call, its last step, state and losses.
+    """Train to the end of the plan: after every call yield its last step, the state, and losses.
 
     The state has seen `first_step` updates; its arrays are donated.
     """
@@ -115,8 +115,7 @@ def run(
 def _stop_request() -> Iterator[Callable[[], int]]:
     """Yield what returns the number of the signal that asked to stop, 0 for none.
 
-    Inside, SIGTERM and SIGINT only set a flag; a second SIGINT raises. A thread other than the main
-    one can't change what signals do: there nothing asks.
+    A second SIGINT raises. Only the main thread can change what signals do: in others nothing asks.
     """
     received = 0
 
@@ -138,10 +137,9 @@ def _stop_request() -> Iterator[Callable[[], int]]:
 
 
 class Profile:
-    """Records the calls that hold the next `num_steps`, once, for TensorBoard's profiler or XProf.
+    """Records the calls that hold the next `num_steps`, once, into a folder, for TensorBoard.
 
-    The first call is left out: what is compiled there would hide the rest. The trace goes below
-    `plugins/profile/` in a folder.
+    The first call is left out: what is compiled there would hide the rest.
     """
 
     def __init__(self, folder: Path, num_steps: int) -> None:

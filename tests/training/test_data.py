@@ -34,7 +34,7 @@ def test_no_call_goes_on_past_the_last_step_by_targets_and_later_ones_have_none(
     assert plan.target_steps == 6
     assert list(calls(plan)) == [(0, 0, 4), (1, 0, 2), (1, 2, 2), (2, 0, 4)]
     targets = np.zeros((11, 2), np.float32)
-    for room_bytes in (float("inf"), 0):
+    for room_bytes in (float("inf"), 0.0):
         feed = make(room_bytes, plan, targets)
         has = [feed(*call)[0].targets is not None for call in calls(plan)]
         assert has == [True, True, False, False]
@@ -55,13 +55,14 @@ def test_order_holds_every_image_once_and_depends_on_epoch_and_seed_alone():
 
 
 def make(room_bytes, plan=PLAN, targets=None):
-    return data.make_feed(
-        Examples(IMAGES, targets=targets),
-        order_of=data.make_orders(step.make_streams(3).order, plan),
-        plan=plan,
-        shardings=distributed.make_shardings(3, num_devices=1),
-        room_bytes=room_bytes,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "device_room_bytes", lambda: room_bytes)
+        return data.make_feed(
+            Examples(IMAGES, targets=targets),
+            order_key=step.make_streams(3).order,
+            plan=plan,
+            shardings=distributed.make_shardings(3, num_devices=1),
+        )
 
 
 def shown(fed, num_steps):
@@ -75,7 +76,7 @@ def shown(fed, num_steps):
 
 
 def test_a_set_larger_than_the_device_is_fed_the_same_images_in_any_turn():
-    whole, gathered = make(IMAGES.nbytes), make(IMAGES.nbytes - 1)
+    whole, gathered = make(float(IMAGES.nbytes)), make(IMAGES.nbytes - 1.0)
     for call in [*calls(), *calls(first_step=3), (1, 2, 1)]:
         (_, order, _), fed = whole(*call), gathered(*call)
         assert order is not None
@@ -83,7 +84,7 @@ def test_a_set_larger_than_the_device_is_fed_the_same_images_in_any_turn():
         np.testing.assert_array_equal(shown(fed, call[2]), shown(whole(*call), call[2]))
 
 
-@pytest.mark.parametrize("room_bytes", [float("inf"), 0])
+@pytest.mark.parametrize("room_bytes", [float("inf"), 0.0])
 def test_nothing_travels_in_the_loop_that_is_not_sent_on_purpose(room_bytes):
     advance = jax.jit(lambda state, examples, order, first: state + examples.images.sum() + first)
     state, feed = jax.device_put(np.float32(0)), make(room_bytes)

@@ -119,19 +119,19 @@ def test_four_devices_equal_one_and_as_many_are_used_as_divide_the_batch():
 
 
 @pytest.mark.parametrize("microbatch", [0, pytest.param(6, marks=pytest.mark.slow)])
-def test_images_sent_for_each_call_train_as_those_on_the_device_do(microbatch):
+def test_images_sent_for_each_call_train_as_those_on_the_device_do(monkeypatch, microbatch):
     plan = Plan(
         num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=2, steps_per_call=2, target_share=0.6
     )
     examples, results = Examples(IMAGES, targets=TARGETS), []
-    for room_bytes in (examples.nbytes, examples.nbytes - 1):
+    for room_bytes in (float(examples.nbytes), examples.nbytes - 1.0):
+        monkeypatch.setattr(data, "device_room_bytes", lambda room=room_bytes: room)
         state, advance = build(microbatch=microbatch)
         feed = data.make_feed(
             examples,
-            order_of=data.make_orders(step.make_streams(3).order, plan),
+            order_key=step.make_streams(3).order,
             plan=plan,
             shardings=distributed.make_shardings(BATCH, num_devices=1),
-            room_bytes=room_bytes,
         )
         calls = loop.calls(state, first_step=0, bound_step=advance, feed=feed, plan=plan)
         results.append([state for _, state, _ in calls][-1])
