@@ -25,9 +25,9 @@ def state(root):
     run = open_run(root)
     parts = make_setup(run.config, run.images)
     checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
-    restored = checkpoints.restore(parts.state)
+    restored, _ = checkpoints.restore(parts.state)
     checkpoints.close()
-    return jax.device_get(jax.tree.leaves(restored.state))
+    return jax.device_get(jax.tree.leaves(restored))
 
 
 def weights(root):

@@ -182,13 +182,13 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
                 cure="leave out --checkpoint",
             )
         step = int(checkpoint) if checkpoint.isdecimal() else step
-        restored = checkpoints.restore(setup.state, step=step)
+        state, _ = checkpoints.restore(setup.state, step=step)
     return Run(
         workdir=WorkDir(place.root, step),
         config=config,
         images=images,
-        model=setup.with_weights(restored.state),
-        step=restored.step,
+        model=setup.with_weights(state),
+        step=int(state.step),
     )
 
 

@@ -206,8 +206,7 @@ def restore_newest(checkpoints: Checkpoints, state: TrainState) -> tuple[TrainSt
         return state, None
     for leaf in jax.tree.leaves(state):
         leaf.delete()  # the restored one takes its place; shapes and shardings can still be asked
-    restored = checkpoints.restore(state)
-    return restored.state, restored.run
+    return checkpoints.restore(state)
 
 
 def check_begun(

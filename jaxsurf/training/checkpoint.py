@@ -1,9 +1,9 @@
 """Checkpoints: a pytree and a JSON object, kept together under a step.
 
-The owner of orbax. What is named by a step is a finished checkpoint, whose values come back bit for
-bit. Its manifest holds the SHA-256 digest of each file, since orbax's arrays have no checksum. One
-that is damaged, or of another run, is named in the log and an older one used; before the next is
-saved, it is renamed to STEP.unusable (quarantine), since orbax would stumble over it.
+What is named by a step is a finished checkpoint, whose values come back bit for bit. Its manifest
+holds the SHA-256 digest of each file, since orbax's arrays have no checksum. One that is damaged,
+or of another run, is named in the log and an older one used; before the next is saved, it is
+renamed to STEP.unusable (quarantine), since orbax would stumble over it.
 """
 
 import contextlib
@@ -32,9 +32,9 @@ from jaxsurf.workdir import read_json, write_json
 MANIFEST = "manifest.json"
 UNFINISHED = ocp.utils.TMP_DIR_SUFFIX
 REMOVED = "removed"  # old checkpoints are moved there at once: none is ever seen half removed
-# What orbax and tensorstore raise where something can't be written, or is not what it should be.
+# What orbax and tensorstore raise where something can't be written, or is not what it should be,
+# and reasons that they bury in long texts.
 FAILURES = (OSError, ValueError, KeyError, TypeError)
-# Reasons that they bury in long texts.
 REASONS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES)
 
 _log = logging.getLogger(__name__)
@@ -42,19 +42,10 @@ _log = logging.getLogger(__name__)
 logging.getLogger("absl").addFilter(lambda record: "/orbax/" not in record.pathname)
 
 
-class Restored(NamedTuple):
-    """What a checkpoint held."""
-
-    state: Any
-    run: dict[str, Any]
-    step: int
-
-
 class Checkpoints:
-    """The checkpoints of one run, one folder a step.
+    """The checkpoints of the run of identity `of`, one folder a step; those of others are not used.
 
-    `of` is the identity of the run: checkpoints of another are not used. How many stay of which
-    kind stands in `data.TrainingConfig`.
+    `data.TrainingConfig` says how many stay of which kind.
     """
 
     def __init__(
@@ -70,13 +61,12 @@ class Checkpoints:
         self._of, self._ready = of, False
         self._saved: int | None = None  # the last step, until it is read back
 
-        self._link = contextlib.ExitStack()
-        text = str(path)
-        other = text != text.encode(errors="replace").decode()
-        if glob.escape(text) != text or "\\" in text or other:
-            # Orbax globs with the path, tensorstore takes a backslash in it for a slash, and needs
-            # one in UTF-8.
-            place = self._link.enter_context(tempfile.TemporaryDirectory(prefix="jaxsurf-"))
+        self._opened = contextlib.ExitStack()
+        # Orbax globs with the path, tensorstore takes a backslash in it for a slash, and needs one
+        # in UTF-8.
+        plain = glob.escape(str(path)).encode(errors="replace").decode()
+        if plain != str(path) or "\\" in plain:
+            place = self._opened.enter_context(tempfile.TemporaryDirectory(prefix="jaxsurf-"))
             path = Path(place) / "checkpoints"
             path.symlink_to(self.folder)
         policies = [LatestN(keep_last), BestN(get_metric_fn=_loss, reverse=True, n=keep_best)]
@@ -92,6 +82,7 @@ class Checkpoints:
             ),
             item_names=("state", "run"),
         )
+        self._opened.callback(self._manager.close)
 
     @property
     def steps(self) -> list[int]:
@@ -112,8 +103,8 @@ class Checkpoints:
     ) -> None:
         """Begin to save a pytree and a JSON object; a step that is there already is left alone.
 
-        The loss says which checkpoints are the best; one without is the worst. What can't be
-        written is reported here or at the next call.
+        One without a loss is worse than all others. What can't be written is reported here or at
+        the next call.
         """
         with self._failures_reported():
             self._finish()
@@ -137,8 +128,8 @@ class Checkpoints:
             )
             self._saved = step
 
-    def restore(self, like: object, *, step: int | None = None) -> Restored:
-        """Return the newest checkpoint that can be used, or that of a step.
+    def restore(self, like: object, *, step: int | None = None) -> tuple[Any, dict[str, Any]]:
+        """Return pytree and JSON object of the newest checkpoint that can be used, or of a step.
 
         Those that can't be used are named in the log. `like` is a tree of arrays of the wanted
         shapes, dtypes and shardings.
@@ -163,11 +154,11 @@ class Checkpoints:
             wanted = ocp.args.StandardRestore(jax.tree.map(ocp.utils.to_shape_dtype_struct, like))
             args = ocp.args.Composite(state=wanted, run=ocp.args.JsonRestore())
             try:
-                items = self._manager.restore(each, args=args)
+                found = self._manager.restore(each, args=args)
             except FAILURES as error:  # it is not damaged, so older ones won't do either
                 reason = f"checkpoint {path} can't be restored ({_reason(error)})"
                 raise UserError(reason, cure=cure) from error
-            return Restored(items["state"], items["run"], each)
+            return found["state"], found["run"]
         raise UserError(
             f"no checkpoint in {self.folder} can be used: {', '.join(flaws)}", cure=cure
         )
@@ -205,11 +196,9 @@ class Checkpoints:
             self.wait()
         finally:
             with contextlib.suppress(*FAILURES):  # which `wait` has raised
-                self._manager.close()
-            self._link.close()
+                self._opened.close()
 
     def _clear(self) -> None:
-        """Remove what a killed run left half saved, and rename what can't be used."""
         for unfinished in self.folder.glob(f"*{UNFINISHED}"):
             shutil.rmtree(unfinished)
         for step in self.steps:
@@ -221,7 +210,7 @@ class Checkpoints:
                 _log.warning("checkpoint %s is kept as %s: %s", path, free.name, flaw)
 
     def _write_manifest(self) -> None:
-        """Write the manifest of what is about to get its name, in orbax's thread."""
+        """Write the manifest of what is about to get its name; orbax calls it in its thread."""
         for folder in self.folder.glob(f"*{UNFINISHED}") if distributed.writes() else ():
             # Files beside the folders may still change, and none of them is needed to restore.
             paths = sorted(path for path in folder.glob("*/**/*") if path.is_file())
@@ -231,8 +220,6 @@ class Checkpoints:
     def _find_flaw(self, step: int) -> str:
         """Return why a checkpoint can't be used; nothing if it can."""
         folder = self.folder / str(step)
-        if not folder.is_dir():
-            return "it is not a folder"
         try:
             manifest = read_json(folder / MANIFEST)
             of, files = manifest["of"], dict(manifest["files"])

@@ -1,10 +1,9 @@
 """The noises of a denoising autoencoder.
 
 The strength of `normal` is a standard deviation on the report's pixel range [-1, 1]; images here
-are in [0, 1], where the same noise has half of it. That of `white` is the share of values that
-become middle grey: 0 on the report's range, 0.5 here. Noisy values are not
-clipped. Source: Vincent et al., "Extracting and Composing Robust Features with Denoising
-Autoencoders", 2008, and the report's authors' code for what `normal` and `white` do.
+are in [0, 1], where the same noise has half of it. Noisy values are not clipped. Source: Vincent et
+al., "Extracting and Composing Robust Features with Denoising Autoencoders", 2008, and the report's
+authors' code for what `normal` and `white` do.
 """
 
 import math
@@ -19,8 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from jaxsurf.errors import UserError, check_choice
 from jaxsurf.models.autoencoder import Images
 
-KINDS = ("none", "normal", "white")
-MIDDLE_GREY = 0.5
+MIDDLE_GREY = 0.5  # 0 on the report's range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +35,7 @@ class CorruptionConfig:
     strength: float = 0.05
 
     def __post_init__(self) -> None:
-        check_choice("corruption.kind", self.kind, KINDS)
+        check_choice("corruption.kind", self.kind, ("none", "normal", "white"))
         if not 0 <= self.strength < math.inf or (self.kind == "white" and self.strength > 1):
             raise UserError(
                 f"corruption.strength is {self.strength}",
@@ -49,21 +47,16 @@ class CorruptionConfig:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Noise:
-    """A corruption as numbers, so that one compiled program serves several.
+    """A corruption as numbers, so that one compiled program serves several."""
 
-    Attributes:
-        kind: number in `kinds`.
-        strength: as in the configuration.
-        kinds: what the program can do; each costs time, whichever is chosen.
-    """
-
-    kind: Int[Array, ""]
+    kind: Int[Array, ""]  # its place in `kinds`
     strength: Float[Array, ""]
+    # What the program can do; each costs time, whichever is chosen.
     kinds: tuple[str, ...] = field(metadata={"static": True})
 
 
 def make_noise(config: CorruptionConfig, kinds: Sequence[str] = ()) -> Noise:
-    """Return a corruption as numbers, for a program of some kinds; none means this kind alone."""
+    """Return a corruption as numbers, for a program of some kinds, or of this kind alone."""
     known = tuple(kinds) or (config.kind,)
     return Noise(jnp.int32(known.index(config.kind)), jnp.float32(config.strength), known)
 

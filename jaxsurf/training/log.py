@@ -1,16 +1,17 @@
 """What a run writes down: `metrics.jsonl`, and TensorBoard's events beside it.
 
 One JSON object a log interval, the means of its losses, written an interval late: by then the
-device has computed them, and nobody waits. The sums of the open interval are part of what is saved
-with the state; when a run resumes, lines past its step are dropped, and with them a half-written
-last one: the finished file reads as if nothing had happened. Every start has an event file of its
-own, which says from which step on it replaces those before.
+device has computed them, and nobody waits. The sums of the open interval are saved with the state;
+when a run resumes, lines past its step are dropped, and with them a half-written last one: the
+finished file reads as if nothing had happened. Every start has an event file of its own, which says
+from which step on it replaces those before.
 """
 
 import contextlib
 import json
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,10 +47,10 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 class Log:
     """Averages the losses of a run over log intervals, and writes them down.
 
-    A line is written to `path` after `every` steps and at `last_step`, and TensorBoard's events
-    beside it, by the process that `writes`. A run that goes on at `resume_step` has `saved` what
-    `flush` returned there. `latest` has the figures of the last line, before a resume too. A loss
-    that is not finite raises `Diverged`, when its interval is written or at the next `flush`.
+    The process that `writes` does so after `every` steps and at `last_step`, to `path` and
+    TensorBoard's events beside it. A run that goes on at `resume_step` has `saved` what `flush`
+    returned there. `latest` has the figures of the last line, before a resume too. A loss that is
+    not finite raises `Diverged`, when its interval is written or at the next `flush`.
     """
 
     def __init__(
@@ -68,10 +69,10 @@ class Log:
         self.steps_per_epoch, self.learning_rate = steps_per_epoch, learning_rate
         saved = saved or {"steps": {}, "sums": {}, "elapsed_s": 0.0}
         # Losses still on the device, each with the last step of its call; then the sums of the open
-        # interval, to which they are added one by one, so that no resume shows.
+        # interval, to which they are added one by one, so that no resume shows, and their steps:
+        # it may begin with target codes and end without.
         self._waiting: list[tuple[int, Losses]] = []
         self._step, self._line_due = resume_step, 0
-        # Steps by loss: an interval may begin with target codes and end without.
         self._num_steps, self._sums = dict(saved["steps"]), dict(saved["sums"])
         self._began_s = time.monotonic() - saved["elapsed_s"]
         self._line_began_s = time.monotonic()
@@ -82,11 +83,10 @@ class Log:
             f"write {path} or TensorBoard's events beside it",
             cure="free some space or make it writable; the same command resumes",
         )
-        self._lines = self._events = None
+        self._events = None
         if writes:
             write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
             with self._reported():
-                self._lines = path.open("ab", buffering=0)
                 self._open_events(path.parent, resume_step)
 
     def add(self, step: int, losses: Losses) -> None:
@@ -102,8 +102,7 @@ class Log:
         self._take(len(self._waiting))
         _check_finite(self._sums, self._step)
         elapsed_s = time.monotonic() - self._began_s
-        steps, sums = dict(self._num_steps), dict(self._sums)
-        return {"steps": steps, "sums": sums, "elapsed_s": elapsed_s}
+        return {"steps": {**self._num_steps}, "sums": {**self._sums}, "elapsed_s": elapsed_s}
 
     def show(self, step: int, picture: UInt8[np.ndarray, "height width 3"], *, name: str) -> None:
         """Write a picture for TensorBoard."""
@@ -112,10 +111,10 @@ class Log:
         self._write_event(step=step, summary=image(name, picture, dataformats="HWC"))
 
     def close(self) -> None:
-        """Close both files; what could not be written was reported before."""
-        with contextlib.suppress(OSError):
-            for file in filter(None, (self._lines, self._events)):
-                file.close()
+        """Close TensorBoard's file; what could not be written was reported before."""
+        if self._events is not None:
+            with contextlib.suppress(OSError):
+                self._events.close()
 
     def _ends_line(self, before: int, step: int) -> bool:
         return step // self.every > before // self.every or step == self.last_step
@@ -144,14 +143,12 @@ class Log:
             "interval_s": now_s - self._line_began_s,
         }
         self.latest, self._line_began_s = {"step": step, **values}, now_s
-        if self._lines is None:
+        if self._events is None:
             return
         from tensorboardX.summary import scalar
 
-        with self._reported():
-            line = json.dumps(self.latest).encode() + b"\n"
-            while line:
-                line = line[self._lines.write(line) :]
+        with self._reported(), self.path.open("ab") as file:
+            file.write(json.dumps(self.latest).encode() + b"\n")
         for name, value in values.items():
             self._write_event(step=step, summary=scalar(name, value))
 
@@ -179,17 +176,13 @@ class Log:
                 self._events.flush()
 
 
+@dataclass
 class GroupLog:
-    """The logs of runs that are trained as one; one that diverges is marked, the others go on.
+    """The logs of runs that are trained as one; one that diverges is marked, the others go on."""
 
-    `terms` are the names of each run's losses: the step may compute more, for others. `failed` is
-    what runs had failed of when the group was saved, by number.
-    """
-
-    def __init__(
-        self, logs: Sequence[Log], *, terms: Sequence[Collection[str]], failed: dict[int, str]
-    ) -> None:
-        self.logs, self.terms, self.failed = logs, terms, failed
+    logs: Sequence[Log]
+    terms: Sequence[Collection[str]]  # each run's losses: the step may compute more, for others
+    failed: dict[int, str]  # what runs have failed of, by number
 
     @property
     def latest(self) -> dict[str, float]:

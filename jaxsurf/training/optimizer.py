@@ -17,7 +17,6 @@ from jaxtyping import Array, ArrayLike, Float
 
 from jaxsurf.errors import UserError, check_choice, check_least
 
-# What others need of optax, by name.
 Optimizer = optax.GradientTransformation
 # Settings that are numbers in `Rates`: runs that differ in these alone share a program.
 NUMBERS = ("learning_rate", "weight_decay", "warmup_share", "step_epochs")
@@ -62,16 +61,12 @@ class OptimizerConfig:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rates:
-    """What an optimizer takes as numbers, so that one compiled program serves several.
-
-    The learning rate rises until step `rise`; by `fall` it is zero (`adamw`), or every so many
-    steps it falls tenfold (`reference`).
-    """
+    """What an optimizer takes as numbers, so that one compiled program serves several."""
 
     learning_rate: Float[Array, ""]
     weight_decay: Float[Array, ""]
-    rise: Float[Array, ""]
-    fall: Float[Array, ""]
+    rise: Float[Array, ""]  # the step until which the learning rate rises
+    fall: Float[Array, ""]  # the step by which it is zero; `reference`: steps to a tenth of it
 
 
 def structure(config: OptimizerConfig) -> OptimizerConfig:

@@ -60,22 +60,15 @@ class TrainState:
 class Hyperparameters:
     """The numbers of a run that its compiled step takes as arguments.
 
-    Attributes:
-        rates: of the optimizer.
-        noise: the corruption.
-        weights: of the objective's terms.
-        noise_key: what noise is drawn from.
-        target_weight: of the squared distance between codes and targets, where there are any.
-        target_steps: the steps that have targets. In the first half of these the decoder sees them;
-            from there to the last one what it sees moves to the encoder's own codes, and the weight
-            falls to nothing.
+    In the first half of `target_steps` the decoder sees targets; from there to the last one what it
+    sees moves to the encoder's own codes, and the weight of targets falls to nothing.
     """
 
     rates: Rates
     noise: Noise
-    weights: dict[str, Float[Array, "*runs"]]
+    weights: dict[str, Float[Array, "*runs"]]  # of the objective's terms
     noise_key: Key[Array, "*runs"]
-    target_weight: Float[Array, "*runs"]
+    target_weight: Float[Array, "*runs"]  # of the squared distance between codes and targets
     target_steps: Float[Array, "*runs"]
 
 
