@@ -25,12 +25,12 @@ from jaxsurf.training import distributed
 from jaxsurf.training.distributed import Shardings
 from jaxsurf.training.step import AnyArray, Examples
 
-# On accelerators a call should last much longer than its dispatch. On CPUs XLA is quick at the
-# gradients of convolutions only outside of loops (BUILD_NOTES.md).
+# On accelerators a call should last much longer than its dispatch; on CPUs XLA is slow at the
+# gradients of convolutions in loops.
 CALL_STEPS_CPU, CALL_STEPS_ACCELERATOR = 1, 100
 EXAMPLES_SHARE = 0.5  # of a device's memory; model, activations and XLA take the rest
 
-Order = Int[AnyArray, "*runs slot"]
+Order = Int[Array, "*runs slot"]
 Call = tuple[int, int, int]  # epoch, first batch within it, number of steps
 Fed = tuple[Examples, Order | None, Int[Array, ""]]
 Feed = Callable[[int, int, int], Fed]
@@ -148,7 +148,7 @@ def make_feed(
     def order_of(epoch: int) -> Order:
         ordered = partial(epoch_order, epoch=jax.device_put(np.int32(epoch)), **size)
         order = jax.vmap(ordered)(order_key) if order_key.ndim else ordered(order_key)
-        return distributed.put(order, shardings.replicated) if whole else np.asarray(order)
+        return distributed.put(order, shardings.replicated) if whole else order
 
     def first(batch: int) -> Int[Array, ""]:
         return cast(Array, distributed.put(np.asarray(batch, np.int32), shardings.replicated))
@@ -161,7 +161,7 @@ def make_feed(
         return lambda epoch, batch, _: (examples_at(epoch, batch), order_of(epoch), first(batch))
 
     def gather(epoch: int, batch: int, num_steps: int) -> Fed:
-        slots = order_of(epoch).reshape(-1, plan.batch_size)[batch : batch + num_steps]
+        slots = np.asarray(order_of(epoch)).reshape(-1, plan.batch_size)[batch : batch + num_steps]
 
         def gathered(values: AnyArray) -> Array:
             return distributed.assemble(

@@ -45,7 +45,7 @@ class Shardings:
     replicated: NamedSharding
 
     @classmethod
-    def over(cls, devices: Sequence[jax.Device]) -> "Shardings":
+    def over(cls, devices: Sequence[Any]) -> "Shardings":
         """Return those over some devices."""
         types = {"axis_types": (AxisType.Auto,), "devices": devices}
         mesh = jax.make_mesh((len(devices),), (AXIS,), **types)

@@ -60,8 +60,8 @@ def run(
 ) -> TrainState:
     """Train as `calls` does, log and save on the way and at the end; return the last state.
 
-    `show` is called with step and state at each checkpoint but the last, to show examples.
-    `profile` traces some steps; `shown` draws a progress bar.
+    `show` is called with step and state at each checkpoint but the last, `profile` after each call;
+    `shown` draws a progress bar.
 
     Raises:
         UserError: divergence, or something can't be written.
@@ -87,9 +87,8 @@ def run(
         mininterval=0.5,
     )
     with _stop_request() as requested, progress as bar:
-        for step, state, losses in calls(  # noqa: B020  (the arrays of the first are donated)
-            state, first_step=first_step, bound_step=bound_step, feed=feed, plan=plan
-        ):
+        given = {"first_step": first_step, "bound_step": bound_step, "feed": feed, "plan": plan}
+        for step, state, losses in calls(state, **given):  # noqa: B020  (the first is donated)
             if profile is not None:
                 profile(step, losses)
             log.add(step, losses)

@@ -188,10 +188,9 @@ def make_steps(
 ) -> Step:
     """Return the pure function that does several updates; `shard` spreads a batch over devices.
 
-    It takes the state, the hyperparameters, the extractor, all examples on the device, an epoch's
-    order, the number of the first batch within that epoch, and `num_steps`; it returns the new
-    state and the losses averaged over those steps. Without an order the examples are the batches
-    themselves, one for each step.
+    It returns the new state and the losses averaged over `num_steps`. Batches are those of an
+    epoch's order from `first_batch` on; without an order the examples are the batches themselves,
+    one for each step.
     """
 
     def steps(
@@ -225,19 +224,13 @@ def compile_step(
 ) -> Step:
     """Return `make_steps`' function, jitted: batches split over devices, the state donated.
 
-    Asked again, it is the same one, which has been traced. `microbatch` examples, a divisor of the
-    batch, go through the model at once; 0 is all.
+    `microbatch` examples, a divisor of the batch, go through the model at once; 0 is all.
     """
     whole = shardings.replicated
     if microbatch in (0, batch_size):
-        steps = make_steps(
-            update,
-            batch_size=batch_size,
-            shard=lambda batch: jax.lax.with_sharding_constraint(batch, shardings.batch),
-        )
-        return jax.jit(
-            steps, static_argnames="num_steps", donate_argnums=0, out_shardings=(whole, whole)
-        )
+        shard = partial(jax.lax.with_sharding_constraint, shardings=shardings.batch)
+        steps = make_steps(update, batch_size=batch_size, shard=shard)
+        return jax.jit(steps, static_argnames="num_steps", donate_argnums=0, out_shardings=whole)
 
     def gradient(state: TrainState, hyper: Hyperparameters, *rest: Any) -> tuple[Any, Losses]:  # noqa: ANN401
         extract, examples, order, number, first_slot = rest
@@ -315,25 +308,19 @@ def compile_stacked_step(update: Update, *, batch_size: int, shardings: Sharding
     Extractor, examples and the number of the first batch are the same for all; the states are
     donated, and the losses are stacked.
     """
-    steps = make_steps(update, batch_size=batch_size)
+    steps, own, whole = make_steps(update, batch_size=batch_size), P(AXIS), P()
 
+    @partial(jax.jit, static_argnames="num_steps", donate_argnums=0)
     def stacked_steps(states: TrainState, *given: Any, num_steps: int) -> Any:  # noqa: ANN401
-        together = jax.vmap(
-            partial(steps, num_steps=num_steps), in_axes=(0, 0, None, None, 0, None)
-        )
+        each = partial(steps, num_steps=num_steps)
 
-        def on_one(states: TrainState, hyper: Any, extract: Any, *fed: Any) -> Any:  # noqa: ANN401
+        def on_one_device(states: TrainState, hyper: Any, extract: Any, *fed: Any) -> Any:  # noqa: ANN401
             # Gradients written by hand vary with the runs, and so must what they belong to.
-            own = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), extract)
-            return together(states, hyper, own, *fed)
+            extract = jax.tree.map(lambda leaf: jax.lax.pcast(leaf, AXIS, to="varying"), extract)
+            together = jax.vmap(each, in_axes=(0, 0, None, None, 0, None))
+            return together(states, hyper, extract, *fed)
 
-        own, whole = P(AXIS), P()
-        spread = jax.shard_map(
-            on_one,
-            mesh=shardings.mesh,
-            in_specs=(own, own, whole, whole, own, whole),
-            out_specs=(own, own),
-        )
-        return spread(states, *given)
+        specs = {"in_specs": (own, own, whole, whole, own, whole), "out_specs": (own, own)}
+        return jax.shard_map(on_one_device, mesh=shardings.mesh, **specs)(states, *given)
 
-    return jax.jit(stacked_steps, static_argnames="num_steps", donate_argnums=0)
+    return stacked_steps
