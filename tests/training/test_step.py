@@ -41,15 +41,7 @@ def new(name):
 
 
 def build(
-    name="smooth",
-    *,
-    state=None,
-    num_devices=1,
-    microbatch=0,
-    kind="normal",
-    precision="float32",
-    target_weight=0.1,
-    target_steps=20,
+    name="smooth", *, state=None, kind="normal", target_steps=20, precision="float32", **spread
 ):
     """Return a state, new if none is given, and the step bound to its settings."""
     graphdef, fresh = new(name)
@@ -58,13 +50,12 @@ def build(
         noise=make_noise(CorruptionConfig(kind=kind, strength=0.3)),
         weights={"mse": jnp.float32(1)},
         noise_key=step.make_streams(3).noise,
-        target_weight=jnp.float32(target_weight),
+        target_weight=jnp.float32(0.25),
         target_steps=jnp.float32(target_steps),
     )
-    shardings = distributed.make_shardings(BATCH, num_devices=num_devices)
     update = step.Update(graphdef=graphdef, optimizer=CONFIG, layers=(), precision=precision)
-    given = {"batch_size": BATCH, "shardings": shardings, "microbatch": microbatch}
-    advance = step.compile_step(update, **given)
+    shardings = distributed.make_shardings(BATCH, num_devices=spread.pop("num_devices", 1))
+    advance = step.compile_step(update, batch_size=BATCH, shardings=shardings, **spread)
     state, hyper = jax.device_put((state or fresh, hyper), shardings.replicated)
     return state, lambda state, *fed, num_steps: advance(
         state, hyper, None, *fed, num_steps=num_steps
@@ -170,8 +161,8 @@ def test_the_decoder_sees_targets_at_first_and_the_encoder_learns_them(name, tar
     codes = np.asarray(jax.jit(model.encode)(clean))
     shown = np.asarray(jax.jit(model.decode)((1 - own) * wanted + own * codes))
     mse, away = np.mean((shown - clean) ** 2), np.mean((codes - wanted) ** 2)
-    options = {"kind": "none", "target_weight": 0.25, "target_steps": target_steps}
-    _, (losses,) = train(*build(name, state=state, **options), [(1, 1)], TARGETS)
+    built = build(name, state=state, kind="none", target_steps=target_steps)
+    _, (losses,) = train(*built, [(1, 1)], TARGETS)
     expected = {"loss": mse + (1 - own) * 0.25 * away, "mse": mse, "target": away}
     expected = {name: float(value) for name, value in expected.items()}
     assert losses == pytest.approx(expected, rel=1e-4)

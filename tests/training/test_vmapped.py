@@ -16,14 +16,13 @@ from jaxsurf.training import distributed, loop, step
 IMAGES = np.zeros((11, 16, 16, 3), np.uint8)
 for image, pixels in enumerate(IMAGES):
     pixels[image : image + 5, image // 2 : image // 2 + 7, image % 3] = 255
-TARGETS = np.zeros((11, 2), np.float32)
 BASE = {
     "model": {"channels": 4},
     "corruption": {"strength": 0.2},
     "objective": {"mse": 1.0},
     "optimizer": {"learning_rate": 2e-3},
     "training": {"batch_size": 4, "num_epochs": 2},
-    "targets": {"kind": "on"},  # in the first five of six steps
+    "targets": {"kind": "on", "share": 1.0},
 }
 # Each differs from the first in one thing: 9 members, which 4 devices can't share evenly.
 DIFFERENT = (
@@ -46,12 +45,12 @@ PERCEPTUAL = [
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 
 
-def setups_of(changes):
+def setups_of(changes, **base):
+    images, base = ImageSet(IMAGES, "squares"), BASE | base
     settings = [
-        {name: BASE.get(name, {}) | change.get(name, {}) for name in BASE | change}
+        {name: base.get(name, {}) | change.get(name, {}) for name in base | change}
         for change in changes
     ]
-    images = ImageSet(IMAGES, "squares")
     return [make_setup(configuration.from_dict(each), images).on_host() for each in settings]
 
 
@@ -63,17 +62,8 @@ def train(made):
     return jax.device_get(found[-1][0]), [losses for _, losses in found]
 
 
-def alone(setup):
-    return train(compile_run(setup, num_devices=1))
-
-
-def together(group):
+def train_together(group):
     """Return each member's last state and losses."""
-    # Keys are used up by one training.
-    group = [
-        dataclasses.replace(setup, streams=step.make_streams(setup.config.training.seed))
-        for setup in group
-    ]
     states, losses = train(compile_together(group))
     return [
         (state, [{name: values[number] for name, values in loss.items()} for loss in losses])
@@ -85,8 +75,17 @@ def pairs_of_leaves(one, other):
     return zip(*map(jax.tree.leaves, (one, other)), strict=True)
 
 
-def test_weights_follow_from_the_seed_and_the_mean_from_the_images():
-    first, again, other = (made.state for made in setups_of([{}, {}, {"training": {"seed": 3}}]))
+def test_weights_follow_from_the_seed_drawn_by_one_program_and_the_mean_from_images(monkeypatch):
+    traced = []
+
+    def counted(*given, **named):
+        traced.append(given)
+        return make_autoencoder(*given, **named)
+
+    monkeypatch.setattr("jaxsurf.pipeline.setup.make_autoencoder", counted)
+    changes = [{}, {"optimizer": {"learning_rate": 1e-2}}, {"training": {"seed": 3}}]
+    first, again, other = (made.state for made in setups_of(changes, model={"channels": 12}))
+    assert len(traced) == 1
     for a, b in pairs_of_leaves(first, again):
         np.testing.assert_array_equal(a, b)
     kernels = [(a, b) for a, b in pairs_of_leaves(first.params, other.params) if a.any()]
@@ -97,50 +96,37 @@ def test_weights_follow_from_the_seed_and_the_mean_from_the_images():
         np.testing.assert_allclose(mean, IMAGES.mean(axis=0) / 255, atol=1e-6)
 
 
-def test_a_second_member_s_weights_are_drawn_by_the_first_one_s_program(monkeypatch):
-    made = []
-
-    def counted(*given, **named):
-        made.append(given)
-        return make_autoencoder(*given, **named)
-
-    monkeypatch.setattr("jaxsurf.pipeline.setup.make_autoencoder", counted)
-    faster = {"training": {"seed": 1}, "optimizer": {"learning_rate": 1e-2}}
-    setups_of([{"model": {"channels": 12}}, {"model": {"channels": 12}, **faster}])
-    assert len(made) == 1  # traced once
+LONGER = {
+    "training": {"num_epochs": 5, "seed": 3},
+    "targets": {"share": 0.3},
+    "optimizer": {"learning_rate": 1e-3},
+}
 
 
 @pytest.mark.parametrize(
-    ("change", "shared"),
-    [
-        ({"training": {"num_epochs": 5, "seed": 3}}, True),
-        ({"targets": {"share": 0.3}}, True),
-        ({"optimizer": {"learning_rate": 1e-3}}, True),
-        ({"optimizer": {"b2": 0.9}}, False),
-    ],
+    ("change", "shared"), [(LONGER, True), ({"optimizer": {"b2": 0.9}}, False)]
 )
 def test_runs_of_any_length_share_a_compiled_step(change, shared):
-    def program(setup):
+    def lowered(setup):
         shardings = distributed.make_shardings(4, num_devices=1)
-        return step.compile_step(setup.make_update(), batch_size=4, shardings=shardings)
+        program = step.compile_step(setup.make_update(), batch_size=4, shardings=shardings)
+        examples = step.Examples(IMAGES, targets=np.zeros((11, 2), np.float32))
+        fed = (setup.make_hyperparameters(), None, examples, np.arange(12), np.int32(0))
+        return program, program.lower(setup.state, *fed, num_steps=1).as_text()
 
-    def text(setup):
-        fed = (step.Examples(IMAGES, targets=TARGETS), np.arange(12), np.int32(0))
-        given = (setup.state, setup.make_hyperparameters(), None, *fed)
-        return program(setup).lower(*given, num_steps=1).as_text()
-
-    one, other = setups_of([{}, change])
-    assert (program(one) is program(other)) is shared
-    assert (text(one) == text(other)) is shared
+    (one, text), (other, other_text) = map(lowered, setups_of([{}, change]))
+    assert (one is other) is shared
+    assert (text == other_text) is shared
 
 
 @pytest.mark.parametrize(
     "changes", [DIFFERENT, pytest.param(PERCEPTUAL, marks=pytest.mark.slow)], ids=["all", "vgg"]
 )
-def test_members_of_a_group_equal_the_same_members_trained_alone(changes):
-    group = setups_of(changes)
-    by_themselves = [alone(setup) for setup in group]
-    for setup, one, other in zip(group, together(group), by_themselves, strict=True):
+def test_members_of_a_group_equal_those_alone_and_one_that_diverges_leaves_the_others(changes):
+    by_themselves = [train(compile_run(setup, num_devices=1)) for setup in setups_of(changes)]
+    group = setups_of(changes)  # keys are used up by one training
+    found = train_together(group)
+    for setup, one, other in zip(group, found, by_themselves, strict=True):
         (here, losses), (there, expected) = one, other
         for a, b in pairs_of_leaves((here.params, here.constants), (there.params, there.constants)):
             np.testing.assert_allclose(a, b, **TOLERANCE)
@@ -153,19 +139,12 @@ def test_members_of_a_group_equal_the_same_members_trained_alone(changes):
         furthest = max(np.abs(a - b).max() for a, b in pairs_of_leaves(base.params, state.params))
         assert furthest > 50 * TOLERANCE["atol"]
 
-
-def test_a_member_that_diverges_leaves_the_others_as_they_are():
-    group = setups_of(DIFFERENT[:3])
-
-    def with_first(rate):
-        settings = dataclasses.replace(group[0].config.optimizer, learning_rate=rate)
-        config = dataclasses.replace(group[0].config, optimizer=settings)
-        # Of the same shapes and terms, so that the compiled program is the same.
-        return together([dataclasses.replace(group[0], config=config), *group[1:]])
-
-    (_, *found), ((_, bad_losses), *others) = with_first(2e-3), with_first(1e30)
+    first, *rest = setups_of(changes)
+    settings = dataclasses.replace(first.config.optimizer, learning_rate=1e30)
+    config = dataclasses.replace(first.config, optimizer=settings)
+    (_, bad_losses), *others = train_together([dataclasses.replace(first, config=config), *rest])
     assert not np.isfinite(bad_losses[-1]["loss"])
-    for (here, losses), (there, expected) in zip(others, found, strict=True):
+    for (here, losses), (there, expected) in zip(others, found[1:], strict=True):
         assert losses == expected
         for a, b in pairs_of_leaves(here, there):
             np.testing.assert_array_equal(a, b)
