@@ -36,16 +36,21 @@ def transposed(maps, kernel, *, stride, crop):
 
 def assert_same(mine, plain, *arguments):
     """Compare values, and the gradients of a sum that weighs every value differently."""
-    found, expected = mine(*arguments), plain(*arguments)
-    assert found.shape == expected.shape
+    weights = draw(*jax.eval_shape(plain, *arguments).shape, seed=9)
+
+    def computed(function):
+        def weighed(*given):
+            values = function(*given)
+            assert values.shape == weights.shape
+            return jnp.sum(weights * values), values
+
+        numbers = tuple(range(len(arguments)))
+        gradients, values = jax.jit(jax.grad(weighed, numbers, has_aux=True))(*arguments)
+        return values, gradients
+
+    (found, gradients), (expected, plain_gradients) = computed(mine), computed(plain)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
-    weights = draw(*expected.shape, seed=9)
-    numbers = tuple(range(len(arguments)))
-    for here, there in zip(
-        jax.jit(jax.grad(lambda *given: jnp.sum(weights * mine(*given)), numbers))(*arguments),
-        jax.jit(jax.grad(lambda *given: jnp.sum(weights * plain(*given)), numbers))(*arguments),
-        strict=True,
-    ):
+    for here, there in zip(gradients, plain_gradients, strict=True):
         np.testing.assert_allclose(here, there, rtol=1e-4, atol=1e-4)
 
 
@@ -85,7 +90,8 @@ def test_convolution_to_fewer_channels_also_of_several_at_once(sides):
     assert_same(jax.vmap(cpu_kernels.narrow), jax.vmap(cpu_kernels.plain), *several)
     changes = tuple(draw(*array.shape, seed=2) for array in given)
     mine, theirs = (
-        jax.jvp(each, given, changes)[1] for each in (cpu_kernels.narrow, cpu_kernels.plain)
+        jax.jit(partial(jax.jvp, each))(given, changes)[1]
+        for each in (cpu_kernels.narrow, cpu_kernels.plain)
     )
     np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-4)
 
@@ -97,11 +103,18 @@ def test_convolution_to_fewer_channels_also_of_several_at_once(sides):
 )
 def test_the_first_of_equals_has_the_gradient_of_pooling(mine, stride, sides, dtype):
     few_values = jnp.asarray(np.round(np.random.default_rng(0).normal(size=(2, *sides, 3))), dtype)
-    found, back = jax.vjp(mine, few_values)
-    expected, plain_back = jax.vjp(
-        lambda maps: nnx.max_pool(maps, (2, 2), strides=(stride, stride)), few_values
-    )
-    np.testing.assert_array_equal(found, expected)
-    # Whole numbers, so that their sums are exact in any order.
-    change = jnp.asarray(np.arange(found.size).reshape(found.shape) % 9, dtype)
-    np.testing.assert_array_equal(back(change)[0], plain_back(change)[0])
+
+    def plain(maps):
+        return nnx.max_pool(maps, (2, 2), strides=(stride, stride))
+
+    @partial(jax.jit, static_argnums=0)
+    def computed(pool, maps):
+        values, back = jax.vjp(pool, maps)
+        # Whole numbers, so that their sums are exact in any order.
+        change = jnp.arange(values.size).reshape(values.shape) % 9
+        return values, back(change.astype(dtype))[0]
+
+    for found, expected in zip(
+        computed(mine, few_values), computed(plain, few_values), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)

@@ -109,28 +109,18 @@ def test_damage_is_named_an_older_one_used_and_the_run_goes_on_past_it(tmp_path,
     assert step_of(tmp_path) == 7
 
 
-def test_a_good_one_stays_however_many_bad_ones_follow(tmp_path):
-    keep = {"keep_last": 1, "keep_best": 0}
-    save_all(tmp_path, 3, **keep)
-    for name in ("5", "7", "9", "5.unusable"):
-        (tmp_path / name).mkdir()
-    assert step_of(tmp_path, **keep) == 3
-    save_all(tmp_path, 11, **keep)
-    kept = ["5.unusable", "5.unusable1", "7.unusable", "9.unusable"]
-    assert names(tmp_path) == ["11", *kept]
-
-
-def test_another_runs_checkpoint_is_kept_what_a_killed_one_left_is_removed(tmp_path, caplog):
+def test_what_cannot_be_used_is_kept_what_a_killed_run_left_is_removed(tmp_path, caplog):
     mine = {"of": "mine", "keep_last": 1, "keep_best": 0}
     save_all(tmp_path, 3, **mine)
     save_all(tmp_path / "other", 8, of="theirs")
     (tmp_path / "other" / "8").rename(tmp_path / "8")
-    for name in ("notes", "007", "12.orbax-checkpoint-tmp", "removed/3"):
+    for name in ("5", "7", "5.unusable", "notes", "007", "12.orbax-checkpoint-tmp", "removed/3"):
         (tmp_path / name / "inside").mkdir(parents=True)
-    assert step_of(tmp_path, **mine) == 3
+    assert step_of(tmp_path, **mine) == 3  # however many bad ones follow
     assert "8 can't be used: it is of another run" in caplog.text
-    save_all(tmp_path, 8, 9, **mine)
-    assert names(tmp_path) == ["007", "8.unusable", "9", "notes", "other"]
+    save_all(tmp_path, 8, 11, **mine)
+    kept = ["5.unusable", "5.unusable1", "7.unusable", "8.unusable"]
+    assert names(tmp_path) == ["007", "11", *kept, "notes", "other"]
 
 
 def test_the_last_the_best_and_every_third_are_kept(tmp_path):

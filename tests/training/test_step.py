@@ -25,6 +25,7 @@ TARGETS = np.random.default_rng(2).normal(size=(NUM_IMAGES, 2)).astype(np.float3
 ORDER = np.random.default_rng(1).permutation(NUM_IMAGES)
 EPOCH = [(0, 1), (1, 1), (2, 1)]
 CONFIG = OptimizerConfig(learning_rate=1e-3)
+RATES = optimizer.make_rates(CONFIG, num_epochs=40, steps_per_epoch=3)
 # Adam's first steps divide by tiny second moments, which magnifies rounding.
 TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 
@@ -32,12 +33,14 @@ TOLERANCE = {"rtol": 2e-4, "atol": 2e-5}
 @functools.cache
 def new(name):
     """Return a model's structure and a new state, on the host."""
-    mean = IMAGES.mean(axis=0) / 255
-    key = step.make_streams(3).weights
-    model = make_autoencoder(ModelConfig(name=name, channels=8), mean_image=mean, key=key)
-    rates = optimizer.make_rates(CONFIG, num_epochs=40, steps_per_epoch=3)
-    state = step.init_state(model, optimizer.make_optimizer(CONFIG, rates))
-    return nnx.graphdef(model), jax.device_get(state)
+    mean, key = IMAGES.mean(axis=0) / 255, step.make_streams(3).weights
+    starting = optimizer.make_optimizer(CONFIG, RATES)
+
+    def draw():
+        model = make_autoencoder(ModelConfig(name=name, channels=8), mean_image=mean, key=key)
+        return nnx.graphdef(model), step.init_state(model, starting)
+
+    return jax.device_get(jax.jit(draw)())
 
 
 def build(
@@ -46,7 +49,7 @@ def build(
     """Return a state, new if none is given, and the step bound to its settings."""
     graphdef, fresh = new(name)
     hyper = Hyperparameters(
-        rates=optimizer.make_rates(CONFIG, num_epochs=40, steps_per_epoch=3),
+        rates=RATES,
         noise=make_noise(CorruptionConfig(kind=kind, strength=0.3)),
         weights={"mse": jnp.float32(1)},
         noise_key=step.make_streams(3).noise,
