@@ -10,9 +10,8 @@ import pytest
 from flax import nnx
 
 from jaxsurf.models.autoencoder import ModelConfig, make_autoencoder
-from jaxsurf.training import data, distributed, loop, optimizer, step
+from jaxsurf.training import distributed, optimizer, step
 from jaxsurf.training.corruption import CorruptionConfig, make_noise
-from jaxsurf.training.data import Plan
 from jaxsurf.training.optimizer import OptimizerConfig
 from jaxsurf.training.step import Examples, Hyperparameters
 
@@ -23,7 +22,8 @@ for number, image in enumerate(IMAGES):
     image[top : top + 4, left : left + 7, number % 3] = 255
 TARGETS = np.random.default_rng(2).normal(size=(NUM_IMAGES, 2)).astype(np.float32)
 ORDER = np.random.default_rng(1).permutation(NUM_IMAGES)
-EPOCH = [(0, 1), (1, 1), (2, 1)]
+# Calls of an epoch: first batch and number of steps.
+EPOCH, ONE_AND_TWO = [(0, 1), (1, 1), (2, 1)], [(0, 1), (1, 2)]
 CONFIG = OptimizerConfig(learning_rate=1e-3)
 RATES = optimizer.make_rates(CONFIG, num_epochs=40, steps_per_epoch=3)
 # Adam's first steps divide by tiny second moments, which magnifies rounding.
@@ -65,38 +65,39 @@ def build(
     )
 
 
-def train(state, advance, calls, targets=None):
-    """Return the last state, on the host, and the losses of each call."""
+def train(state, advance, calls, *, sent=False):
+    """Return the last state, on the host, and the losses of each call; batches may be sent."""
     losses = []
     for first, num_steps in calls:
-        given = (Examples(IMAGES, targets=targets), jnp.asarray(ORDER), jnp.int32(first))
+        given = Examples(IMAGES, targets=TARGETS), jnp.asarray(ORDER), jnp.int32(first)
+        if sent:
+            slots = ORDER.reshape(-1, BATCH)[first : first + num_steps]
+            given = Examples(IMAGES[slots], targets=TARGETS[slots]), None, jnp.int32(0)
         state, found = advance(state, *given, num_steps=num_steps)
         losses.append({name: float(value) for name, value in found.items()})
     return jax.device_get(state), losses
 
 
-def assert_alike(one, other):
-    for here, there in zip(*map(jax.tree.leaves, (one, other)), strict=True):
-        np.testing.assert_allclose(here, there, **TOLERANCE)
-
-
 @pytest.fixture(scope="module")
 def single():
     """An epoch in steps one by one."""
-    return train(*build(), EPOCH, TARGETS)
+    return train(*build(), EPOCH)
 
 
 @pytest.mark.parametrize(
-    ("options", "calls"),
+    ("options", "calls", "sent"),
     [
-        pytest.param({}, [(0, 1), (1, 2)], marks=pytest.mark.core, id="many steps in a call"),
-        pytest.param({"num_devices": 4}, EPOCH, id="four devices"),
-        pytest.param({"microbatch": 4}, [(0, 1), (1, 2)], id="microbatches"),
+        pytest.param({}, ONE_AND_TWO, False, marks=pytest.mark.core, id="many steps in a call"),
+        pytest.param({}, ONE_AND_TWO, True, id="images sent for each call"),
+        pytest.param({"num_devices": 4}, EPOCH, False, id="four devices"),
+        pytest.param({"microbatch": 4}, ONE_AND_TWO, False, id="microbatches"),
+        pytest.param({"microbatch": 4}, EPOCH, True, marks=pytest.mark.slow, id="both"),
     ],
 )
-def test_an_epoch_is_the_same_however_it_is_computed(single, options, calls):
-    state, losses = train(*build(**options), calls, TARGETS)
-    assert_alike(state, single[0])
+def test_an_epoch_is_the_same_however_it_is_computed(single, options, calls, sent):
+    state, losses = train(*build(**options), calls, sent=sent)
+    for here, there in zip(*map(jax.tree.leaves, (state, single[0])), strict=True):
+        np.testing.assert_allclose(here, there, **TOLERANCE)
     for (first, num_steps), found in zip(calls, losses, strict=True):
         ones = single[1][first : first + num_steps]
         wanted = {name: np.mean([one[name] for one in ones]) for name in found}
@@ -107,26 +108,6 @@ def test_as_many_devices_are_used_as_divide_the_batch():
     assert [distributed.make_shardings(size).mesh.size for size in (6, 7, 8)] == [3, 1, 4]
     state, _ = build(num_devices=4)
     assert len(jax.tree.leaves(state.params)[0].sharding.device_set) == 4
-
-
-@pytest.mark.parametrize("microbatch", [0, pytest.param(6, marks=pytest.mark.slow)])
-def test_images_sent_for_each_call_train_as_those_on_the_device_do(monkeypatch, microbatch):
-    plan = Plan(
-        num_images=NUM_IMAGES, batch_size=BATCH, num_epochs=1, steps_per_call=2, target_share=1.0
-    )
-    examples, results = Examples(IMAGES, targets=TARGETS), []
-    for room_bytes in (float(examples.nbytes), examples.nbytes - 1.0):
-        monkeypatch.setattr(data, "device_room_bytes", lambda room=room_bytes: room)
-        state, advance = build(microbatch=microbatch)
-        feed = data.make_feed(
-            examples,
-            order_key=step.make_streams(3).order,
-            plan=plan,
-            shardings=distributed.make_shardings(BATCH, num_devices=1),
-        )
-        calls = loop.calls(state, first_step=0, bound_step=advance, feed=feed, plan=plan)
-        results.append([state for _, state, _ in calls][-1])
-    assert_alike(*results)
 
 
 def test_only_one_cpu_device_wants_microbatches_and_only_of_large_batches():
@@ -149,7 +130,7 @@ def trained(name):
 
     A new model answers with the mean image, whatever it is shown.
     """
-    return new(name)[0], train(*build(name, kind="none"), EPOCH * 2, TARGETS)[0]
+    return new(name)[0], train(*build(name, kind="none"), EPOCH * 2)[0]
 
 
 @pytest.mark.parametrize(
@@ -165,7 +146,7 @@ def test_the_decoder_sees_targets_at_first_and_the_encoder_learns_them(name, tar
     shown = np.asarray(jax.jit(model.decode)((1 - own) * wanted + own * codes))
     mse, away = np.mean((shown - clean) ** 2), np.mean((codes - wanted) ** 2)
     built = build(name, state=state, kind="none", target_steps=target_steps)
-    _, (losses,) = train(*built, [(1, 1)], TARGETS)
+    _, (losses,) = train(*built, [(1, 1)])
     expected = {"loss": mse + (1 - own) * 0.25 * away, "mse": mse, "target": away}
     expected = {name: float(value) for name, value in expected.items()}
     assert losses == pytest.approx(expected, rel=1e-4)
@@ -175,7 +156,7 @@ def test_noise_is_fresh_at_every_step():
     def loss_at(number, kind):
         _, state = trained("smooth")
         state = dataclasses.replace(state, step=np.int32(number))
-        return train(*build(state=state, kind=kind), [(0, 1)], TARGETS)[1][0]["mse"]
+        return train(*build(state=state, kind=kind), [(0, 1)])[1][0]["mse"]
 
     # The same weights and images: only the noise can make a difference.
     assert loss_at(40, "none") == loss_at(41, "none")
