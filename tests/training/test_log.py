@@ -153,22 +153,19 @@ def test_a_full_disk_ends_in_one_line_and_leaves_what_was_written(tmp_path, make
 # Runs that are trained as one
 
 
-def make_group(make_log, folder, *, saved=(None, None, None), failed=(), resume_step=0):
-    """Return the log of three runs with a line every 4 steps."""
+def run_group(make_log, folder, steps, *, saved=(None, None, None), failed=(), resume_step=0):
+    """Return the log of three runs, of which the first diverges after step 4."""
     logs = [
         make_log(folder / str(number), every=4, resume_step=resume_step, saved=saved[number])
         for number in range(3)
     ]
     terms = [("loss", "mse"), ("loss", "mse", "l1"), ("loss", "mse")]
-    return GroupLog(logs, terms=terms, failed=dict(failed))
-
-
-def add_to(log, steps, *, bad=(), begun=0):
-    """Add losses of three runs, of which some diverge, and of one that fills up a device."""
+    log = GroupLog(logs, terms=terms, failed=dict(failed))
     for at in steps:
-        values = np.array([at, 10.0 * at, 100.0 * at, 7.0], np.float32)
-        values[list(bad) if at > begun else []] = np.nan
-        log.add(at, {name: jnp.asarray(values) for name in ("loss", "mse", "l1")})
+        first = at if at <= 4 else np.nan
+        values = jnp.array([first, 10.0 * at, 100.0 * at, 7.0])  # the last fills up a device
+        log.add(at, dict.fromkeys(("loss", "mse", "l1"), values))
+    return log
 
 
 def written(folder):
@@ -180,8 +177,7 @@ def written(folder):
 def test_each_run_of_a_group_has_its_own_lines_until_it_diverges_after_a_resume_too(
     tmp_path, make_log
 ):
-    straight = make_group(make_log, tmp_path / "straight")
-    add_to(straight, range(1, 9), bad=[0], begun=4)
+    straight = run_group(make_log, tmp_path / "straight", range(1, 9))
     straight.flush()
     assert written(tmp_path / "straight") == [
         [(4, 2.5, False)],
@@ -190,12 +186,10 @@ def test_each_run_of_a_group_has_its_own_lines_until_it_diverges_after_a_resume_
     ]
     assert straight.latest["mse"] == 65.0  # of the first that goes on
 
-    log = make_group(make_log, tmp_path / "stopped")
-    add_to(log, range(1, 7), bad=[0], begun=4)
-    saved = json.loads(json.dumps(log.flush()))["runs"]
+    stopped = tmp_path / "stopped"
+    saved = json.loads(json.dumps(run_group(make_log, stopped, range(1, 7)).flush()))["runs"]
     assert saved[0].startswith("training diverged by step 6: loss, mse is not finite")
     failed, saved[0] = {0: saved[0]}, None
-    resumed = make_group(make_log, tmp_path / "stopped", saved=saved, failed=failed, resume_step=6)
-    add_to(resumed, (7, 8), bad=[0])
+    resumed = run_group(make_log, stopped, (7, 8), saved=saved, failed=failed, resume_step=6)
     assert resumed.flush()["runs"][0] == failed[0]
-    assert written(tmp_path / "stopped") == written(tmp_path / "straight")
+    assert written(stopped) == written(tmp_path / "straight")
