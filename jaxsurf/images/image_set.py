@@ -172,6 +172,8 @@ class ImageSet:
             return np.flatnonzero(np.array(ends, bool))
         parts = [part.partition("=") for part in text.split(",")]
         fixed = {name.strip(): value.strip() for name, _, value in parts}
+        if len(fixed) < len(parts):
+            raise UserError(f"{text} names a factor twice", cure="name each once")
         return self._matching(fixed, [name for name in self.factor_names if name not in fixed])
 
     @functools.cached_property

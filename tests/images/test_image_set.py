@@ -210,6 +210,8 @@ def test_images_are_meant_by_the_names_of_files_and_by_values_of_factors():
         toys.numbers("tint=grey")
     with pytest.raises(UserError, match="no factor is called 'size'; choose from tint, lone, turn"):
         toys.numbers("size=2")
+    with pytest.raises(UserError, match="turn=2,turn=3 names a factor twice; name each once"):
+        toys.numbers("turn=2,turn=3")
 
 
 def test_labels_that_are_numbers_are_meant_by_numbers():
