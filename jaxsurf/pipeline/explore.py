@@ -13,24 +13,22 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Real, UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import lattice, metrics, reconstruction
 from jaxsurf.evaluation.truth import Truth, make_truth
-from jaxsurf.frames import decode, media
+from jaxsurf.frames import decode
 from jaxsurf.images import pixels, storage
 from jaxsurf.images.image_set import ImageSet
-from jaxsurf.manifold.graph import KINDS, WEIGHTS, GraphConfig
-from jaxsurf.manifold.latent_graph import LatentGraph
+from jaxsurf.manifold.graph import KINDS, WEIGHTS
 from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import surf
-from jaxsurf.pipeline.explored import Explored, command, describe, graph_flags, open_codes
+from jaxsurf.pipeline.explored import Explored, ExploredCodes
 from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
 from jaxsurf.pipeline.surf import Opened, SurfConfig, Surfed
 from jaxsurf.viewing.explorer.subject import (
@@ -60,37 +58,33 @@ _UPLOADED = re.compile(r"[A-Za-z0-9_]{1,60}\.(png|jpg|webp|bmp|tif)")
 class ExploredRun(Explored):
     """A trained run, as the explorer sees it."""
 
+    script = "surf"
+    error_name = "interpolation mse"
     decodes = True
     also = surf.ALSO
 
-    def __init__(self, run: Run, opening: Mapping[str, Any] = MappingProxyType({})) -> None:
+    def __init__(self, run: Run, opening: Mapping[str, Any]) -> None:
         self.run, self.latents, self.opening = run, encode_all(run), opening
         self._errors: dict[bytes, np.ndarray] = {}
-        super().__init__(self.latents.index, run.config.graph, run.workdir.root)
-        images, size = run.images, run.config.model.latent_dim
+        images, factors = run.images, np.asarray(run.images.factors)
         height, width = images.images.shape[1:3]
-        self.title = f"{images.name}, {size} latent dimensions"
+        self.title = f"{images.name}, {run.config.model.latent_dim} latent dimensions"
         self.about = f"{len(images):,} images of {width} x {height} pixels; {run.workdir.root}"
         self.kinds, self.weights = tuple(KINDS), tuple(WEIGHTS)
-        colours: dict[str, Callable[[Numbers], Values]] = {}
+        self.varying: dict[str, Callable[[Numbers], Values]] = {}
         for column, name in enumerate(images.factor_names):
-            if np.ptp(images.factors[:, column]):  # pyright: ignore[reportOptionalSubscript]
-                colours[name.replace("_", " ")] = functools.partial(self._factor, column)
-        colours["density (log)"] = self.density
-        colours["reconstruction error"] = self._reconstruction_error
-        self.colours = colours
+            if np.ptp(factors[:, column]):
+                values, labels = factors[:, column], images.labels.get(name)
+                self.varying[name.replace("_", " ")] = functools.partial(_named, values, labels)
+        self.colours = {
+            **self.varying,
+            "density (log)": self.density,
+            "reconstruction error": self._reconstruction_error,
+        }
         self.judges = _has_truth(images)
         self.pairs, self.pairs_are = _worst_pairs(run.workdir.evaluation.with_suffix(".csv"))
-        self.connected(run.config.graph)
-
-    def _build(self, config: GraphConfig) -> LatentGraph:
-        return connect(self.run, self.latents, config)
-
-    def _factor(self, column: int, numbers: Numbers) -> Values:
-        images = self.run.images
-        values = images.factors[numbers, column]  # pyright: ignore[reportOptionalSubscript]
-        labels = images.labels.get(images.factor_names[column])
-        return [labels[int(value)] for value in values] if labels else values.astype(np.float64)
+        build = functools.partial(connect, run, self.latents)
+        super().__init__(self.latents.index, run.config.graph, run.workdir.root, build)
 
     def _reconstruction_error(self, numbers: Numbers) -> Values:
         if (key := numbers.tobytes()) not in self._errors:
@@ -110,14 +104,10 @@ class ExploredRun(Explored):
         images = self.run.images
         both = np.stack([images.images[number], self._decoded(self.index.codes[number])])
         image, reconstructed = images.look.rgb(both)
-        lines = [f"image {number}"]
-        if images.files:
-            lines.append(images.files[number])
-        for column, name in enumerate(images.factor_names):
-            if np.ptp(images.factors[:, column]):  # pyright: ignore[reportOptionalSubscript]
-                value = self._factor(column, np.array([number]))[0]
-                shown = value if isinstance(value, str) else f"{value:g}"
-                lines.append(f"{name.replace('_', ' ')} {shown}")
+        lines = [f"image {number}", *images.files[number : number + 1]]
+        for name, values in self.varying.items():
+            (value,) = values(np.array([number]))
+            lines.append(f"{name} {value if isinstance(value, str) else f'{value:g}'}")
         return {"image": image, "reconstruction": reconstructed}, lines
 
     def pictures(self, numbers: Numbers) -> Pictures:
@@ -168,12 +158,10 @@ class ExploredRun(Explored):
             graph=None if wish.graph == self.graph else wish.graph,
         )
 
-    def _opened(self, wish: Wish) -> Opened:
-        return Opened(self.latents, self.connected(wish.graph))
-
     @functools.lru_cache(maxsize=8)  # noqa: B019  (one run is explored as long as it lives)
     def _made(self, wish: Wish) -> Surfed:
-        return surf.make(self.run, self._config(wish), self._opened(wish), wrapped=False)
+        opened = Opened(self.latents, self.connected(wish.graph))
+        return surf.make(self.run, self._config(wish), opened, wrapped=False)
 
     def film(self, wish: Wish) -> Film:
         """Return what `surf` makes of the same stops."""
@@ -195,33 +183,25 @@ class ExploredRun(Explored):
                     figures=figures,
                 )
             )
-        nodes = made.visit.nodes[list(made.visit.places)]
-        stops = [(stop.label, made.codes[n]) for stop, n in zip(made.stops, nodes, strict=True)]
-        return Film(
-            reels=reels,
-            stops=stops,
-            note=describe(made.visit, made.graph, made.description["bridges"], len(wish.stops)),
-            command=command("surf", self._flags(wish)),
-            error_name="interpolation mse",
-            frame_ms=media.FRAME_MS,
-        )
+        passed = made.codes[made.visit.nodes[list(made.visit.places)]]
+        stops = [(stop.label, code) for stop, code in zip(made.stops, passed, strict=True)]
+        return self.described(wish, reels, made.visit, made.graph, stops)
 
     def _flags(self, wish: Wish) -> dict[str, Any]:
         config = self._config(wish)
-        flags: dict[str, Any] = {"workdir": self.root, **self.opening, "source": config.source}
-        flags |= {"target": config.target, "anchors": _anchors(config.anchors)}
-        flags |= {"loop": config.loop, "order": "best" if config.order == "best" else ""}
-        return flags | {"frames": wish.frames} | graph_flags(wish.graph, self.graph)
+        anchors = (";" if "," in "".join(config.anchors) else ",").join(config.anchors)
+        ends = {"source": config.source, "target": config.target, "anchors": anchors}
+        return {"workdir": self.root, **self.opening, **ends, **super()._flags(wish)}
 
     def further(self, wish: Wish) -> dict[str, Figures]:
         """Return what the model changes, what is wrong by the truth, and the report's figure."""
         made, images, found = self._made(wish), self.run.images.images, {}
+        truth, pair = self._truth_of(made)
         for method, each in made.animations.items():
             changed = metrics.consistency(self.run.model, each.frames).mean()
             found[method] = {"consistency": float(changed)}
-            ends = [stop.number for stop in made.stops]
-            if self._truth and None not in ends and len(ends) == 2:
-                scores = self._truth.score([each.frames], np.array([ends]))
+            if truth:
+                scores = truth.score([each.frames], pair)
                 found[method] |= {name: float(scores[name][0]) for name in BY_TRUTH}
             if len(images) <= reconstruction.SAMPLE:
                 wrapped = metrics.interpolation_mse_wrapped(each.frames, images).mean()
@@ -231,12 +211,15 @@ class ExploredRun(Explored):
     @functools.lru_cache(maxsize=8)  # noqa: B019  (as `_made`)
     def off_course(self, wish: Wish) -> dict[str, Any]:
         """Return, by method, grid steps between each frame and the nearest perfect course."""
-        made = self._made(wish)
-        ends = [stop.number for stop in made.stops]
-        if not self._truth or None in ends or len(ends) != 2:
-            return {}
-        pair = np.array([ends])
-        return {name: self._truth.off_course(a.frames, pair) for name, a in made.animations.items()}
+        animations = self._made(wish).animations
+        truth, pair = self._truth_of(self._made(wish))
+        return {m: truth.off_course(a.frames, pair) for m, a in animations.items() if truth}
+
+    def _truth_of(self, made: Surfed) -> tuple[Truth | None, Any]:
+        """Return the truth, if it says what is right between the stops, and these as one pair."""
+        numbers = [stop.number for stop in made.stops]
+        known = None not in numbers and len(numbers) == 2
+        return self._truth if known else None, np.array([numbers])
 
     @functools.cached_property
     def _truth(self) -> Truth | None:
@@ -260,9 +243,17 @@ class ExploredRun(Explored):
 
     def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `surf`."""
-        config, opened = replace(self._config(wish), also=tuple(also)), self._opened(wish)
+        config = replace(self._config(wish), also=tuple(also))
+        opened = Opened(self.latents, self.connected(wish.graph))
         with self._lock:
             return str(surf.surf(self.run, config, opened).folder)
+
+
+def _named(
+    factor: Real[np.ndarray, "image"], labels: Sequence[str] | None, numbers: Numbers
+) -> Values:
+    values = factor[numbers]
+    return [labels[int(value)] for value in values] if labels else values.astype(np.float64)
 
 
 def _has_truth(images: ImageSet) -> bool:
@@ -290,25 +281,20 @@ def _worst_pairs(path: Path) -> tuple[dict[str, str], str]:
     return said, f"As evaluated: worst {named} of linear first"
 
 
-def _anchors(stops: Sequence[str]) -> str:
-    return (";" if any("," in stop for stop in stops) else ",").join(stops)
-
-
 def _check_picture(data: bytes) -> str:
     """Refuse what is no picture or too large unpacked; return the suffix of its format."""
-    large = UserError(
-        f"the picture has more than {LARGEST_PICTURE // 10**6} megapixels", cure="make it smaller"
-    )
+    bombs = (Image.DecompressionBombWarning, Image.DecompressionBombError)
     try:
         # Its size stands in the head: nothing is unpacked before it is known.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=list(FORMATS))
         if image.width * image.height > LARGEST_PICTURE:
-            raise large
+            raise Image.DecompressionBombError
         image.load()
-    except (UserError, Image.DecompressionBombError) as error:
-        raise large from error
+    except bombs as error:
+        cause = f"the picture has more than {LARGEST_PICTURE // 10**6} megapixels"
+        raise UserError(cause, cure="make it smaller") from error
     except Exception as error:  # Pillow's are of many kinds
         cure = f"give a {', '.join(FORMATS)} file"
         unknown = isinstance(error, UnidentifiedImageError)  # whose message names an object
@@ -341,7 +327,7 @@ def explore(
     if latents:
         name = re.sub(r"[^A-Za-z0-9]+", "_", Path(latents).stem).strip("_")
         root = Path(workdir or f"runs/{name or 'codes'}")
-        subject = open_codes(latents, root, images=images, labels=labels)
+        subject = ExploredCodes(latents, root, images=images, labels=labels)
     else:
         opening = {"checkpoint": checkpoint * (checkpoint != "last"), "data": data or ""}
         run = open_run(Path(str(workdir)), checkpoint=checkpoint, data=data)

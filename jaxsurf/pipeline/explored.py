@@ -3,12 +3,13 @@
 Without a model a path is a slide show of the images nearest to it, if there are images at all.
 """
 
+import contextlib
 import csv
 import functools
 import re
 import shlex
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ from jaxtyping import Float, Int
 from jaxsurf.errors import UserError
 from jaxsurf.frames import media
 from jaxsurf.images import sources, storage
-from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import latent_graph, neighbors, tour
 from jaxsurf.manifold.graph import KINDS, WEIGHTS, GraphConfig
@@ -44,15 +44,22 @@ DENSITY_NEIGHBORS = 10
 
 
 class Explored(Subject):
-    """What a run and codes alone have in common: codes, graphs, and where stops lie."""
+    """What a run and codes alone have in common: codes, graphs, and what is said of a path."""
 
-    def __init__(self, index: neighbors.Index, graph: GraphConfig, root: Path) -> None:
-        self.index, self.graph, self.root = index, graph, root
+    script: str  # of `launch/`, which makes the same path
+    error_name: str  # what the errors of reels are
+
+    def __init__(
+        self,
+        index: neighbors.Index,
+        graph: GraphConfig,
+        root: Path,
+        build: Callable[[GraphConfig], LatentGraph],
+    ) -> None:
+        self.index, self.graph, self.root, self._build = index, graph, root, build
         self._graphs: dict[GraphConfig, LatentGraph] = {}
         self._lock = threading.Lock()
-
-    def _build(self, config: GraphConfig) -> LatentGraph:
-        raise NotImplementedError
+        self.connected(graph)
 
     def connected(self, config: GraphConfig) -> LatentGraph:
         """Return a graph, built once however many ask for it."""
@@ -80,40 +87,82 @@ class Explored(Subject):
         size = self.index.codes.shape[1]
         return -size * np.log10(np.maximum(away, least if np.isfinite(least) else 1.0))[numbers]
 
+    def described(
+        self,
+        wish: Wish,
+        reels: Sequence[Reel],
+        visit: tour.Visit,
+        graph: LatentGraph,
+        stops: Sequence[Stop],
+    ) -> Film:
+        """Return the film of a path through a graph."""
+        number = f"{len(visit.nodes)} point{'s' * (len(visit.nodes) > 1)}"
+        said = [f"surfing passes {number} of a {graph.description}, by weight {graph.weight}"]
+        if len(bridges := graph.bridges_along(visit.nodes)):
+            said.append(f"the path {tour.describe_gaps(bridges.tolist())}")
+        if visit.proven is not None:
+            said.append(tour.describe_order(len(wish.stops), proven=visit.proven))
+        words = [f"--{n}" if v is True else f"--{n}={v}" for n, v in self._flags(wish).items() if v]
+        return Film(
+            reels=reels,
+            stops=stops,
+            note="; ".join(said),
+            command=shlex.join(["python", f"launch/{self.script}.py", *words]),
+            error_name=self.error_name,
+            frame_ms=media.FRAME_MS,
+        )
+
+    def _flags(self, wish: Wish) -> dict[str, Any]:
+        """Return the flags that all scripts have; those that are empty are left out."""
+        flags = {"loop": wish.loop, "order": wish.order * (wish.order == "best")}
+        flags["frames"] = wish.frames
+        if wish.graph != self.graph:
+            graph = wish.graph
+            flags |= {"graph": graph.kind, "weight": graph.weight, "repair": graph.repair}
+            if setting := KINDS[graph.kind].setting:
+                flags[setting] = getattr(graph, setting)
+        return flags
+
 
 class ExploredCodes(Explored):
-    """Codes of any model, with their images and labels where they are given."""
+    """Codes of any model, with their images and labels where files of these are given."""
 
-    def __init__(
-        self, latents: str, root: Path, images: ImageSet | None, labels: Mapping[str, Values]
-    ) -> None:
+    script = "paths"
+    error_name = "distance to a code"
+
+    def __init__(self, latents: str, root: Path, *, images: str = "", labels: str = "") -> None:
+        self.images = sources.open_images(images) if images else None
+        self.labels = _read_labels(Path(labels)) if labels else {}
         inputs = path_inputs.open_inputs(PathsConfig(latents=latents, anchors=("0", "1")))
-        super().__init__(neighbors.Index(inputs.codes), tour.GRAPH, root)
-        number, size = inputs.codes.shape
-        self.latents, self.images, self.labels = latents, images, labels
-        given = {"images": len(images)} if images else {}
-        for name, many in (given | {n: len(values) for n, values in labels.items()}).items():
+        self.latents, (number, size) = latents, inputs.codes.shape
+        given = {name: len(values) for name, values in self.labels.items()}
+        if self.images is not None:
+            given["images"] = len(self.images)
+        for name, many in given.items():
             if many != number:
                 raise UserError(
                     f"{name}: {many} rows, but {inputs.name} has {number} codes",
                     cure="give one row a code, in the same order",
                 )
         self.title = f"{inputs.name}, {size} dimensions"
-        self.about = f"{number:,} codes{f'; images: {images.name}' if images else ''}"
+        shown = f"; images: {self.images.name}" if self.images else ""
+        self.about = f"{number:,} codes{shown}"
         self.kinds = tuple(name for name, kind in KINDS.items() if not kind.of_images)
         self.weights = tuple(name for name, weight in WEIGHTS.items() if not weight.needs)
-        shown = {name: functools.partial(_chosen, values) for name, values in labels.items()}
-        self.colours = {**shown, "density (log)": self.density}
-        self.connected(self.graph)
+        coloured = {name: functools.partial(self._label, name) for name in self.labels}
+        self.colours = {**coloured, "density (log)": self.density}
+        index = neighbors.Index(inputs.codes)
+        super().__init__(index, tour.GRAPH, root, functools.partial(graphs.build, index))
 
-    def _build(self, config: GraphConfig) -> LatentGraph:
-        return graphs.build(self.index, config)
+    def _label(self, name: str, numbers: Numbers) -> Values:
+        found = self.labels[name][numbers]
+        return found.tolist() if found.dtype.kind == "U" else found
 
     def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
         """Return the image of a code, if it has one, and its labels."""
         pictures = self.pictures(np.array([number]))
         shown = {} if pictures is None else {"image": pictures[0]}
-        labels = [f"{name} {_chosen(values, [number])[0]}" for name, values in self.labels.items()]
+        labels = [f"{name} {values[number]}" for name, values in self.labels.items()]
         return shown, [f"row {number}", *labels]
 
     def pictures(self, numbers: Numbers) -> Pictures | None:
@@ -124,71 +173,57 @@ class ExploredCodes(Explored):
 
     def locate(self, stops: Sequence[str]) -> list[Stop]:
         """Return the names and the codes of stops."""
+        return [(stop, self._code(stop)) for stop in stops]
+
+    def _code(self, stop: str) -> Float[np.ndarray, "latent"]:
         number, size = self.index.codes.shape
-        found = []
-        for stop in stops:
-            numbers = re.fullmatch(r"[0-9]+", stop)
-            if numbers and int(stop) < number:
-                found.append((stop, self.index.codes[int(stop)]))
-                continue
-            try:
-                code = np.array([float(part) for part in stop.removeprefix("code:").split(",")])
-            except ValueError:
-                code = np.empty(0)
-            if numbers or len(code) != size or not np.isfinite(code).all():
-                raise UserError(
-                    f"{stop!r} is no row and no code",
-                    cure=f"give rows from 0 to {number - 1}, or code: and {size} numbers",
-                )
-            found.append((stop, code))
-        return found
+        with contextlib.suppress(IndexError, ValueError):
+            if re.fullmatch(r"[0-9]+", stop):
+                return self.index.codes[int(stop)]
+            code = np.array([float(part) for part in stop.removeprefix("code:").split(",")])
+            if np.isfinite(code.reshape(size)).all():
+                return code
+        raise UserError(
+            f"{stop!r} is no row and no code",
+            cure=f"give rows from 0 to {number - 1}, or code: and {size} numbers",
+        )
 
     def film(self, wish: Wish) -> Film:
         """Return the straight path and the one through the graph, shown by the nearest images."""
-        given, built = self.locate(wish.stops), self.connected(wish.graph)
-        anchors = [int(name) if name.isdecimal() else code for name, code in given]
-        graph, codes, nodes = tour.with_anchors(built, self.index, anchors)
-        latent_graph.check_joined(graph, nodes, names=[name for name, _ in given])
+        anchors = [
+            int(stop) if stop.isdecimal() else code for stop, code in self.locate(wish.stops)
+        ]
+        graph, codes, nodes = tour.with_anchors(self.connected(wish.graph), self.index, anchors)
+        latent_graph.check_joined(graph, nodes, names=wish.stops)
         visit = tour.through(graph, nodes, loop=wish.loop, order=wish.order, codes=codes)
         corners, timing = codes[visit.nodes], Timing(frames=wish.frames, speed="latent")
         reels = []
         for method, make in PATHS.items():
-            points = timed([make(corners, visit.places)], timing)[0].points
-            near = self.index.nearest_to(points, k=1)
-            numbers, away = near.indices[:, 0], near.distances[:, 0]
-            figures = {"path_length": float(piece_lengths(points).sum())}
-            figures |= {
-                "farthest_from_codes": float(away.max()),
-                "mean_from_codes": float(away.mean()),
-            }
+            (path,) = timed([make(corners, visit.places)], timing)
+            near = self.index.nearest_to(path.points, k=1)
+            away = near.distances[:, 0]
             reels.append(
                 Reel(
                     method=method,
-                    frames=self.pictures(numbers),
-                    points=points,
-                    nearest=numbers,
+                    frames=self.pictures(near.indices[:, 0]),
+                    points=path.points,
+                    nearest=near.indices[:, 0],
                     errors=away,
-                    steps=piece_lengths(points),
-                    figures=figures,
+                    steps=piece_lengths(path.points),
+                    figures={
+                        "path_length": path.length,
+                        "farthest_from_codes": float(away.max()),
+                        "mean_from_codes": float(away.mean()),
+                    },
                 )
             )
-        places = visit.nodes[list(visit.places)]
-        names = [given[place][0] for place in visit.order]
-        bridges = graph.bridges_along(visit.nodes).tolist()
-        return Film(
-            reels=reels,
-            stops=list(zip(names, codes[places], strict=True)),
-            note=describe(visit, graph, bridges, len(given)),
-            command=command("paths", self._flags(wish)),
-            error_name="distance to a code",
-            frame_ms=media.FRAME_MS,
-        )
+        passed = codes[visit.nodes[list(visit.places)]]
+        stops = [(wish.stops[n], code) for n, code in zip(visit.order, passed, strict=True)]
+        return self.described(wish, reels, visit, graph, stops)
 
     def _flags(self, wish: Wish) -> dict[str, Any]:
-        flags: dict[str, Any] = {"latents": self.latents, "anchors": ",".join(wish.stops)}
-        flags |= {"loop": wish.loop, "order": "best" if wish.order == "best" else ""}
-        flags |= {"frames": wish.frames} | graph_flags(wish.graph, self.graph)
-        return flags | {"out": self._folder(wish)}
+        own = {"latents": self.latents, "anchors": ",".join(wish.stops)}
+        return own | super()._flags(wish) | {"out": self._folder(wish)}
 
     def _folder(self, wish: Wish) -> Path:
         named = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", stop) for stop in wish.stops)
@@ -211,13 +246,7 @@ class ExploredCodes(Explored):
         return str(self._folder(wish))
 
 
-def open_codes(latents: str, root: Path, *, images: str = "", labels: str = "") -> ExploredCodes:
-    """Return codes from a file; images come from a folder or an array, labels from a table."""
-    shown = sources.open_images(images) if images else None
-    return ExploredCodes(latents, root, shown, _read_labels(Path(labels)) if labels else {})
-
-
-def _read_labels(path: Path) -> dict[str, Values]:
+def _read_labels(path: Path) -> dict[str, np.ndarray]:
     """Return the columns of a table with a head: numbers where all are, else texts."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -226,42 +255,8 @@ def _read_labels(path: Path) -> dict[str, Values]:
     except (OSError, ValueError) as error:
         cure = "give a CSV file with a head, all rows as wide"
         raise UserError(f"cannot read {path} ({error})", cure=cure) from error
-    found: dict[str, Values] = {}
-    for name, column in columns.items():
-        try:
-            found[name] = np.array([float(value) for value in column])
-        except ValueError:
-            found[name] = list(column)
+    found = {name: np.array(column) for name, column in columns.items()}
+    for name, column in found.items():
+        with contextlib.suppress(ValueError):
+            found[name] = column.astype(float)
     return found
-
-
-def _chosen(values: Values, numbers: Sequence[int] | Numbers) -> Values:
-    if isinstance(values, np.ndarray):
-        return values[np.asarray(numbers)]
-    return [values[int(number)] for number in numbers]
-
-
-def describe(visit: tour.Visit, graph: LatentGraph, bridges: Sequence[Any], number: int) -> str:
-    """Return one line on a path and its graph."""
-    number_of = f"{len(visit.nodes)} point{'s' * (len(visit.nodes) > 1)}"
-    parts = [f"surfing passes {number_of} of a {graph.description}, by weight {graph.weight}"]
-    if bridges:
-        parts.append(f"the path {tour.describe_gaps(bridges)}")
-    if visit.proven is not None:
-        parts.append(tour.describe_order(number, proven=visit.proven))
-    return "; ".join(parts)
-
-
-def graph_flags(graph: GraphConfig, usual: GraphConfig) -> dict[str, Any]:
-    """Return the flags of a graph that is not the usual one."""
-    if graph == usual:
-        return {}
-    setting = KINDS[graph.kind].setting
-    flags: dict[str, Any] = {"graph": graph.kind, "weight": graph.weight, "repair": graph.repair}
-    return flags | ({setting: getattr(graph, setting)} if setting else {})
-
-
-def command(script: str, flags: Mapping[str, Any]) -> str:
-    """Return a command line; flags that are empty are left out."""
-    words = [f"--{n}" if v is True else f"--{n}={v}" for n, v in flags.items() if v]
-    return shlex.join(["python", f"launch/{script}.py", *words])
