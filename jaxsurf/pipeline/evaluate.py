@@ -102,10 +102,7 @@ class Evaluation:
     worst: Sequence[Shown] = ()
 
     def __str__(self) -> str:
-        content = self.content
-        lines = [*about(content), *table({"": content})]
-        lines += [f"  {line}" for line in _given_away(content)]
-        return "\n".join([*lines, *_beside_baseline(content)])
+        return side_by_side({"": self})
 
 
 def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
@@ -119,12 +116,11 @@ def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
             plots.save(figure, fresh / "distance.png")
         for number, pair in enumerate(made.worst, 1):
             title = f"{pair.source} to {pair.target}: {metric} {pair.error:.3g}"
-            factors = made.content["truth"]["factors"]
             figure = plots.pair(
                 pair.frames,
                 pair.poses,
                 title=title,
-                factors=factors,
+                factors=made.content["truth"]["factors"],
                 courses=pair.courses,
                 periods=pair.periods,
             )
@@ -255,10 +251,9 @@ def about(content: Mapping[str, Any]) -> list[str]:
 def columns(contents: Iterable[Mapping[str, Any]]) -> dict[str, Column]:
     """Return the columns of a table, by metric, that show evaluations side by side."""
     read = all(content["truth"]["known"] for content in contents)
+    real = "residual" if read else "consistency"
     return {
-        "residual" if read else "consistency": Column(
-            "real", "residual" if read else "consistency", "0-255 squared" if read else "0-255"
-        ),
+        real: Column("real", real, "0-255 squared" if read else "0-255"),
         "course": Column("right", "course", "grid steps"),
         "step_jump": Column("even", "largest step", "of the mean one"),
         "leaps": Column("even", "leaps", f"of {LEAP_FRAMES} frames"),
@@ -280,47 +275,33 @@ def table(contents: Mapping[str, Mapping[str, Any]]) -> list[str]:
             ]
             rows.append([f"{name} {method}".strip(), *cells])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.ljust(width) for text, width in zip(["", *row], [0, *widths], strict=True)
-        ).rstrip()
-        for row in rows
-    ]
+    return ["  ".join(["", *map(str.ljust, row, widths)]).rstrip() for row in rows]
 
 
 def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
-    """Return evaluations of several runs as one text; that of one run as it is."""
-    if len(evaluations) == 1:
-        return str(*evaluations.values())
-    contents = {name: evaluation.content for name, evaluation in evaluations.items()}
-    lines = []
+    """Return evaluations of several runs, by name, as one text; that of one run without its name.
+
+    Whatever gives animations of a method away comes first, then methods beside the baseline.
+    """
+    several = len(evaluations) > 1
+    contents = {name * several: each.content for name, each in evaluations.items()}
+    lines, faulty, beside = [], [], []
     for name, content in contents.items():
-        lines += [f"{name}:", *(f"  {line}" for line in about(content))]
-    lines += table(contents)
-    for name, content in contents.items():
-        lines += [f"  {name} {line}" for line in _given_away(content)]
-    for name, content in contents.items():
-        lines += [f"{name}: {line}" for line in _beside_baseline(content)]
-    return "\n".join(lines)
-
-
-def _given_away(content: Mapping[str, Any]) -> list[str]:
-    found = content["faults"].items()
-    return [f"{method}: {'; '.join(faults)}" for method, faults in found if faults]
-
-
-def _beside_baseline(content: Mapping[str, Any]) -> list[str]:
-    lines = []
-    for method, versus in content["versus"].items():
-        parts = [
-            f"{metric} {versus[metric]['ratio']:.2f} ({versus[metric]['win_rate']:.0%})"
-            for metric in columns([content])
-            if versus.get(metric, {}).get("ratio") is not None
-        ]
-        if method != pairs.FLOOR:
-            one = f"{method} / {pairs.BASELINE} (share of pairs on which it is better)"
-            lines.append(f"{one}: {', '.join(parts)}")
-    return lines
+        lines += (
+            [f"{name}:", *(f"  {line}" for line in about(content))] if several else about(content)
+        )
+        faults = {method: "; ".join(found) for method, found in content["faults"].items() if found}
+        faulty += [f"  {f'{name} {method}'.strip()}: {found}" for method, found in faults.items()]
+        for method, versus in content["versus"].items():
+            parts = [
+                f"{metric} {versus[metric]['ratio']:.2f} ({versus[metric]['win_rate']:.0%})"
+                for metric in columns([content])
+                if versus.get(metric, {}).get("ratio") is not None
+            ]
+            if method != pairs.FLOOR:
+                one = f"{method} / {pairs.BASELINE} (share of pairs on which it is better)"
+                beside.append(f"{f'{name}: ' * several}{one}: {', '.join(parts)}")
+    return "\n".join([*lines, *table(contents), *faulty, *beside])
 
 
 def _routes(run: Run, latents: Latents, paths: Sequence[NodePath]) -> list[Route]:
@@ -421,7 +402,7 @@ def _show(
 
 
 def _joined(parts: Sequence[Curves]) -> Curves:
-    errors = [part.error for part in parts if part.error is not None]
-    error = np.concatenate(errors) if errors else None
-    others = zip(*(part[1:] for part in parts), strict=True)
-    return Curves(error, *map(np.concatenate, others))
+    # No part has errors where images can't be drawn.
+    fields: Any = zip(*parts, strict=True)
+    joined: Any = (None if each[0] is None else np.concatenate(each) for each in fields)
+    return Curves(*joined)
