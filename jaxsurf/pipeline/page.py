@@ -6,16 +6,14 @@ again. Codes and graph are those of the caches; without one, the codes of a smal
 
 import contextlib
 import csv
+import io
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import dacite
 import numpy as np
-from dacite import DaciteError
 from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
@@ -57,36 +55,15 @@ MOST_DOTS = 400
 
 
 # What is raised where a file does not hold what it should.
-_DAMAGES = (
-    LookupError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    OSError,
-    DaciteError,
-    csv.Error,
-)
+_DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OSError, csv.Error)
 
 
 class View(NamedTuple):
-    """The axes of the latent map, and what places codes on all of them."""
+    """All codes, the axes of the latent map, and what places codes on these."""
 
+    codes: Float[np.ndarray, "point latent"]
     axes: Sequence[str]
     project: Callable[[Float[np.ndarray, "code latent"]], Float[np.ndarray, "code axis"]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What `path.json` says of an animation; those of older versions have no figures of frames."""
-
-    num_frames: int
-    frame_ms: float
-    length: float | None
-    interpolation_mse: float
-    interpolation_mse_wrapped: float | None
-    points: list[Any] | None = None
-    frame_errors: list[float] | None = None
-    frame_steps: list[float] | None = None
 
 
 def write(run: Run) -> Path:
@@ -94,12 +71,10 @@ def write(run: Run) -> Path:
     config, images = run.config, run.images.images
     described = (run.workdir.root / "surf").glob("*/path.json")
     expected = run.workdir.expected
-    codes, remarks = _codes(run)
-    view = None if codes is None else _view(codes)
-    pairs = [_pair(run, path, codes, view) for path in sorted(described, key=_numbers)]
-    latent_map = None
-    if codes is not None and view is not None:
-        latent_map = _latent_map(run, codes, view)
+    view, remarks = _view(run)
+    pairs = [_pair(run, path, view) for path in sorted(described, key=_numbers)]
+    latent_map = None if view is None else _latent_map(run, view)
+    if latent_map is not None:
         remarks += latent_map.left_out
     if any(film.sheet and not film.errors for pair in pairs for film in pair.animations):
         remarks.append(
@@ -172,16 +147,15 @@ def _evaluation(run: Run) -> Evaluation | None:
         }
         labels, figures = _each_pair(path.with_suffix(".csv"), list(saved["methods"]), list(shown))
         every = evenly(len(labels), MOST_DOTS)
-        methods = []
-        for method, found in saved["methods"].items():
-            versus = saved["versus"].get(method, {})
-            scores = [
-                _score(found[metric] | versus.get(metric, {})) if metric in found else None
-                for metric in shown
-            ]
-            faults = saved["faults"].get(method, [])
-            each = figures[method][:, every]
-            methods.append(Scored(method=method, scores=scores, faults=faults, each=each))
+        methods = [
+            Scored(
+                method=method,
+                scores=[_score(saved, method, metric) for metric in shown],
+                faults=saved["faults"].get(method, []),
+                each=figures[method][:, every],
+            )
+            for method in saved["methods"]
+        ]
         worst = {
             f"{int(source)} to {int(target)}": _picture(pictures / f"worst-{number}.png")
             for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
@@ -203,11 +177,9 @@ def _each_pair(
     path: Path, methods: Sequence[str], metrics: Sequence[str]
 ) -> tuple[list[str], dict[str, Float[np.ndarray, "column pair"]]]:
     """Return the pairs of `evaluation.csv`, and their figures by method, NaN where none is."""
-    rows: list[dict[str, str]] = []
-    if path.exists():
-        with _intact(path, cure="evaluate again"), path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
     with _intact(path, cure="evaluate again"):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        rows = list(csv.DictReader(io.StringIO(text, newline="")))
         labels = [f"{int(row['source'])} to {int(row['target'])}" for row in rows]
         places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
         found = {method: np.full((len(metrics), len(places)), np.nan) for method in methods}
@@ -218,13 +190,15 @@ def _each_pair(
     return list(places), found
 
 
-def _score(values: Mapping[str, Any]) -> Score:
-    return dacite.from_dict(Score, values, dacite.Config(type_hooks={float: float}))
+def _score(saved: Mapping[str, Any], method: str, metric: str) -> Score | None:
+    if metric not in saved["methods"][method]:
+        return None
+    mean, low, high = (float(saved["methods"][method][metric][n]) for n in ("mean", "low", "high"))
+    versus = saved["versus"].get(method, {}).get(metric, {"win_rate": None})
+    return Score(mean=mean, low=low, high=high, win_rate=versus["win_rate"])
 
 
-def _pair(
-    run: Run, path: Path, codes: Float[np.ndarray, "point latent"] | None, view: View | None
-) -> Pair:
+def _pair(run: Run, path: Path, view: View | None) -> Pair:
     saved, folder = read_json(path), path.parent
     with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
         about = (
@@ -233,18 +207,16 @@ def _pair(
         )
         if bridges := saved["bridges"]:
             about += f" It {tour.describe_gaps(bridges)}."
-        stale, stops, marked = _stale(run, saved), None, []
-        # Codes of another checkpoint lie elsewhere.
-        drawn = view if codes is not None and not stale else None
-        if codes is not None and drawn is not None:
-            # Of an image from outside neither number nor code is known: it has no mark.
-            marked = [
-                end for end in saved["ends"] if end["node"] < len(codes) or end["code"] is not None
-            ]
-            found = [
-                codes[end["node"]] if end["node"] < len(codes) else end["code"] for end in marked
-            ]
-            stops = drawn.project(np.reshape(found, (-1, codes.shape[1])))
+        stale, stops, names, marked = _stale(run, saved), None, [], []
+        drawn = None if stale else view  # codes of another checkpoint lie elsewhere
+        if drawn is not None:
+            for end in saved["ends"]:
+                inside = end["node"] < len(drawn.codes)
+                code = drawn.codes[end["node"]] if inside else end["code"]
+                if code is not None:  # of an image from outside neither number nor code is known
+                    names.append(str(end["label"]))
+                    marked.append(code)
+            stops = drawn.project(np.reshape(marked, (-1, drawn.codes.shape[1])))
         animations = [
             _animated(folder, method, facts, drawn) for method, facts in saved["methods"].items()
         ]
@@ -256,35 +228,37 @@ def _pair(
             strip=_picture(folder / "strip.png"),
             latent=_picture(folder / "latent.png") if drawn is None else None,
             stops=stops,
-            names=[str(end["label"]) for end in marked],
+            names=names,
         )
 
 
 def _animated(folder: Path, method: str, given: Mapping[str, Any], view: View | None) -> Animated:
-    facts = dacite.from_dict(Facts, given, dacite.Config(type_hooks={float: float}))
-    kept = evenly(facts.num_frames, sheets.MOST_FRAMES)
-    points = None if facts.points is None else np.array(facts.points, np.float64)[kept]
-    steps = [0.0, *(facts.frame_steps or [])]
+    kept, path = evenly(given["num_frames"], sheets.MOST_FRAMES), None
+    if view is not None and given.get("points"):
+        path = view.project(np.array(given["points"], np.float64)[kept])
+    # Those of older versions have no figures of frames.
+    errors, steps = given.get("frame_errors", []), [0.0, *given.get("frame_steps", [])]
+    wrapped = given["interpolation_mse_wrapped"]
     # An animated PNG has the whole opacity, where there is some.
     files = (folder / f"{method}.png", folder / f"{method}.gif")
     file = next((one for one in files if one.exists()), files[-1])
     sheet = None
     if file.exists():
         with _intact(file, cure="remove it, or animate the pair again"):
-            sheet = sheets.of_film(file.read_bytes(), frame_ms=facts.frame_ms, kept=kept)
+            sheet = sheets.of_film(file.read_bytes(), frame_ms=given["frame_ms"], kept=kept)
     return Animated(
         method=method,
         file=file.name,
         sheet=sheet,
         numbers=kept.tolist(),
-        num_frames=facts.num_frames,
-        frame_ms=facts.frame_ms,
-        length=facts.length,
-        interpolation_mse=facts.interpolation_mse,
-        interpolation_mse_wrapped=facts.interpolation_mse_wrapped,
-        errors=[facts.frame_errors[n] for n in kept] if facts.frame_errors else [],
-        steps=[steps[n] for n in kept] if facts.frame_errors else [],
-        path=None if view is None or points is None else view.project(points),
+        num_frames=given["num_frames"],
+        frame_ms=float(given["frame_ms"]),
+        length=None if given["length"] is None else float(given["length"]),
+        interpolation_mse=float(given["interpolation_mse"]),
+        interpolation_mse_wrapped=None if wrapped is None else float(wrapped),
+        errors=[errors[n] for n in kept] if errors else [],
+        steps=[steps[n] for n in kept] if errors else [],
+        path=path,
     )
 
 
@@ -293,28 +267,24 @@ def evenly(number: int, most: int) -> Int[np.ndarray, "kept"]:
     return np.rint(np.linspace(0, number - 1, min(number, most))).astype(np.int64)
 
 
-def _codes(run: Run) -> tuple[Float[np.ndarray, "point latent"] | None, list[str]]:
-    """Return the codes of all images, or None and why they are not known."""
-    if run.workdir.latents.exists():
-        return encode_all(run).codes, []
-    if len(run.images) >= MOST_ENCODED:
-        return None, [
-            "The latent map is missing: its codes are not encoded yet, which surf and evaluate do"
-        ]
+def _view(run: Run) -> tuple[View | None, list[str]]:
+    """Return what places codes on the map, or None and why they are not known."""
+    missing, cached = "The latent map is missing: ", run.workdir.latents.exists()
+    if not cached and len(run.images) >= MOST_ENCODED:
+        return None, [f"{missing}its codes are not encoded yet, which surf and evaluate do"]
     try:
-        return encode_all(run).codes, []
-    except UserError as error:  # a model that collapsed or diverged has its page too
-        return None, [f"The latent map is missing: {error}"]
-
-
-def _view(codes: Float[np.ndarray, "point latent"]) -> View:
+        codes = encode_all(run).codes
+    except UserError as error:
+        if cached:
+            raise
+        return None, [f"{missing}{error}"]  # a model that collapsed or diverged has its page too
     size = codes.shape[1]
     latent = np.eye(size)[:, :MOST_LATENT]
     names = [f"latent {number + 1}" for number in range(latent.shape[1])]
     if size == 1:
-        return View([*names, ""], lambda some: np.pad(some, [(0, 0), (0, 1)]))
+        return View(codes, [*names, ""], lambda some: np.pad(some, [(0, 0), (0, 1)])), []
     if size == 2:
-        return View(names, np.asarray)
+        return View(codes, names, np.asarray), []
     mean, directions, shares = principal_components(codes)
     number = min(size, NUM_COMPONENTS)
     components = [f"PC {n + 1} ({shares[n]:.0%})" for n in range(number)]
@@ -322,19 +292,19 @@ def _view(codes: Float[np.ndarray, "point latent"]) -> View:
     def project(some: Float[np.ndarray, "code latent"]) -> Float[np.ndarray, "code axis"]:
         return np.concatenate([(some - mean) @ directions[:, :number], some @ latent], axis=1)
 
-    return View(components + names, project)
+    return View(codes, components + names, project), []
 
 
-def _latent_map(run: Run, codes: Float[np.ndarray, "point latent"], view: View) -> LatentMap:
-    images, points, left_out = run.images, view.project(codes), []
+def _latent_map(run: Run, view: View) -> LatentMap:
+    images, points, left_out = run.images, view.project(view.codes), []
     shown = _sample(points, images, MOST_POINTS)
     pictured = shown[_sample(points[shown], images, MOST_THUMBNAILS, numbers=shown)]
-    if len(shown) < len(codes):
-        left_out.append(f"The map shows {len(shown):,} of {len(codes):,} images, evenly sampled")
+    if len(shown) < len(points):
+        left_out.append(f"The map shows {len(shown):,} of {len(points):,} images, evenly sampled")
     if len(pictured) < len(shown):
         left_out.append(f"{len(pictured):,} images of the map have a thumbnail, evenly sampled")
     edges = None
-    if run.workdir.graph.exists() and len(shown) == len(codes):
+    if run.workdir.graph.exists() and len(shown) == len(points):
         edges, _ = connect(run, encode_all(run), run.config.graph).edges()
         if len(edges) > MOST_EDGES:
             left_out.append(f"The {len(edges):,} edges of the graph are too many to be drawn")
@@ -348,7 +318,7 @@ def _latent_map(run: Run, codes: Float[np.ndarray, "point latent"], view: View) 
         axes=view.axes,
         points=points[shown],
         numbers=shown,
-        num_images=len(codes),
+        num_images=len(points),
         files=[images.files[number] for number in shown] if images.files else [],
         factors=factors,
         thumbnails=sheets.of_thumbnails(
