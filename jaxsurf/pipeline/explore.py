@@ -30,7 +30,7 @@ from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import surf
 from jaxsurf.pipeline.explored import Explored, ExploredCodes
 from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
-from jaxsurf.pipeline.surf import Opened, SurfConfig, Surfed
+from jaxsurf.pipeline.surf import SurfConfig, Surfed
 from jaxsurf.viewing.explorer.subject import (
     Code,
     Figures,
@@ -160,7 +160,7 @@ class ExploredRun(Explored):
 
     @functools.lru_cache(maxsize=8)  # noqa: B019  (one run is explored as long as it lives)
     def _made(self, wish: Wish) -> Surfed:
-        opened = Opened(self.latents, self.connected(wish.graph))
+        opened = self.latents, self.connected(wish.graph)
         return surf.make(self.run, self._config(wish), opened, wrapped=False)
 
     def film(self, wish: Wish) -> Film:
@@ -244,7 +244,7 @@ class ExploredRun(Explored):
     def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `surf`."""
         config = replace(self._config(wish), also=tuple(also))
-        opened = Opened(self.latents, self.connected(wish.graph))
+        opened = self.latents, self.connected(wish.graph)
         with self._lock:
             return str(surf.surf(self.run, config, opened).folder)
 

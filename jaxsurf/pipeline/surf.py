@@ -10,12 +10,13 @@ outside the set is encoded; its code, or the one that was given, joins the graph
 after those of the set.
 """
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -117,8 +118,8 @@ class Surfed:
     codes: Float[np.ndarray, "node latent"]
     visit: Visit
     animations: Mapping[str, Animation]
-    description: dict[str, Any]
     nearest: Mapping[str, Nearest]  # by method, the image nearest to each frame
+    description: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
 
     def __str__(self) -> str:
@@ -138,11 +139,8 @@ class Surfed:
         return "\n".join(lines)
 
 
-class Opened(NamedTuple):
-    """The codes of a run, and a graph over them, that many paths are sought in."""
-
-    latents: Latents
-    graph: LatentGraph
+# The codes of a run, and a graph over them, that many paths are sought in.
+Opened = tuple[Latents, LatentGraph]
 
 
 def surf(run: Run, config: SurfConfig, opened: Opened | None = None) -> Surfed:
@@ -207,30 +205,10 @@ def make(
             **{f"step_{n}": value for n, value in metrics.smoothness(each.frames).items()},
         }
         animations[method] = replace(each, metrics=figures, frame_ms=config.frame_ms)
-    return Surfed(
-        stops=stops,
-        graph=graph,
-        codes=codes,
-        visit=visit,
-        animations=animations,
-        description=_describe_path(config, graph, codes, visit, stops)
-        | {
-            "methods": {
-                method: animation.describe()
-                | {
-                    "frame_errors": nearest[method].mse.tolist(),
-                    "frame_steps": metrics.steps(animation.frames).tolist(),
-                }
-                for method, animation in animations.items()
-            },
-            "checkpoint": run.step,
-            "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
-            "versions": versions(),
-            "seed": run.config.training.seed,
-            "timing": asdict(config.timing),
-        },
-        nearest=nearest,
+    made = Surfed(
+        stops=stops, graph=graph, codes=codes, visit=visit, animations=animations, nearest=nearest
     )
+    return replace(made, description=_describe(run, config, made))
 
 
 def _find(
@@ -239,7 +217,7 @@ def _find(
     """Return the path past all stops, and the graph and codes that have those from outside too."""
     if opened is None:
         latents = encode_all(run)
-        opened = Opened(latents, connect(run, latents, config.graph or run.config.graph))
+        opened = latents, connect(run, latents, config.graph or run.config.graph)
     latents, graph = opened
     codes, nodes = latents.codes, [stop.number or 0 for stop in given]
     outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}
@@ -256,13 +234,8 @@ def _find(
     return graph, codes, visit
 
 
-def _describe_path(
-    config: SurfConfig,
-    graph: LatentGraph,
-    codes: Float[np.ndarray, "node latent"],
-    visit: Visit,
-    stops: Sequence[Stop],
-) -> dict[str, Any]:
+def _describe(run: Run, config: SurfConfig, made: Surfed) -> dict[str, Any]:
+    graph, visit = made.graph, made.visit
     return {
         "ends": [
             {
@@ -274,17 +247,30 @@ def _describe_path(
                 "node": int(visit.nodes[place]),
                 "place": place,
             }
-            for stop, place in zip(stops, visit.places, strict=True)
+            for stop, place in zip(made.stops, visit.places, strict=True)
         ],
         "loop": config.loop,
         "order": config.order,
         "order_proven": visit.proven,
         "nodes": visit.nodes.tolist(),
-        "length": float(piece_lengths(codes[visit.nodes]).sum()),
+        "length": float(piece_lengths(made.codes[visit.nodes]).sum()),
         "edge_weights": graph.weights_along(visit.nodes).tolist(),
         "bridges": graph.bridges_along(visit.nodes).tolist(),
         "graph": graph.facts(),
         "search": visit.method,
+        "methods": {
+            method: animation.describe()
+            | {
+                "frame_errors": made.nearest[method].mse.tolist(),
+                "frame_steps": metrics.steps(animation.frames).tolist(),
+            }
+            for method, animation in made.animations.items()
+        },
+        "checkpoint": run.step,
+        "data": {"name": run.images.name, "fingerprint": run.images.fingerprint},
+        "versions": versions(),
+        "seed": run.config.training.seed,
+        "timing": asdict(config.timing),
     }
 
 
@@ -327,17 +313,17 @@ def open_stop(run: Run, text: str) -> Stop:
 
 
 def _parse_code(text: str, *, size: int) -> Float[np.ndarray, "latent"]:
-    cure = f"give {size} numbers with commas between: {_CODE}{','.join(['0.1'] * size)}"
-    try:
-        code = np.asarray([float(part) for part in text.removeprefix(_CODE).split(",")])
-    except ValueError as error:
-        raise UserError(f"{text} is no latent code", cure=cure) from error
-    if len(code) != size:
-        raise UserError(f"{text} has {len(code)} numbers, but latent codes have {size}", cure=cure)
-    # Models take float32, in which larger numbers are infinite.
-    if not (np.abs(code) <= np.finfo(np.float32).max).all():
-        raise UserError(f"{text} is not finite in float32", cure=cure)
-    return code.astype(np.float32)
+    with contextlib.suppress(ValueError):
+        numbers = [float(part) for part in text.removeprefix(_CODE).split(",")]
+        code = np.array(numbers).reshape(size)
+        # Models take float32, in which larger numbers are infinite.
+        if (np.abs(code) <= np.finfo(np.float32).max).all():
+            return code.astype(np.float32)
+    example = f"{_CODE}{','.join(['0.1'] * size)}"
+    raise UserError(
+        f"{text} is no latent code",
+        cure=f"give {size} numbers, finite in float32, with commas between: {example}",
+    )
 
 
 def _plot(run: Run, made: Surfed) -> LatentPlot:
