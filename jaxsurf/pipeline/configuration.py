@@ -7,6 +7,7 @@ Settings come nested by section (JSON), or by dotted name (`model.latent_dim`).
 import contextlib
 import dataclasses
 import functools
+import json
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -87,15 +88,8 @@ class RunConfig:
 
 def open_data(config: DataConfig) -> ImageSet:
     """Return the images that a configuration names."""
-    return sources.open_images(
-        config.source,
-        path=config.path,
-        fixed=config.fixed,
-        free=config.free,
-        stride=config.stride,
-        side=config.side or None,
-        **{name.name: getattr(config, name.name) for name in dataclasses.fields(Reading)},
-    )
+    settings: dict[str, Any] = vars(config) | {"side": config.side or None}
+    return sources.open_images(**settings)
 
 
 def resolved(config: DataConfig) -> DataConfig:
@@ -193,6 +187,12 @@ def decisive(config: RunConfig) -> dict[str, Any]:
     if config.objective.perceptual:
         free.discard("data.show")  # features are those of what is shown
     return {name: value for name, value in every if name not in free}
+
+
+def decisive_text(config: RunConfig, *, but: tuple[str, ...]) -> str:
+    """Return the same as one text, without those whose names begin with some."""
+    kept = {name: value for name, value in decisive(config).items() if not name.startswith(but)}
+    return json.dumps(kept, sort_keys=True)
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -137,7 +137,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     """
     images, (chosen, truth, known) = run.images, _choose(run.images, config)
     latents = encode_all(run)
-    built = connect(run, latents, config.graph or run.config.graph)
+    built = connect(run, latents, config.graph)
     ends = [(int(source), int(target)) for source, target in chosen]
     paths = shortest_path.shortest_paths(built, ends, codes=latents.codes)
     parts = []

@@ -305,7 +305,7 @@ def _latent_map(run: Run, view: View) -> LatentMap:
         left_out.append(f"{len(pictured):,} images of the map have a thumbnail, evenly sampled")
     edges = None
     if run.workdir.graph.exists() and len(shown) == len(points):
-        edges, _ = connect(run, encode_all(run), run.config.graph).edges()
+        edges, _ = connect(run, encode_all(run)).edges()
         if len(edges) > MOST_EDGES:
             left_out.append(f"The {len(edges):,} edges of the graph are too many to be drawn")
             edges = None

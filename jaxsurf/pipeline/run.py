@@ -5,14 +5,12 @@ Its codes and its graph are kept beside it in the working directory, bound to ch
 
 import contextlib
 import functools
-import json
 import logging
 import math
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, Real, UInt8
@@ -20,8 +18,8 @@ from jaxtyping import Float, Int, Real, UInt8
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import lengths, media
-from jaxsurf.frames.animate import METHODS, Animation
-from jaxsurf.images import pixels, principal
+from jaxsurf.frames.animate import Animation
+from jaxsurf.images import pixels, principal, sources
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import encode, graph, neighbors
 from jaxsurf.manifold.encode import Latents
@@ -66,13 +64,8 @@ class Run:
     def stamp(self) -> str:
         """What caches made with this model and these images are bound to."""
         # Images are known by themselves, wherever they lie.
-        decisive = configuration.decisive(self.config).items()
-        named = {name: value for name, value in decisive if not name.startswith("data.")}
-        settings = json.dumps(named, sort_keys=True)
-        return (
-            f"checkpoint {self.step}, data {self.images.fingerprint}, "
-            f"settings {fingerprint(settings)}"
-        )
+        settings = fingerprint(configuration.decisive_text(self.config, but=("data.",)))
+        return f"checkpoint {self.step}, data {self.images.fingerprint}, settings {settings}"
 
     def surf(
         self,
@@ -107,31 +100,21 @@ class Run:
         self,
         num_pairs: int = 100,
         *,
-        methods: Sequence[str] = METHODS,
         frames: int | None = None,
         speed: Speed | None = None,
-        graph: GraphConfig | None = None,
-        seed: int = 0,
-        truth: Literal["renders", "images", "none"] = "renders",
-        spread: bool = True,
-        perceptual: bool = False,
+        **settings: Any,  # noqa: ANN401
     ) -> "Evaluation":
         """Return the scores of methods on many pairs, in memory.
 
-        `frames` and `speed` are as in `surf`; `EvaluateConfig` explains the rest.
+        `frames` and `speed` are as in `surf`; other settings are those of `EvaluateConfig`, which
+        explains them: `methods`, `graph`, `seed`, `truth`, `spread` and `perceptual`.
         """
         from jaxsurf.pipeline import evaluate
 
-        config = evaluate.EvaluateConfig(
-            num_pairs=num_pairs,
-            methods=tuple(methods),
-            timing=Timing(frames=frames, speed=speed),
-            graph=graph,
-            seed=seed,
-            truth=truth,
-            spread=spread,
-            perceptual=perceptual,
-        )
+        if "methods" in settings:
+            settings["methods"] = tuple(settings["methods"])
+        timing = Timing(frames=frames, speed=speed)
+        config = evaluate.EvaluateConfig(num_pairs=num_pairs, timing=timing, **settings)
         return evaluate.measure(self, config)
 
 
@@ -152,7 +135,7 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
         data: where the images are now, if they were moved after training.
     """
     place = WorkDir(Path(workdir))
-    config, saved = read_config(place)
+    config, begun = read_config(place)
     if data is not None:
         config = replace(config, data=configuration.moved(config.data, data))
     if checkpoint not in (LAST, BEST) and not checkpoint.isdecimal():
@@ -161,27 +144,24 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
             cure=f"give {LAST}, {BEST}, or a folder of checkpoints/",
         )
     where = config.data.path or config.data.source
-    gone = Path(where).is_absolute() and not any(
-        map(os.path.exists, (where, where.rpartition(":")[0]))
-    )
+    gone = Path(where).is_absolute() and not Path(sources.split(where)[0]).exists()
     if data is None and gone:
         raise UserError(
             f"the images of {place.root} are not in {where} any more",
             cure="say where they are now: --data=PATH",
         )
     images = configuration.open_data(config.data)
-    if images.fingerprint != saved["data"]["fingerprint"]:
-        raise other_images(images, saved, place)
+    if images.fingerprint != begun:
+        raise other_images(images, begun, place)
     setup = make_setup(config, images, abstract=True)
     with contextlib.closing(Checkpoints(place.checkpoints, of=setup.identity)) as checkpoints:
-        step = checkpoints.best_step if checkpoint == BEST else None
-        if checkpoint == BEST and step is None:
+        step = int(checkpoint) if checkpoint.isdecimal() else None
+        if checkpoint == BEST and (step := checkpoints.best_step) is None:
             raise UserError(
                 "no checkpoint is the best: none was saved after a loss without target codes "
                 "was written down",
                 cure="leave out --checkpoint",
             )
-        step = int(checkpoint) if checkpoint.isdecimal() else step
         state, _ = checkpoints.restore(setup.state, step=step)
     return Run(
         workdir=WorkDir(place.root, step),
@@ -192,8 +172,8 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
     )
 
 
-def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
-    """Return the configuration of a run, and all of `config.json`."""
+def read_config(workdir: WorkDir) -> tuple[RunConfig, str]:
+    """Return the configuration of a run, and the fingerprint of its images."""
     if not workdir.begun:
         raise UserError(
             f"{workdir.root} is not the working directory of a run: it has no config.json",
@@ -202,24 +182,22 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, dict[str, Any]]:
     saved = read_json(workdir.config, cure=PUT_BACK)
     try:
         config = configuration.from_dict(saved["config"])
-        str(saved["data"]["fingerprint"])
-        for setting in configuration.names():
-            section, _, name = setting.partition(".")
-            if name not in saved["config"].get(section, {}):
-                raise UserError(f"no {setting} in it: another version of jaxsurf wrote it")
+        for section, settings in configuration.to_dict(config).items():
+            for name in settings.keys() - saved["config"].get(section, {}).keys():
+                raise UserError(f"no {section}.{name} in it: another version of jaxsurf wrote it")
+        return config, str(saved["data"]["fingerprint"])
     except (KeyError, TypeError, AttributeError, UserError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         raise UserError(
             f"{workdir.config} does not describe a run ({reason})", cure=PUT_BACK
         ) from error
-    return config, saved
 
 
-def other_images(images: ImageSet, saved: Mapping[str, Any], workdir: WorkDir) -> UserError:
+def other_images(images: ImageSet, begun: str, workdir: WorkDir) -> UserError:
     """Return the error of images other than those that began the run."""
     return UserError(
         f"the images of {images.name} have changed: {workdir.root} was trained on data "
-        f"{saved['data']['fingerprint']}, but they are {images.fingerprint} now",
+        f"{begun}, but they are {images.fingerprint} now",
         cure="bring the old images back, or train in another --workdir",
     )
 
@@ -234,8 +212,9 @@ def encode_all(run: Run) -> Latents:
     return latents
 
 
-def connect(run: Run, latents: Latents, config: GraphConfig) -> LatentGraph:
-    """Return the graph over a run's codes; the run's own kind is kept in `graph.npz`."""
+def connect(run: Run, latents: Latents, config: GraphConfig | None = None) -> LatentGraph:
+    """Return a graph over a run's codes, by default its own, which is kept in `graph.npz`."""
+    config = config or run.config.graph
     own, images = config == run.config.graph, run.images.images
     stamp = f"{run.stamp}, {config}, edition {graph.EDITION}"
     if own and run.workdir.graph.exists():

@@ -5,7 +5,6 @@ A setup is a run not yet begun: plan, model, state before the first update, stre
 
 import dataclasses
 import functools
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,12 +54,8 @@ class TrainSetup:
     @property
     def identity(self) -> str:
         """What checkpoints of the run are known by: settings but for its length, and images."""
-        settings = {
-            name: value
-            for name, value in configuration.decisive(self.config).items()
-            if not name.startswith(("data.", "training.num_epochs"))
-        }
-        return fingerprint(json.dumps(settings, sort_keys=True), self.images.fingerprint)
+        settings = configuration.decisive_text(self.config, but=("data.", "training.num_epochs"))
+        return fingerprint(settings, self.images.fingerprint)
 
     def on_host(self) -> "TrainSetup":
         """Return the same setup, whose state leaves the device to the states that are trained."""

@@ -217,7 +217,7 @@ def _find(
     """Return the path past all stops, and the graph and codes that have those from outside too."""
     if opened is None:
         latents = encode_all(run)
-        opened = latents, connect(run, latents, config.graph or run.config.graph)
+        opened = latents, connect(run, latents, config.graph)
     latents, graph = opened
     codes, nodes = latents.codes, [stop.number or 0 for stop in given]
     outside = {tuple(stop.code): stop.image for stop in given if stop.code is not None}

@@ -224,17 +224,17 @@ def check_begun(
                 cure=PUT_BACK,
             )
         return
-    begun, saved = read_config(workdir)
+    begun, fingerprint = read_config(workdir)
     changed = configuration.differences(begun, config)
     if extend and config.training.num_epochs > begun.training.num_epochs:
         del changed["training.num_epochs"]
     kept = ("data.show",)  # no part of the images
     changed = {n: both for n, both in changed.items() if n in kept or not n.startswith("data.")}
-    if not changed and images and images.fingerprint != saved["data"]["fingerprint"]:
+    if not changed and images and images.fingerprint != fingerprint:
         before, now = vars(begun.data), vars(config.data)
         changed = {f"data.{n}": (before[n], now[n]) for n in before if before[n] != now[n]}
         if not changed:
-            raise other_images(images, saved, workdir)
+            raise other_images(images, fingerprint, workdir)
     if changed:
         name, (before, now) = next(iter(changed.items()))
         more = f" (and {len(changed) - 1} more differ)" if len(changed) > 1 else ""
