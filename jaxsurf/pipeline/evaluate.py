@@ -10,11 +10,11 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import embedding, intervals, metrics, pairs, reconstruction
-from jaxsurf.evaluation.intervals import Curves, PerPair
+from jaxsurf.evaluation.intervals import Curves, Ends, PerPair
 from jaxsurf.evaluation.truth import LEAP_FRAMES, Truth, faults, make_truth
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route
@@ -174,9 +174,9 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         "truth": {
             "known": truth is not None,
             "about": known,
-            "reading_error": truth.reading_error if truth is not None else None,
-            "usual_residual": truth.usual_residual if truth is not None else None,
-            "factors": [axis.name for axis in truth.lattice.grid.axes] if truth is not None else [],
+            "reading_error": truth and truth.reading_error,
+            "usual_residual": truth and truth.usual_residual,
+            "factors": [axis.name for axis in truth.lattice.grid.axes] if truth else [],
         },
         "faults": given_away,
         "worst": {"method": judged, "metric": error, "pairs": chosen[order].tolist()},
@@ -198,29 +198,21 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     return Evaluation(content, pairs.rows(scores, chosen), worst)
 
 
-def _choose(
-    images: ImageSet, config: EvaluateConfig
-) -> tuple[Int[np.ndarray, "pair 2"], Truth | None, str]:
+def _choose(images: ImageSet, config: EvaluateConfig) -> tuple[Ends, Truth | None, str]:
     """Return the pairs, the truth about them, and how well it is known or why it is not."""
-    truth, known = None, "it was not asked for"
     # A number that is too large is refused before anything that takes long.
     choose = partial(pairs.choose_pairs, len(images), config.num_pairs, seed=config.seed)
     chosen = choose()
-    if config.truth != "none":
-        try:
-            truth = make_truth(images, rendered=config.truth == "renders")
-            known = truth.description
-        except UserError as error:
-            known = str(error)
-
-    def distance(ends: Int[np.ndarray, "pair 2"]) -> PerPair:
-        assert truth is not None
-        assert images.factors is not None
-        return truth.distance(*np.moveaxis(images.factors[ends], 1, 0))
-
-    if truth is not None and config.spread:
-        chosen = choose(distance=distance)
-    return chosen, truth, known
+    if config.truth == "none":
+        return chosen, None, "it was not asked for"
+    try:
+        truth = make_truth(images, rendered=config.truth == "renders")
+    except UserError as error:
+        return chosen, None, str(error)
+    if config.spread:
+        factors = np.asarray(images.factors)
+        chosen = choose(distance=lambda some: truth.distance(*np.moveaxis(factors[some], 1, 0)))
+    return chosen, truth, truth.description
 
 
 def about(content: Mapping[str, Any]) -> list[str]:
@@ -312,11 +304,7 @@ def _routes(run: Run, latents: Latents, paths: Sequence[NodePath]) -> list[Route
 
 
 def _score(
-    run: Run,
-    config: EvaluateConfig,
-    truth: Truth | None,
-    routes: Sequence[Route],
-    chosen: Int[np.ndarray, "pair 2"],
+    run: Run, config: EvaluateConfig, truth: Truth | None, routes: Sequence[Route], chosen: Ends
 ) -> tuple[dict[str, dict[str, PerPair]], dict[str, Curves]]:
     """Return scores and curves of a few pairs by method, the baseline's always among them."""
     images = run.images
@@ -334,15 +322,8 @@ def _score(
         latent = [animation.path for animation in animations if animation.path is not None]
         nearest = metrics.nearest_images(np.concatenate(frames), images.images)
         curve = intervals.make_curves(frames, nearest.indices, images, chosen, truth=ideal)
-        scores[method] = dict(
-            pairs.score(
-                *(frames, images.images),
-                paths=latent or None,
-                nearest=nearest,
-                curves=curve,
-                model=run.model,
-            )
-        )
+        known = {"paths": latent or None, "nearest": nearest, "curves": curve, "model": run.model}
+        scores[method] = dict(pairs.score(frames, images.images, **known))
         if curve is not None:
             curves[method] = curve
         if truth is not None:
@@ -368,7 +349,7 @@ def _show(
     config: EvaluateConfig,
     truth: Truth | None,
     routes: Sequence[Route],
-    chosen: Int[np.ndarray, "pair 2"],
+    chosen: Ends,
     errors: PerPair,
 ) -> list[Shown]:
     shown = []
@@ -376,14 +357,14 @@ def _show(
     courses = [[] for _ in routes] if truth is None else truth.courses(chosen)
     every = zip(chosen.tolist(), errors.tolist(), made, courses, strict=True)
     for (source, target), error, by_method, right in every:
-        frames, poses, lines = {name: each.frames for name, each in by_method.items()}, {}, []
-        periods = []
+        frames = {name: each.frames for name, each in by_method.items()}
+        poses, lines, periods = {}, [], []
         if truth is not None:
             grid = truth.lattice.grid
             varying = [axis.column for axis in grid.axes]
             periods = [axis.period or 0.0 for axis in grid.axes]
-            poses = {name: grid.factors(truth.read(some).poses) for name, some in frames.items()}
-            poses = {name: some[:, varying] for name, some in poses.items()}
+            for name, some in frames.items():
+                poses[name] = grid.factors(truth.read(some).poses)[:, varying]
             for course in right:
                 line = grid.factors(course.poses)[:, varying]
                 lines.append(np.insert(line, 1 + np.flatnonzero(~course.joined[:-1]), np.nan, 0))
