@@ -18,7 +18,7 @@ import signal
 import sys
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NoReturn, cast, get_args, get_origin, get_type_hints
@@ -172,22 +172,18 @@ def describe() -> str:
     """Return what `--help` prints: what the script is for, its flags, and settings if any."""
     lines = [sys.modules["__main__"].__doc__ or "", flags.FLAGS.main_module_help()]
     if _config_files:
+        from jaxsurf.pipeline.configuration import RunConfig
+
         changed = " or ".join(f"--{name}.NAME=VALUE" for name in _config_files)
         lines.append(f"\n\nSettings, each changed by {changed}:\n")
-    for name, default, meaning in settings() if _config_files else ():
-        first, *rest = textwrap.wrap(meaning, 60)
-        lines += [f"  {name:27} {default!s:11} {first}", *(f"{'':42}{line}" for line in rest)]
+        defaults = make_config({}).to_dict()
+        for section in fields(RunConfig):
+            for name, meaning in attributes(cast(type, section.type)).items():
+                first, *rest = textwrap.wrap(meaning, 60)
+                setting, default = f"{section.name}.{name}", defaults[section.name][name]
+                lines.append(f"  {setting:27} {default!s:11} {first}")
+                lines += [f"{'':42}{line}" for line in rest]
     return "\n".join(lines) + "\n"
-
-
-def settings() -> Iterator[tuple[str, object, str]]:
-    """Yield the name of every setting, its default, and its meaning."""
-    from jaxsurf.pipeline.configuration import RunConfig
-
-    defaults = make_config({}).to_dict()
-    for section in fields(RunConfig):
-        for name, meaning in attributes(cast(type, section.type)).items():
-            yield f"{section.name}.{name}", defaults[section.name][name], meaning
 
 
 def attributes(kind: type) -> dict[str, str]:

@@ -6,6 +6,7 @@ time that is given follows from what is seen.
 """
 
 import logging
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import pairs
@@ -56,9 +56,8 @@ FEW_IMAGES = 50
 # Of what lies between two random images, the share that neighbours differ by: up to the first one
 # sees a motion from one to the next, from the second on none.
 SMOOTH, ROUGH = 0.35, 0.7
-COPY = (
-    0.02  # of what lies between two random images, the share that an image and its copy differ by
-)
+# Of the same, the share that an image and its copy differ by.
+COPY = 0.02
 
 _log = logging.getLogger(__name__)
 
@@ -79,10 +78,10 @@ def _show(
     _log.info("evaluating %d pairs", scoring.num_pairs)
     evaluation = evaluate.evaluate(run, scoring)
     page.write(run)
-    first = "-".join(map(str, ends[0]))
-    said = [str(evaluation), *[expected] * bool(expected)]
-    said += [f"animations: {run.workdir.surf(first).parent}, such as {first}"]
-    return "\n".join([*said, f"everything on one page: {run.workdir.report}"])
+    place = run.workdir.surf("-".join(map(str, ends[0])))
+    made = f"animations: {place.parent}, such as {place.name}"
+    page_is = f"everything on one page: {run.workdir.report}"
+    return "\n".join(filter(None, [str(evaluation), expected, made, page_is]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +147,11 @@ def look(images: ImageSet) -> Seen:
     points = tried.points[tried.chosen]
     random = np.random.default_rng(0).integers(len(points), size=(2, 4 * len(points)))
     others = neighbors.distances(points[random[0]], points[random[1]])
-    single = _without_copies(points, COPY * float(np.median(others)))
+    # The first images that are copies of none before, as far as they count as few.
+    single, left = points[:0], points
+    while len(left) and len(single) < FEW_IMAGES:
+        single = np.concatenate([single, left[:1]])
+        left = left[neighbors.distances(left, left[:1]) > COPY * np.median(others)]
     few = 1 < len(single) < FEW_IMAGES
     points = single if few else points
     k = min(targets.NEIGHBOURS, len(points) - 1)
@@ -163,17 +166,6 @@ def look(images: ImageSet) -> Seen:
         residuals=tried.residuals,
         dimensions=tried.best,
     )
-
-
-def _without_copies(
-    points: Float[np.ndarray, "point component"], alike: float
-) -> Float[np.ndarray, "single component"]:
-    """Return the first points that are farther than that from all before, `FEW_IMAGES` at most."""
-    single = points[:0]
-    while len(points) and len(single) < FEW_IMAGES:
-        single = np.concatenate([single, points[:1]])
-        points = points[neighbors.distances(points, points[:1]) > alike]
-    return single
 
 
 def of_images(
@@ -204,8 +196,11 @@ def of_images(
     _log.info("%s", seen)
     run = train_on(images, config, root)
     write_text(run.workdir.expected, str(seen))
-    many = replace(EVALUATION, num_pairs=_num_pairs(images))
-    return _show(run, _typical(run), many, str(seen))
+    # Fewer pairs of large images, which take longer.
+    values = images.images[0].size / (64 * 64 * 3)
+    wanted = max(10, round(EVALUATION.num_pairs / max(1.0, values)))
+    num_pairs = min(wanted, len(images) * (len(images) - 1) // 2)
+    return _show(run, _typical(run), replace(EVALUATION, num_pairs=num_pairs), str(seen))
 
 
 def _choose(
@@ -226,7 +221,8 @@ def _choose(
     own = [0] if longer <= LARGEST_AS_IS or "data.side" in given else []
     for side in (*own, *sides):
         size = [round(n * side / longer) if side else n for n in images.images.shape[1:3]]
-        needed_s = step_s * _area(size) / _area(probed.images.shape[1:3])
+        area = math.prod(map(padded, size))
+        needed_s = step_s * area / math.prod(map(padded, probed.images.shape[1:3]))
         steps = int(budget_s / needed_s)
         if steps >= FEWEST_STEPS:
             break
@@ -249,10 +245,6 @@ def _choose(
     return config, images
 
 
-def _area(size: Sequence[int]) -> int:
-    return padded(size[0]) * padded(size[1])
-
-
 def _step_s(config: RunConfig, images: ImageSet) -> float:
     """Return the seconds of a step, without those that compile."""
     setup = make_setup(config, images)
@@ -272,22 +264,11 @@ def _step_s(config: RunConfig, images: ImageSet) -> float:
     return (times[-1] - times[first]) / (steps[-1] - steps[first])
 
 
-def _num_pairs(images: ImageSet) -> int:
-    """Return how many pairs are scored: fewer of large images, which take longer."""
-    values = images.images[0].size / (64 * 64 * 3)
-    available = len(images) * (len(images) - 1) // 2
-    return min(available, max(10, round(EVALUATION.num_pairs / max(1.0, values))))
-
-
 def _typical(run: Run) -> list[tuple[int, int]]:
     """Return three pairs: one from end to end of the codes, and two by chance."""
     codes = encode_all(run).codes
-    first = _farthest(codes, codes.mean(axis=0))
-    ends = [(first, _farthest(codes, codes[first]))]
+    first = int(np.square(codes - codes.mean(axis=0)).sum(axis=1).argmax())
+    ends = [(first, int(np.square(codes - codes[first]).sum(axis=1).argmax()))]
     few = min(2, len(codes) * (len(codes) - 1) // 2)
     drawn = pairs.choose_pairs(len(codes), few, seed=0).tolist()
     return list(dict.fromkeys([*ends, *((one, other) for one, other in drawn)]))
-
-
-def _farthest(codes: Float[np.ndarray, "image latent"], place: Float[np.ndarray, "latent"]) -> int:
-    return int(np.square(codes - place).sum(axis=1).argmax())

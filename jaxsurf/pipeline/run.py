@@ -13,19 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float, Int, Real, UInt8
+from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import lengths, media
 from jaxsurf.frames.animate import Animation
+from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels, principal, sources
 from jaxsurf.images.image_set import ImageSet
+from jaxsurf.images.pixels import Images
 from jaxsurf.manifold import encode, graph, neighbors
 from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph, load_graph, save_graph
-from jaxsurf.manifold.path import Speed, Timing
+from jaxsurf.manifold.path import Codes, Speed, Timing
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
@@ -254,11 +256,7 @@ def connect(run: Run, latents: Latents, config: GraphConfig | None = None) -> La
 
 
 def make_distance(
-    weight: str,
-    model: Autoencoder,
-    codes: Float[np.ndarray, "node latent"],
-    images: UInt8[np.ndarray, "image height width channel"],
-    further: UInt8[np.ndarray, "more height width channel"] | None = None,
+    weight: str, model: Autoencoder, codes: Codes, images: Images, further: Frames | None = None
 ) -> Distance:
     """Return the distance that edges weigh by where it is not that of latent codes.
 

@@ -44,12 +44,8 @@ class TrainSetup:
     plan: Plan
     graphdef: nnx.GraphDef[Autoencoder]
     state: TrainState
+    rates: Rates  # the numbers of its optimizer
     streams: train_step.Streams
-
-    @property
-    def rates(self) -> Rates:
-        """The numbers of its optimizer."""
-        return _make_rates(self.config, self.plan)
 
     @property
     def identity(self) -> str:
@@ -110,10 +106,10 @@ class TrainSetup:
         codes, dimensions = None, self.config.model.latent_dim
         if distributed.writes():
             codes = targets.choose(self.images, dimensions, self.config.targets)
-        # Others are sent what process 0 has found, zeros for none.
-        sent = np.zeros((len(self.images), dimensions), np.float32) if codes is None else codes
-        sent = distributed.of_first(sent)
-        return train_step.Examples(self.images.model_input, kept, sent if sent.any() else None)
+        if codes is None:
+            codes = np.zeros((len(self.images), dimensions), np.float32)
+        codes = distributed.of_first(codes)  # zeros for none
+        return train_step.Examples(self.images.model_input, kept, codes if codes.any() else None)
 
     def make_log(
         self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
@@ -139,7 +135,9 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     streams = train_step.make_streams(config.training.seed)
     share = 0.0 if config.targets.kind == "off" else config.targets.share
     plan = data.make_plan(config.training, num_images=len(images), target_share=share)
-    starting = optimizer.make_optimizer(config.optimizer, _make_rates(config, plan))
+    length = {"num_epochs": plan.num_epochs, "steps_per_epoch": plan.steps_per_epoch}
+    rates = optimizer.make_rates(config.optimizer, **length)
+    starting = optimizer.make_optimizer(config.optimizer, rates)
     mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.model_input)
 
     def init(graphdef: nnx.GraphDef[Autoencoder], variables: nnx.State) -> TrainState:
@@ -167,13 +165,9 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
         plan=plan,
         graphdef=graphdef,
         state=state,
+        rates=rates,
         streams=streams,
     )
-
-
-def _make_rates(config: RunConfig, plan: Plan) -> Rates:
-    length = {"num_epochs": plan.num_epochs, "steps_per_epoch": plan.steps_per_epoch}
-    return optimizer.make_rates(config.optimizer, **length)
 
 
 def _draw_model(
