@@ -151,7 +151,7 @@ def look(images: ImageSet) -> Seen:
     single, left = points[:0], points
     while len(left) and len(single) < FEW_IMAGES:
         single = np.concatenate([single, left[:1]])
-        left = left[neighbors.distances(left, left[:1]) > COPY * np.median(others)]
+        left = left[neighbors.distances(left, left[:1]) > COPY * float(np.median(others))]
     few = 1 < len(single) < FEW_IMAGES
     points = single if few else points
     k = min(targets.NEIGHBOURS, len(points) - 1)
