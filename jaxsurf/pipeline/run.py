@@ -183,11 +183,11 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, str]:
         )
     saved = read_json(workdir.config, cure=PUT_BACK)
     try:
-        config = configuration.from_dict(saved["config"])
+        config, begun = configuration.from_dict(saved["config"]), str(saved["data"]["fingerprint"])
         for section, settings in configuration.to_dict(config).items():
             for name in settings.keys() - saved["config"].get(section, {}).keys():
                 raise UserError(f"no {section}.{name} in it: another version of jaxsurf wrote it")
-        return config, str(saved["data"]["fingerprint"])
+        return config, begun
     except (KeyError, TypeError, AttributeError, UserError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)
         raise UserError(

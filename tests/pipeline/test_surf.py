@@ -13,21 +13,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tifffile
 from PIL import Image, ImageSequence
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import decode
 from jaxsurf.frames.animate import METHODS
 from jaxsurf.images import sources
-from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import page, quickstart
 from jaxsurf.pipeline.evaluate import EvaluateConfig, evaluate
 from jaxsurf.pipeline.run import connect, encode_all
 from jaxsurf.pipeline.surf import SurfConfig, surf
-from jaxsurf.pipeline.train import train_on
 
 NUM_IMAGES = 40
 SURF_FILES = {f"{method}.gif" for method in METHODS} | {"strip.png", "latent.png", "path.json"}
@@ -306,41 +303,33 @@ def test_gaps_are_bridged_only_where_asked_and_reported(run):
     assert surf_pair(run, **FAST).description["bridges"] == []
 
 
-@pytest.mark.parametrize("installed", [False, True])
-def test_of_too_many_images_neighbours_are_approximate_or_codes_decide_alone_in_a_line(
-    run, installed, monkeypatch, caplog
-):
-    if installed:
-        pytest.importorskip("faiss")
-    monkeypatch.setattr("jaxsurf.pipeline.run.MOST_EXACT", NUM_IMAGES - 1)
-    monkeypatch.setattr("jaxsurf.manifold.neighbors.has_faiss", lambda: installed)
-    made = connect(run, encode_all(run), GraphConfig(k=5))
-    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert made.weight == "image"
-    assert said.pop().startswith("40 images are too many to decode along all edges")
-    if installed:
-        assert "k = 5, nearest in codes and in images, of approximate neigh" in made.description
-        assert not said
-    else:
-        assert made.description.startswith("k-NN graph with k = 5")
-        assert "in images" not in made.description
-        assert set(made.components) == {0}
-        (line,) = said
-        assert line.startswith("40 images are too many to look for neighbours among them without")
-
-
-def test_of_too_many_images_a_spanning_tree_bridges_and_faiss_is_asked_for_by_its_error(
-    run, monkeypatch, caplog
-):
+def test_of_too_many_images_codes_decide_alone_without_faiss(run, monkeypatch, caplog):
     monkeypatch.setattr("jaxsurf.pipeline.run.MOST_EXACT", NUM_IMAGES - 1)
     monkeypatch.setattr("jaxsurf.manifold.neighbors.has_faiss", lambda: False)
-    made = connect(run, encode_all(run), GraphConfig(k=5, spanning_tree=True))
-    assert "and the Euclidean minimum spanning tree" in made.description
-    assert not made.components.any()
+    latents = encode_all(run)
+    made = connect(run, latents, GraphConfig(k=5))
+    searched, weighed = caplog.messages[-2:]
+    assert searched.startswith("40 images are too many to look for neighbours among them without")
+    assert weighed.startswith("40 images are too many to decode along all edges")
+    assert (made.weight, set(made.components)) == ("image", {0})
+    assert made.description.startswith("k-NN graph with k = 5")
+    assert "in images" not in made.description
+    bridged = connect(run, latents, GraphConfig(k=5, spanning_tree=True))
+    assert "and the Euclidean minimum spanning tree" in bridged.description
+    assert not bridged.components.any()
     caplog.clear()
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(UserError, match="faiss"):
-        connect(run, encode_all(run), GraphConfig(k=5, search="approximate"))
+        connect(run, latents, GraphConfig(k=5, search="approximate"))
+    assert "too many to look for" not in caplog.text
+
+
+def test_of_too_many_images_neighbours_are_approximate_with_faiss(run, monkeypatch, caplog):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr("jaxsurf.pipeline.run.MOST_EXACT", NUM_IMAGES - 1)
+    made = connect(run, encode_all(run), GraphConfig(k=5))
+    assert made.weight == "image"
+    assert "k = 5, nearest in codes and in images, of approximate neigh" in made.description
     assert "too many to look for" not in caplog.text
 
 
@@ -354,39 +343,37 @@ def test_a_second_surf_uses_the_caches_and_replaces_all_files(run, monkeypatch):
     assert names(again.folder) == {"linear.gif", "strip.png", "latent.png", "path.json"}
 
 
-@pytest.mark.parametrize("damage", ["stamp", 0, 100])
-def test_caches_of_something_else_and_damaged_ones_are_refused(run, damage):
+def test_caches_of_something_else_and_damaged_ones_are_refused(run):
     surf_pair(run, **FAST)
     for path in (run.workdir.graph, run.workdir.latents):
-        if damage == "stamp":
-            with np.load(path) as archive:
-                arrays = dict(archive)
-            np.savez(path, **arrays | {"stamp": np.array("checkpoint 1, data abc")})
-        else:
-            path.write_bytes(path.read_bytes()[:damage])
-        word = "was made from checkpoint 1" if damage == "stamp" else "is damaged"
-        with pytest.raises(UserError, match=rf"{path.name} {word}.*remove it"):
+        with np.load(path) as archive:
+            arrays = dict(archive)
+        np.savez(path, **arrays | {"stamp": np.array("checkpoint 1, data abc")})
+        with pytest.raises(UserError, match=rf"{path.name} was made from checkpoint 1.*remove it"):
+            surf_pair(run)
+        path.write_bytes(path.read_bytes()[:100])
+        with pytest.raises(UserError, match=rf"{path.name} is damaged.*remove it"):
             surf_pair(run)
 
 
-@pytest.mark.parametrize(
-    ("text", "word"),
-    [
+def test_a_stop_is_one_image_or_is_refused(run, tmp_path):
+    axes = dict(zip(run.images.factor_names, run.images.factors[7], strict=True))
+    named = ",".join(f"{name}={value:g}" for name, value in axes.items())
+    assert surf_pair(run, source=named, **FAST).description["ends"][0]["image"] == 7
+    Image.new("L", (80, 48)).save(tmp_path / "large.png")  # is brought to the set
+    assert surf_pair(run, source=tmp_path / "large.png", **FAST).folder.exists()
+    held = next(iter(axes.items()))
+    for text, word in (
         ("²", "neither an image number, a file of the set, nor a file"),
         ("x" * 300, "neither an image number, a file of the set, nor a file"),
-        ("code:", "code: is no latent code; give 2 numbers with commas between: code:0.1,0.1"),
+        ("code:", "code: is no latent code; give 2 numbers, .* commas between: code:0.1,0.1"),
         ("code:1,a", "code:1,a is no latent code"),
-        ("code:1,1e39", "is not finite in float32"),
-    ],
-)
-def test_an_end_that_is_none_is_refused(run, text, word):
-    with pytest.raises(UserError, match=word):
-        surf_pair(run, source=text)
-
-
-def test_an_outside_image_of_another_size_and_kind_is_brought_to_the_set(run, tmp_path):
-    Image.new("L", (80, 48)).save(tmp_path / "large.png")
-    assert surf_pair(run, source=tmp_path / "large.png", **FAST).folder.exists()
+        ("code:1", "code:1 is no latent code"),
+        ("code:1,1e39", "no latent code; .* finite in float32"),
+        (f"{held[0]}={held[1]:g}", rf"\d+ images are meant by '{held[0]}=.*say more of it"),
+    ):
+        with pytest.raises(UserError, match=word):
+            surf_pair(run, source=text)
 
 
 def test_one_pair_has_no_interval_and_a_perfect_reconstruction_is_reported(run, monkeypatch):
@@ -429,15 +416,6 @@ def test_names_that_are_no_text_go_through_every_command(launch, tmp_path, confi
     assert r"p\xe9" in (root / "report.html").read_text()
 
 
-def test_a_stop_is_the_one_image_that_factors_mean(run, tmp_path):
-    axes = dict(zip(run.images.factor_names, run.images.factors[7], strict=True))
-    named = ",".join(f"{name}={value:g}" for name, value in axes.items())
-    assert surf_pair(run, source=named, **FAST).description["ends"][0]["image"] == 7
-    held = next(iter(axes.items()))
-    with pytest.raises(UserError, match=rf"\d+ images are meant by '{held[0]}=.*say more of it"):
-        surf_pair(run, source=f"{held[0]}={held[1]:g}", **FAST)
-
-
 def test_frames_and_films_are_written_where_they_are_asked_for(run):
     made = surf_pair(run, also=("frames", "mp4"), timing=Timing(frames=12))
     found = names(made.folder)
@@ -446,18 +424,3 @@ def test_frames_and_films_are_written_where_they_are_asked_for(run):
         np.testing.assert_array_equal(np.array(last), made.animations["surfing"].frames[11])
     with pytest.raises(UserError, match="--also 'avi' is not known; use one of: frames, mp4"):
         surf_pair(run, also=("avi",))
-
-
-def test_deep_sets_are_given_back_in_the_units_of_their_source(config_of, tmp_path):
-    rows = np.mgrid[:12, :20][1] / 19
-    deep = np.stack([np.rint(65535 * np.stack([rows**n, 1 - rows**n], -1)) for n in range(1, 15)])
-    shallow = np.rint(deep / 257).astype(np.uint8)
-    source = {"source_range": (300.0, 4000.0), "source_dtype": "uint16"}
-    images = ImageSet(shallow, "deep", deep=deep.astype(np.uint16), **source)
-    config = config_of(data__fixed="", data__free="", training__num_epochs=2)
-    made = surf_pair(train_on(images, config, tmp_path, shown=False), 0, 13, **FAST)
-    stack = np.moveaxis(tifffile.imread(made.folder / "linear.tif"), 1, -1)
-    frames = made.animations["linear"].frames
-    assert (stack.dtype, stack.shape) == (np.uint16, frames.shape)
-    # Of 3,700 values on 255 steps.
-    np.testing.assert_allclose((stack - 300.0) / 3700 * 255, frames, atol=0.51 + 255 / 3700)

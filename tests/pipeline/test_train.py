@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from jaxsurf.errors import Interrupted, UserError
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.run import connect, encode_all, open_run
 from jaxsurf.pipeline.setup import make_setup
+from jaxsurf.pipeline.surf import SurfConfig, surf
 from jaxsurf.pipeline.train import check_begun, train, train_on, write_config
 from jaxsurf.training import step
 from jaxsurf.workdir import WorkDir, lock
@@ -88,7 +91,7 @@ def test_a_profile_is_written_and_changes_no_number(config_of, pristine, tmp_pat
 
 
 def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
-    connect(run, encode_all(run), run.config.graph)
+    connect(run, encode_all(run))
     before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
     assert go_on(config_of(), root).step == 200
     after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
@@ -98,7 +101,7 @@ def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
 
 
 def test_more_epochs_need_extend_and_forget_what_older_weights_made(config_of, root, run):
-    connect(run, encode_all(run), run.config.graph)
+    connect(run, encode_all(run))
     longer = config_of(training__num_epochs=42)
     with pytest.raises(UserError, match=r"num_epochs = 40, not 42;.*add --extend"):
         go_on(longer, root)
@@ -147,11 +150,11 @@ def test_what_changes_the_result_is_refused_even_with_extend(config_of, root, ch
 def test_another_graph_makes_the_cached_one_anew(config_of, root, run):
     latents = encode_all(run)
     for each in (run, open_run(root, checkpoint=str(run.step))):
-        connect(each, latents, run.config.graph)
+        connect(each, latents)
     go_on(config_of(graph__kind="knn", graph__k=9), root)
     assert (root / "latents.npz").exists()
     for again in (open_run(root), open_run(root, checkpoint=str(run.step))):
-        assert connect(again, latents, again.config.graph).k == 9
+        assert connect(again, latents).k == 9
 
 
 OWN_DATA = {"data.fixed": "", "data.free": "", "training.num_epochs": 8}
@@ -177,39 +180,30 @@ def test_what_is_shown_may_change_but_under_a_perceptual_loss(tmp_path):
             check_begun(workdir, shown, images, extend=False)
 
 
-def test_data_are_judged_by_their_images_not_their_place(config_of, tmp_path, cache_home):
-    def again(file):
-        return go_on(config_of(**OWN_DATA, data__source=str(file)), tmp_path / "own")
+def test_data_are_judged_by_their_images_and_found_from_any_folder(
+    config_of, tmp_path, cache_home, monkeypatch
+):
+    root = tmp_path / "own"
 
-    file = write_images(tmp_path / "squares.npz", seed=0)
-    again(file)
-    moved = shutil.copy(file, tmp_path / "moved.npz")
+    def again(source):
+        return go_on(config_of(**OWN_DATA, data__source=str(source)), root)
+
+    monkeypatch.chdir(tmp_path)
+    again(write_images(Path("squares.npz"), seed=0))
+    monkeypatch.chdir("/")
+    codes = encode_all(open_run(root)).codes  # in the cache from now on
+    moved = shutil.move(tmp_path / "squares.npz", tmp_path / "moved.npz")
+    with pytest.raises(UserError, match=r"are not in .*squares\.npz any more; .* --data=PATH"):
+        open_run(root)
+    np.testing.assert_array_equal(encode_all(open_run(root, data=moved)).codes, codes)
     again(moved)
-    assert open_run(tmp_path / "own").images.name == "moved.npz"
+    assert open_run(root).images.name == "moved.npz"
     with pytest.raises(UserError, match=r"begun with data\.source = .*moved.*not .*other"):
         again(write_images(tmp_path / "other.npz", seed=1))
     write_images(moved, seed=1)
-    for attempt in (lambda: again(moved), lambda: open_run(tmp_path / "own")):
+    for attempt in (lambda: again(moved), lambda: open_run(root, data=moved)):
         with pytest.raises(UserError, match=r"images of moved\.npz have changed.*bring the old"):
             attempt()
-
-
-def test_a_run_finds_its_images_from_any_folder_and_where_they_were_moved(
-    config_of, tmp_path, cache_home, monkeypatch
-):
-    write_images(tmp_path / "squares.npz", seed=0)
-    monkeypatch.chdir(tmp_path)
-    go_on(config_of(**OWN_DATA, data__source="squares.npz"), tmp_path / "own")
-    monkeypatch.chdir("/")
-    codes = encode_all(open_run(tmp_path / "own")).codes  # in the cache from now on
-    place = shutil.move(tmp_path / "squares.npz", tmp_path / "moved.npz")
-    with pytest.raises(UserError, match=r"are not in .*squares\.npz any more; .* --data=PATH"):
-        open_run(tmp_path / "own")
-    run = open_run(tmp_path / "own", data=place)
-    np.testing.assert_array_equal(encode_all(run).codes, codes)
-    write_images(place, seed=1)
-    with pytest.raises(UserError, match=r"images of moved\.npz have changed"):
-        open_run(tmp_path / "own", data=place)
 
 
 def test_a_table_beside_the_images_is_found_from_any_folder_and_moves_along(
@@ -236,20 +230,28 @@ def test_a_table_beside_the_images_is_found_from_any_folder_and_moves_along(
     assert configuration.resolved(data).factors == str(tmp_path / "turns.csv")
 
 
-def test_models_are_given_images_in_their_depth(config_of, tmp_path):
-    """Two images that eight bits don't tell apart are trained on, and encoded, as they differ."""
-    deep = np.random.default_rng(0).integers(1, 255, (24, 16, 16, 3), dtype=np.uint16) * 257
+def test_deep_images_are_trained_on_encoded_and_given_back_as_they_are(config_of, tmp_path):
+    """Two images that eight bits don't tell apart are different, in the units of their source."""
+    deep = np.random.default_rng(0).integers(1, 255, (24, 12, 20, 2), dtype=np.uint16) * 257
     deep[1] = deep[0] + 100
     shallow = np.rint(deep / 257).astype(np.uint8)
     assert np.array_equal(shallow[0], shallow[1])
+    source = {"source_range": (300.0, 4000.0), "source_dtype": "uint16"}
+    images = ImageSet(shallow, "deep", deep=deep, **source)
     config = config_of(**OWN_DATA)
-    images = ImageSet(shallow, "deep", deep=deep)
     setup = make_setup(config, images)
     assert np.array_equal(setup.make_examples(None, first_step=10**6).images, deep)
     mean = setup.with_weights(setup.state).mean_image[...]
     np.testing.assert_allclose(mean, deep.mean(axis=0) / 65535, rtol=1e-6)
-    codes = encode_all(train_on(images, config, tmp_path, shown=False)).codes
+    run = train_on(images, config, tmp_path, shown=False)
+    codes = encode_all(run).codes
     assert not np.array_equal(codes[0], codes[1])
+    made = surf(run, SurfConfig(source="0", target="13", methods=("linear",)))
+    stack = np.moveaxis(tifffile.imread(made.folder / "linear.tif"), 1, -1)
+    frames = made.animations["linear"].frames
+    assert (stack.dtype, stack.shape) == (np.uint16, frames.shape)
+    # Of 3,700 values on 255 steps.
+    np.testing.assert_allclose((stack - 300.0) / 3700 * 255, frames, atol=0.51 + 255 / 3700)
 
 
 @pytest.mark.parametrize(
@@ -271,12 +273,10 @@ def test_images_that_cannot_be_trained_on_leave_no_working_directory(
 
 def drop_setting(saved):
     del saved["config"]["optimizer"]["b2"]
-    return json.dumps(saved)
 
 
 def change_seed(saved):
     saved["config"]["training"]["seed"] += 1
-    return json.dumps(saved)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,10 @@ def change_seed(saved):
 )
 def test_a_damaged_config_json_is_refused(root, content, word):
     path = root / "config.json"
-    path.write_text(content(json.loads(path.read_text())) if callable(content) else content)
+    saved = json.loads(path.read_text())
+    if callable(content):
+        content(saved)
+    path.write_text(json.dumps(saved) if callable(content) else content)
     with pytest.raises(UserError, match=word):
         open_run(root)
 
