@@ -45,11 +45,7 @@ def check_least(name: str, value: float, least: float) -> None:
 
 
 class Interrupted(Exception):  # noqa: N818  (it says what happened)
-    """A signal asked to stop; the state is saved, and the same command goes on from there.
-
-    Attributes:
-        signal: number of the signal.
-    """
+    """A signal asked to stop; the state is saved, and the same command goes on from there."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")

@@ -62,10 +62,10 @@ class WorkDir:
         """Whether a run was begun there."""
         return os.path.exists(self.config)  # noqa: PTH110  (Path.exists raises where it can't look)
 
-    @property
-    def caches(self) -> list[Path]:
-        """All caches that there are, those of chosen checkpoints among them."""
-        return [path for name in ("latents", "graph") for path in self.root.glob(f"{name}*.npz")]
+    def forget(self, cache: str) -> None:
+        """Remove `latents` or `graph`, those of chosen checkpoints too."""
+        for path in self.root.glob(f"{cache}*.npz"):
+            path.unlink(missing_ok=True)
 
     def surf(self, *stops: str, label: str = "") -> Path:
         """Folder of one animation: past some stops, over a graph that a label tells from others."""
@@ -74,9 +74,14 @@ class WorkDir:
             name = f"{stops[0]}-{stops[-1]}-{len(stops)}_stops_{fingerprint(name)[:8]}"
         return self.root / "surf" / "-".join(filter(None, [name, label]))
 
-    def check_writable(self) -> "WorkDir":
-        """Prove that files can be written there, and return this."""
-        check_writable(self.root, kind="the working directory", flag="--workdir")
+    def check_writable(
+        self, *, kind: str = "the working directory", flag: str = "--workdir"
+    ) -> "WorkDir":
+        """Prove that files can be written there, if it is there or not, and return this."""
+        with failures_reported(f"write to {kind} {self.root}", cure=f"choose another with {flag}"):
+            places = (self.root, *self.root.absolute().parents)
+            there = next(place for place in places if place.exists())
+            tempfile.TemporaryDirectory(dir=there, prefix=".jaxsurf-").cleanup()
         return self
 
 
@@ -89,13 +94,6 @@ def failures_reported(
         yield
     except OSError as error:
         raise UserError(f"cannot {doing}: {error.strerror or error}", cure=cure) from error
-
-
-def check_writable(folder: Path, *, kind: str, flag: str) -> None:
-    """Prove that files can be written to a folder, there or not yet, and leave nothing behind."""
-    with failures_reported(f"write to {kind} {folder}", cure=f"choose another with {flag}"):
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        tempfile.TemporaryDirectory(dir=there, prefix=".jaxsurf-").cleanup()
 
 
 @contextlib.contextmanager

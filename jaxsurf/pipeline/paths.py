@@ -24,7 +24,7 @@ from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import Inputs, PathsConfig
 from jaxsurf.viewing import plots
 from jaxsurf.viewing.plots import LatentPlot, Line
-from jaxsurf.workdir import check_writable, fingerprint, replacing_folder, versions, write_json
+from jaxsurf.workdir import WorkDir, fingerprint, replacing_folder, versions, write_json
 
 _NONE = -1  # of points that are no row of the file, and corners that are no point of the path
 _MUCH_LARGER = 4  # times as many neighbors
@@ -132,7 +132,7 @@ def _check_folder(folder: Path, config: PathsConfig) -> None:
     if others:
         cause = f"{folder} holds other files, such as {others[0]}, which would be lost"
         raise UserError(cause, cure=cure)
-    check_writable(folder.parent, kind="the folder", flag="--out")
+    WorkDir(folder.parent).check_writable(kind="the folder", flag="--out")
 
 
 def _pass_anchors(

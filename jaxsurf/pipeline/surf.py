@@ -127,16 +127,14 @@ class Surfed:
         graph = f"{self.graph.description}; edges weigh: {self.graph.weight}"
         lines = [f"{place}a path of {len(self.visit.nodes)} nodes, {graph}"]
         if bridges := self.description["bridges"]:
-            lines.append(f"  the path {tour.describe_gaps(bridges)}")
+            lines.append(f"the path {tour.describe_gaps(bridges)}")
         if self.visit.proven is not None:
             number = len(self.stops) - self.description["loop"]
-            lines.append(f"  {tour.describe_order(number, proven=self.visit.proven)}")
+            lines.append(tour.describe_order(number, proven=self.visit.proven))
         for method, animation in self.animations.items():
-            error = animation.metrics["interpolation_mse"]
-            lines.append(
-                f"  {method:8} {len(animation.frames)} frames, interpolation_mse {error:.2f}"
-            )
-        return "\n".join(lines)
+            number, error = len(animation.frames), animation.metrics["interpolation_mse"]
+            lines.append(f"{method:8} {number} frames, interpolation_mse {error:.2f}")
+        return "\n  ".join(lines)
 
 
 # The codes of a run, and a graph over them, that many paths are sought in.
@@ -159,8 +157,8 @@ def surf(run: Run, config: SurfConfig, opened: Opened | None = None) -> Surfed:
             if "frames" in config.also:
                 media.write_frames(fresh / method, animation.shown)
             if "mp4" in config.also:
-                shown = frames[method]
-                media.write_film(fresh / f"{method}.mp4", shown, frame_ms=animation.frame_ms)
+                film = fresh / f"{method}.mp4"
+                media.write_film(film, frames[method], frame_ms=animation.frame_ms)
             if look.alpha:  # of which a GIF keeps whether it is above a half
                 animation.save(fresh / f"{method}.png")
             if animation.path is not None and not plain:
@@ -184,15 +182,10 @@ def make(
     given = [open_stop(run, text) for text in config.stops]
     graph, codes, visit = _find(run, config, given, opened)
     stops = [given[place] for place in visit.order]
-    route = Route(
-        codes=codes[visit.nodes],
-        images=np.stack([stop.image for stop in stops]),
-        anchors=visit.places,
-    )
-    images, look = run.images.images, run.images.look
-    (made,) = animate.animate(
-        run.model, [route], methods=config.methods, timing=config.timing, look=look
-    )
+    shown, images = np.stack([stop.image for stop in stops]), run.images.images
+    route = Route(codes=codes[visit.nodes], images=shown, anchors=visit.places)
+    asked: Any = {"methods": config.methods, "timing": config.timing}
+    (made,) = animate.animate(run.model, [route], look=run.images.look, **asked)
     nearest = {m: metrics.nearest_images(each.frames, images) for m, each in made.items()}
     animations = {}
     for method, each in made.items():

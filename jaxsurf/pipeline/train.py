@@ -177,8 +177,8 @@ def _fit(
         log.show(at, media.strip(rows, num_shown=NUM_EXAMPLES), name="reconstructions")
 
     def forget_caches() -> None:
-        for path in workdir.caches if writes else ():
-            path.unlink(missing_ok=True)
+        for name in ("latents", "graph") if writes else ():
+            workdir.forget(name)
 
     forget_caches()  # training is what makes them stale
     with contextlib.ExitStack() as stack:
@@ -258,8 +258,7 @@ def check_varied(images: ImageSet) -> None:
 def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
     """Write the configuration down, and forget what another one made."""
     if workdir.begun and read_config(workdir)[0].graph != config.graph:
-        for path in workdir.root.glob("graph*.npz"):
-            path.unlink(missing_ok=True)
+        workdir.forget("graph")
     shape = list(images.images.shape)
     data = {"name": images.name, "fingerprint": images.fingerprint, "shape": shape}
     content = {"config": configuration.to_dict(config), "data": data, "versions": versions()}

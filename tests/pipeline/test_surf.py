@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 from jaxsurf.errors import UserError
-from jaxsurf.frames import decode
+from jaxsurf.frames import decode, lengths
 from jaxsurf.frames.animate import METHODS
 from jaxsurf.images import sources
 from jaxsurf.manifold.graph import GraphConfig
@@ -54,20 +54,18 @@ def read(path):
 
 
 @pytest.mark.core
-def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
+def test_the_quickstart_in_small(config_of, root, monkeypatch):
     monkeypatch.setattr(quickstart, "PAIRS", ((3, 31), (1, 7)))
     few = replace(quickstart.EVALUATION, num_pairs=5)
     monkeypatch.setattr(quickstart, "EVALUATION", few)
-    text = quickstart.quickstart(config_of(), tmp_path)
+    text = quickstart.quickstart(config_of(), root)  # trained already
     assert "\n5 pairs, spread evenly over the distance of their ends\n" in text
     assert "poses are read by 40 images of robot arm, a grid step apart" in text
-    assert {"3-31", "1-7"} == names(tmp_path / "surf")
-    assert names(tmp_path / "surf" / "3-31") == SURF_FILES
-    assert {"config.json", "checkpoints", "metrics.jsonl", "latents.npz", "graph.npz"} < names(
-        tmp_path
-    )
-    assert (tmp_path / "report.html").stat().st_size > 50_000
-    scores = json.loads((tmp_path / "evaluation.json").read_text())
+    assert {"3-31", "1-7"} == names(root / "surf")
+    assert names(root / "surf" / "3-31") == SURF_FILES
+    assert {"checkpoints", "metrics.jsonl", "latents.npz", "graph.npz"} < names(root)
+    assert (root / "report.html").stat().st_size > 50_000
+    scores = json.loads((root / "evaluation.json").read_text())
     assert scores["methods"].keys() == {*METHODS, "true"}
     assert scores["methods"]["true"].keys() == {
         "interpolation_mse",
@@ -77,7 +75,7 @@ def test_the_quickstart_in_small(config_of, tmp_path, monkeypatch, cache_home):
     }
     mse, psnr_db = scores["reconstruction"]["mse"], scores["reconstruction"]["psnr_db"]
     assert psnr_db == pytest.approx(-10 * math.log10(mse))
-    lines = (tmp_path / "evaluation.csv").read_text().splitlines()
+    lines = (root / "evaluation.csv").read_text().splitlines()
     assert len(lines) == 1 + 5 * 4  # a row for each pair and method
 
 
@@ -222,16 +220,6 @@ def faults(run, middles):
     return 1 + np.square(r / (2 * np.sqrt(np.square(errors).mean())))
 
 
-def changes(run, codes):
-    """How much images change by a latent unit about each code, and to the fourth nearest."""
-    apart = np.linalg.norm(codes[:, None] - codes, axis=-1)
-    near = np.argsort(apart, axis=1, kind="stable")[:, 1:5]
-    shown = 255 * decoded(run, codes).clip(0, 1)
-    chords = np.sqrt(((shown[:, None] - shown[near]) ** 2).mean(axis=(2, 3, 4)))
-    change = np.median(chords / np.take_along_axis(apart, near, axis=1), axis=1)
-    return change, np.median(np.sort(apart, axis=1)[:, 4] * change)
-
-
 @pytest.mark.parametrize(
     ("weight", "power"),
     [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1), ("fault", 1)],
@@ -241,35 +229,21 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
     config = GraphConfig(kind="smallest", weight=weight)
     saved = surf_pair(run, source=file, graph=config, methods=("surfing",)).description
     assert (saved["nodes"][0], saved["graph"]["weight"]) == (NUM_IMAGES, weight)
-    if weight not in ("decoded", "pullback"):
-        shown = [*read(file), *run.images.images[saved["nodes"][1:]]]
-        series = [[a, b] for a, b in itertools.pairwise(shown)]
-    else:
-        points = np.array(saved["methods"]["surfing"]["points"])[:: Timing().points_per_edge - 1]
+    points = np.array(saved["methods"]["surfing"]["points"])
+    shown = np.array([*read(file), *run.images.images[saved["nodes"][1:]]], np.float64)
+    expected = np.sqrt(np.square(np.diff(shown, axis=0)).mean(axis=(1, 2, 3))) ** power
+    if weight in ("decoded", "pullback"):
+        pairs = np.array([*itertools.pairwise(saved["nodes"])])
         codes = np.concatenate([encode_all(run).codes, points[:1]])
         # What is inside was joined before.
-        inside, outside = changes(run, codes[:-1]), changes(run, codes)
-        corners = []
-        for number, (tail, head) in enumerate(itertools.pairwise(points)):
-            change, usual = inside if number else outside
-            ends = saved["nodes"][number : number + 2]
-            seen = np.linalg.norm(head - tail) * change[ends].mean()
-            pieces = max(1, round(seen / (0.3 * usual))) if weight == "pullback" else 1
-            share = np.linspace(0, 1, pieces + 1)[:, None]
-            corners.append(tail + share * (head - tail))
-        places = np.cumsum([len(each) for each in corners])[:-1]
-        series = np.split(255 * decoded(run, np.concatenate(corners)), places)
-    expected = [
-        sum(
-            math.sqrt(np.mean((np.asarray(a, np.float64) - b) ** 2))
-            for a, b in itertools.pairwise(images)
-        )
-        ** power
-        for images in series
-    ]
+        parts = [(codes, pairs[:1]), (codes[:-1], pairs[1:])]
+        expected = []
+        for known, edges in parts:
+            piece = 0.3 if weight == "pullback" else math.inf
+            pieces = lengths.num_pieces(run.model, known, edges, piece)
+            expected += lengths.of_edges(run.model, known, edges, pieces=pieces).tolist()
     if weight == "fault":
-        middles = np.array(saved["methods"]["surfing"]["points"])[1::2]
-        expected = expected * faults(run, middles)
+        expected = expected * faults(run, points[1::2])
     assert saved["edge_weights"] == pytest.approx(expected, rel=0.005)
     assert not run.workdir.graph.exists()
 
