@@ -31,7 +31,6 @@ from jaxsurf.training.objective import ObjectiveConfig
 from jaxsurf.training.step import TARGET, TrainState
 from jaxsurf.workdir import WorkDir, lock, versions, write_arrays, write_json
 
-KEEP = ("keep_last", "keep_best", "keep_every")
 NUM_EXAMPLES = 8  # whose reconstructions TensorBoard shows
 # A model that explains less of the variance of the images than this has learnt next to nothing.
 LEAST_SHARE = 0.1
@@ -138,7 +137,8 @@ def train_on(
         check_begun(workdir, config, images, extend=extend)
         if distributed.writes():
             write_config(workdir, config, images)
-        keep = {name: getattr(config.training, name) for name in KEEP}
+        names = ("keep_last", "keep_best", "keep_every")
+        keep = {name: getattr(config.training, name) for name in names}
         checkpoints = Checkpoints(workdir.checkpoints, of=setup.identity, **keep)
         with contextlib.closing(checkpoints):
             state = _fit(setup, compiled, workdir, checkpoints, shown=shown, profile=profile)
@@ -218,11 +218,9 @@ def check_begun(
     same data. More epochs are allowed by `extend`, which is None where nobody could ask for it.
     """
     if not workdir.begun:
-        if workdir.checkpoints.is_dir() and any(workdir.checkpoints.iterdir()):
-            raise UserError(
-                f"{workdir.root} holds checkpoints, but no config.json that says of what",
-                cure=PUT_BACK,
-            )
+        if any(workdir.checkpoints.glob("*")):
+            cause = f"{workdir.root} holds checkpoints, but no config.json that says of what"
+            raise UserError(cause, cure=PUT_BACK)
         return
     begun, fingerprint = read_config(workdir)
     changed = configuration.differences(begun, config)
@@ -241,18 +239,15 @@ def check_begun(
         cure = "use that value again, or a new --workdir"
         if name == "training.num_epochs" and now > before and extend is not None:
             cure += "; for more epochs add --extend"
-        raise UserError(
-            f"{workdir.root} was begun with {name} = {before!r}, not {now!r}{more}", cure=cure
-        )
+        cause = f"{workdir.root} was begun with {name} = {before!r}, not {now!r}{more}"
+        raise UserError(cause, cure=cure)
 
 
 def check_varied(images: ImageSet) -> None:
     """Refuse images with nothing to interpolate between: a single one, or equal ones."""
     if not any((image != images.images[0]).any() for image in images.images):
-        raise UserError(
-            f"{images.name} holds {len(images)} image{'s that are all equal' * (len(images) > 1)}",
-            cure="give at least two that differ",
-        )
+        number = f"{len(images)} image{'s that are all equal' * (len(images) > 1)}"
+        raise UserError(f"{images.name} holds {number}", cure="give at least two that differ")
 
 
 def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
@@ -268,9 +263,9 @@ def write_config(workdir: WorkDir, config: RunConfig, images: ImageSet) -> None:
 def check_learnt(model: Autoencoder, images: ImageSet, objective: ObjectiveConfig) -> None:
     """Raise `Collapsed` if a model has learnt next to nothing.
 
-    A model that was trained to reproduce pixels is judged by its error, beside that of answering
-    with the mean image. Features can be matched in other colours: a model trained on them as well
-    is judged by how much its outputs differ from one another, beside how much the images do.
+    It is judged by its error, beside that of answering with the mean image. Features can be matched
+    in other colours: a model trained on them is judged by how much its outputs differ from one
+    another, beside how much the images do.
     """
     shown = reconstruction.sample(images.images)
     baseline = pixels.variance(shown)
