@@ -5,26 +5,26 @@ picture of the user's is kept in `uploads/` of the working directory, under a na
 `upload:NAME` is the stop that it becomes.
 """
 
+import contextlib
 import csv
 import functools
 import io
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Real, UInt8
+from jaxtyping import UInt8
 from PIL import Image, UnidentifiedImageError
 
 from jaxsurf.errors import UserError
-from jaxsurf.evaluation import lattice, metrics, reconstruction
+from jaxsurf.evaluation import intervals, metrics, reconstruction
 from jaxsurf.evaluation.truth import Truth, make_truth
 from jaxsurf.frames import decode
 from jaxsurf.images import pixels, storage
-from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold.graph import KINDS, WEIGHTS
 from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import surf
@@ -71,20 +71,18 @@ class ExploredRun(Explored):
         self.title = f"{images.name}, {run.config.model.latent_dim} latent dimensions"
         self.about = f"{len(images):,} images of {width} x {height} pixels; {run.workdir.root}"
         self.kinds, self.weights = tuple(KINDS), tuple(WEIGHTS)
-        self.varying: dict[str, Callable[[Numbers], Values]] = {}
+        self.labels = {}
         for column, name in enumerate(images.factor_names):
-            if np.ptp(factors[:, column]):
-                values, labels = factors[:, column], images.labels.get(name)
-                self.varying[name.replace("_", " ")] = functools.partial(_named, values, labels)
-        self.colours = {
-            **self.varying,
-            "density (log)": self.density,
-            "reconstruction error": self._reconstruction_error,
-        }
-        self.judges = _has_truth(images)
+            values, labels = factors[:, column], images.labels.get(name)
+            if np.ptp(values):
+                named = np.array(labels)[values.astype(int)] if labels else values.astype(float)
+                self.labels[name.replace("_", " ")] = named
+        few = len(images) <= reconstruction.SAMPLE
+        self.judges = few and intervals.find_grid(images) is not None
         self.pairs, self.pairs_are = _worst_pairs(run.workdir.evaluation.with_suffix(".csv"))
         build = functools.partial(connect, run, self.latents)
         super().__init__(self.latents.index, run.config.graph, run.workdir.root, build)
+        self.colours = {**self.colours, "reconstruction error": self._reconstruction_error}
 
     def _reconstruction_error(self, numbers: Numbers) -> Values:
         if (key := numbers.tobytes()) not in self._errors:
@@ -105,9 +103,9 @@ class ExploredRun(Explored):
         both = np.stack([images.images[number], self._decoded(self.index.codes[number])])
         image, reconstructed = images.look.rgb(both)
         lines = [f"image {number}", *images.files[number : number + 1]]
-        for name, values in self.varying.items():
-            (value,) = values(np.array([number]))
-            lines.append(f"{name} {value if isinstance(value, str) else f'{value:g}'}")
+        for name, values in self.labels.items():
+            shown = values[number] if values.dtype.kind == "U" else f"{values[number]:g}"
+            lines.append(f"{name} {shown}")
         return {"image": image, "reconstruction": reconstructed}, lines
 
     def pictures(self, numbers: Numbers) -> Pictures:
@@ -249,36 +247,20 @@ class ExploredRun(Explored):
             return str(surf.surf(self.run, config, opened).folder)
 
 
-def _named(
-    factor: Real[np.ndarray, "image"], labels: Sequence[str] | None, numbers: Numbers
-) -> Values:
-    values = factor[numbers]
-    return [labels[int(value)] for value in values] if labels else values.astype(np.float64)
-
-
-def _has_truth(images: ImageSet) -> bool:
-    try:
-        lattice.read_grid(images)
-    except UserError:  # factors are no grid
-        return False
-    return len(images) <= reconstruction.SAMPLE
-
-
 def _worst_pairs(path: Path) -> tuple[dict[str, str], str]:
     """Return what is said of pairs of an evaluation that `linear` does worst on, and of all."""
-    if not path.exists():
-        return {}, ""
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row.get("method") == "linear"]
-    by = "course" if rows and rows[0].get("course") else "interpolation_mse"
-    try:
-        errors = {(r["source"], r["target"]): float(r[by]) for r in rows}
-    except (KeyError, ValueError):
-        return {}, ""
-    worst = sorted(errors, key=lambda pair: -errors[pair])[:NUM_PAIRS]
-    named = by.replace("_", " ")
-    said = {f"{a}; {b}": f"{a} to {b}: {named} {errors[a, b]:.1f}" for a, b in worst}
-    return said, f"As evaluated: worst {named} of linear first"
+    with (
+        contextlib.suppress(OSError, LookupError, ValueError),
+        path.open(encoding="utf-8", newline="") as file,
+    ):
+        rows = [row for row in csv.DictReader(file) if row["method"] == "linear"]
+        by = "course" if rows[0].get("course") else "interpolation_mse"
+        errors = {(row["source"], row["target"]): float(row[by]) for row in rows}
+        worst = sorted(errors, key=lambda pair: -errors[pair])[:NUM_PAIRS]
+        named = by.replace("_", " ")
+        said = {f"{a}; {b}": f"{a} to {b}: {named} {errors[a, b]:.1f}" for a, b in worst}
+        return said, f"As evaluated: worst {named} of linear first"
+    return {}, ""
 
 
 def _check_picture(data: bytes) -> str:

@@ -46,6 +46,7 @@ DENSITY_NEIGHBORS = 10
 class Explored(Subject):
     """What a run and codes alone have in common: codes, graphs, and what is said of a path."""
 
+    labels: dict[str, np.ndarray]  # numbers or texts of all points, by name
     script: str  # of `launch/`, which makes the same path
     error_name: str  # what the errors of reels are
 
@@ -59,7 +60,13 @@ class Explored(Subject):
         self.index, self.graph, self.root, self._build = index, graph, root, build
         self._graphs: dict[GraphConfig, LatentGraph] = {}
         self._lock = threading.Lock()
+        known = {name: functools.partial(self._label, name) for name in self.labels}
+        self.colours = {**known, "density (log)": self.density}
         self.connected(graph)
+
+    def _label(self, name: str, numbers: Numbers) -> Values:
+        found = self.labels[name][numbers]
+        return found.tolist() if found.dtype.kind == "U" else found
 
     def connected(self, config: GraphConfig) -> LatentGraph:
         """Return a graph, built once however many ask for it."""
@@ -149,14 +156,8 @@ class ExploredCodes(Explored):
         self.about = f"{number:,} codes{shown}"
         self.kinds = tuple(name for name, kind in KINDS.items() if not kind.of_images)
         self.weights = tuple(name for name, weight in WEIGHTS.items() if not weight.needs)
-        coloured = {name: functools.partial(self._label, name) for name in self.labels}
-        self.colours = {**coloured, "density (log)": self.density}
         index = neighbors.Index(inputs.codes)
         super().__init__(index, tour.GRAPH, root, functools.partial(graphs.build, index))
-
-    def _label(self, name: str, numbers: Numbers) -> Values:
-        found = self.labels[name][numbers]
-        return found.tolist() if found.dtype.kind == "U" else found
 
     def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
         """Return the image of a code, if it has one, and its labels."""
