@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
@@ -33,13 +33,8 @@ SETTINGS = {
 }
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """How a command ended, and what it wrote."""
-
-    status: int
-    out: str
-    err: str
+# How a command ended, and what it wrote.
+Outcome = namedtuple("Outcome", ("status", "out", "err"))
 
 
 class Launcher:

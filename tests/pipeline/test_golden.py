@@ -147,25 +147,19 @@ def check(name, found):
         text = re.sub(r"\[[^\[\]{}]*\]", lambda row: " ".join(row[0].split()), text)
         path.write_text(text + "\n")
         pytest.fail(f"{path} was missing and has been written: look at it and run again")
-    assert_alike(found, json.loads(path.read_text()), name)
+    found, golden = flat(found), flat(json.loads(path.read_text()))
+    assert list(found) == list(golden), "names and lengths"
+    for place, leaf in golden.items():
+        exact = isinstance(leaf, str)
+        assert found[place] == (leaf if exact else pytest.approx(leaf, rel=RTOL, abs=ATOL)), place
 
 
-def assert_alike(found, golden, place):
-    """Assert that nested values are the same, in the same order, and numbers nearly."""
-    if isinstance(golden, dict):
-        assert isinstance(found, dict), place
-        assert list(found) == list(golden), f"names in {place}"
-        for name, value in golden.items():
-            assert_alike(found[name], value, f"{place}/{name}")
-    elif isinstance(golden, list):
-        assert isinstance(found, list), place
-        assert len(found) == len(golden), f"length of {place}"
-        for index, value in enumerate(golden):
-            assert_alike(found[index], value, f"{place}/{index}")
-    elif isinstance(golden, float):
-        assert found == pytest.approx(golden, rel=RTOL, abs=ATOL), place
-    else:
-        assert found == golden, place
+def flat(value, place=""):
+    """Return nested values by their places; what has to be equal as a text."""
+    if not value or not isinstance(value, dict | list):
+        return {place: value if isinstance(value, float) else repr(value)}
+    each = value.items() if isinstance(value, dict) else enumerate(value)
+    return {at: leaf for n, some in each for at, leaf in flat(some, f"{place}/{n}").items()}
 
 
 @pytest.fixture

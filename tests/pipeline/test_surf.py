@@ -63,7 +63,6 @@ def test_the_quickstart_in_small(config_of, root, monkeypatch):
     assert "poses are read by 40 images of robot arm, a grid step apart" in text
     assert {"3-31", "1-7"} == names(root / "surf")
     assert names(root / "surf" / "3-31") == SURF_FILES
-    assert {"checkpoints", "metrics.jsonl", "latents.npz", "graph.npz"} < names(root)
     assert (root / "report.html").stat().st_size > 50_000
     scores = json.loads((root / "evaluation.json").read_text())
     assert scores["methods"].keys() == {*METHODS, "true"}
