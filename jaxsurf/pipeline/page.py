@@ -180,14 +180,13 @@ def _each_pair(
     with _intact(path, cure="evaluate again"):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        labels = [f"{int(row['source'])} to {int(row['target'])}" for row in rows]
-        places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-        found = {method: np.full((len(metrics), len(places)), np.nan) for method in methods}
-        for label, row in zip(labels, rows, strict=True):
-            for number, metric in enumerate(metrics):
-                if row["method"] in found and row.get(metric):
-                    found[row["method"]][number, places[label]] = float(row[metric])
-    return list(places), found
+        labels = list(dict.fromkeys(f"{int(r['source'])} to {int(r['target'])}" for r in rows))
+        found = {}
+        for method in methods:
+            own = [row for row in rows if row["method"] == method]
+            values = [[float(row.get(metric) or "nan") for row in own] for metric in metrics]
+            found[method] = np.reshape(values, (len(metrics), len(labels)))
+    return labels, found
 
 
 def _score(saved: Mapping[str, Any], method: str, metric: str) -> Score | None:
