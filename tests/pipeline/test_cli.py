@@ -57,15 +57,11 @@ compare --workdir=W --seeds=-1 | 1 | give 0 or more
 sweep --workdir=W --config=configs/tiny.py | 1 | the file of --config holds no grid
 """
 OTHERS = """
-TRAIN --workdir | 2 | Missing value for flag --workdir
 TRAIN --workdir= | 2 | flag --workdir=: is empty; `.` is the current folder
 TRAIN surplus | 2 | unexpected argument 'surplus'
 TRAIN --config.model=smooth | 2 | flag --config.model=smooth: Failed to parse
 TRAIN --num_processes=2 | 1 | --coordinator, --num_processes and --process_id
 PATHS --weight=image | 1 | needs the images
-compare --workdir=W --seeds= | 1 | --seeds is
-compare --workdir=W --latent_dims=0 | 1 | --latent_dims is
-compare --workdir=W --num_pairs=0 | 1 | --num_pairs is 0
 compare --workdir=W --seeds=1,x | 2 | flag --seeds=1,x: invalid literal
 train --workdir=W --config=configs/mpi3d.py:9d | 2 | no variant '9d'
 train --workdir=W --config=configs/experiment.py:mse_4d | 2 | experiment 'mse_4d' is not known; use
@@ -84,7 +80,6 @@ SURF --anchors=7 | 1 | one anchor makes no path; give two or more: --anchors=3,1
 evaluate --workdir=RUN --num_pairs=781 | 1 | 781 pairs can't be chosen among 40 points; ask for 1 to
 evaluate --workdir=RUN --seed=-1 | 1 | --seed is -1; give 0 or more
 evaluate --workdir=RUN,nowhere | 1 | nowhere is not the working directory of a run
-evaluate --workdir=RUN --truth=x | 2 | truth
 evaluate --workdir=RUN --checkpoint=x | 1 | --checkpoint is 'x'
 """
 FILES = {

@@ -87,6 +87,13 @@ def test_leaps_are_counted_at_48_frames_whatever_the_timing(run):
     assert len(first) == 3 * 7
     assert others == [first, first]
     assert leaps[1][0]["num_frames"] == 5
+    assert "ppl" not in leaps[0][0]
+
+
+def test_perceptual_steps_where_asked_for(run):
+    config = EvaluateConfig(methods=("linear",), num_pairs=2, truth="none", perceptual=True)
+    scores = evaluate.measure(run, config).content["methods"]["linear"]
+    assert scores["ppl"]["mean"] > 0 < scores["pdv"]["mean"]
 
 
 def test_pairs_are_spread_over_factors_unless_random_ones_are_asked_for(run):
@@ -138,13 +145,6 @@ def test_what_is_written_belongs_together(run):
     (shown,) = [each for each in made.worst if [each.source, each.target] == worst[0]]
     assert shown.poses["surfing"].shape == (len(shown.frames["surfing"]), 1)
     np.testing.assert_allclose(shown.courses[0][[0, -1], 0], worst[0])  # the arm's only factor
-
-
-def test_perceptual_steps_only_where_asked_for(run):
-    config = EvaluateConfig(methods=("linear",), num_pairs=2, truth="none", perceptual=True)
-    scores = evaluate.measure(run, config).content["methods"]["linear"]
-    assert scores["ppl"]["mean"] > 0 < scores["pdv"]["mean"]
-    assert "ppl" not in evaluate.measure(run, EvaluateConfig(**QUICK)).content["methods"]["linear"]
 
 
 def test_several_working_directories_are_shown_side_by_side(launch, root, tmp_path):

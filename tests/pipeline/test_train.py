@@ -90,14 +90,24 @@ def test_a_profile_is_written_and_changes_no_number(config_of, pristine, tmp_pat
     assert_same_result(tmp_path, pristine)
 
 
-def test_a_finished_run_trained_again_does_nothing(config_of, root, run):
-    connect(run, encode_all(run))
-    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+def test_a_finished_run_trained_again_does_nothing_but_forget_another_graph(config_of, root, run):
+    latents = encode_all(run)
+    for each in (run, open_run(root, checkpoint=str(run.step))):
+        connect(each, latents)
+
+    def files():
+        return {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+
+    before = files()
     assert go_on(config_of(), root).step == 200
-    after = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file()}
+    after = files()
     changed = {path.name for path in before | after if before.get(path) != after.get(path)}
     assert changed <= {"config.json", ".lock"}
     assert {root / "latents.npz", root / "graph.npz"} <= after.keys()
+    go_on(config_of(graph__kind="knn", graph__k=9), root)
+    assert (root / "latents.npz").exists()
+    for again in (open_run(root), open_run(root, checkpoint=str(run.step))):
+        assert connect(again, latents).k == 9
 
 
 def test_more_epochs_need_extend_and_forget_what_older_weights_made(config_of, root, run):
@@ -145,16 +155,6 @@ def test_what_changes_the_result_is_refused_even_with_extend(config_of, root, ch
     with pytest.raises(UserError, match=words):
         go_on(config_of(**changes), root, extend=True)
     assert (root / "config.json").read_text() == saved
-
-
-def test_another_graph_makes_the_cached_one_anew(config_of, root, run):
-    latents = encode_all(run)
-    for each in (run, open_run(root, checkpoint=str(run.step))):
-        connect(each, latents)
-    go_on(config_of(graph__kind="knn", graph__k=9), root)
-    assert (root / "latents.npz").exists()
-    for again in (open_run(root), open_run(root, checkpoint=str(run.step))):
-        assert connect(again, latents).k == 9
 
 
 OWN_DATA = {"data.fixed": "", "data.free": "", "training.num_epochs": 8}
