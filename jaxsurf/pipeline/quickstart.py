@@ -217,9 +217,10 @@ def _choose(
     if longer > 2 * PROBED and "data.side" not in given:
         probed = configuration.open_data(replace(config.data, side=PROBED))
     step_s = _step_s(config, probed)
-    sides = [] if "data.side" in given else [side for side in SIDES if side < longer]
-    own = [0] if longer <= LARGEST_AS_IS or "data.side" in given else []
-    for side in (*own, *sides):
+    sides = [side for side in SIDES if side < longer]
+    if longer <= LARGEST_AS_IS:
+        sides = [0, *sides]
+    for side in [0] if "data.side" in given else sides:
         size = [round(n * side / longer) if side else n for n in images.images.shape[1:3]]
         area = math.prod(map(padded, size))
         needed_s = step_s * area / math.prod(map(padded, probed.images.shape[1:3]))
@@ -231,12 +232,9 @@ def _choose(
     if side:
         config = replace(config, data=replace(config.data, side=side))
         images = configuration.open_data(config.data)
+        _log.info("images are made smaller, to fit the time; --side=%d keeps them", longer)
     epochs = max(1, round(steps * config.training.batch_size / len(images)))
     config = configuration.lasting(config, epochs)
-    if side:
-        _log.info(
-            "images are made smaller, to fit the time; --side=%d keeps them as they are", longer
-        )
     _log.info(
         "chosen for %g min: %d x %d pixels, d = %d, %d epochs (about %d steps of %.0f ms)",
         *(minutes, *images.images.shape[2:0:-1], config.model.latent_dim, epochs, steps),

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
-from jaxsurf.frames import lengths, media
+from jaxsurf.frames import lengths
 from jaxsurf.frames.animate import Animation
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels, principal, sources
@@ -38,7 +38,6 @@ from jaxsurf.workdir import WorkDir, fingerprint, read_cache, read_json, write_a
 if TYPE_CHECKING:
     from jaxsurf.pipeline.evaluate import Evaluation
 
-LAST, BEST = "last", "best"
 # Images whose neighbours are looked for exactly, which takes half a minute for so many, and along
 # whose edges images are decoded, which takes minutes.
 MOST_EXACT = 50_000
@@ -77,25 +76,19 @@ class Run:
         frames: int | None = None,
         speed: Speed | None = None,
         method: str = "surfing",
-        graph: GraphConfig | None = None,
-        frame_ms: float = media.FRAME_MS,
+        **settings: Any,  # noqa: ANN401
     ) -> Animation:
         """Return the animation from one image to another, in memory; `save` writes it.
 
         An end is a stop as `pipeline.surf` describes it, or a latent code. `frames` are
         equally far apart as images, or in latent space with `speed="latent"`; None is 3 on each
-        edge of the path. `SurfConfig` explains the rest.
+        edge of the path. Other settings are `graph` and `frame_ms`, as `SurfConfig` explains them.
         """
         from jaxsurf.pipeline import surf  # which builds on this module, as evaluate does
 
-        config = surf.SurfConfig(
-            source=_as_text(source),
-            target=_as_text(target),
-            methods=(method,),
-            timing=Timing(frames=frames, speed=speed),
-            graph=graph,
-            frame_ms=frame_ms,
-        )
+        ends = {"source": _as_text(source), "target": _as_text(target)}
+        timing = Timing(frames=frames, speed=speed)
+        config = surf.SurfConfig(**ends, methods=(method,), timing=timing, **settings)
         return surf.make(self, config).animations[method]
 
     def evaluate(
@@ -128,7 +121,9 @@ def _as_text(stop: Stop) -> str:
     return f"code:{','.join(repr(float(value)) for value in np.ravel(stop))}"
 
 
-def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | None = None) -> Run:
+def open_run(
+    workdir: Path | str, *, checkpoint: str = "last", data: Path | str | None = None
+) -> Run:
     """Return the run of a working directory.
 
     Args:
@@ -140,11 +135,9 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
     config, begun = read_config(place)
     if data is not None:
         config = replace(config, data=configuration.moved(config.data, data))
-    if checkpoint not in (LAST, BEST) and not checkpoint.isdecimal():
-        raise UserError(
-            f"--checkpoint is {checkpoint!r}",
-            cure=f"give {LAST}, {BEST}, or a folder of checkpoints/",
-        )
+    if checkpoint not in ("last", "best") and not checkpoint.isdecimal():
+        cure = "give last, best, or a folder of checkpoints/"
+        raise UserError(f"--checkpoint is {checkpoint!r}", cure=cure)
     where = config.data.path or config.data.source
     gone = Path(where).is_absolute() and not Path(sources.split(where)[0]).exists()
     if data is None and gone:
@@ -158,7 +151,7 @@ def open_run(workdir: Path | str, *, checkpoint: str = LAST, data: Path | str | 
     setup = make_setup(config, images, abstract=True)
     with contextlib.closing(Checkpoints(place.checkpoints, of=setup.identity)) as checkpoints:
         step = int(checkpoint) if checkpoint.isdecimal() else None
-        if checkpoint == BEST and (step := checkpoints.best_step) is None:
+        if checkpoint == "best" and (step := checkpoints.best_step) is None:
             raise UserError(
                 "no checkpoint is the best: none was saved after a loss without target codes "
                 "was written down",
