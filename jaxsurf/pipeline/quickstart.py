@@ -232,7 +232,9 @@ def _choose(
     if side:
         config = replace(config, data=replace(config.data, side=side))
         images = configuration.open_data(config.data)
-        _log.info("images are made smaller, to fit the time; --side=%d keeps them", longer)
+        _log.info(
+            "images are made smaller, to fit the time; --side=%d keeps them as they are", longer
+        )
     epochs = max(1, round(steps * config.training.batch_size / len(images)))
     config = configuration.lasting(config, epochs)
     _log.info(
