@@ -99,8 +99,8 @@ def resolved(config: DataConfig) -> DataConfig:
     """
     own = not sources.is_named(config.source) and config.source not in sources.OWN
     named = ["path", *["source"] * own]
-    given = {name: Path(path).absolute() for name in named if (path := getattr(config, name))}
-    paths = {name: str(path) for name, path in given.items()}
+    given = {name: getattr(config, name) for name in named}
+    paths = {name: str(Path(path).absolute()) for name, path in given.items() if path}
     if config.factors:
         images = Path(sources.split(paths.get("path") or paths.get("source", ""))[0])
         folder = images if images.is_dir() else images.parent

@@ -31,7 +31,7 @@ from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.log import Log, Saved
 from jaxsurf.training.objective import Extractor
 from jaxsurf.training.optimizer import Rates
-from jaxsurf.training.step import Hyperparameters, Step, TrainState
+from jaxsurf.training.step import Examples, Hyperparameters, Step, TrainState
 from jaxsurf.workdir import fingerprint
 
 
@@ -88,9 +88,7 @@ class TrainSetup:
         """Return the learning rate of a step."""
         return optimizer.learning_rate_at(self.config.optimizer.name, self.rates, step)
 
-    def make_examples(
-        self, extract: Extractor | None, *, first_step: int = 0
-    ) -> train_step.Examples:
+    def make_examples(self, extract: Extractor | None, *, first_step: int = 0) -> Examples:
         """Return the examples, on the host, with their features where these fit.
 
         Target codes are among them if steps from the first on use some.
@@ -102,18 +100,16 @@ class TrainSetup:
             room_bytes=data.device_room_bytes() - self.images.model_input.nbytes,
         )
         if first_step >= self.plan.target_steps:
-            return train_step.Examples(self.images.model_input, kept)
+            return Examples(self.images.model_input, kept)
         codes, dimensions = None, self.config.model.latent_dim
         if distributed.writes():
             codes = targets.choose(self.images, dimensions, self.config.targets)
         if codes is None:
             codes = np.zeros((len(self.images), dimensions), np.float32)
         codes = distributed.of_first(codes)  # zeros for none
-        return train_step.Examples(self.images.model_input, kept, codes if codes.any() else None)
+        return Examples(self.images.model_input, kept, codes if codes.any() else None)
 
-    def make_log(
-        self, path: Path, *, resume_step: int, saved: Saved | None, writes: bool = True
-    ) -> Log:
+    def make_log(self, path: Path, *, resume_step: int, saved: Saved | None) -> Log:
         """Return what writes the run's losses down."""
         return Log(
             path,
@@ -123,7 +119,7 @@ class TrainSetup:
             learning_rate=lambda step: float(self.learning_rate_at(step)),
             resume_step=resume_step,
             saved=saved,
-            writes=writes,
+            writes=distributed.writes(),
         )
 
 

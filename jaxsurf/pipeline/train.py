@@ -165,7 +165,7 @@ def _fit(
     kept = [line for line in read_metrics(workdir.metrics) if line["step"] <= first]
     plain = bool(kept) and TARGET not in kept[-1]
     feed = compiled.make_feed(setup.plan.num_steps if plain else first)
-    log = setup.make_log(workdir.metrics, resume_step=first, saved=saved, writes=writes)
+    log = setup.make_log(workdir.metrics, resume_step=first, saved=saved)
     traced = loop.Profile(workdir.profile, profile) if profile and writes else None
     originals, look = setup.images.images, setup.images.look
     originals = originals[np.linspace(0, len(originals) - 1, NUM_EXAMPLES).round().astype(int)]

@@ -147,13 +147,15 @@ def test_folders_are_plain_short_and_tell_stops_apart(run, tmp_path):
     assert result.folder.name.startswith("3-39-117_stops_")
 
 
-def test_another_graph_gets_its_own_folder_and_leaves_the_cache_alone(run):
+def test_another_graph_is_gone_by_in_its_own_folder_and_leaves_the_cache_alone(run):
     own = surf_pair(run, **FAST).folder
     cached = run.workdir.graph.read_bytes()
     config = GraphConfig(kind="smallest-radius", weight="latent")
     result = surf_pair(run, graph=config, **FAST)
     assert (own.name, result.folder.name) == ("3-31", "3-31-smallest_radius_latent")
     assert result.description["graph"]["components"] == 1
+    found = evaluate(run, EvaluateConfig(num_pairs=3, graph=config, methods=("surfing",)))
+    assert found.content["graph"] == connect(run, encode_all(run), config).facts()
     assert run.workdir.graph.read_bytes() == cached
 
 
@@ -244,13 +246,6 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
     if weight == "fault":
         expected = expected * faults(run, points[1::2])
     assert saved["edge_weights"] == pytest.approx(expected, rel=0.005)
-    assert not run.workdir.graph.exists()
-
-
-def test_an_evaluation_goes_by_the_graph_that_it_is_given(run):
-    config = GraphConfig(kind="smallest", weight="pullback")
-    found = evaluate(run, EvaluateConfig(num_pairs=3, graph=config, methods=("surfing",)))
-    assert found.content["graph"] == connect(run, encode_all(run), config).facts()
     assert not run.workdir.graph.exists()
 
 
