@@ -74,20 +74,15 @@ class EvaluateConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shown:
-    """A pair to be looked at, with its error: the frames of each method.
-
-    Where the truth is known, `poses` are the factors that they show and `courses` those of the
-    perfect courses from source to target; only factors that vary. Where a course jumps it is NaN.
-    `periods` are those of the factors, 0 of one that does not come back to itself.
-    """
+    """A pair to be looked at, with its error; of what is known of poses, factors that vary."""
 
     source: int
     target: int
     error: float
-    frames: Mapping[str, Frames]
-    poses: Mapping[str, Float[np.ndarray, "_frame factor"]] = field(default_factory=dict)
-    courses: Sequence[Float[np.ndarray, "_pose factor"]] = ()
-    periods: Sequence[float] = ()
+    frames: Mapping[str, Frames]  # by method
+    poses: Mapping[str, Float[np.ndarray, "_frame factor"]]  # that frames show
+    courses: Sequence[Float[np.ndarray, "_pose factor"]]  # perfect ones; NaN where one jumps
+    periods: Sequence[float]  # of the factors, 0 of one that does not come back to itself
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,7 @@ class Evaluation:
 
     content: dict[str, Any]
     rows: Sequence[dict[str, Any]]
-    worst: Sequence[Shown] = ()
+    worst: Sequence[Shown]
 
     def __str__(self) -> str:
         return side_by_side({"": self})

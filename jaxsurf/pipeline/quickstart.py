@@ -86,23 +86,14 @@ def _show(
 
 @dataclass(frozen=True, kw_only=True)
 class Seen:
-    """What a set of images looks like, before any model.
+    """What a set of images looks like, before any model."""
 
-    Attributes:
-        number: how many images there are.
-        distinct: how many of these are no copies of others; where they are not few, all.
-        roughness: how much neighbouring images differ, as a share of how much any two do.
-        groups: how many there are between which no image leads over.
-        residuals: of layouts, by dimensions (see `manifold.targets`).
-        dimensions: fewest latent dimensions in which the images can be laid out; None if none.
-    """
-
-    number: int
-    distinct: int
-    roughness: float
-    groups: int
-    residuals: dict[int, float]
-    dimensions: int | None
+    number: int  # of images
+    distinct: int  # of these no copies of others; where they are not few, all
+    roughness: float  # how much neighbouring images differ, as a share of how much any two do
+    groups: int  # between which no image leads over
+    residuals: dict[int, float]  # of layouts, by dimensions (see `manifold.targets`)
+    dimensions: int | None  # fewest latent ones in which images can be laid out; None if none
 
     def __str__(self) -> str:
         """Return what to expect, in plain words."""

@@ -176,14 +176,12 @@ def _draw_model(
 
 @dataclass(frozen=True, kw_only=True)
 class CompiledRun:
-    """What `loop.run` takes; `make_feed` puts examples on the device, if they are needed.
-
-    It takes the first step that is fed: targets that no step needs any more are not computed.
-    """
+    """What `loop.run` takes."""
 
     state: TrainState
     plan: Plan
     bound_step: Step
+    # Takes the first step that is fed: targets that no step needs any more are not computed.
     make_feed: Callable[[int], Feed]
 
 

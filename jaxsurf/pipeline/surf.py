@@ -95,18 +95,14 @@ class SurfConfig:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Stop:
-    """What a path passes: an image of the set, an image from outside, or a latent code.
+    """What a path passes: an image of the set, an image from outside, or a latent code."""
 
-    `label` is what a person calls it, `key` its part of a folder's name; stops from outside that
-    differ have different ones, and a code. A code's image is what it is decoded to.
-    """
-
-    label: str
-    key: str
-    image: UInt8[np.ndarray, "height width channel"]
-    number: int | None = None
+    label: str  # what a person calls it
+    key: str  # its part of a folder's name; stops from outside that differ have different ones
+    image: UInt8[np.ndarray, "height width channel"]  # of a code what it is decoded to
+    number: int | None = None  # in the set
     file: str | None = None
-    code: Float[np.ndarray, "latent"] | None = None
+    code: Float[np.ndarray, "latent"] | None = None  # of what is from outside
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
