@@ -21,7 +21,6 @@ from jaxsurf.frames.animate import Animation, Route
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import shortest_path
-from jaxsurf.manifold.encode import Latents
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import Timing
 from jaxsurf.manifold.shortest_path import NodePath
@@ -135,10 +134,15 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     built = connect(run, latents, config.graph)
     ends = [(int(source), int(target)) for source, target in chosen]
     paths = shortest_path.shortest_paths(built, ends, codes=latents.codes)
+
+    def route(path: NodePath) -> Route:
+        shown = images.images[path.nodes[[0, -1]]]
+        return Route(codes=latents.codes[path.nodes], images=shown)
+
     parts = []
     for start in range(0, len(paths), BLOCK):
         some = slice(start, start + BLOCK)
-        parts.append(_score(run, config, truth, _routes(run, latents, paths[some]), chosen[some]))
+        parts.append(_score(run, config, truth, list(map(route, paths[some])), chosen[some]))
     scores = {
         method: {name: np.concatenate([part[0][method][name] for part in parts]) for name in values}
         for method, values in parts[0][0].items()
@@ -188,7 +192,7 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
             "num_images": len(images),
         },
     }
-    routes = _routes(run, latents, [paths[n] for n in order])
+    routes = [route(paths[n]) for n in order]
     worst = _show(run, config, truth, routes, chosen[order], scores[judged][error][order])
     return Evaluation(content, pairs.rows(scores, chosen), worst)
 
@@ -289,13 +293,6 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
                 one = f"{method} / {pairs.BASELINE} (share of pairs on which it is better)"
                 beside.append(f"{f'{name}: ' * several}{one}: {', '.join(parts)}")
     return "\n".join([*lines, *table(contents), *faulty, *beside])
-
-
-def _routes(run: Run, latents: Latents, paths: Sequence[NodePath]) -> list[Route]:
-    images = run.images.images
-    return [
-        Route(codes=latents.codes[path.nodes], images=images[path.nodes[[0, -1]]]) for path in paths
-    ]
 
 
 def _score(
