@@ -31,18 +31,7 @@ from jaxsurf.pipeline import surf
 from jaxsurf.pipeline.explored import Explored, ExploredCodes
 from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
 from jaxsurf.pipeline.surf import SurfConfig, Surfed
-from jaxsurf.viewing.explorer.subject import (
-    Code,
-    Figures,
-    Film,
-    Numbers,
-    Picture,
-    Pictures,
-    Reel,
-    Values,
-    Wish,
-)
-from jaxsurf.viewing.explorer.subject import Stop as Located
+from jaxsurf.viewing.explorer import subject
 from jaxsurf.workdir import fingerprint, replacing
 
 UPLOAD = "upload:"
@@ -84,7 +73,7 @@ class ExploredRun(Explored):
         super().__init__(self.latents.index, run.config.graph, run.workdir.root, build)
         self.colours = {**self.colours, "reconstruction error": self._reconstruction_error}
 
-    def _reconstruction_error(self, numbers: Numbers) -> Values:
+    def _reconstruction_error(self, numbers: subject.Numbers) -> subject.Values:
         if (key := numbers.tobytes()) not in self._errors:
             images = storage.take(self.run.images.images, numbers)
             self._errors[key] = reconstruction.mse(self.run.model, images) * pixels.PEAK**2
@@ -95,9 +84,9 @@ class ExploredRun(Explored):
         last = str(len(self.index.codes) - 1)
         code = "code:" + ",".join(str(value) for value in self.index.codes[:2].mean(axis=0))
         for stop, number in (*(("0", number) for number in frames), (code, frames[0])):
-            self._made(Wish(stops=(stop, last), frames=number, graph=self.graph))
+            self._made(subject.Wish(stops=(stop, last), frames=number, graph=self.graph))
 
-    def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
+    def look(self, number: int) -> tuple[dict[str, subject.Picture], list[str]]:
         """Return an image, its reconstruction, and what is known about it."""
         images = self.run.images
         both = np.stack([images.images[number], self._decoded(self.index.codes[number])])
@@ -108,14 +97,14 @@ class ExploredRun(Explored):
             lines.append(f"{name} {shown}")
         return {"image": image, "reconstruction": reconstructed}, lines
 
-    def pictures(self, numbers: Numbers) -> Pictures:
+    def pictures(self, numbers: subject.Numbers) -> subject.Pictures:
         """Return images as they are shown."""
         return self.run.images.look.rgb(storage.take(self.run.images.images, numbers))
 
-    def _decoded(self, code: Code) -> UInt8[np.ndarray, "height width _"]:
+    def _decoded(self, code: subject.Code) -> UInt8[np.ndarray, "height width _"]:
         return decode.decode_points(self.run.model, code[None])[0]
 
-    def decode(self, code: Code) -> Picture:
+    def decode(self, code: subject.Code) -> subject.Picture:
         """Return what a code is decoded to."""
         return self.run.images.look.rgb(self._decoded(code)[None])[0]
 
@@ -137,13 +126,13 @@ class ExploredRun(Explored):
             )
         return str(int(found[0]))
 
-    def locate(self, stops: Sequence[str]) -> list[Located]:
+    def locate(self, stops: Sequence[str]) -> list[subject.Stop]:
         """Return the names and the codes of stops."""
         opened = [surf.open_stop(self.run, self._stop(stop)) for stop in stops]
         codes = [self.index.codes[s.number or 0] if s.code is None else s.code for s in opened]
         return [(stop.label, code) for stop, code in zip(opened, codes, strict=True)]
 
-    def _config(self, wish: Wish) -> SurfConfig:
+    def _config(self, wish: subject.Wish) -> SurfConfig:
         stops = tuple(self._stop(stop) for stop in wish.stops)
         two = len(stops) == 2 and not wish.loop and wish.order == "given"
         return SurfConfig(
@@ -157,11 +146,11 @@ class ExploredRun(Explored):
         )
 
     @functools.lru_cache(maxsize=8)  # noqa: B019  (one run is explored as long as it lives)
-    def _made(self, wish: Wish) -> Surfed:
+    def _made(self, wish: subject.Wish) -> Surfed:
         opened = self.latents, self.connected(wish.graph)
         return surf.make(self.run, self._config(wish), opened, wrapped=False)
 
-    def film(self, wish: Wish) -> Film:
+    def film(self, wish: subject.Wish) -> subject.Film:
         """Return what `surf` makes of the same stops."""
         made, look = self._made(wish), self.run.images.look
         reels = []
@@ -171,7 +160,7 @@ class ExploredRun(Explored):
             if each.path is not None:
                 figures["path_length"] = each.path.length
             reels.append(
-                Reel(
+                subject.Reel(
                     method=method,
                     frames=look.rgb(each.frames),
                     points=None if each.path is None else each.path.points,
@@ -185,13 +174,13 @@ class ExploredRun(Explored):
         stops = [(stop.label, code) for stop, code in zip(made.stops, passed, strict=True)]
         return self.described(wish, reels, made.visit, made.graph, stops)
 
-    def _flags(self, wish: Wish) -> dict[str, Any]:
+    def _flags(self, wish: subject.Wish) -> dict[str, Any]:
         config = self._config(wish)
         anchors = (";" if "," in "".join(config.anchors) else ",").join(config.anchors)
         ends = {"source": config.source, "target": config.target, "anchors": anchors}
         return {"workdir": self.root, **self.opening, **ends, **super()._flags(wish)}
 
-    def further(self, wish: Wish) -> dict[str, Figures]:
+    def further(self, wish: subject.Wish) -> dict[str, subject.Figures]:
         """Return what the model changes, what is wrong by the truth, and the report's figure."""
         made, images, found = self._made(wish), self.run.images.images, {}
         truth, pair = self._truth_of(made)
@@ -207,7 +196,7 @@ class ExploredRun(Explored):
         return found
 
     @functools.lru_cache(maxsize=8)  # noqa: B019  (as `_made`)
-    def off_course(self, wish: Wish) -> dict[str, Any]:
+    def off_course(self, wish: subject.Wish) -> dict[str, Any]:
         """Return, by method, grid steps between each frame and the nearest perfect course."""
         animations = self._made(wish).animations
         truth, pair = self._truth_of(self._made(wish))
@@ -239,7 +228,7 @@ class ExploredRun(Explored):
             raise
         return f"{UPLOAD}{path.name}"
 
-    def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
+    def keep(self, wish: subject.Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `surf`."""
         config = replace(self._config(wish), also=tuple(also))
         opened = self.latents, self.connected(wish.graph)
@@ -309,9 +298,9 @@ def explore(
     if latents:
         name = re.sub(r"[^A-Za-z0-9]+", "_", Path(latents).stem).strip("_")
         root = Path(workdir or f"runs/{name or 'codes'}")
-        subject = ExploredCodes(latents, root, images=images, labels=labels)
+        explored = ExploredCodes(latents, root, images=images, labels=labels)
     else:
         opening = {"checkpoint": checkpoint * (checkpoint != "last"), "data": data or ""}
         run = open_run(Path(str(workdir)), checkpoint=checkpoint, data=data)
-        subject = ExploredRun(run, opening)
-    server.serve(subject, port=port, opened=opened)
+        explored = ExploredRun(run, opening)
+    server.serve(explored, port=port, opened=opened)

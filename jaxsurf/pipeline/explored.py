@@ -26,24 +26,16 @@ from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import PATHS, Timing, piece_lengths, timed
 from jaxsurf.pipeline import path_inputs, paths
 from jaxsurf.pipeline.path_inputs import PathsConfig
-from jaxsurf.viewing.explorer.subject import (
-    Film,
-    Numbers,
-    Picture,
-    Pictures,
-    Reel,
-    Stop,
-    Subject,
-    Values,
-    Wish,
-)
+from jaxsurf.viewing.explorer import subject
 from jaxsurf.workdir import fingerprint
 
 # Neighbours whose distance tells how densely codes lie.
 DENSITY_NEIGHBORS = 10
 
+Build = Callable[[GraphConfig], LatentGraph]
 
-class Explored(Subject):
+
+class Explored(subject.Subject):
     """What a run and codes alone have in common: codes, graphs, and what is said of a path."""
 
     labels: dict[str, np.ndarray]  # numbers or texts of all points, by name
@@ -51,11 +43,7 @@ class Explored(Subject):
     error_name: str  # what the errors of reels are
 
     def __init__(
-        self,
-        index: neighbors.Index,
-        graph: GraphConfig,
-        root: Path,
-        build: Callable[[GraphConfig], LatentGraph],
+        self, index: neighbors.Index, graph: GraphConfig, root: Path, build: Build
     ) -> None:
         self.index, self.graph, self.root, self._build = index, graph, root, build
         self._graphs: dict[GraphConfig, LatentGraph] = {}
@@ -64,7 +52,7 @@ class Explored(Subject):
         self.colours = {**known, "density (log)": self.density}
         self.connected(graph)
 
-    def _label(self, name: str, numbers: Numbers) -> Values:
+    def _label(self, name: str, numbers: subject.Numbers) -> subject.Values:
         found = self.labels[name][numbers]
         return found.tolist() if found.dtype.kind == "U" else found
 
@@ -86,7 +74,7 @@ class Explored(Subject):
         folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         return [folder.name for folder in folders]
 
-    def density(self, numbers: Numbers) -> Float[np.ndarray, "point"]:
+    def density(self, numbers: subject.Numbers) -> Float[np.ndarray, "point"]:
         """Return, as a logarithm, how densely codes lie around each."""
         k = min(DENSITY_NEIGHBORS, len(self.index.codes) - 1)
         away = self.index.nearest(k=k).distances[:, -1]
@@ -96,12 +84,12 @@ class Explored(Subject):
 
     def described(
         self,
-        wish: Wish,
-        reels: Sequence[Reel],
+        wish: subject.Wish,
+        reels: list[subject.Reel],
         visit: tour.Visit,
         graph: LatentGraph,
-        stops: Sequence[Stop],
-    ) -> Film:
+        stops: list[subject.Stop],
+    ) -> subject.Film:
         """Return the film of a path through a graph."""
         number = f"{len(visit.nodes)} point{'s' * (len(visit.nodes) > 1)}"
         said = [f"surfing passes {number} of a {graph.description}, by weight {graph.weight}"]
@@ -110,7 +98,7 @@ class Explored(Subject):
         if visit.proven is not None:
             said.append(tour.describe_order(len(wish.stops), proven=visit.proven))
         words = [f"--{n}" if v is True else f"--{n}={v}" for n, v in self._flags(wish).items() if v]
-        return Film(
+        return subject.Film(
             reels=reels,
             stops=stops,
             note="; ".join(said),
@@ -119,7 +107,7 @@ class Explored(Subject):
             frame_ms=media.FRAME_MS,
         )
 
-    def _flags(self, wish: Wish) -> dict[str, Any]:
+    def _flags(self, wish: subject.Wish) -> dict[str, Any]:
         """Return the flags that all scripts have; those that are empty are left out."""
         flags = {"loop": wish.loop, "order": wish.order * (wish.order == "best")}
         flags["frames"] = wish.frames
@@ -159,20 +147,20 @@ class ExploredCodes(Explored):
         index = neighbors.Index(inputs.codes)
         super().__init__(index, tour.GRAPH, root, functools.partial(graphs.build, index))
 
-    def look(self, number: int) -> tuple[dict[str, Picture], list[str]]:
+    def look(self, number: int) -> tuple[dict[str, subject.Picture], list[str]]:
         """Return the image of a code, if it has one, and its labels."""
         pictures = self.pictures(np.array([number]))
         shown = {} if pictures is None else {"image": pictures[0]}
         labels = [f"{name} {values[number]}" for name, values in self.labels.items()]
         return shown, [f"row {number}", *labels]
 
-    def pictures(self, numbers: Numbers) -> Pictures | None:
+    def pictures(self, numbers: subject.Numbers) -> subject.Pictures | None:
         """Return images as they are shown, if there are any."""
         if self.images is None:
             return None
         return self.images.look.rgb(storage.take(self.images.images, numbers))
 
-    def locate(self, stops: Sequence[str]) -> list[Stop]:
+    def locate(self, stops: Sequence[str]) -> list[subject.Stop]:
         """Return the names and the codes of stops."""
         return [(stop, self._code(stop)) for stop in stops]
 
@@ -189,7 +177,7 @@ class ExploredCodes(Explored):
             cure=f"give rows from 0 to {number - 1}, or code: and {size} numbers",
         )
 
-    def film(self, wish: Wish) -> Film:
+    def film(self, wish: subject.Wish) -> subject.Film:
         """Return the straight path and the one through the graph, shown by the nearest images."""
         anchors = [
             int(stop) if stop.isdecimal() else code for stop, code in self.locate(wish.stops)
@@ -204,7 +192,7 @@ class ExploredCodes(Explored):
             near = self.index.nearest_to(path.points, k=1)
             away = near.distances[:, 0]
             reels.append(
-                Reel(
+                subject.Reel(
                     method=method,
                     frames=self.pictures(near.indices[:, 0]),
                     points=path.points,
@@ -222,16 +210,16 @@ class ExploredCodes(Explored):
         stops = [(wish.stops[n], code) for n, code in zip(visit.order, passed, strict=True)]
         return self.described(wish, reels, visit, graph, stops)
 
-    def _flags(self, wish: Wish) -> dict[str, Any]:
+    def _flags(self, wish: subject.Wish) -> dict[str, Any]:
         own = {"latents": self.latents, "anchors": ",".join(wish.stops)}
         return own | super()._flags(wish) | {"out": self._folder(wish)}
 
-    def _folder(self, wish: Wish) -> Path:
+    def _folder(self, wish: subject.Wish) -> Path:
         named = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", stop) for stop in wish.stops)
         named = named if len(named) <= 60 else f"{named[:40]}_{fingerprint(named)[:8]}"
         return self.root / "surf" / f"{named}{'' if wish.graph == self.graph else '-other'}"
 
-    def keep(self, wish: Wish, also: Sequence[str] = ()) -> str:
+    def keep(self, wish: subject.Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `paths`."""
         del also  # of which it has none
         self.locate(wish.stops)  # which refuses whatever is a file

@@ -25,16 +25,6 @@ from jaxsurf.pipeline import configuration, evaluate
 from jaxsurf.pipeline.run import Run, connect, encode_all
 from jaxsurf.training.log import read_metrics
 from jaxsurf.viewing import plots, report, sheets
-from jaxsurf.viewing.report import (
-    Animated,
-    Evaluation,
-    Factor,
-    LatentMap,
-    Page,
-    Pair,
-    Score,
-    Scored,
-)
 from jaxsurf.workdir import read_json, write_text
 
 # What a line of metrics.jsonl holds beside losses; wall-clock figures end in `_s`.
@@ -58,12 +48,16 @@ MOST_DOTS = 400
 _DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OSError, csv.Error)
 
 
+Codes = Float[np.ndarray, "point latent"]
+Axes = Float[np.ndarray, "point axis"]
+
+
 class View(NamedTuple):
     """All codes, the axes of the latent map, and what places codes on these."""
 
-    codes: Float[np.ndarray, "point latent"]
+    codes: Codes
     axes: Sequence[str]
-    project: Callable[[Float[np.ndarray, "code latent"]], Float[np.ndarray, "code axis"]]
+    project: Callable[[Codes], Axes]
 
 
 def write(run: Run) -> Path:
@@ -81,7 +75,7 @@ def write(run: Run) -> Path:
             "An older version of jaxsurf made some animations: without curves, until they are made "
             "again"
         )
-    page = Page(
+    page = report.Page(
         title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "
         "interpolation by surfing the latent manifold of a denoising autoencoder.",
@@ -129,7 +123,7 @@ def _curve(path: Path) -> bytes | None:
     return plots.png(plots.curves(curves, title="Training"))
 
 
-def _evaluation(run: Run) -> Evaluation | None:
+def _evaluation(run: Run) -> report.Evaluation | None:
     path = run.workdir.evaluation
     if not path.exists():
         return None
@@ -148,7 +142,7 @@ def _evaluation(run: Run) -> Evaluation | None:
         labels, figures = _each_pair(path.with_suffix(".csv"), list(saved["methods"]), list(shown))
         every = evenly(len(labels), MOST_DOTS)
         methods = [
-            Scored(
+            report.Scored(
                 method=method,
                 scores=[_score(saved, method, metric) for metric in shown],
                 faults=saved["faults"].get(method, []),
@@ -160,7 +154,7 @@ def _evaluation(run: Run) -> Evaluation | None:
             f"{int(source)} to {int(target)}": _picture(pictures / f"worst-{number}.png")
             for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
         }
-        return Evaluation(
+        return report.Evaluation(
             stale=_stale(run, saved),
             about=evaluate.about(saved),
             columns=list(shown.values()),
@@ -189,15 +183,15 @@ def _each_pair(
     return labels, found
 
 
-def _score(saved: Mapping[str, Any], method: str, metric: str) -> Score | None:
+def _score(saved: Mapping[str, Any], method: str, metric: str) -> report.Score | None:
     if metric not in saved["methods"][method]:
         return None
     mean, low, high = (float(saved["methods"][method][metric][n]) for n in ("mean", "low", "high"))
     versus = saved["versus"].get(method, {}).get(metric, {"win_rate": None})
-    return Score(mean=mean, low=low, high=high, win_rate=versus["win_rate"])
+    return report.Score(mean=mean, low=low, high=high, win_rate=versus["win_rate"])
 
 
-def _pair(run: Run, path: Path, view: View | None) -> Pair:
+def _pair(run: Run, path: Path, view: View | None) -> report.Pair:
     saved, folder = read_json(path), path.parent
     with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
         about = (
@@ -219,7 +213,7 @@ def _pair(run: Run, path: Path, view: View | None) -> Pair:
         animations = [
             _animated(folder, method, facts, drawn) for method, facts in saved["methods"].items()
         ]
-        return Pair(
+        return report.Pair(
             label=" to ".join(str(end["label"]) for end in saved["ends"]),
             about=about,
             stale=stale,
@@ -231,7 +225,9 @@ def _pair(run: Run, path: Path, view: View | None) -> Pair:
         )
 
 
-def _animated(folder: Path, method: str, given: Mapping[str, Any], view: View | None) -> Animated:
+def _animated(
+    folder: Path, method: str, given: Mapping[str, Any], view: View | None
+) -> report.Animated:
     kept, path = evenly(given["num_frames"], sheets.MOST_FRAMES), None
     if view is not None and given.get("points"):
         path = view.project(np.array(given["points"], np.float64)[kept])
@@ -245,7 +241,7 @@ def _animated(folder: Path, method: str, given: Mapping[str, Any], view: View | 
     if file.exists():
         with _intact(file, cure="remove it, or animate the pair again"):
             sheet = sheets.of_film(file.read_bytes(), frame_ms=given["frame_ms"], kept=kept)
-    return Animated(
+    return report.Animated(
         method=method,
         file=file.name,
         sheet=sheet,
@@ -288,13 +284,13 @@ def _view(run: Run) -> tuple[View | None, list[str]]:
     number = min(size, NUM_COMPONENTS)
     components = [f"PC {n + 1} ({shares[n]:.0%})" for n in range(number)]
 
-    def project(some: Float[np.ndarray, "code latent"]) -> Float[np.ndarray, "code axis"]:
+    def project(some: Codes) -> Axes:
         return np.concatenate([(some - mean) @ directions[:, :number], some @ latent], axis=1)
 
     return View(codes, components + names, project), []
 
 
-def _latent_map(run: Run, view: View) -> LatentMap:
+def _latent_map(run: Run, view: View) -> report.LatentMap:
     images, points, left_out = run.images, view.project(view.codes), []
     shown = _sample(points, images, MOST_POINTS)
     pictured = shown[_sample(points[shown], images, MOST_THUMBNAILS, numbers=shown)]
@@ -311,9 +307,9 @@ def _latent_map(run: Run, view: View) -> LatentMap:
     factors = []
     if images.factors is not None:
         for name, values in zip(images.factor_names, images.factors[shown].T, strict=True):
-            labels, period = images.labels.get(name, ()), images.periodic.get(name, 0.0)
-            factors.append(Factor(name=name, values=values, labels=labels, period=float(period)))
-    return LatentMap(
+            labels, period = images.labels.get(name, ()), float(images.periodic.get(name, 0.0))
+            factors.append(report.Factor(name=name, values=values, labels=labels, period=period))
+    return report.LatentMap(
         axes=view.axes,
         points=points[shown],
         numbers=shown,
@@ -331,11 +327,7 @@ def _latent_map(run: Run, view: View) -> LatentMap:
 
 
 def _sample(
-    points: Float[np.ndarray, "point axis"],
-    images: ImageSet,
-    most: int,
-    *,
-    numbers: Int[np.ndarray, "point"] | None = None,
+    points: Axes, images: ImageSet, most: int, *, numbers: Int[np.ndarray, "point"] | None = None
 ) -> Int[np.ndarray, "kept"]:
     """Return places of at most so many images, ascending, in even shares of labels and of the map.
 

@@ -55,10 +55,7 @@ def animate(run, source="0", **changes):
     }
     surfing = {"length": 1.5, "points": CODES[[0, 2, 1]].tolist()}
     saved = {
-        "ends": [
-            {"label": source, "node": 0, "code": None},
-            {"label": "1", "node": 1, "code": None},
-        ],
+        "ends": [{"label": n, "node": i, "code": None} for i, n in enumerate((source, "1"))],
         "nodes": [0, 2, 1],
         "length": 1.5,
         "bridges": [],
