@@ -70,11 +70,11 @@ def test_three_questions_give_cheats_away_in_the_text_of_one_run_and_of_several(
 def test_worst_pairs_know_which_factors_come_back(run):
     factors = run.images.factors[:, [-2]]  # the only one that varies
     names = run.images.factor_names[-2:-1]
-    made = {"factors": factors, "factor_names": names, "draw": None}
+    made = {"factors": factors, "factor_names": names, "draw": None, "recipe": ""}
+    config = EvaluateConfig(methods=("linear",), graph=run.config.graph, **QUICK)
     for periodic, expected in (({}, [0.0]), ({names[0]: 40.0}, [40.0])):
-        images = replace(run.images, recipe="", periodic=periodic, **made)
-        here = replace(run, images=images)
-        shown = evaluate.measure(here, EvaluateConfig(graph=run.config.graph, **QUICK)).worst
+        here = replace(run, images=replace(run.images, periodic=periodic, **made))
+        shown = evaluate.measure(here, config).worst
         assert [list(pair.periods) for pair in shown] == [expected] * 5
 
 
@@ -106,7 +106,7 @@ def test_pairs_are_spread_over_factors_unless_random_ones_are_asked_for(run):
         assert words in str(made)
     # One in each nineteenth of the 39 steps.
     assert np.all(np.abs(found["spread"] - 39 * (np.arange(19) + 0.5) / 19) <= 39 / 19 + 1)
-    unseen = evaluate.measure(run, EvaluateConfig(num_pairs=19, truth="none")).rows[::4]
+    unseen = evaluate.measure(run, replace(config, truth="none", spread=True)).rows[::2]
     assert [row["ends_distance"] for row in unseen] == found["random"].tolist()
 
 
