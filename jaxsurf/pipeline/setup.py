@@ -44,8 +44,12 @@ class TrainSetup:
     plan: Plan
     graphdef: nnx.GraphDef[Autoencoder]
     state: TrainState
-    rates: Rates  # the numbers of its optimizer
     streams: train_step.Streams
+
+    @property
+    def rates(self) -> Rates:
+        """The numbers of its optimizer."""
+        return _make_rates(self.config, self.plan)
 
     @property
     def identity(self) -> str:
@@ -131,9 +135,7 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
     streams = train_step.make_streams(config.training.seed)
     share = 0.0 if config.targets.kind == "off" else config.targets.share
     plan = data.make_plan(config.training, num_images=len(images), target_share=share)
-    length = {"num_epochs": plan.num_epochs, "steps_per_epoch": plan.steps_per_epoch}
-    rates = optimizer.make_rates(config.optimizer, **length)
-    starting = optimizer.make_optimizer(config.optimizer, rates)
+    starting = optimizer.make_optimizer(config.optimizer, _make_rates(config, plan))
     mean = np.zeros(images.images.shape[1:]) if abstract else pixels.mean(images.model_input)
 
     def init(graphdef: nnx.GraphDef[Autoencoder], variables: nnx.State) -> TrainState:
@@ -161,9 +163,13 @@ def make_setup(config: RunConfig, images: ImageSet, *, abstract: bool = False) -
         plan=plan,
         graphdef=graphdef,
         state=state,
-        rates=rates,
         streams=streams,
     )
+
+
+def _make_rates(config: RunConfig, plan: Plan) -> Rates:
+    length = {"num_epochs": plan.num_epochs, "steps_per_epoch": plan.steps_per_epoch}
+    return optimizer.make_rates(config.optimizer, **length)
 
 
 def _draw_model(
