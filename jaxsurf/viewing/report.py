@@ -22,7 +22,7 @@ from PIL import Image
 
 from jaxsurf.evaluation.pairs import BASELINE, FLOOR
 from jaxsurf.evaluation.truth import LEAP_FRAMES
-from jaxsurf.viewing.sheets import Sheet
+from jaxsurf.viewing.sheets import Sheet, data_url
 
 # More digits are not seen, and make the page longer.
 DIGITS = 5
@@ -221,8 +221,7 @@ def picture(data: bytes) -> dict[str, str | int]:
             width, height = image.size
     except OSError as error:
         raise ValueError("the data is no PNG") from error
-    source = f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}"
-    return {"src": source, "width": width, "height": height}
+    return {"src": data_url(data), "width": width, "height": height}
 
 
 def _number(value: float | None) -> str:

@@ -9,7 +9,8 @@ import io
 import math
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -45,9 +46,13 @@ class Sheet:
 
     def describe(self) -> dict[str, str | int | tuple[int, int]]:
         """Return it as JSON holds it, the file as a data URL."""
-        source = f"data:image/{self.kind};base64,{base64.b64encode(self.content).decode('ascii')}"
         facts = {name: value for name, value in vars(self).items() if name != "content"}
-        return {"src": source, **facts}
+        return {"src": data_url(self.content, self.kind), **facts}
+
+
+def data_url(content: bytes, kind: str = "png") -> str:
+    """Return the file of a picture as the address of an `img` element."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def of_thumbnails(
@@ -58,7 +63,14 @@ def of_thumbnails(
     small = np.stack([_shrunk(image, LARGEST_THUMBNAIL) for image in every])
     height, width = small.shape[1:3]
     fill = [(0, 0), (0, -height % BLOCK), (0, -width % BLOCK), (0, 0)]
-    return _sheet(np.pad(small, fill, mode="edge"), width, height, kind="jpeg")
+    cells = np.pad(small, fill, mode="edge")
+    options = {"quality": THUMBNAIL_QUALITY, "optimize": True, "subsampling": 0}
+    return replace(_sheet(cells, "jpeg", options), width=width, height=height)
+
+
+def of_frames(frames: Pictures) -> Sheet:
+    """Return frames as a PNG that is quickly made."""
+    return _sheet(frames, "png", {"compress_level": 1})
 
 
 def of_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"]) -> Sheet:
@@ -77,8 +89,11 @@ def of_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"]) -
     side = min(LARGEST_FRAME, math.isqrt(MOST_PIXELS // len(kept)))
     frames = read_film(content, frame_ms=frame_ms, kept=kept, side=side)
     frames = frames if (frames[..., 3] < 255).any() else frames[..., :3]
-    height, width = frames.shape[1:3]
-    return _sheet(frames, width, height, kind="webp" if features.check("webp") else "png")
+    if not features.check("webp"):
+        return _sheet(frames, "png", {"optimize": True})
+    exact = _sheet(frames, "webp", {"lossless": True})
+    small = len(exact.content) <= LARGEST_EXACT
+    return exact if small else _sheet(frames, "webp", {"quality": FILM_QUALITY})
 
 
 def read_film(
@@ -115,37 +130,22 @@ def _shrunk(picture: Image.Image, side: int) -> UInt8[np.ndarray, "height width 
     return np.asarray(picture)
 
 
-def _sheet(cells: Pictures, width: int, height: int, *, kind: str) -> Sheet:
-    number, high, wide, channels = cells.shape
-    across = min(max(1, round(math.sqrt(number * high / wide))), LONGEST_SIDE // wide)
+def _sheet(cells: Pictures, kind: str, options: dict[str, Any]) -> Sheet:
+    number, height, width, channels = cells.shape
+    across = min(max(1, round(math.sqrt(number * height / width))), LONGEST_SIDE // width)
     down = -(-number // across)
-    filled = np.concatenate(
-        [cells, np.zeros((across * down - number, high, wide, channels), np.uint8)]
-    )
-    rows = filled.reshape(down, across, high, wide, channels).swapaxes(1, 2)
-    picture = Image.fromarray(rows.reshape(down * high, across * wide, channels))
+    filled = np.zeros((down * across, height, width, channels), np.uint8)
+    filled[:number] = cells
+    rows = filled.reshape(down, across, height, width, channels).swapaxes(1, 2)
+    file = io.BytesIO()
+    picture = Image.fromarray(rows.reshape(down * height, across * width, channels))
+    picture.save(file, kind.upper(), **options)
     return Sheet(
-        content=_encoded(picture, kind),
+        content=file.getvalue(),
         kind=kind,
         width=width,
         height=height,
-        cell=(wide, high),
+        cell=(width, height),
         across=across,
         opacity=channels == 4,
     )
-
-
-def _encoded(picture: Image.Image, kind: str) -> bytes:
-    options = {
-        "jpeg": [{"quality": THUMBNAIL_QUALITY, "optimize": True, "subsampling": 0}],
-        "png": [{"optimize": True}],
-        "webp": [{"lossless": True}, {"quality": FILM_QUALITY}],
-    }
-    content = b""
-    for some in options[kind]:
-        file = io.BytesIO()
-        picture.save(file, kind.upper(), **some)
-        content = file.getvalue()
-        if len(content) <= LARGEST_EXACT:
-            break
-    return content

@@ -94,15 +94,15 @@ class LatentMap:
         points = {"mode": "markers", "uid": "points", "marker": marker, "hoverinfo": "none"}
         if len(self.sample) < len(shown):
             points["customdata"] = self.sample.tolist()
-        ends = np.empty((0, 2, shown.shape[1]))
-        if edges is not None:
-            ends = shown[edges[:: len(edges) // MOST_EDGES + 1]]
+        edges = np.empty((0, 2), int) if edges is None else edges
+        ends = shown[edges[:: len(edges) // MOST_EDGES + 1]]
         gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
         line = {"color": "rgba(128,128,128,0.35)", "width": 1}
         lines = {"mode": "lines", "uid": "edges", "line": line, "hoverinfo": "skip"}
         traces = [
             lines | _place(gapped.reshape(-1, shown.shape[1]), solid=solid, fast=True),
             points | _place(shown[self.sample], solid=solid, fast=True),
+            *self.path_traces(view, film, stops, off_course),
         ]
         grid = SOLID_GRID if solid else GRID
         axis = {"gridcolor": grid, "zerolinecolor": grid, "showline": False}
@@ -127,8 +127,7 @@ class LatentMap:
         else:
             layout["xaxis"], layout["yaxis"] = titles
             layout["yaxis"] |= {"scaleanchor": "x", "scaleratio": 1}
-        paths = self.path_traces(view, film, stops, off_course)
-        return {"data": [*traces, *paths], "layout": layout}
+        return {"data": traces, "layout": layout}
 
     def path_traces(
         self,
@@ -191,23 +190,18 @@ def _place(shown: Shown, *, solid: bool, fast: bool = False) -> dict[str, Any]:
 
 def _coloured(values: Values, legend: str) -> dict[str, Any]:
     """Return the part of a marker that shows a value of each point, or the group it is of."""
-    bar = _bar(legend)
+    bar, colour = _bar(legend), {"colorscale": "Viridis", "showscale": True}
     if isinstance(values, np.ndarray):
-        colour = {"color": encoded(values), "colorscale": "Viridis"}
-        return colour | {"showscale": True, "colorbar": bar}
-    names = list(dict.fromkeys(sorted(values)))
-    place = {name: number for number, name in enumerate(names)}
-    colour: dict[str, Any] = {"color": encoded(np.array([place[name] for name in values]))}
-    if len(names) <= len(SERIES):
-        edges = np.repeat(np.arange(len(names) + 1) / len(names), 2)[1:-1]
-        pairs = zip(edges.tolist(), np.repeat(SERIES[: len(names)], 2).tolist(), strict=True)
-        colour["colorscale"] = [list(pair) for pair in pairs]
-    else:
-        colour["colorscale"] = "Viridis"
-    every = max(1, len(names) // 12)
-    bar |= {"tickvals": list(range(0, len(names), every)), "ticktext": names[::every]}
-    limits = {"cmin": -0.5, "cmax": len(names) - 0.5}
-    return colour | limits | {"showscale": True, "colorbar": bar}
+        return colour | {"color": encoded(values), "colorbar": bar}
+    names, groups = np.unique(values, return_inverse=True)
+    number, every = len(names), max(1, len(names) // 12)
+    if number <= len(SERIES):
+        edges = np.repeat(np.arange(number + 1) / number, 2)[1:-1].tolist()
+        inks = np.repeat(SERIES[:number], 2)
+        colour["colorscale"] = [list(pair) for pair in zip(edges, inks, strict=True)]
+    bar |= {"tickvals": list(range(0, number, every)), "ticktext": names[::every].tolist()}
+    limits = {"cmin": -0.5, "cmax": number - 0.5}
+    return colour | limits | {"color": encoded(groups), "colorbar": bar}
 
 
 def _errors(off: Real[np.ndarray, "frame"]) -> dict[str, Any]:
@@ -232,32 +226,24 @@ def _bar(legend: str) -> dict[str, Any]:
 
 def _make_views(codes: Real[np.ndarray, "point latent"]) -> dict[str, View]:
     size = codes.shape[1]
-    views: dict[str, View] = {}
-
-    def add(kind: str, numbers: Sequence[int], axes: Sequence[str], *, origin: Code, **more: Any):  # noqa: ANN202, ANN401
-        name = f"{kind}{','.join(str(number + 1) for number in numbers)}"
-        dimensions = " (3-D)" if len(numbers) == 3 else ""
-        label = "PC" if kind == "pc" else "latent"
-        label += " " + ", ".join(str(number + 1) for number in numbers) + dimensions
-        views[name] = View(label, tuple(axes), origin, **more)
-
-    axes = [f"latent {number + 1}" for number in range(size)]
+    # Kind and name of the axes, their own names, which are shown together, and how to project.
+    latent = [f"latent {number + 1}" for number in range(size)]
+    some = list(combinations(range(min(size, MOST_AXES)), min(size, 2)))
+    some = [(0, 1, 2), *some] if size == 3 else some
+    spaces = [("z", "latent", latent, some, np.zeros(size), np.eye(size))]
     if size > 3:
         mean, directions, shares = principal_components(codes)
-        names = [
-            f"PC {n + 1} of {size} ({share:.0%} of variance)" for n, share in enumerate(shares)
-        ]
-        for some in ((0, 1), (0, 1, 2), (0, 2), (1, 2)):
-            chosen = [names[n] for n in some]
-            add("pc", some, chosen, origin=mean, directions=directions[:, list(some)])
-    zero, unit = np.zeros(size), np.eye(size)
-    if size == 3:
-        add("z", range(3), axes, origin=zero, directions=unit)
-    if size == 1:
-        add("z", (0,), [*axes, ""], origin=zero, directions=unit)
-    for some in combinations(range(min(size, MOST_AXES)), 2):
-        chosen = [axes[n] for n in some]
-        add("z", some, chosen, origin=zero, directions=unit[:, list(some)])
+        names = [f"PC {n + 1} of {size} ({shares[n]:.0%} of variance)" for n in range(3)]
+        some = [(0, 1), (0, 1, 2), (0, 2), (1, 2)]
+        spaces.insert(0, ("pc", "PC", names, some, mean, directions))
+    views = {}
+    for kind, word, names, choices, origin, directions in spaces:
+        for chosen in choices:
+            numbers = [str(number + 1) for number in chosen]
+            label = f"{word} {', '.join(numbers)}{' (3-D)' * (len(chosen) == 3)}"
+            axes = (*(names[number] for number in chosen), "")[: max(2, len(chosen))]
+            view = View(label, axes, origin, directions[:, list(chosen)])
+            views[f"{kind}{','.join(numbers)}"] = view
     return views
 
 

@@ -7,35 +7,31 @@ import numpy as np
 from dash import dcc, html
 
 from jaxsurf.viewing.explorer.latent_map import LatentMap
-from jaxsurf.viewing.explorer.subject import Subject
+from jaxsurf.viewing.explorer.subject import Figures, Subject
 
 # Numbers of frames to choose from, the usual one first; all are compiled in the beginning.
 FRAMES = (32, 16, 64, 96)
 SPEEDS = {"0.25": "1/4 x", "0.5": "1/2 x", "1": "1 x", "2": "2 x", "4": "4 x"}
-NO_COLOUR = "no colour"
 NO_BUTTONS = (
-    *(
-        "toImage",
-        "sendChartToCloud",
-        "zoom2d",
-        "pan2d",
-        "select2d",
-        "lasso2d",
-        "autoScale2d",
-        "zoom3d",
-        "pan3d",
-    ),
-    *("orbitRotation", "tableRotation", "resetCameraLastSave3d"),
+    "toImage sendChartToCloud zoom2d pan2d select2d lasso2d autoScale2d zoom3d pan3d orbitRotation "
+    "tableRotation resetCameraLastSave3d"
 )
 MAP: Any = {
     "displaylogo": False,
     "scrollZoom": True,
     "doubleClick": False,
     "doubleClickDelay": 100,  # two clicks on two points may be quick
-    "modeBarButtonsToRemove": NO_BUTTONS,
+    "modeBarButtonsToRemove": NO_BUTTONS.split(),
 }
 ENTRY: Any = {"type": "text", "placeholder": "automatic", "autoComplete": "off"}
 MOST_SEEN = 12  # choices that need no search
+TITLES = {
+    "frames": "How many frames are made",
+    "order": "In which order stops in between are visited",
+    "kind": "Which images are joined: those that are neighbours in codes, images, or both",
+    "reach": "How many neighbours are joined, or how far away they may be",
+    "weight": "What the shortest path makes small: a length of images, or of codes",
+}
 SCREENS = {"left": "linear", "right": "surfing"}
 KEYS = "Space plays, arrow keys go frame by frame, Shift-click adds a stop, W previews, Esc clears."
 # What a figure belongs to, and what it is; others stand after them.
@@ -62,11 +58,11 @@ OFF_COURSE = "course error of the path"
 def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
     """Return the page of a subject."""
     views = {name: view.label for name, view in drawn.views.items()}
-    colours = [NO_COLOUR, *subject.colours, *[OFF_COURSE] * subject.judges]
+    colours = ["no colour", *subject.colours, *[OFF_COURSE] * subject.judges]
     blind = subject.pictures(np.arange(1)) is None
     bar = [
         _choice("view", "View", views, next(iter(views))),
-        _choice("colour", "Colour", _same(colours), colours[:2][-1]),
+        _choice("colour", "Colour", colours, colours[:2][-1]),
         dcc.Checklist(["Graph edges"], [], id="edges"),
         _button("walk", "Preview", "See what lies under the pointer, live (W)", hidden=blind),
     ]
@@ -77,8 +73,8 @@ def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
         html.Div(id="dot-surfing", className="dot accent"),
         html.Div(id="look", className="card"),
     ]
-    numbers = html.Div(id="numbers", className="panel")
     left = [_row(*bar), html.Div(place, id="place")]
+    numbers = html.Div(id="numbers", className="panel")
     right = [_path(subject), _stage(), numbers, _keep(subject.also)]
     head = [html.H1(subject.title), html.P(subject.about), html.P(KEYS, className="keys")]
     stores = [dcc.Store(id=name) for name in ("film", "wish", "settled", "measured")]
@@ -87,37 +83,15 @@ def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
 
 
 def _path(subject: Subject) -> Any:  # noqa: ANN401
-    graph, numbers = subject.graph, {str(n): str(n) for n in sorted(FRAMES)}
+    graph, orders = subject.graph, {"given": "as given", "best": "shortest"}
     reach = dcc.Input(graph.k or graph.radius or None, id="reach", debounce=True, **ENTRY)
     options = [
-        _choice("frames", "Frames", numbers, str(FRAMES[0]), title="How many frames are made"),
-        _choice(
-            "order",
-            "Order",
-            {"given": "as given", "best": "shortest"},
-            "given",
-            title="In which order stops in between are visited",
-        ),
+        _choice("frames", "Frames", [str(n) for n in sorted(FRAMES)], str(FRAMES[0])),
+        _choice("order", "Order", orders, "given"),
         dcc.Checklist(["Loop"], [], id="loop"),
-        _choice(
-            "kind",
-            "Graph",
-            _same(subject.kinds),
-            graph.kind,
-            title="Which images are joined: those that are neighbours in codes, images, or both",
-        ),
-        html.Div(
-            [html.Label("k or radius", htmlFor="reach"), reach],
-            className="choice",
-            title="How many neighbours are joined, or how far away they may be",
-        ),
-        _choice(
-            "weight",
-            "Edges weigh",
-            _same(subject.weights),
-            graph.weight,
-            title="What the shortest path makes small: a length of images, or of codes",
-        ),
+        _choice("kind", "Graph", subject.kinds, graph.kind),
+        _labelled("k or radius", reach),
+        _choice("weight", "Edges weigh", subject.weights, graph.weight),
     ]
     hint = "click two points, or type: 3, 17"
     stops = dcc.Input("", id="stops", debounce=True, **ENTRY | {"placeholder": hint})
@@ -136,8 +110,7 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
         html.Div(id="message", role="status"),
     ]
     if subject.pairs:
-        chosen = _choice("pairs", "", subject.pairs, None, placeholder=subject.pairs_are)
-        rows.insert(3, chosen)
+        rows.insert(3, _choice("pairs", "", subject.pairs, None, subject.pairs_are))
     return html.Div(rows, className="panel", id="path")
 
 
@@ -167,7 +140,7 @@ def _keep(also: Sequence[str]) -> Any:  # noqa: ANN401
     named = {"frames": "PNG frames", "mp4": "MP4"}
     buttons = _row(
         _button("export", "Export", "Write all files of this path"),
-        dcc.Checklist([{"value": n, "label": named[n]} for n in also], [], id="also"),
+        dcc.Checklist({name: named[name] for name in also}, [], id="also"),
         _button("copy", "Copy command", "What makes the same files in a shell"),
         tight=True,
     )
@@ -176,45 +149,40 @@ def _keep(also: Sequence[str]) -> Any:  # noqa: ANN401
     return html.Div(parts, className="panel", id="keep")
 
 
-def table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Any:  # noqa: ANN401
-    """Return a table with a row for each name, by what it belongs to: real, right, even, aside."""
-    head = html.Tr([html.Th(""), *(html.Th(column, className=column) for column in columns)])
+def table(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
+    """Return the table of figures: a column a method, rows by what they belong to (`GROUPS`)."""
+    names = dict.fromkeys(name for some in figures.values() for name in some)
+    head = html.Tr([html.Th(""), *(html.Th(method, className=method) for method in figures)])
     bodies = []
     for group in GROUPS:
-        body = [
-            html.Tr(
-                [html.Th(name.replace("_", " ")), *map(html.Td, values)],
-                id=f"row-{name}",
-                title=FIGURES.get(name, ("", ""))[1],
-            )
-            for name, values in rows.items()
-            if FIGURES.get(name, ("aside",))[0] == group
-        ]
+        body = []
+        for name in names:
+            belongs, meaning = FIGURES.get(name, ("aside", ""))
+            if belongs == group:
+                values = [some.get(name) for some in figures.values()]
+                cells = [html.Td("" if value is None else f"{value:.4g}") for value in values]
+                title = html.Th(name.replace("_", " "))
+                body.append(html.Tr([title, *cells], id=f"row-{name}", title=meaning))
         if body:
-            title = html.Tr([html.Th(group, className="group", colSpan=1 + len(columns))])
+            title = html.Tr([html.Th(group, className="group", colSpan=1 + len(figures))])
             bodies.append(html.Tbody([title, *body]))
     return html.Table([html.Thead(head), *bodies])
-
-
-def _same(names: Sequence[str]) -> dict[str, str]:
-    return {name: name for name in names}
 
 
 def _choice(
     name: str,
     label: str,
-    options: Mapping[str, str],
+    options: Mapping[str, str] | Sequence[str],
     value: str | None,
-    *,
     placeholder: str = "",
-    title: str = "",
 ) -> Any:  # noqa: ANN401
-    many = len(options) > MOST_SEEN
-    shown = dcc.Dropdown(
-        dict(options), value, id=name, clearable=False, searchable=many, placeholder=placeholder
-    )
-    parts = [*[html.Label(label, htmlFor=name)] * bool(label), shown]
-    return html.Div(parts, className="choice", title=title)
+    style: Any = {"clearable": False, "searchable": len(options) > MOST_SEEN}
+    return _labelled(label, dcc.Dropdown(options, value, id=name, placeholder=placeholder, **style))
+
+
+def _labelled(label: str, entry: Any) -> Any:  # noqa: ANN401
+    named = [html.Label(label, htmlFor=entry.id)] if label else []
+    return html.Div([*named, entry], className="choice", title=TITLES.get(entry.id, ""))
 
 
 def _row(*parts: Any, tight: bool = False) -> Any:  # noqa: ANN401

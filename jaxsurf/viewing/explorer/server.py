@@ -5,31 +5,27 @@ from its own page: a page of another site can neither read nor ask anything. All
 chosen is kept in that browser; the server keeps what is explored, and the films made last.
 """
 
-import base64
 import contextlib
 import functools
 import io
 import logging
 import signal
 import threading
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import flask
 import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, html, no_update, set_props
-from jaxtyping import UInt8
-from PIL import Image
 from werkzeug.exceptions import HTTPException
-from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.serving import make_server
 
 from jaxsurf.errors import UserError
 from jaxsurf.manifold.graph import KINDS, GraphConfig
 from jaxsurf.viewing.explorer import layout
 from jaxsurf.viewing.explorer.latent_map import LatentMap
-from jaxsurf.viewing.explorer.subject import Figures, Film, Subject, Wish
+from jaxsurf.viewing.explorer.subject import Film, Picture, Subject, Wish
+from jaxsurf.viewing.sheets import data_url, of_frames
 
 HOST, LOCAL = "127.0.0.1", ("127.0.0.1", "localhost")
 LARGEST_UPLOAD = 20 * 10**6
@@ -38,27 +34,26 @@ MOST_STOPS = 200
 KEPT_FILMS = 8
 BEGIN = "click two points on the map: where from, and where to"
 # Nothing is ever loaded from elsewhere; plotly's WebGL compiles its shaders' callers itself.
-POLICY = (
-    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
-    "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; frame-ancestors 'none'"
-)
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; script-src 'self' 'unsafe-inline' "
+    "'unsafe-eval'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
 
 Saved = dict[str, Any]  # what a browser has chosen: values of the page's entries, by their names
 
 _log = logging.getLogger(__name__)
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        del code, size  # a walk asks for ten images a second
-
-
 def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
     """Serve a subject until it is interrupted; a free port is taken where none is given."""
     app = make_app(subject)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a walk asks for ten images a second
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # where it would say it in two lines more
-            server = make_server(HOST, port, app.server, threaded=True, request_handler=_Quiet)
+            server = make_server(HOST, port, app.server, threaded=True)
     except (OSError, SystemExit) as error:
         raise UserError(f"port {port} can't be used", cure="choose another --port") from error
     address = f"http://{HOST}:{server.server_port}/"
@@ -111,25 +106,17 @@ def _guard(server: Any) -> None:  # noqa: ANN401
     @server.before_request
     def refuse() -> Any:  # noqa: ANN401
         """Refuse other names of this machine, which a site may have, and other pages' requests."""
-        request = flask.request
-        origin = request.headers.get("Origin")
-        foreign = origin is not None and origin != f"http://{request.host}"
-        try:
-            name = urlsplit(f"//{request.host}").hostname
-        except ValueError:
-            name = None
-        site = request.headers.get("Sec-Fetch-Site", "none")
+        request, own = flask.request, f"http://{flask.request.host}"
         linked = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
-        foreign |= site in ("cross-site", "same-site") and not linked
-        if name not in LOCAL or foreign:
+        other_site = request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site")
+        foreign = request.headers.get("Origin", own) != own or (other_site and not linked)
+        if foreign or request.host.partition(":")[0] not in LOCAL:
             return flask.Response("only this machine's own page may ask\n", 403)
         return None
 
     @server.after_request
     def mark(response: Any) -> Any:  # noqa: ANN401
-        response.headers["Content-Security-Policy"] = POLICY
-        response.headers["Cross-Origin-Resource-Policy"] = "same-origin"
-        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.update(HEADERS)
         return response
 
     @server.errorhandler(UserError)
@@ -155,11 +142,11 @@ class _Page:
     # ---- What the page's script asks for
 
     def look(self) -> Any:  # noqa: ANN401
-        number = int(_numbers_given("number")[0])
+        number = int(*_numbers_given("number"))
         if not 0 <= number < len(self.drawn.codes):
             raise UserError(f"there is no image {number}")
         pictures, lines = self.subject.look(number)
-        shown = {name: data_url(picture) for name, picture in pictures.items()}
+        shown = {name: data_url(_png(picture)) for name, picture in pictures.items()}
         return {"pictures": shown, "lines": list(lines)}
 
     def place(self) -> Any:  # noqa: ANN401
@@ -171,11 +158,12 @@ class _Page:
     def decode(self) -> Any:  # noqa: ANN401
         number, _, code = self._code_at()
         if self.subject.decodes:
-            return flask.Response(_png(self.subject.decode(code)), mimetype="image/png")
-        pictures = self.subject.pictures(np.array([number]))
-        if pictures is None:
+            picture = self.subject.decode(code)
+        elif (pictures := self.subject.pictures(np.array([number]))) is not None:
+            picture = pictures[0]
+        else:
             raise UserError("these codes have no images")
-        return flask.Response(_png(pictures[0]), mimetype="image/png")
+        return flask.Response(_png(picture), mimetype="image/png")
 
     def upload(self) -> Any:  # noqa: ANN401
         name = flask.request.args.get("name", "")
@@ -204,7 +192,7 @@ class _Page:
         return (
             client_film(film, self.subject, self.drawn, view),
             saved,
-            _table({reel.method: reel.figures for reel in film.reels}),
+            layout.table({reel.method: reel.figures for reel in film.reels}),
             film.command + (f" --also={','.join(also)}" if also else ""),
             film.note,
             "",
@@ -218,28 +206,27 @@ class _Page:
         if not settled or not saved:
             return no_update
         wish = self._wish(saved)
-        further, reels = self.subject.further(wish), self._films(wish).reels
-        figures = {reel.method: {**reel.figures, **further.get(reel.method, {})} for reel in reels}
-        traces = self._judged(view, wish) if colour == layout.OFF_COURSE else []
-        return {"wish": saved, "view": view, "table": _table(figures), "traces": traces}
-
-    def _judged(self, view: str, wish: Wish) -> list[Any]:
-        film, off = self._films(wish), self.subject.off_course(wish)
-        return self.drawn.path_traces(view, film, film.stops, off)
+        further, film, traces = self.subject.further(wish), self._films(wish), []
+        figures = {r.method: {**r.figures, **further.get(r.method, {})} for r in film.reels}
+        if colour == layout.OFF_COURSE:
+            off_course = self.subject.off_course(wish)
+            traces = self.drawn.path_traces(view, film, film.stops, off_course)
+        return {"wish": saved, "view": view, "table": layout.table(figures), "traces": traces}
 
     def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
         """Return the map."""
         if self._warming.ident is None:
             self._warming.start()
-        colours, film = self.subject.colours, self._films(self._wish(shown)) if shown else None
-        judged = film is not None and colour == layout.OFF_COURSE
+        colours, wish = self.subject.colours, self._wish(shown) if shown else None
+        film = self._films(wish) if wish else None
+        judged = wish if colour == layout.OFF_COURSE else None
         return self.drawn.figure(
             view,
             values=colours[colour](self.drawn.sample) if colour in colours else None,
             legend=colour,
             edges=self.subject.edges(self._graph(saved)) if edges else None,
             film=film,
-            off_course=self.subject.off_course(self._wish(shown)) if judged else {},
+            off_course=self.subject.off_course(judged) if judged else {},
             stops=film.stops if film else self.subject.locate(_stops(saved["stops"])),
         )
 
@@ -384,62 +371,29 @@ def _stops(text: str | None) -> tuple[str, ...]:
 
 def client_film(film: Film, subject: Subject, drawn: LatentMap, view: str) -> dict[str, Any]:
     """Return what a browser plays: sheets of frames, and numbers frame by frame."""
-    numbers, places = np.unique(
-        np.concatenate([reel.nearest for reel in film.reels]), return_inverse=True
-    )
-    places = places.reshape(len(film.reels), -1)
+    every = np.stack([reel.nearest for reel in film.reels])
+    numbers, places = np.unique(every, return_inverse=True)
     beside = subject.pictures(numbers)
     reels = [
         {
             "method": reel.method,
-            "sheet": None if reel.frames is None else sheet(reel.frames),
+            "sheet": None if reel.frames is None else of_frames(reel.frames).describe(),
             "count": len(reel.nearest),
             "errors": np.round(reel.errors, 4).tolist(),
             "steps": np.round(reel.steps, 4).tolist(),
             "nearest": reel.nearest.tolist(),
             "places": mine.tolist(),
         }
-        for reel, mine in zip(film.reels, places, strict=True)
+        for reel, mine in zip(film.reels, places.reshape(every.shape), strict=True)
     ]
-    size = next((r.frames.shape[2:0:-1] for r in film.reels if r.frames is not None), (0, 0))
     return {
         "reels": reels,
-        "beside": None if beside is None else sheet(beside),
-        "size": list(size),
+        "beside": None if beside is None else of_frames(beside).describe(),
         "errorName": film.error_name,
         "ms": film.frame_ms,
         "traces": drawn.path_traces(view, film, film.stops),
     }
 
 
-def sheet(frames: UInt8[np.ndarray, "frame height width 3"]) -> dict[str, Any]:
-    """Return frames as one picture, in rows of so many columns."""
-    number, height, width = frames.shape[:3]
-    columns = int(np.ceil(np.sqrt(number)))
-    rows = -(-number // columns)
-    filled = np.zeros((rows * columns, height, width, 3), np.uint8)
-    filled[:number] = frames
-    tiled = filled.reshape(rows, columns, height, width, 3).swapaxes(1, 2)
-    return {"columns": columns, "url": data_url(tiled.reshape(rows * height, columns * width, 3))}
-
-
-def data_url(picture: UInt8[np.ndarray, "height width 3"]) -> str:
-    """Return a picture as a text that browsers show."""
-    return f"data:image/png;base64,{base64.b64encode(_png(picture)).decode()}"
-
-
-def _png(picture: UInt8[np.ndarray, "height width 3"]) -> bytes:
-    content = io.BytesIO()
-    Image.fromarray(picture).save(content, "PNG", compress_level=1)
-    return content.getvalue()
-
-
-def _table(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
-    """Return the table of figures: a column a method."""
-    names = list(dict.fromkeys(name for some in figures.values() for name in some))
-    rows = {name: [_short(some.get(name)) for some in figures.values()] for name in names}
-    return layout.table(list(figures), rows)
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.4g}"
+def _png(picture: Picture) -> bytes:
+    return of_frames(picture[None]).content

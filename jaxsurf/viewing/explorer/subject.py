@@ -41,75 +41,44 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Reel:
-    """One method's animation, frame by frame.
-
-    Attributes:
-        method: which interpolation.
-        frames: what is shown; None where there are no images at all.
-        points: the code of each frame, where frames have one.
-        nearest: the number of the image nearest to each frame.
-        errors: how far it is from that.
-        steps: how far each frame is from the one before.
-        figures: what one number says of the whole.
-    """
+    """One method's animation, frame by frame, with the image nearest to each frame."""
 
     method: str
-    frames: Pictures | None
-    points: Float[np.ndarray, "frame latent"] | None
+    frames: Pictures | None  # None where there are no images at all
+    points: Float[np.ndarray, "frame latent"] | None  # the codes, where frames have one
     nearest: Int[np.ndarray, "frame"]
-    errors: Float[np.ndarray, "frame"]
-    steps: Float[np.ndarray, "step"]
-    figures: Figures = field(default_factory=dict)
+    errors: Float[np.ndarray, "frame"]  # distances to the nearest
+    steps: Float[np.ndarray, "step"]  # from each frame to the next
+    figures: Figures = field(default_factory=dict)  # of the whole
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Film:
-    """Animations of one path, and what is said about it.
+    """Animations of one path, and what is said about it."""
 
-    Attributes:
-        reels: one a method, all with the same number of frames.
-        stops: what the path passes in order, by its name, and its code.
-        note: one line on the path and its graph.
-        command: the command line that makes the same.
-        error_name: what the errors of reels are.
-        frame_ms: how long a frame is shown at ordinary speed.
-    """
-
-    reels: Sequence[Reel]
-    stops: Sequence[Stop]
-    note: str
-    command: str
+    reels: Sequence[Reel]  # one a method, all with the same number of frames
+    stops: Sequence[Stop]  # in the order of the path
+    note: str  # one line on the path and its graph
+    command: str  # the command line that makes the same
     error_name: str
-    frame_ms: float
+    frame_ms: float  # at ordinary speed
 
 
 class Subject(ABC):
-    """What is explored; what it can't do, it need not know.
-
-    Attributes:
-        title, about: for the head of the page.
-        index: the codes of all points.
-        colours: by name, what gives the value of some points.
-        kinds, weights: graphs that can be built, and what their edges can weigh.
-        graph: the usual one.
-        decodes: whether any code has an image.
-        judges: whether frames can be told to be off course.
-        pairs, pairs_are: stops that are worth looking at, and what is said of each and of all.
-        also: what `keep` can write beside the usual files.
-    """
+    """What is explored; what it can't do, it need not know."""
 
     title: str
     about: str
-    index: Index
-    colours: Mapping[str, Callable[[Numbers], Values]]
-    kinds: Sequence[str]
-    weights: Sequence[str]
-    graph: GraphConfig
-    decodes: bool = False
-    judges: bool = False
-    pairs: Mapping[str, str] = MappingProxyType({})
-    pairs_are: str = ""
-    also: Sequence[str] = ()
+    index: Index  # the codes of all points
+    colours: Mapping[str, Callable[[Numbers], Values]]  # each gives the value of some points
+    kinds: Sequence[str]  # of graphs that can be built
+    weights: Sequence[str]  # what edges can weigh
+    graph: GraphConfig  # the usual one
+    decodes: bool = False  # whether any code has an image
+    judges: bool = False  # whether frames can be told to be off course
+    pairs: Mapping[str, str] = MappingProxyType({})  # stops worth looking at, what is said of each
+    pairs_are: str = ""  # what is said of all
+    also: Sequence[str] = ()  # what `keep` can write beside the usual files
 
     @abstractmethod
     def look(self, number: int) -> tuple[Mapping[str, Picture], Sequence[str]]:
@@ -139,18 +108,15 @@ class Subject(ABC):
     def kept(self) -> Sequence[str]:
         """Return the folders of paths that were written, the newest first."""
 
-    def warm_up(self, frames: Sequence[int]) -> None:
+    def warm_up(self, frames: Sequence[int]) -> None:  # noqa: B027  (there may be nothing to do)
         """Compile what paths with so many frames need."""
-        del frames
 
     def further(self, wish: Wish) -> Mapping[str, Figures]:
         """Return, by method, figures that take longer than a film may."""
-        del wish
         return {}
 
     def off_course(self, wish: Wish) -> Mapping[str, Real[np.ndarray, "frame"]]:
         """Return, by method, how far each frame is from a perfect course; nothing if unknown."""
-        del wish
         return {}
 
     def decode(self, code: Code) -> Picture:
@@ -159,5 +125,4 @@ class Subject(ABC):
 
     def take(self, data: bytes, name: str) -> str:
         """Return the stop that a picture file of the user's becomes."""
-        del data, name
         raise UserError("codes alone have no encoder: a picture of yours has no place among them")

@@ -132,11 +132,12 @@
   // ---- Playing
   const length = () => state.film?.reels?.[0]?.count || 0;
   function paint(canvas, sheet, picture, number) {
-    const [width, height] = state.film.size, known = Boolean(sheet && picture?.complete && width);
+    const known = Boolean(sheet && picture?.complete);
     canvas.style.display = known ? "block" : "none";
     if (!known) return;
+    const { width, height } = sheet;
     if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const left = (number % sheet.columns) * width, top = Math.floor(number / sheet.columns) * height;
+    const left = (number % sheet.across) * width, top = Math.floor(number / sheet.across) * height;
     canvas.getContext("2d").drawImage(picture, left, top, width, height, 0, 0, width, height);
   }
   function showFrame(frame) {
@@ -269,7 +270,7 @@
     if (next || !length()) return;
     const sheets = { ...Object.fromEntries(film.reels.map((one) => [one.method, one.sheet])), beside: film.beside };
     const known = Object.entries(sheets).filter(([, sheet]) => sheet);
-    state.pictures = Object.fromEntries(known.map(([name, { url }]) => [name, make("img", { src: url })]));
+    state.pictures = Object.fromEntries(known.map(([name, { src }]) => [name, make("img", { src })]));
     get("scrub").firstChild.max = length() - 1;
     get("curves").replaceChildren(curve(film.errorName, "errors"), curve("step", "steps"));
     play(true);
