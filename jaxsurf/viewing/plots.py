@@ -101,11 +101,9 @@ def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
     if plot.marks is not None:
         axes.scatter(*project(plot.marks).T, s=18, color="black", edgecolors="white", zorder=11)
     _draw_stops(axes, {name: project(code[None])[0] for name, code in plot.stops.items()})
-    for name, label in zip("xyz", labels, strict=False):
-        axes.set(**{f"{name}label": label})
+    axes.set(**{f"{name}label": label for name, label in zip("xyz", labels, strict=False)})
     axes.set_aspect("equal", adjustable="datalim" if flat else None)
-    marks, _ = axes.get_legend_handles_labels()
-    _draw_legend(figure, marks, plot.legend if plot.groups else "")
+    _draw_legend(figure, axes.get_legend_handles_labels()[0], plot.legend if plot.groups else "")
     return figure
 
 
@@ -137,8 +135,7 @@ def grid(
     failed. Losses compare within a series; without `series` all do.
     """
     heights = np.array([np.nan if loss is None else loss for loss in losses], np.float64)
-    good = np.isfinite(heights)
-    of_series = np.array(series or [""] * len(losses))
+    good, of_series = np.isfinite(heights), np.array(series or [""] * len(losses))
     names = list(dict.fromkeys(of_series))
     alone = len(names) == 1
     rows = -(-len(axes) // MOST_COLUMNS)
@@ -293,13 +290,9 @@ def _draw_legend(figure: "Figure", handles: Sequence[Any], title: str = "") -> N
         return
     # Pixels of a mark with the space around it, and of a character.
     widest = 70 + 9 * max(len(handle.get_label()) for handle in handles)
-    figure.legend(
-        handles=handles,
-        title=_plain(title),
-        loc="outside lower center",
-        frameon=False,
-        ncols=max(1, min(len(handles), int(figure.get_figwidth() * _DPI / widest))),
-    )
+    columns = max(1, min(len(handles), int(figure.get_figwidth() * _DPI / widest)))
+    style = {"loc": "outside lower center", "frameon": False, "ncols": columns}
+    figure.legend(handles=handles, title=_plain(title), **style)
 
 
 def _projection(codes: Codes, most: int) -> tuple[Callable[[Codes], Any], list[str]]:
@@ -348,12 +341,12 @@ def _draw_line(axes: "Axes", points: Shown, line: Line, number: int, width: floa
 
 
 def _draw_stops(axes: "Axes", stops: Mapping[str, Float[np.ndarray, "shown"]]) -> None:
-    # A label leads away from the nearest other point.
     from matplotlib import patheffects
 
     halo = [patheffects.withStroke(linewidth=3, foreground="white")]
     for name, point in stops.items():
         axes.scatter(*point[:, None], s=60, color="white", edgecolors="black", zorder=12)
+        # A label leads away from the nearest other point.
         others = [other for other in stops.values() if other is not point] or [point - 1]
         right, up = (point - min(others, key=lambda x: np.linalg.norm(x - point)))[:2] >= 0
         sides = {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
@@ -380,14 +373,9 @@ def _draw_values(
         label if len(label) <= MOST_CHARACTERS else f"{number}: ...{label[8 - MOST_CHARACTERS :]}"
         for number, label in enumerate(order, 1)
     ]
-    slanted = sum(map(len, labels)) > MOST_CHARACTERS
-    panel.set_xticks(
-        range(len(order)),
-        [_plain(label) for label in labels],
-        rotation=30 if slanted else 0,
-        ha="right" if slanted else "center",
-        rotation_mode="anchor",
-    )
+    slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+    style = slanted if sum(map(len, labels)) > MOST_CHARACTERS else {}
+    panel.set_xticks(range(len(order)), [_plain(label) for label in labels], **style)
     panel.set_xlim(-0.5, len(order) - 0.5)
     panel.grid(axis="y", alpha=0.3)
     return across, order

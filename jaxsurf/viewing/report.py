@@ -11,7 +11,7 @@ import hashlib
 import io
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -94,30 +94,18 @@ class Factor:
 
 @dataclass(frozen=True, kw_only=True)
 class LatentMap:
-    """Images as points in latent space, with what is shown of each.
+    """Images as points in latent space, with what is shown of each."""
 
-    Attributes:
-        axes: names of coordinates, of which two are shown, the first ones unless others are chosen.
-        points: the coordinates of each image.
-        numbers: the number of each image in its set, which has `num_images`.
-        files: the name of each image, where it has one.
-        factors: what points are coloured by.
-        thumbnails: a sheet of some of the images, or of all.
-        pictured: which points these are.
-        edges: the graph's, as pairs of points; None if it is not drawn.
-        left_out: what is not shown, and why.
-    """
-
-    axes: Sequence[str]
+    axes: Sequence[str]  # names of coordinates; the first two are shown unless others are chosen
     points: Float[np.ndarray, "point axis"]
-    numbers: Int[np.ndarray, "point"]
-    num_images: int
-    files: Sequence[str]
-    factors: Sequence[Factor]
-    thumbnails: Sheet
-    pictured: Int[np.ndarray, "picture"]
-    edges: Int[np.ndarray, "edge 2"] | None = None
-    left_out: Sequence[str] = ()
+    numbers: Int[np.ndarray, "point"]  # of each image in its set
+    num_images: int  # in the set
+    files: Sequence[str]  # the name of each image, where it has one
+    factors: Sequence[Factor]  # what points are coloured by
+    thumbnails: Sheet  # of some of the images, or of all
+    pictured: Int[np.ndarray, "picture"]  # which points these are
+    edges: Int[np.ndarray, "edge 2"] | None = None  # of the graph, where it is drawn
+    left_out: Sequence[str] = ()  # what is not shown, and why
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,24 +164,24 @@ class Page:
     evaluation: Evaluation | None
     pairs: Sequence[Pair]
     latent_map: LatentMap | None = None
-    remarks: Sequence[str] = field(default_factory=list)  # what the map does not show, and why
+    remarks: Sequence[str] = ()  # what the map does not show, and why
 
 
 def render(page: Page) -> str:
     """Return a page as HTML."""
-    template = Path(__file__).with_name("report.html.jinja")
-    scripts = (template.with_name(name) for name in ("latent_map.js", "report.js"))
-    script = "".join(each.read_text(encoding="utf-8") for each in scripts)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    folder = Path(__file__).parent
+    names = ("latent_map.js", "report.js", "report.css")
+    *scripts, style = ((folder / name).read_text(encoding="utf-8") for name in names)
+    script = "".join(scripts)
     return fill(
-        template,
+        folder / "report.html.jinja",
         page=page,
         baseline=BASELINE,
         floor=FLOOR,
         leap_frames=LEAP_FRAMES,
-        style=template.with_name("report.css").read_text(encoding="utf-8"),
+        style=style,
         script=script,
-        digest=digest,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         data=_data(page),
     )
 
@@ -242,21 +230,17 @@ def _data(page: Page) -> dict[str, Any]:
 
 def _map_data(shown: LatentMap) -> dict[str, Any]:
     whole = len(shown.numbers) == shown.num_images
+    factors = [
+        vars(each) | {"name": each.name.replace("_", " "), "values": _packed(each.values, "<f4")}
+        for each in shown.factors
+    ]
     return {
-        "axes": list(shown.axes),
+        "axes": shown.axes,
         "points": _packed(shown.points.T, "<f4"),  # axis by axis
         "count": len(shown.points),
         "numbers": None if whole else _packed(shown.numbers, "<u4"),
-        "files": list(shown.files),
-        "factors": [
-            {
-                "name": factor.name.replace("_", " "),
-                "values": _packed(factor.values, "<f4"),
-                "labels": list(factor.labels),
-                "period": factor.period,
-            }
-            for factor in shown.factors
-        ],
+        "files": shown.files,
+        "factors": factors,
         "thumbnails": shown.thumbnails.describe(),
         "pictured": _packed(shown.pictured, "<u4"),
         "edges": None if shown.edges is None else _packed(shown.edges, "<u4"),
@@ -264,46 +248,44 @@ def _map_data(shown: LatentMap) -> dict[str, Any]:
 
 
 def _pair_data(pair: Pair) -> dict[str, Any]:
-    return {
-        "label": pair.label,
-        "stops": _rows(pair.stops),
-        "names": list(pair.names),
-        "films": [
-            {
-                "method": each.method,
-                "sheet": each.sheet.describe(),
-                "numbers": list(each.numbers),
-                "total": each.num_frames,
-                "frameMs": each.frame_ms * each.num_frames / len(each.numbers),
-                "errors": [_short(value) for value in each.errors],
-                "steps": [_short(value) for value in each.steps],
-                "path": _rows(each.path),
-            }
-            for each in pair.animations
-            if each.sheet is not None
-        ],
-    }
+    films = [
+        {
+            "method": each.method,
+            "sheet": each.sheet.describe(),
+            "numbers": list(each.numbers),
+            "total": each.num_frames,
+            "frameMs": each.frame_ms * each.num_frames / len(each.numbers),
+            "errors": list(map(_short, each.errors)),
+            "steps": list(map(_short, each.steps)),
+            "path": _rows(each.path),
+        }
+        for each in pair.animations
+        if each.sheet is not None
+    ]
+    return {"label": pair.label, "stops": _rows(pair.stops), "names": pair.names, "films": films}
 
 
 def _scores_data(evaluation: Evaluation) -> dict[str, Any]:
-    def one(scored: Scored, column: int) -> dict[str, Any] | None:
-        score = scored.scores[column]
-        if score is None:
-            return None
-        each = [] if scored.each is None else scored.each[column].tolist()
-        return {
-            "method": scored.method,
-            "label": "true images" if scored.method == FLOOR else scored.method,
-            "floor": scored.method == FLOOR,
-            "interval": [_short(value) for value in (score.mean, score.low, score.high)],
-            "each": [_short(value) if np.isfinite(value) else None for value in each],
-        }
-
     panels = []
     for number, column in enumerate(evaluation.columns):
-        rows = [one(scored, number) for scored in evaluation.methods]
-        panels.append({**column._asdict(), "rows": [row for row in rows if row is not None]})
-    return {"pairs": list(evaluation.pairs), "panels": [panel for panel in panels if panel["rows"]]}
+        rows = []
+        for scored in evaluation.methods:
+            if (score := scored.scores[number]) is None:
+                continue
+            each = [] if scored.each is None else scored.each[number].tolist()
+            floor = scored.method == FLOOR
+            rows.append(
+                {
+                    "method": scored.method,
+                    "label": "true images" if floor else scored.method,
+                    "floor": floor,
+                    "interval": list(map(_short, (score.mean, score.low, score.high))),
+                    "each": [_short(v) if np.isfinite(v) else None for v in each],
+                }
+            )
+        if rows:
+            panels.append({**column._asdict(), "rows": rows})
+    return {"pairs": evaluation.pairs, "panels": panels}
 
 
 def _rows(points: Float[np.ndarray, "_row axis"] | None) -> list[list[float]] | None:
