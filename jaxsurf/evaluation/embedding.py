@@ -69,8 +69,10 @@ def measure(
     index, shown, grid = latents.index, images.images, intervals.find_grid(images)
     some = _sample(random, len(images), SAMPLE)
     sampled, codes = storage.take(shown, some), index.codes[some]
-    by_image = _order(_image_squares(sampled))
-    by_code = _order(neighbors.distances(codes[:, None], codes[None]))
+    flat = sampled.reshape(len(some), -1)
+    size = metrics.FRAME_CHUNK
+    apart = batches.mapped(metrics.squares, flat, shared=[flat], size=size, bucketed=True)
+    by_image, by_code = _order(apart), _order(neighbors.distances(codes[:, None], codes[None]))
     if grid is None:
         # Codes are looked for among as many as images are.
         index, shown, each = Index(codes), sampled, min(IMAGE_NEIGHBOURS, len(some) - 1)
@@ -81,10 +83,11 @@ def measure(
         pairs, each = np.argsort(grid.nodes)[grid.adjacent_pairs()], 2 * len(grid.axes)
     pairs = pairs[_sample(random, len(pairs), PAIRS)]
     apart = neighbors.distances(*index.codes[pairs.T])
+    speeds = pixels.rms(shown, pairs)[apart > 0] / apart[apart > 0]
     return {
         "tears": _tears(index, pairs, apart, TORN_BEYOND * each),
         "folds": None if grid is None else _folds(index.codes, grid),
-        "cv": _variation(pixels.rms(shown, pairs), apart),
+        "cv": float(speeds.std() / speeds.mean()) if speeds.any() else None,
         "trustworthiness": _rank_agreement(by_image, by_code),
         "continuity": _rank_agreement(by_code, by_image),
         "condition": _condition(model, latents.codes[_sample(random, len(images), JACOBIANS)]),
@@ -99,11 +102,8 @@ def _sample(random: np.random.Generator, number: int, most: int) -> Int[np.ndarr
 
 
 def _tears(index: Index, pairs: Pairs, apart: Float[np.ndarray, "pair"], most: int) -> float | None:
-    """Return the share of pairs of which neither code is among the `most` nearest of the other.
-
-    None where half the codes would be among them.
-    """
-    if 2 * most >= len(index.codes):
+    """Return the share of pairs of which neither code is among the `most` nearest of the other."""
+    if 2 * most >= len(index.codes):  # half the codes would be among them
         return None
     nodes, ends = np.unique(pairs, return_inverse=True)
     # A code finds itself too.
@@ -112,7 +112,6 @@ def _tears(index: Index, pairs: Pairs, apart: Float[np.ndarray, "pair"], most: i
 
 
 def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float | None:
-    """Return the share of triangles under another one; None but for two factors, two dimensions."""
     if len(grid.axes) != 2 or codes.shape[1] != 2:
         return None
     numbers = np.argsort(grid.nodes).reshape(grid.shape)
@@ -138,21 +137,7 @@ def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float 
 def _cross(
     one: Float[np.ndarray, "*#shape 2"], other: Float[np.ndarray, "*#shape 2"]
 ) -> Float[np.ndarray, "..."]:
-    """Return the cross product of vectors in the plane."""
     return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
-
-
-def _variation(images: Float[np.ndarray, "pair"], codes: Float[np.ndarray, "pair"]) -> float | None:
-    """Return the coefficient of variation of distances of images over those of codes."""
-    speeds = images[codes > 0] / codes[codes > 0]
-    return float(speeds.std() / speeds.mean()) if speeds.any() else None
-
-
-def _image_squares(images: pixels.Images) -> Float[np.ndarray, "sampled sampled"]:
-    flat = images.reshape(len(images), -1)
-    return batches.mapped(
-        metrics.squares, flat, shared=[flat], size=metrics.FRAME_CHUNK, bucketed=True
-    )
 
 
 def _order(away: Real[np.ndarray, "sampled sampled"]) -> Order:
@@ -171,10 +156,8 @@ def _rank_agreement(true: Order, found: Order) -> float | None:
     number, k = len(true), min(NEIGHBOURS, (len(true) - 1) // 2)
     if k < 1:
         return None
-    ranks = np.empty_like(true)
-    np.put_along_axis(ranks, true, np.arange(number)[None], axis=1)
-    beyond = np.take_along_axis(ranks, found[:, 1 : k + 1], axis=1) - k
-    cost = np.maximum(beyond, 0).sum()
+    ranks = np.argsort(true, axis=1)
+    cost = np.maximum(np.take_along_axis(ranks, found[:, 1 : k + 1], axis=1) - k, 0).sum()
     return float(1 - 2 * cost / (number * k * (2 * number - 3 * k - 1)))
 
 

@@ -12,7 +12,6 @@ crossed either way round.
 
 import itertools
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -43,11 +42,9 @@ SOURCES_AT_ONCE = 200
 MOST_BORDER, NUM_RANDOM = 1000, 512
 
 
-class Geodesic(NamedTuple):
-    """A shortest path: its poses, and whether each lies beside the next one on the lattice."""
-
-    poses: Poses
-    joined: Bool[np.ndarray, "pose"]
+Edges = tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]  # their ends and lengths
+# Its poses, and whether each lies beside the next one on the lattice.
+Geodesic = tuple[Poses, Bool[np.ndarray, "pose"]]
 
 
 class ImageMetric:
@@ -62,10 +59,22 @@ class ImageMetric:
         from jaxsurf.evaluation import pose_kernels  # numba is slow to load
 
         self._kernels, self._lattice, reader = pose_kernels, of, of.reader
-        made = lattice.keep("metric", of.stamp, lambda: _make(of), cache_dir)
+        places = np.indices(of.grid.shape).reshape(len(of.grid.shape), -1) * of.per_step
+        # The lattice node of each node of the grid.
+        self._nodes = nodes = np.ravel_multi_index(tuple(places), tuple(reader.shape))
+        self._inside = _graph(reader)
+
+        def make() -> dict[str, np.ndarray]:
+            seam, lengths = _seam(of, nodes, self._inside)
+            table = _lengths(latent_graph.with_edges(self._inside, seam, lengths), nodes, nodes)
+            # Images that never change have no metric; 1 keeps their lengths at 0.
+            unit = float(np.median(table[tuple(of.grid.adjacent_pairs().T)])) or 1.0
+            edges = {"seam": seam, "seam_lengths": lengths}
+            return {"table": table / np.float32(unit), "unit": np.array(unit), **edges}
+
+        made = lattice.keep("metric", of.stamp, make, cache_dir)
         self.unit = float(made["unit"])
         self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
-        self._inside = _graph(reader)
         self._over_seam = _over_seam(self._inside, self.seam, made["seam_lengths"], reader.places)
         self._arrays = pose_kernels.Metric(
             table=made["table"],
@@ -116,7 +125,7 @@ class ImageMetric:
         Of each pair the one that stays inside, or one for each way round over the seam.
         """
         of, size = self._lattice, len(self._lattice.reader.images)
-        ends = (_grid_nodes(of)[pairs] + [0, size * over_seam]).tolist()
+        ends = (self._nodes[pairs] + [0, size * over_seam]).tolist()
         found: list[list[Geodesic]] = [[] for _ in pairs]
         for graph in self._over_seam if over_seam else [self._inside]:
             for some, path in zip(found, shortest_path.shortest_paths(graph, ends), strict=True):
@@ -124,39 +133,12 @@ class ImageMetric:
                 steps = of.grid.short(np.diff(poses, axis=0))
                 smooth = np.abs(steps).max(axis=1, initial=0) * of.per_step <= REACH_ON_PLANE
                 # Not back to 0 after a whole turn.
-                moved = np.cumsum(steps, axis=0)
-                unwrapped = poses[0] + np.concatenate([np.zeros((1, poses.shape[1])), moved])
-                some.append(Geodesic(unwrapped, np.append(smooth, False)))
+                poses[1:] = poses[0] + np.cumsum(steps, axis=0)
+                some.append((poses, np.append(smooth, False)))
         return found
 
 
-def _grid_nodes(of: Lattice) -> Int[np.ndarray, "node"]:
-    """Return the lattice node of each node of the grid."""
-    places = np.indices(of.grid.shape).reshape(len(of.grid.shape), -1) * of.per_step
-    return np.ravel_multi_index(tuple(places), tuple(of.reader.shape))
-
-
-def _make(of: Lattice) -> dict[str, np.ndarray]:
-    """Return what is cached: the unit, the seam, and the table of distances in that unit."""
-    reader, nodes = of.reader, _grid_nodes(of)
-    seam, lengths = _seam(of, nodes, _graph(reader))
-    table = _lengths(_graph(reader, seam, lengths), nodes, nodes)
-    unit = float(np.median(table[tuple(of.grid.adjacent_pairs().T)]))
-    # Images that never change have no metric; 1 keeps their lengths at 0.
-    unit = unit or 1.0
-    return {
-        "table": table / np.float32(unit),
-        "seam": seam,
-        "seam_lengths": lengths,
-        "unit": np.array(unit),
-    }
-
-
-def _graph(
-    reader: Reader,
-    seam: Int[np.ndarray, "edge 2"] | None = None,
-    seam_lengths: Float[np.ndarray, "edge"] | None = None,
-) -> LatentGraph:
+def _graph(reader: Reader) -> LatentGraph:
     """Return the graph over the lattice; an edge is as long as the mean of its ends' tensors says.
 
     Root-mean-square differences of images two nodes apart would fall short of paths between them.
@@ -174,18 +156,12 @@ def _graph(
         squares = np.einsum("i,nij,j->n", offset, middle, offset)
         ends.append(np.stack([there, others[there]], axis=1))
         lengths.append(np.sqrt(np.maximum(squares, 0.0)))
-    if seam is not None and seam_lengths is not None:
-        ends.append(seam)
-        lengths.append(seam_lengths)
-    return latent_graph.from_edges(
-        np.concatenate(ends), np.concatenate(lengths), num_nodes=len(reader.images)
-    )
+    ends, lengths = np.concatenate(ends), np.concatenate(lengths)
+    return latent_graph.from_edges(ends, lengths, num_nodes=len(reader.images))
 
 
-def _seam(
-    of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph
-) -> tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]:
-    """Return edges from border nodes to the most similar border node far away, and their lengths.
+def _seam(of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph) -> Edges:
+    """Return edges from border nodes to the most similar border node far away.
 
     Only those that cost little, see `SEAM_STEPS`; there are none where all factors are periodic.
     """
@@ -203,8 +179,7 @@ def _seam(
     norms = np.square(shown).sum(axis=1)
     squares = (norms[:, None] + norms - 2 * shown @ shown.T) / shown.shape[1]
     squares[_lengths(graph, border, border) <= FAR_STEPS * step] = np.inf
-    nearest = squares.argmin(axis=1)
-    pairs = np.sort(np.stack([border, border[nearest]], axis=1), axis=1)
+    pairs = np.sort(np.stack([border, border[squares.argmin(axis=1)]], axis=1), axis=1)
     pairs = np.unique(pairs[np.isfinite(squares.min(axis=1))], axis=0)
     lengths = pixels.rms(reader.images, pairs)
     return pairs[lengths <= limit], lengths[lengths <= limit]

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, Real, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
@@ -23,7 +23,6 @@ from jaxsurf.images.pixels import Images
 
 Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
 Ends = Int[np.ndarray, "pair 2"]
-Poses = Float[np.ndarray, "pair factor"]
 AtAlpha = Float[np.ndarray, "pair alpha"]
 PerPair = Float[np.ndarray, "pair"]
 
@@ -41,24 +40,19 @@ def find_grid(images: ImageSet) -> FactorGrid | None:
 
 
 class Curves(NamedTuple):
-    """How the animations of pairs go from source to target, at `ALPHAS`.
+    """How the animations of pairs go from source to target, at `ALPHAS`; distances in grid steps.
 
-    Attributes:
-        error: mean squared difference, on 0-255 squared, to the image drawn on the straight course;
-            None where images can't be drawn.
-        predicted: alpha by the data image nearest to the frame: where its factors project on the
-            straight course.
-        from_source, from_target: distance of these factors from those of the ends, in grid steps.
-        length: distance of the factors of the ends, in grid steps.
-        end_error: how far the first and the last frame are from the images at the ends: root mean
-            square on 0-255, the larger of the two.
+    `error` is the mean squared difference, on 0-255 squared, to the image drawn on the straight
+    course; None where images can't be drawn. `predicted` is alpha by the data image nearest to the
+    frame, where its factors project on the straight course. `end_error` is how far the first and
+    the last frame are from the images at the ends: root mean square on 0-255, the larger of both.
     """
 
     error: AtAlpha | None
     predicted: AtAlpha
-    from_source: AtAlpha
+    from_source: AtAlpha  # distance of the nearest image's factors from those of the ends
     from_target: AtAlpha
-    length: PerPair
+    length: PerPair  # distance of the factors of the ends
     end_error: PerPair
 
     def scores(self) -> dict[str, PerPair]:
@@ -86,12 +80,10 @@ class Curves(NamedTuple):
         By alpha: mean and deviation of the error, quartiles of the predicted alpha, mean distances
         to the ends. By length: the mean error of groups of equally many pairs.
         """
-        low, median, high = np.percentile(self.predicted, (25, 50, 75), axis=0)
+        quartiles = np.percentile(self.predicted, (25, 50, 75), axis=0)
         found = {
             "alpha": ALPHAS,
-            "predicted_low": low,
-            "predicted": median,
-            "predicted_high": high,
+            **dict(zip(("predicted_low", "predicted", "predicted_high"), quartiles, strict=True)),
             "from_source": self.from_source.mean(axis=0),
             "from_target": self.from_target.mean(axis=0),
         }
@@ -117,12 +109,12 @@ def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Ima
         form no grid.
     """
     grid = find_grid(images)
-    if images.draw is None or images.factors is None or grid is None:
+    if images.draw is None or grid is None:
         return None
-    starts, changes = _changes(grid, images.factors, ends)
-    alphas = [_alphas(count) for count in counts]
-    each = zip(starts, changes, alphas, strict=True)
-    poses = [start + alpha[:, None] * change for start, change, alpha in each]
+    starts = grid.image_poses(ends[:, 0])
+    changes = grid.short(grid.image_poses(ends[:, 1]) - starts)
+    each = zip(starts, changes, map(_alphas, counts), strict=True)
+    poses = [start + alphas[:, None] * change for start, change, alphas in each]
     frames = images.draw(grid.factors(np.concatenate(poses)))
     return np.split(frames, np.cumsum([len(some) for some in poses])[:-1])
 
@@ -154,39 +146,27 @@ def make_curves(
         One row a pair and one column an alpha; frames between two alphas are interpolated.
     """
     grid = find_grid(images)
-    if grid is None or images.factors is None:
+    if grid is None:
         return None
-    rows, starts, changes = [], *_changes(grid, images.factors, ends)
-    cuts = np.cumsum([len(some) for some in frames])[:-1]
-    near = np.split(grid.poses(images.factors[nearest]), cuts)
-    for pair, (some, whole) in enumerate(zip(frames, changes, strict=True)):
-        shown, alphas = chosen(len(some)), _alphas(len(some))
-        gone = grid.short(near[pair][shown] - starts[pair])
-        left = grid.short(near[pair][shown] - starts[pair] - whole)
-        at_alpha = [
-            _squared(some[shown], truth[pair]) if truth else np.zeros(len(shown)),
+    rows, cuts = [], np.cumsum([len(some) for some in frames])[:-1]
+    near = np.split(grid.image_poses(nearest), cuts)
+    for pair, (some, (source, target)) in enumerate(zip(frames, ends, strict=True)):
+        shown, start = chosen(len(some)), grid.image_poses(source)
+        whole = grid.short(grid.image_poses(target) - start)
+        gone = grid.short(near[pair][shown] - start)
+        left = grid.short(near[pair][shown] - start - whole)
+        at_frames = [
+            metrics.mse(some[shown], truth[pair]) if truth else np.zeros(len(shown)),
             gone @ whole / (whole @ whole),
             np.linalg.norm(gone, axis=1),
             np.linalg.norm(left, axis=1),
         ]
-        end_error = np.sqrt(_squared(some[[0, -1]], images.images[ends[pair]]).max())
-        at_alpha = [np.interp(ALPHAS, alphas, values) for values in at_alpha]
-        rows.append((*at_alpha, np.linalg.norm(whole), end_error))
+        at_alphas = [np.interp(ALPHAS, _alphas(len(some)), values) for values in at_frames]
+        end_error = np.sqrt(metrics.mse(some[[0, -1]], images.images[[source, target]]).max())
+        rows.append((*at_alphas, np.linalg.norm(whole), end_error))
     curves = Curves(*map(np.array, zip(*rows, strict=True)))
     return curves if truth else curves._replace(error=None)
 
 
 def _alphas(count: int) -> Float[np.ndarray, "chosen"]:
     return chosen(count) / max(1, count - 1)
-
-
-def _changes(
-    grid: FactorGrid, factors: Real[np.ndarray, "image column"], ends: Ends
-) -> tuple[Poses, Poses]:
-    """Return the pose of each source, and the difference from there to the target's."""
-    start, end = np.moveaxis(grid.poses(factors[ends]), 1, 0)
-    return start, grid.short(end - start)
-
-
-def _squared(images: Images, others: Images) -> Float[np.ndarray, "image"]:
-    return metrics.mse(images.astype(np.float64), others.astype(np.float64))

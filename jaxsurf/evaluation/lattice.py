@@ -14,13 +14,13 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from jaxsurf import workdir
 from jaxsurf.errors import UserError
@@ -48,6 +48,7 @@ READ_AT_ONCE, PART = 256, 64
 Poses = Float[np.ndarray, "pose factor"]
 Pixels = UInt8[np.ndarray, "node value"]
 Arrays = dict[str, np.ndarray]
+Differences = Float[np.ndarray, "*rows factor"]
 
 _log = logging.getLogger(__name__)
 
@@ -70,17 +71,11 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class FactorGrid:
-    """The grid that the factors of an image set form.
+    """The grid that the factors of an image set form."""
 
-    Attributes:
-        axes: the factors that vary, in the order of the columns.
-        held: a row of factors, of which those that do not vary hold for all images.
-        nodes: the grid's node of each image, in C order.
-    """
-
-    axes: tuple[Axis, ...]
-    held: Float[np.ndarray, "column"]
-    nodes: Int[np.ndarray, "image"]
+    axes: tuple[Axis, ...]  # the factors that vary, in the order of the columns
+    held: Float[np.ndarray, "column"]  # a row of factors: those that do not vary hold for all
+    nodes: Int[np.ndarray, "image"]  # the grid's node of each image, in C order
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,24 +94,14 @@ class FactorGrid:
             for axis in self.axes
         )
 
-    def poses(self, factors: Real[np.ndarray, "*rows column"]) -> Float[np.ndarray, "*rows factor"]:
-        """Return the poses, in grid steps, of rows of factors."""
-        poses = []
-        for axis in self.axes:
-            values, wanted = axis.values, np.asarray(factors[..., axis.column], np.float64)
-            if axis.period:
-                values = np.append(values, values[0] + axis.period)
-                wanted = values[0] + (wanted - values[0]) % axis.period
-            poses.append(np.interp(wanted, values, np.arange(len(values))))
-        return np.stack(poses, axis=-1)
+    def image_poses(self, images: Int[np.ndarray, "*some"] | int) -> Float[np.ndarray, "..."]:
+        """Return the poses, in grid steps, of images by number."""
+        return np.stack(np.unravel_index(self.nodes[images], self.shape), axis=-1).astype(float)
 
-    def short(
-        self, differences: Float[np.ndarray, "*rows factor"]
-    ) -> Float[np.ndarray, "*rows factor"]:
+    def short(self, differences: Differences) -> Differences:
         """Return differences of poses, in grid steps, the short way round periodic factors."""
-        return differences - self.around * np.round(
-            differences / np.where(self.around, self.around, 1)
-        )
+        turns = np.round(differences / np.where(self.around, self.around, 1))
+        return differences - self.around * turns
 
     def apart(
         self, first: Float[np.ndarray, "first factor"], second: Float[np.ndarray, "second factor"]
@@ -154,7 +139,10 @@ def read_grid(images: ImageSet) -> FactorGrid:
     for column, name in enumerate(images.factor_names):
         values = np.unique(factors[:, column])
         if len(values) > 1:
-            axes.append(Axis(name, column, values, _period(values, images.periodic.get(name))))
+            period = float(images.periodic.get(name, 0.0))
+            # Values that leave no gap open: they go all the way round.
+            ring = 0 < values[0] + period - values[-1] < 1.5 * np.diff(values).max()
+            axes.append(Axis(name, column, values, period if ring else None))
     if not 1 <= len(axes) <= MOST_FACTORS:
         raise UserError(f"{len(axes)} factors of {images.name} vary", cure=cure)
     for name, _, values, _ in axes:
@@ -179,14 +167,6 @@ def read_grid(images: ImageSet) -> FactorGrid:
     return FactorGrid(tuple(axes), factors[0], nodes)
 
 
-def _period(values: Float[np.ndarray, "value"], period: float | None) -> float | None:
-    """Return the period of a factor if its values go all the way round: no gap is left open."""
-    if period is None:
-        return None
-    gap = values[0] + period - values[-1]
-    return float(period) if 0 < gap < 1.5 * np.diff(values).max() else None
-
-
 class Reader:
     """Reads poses from true images at all nodes of a lattice; poses here are in lattice steps.
 
@@ -195,26 +175,24 @@ class Reader:
         shape: nodes along each factor, at least three.
         closed: which factors come back from the last node to the first.
         kept: returns what a function makes, or what it made before, from a cache.
-
-    Attributes:
-        tensors: the metric tensor at each node, per squared lattice step.
     """
 
     def __init__(
         self,
         images: Pixels,
-        shape: Sequence[int],
-        closed: Sequence[bool] | Bool[np.ndarray, "factor"],
+        shape: tuple[int, ...],
+        closed: Bool[np.ndarray, "factor"],
         kept: Callable[[Callable[[], Arrays]], Arrays] = lambda make: make(),
     ) -> None:
-        self.images, self.shape, self.closed = images, np.array(shape), np.array(closed)
+        self.images, self.shape, self.closed = images, np.array(shape), closed
         self.offsets = np.array(list(itertools.product((-1, 0, 1), repeat=len(shape))))
         self.places = np.stack(np.unravel_index(np.arange(len(images)), shape), axis=-1)
         self.stencil = self.neighbours(self.offsets)
         # The node nearest to each whose neighbours are all there.
-        inner = np.where(self.closed, self.places, np.clip(self.places, 1, self.shape - 2))
+        inner = np.where(closed, self.places, np.clip(self.places, 1, self.shape - 2))
         self._centres = np.asarray(np.ravel_multi_index(tuple(inner.T), shape), np.int32)
         made = kept(lambda: _components(images) | {"tensors": self._make_tensors()})
+        # The metric tensor at each node, per squared lattice step.
         self.tensors: Float[np.ndarray, "node factor factor"] = made["tensors"]
         # The mean over the stencil around each node's centre.
         self._curvatures = self.tensors[self.stencil[self._centres]].mean(axis=1)
@@ -223,11 +201,8 @@ class Reader:
         # |f - n|^2 without |f|^2, which is the same for all nodes n of a frame f.
         self._turned, self._norms = -2 * coordinates.T, np.square(coordinates).sum(axis=1)
         a, b = np.triu_indices(len(shape))
-        terms = [
-            np.ones((len(self.offsets), 1)),
-            self.offsets,
-            self.offsets[:, a] * self.offsets[:, b],
-        ]
+        products = self.offsets[:, a] * self.offsets[:, b]
+        terms = [np.ones((len(self.offsets), 1)), self.offsets, products]
         # Of 1, the offsets and their products: the least-squares quadratic.
         self._fit = np.linalg.pinv(np.concatenate(terms, axis=1))
 
@@ -344,27 +319,19 @@ def _components(images: Pixels) -> Arrays:
     directions = sampled.T @ vectors.astype(np.float32)
     chunks = storage.chunks(images, rows=DRAWN_AT_ONCE)
     coordinates = np.concatenate([(some[:, varying] - mean) @ directions for some in chunks])
-    parts = {"varying": varying, "mean": mean, "directions": directions}
-    return parts | {"coordinates": coordinates}
+    names = ("varying", "mean", "directions", "coordinates")
+    return dict(zip(names, (varying, mean, directions, coordinates), strict=True))
 
 
 @dataclass(frozen=True, eq=False)
 class Lattice:
-    """True images of a grid's poses, and what reads frames by them.
-
-    Attributes:
-        grid: the grid that poses are counted in.
-        per_step: lattice steps a grid step.
-        reader: holds the images.
-        image_shape: height, width and channels.
-        stamp: names all that the lattice was made from.
-    """
+    """True images of a grid's poses, and what reads frames by them."""
 
     grid: FactorGrid
-    per_step: int
-    reader: Reader
-    image_shape: tuple[int, ...]
-    stamp: str
+    per_step: int  # lattice steps a grid step
+    reader: Reader  # holds the images
+    image_shape: tuple[int, ...]  # height, width and channels
+    stamp: str  # names all that the lattice was made from
 
     def read(self, frames: Frames) -> Reading:
         """Return the pose of each frame, in grid steps, and its residual."""
@@ -389,21 +356,24 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
     # the last value to the first.
     if any(axis.period for axis in grid.axes):
         stamp += f" periods {', '.join(f'{axis.period or 0:g}' for axis in grid.axes)}"
-    if per_step == 1:
+    if draw is None or per_step == 1:
         in_order = np.array_equal(order, np.arange(len(images)))
         shown = images.images if in_order else storage.take(images.images, order)
     else:
-        assert draw is not None, "renders are drawn"
         places = np.stack(np.unravel_index(np.arange(np.prod(shape)), shape), axis=-1)
         rows = grid.factors(places / per_step).astype(np.float32)
         size = (len(rows), *images.images.shape[1:])
-        shown = storage.cached(
-            lambda: _drawn(draw, rows, f"{' x '.join(map(str, shape))} renders of {images.name}"),
-            shape=size,
-            name=f"lattice-{workdir.fingerprint(images.fingerprint, str(per_step))}",
-            made_of=stamp,
-            folder=cache_dir,
-        )
+        what = f"{' x '.join(map(str, shape))} renders of {images.name}"
+
+        def drawn() -> list[Frames]:
+            _log.info("drawing %s, once; of large images it takes minutes", what)
+            begun = time.perf_counter()
+            made = [draw(rows[i : i + DRAWN_AT_ONCE]) for i in range(0, len(rows), DRAWN_AT_ONCE)]
+            _log.info("drew %s in %.0f s", what, time.perf_counter() - begun)
+            return made
+
+        name = f"lattice-{workdir.fingerprint(images.fingerprint, str(per_step))}"
+        shown = storage.cached(drawn, shape=size, name=name, made_of=stamp, folder=cache_dir)
     shown = shown.reshape(len(shown), -1)
     kept = functools.partial(keep, "reader", stamp, cache_dir=cache_dir)
     reader = Reader(shown, shape, grid.around > 0, kept)
@@ -446,25 +416,7 @@ def read_held_out(
     return np.linalg.norm(errors, axis=1), residuals
 
 
-def _drawn(
-    draw: Callable[[Real[np.ndarray, "image factor"]], Frames],
-    rows: Float[np.ndarray, "node column"],
-    what: str,
-) -> list[Frames]:
-    _log.info("drawing %s, once; of large images it takes minutes", what)
-    begun = time.perf_counter()
-    starts = range(0, len(rows), DRAWN_AT_ONCE)
-    made = [draw(rows[start : start + DRAWN_AT_ONCE]) for start in starts]
-    _log.info("drew %s in %.0f s", what, time.perf_counter() - begun)
-    return made
-
-
-def keep(
-    kind: str,
-    stamp: str,
-    make: Callable[[], Arrays],
-    cache_dir: str | Path | None,
-) -> Arrays:
+def keep(kind: str, stamp: str, make: Callable[[], Arrays], cache_dir: str | Path | None) -> Arrays:
     """Return arrays from the cache, or make them and keep them there.
 
     Args:

@@ -1,7 +1,7 @@
 """Measures of frames, images and latent paths, as pure functions.
 
-What is measured of each example comes as one value an example, and the caller reduces: `mse` and
-steps on [0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for PSNR.
+What is measured of each example comes as one value an example, and the caller reduces: steps on
+[0, 1], interpolation errors on 0-255 squared. All are better when smaller, but for PSNR.
 """
 
 import functools
@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, PyTree, UInt8, UInt32
+from jaxtyping import Array, Float, Int, PyTree, Real, UInt8, UInt32
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
@@ -46,10 +46,10 @@ class Nearest(NamedTuple):
 
 
 def mse(
-    images: Float[np.ndarray, "image height width channel"],
-    references: Float[np.ndarray, "image height width channel"],
+    images: Real[np.ndarray, "image height width channel"],
+    references: Real[np.ndarray, "image height width channel"],
 ) -> Float[np.ndarray, "image"]:
-    """Return the mean squared difference of each image to its reference, on [0, 1]."""
+    """Return the mean squared difference of each image to its reference, on their scale."""
     difference = np.asarray(images, np.float64) - np.asarray(references, np.float64)
     return np.square(difference).mean(axis=(1, 2, 3))
 

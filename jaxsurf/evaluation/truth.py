@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Real
+from jaxtyping import Bool, Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
@@ -73,6 +73,7 @@ MOST_MISSED = 1.0
 # True motion 1.8 and 0.44 at most; a slide show of true images 3.8 and 1.2 in the mean.
 MOST_JUMP, MOST_UNEVENNESS = 2.5, 0.6
 
+Ends = Int[np.ndarray, "pair 2"]  # source and target, by image number
 Others = Float[np.ndarray, "other factor"]
 Apart = Float[np.ndarray, "pose other"]
 
@@ -90,42 +91,32 @@ class Course(NamedTuple):
     joined: Bool[np.ndarray, "pose"]
 
 
-class Tested(NamedTuple):
-    """True images that were read: how far from their poses, in grid steps, and their residuals."""
-
-    errors: Float[np.ndarray, "image"]
-    residuals: Float[np.ndarray, "image"]
-
-
 @dataclass(frozen=True, eq=False)
 class Truth:
     """What is known about an image set whose factors form a grid.
 
-    Attributes:
-        lattice: the true images that frames are read by.
-        metric: lengths by image differences; None where the grid is too large for them.
-        tested: a test of the reading; of no image where none can be drawn or left out.
-        variance: of the images, on 0-255 squared.
-        description: how frames are read and how well, in a sentence or two.
+    `errors` and `residuals` are those of true images that were read to test it: how far from their
+    poses, in grid steps; of no image where none can be drawn or left out.
     """
 
-    lattice: Lattice
-    metric: ImageMetric | None
-    tested: Tested
-    variance: float
-    description: str
+    lattice: Lattice  # the true images that frames are read by
+    metric: ImageMetric | None  # None where the grid is too large for it
+    errors: Float[np.ndarray, "image"]
+    residuals: Float[np.ndarray, "image"]
+    variance: float  # of the images, on 0-255 squared
+    description: str  # how frames are read and how well, in a sentence or two
     # The courses of the pairs that were asked for last, by their bytes.
     _kept: dict[bytes, list[list[Course]]] = field(init=False, default_factory=dict, repr=False)
 
     @property
     def reading_error(self) -> float | None:
         """The median error of reading a true pose, in grid steps; None where it is not known."""
-        return float(np.median(self.tested.errors)) if len(self.tested.errors) else None
+        return float(np.median(self.errors)) if len(self.errors) else None
 
     @property
     def usual_residual(self) -> float | None:
         """The mean residual of true poses; None where it is not known."""
-        return float(self.tested.residuals.mean()) if len(self.tested.errors) else None
+        return float(self.residuals.mean()) if len(self.errors) else None
 
     def read(self, frames: Frames) -> Reading:
         """Return the pose of each frame, one column a factor that varies, and its residual."""
@@ -134,34 +125,22 @@ class Truth:
             raise UserError(f"frames of shape {frames.shape[1:]} are no images of {expected}")
         return self.lattice.read(frames)
 
-    def distance(
-        self, first: Real[np.ndarray, "... column"], second: Real[np.ndarray, "... column"]
-    ) -> Float[np.ndarray, "..."]:
-        """Return the distance of rows of factors, in grid steps, periodic ones the short way.
-
-        A row holds all factors of the set, those that do not vary too. Rows are broadcast.
-        """
+    def distance(self, ends: Ends) -> Float[np.ndarray, "pair"]:
+        """Return how far apart the images of each pair are, in grid steps of their factors."""
         grid = self.lattice.grid
-        return np.linalg.norm(grid.short(grid.poses(second) - grid.poses(first)), axis=-1)
+        return np.linalg.norm(grid.short(np.diff(grid.image_poses(ends), axis=1)[:, 0]), axis=-1)
 
-    def score(self, frames: Animations, ends: Int[np.ndarray, "pair 2"]) -> Scores:
+    def score(self, frames: Animations, ends: Ends) -> Scores:
         """Return how real and how right the animations of some pairs are, one value a pair.
 
-        These are:
-
-        - `residual` and `residual_worst`, of a pair's worst frame;
-        - `course` and `course_intrinsic`, which is missing where there is no image metric;
-        - `course_length`, in grid steps, of the course that is followed best, and `progress`;
-        - `walked`, the length from source to target through all poses, over the length of that
-          course, or over an ordinary grid step if it is shorter; poses within `STIRRING` of the
-          last one that counted are left out;
-        - `missed`, from the source to the first pose or from the last one to the target, whichever
-          is more;
-        - `leaps`, of animations of `LEAP_FRAMES` frames where there is an image metric: the steps,
-          those from and to the ends too, of more than `LEAP` by it, and of more than `LEAP_STEPS`
-          even steps of the pair's longest course.
-
-        Without an image metric `walked` and `missed` are measured in grid steps.
+        The module says what they are; `residual_worst` is of a pair's worst frame, and
+        `course_length`, in grid steps, of the course that is followed best. Its length, or an
+        ordinary grid step if that is longer, is what `walked` is measured by, from source to target
+        without poses within `STIRRING` of the last one that counted. `missed` is at the source or
+        at the target, whichever is more. `leaps`, of animations of `LEAP_FRAMES` frames, are the
+        steps, those from and to the ends too, of more than `LEAP` and of more than `LEAP_STEPS`
+        even steps of the pair's longest course. Without an image metric there are no `leaps` and no
+        `course_intrinsic`, and `walked` and `missed` are measured in grid steps.
 
         Args:
             frames: of each pair, two at least.
@@ -173,8 +152,10 @@ class Truth:
             raise UserError("an animation of a single frame has no course")
         rows = []
         counted = self.metric is not None and {len(some) for some in frames} == {LEAP_FRAMES}
-        every = zip(self._read_each(frames), self._end_poses(ends), self.courses(ends), strict=True)
-        for (poses, residuals), both, courses in every:
+        cuts = np.cumsum([len(some) for some in frames])[:-1]
+        read = [np.split(values, cuts) for values in self.read(np.concatenate(frames))]
+        every = zip(*read, self.lattice.grid.image_poses(ends), self.courses(ends), strict=True)
+        for poses, residuals, both, courses in every:
             errors = [max(pose_kernels.align(self._steps(poses, c.poses))) for c in courses]
             best = courses[int(np.argmin(errors))]
             walk = self._apart(*[np.concatenate([both[:1], poses, both[1:]])] * 2)
@@ -196,13 +177,8 @@ class Truth:
             rows.append(row)
         return {name: np.array([row[name] for row in rows], float) for name in rows[0]}
 
-    def off_course(
-        self, frames: Frames, ends: Int[np.ndarray, "1 2"]
-    ) -> Float[np.ndarray, "frame"]:
-        """Return the distance of each frame from the perfect course that they follow best.
-
-        In grid steps; the ends are the source and target, by image number.
-        """
+    def off_course(self, frames: Frames, ends: Ends) -> Float[np.ndarray, "frame"]:
+        """Return how far each frame of a pair is from the perfect course that they follow best."""
         poses = self.read(frames).poses
         apart = [self._steps(poses, course.poses).min(axis=1) for course in self.courses(ends)[0]]
         return min(apart, key=np.max)
@@ -238,7 +214,7 @@ class Truth:
         share = np.take_along_axis(share, nearest[:, None], axis=1)[:, 0]
         return (1 - share) * course.places[nearest] + share * course.places[following]
 
-    def courses(self, ends: Int[np.ndarray, "pair 2"]) -> list[list[Course]]:
+    def courses(self, ends: Ends) -> list[list[Course]]:
         """Return the perfect courses of each pair, the straight one in factors first.
 
         Those of the last ends are kept: methods are compared on the same pairs.
@@ -248,13 +224,12 @@ class Truth:
             self._kept[ends.tobytes()] = self._make_courses(ends)
         return self._kept[ends.tobytes()]
 
-    def _make_courses(self, ends: Int[np.ndarray, "pair 2"]) -> list[list[Course]]:
-        always = [[] for _ in ends]
-        detours = [[] for _ in ends]
-        for number, (source, target) in enumerate(self._end_poses(ends)):
-            short = self.lattice.grid.short(target - source)
+    def _make_courses(self, ends: Ends) -> list[list[Course]]:
+        grid, always, detours = self.lattice.grid, [[] for _ in ends], [[] for _ in ends]
+        for number, (source, target) in enumerate(grid.image_poses(ends)):
+            short = grid.short(target - source)
             # The other way round is a whole turn less; not where a factor is the same at both ends.
-            long = short - np.sign(short) * self.lattice.grid.around
+            long = short - np.sign(short) * grid.around
             for ways in itertools.product((False, True), repeat=len(short)):
                 if not any(ways):
                     always[number] += _in_factors(source, short, "")
@@ -262,30 +237,14 @@ class Truth:
                     moved = np.where(ways, long, short)
                     detours[number] += _in_factors(source, moved, ", the other way round")
         if self.metric is not None:
-            nodes = self.lattice.grid.nodes[ends]
-            for found, name, over_seam in (
-                (always, "geodesic", False),
-                (detours, "geodesic over the seam", True),
-            ):
-                paths = self.metric.geodesics(nodes, over_seam=over_seam)
+            for found, name in ((always, "geodesic"), (detours, "geodesic over the seam")):
+                paths = self.metric.geodesics(grid.nodes[ends], over_seam=found is detours)
                 for some, ways in zip(found, paths, strict=True):
                     some += [_sampled(name, poses, joined) for poses, joined in ways]
-        return [
-            self._worth_going(some, others) for some, others in zip(always, detours, strict=True)
-        ]
-
-    def _worth_going(self, always: list[Course], detours: list[Course]) -> list[Course]:
-        limit = LONGEST_DETOUR * min(map(self._length, always))
-        return always + [course for course in detours if self._length(course) <= limit]
-
-    def _end_poses(self, ends: Int[np.ndarray, "pair 2"]) -> Float[np.ndarray, "pair 2 factor"]:
-        grid = self.lattice.grid
-        return np.stack(np.unravel_index(grid.nodes[ends], grid.shape), axis=-1).astype(float)
-
-    def _read_each(self, frames: Animations) -> list[Reading]:
-        poses, residuals = self.read(np.concatenate(frames))
-        cuts = np.cumsum([len(some) for some in frames])[:-1]
-        return list(map(Reading, np.split(poses, cuts), np.split(residuals, cuts)))
+        for some, others in zip(always, detours, strict=True):
+            limit = LONGEST_DETOUR * min(map(self._length, some))
+            some += [course for course in others if self._length(course) <= limit]
+        return always
 
 
 def make_truth(
@@ -309,17 +268,16 @@ def make_truth(
     # A test by drawn poses is kept apart from one by images that are left out.
     kind = "reading" if images.draw is not None else "reading-left-out"
     kept = lattice.keep(kind, made.stamp, lambda: _test(images, made), cache_dir)
-    tested = Tested(kept["errors"], kept["residuals"])
-    shape = " x ".join(map(str, made.reader.shape))
+    errors, shape = kept["errors"], " x ".join(map(str, made.reader.shape))
     apart = "a grid step" if made.per_step == 1 else f"1/{made.per_step} of a grid step"
     description = (
         f"poses are read by {shape} {'images' if made.per_step == 1 else 'renders'} of "
-        f"{images.name}, {apart} apart: {_how_well(images, made, tested)}"
+        f"{images.name}, {apart} apart: {_how_well(images, made, errors)}"
     )
     if metric is None:
         most = f"{len(images):,} images are more than {image_metric.MOST_NODES:,}"
         description += f"; no course_intrinsic and no leaps, since {most}"
-    return Truth(made, metric, tested, float(kept["variance"]), description)
+    return Truth(made, metric, errors, kept["residuals"], float(kept["variance"]), description)
 
 
 def _test(images: ImageSet, of: Lattice) -> dict[str, np.ndarray]:
@@ -337,19 +295,18 @@ def _test(images: ImageSet, of: Lattice) -> dict[str, np.ndarray]:
     return {"errors": errors, "residuals": residuals, "variance": np.array(variance)}
 
 
-def _how_well(images: ImageSet, of: Lattice, tested: Tested) -> str:
-    drawn = images.draw is not None
-    few = ", ".join(a.name for a in of.grid.axes if not drawn and len(a.values) <= FEWEST_LEFT)
+def _how_well(images: ImageSet, of: Lattice, errors: Float[np.ndarray, "image"]) -> str:
     unknown = f"since {FEWEST_LEFT} values are too few to leave one out"
-    if not len(tested.errors):
+    if not len(errors):
         return f"how well is not known, {unknown}, and so not what is real"
-    return (
-        f"{'random poses' if drawn else 'images left out of every other one'} to "
-        f"{np.median(tested.errors):.2f} grid steps (median; 95 % to "
-        f"{np.percentile(tested.errors, 95):.2f})"
-        + ("" if drawn else ", by all images about a fifth of that")
-        + (f"; at true {few}, which is not tested, {unknown}" if few else "")
-    )
+    median, most = np.median(errors), np.percentile(errors, 95)
+    how_far = f"{median:.2f} grid steps (median; 95 % to {most:.2f})"
+    if images.draw is not None:
+        return f"random poses to {how_far}"
+    few = ", ".join(axis.name for axis in of.grid.axes if len(axis.values) <= FEWEST_LEFT)
+    untested = f"; at true {few}, which is not tested, {unknown}" if few else ""
+    left_out = f"images left out of every other one to {how_far}"
+    return f"{left_out}, by all images about a fifth of that{untested}"
 
 
 def _in_factors(
@@ -388,10 +345,7 @@ def _sampled(name: str, poses: Poses, joined: Bool[np.ndarray, "pose"]) -> Cours
 
 
 def _walked(apart: Apart) -> float:
-    """Return the length of a path through poses, by their distances from one another.
-
-    A pose within `STIRRING` of the last one that counted is left out, but for the end.
-    """
+    """Return the length of a path through poses, by their distances from one another."""
     total, last = 0.0, 0
     for pose in range(1, len(apart)):
         if apart[last, pose] > STIRRING or pose == len(apart) - 1:
@@ -413,19 +367,18 @@ def faults(scores: Scores, truth: Truth | None) -> tuple[list[str], Bool[np.ndar
         pairs; where the truth is known, the share without any fault stands before them. And which
         pairs have no fault.
     """
-    most_course = np.maximum(
-        MOST_COURSE, MOST_COURSE_SHARE * scores.get("course_length", np.zeros(1))
-    )
+    lengths = scores.get("course_length", np.zeros(1))
+    most_course = np.maximum(MOST_COURSE, MOST_COURSE_SHARE * lengths)
     limits = {
         "not real": {},
         "not right": {"course": most_course, "missed": MOST_MISSED, "walked": MOST_WALKED},
         "not even": {"leaps": 0, "step_jump": MOST_JUMP, "step_unevenness": MOST_UNEVENNESS},
     }
-    if truth is not None and len(truth.tested.residuals):
-        usual = truth.tested.residuals
+    if truth is not None and len(truth.residuals):
+        usual, worst = truth.residuals.mean(), truth.residuals.max()
         limits["not real"] = {
-            "residual": usual.mean() + MOST_RESIDUAL * truth.variance,
-            "residual_worst": usual.max() + MOST_RESIDUAL_WORST * truth.variance,
+            "residual": usual + MOST_RESIDUAL * truth.variance,
+            "residual_worst": worst + MOST_RESIDUAL_WORST * truth.variance,
         }
     clauses, flawless = [], np.ones(len(next(iter(scores.values()))), bool)
     for what, of_each in limits.items():

@@ -209,8 +209,7 @@ def _choose(images: ImageSet, config: EvaluateConfig) -> tuple[Ends, Truth | Non
     except UserError as error:
         return chosen, None, str(error)
     if config.spread:
-        factors = np.asarray(images.factors)
-        chosen = choose(distance=lambda some: truth.distance(*np.moveaxis(factors[some], 1, 0)))
+        chosen = choose(distance=truth.distance)
     return chosen, truth, truth.description
 
 

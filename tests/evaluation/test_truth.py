@@ -52,7 +52,7 @@ def straight(images, made, ends, share=None, aside=0.0):
     frame lies, in grid steps.
     """
     grid = made.lattice.grid
-    source, target = grid.poses(images.factors[ends[:, 0]]), grid.poses(images.factors[ends[:, 1]])
+    source, target = np.moveaxis(grid.image_poses(ends), 1, 0)
     share = np.linspace(0, 1, FRAMES) if share is None else share
     whole = grid.short(target - source)[:, None]
     poses = source[:, None] + share[None, :, None] * whole
@@ -119,8 +119,7 @@ def scored(name, images, made, ends):
 def far_pairs(images, made, count):
     """Return pairs that are at least four grid steps apart."""
     ends = pairs.choose_pairs(len(images), 10 * count, seed=1)
-    apart = made.distance(images.factors[ends[:, 0]], images.factors[ends[:, 1]])
-    return ends[apart >= 4][:count]
+    return ends[made.distance(ends) >= 4][:count]
 
 
 @pytest.fixture(scope="module", params=["arm", "torus"])
@@ -236,7 +235,7 @@ def test_true_images_are_read_at_their_own_pose_whatever_their_order(arm, folder
     )
     made = truth.make_truth(mixed, rendered=False, cache_dir=folder)
     reading = made.read(mixed.images)
-    expected = made.lattice.grid.poses(mixed.factors)
+    expected = np.stack(np.unravel_index(order, (14, 14)), axis=-1)
     np.testing.assert_allclose(reading.poses, expected, atol=1e-9)
     assert not reading.residuals.any()
     np.testing.assert_allclose(made.read(images.images).poses, reading.poses[np.argsort(order)])
@@ -297,7 +296,7 @@ def test_without_a_renderer_the_error_is_that_of_images_left_out(folder):
     made = truth.make_truth(plain, cache_dir=folder)
     assert "images left out of every other one" in made.description
     # Every other of 20 x 20 is 10 x 10; 9 x 9 lie between them.
-    assert len(made.tested.errors) == 81
+    assert len(made.errors) == 81
     assert drawn.reading_error < made.reading_error < 1
     # What is called usual of true images is so, though no image lies between these.
     assert 0.4 < drawn.usual_residual / made.usual_residual < 1.5
@@ -385,9 +384,7 @@ def test_a_translated_square_is_as_far_as_it_was_moved(tmp_path, size):
     # A path of the graph is longer than the straight line, by 3 % at most.
     found = made.metric.distances(poses.astype(float), poses.astype(float))
     np.testing.assert_allclose(found, 1.015 * flat, rtol=0.04, atol=1e-6)
-    np.testing.assert_allclose(
-        made.distance(images.factors[[0, 0]], images.factors[[5, 28]]), flat[0, 1:3]
-    )
+    np.testing.assert_allclose(made.distance(np.array([[0, 5], [0, 28]])), flat[0, 1:3])
     # Far ones differ by little more than near ones here; they are no seam.
     assert len(made.metric.seam) == 0
 
@@ -455,9 +452,8 @@ def test_alignment_equals_plain_dynamic_time_warping():
 
 def test_distances_of_factors_go_the_short_way_in_grid_steps(torus):
     _, made = torus
-    rows = np.array([[0.0, 4.0], [36.0, 24.0], [2.0, 0.0]])
-    found = made.distance(rows[:1], rows)
-    np.testing.assert_allclose(found, [0, np.hypot(2, 10), np.hypot(1, 2)])
+    ends = 20 * np.array([[0, 0], [0, 18], [0, 1]]) + [[2, 2], [2, 12], [2, 0]]
+    np.testing.assert_allclose(made.distance(ends), [0, np.hypot(2, 10), np.hypot(1, 2)])
 
 
 # Leaps, large grids, the cache
@@ -629,7 +625,7 @@ def test_of_four_values_no_reading_error_is_claimed(rows, columns, tested, said,
     images = dataclasses.replace(whole, images=whole.images[kept], factors=whole.factors[kept])
     made = truth.make_truth(images, cache_dir=tmp_path)
     assert said in made.description
-    assert len(made.tested.errors) == tested
+    assert len(made.errors) == tested
     assert (made.reading_error is None) == (not tested)
     # Where nobody knows how true images would be read, none is called unreal.
     noise = np.random.default_rng(0).integers(0, 256, (5, 9, 9, 3), np.uint8)
