@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxsurf.evaluation import lattice
-from jaxsurf.evaluation.lattice import Lattice, Poses, Reader
+from jaxsurf.evaluation.lattice import Apart, Lattice, Others, Poses, Reader
 from jaxsurf.images import pixels
 from jaxsurf.manifold import latent_graph, shortest_path
 from jaxsurf.manifold.latent_graph import LatentGraph
@@ -75,7 +75,8 @@ class ImageMetric:
         made = lattice.keep("metric", of.stamp, make, cache_dir)
         self.unit = float(made["unit"])
         self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
-        self._over_seam = _over_seam(self._inside, self.seam, made["seam_lengths"], reader.places)
+        edges = self.seam, made["seam_lengths"]
+        self._over_seam = _over_seam(self._inside, edges, reader.places)
         self._arrays = pose_kernels.Metric(
             table=made["table"],
             tensors=reader.tensors * (of.per_step / self.unit) ** 2,
@@ -85,11 +86,7 @@ class ImageMetric:
             reach=STRAIGHT_REACH,
         )
 
-    def distances(
-        self,
-        first: Float[np.ndarray, "first factor"],
-        second: Float[np.ndarray, "second factor"],
-    ) -> Float[np.ndarray, "first second"]:
+    def distances(self, first: Poses, second: Others) -> Apart:
         """Return the distance of each pose to each of others, in ordinary grid steps."""
         grid, placed = self._lattice.grid, []
         shape = np.array(grid.shape)
@@ -104,11 +101,7 @@ class ImageMetric:
             placed.append(self._kernels.Placed(poses, nodes, shares))
         return self._kernels.metric_distances(*placed, self._arrays)
 
-    def steps_over_seam(
-        self,
-        first: Float[np.ndarray, "first factor"],
-        second: Float[np.ndarray, "second factor"],
-    ) -> Float[np.ndarray, "first second"]:
+    def steps_over_seam(self, first: Poses, second: Others) -> Apart:
         """Return the distance of poses in grid steps where the seam, which is one, is crossed."""
         sides = np.moveaxis(self._lattice.reader.places[self.seam] / self._lattice.per_step, 1, 0)
         (here, there), apart = sides, self._lattice.grid.apart
@@ -186,10 +179,7 @@ def _seam(of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph) -> Ed
 
 
 def _over_seam(
-    inside: LatentGraph,
-    seam: Int[np.ndarray, "edge 2"],
-    lengths: Float[np.ndarray, "edge"],
-    places: Int[np.ndarray, "node factor"],
+    inside: LatentGraph, edges: Edges, places: Int[np.ndarray, "node factor"]
 ) -> list[LatentGraph]:
     """Return a graph for each way round that the seam is crossed; none where there is no seam.
 
@@ -197,6 +187,7 @@ def _over_seam(
     second one leads the seam alone, past the last value of the factor in which its ends are
     farthest apart, or past the first one.
     """
+    seam, lengths = edges
     if not len(seam):
         return []
     across = np.diff(places[seam], axis=1)[:, 0]

@@ -22,7 +22,7 @@ from jaxsurf.images.image_set import ImageSet
 from jaxsurf.images.pixels import Images
 
 Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
-Ends = Int[np.ndarray, "pair 2"]
+Ends = Int[np.ndarray, "pair 2"]  # source and target, by image number
 AtAlpha = Float[np.ndarray, "pair alpha"]
 PerPair = Float[np.ndarray, "pair"]
 
@@ -99,14 +99,8 @@ class Curves(NamedTuple):
 def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Images] | None:
     """Return what animations would show that follow the straight course between the ends' factors.
 
-    Args:
-        images: the set that the ends are of.
-        ends: image numbers of source and target.
-        counts: how many frames the animations of each pair have.
-
-    Returns:
-        The frames of each pair that `chosen` names; None where images are not drawn, or factors
-        form no grid.
+    These are the frames that `chosen` names, of as many as the animations of each pair have; None
+    where images are not drawn, or factors form no grid.
     """
     grid = find_grid(images)
     if images.draw is None or grid is None:
@@ -134,16 +128,15 @@ def make_curves(
 ) -> Curves | None:
     """Return how animations go from source to target; None where factors form no grid.
 
+    Frames between two alphas are interpolated.
+
     Args:
         frames: the animation of each pair.
         nearest: the data image nearest to each of all these frames, pair after pair. AEAI takes
             absolute differences for alpha and squared ones for distances; here all are squared.
         images: the set that the ends are of.
-        ends: image numbers of source and target.
+        ends: of each pair.
         truth: what `true_frames` returned.
-
-    Returns:
-        One row a pair and one column an alpha; frames between two alphas are interpolated.
     """
     grid = find_grid(images)
     if grid is None:

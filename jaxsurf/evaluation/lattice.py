@@ -46,6 +46,9 @@ NUM_PROPOSALS = 6
 READ_AT_ONCE, PART = 256, 64
 
 Poses = Float[np.ndarray, "pose factor"]
+Others = Float[np.ndarray, "other factor"]
+Apart = Float[np.ndarray, "pose other"]
+Errors = Float[np.ndarray, "image"]
 Pixels = UInt8[np.ndarray, "node value"]
 Arrays = dict[str, np.ndarray]
 Differences = Float[np.ndarray, "*rows factor"]
@@ -103,9 +106,7 @@ class FactorGrid:
         turns = np.round(differences / np.where(self.around, self.around, 1))
         return differences - self.around * turns
 
-    def apart(
-        self, first: Float[np.ndarray, "first factor"], second: Float[np.ndarray, "second factor"]
-    ) -> Float[np.ndarray, "first second"]:
+    def apart(self, first: Poses, second: Others) -> Apart:
         """Return the distance of each pose to each of others, in grid steps."""
         return np.linalg.norm(self.short(second - first[:, None]), axis=-1)
 
@@ -245,31 +246,28 @@ class Reader:
         from jaxsurf.evaluation import pose_kernels
         from jaxsurf.manifold import search_kernels
 
+        def settle(job: tuple[Pixels, Float[np.ndarray, "frame node"]]) -> Reading:
+            some, distances = job
+            proposed = pose_kernels.propose(distances, self.stencil, NUM_PROPOSALS)
+            where = (self.images, self.stencil, self._centres, proposed)
+            return self._between_nodes(*pose_kernels.settle(some, *where))
+
         found = []
-        for start in range(0, len(frames), READ_AT_ONCE):
-            some = frames[start : start + READ_AT_ONCE]
+        for some in storage.chunks(frames, rows=READ_AT_ONCE):
             distances = (some[:, self._varying] - self._mean) @ self._directions @ self._turned
             distances += self._norms
-
-            def settle(at: int, some: Pixels = some, distances: np.ndarray = distances) -> Reading:
-                part = slice(at, at + PART)
-                proposed = pose_kernels.propose(distances[part], self.stencil, NUM_PROPOSALS)
-                where = (self.images, self.stencil, self._centres, proposed)
-                return self._between_nodes(*pose_kernels.settle(some[part], *where))
-
-            found += search_kernels.in_threads(settle, range(0, len(some), PART))
+            parts = [storage.chunks(rows, rows=PART) for rows in (some, distances)]
+            found += search_kernels.in_threads(settle, list(zip(*parts, strict=True)))
         return Reading(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
     def _between_nodes(
         self, nodes: Int[np.ndarray, "frame"], around: Float[np.ndarray, "frame place"]
     ) -> Reading:
         """Return the minimum of the quadratic through the differences around each node."""
-        dimension = len(self.shape)
-        centres = self.places[self._centres[nodes]]
+        dimension, centres = len(self.shape), self.places[self._centres[nodes]]
         # -1, 0 or 1 along each factor; not 0 only at the border of the lattice.
         best = self.places[nodes] - centres
-        terms = around @ self._fit.T
-        level, slope, products = np.split(terms, [1, 1 + dimension], axis=1)
+        level, slope, products = np.split(around @ self._fit.T, [1, 1 + dimension], axis=1)
         fitted = np.zeros((len(nodes), dimension, dimension))
         a, b = np.triu_indices(dimension)
         fitted[:, a, b] += products
@@ -380,26 +378,17 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | No
     return Lattice(grid, per_step, reader, images.images.shape[1:], stamp)
 
 
-def read_held_out(
-    reader: Reader, most: int
-) -> tuple[Float[np.ndarray, "image"], Float[np.ndarray, "image"]]:
-    """Return errors and residuals of images that are left out, read by every other image.
+def read_held_out(reader: Reader, most: int) -> tuple[Errors, Errors]:
+    """Return errors, in lattice steps, and residuals of images, read by every other image.
 
     They bound those of reading by all images, which are half as far apart. A factor of up to
-    `FEWEST_LEFT` nodes is not thinned; where no factor is, no image is left out.
-
-    Args:
-        reader: holds all images.
-        most: how many images to read, drawn from a fixed seed.
-
-    Returns:
-        Errors in lattice steps, and residuals on 0-255 squared.
+    `FEWEST_LEFT` nodes is not thinned; where no factor is, no image is left out. At most so many
+    are read, drawn from a fixed seed.
     """
-    sizes = tuple(reader.shape)
     every = np.where(reader.shape > FEWEST_LEFT, 2, 1)
     if np.all(every == 1):
         return np.empty(0), np.empty(0)
-    numbers = np.arange(len(reader.images)).reshape(sizes)
+    numbers = np.arange(len(reader.images)).reshape(reader.shape)
     kept = numbers[tuple(slice(None, None, step) for step in every)]
     closed = reader.closed & (reader.shape % every == 0) & (np.array(kept.shape) > 2)
     images = storage.take(reader.images, kept.ravel())

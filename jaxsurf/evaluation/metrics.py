@@ -108,12 +108,9 @@ def consistency(model: Autoencoder, frames: Frames) -> Values:
 
 def steps(frames: Frames) -> Float[np.ndarray, "step"]:
     """Return how much each frame differs from the one before: root mean square, on [0, 1]."""
-    return np.array(
-        [
-            np.sqrt(np.square(after.astype(np.float64) - before).mean()) / pixels.PEAK
-            for before, after in itertools.pairwise(frames)
-        ]
-    )
+    both = itertools.pairwise(frames)
+    changes = (np.square(after.astype(np.float64) - before).mean() for before, after in both)
+    return np.array([np.sqrt(change) / pixels.PEAK for change in changes])
 
 
 def smoothness(frames: Frames) -> dict[str, float]:
@@ -154,7 +151,7 @@ def perceptual(
 def _perceptual_steps(
     extract: Extractor, animations: UInt8[Array, "pair frame height width channel"]
 ) -> Float[Array, "pair step"]:
-    def of_one(frames: UInt8[Array, "frame height width channel"]) -> Float[Array, "step"]:
+    def of_one(frames: Array) -> Array:
         with jax.default_matmul_precision("highest"):
             found = extract(pixels.to_float(frames))
         total = jnp.zeros(len(frames) - 1)
@@ -194,9 +191,7 @@ def squares(
     """Return the sum of squared differences of each frame to each image, both flattened."""
     # |f|^2 + |i|^2 - 2 f.i of a block of values are exact; their sums are only rounded relatively.
 
-    def add_block(
-        total: Float[Array, "frame image"], blocks: tuple[Array, Array]
-    ) -> tuple[Float[Array, "frame image"], None]:
+    def add_block(total: Array, blocks: tuple[Array, Array]) -> tuple[Array, None]:
         # Pixels minus 128 have eight bits, so an accelerator's TF32 products are exact too.
         some, others = (array.astype(jnp.float32) - 128.0 for array in blocks)
         products = (some @ others.T).astype(jnp.int32)
@@ -222,9 +217,7 @@ def _smallest_wrapped(
     # Frames come last: a CPU then adds up many of them at once.
     frames = jnp.moveaxis(_in_blocks(frames, SHORT_SUM), 1, 2)
 
-    def with_image(
-        least: UInt32[Array, "frame"], image: UInt8[Array, "block value"]
-    ) -> tuple[UInt32[Array, "frame"], None]:
+    def with_image(least: Array, image: Array) -> tuple[Array, None]:
         difference = frames - image[:, :, None]
         sums = jnp.sum(difference * difference, axis=1, dtype=jnp.uint16)
         return jnp.minimum(least, jnp.sum(sums, axis=0, dtype=jnp.uint32)), None

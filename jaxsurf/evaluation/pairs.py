@@ -87,26 +87,15 @@ def score(
     square on 0-255, mean over frames), the `step_*` figures of `metrics.smoothness` and
     `num_frames`; where what they need is given, also `path_length` (of latent paths), `consistency`
     (of a model, mean over the frames that `intervals.chosen` names) and those of the curves.
-
-    Args:
-        frames: the animation of each pair.
-        images: the data set.
-        paths: the latent path of each pair.
-        nearest: the image nearest to each of all frames, pair after pair, if it is known already.
-        curves: what `intervals.make_curves` returned.
-        model: the model whose consistency is measured.
+    `nearest` is the data image nearest to each frame, pair after pair, if it is known already.
     """
-    every = np.concatenate(frames)
-    nearest = nearest or metrics.nearest_images(every, images)
-
-    def by_pair(values: Float[np.ndarray, "frame"]) -> list[np.ndarray]:
-        return np.split(values, np.cumsum([len(some) for some in frames])[:-1])
-
+    nearest = nearest or metrics.nearest_images(np.concatenate(frames), images)
+    errors = np.split(nearest.mse, np.cumsum([len(some) for some in frames])[:-1])
     steps = [metrics.smoothness(some) for some in frames]
     scores = {
-        "interpolation_mse": np.array([values.mean() for values in by_pair(nearest.mse)]),
-        "interpolation_mse_worst": np.array([values.max() for values in by_pair(nearest.mse)]),
-        "nearest_image": np.array([np.sqrt(values).mean() for values in by_pair(nearest.mse)]),
+        "interpolation_mse": np.array([values.mean() for values in errors]),
+        "interpolation_mse_worst": np.array([values.max() for values in errors]),
+        "nearest_image": np.array([np.sqrt(values).mean() for values in errors]),
         **{f"step_{name}": np.array([step[name] for step in steps]) for name in steps[0]},
         "num_frames": np.array([float(len(some)) for some in frames]),
     }
@@ -128,19 +117,13 @@ def summarise(
     The seed is that of the resampling. `versus` is against `linear`, where it is there.
     """
     (num_pairs,) = {len(values) for of_method in scores.values() for values in of_method.values()}
-    return {
-        "num_pairs": num_pairs,
-        "reconstruction": dict(reconstruction),
-        "methods": {
-            method: {metric: interval(values, seed=seed) for metric, values in by_metric.items()}
-            for method, by_metric in scores.items()
-        },
-        "versus": {
-            method: _versus(by_metric, scores[BASELINE])
-            for method, by_metric in scores.items()
-            if BASELINE in scores and method != BASELINE
-        },
-    }
+    methods, versus = {}, {}
+    for method, by_metric in scores.items():
+        methods[method] = {name: interval(each, seed=seed) for name, each in by_metric.items()}
+        if BASELINE in scores and method != BASELINE:
+            versus[method] = _versus(by_metric, scores[BASELINE])
+    found = {"num_pairs": num_pairs, "reconstruction": dict(reconstruction)}
+    return found | {"methods": methods, "versus": versus}
 
 
 def interval(values: PerPair, *, seed: int) -> dict[str, float]:

@@ -25,13 +25,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
 from jaxsurf.evaluation.image_metric import ImageMetric
-from jaxsurf.evaluation.intervals import Animations
-from jaxsurf.evaluation.lattice import Lattice, Poses, Reading
+from jaxsurf.evaluation.intervals import Animations, Ends
+from jaxsurf.evaluation.lattice import Apart, Lattice, Others, Poses, Reading
 from jaxsurf.evaluation.pairs import Scores
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
@@ -72,10 +72,6 @@ MOST_WALKED = 1.35
 MOST_MISSED = 1.0
 # True motion 1.8 and 0.44 at most; a slide show of true images 3.8 and 1.2 in the mean.
 MOST_JUMP, MOST_UNEVENNESS = 2.5, 0.6
-
-Ends = Int[np.ndarray, "pair 2"]  # source and target, by image number
-Others = Float[np.ndarray, "other factor"]
-Apart = Float[np.ndarray, "pose other"]
 
 
 class Course(NamedTuple):
@@ -210,9 +206,9 @@ class Truth:
         squared = np.square(step).sum(axis=-1)
         share = np.clip((off * step).sum(axis=-1) / np.where(squared, squared, 1), 0, 1)
         nearest = np.square(off - share[..., None] * step).sum(axis=-1).argmin(axis=1)
-        following = np.minimum(nearest + 1, len(course.places) - 1)
-        share = np.take_along_axis(share, nearest[:, None], axis=1)[:, 0]
-        return (1 - share) * course.places[nearest] + share * course.places[following]
+        share = share[np.arange(len(poses)), nearest]
+        following = course.places[np.minimum(nearest + 1, len(course.places) - 1)]
+        return (1 - share) * course.places[nearest] + share * following
 
     def courses(self, ends: Ends) -> list[list[Course]]:
         """Return the perfect courses of each pair, the straight one in factors first.
@@ -313,17 +309,15 @@ def _in_factors(
     source: Float[np.ndarray, "factor"], moved: Float[np.ndarray, "factor"], which: str
 ) -> list[Course]:
     """Return the courses that are straight in factors, and that move one factor after the other."""
-    moving = np.flatnonzero(moved)
-    corners = {"straight": [source, source + moved]}
+    moving = np.flatnonzero(moved).tolist()
+    walks = {"straight": np.array([source, source + moved])}
     # Where a single factor moves, the straight course is the only one.
-    for order in itertools.permutations(moving.tolist()) if len(moving) > 1 else ():
-        walk = [source]
-        for axis in order:
-            walk.append(walk[-1] + np.eye(len(moved))[axis] * moved)
-        corners[f"factors in order {order}"] = walk
+    for order in itertools.permutations(moving) if len(moving) > 1 else ():
+        steps = [source, *(np.eye(len(moved))[axis] * moved for axis in order)]
+        walks[f"factors in order {order}"] = np.cumsum(steps, axis=0)
     return [
-        _sampled(name + which, np.array(walk), np.arange(len(walk)) < len(walk) - 1)
-        for name, walk in corners.items()
+        _sampled(name + which, walk, np.arange(len(walk)) < len(walk) - 1)
+        for name, walk in walks.items()
     ]
 
 

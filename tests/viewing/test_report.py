@@ -11,6 +11,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from PIL import Image
+from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from jaxsurf.frames import media
 from jaxsurf.viewing import plots, report, sheets
@@ -64,40 +66,54 @@ class Outline(HTMLParser):
         return [attributes for name, attributes in self.elements if name == tag]
 
 
-FRAMES = np.random.default_rng(0).integers(0, 256, (3, 11, 13, 3), dtype=np.uint8)
-GIF, PNG = media.gif(FRAMES), plots.png(plots.curves({"a": ([1], [2])}, ""))
-SHEET = sheets.of_film(GIF, frame_ms=media.FRAME_MS, kept=np.arange(3))
-FILM = {
-    "sheet": SHEET,
-    "numbers": [0, 618, 1236],
-    "num_frames": 1237,
-    "frame_ms": 60.0,
-    "interpolation_mse": 71.234,
-    "interpolation_mse_wrapped": 16.5,
-    "errors": [1.0, 2.0, 3.0],
-    "steps": [0.0, 1.0, 2.0],
-}
+RANDOM = np.random.default_rng(0)
+PNG = plots.png(plots.curves({"a": ([1], [2])}, ""))
+NUM_FRAMES, NUM_IMAGES = 7, 23
+CODES = RANDOM.normal(size=(NUM_IMAGES, 3))
+
+
+def film(method, level, **more):
+    """Return an animation whose frames get brighter by a level each: some of a long one."""
+    steps = np.arange(NUM_FRAMES, dtype=np.uint8)[:, None, None, None]
+    frames = np.broadcast_to(steps * np.uint8(level), (NUM_FRAMES, 11, 13, 3))
+    gif = media.gif(np.ascontiguousarray(frames))
+    return Animated(
+        method=method,
+        file=f"{method}.gif",
+        sheet=sheets.of_film(gif, frame_ms=media.FRAME_MS, kept=np.arange(NUM_FRAMES)),
+        numbers=range(0, 1237, 206),
+        num_frames=1237,
+        frame_ms=60.0,
+        interpolation_mse=71.234,
+        interpolation_mse_wrapped=16.5,
+        errors=[1.0, 5, 3, 2, 4, 7, 6],
+        steps=[0.0, 1, 2, 1, 1, 2, 1],
+        **more,
+    )
+
+
 PAIR = Pair(
     label="3 to 99",
     about="k-NN graph with k = 8",
     stale="",
     animations=[
-        Animated(method="pixel", file="pixel.gif", length=None, **FILM),
-        Animated(method="surfing", file="surfing.gif", length=2.25, path=np.ones((3, 2)), **FILM),
+        film("pixel", 10, length=None),
+        film("surfing", 30, length=2.25, path=CODES[:NUM_FRAMES]),
     ],
     strip=PNG,
     latent=PNG,
+    stops=CODES[[0, NUM_FRAMES - 1]],
 )
 MAP = LatentMap(
-    axes=["latent 1", "latent 2"],
-    points=np.array([[0.5, 1.5], [2.5, 3.5], [4.5, 5.5]]),
-    numbers=np.arange(3),
-    num_images=3,
-    files=["a.png", "b.png", "c.png"],
-    factors=[Factor(name="light", values=np.array([0.0, np.nan, 1.0]), labels=["left", "right"])],
-    thumbnails=sheets.of_thumbnails([FRAMES]),
-    pictured=np.arange(3),
-    edges=np.array([[0, 1]]),
+    axes=["PC 1", "PC 2", "latent 1"],
+    points=CODES,
+    numbers=np.arange(NUM_IMAGES),
+    num_images=NUM_IMAGES,
+    files=[f"{HOSTILE}-{number}" for number in range(NUM_IMAGES)],
+    factors=[Factor(name="light", values=np.arange(NUM_IMAGES) % 2, labels=["left", ENDING])],
+    thumbnails=sheets.of_thumbnails([RANDOM.integers(1, 256, (NUM_IMAGES, 8, 9, 3), np.uint8)]),
+    pictured=np.arange(NUM_IMAGES),
+    edges=np.array([[0, 1], [1, 2]]),
 )
 COLUMNS = [Column("real", "residual", "0-255"), Column("aside", "interpolation_mse", "of old")]
 METHODS = [
@@ -108,7 +124,7 @@ METHODS = [
             Score(mean=31.1, low=29.2, high=33.3, win_rate=0.83),
             Score(mean=0.0456, low=0.02, high=0.07, win_rate=1.0),
         ],
-        each=np.array([[30.5], [np.nan]]),
+        each=np.array([[30.5, 31.5], [0.05, np.nan]]),
         faults=["not real: residual 31", "not even: 7 leaps"],
     ),
     Scored(method="true", scores=[Score(mean=1.5, low=1, high=2, win_rate=1.0), None], faults=[]),
@@ -121,7 +137,7 @@ EVALUATION = Evaluation(
     distance=PNG,
     judged="surfing",
     worst={"5 to 7": PNG, "8 to 2": PNG},
-    pairs=["5 to 7"],
+    pairs=["5 to 7", "8 to 2"],
 )
 PAGE = Page(
     title="Arm",
@@ -184,14 +200,14 @@ def test_page_loads_nothing_and_runs_nothing_but_its_own_script():
 
 def test_the_script_gets_what_the_page_was_given():
     given = Outline(PAGE).data
-    assert given["map"]["files"] == ["a.png", "b.png", "c.png"]
+    assert given["map"]["files"] == MAP.files
     assert given["map"]["numbers"] is None  # they are those of all
-    assert given["pairs"][0]["films"][1]["numbers"] == [0, 618, 1236]
-    assert given["pairs"][0]["films"][1]["frameMs"] == pytest.approx(60 * 1237 / 3)
+    assert given["pairs"][0]["films"][1]["numbers"] == [0, 206, 412, 618, 824, 1030, 1236]
+    assert given["pairs"][0]["films"][1]["frameMs"] == pytest.approx(60 * 1237 / NUM_FRAMES)
     real, old = given["scores"]["panels"]
     assert [row["method"] for row in real["rows"]] == ["linear", "surfing", "true"]
     assert real["rows"][1]["interval"] == [31.1, 29.2, 33.3]
-    assert (real["rows"][1]["each"], old["rows"][0]["each"]) == ([30.5], [None])
+    assert (real["rows"][1]["each"], old["rows"][0]["each"]) == ([30.5, 31.5], [0.05, None])
     for sheet in (given["map"]["thumbnails"], given["pairs"][0]["films"][0]["sheet"]):
         with Image.open(io.BytesIO(base64.b64decode(sheet["src"].partition(",")[2]))) as image:
             assert image.width == sheet["across"] * sheet["cell"][0]
@@ -208,30 +224,25 @@ def test_hostile_texts_are_shown_not_obeyed():
     )
     animations = [replace(each, method=HOSTILE, sheet=None) for each in PAIR.animations]
     animations += [replace(PAIR.animations[1], method=HOSTILE)]
-    factor = replace(MAP.factors[0], name=HOSTILE, labels=[HOSTILE, ENDING])
-    latent_map = replace(
-        MAP, axes=[HOSTILE] * 2, files=[HOSTILE, ENDING, "\u2028"], factors=[factor]
+    names = ("title", "about", "read", "expected", "settings")
+    hostile = replace(
+        PAGE,
+        **dict.fromkeys(names, HOSTILE),
+        summary={HOSTILE: HOSTILE},
+        evaluation=evaluation,
+        pairs=[
+            replace(
+                PAIR, **dict.fromkeys(("label", "about", "stale"), HOSTILE), animations=animations
+            )
+        ],
+        latent_map=replace(MAP, axes=[HOSTILE] * 2, files=[HOSTILE, ENDING, "\u2028"]),
+        remarks=[HOSTILE],
     )
-    pair = replace(PAIR, label=HOSTILE, about=HOSTILE, stale=HOSTILE, animations=animations)
-    parsed = Outline(
-        replace(
-            PAGE,
-            title=HOSTILE,
-            about=HOSTILE,
-            read=HOSTILE,
-            expected=HOSTILE,
-            summary={HOSTILE: HOSTILE},
-            settings=HOSTILE,
-            evaluation=evaluation,
-            pairs=[pair],
-            latent_map=latent_map,
-            remarks=[HOSTILE],
-        )
-    )
+    parsed = Outline(hostile)
     assert len(parsed.all("script")) == 2
     given = parsed.data
     assert given["map"]["files"] == [HOSTILE, ENDING, "\u2028"]
-    assert given["map"]["factors"][0]["labels"] == [HOSTILE, ENDING]
+    assert given["map"]["factors"][0]["labels"] == ["left", ENDING]
     assert given["pairs"][0]["films"][0]["method"] == HOSTILE
     assert not any("onload" in attributes for _, attributes in parsed.elements)
     assert parsed.text.count(HOSTILE) >= 10
@@ -245,3 +256,100 @@ def test_missing_parts_say_how_to_make_them():
     assert "python launch/surf.py --workdir='runs/my arm' --source=0 --target=1" in text
     assert "python launch/report.py --workdir='runs/my arm'" in text
     assert "training writes them to metrics.jsonl" in text
+
+
+# In a browser
+
+
+@pytest.fixture
+def opened(browser, asked, tmp_path):
+    """Return a function that opens a page; no other file may be asked for by then."""
+    path = tmp_path / "report.html"
+
+    def open_page(page=PAGE):
+        path.write_text(report.render(page), encoding="utf-8")
+        browser.get(path.as_uri())
+        wait(browser, "return [...document.images].every((image) => image.complete)")
+        return browser
+
+    yield open_page
+    assert {url for url in asked() if not url.startswith("data:")} == {path.as_uri()}
+
+
+def wait(browser, script):
+    WebDriverWait(browser, 10, 0.05).until(lambda driver: driver.execute_script(script))
+
+
+def levels(browser):
+    """Return how bright the middle of each film's canvas is."""
+    return browser.execute_script(
+        """return [...document.querySelectorAll(".films canvas")].map((canvas) =>
+        canvas.getContext("2d").getImageData(canvas.width / 2, canvas.height / 2, 1, 1).data[0])"""
+    )
+
+
+@pytest.mark.browser
+def test_scrubbing_and_keys_show_the_same_frame_of_all_films(opened):
+    browser = opened()
+    wait(browser, "return player.pair.films.every((film) => film.sheet.image.naturalWidth)")
+    scrub = browser.find_element("id", "scrub")
+    browser.execute_script("arguments[0].value = 4; arguments[0].oninput()", scrub)
+    assert levels(browser) == [40, 120]
+    assert browser.find_element("id", "frame").text == "825 / 1237"
+    browser.find_element("id", "player").send_keys(Keys.ARROW_RIGHT)
+    assert levels(browser) == [50, 150]
+    curve = browser.find_element("id", "errors")
+    right = curve.size["width"] // 2 - 9
+    ActionChains(browser).move_to_element_with_offset(curve, right, 0).click().perform()
+    assert levels(browser) == [60, 180]  # a click on the right end is the last frame
+
+
+@pytest.mark.browser
+def test_playing_goes_on_until_it_is_stopped(opened):
+    films = [replace(each, num_frames=NUM_FRAMES) for each in PAIR.animations]
+    browser = opened(replace(PAGE, pairs=[replace(PAIR, animations=films)]))
+    play = browser.find_element("id", "play")
+    play.click()
+    wait(browser, "return player.frame >= 2")
+    play.click()
+    frame, playing = browser.execute_script("return [player.frame, player.playing]")
+    assert levels(browser) == [10 * frame, 30 * frame]
+    assert playing is False
+
+
+@pytest.mark.browser
+def test_a_point_shows_its_thumbnail_and_its_texts_as_texts(opened):
+    browser = opened(replace(PAGE, pairs=[PAIR, replace(PAIR, label=HOSTILE)]))
+    canvas = browser.find_element("id", "map")
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    place = browser.execute_script("return map.placeOf(5)")
+    across, up = (place[i] - canvas.size[name] / 2 for i, name in enumerate(("width", "height")))
+    ActionChains(browser).move_to_element_with_offset(canvas, round(across), round(up)).perform()
+    tip = browser.find_element("id", "tip")
+    assert tip.text.splitlines() == ["image 5", f"{HOSTILE}-5", f"light: {ENDING}"]
+    assert browser.execute_script(
+        """const canvas = arguments[0].querySelector("canvas");
+        return canvas.getContext("2d").getImageData(4, 4, 1, 1).data[0]""",
+        tip,
+    )
+    assert len(browser.find_elements("css selector", "script")) == 2
+    dot = browser.find_elements("class name", "one")[1]
+    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
+    wait(browser, "return document.getElementById('tip').hidden")  # it does not scroll along
+    ActionChains(browser).move_to_element(dot).perform()
+    assert tip.text.splitlines() == ["8 to 2", "surfing: residual 31.5"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_is_wider_than_the_window_and_parts_may_be_missing(opened, width):
+    size = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    for changes in (
+        {},
+        {"latent_map": None},
+        {"pairs": [], "evaluation": None},
+        {"pairs": [replace(PAIR, animations=[])]},
+    ):
+        browser = opened(replace(PAGE, **changes))
+        browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        assert browser.execute_script("return document.documentElement.scrollWidth") <= width

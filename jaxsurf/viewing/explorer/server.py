@@ -186,9 +186,8 @@ class _Page:
         if len(given) < 2:
             traces = self.drawn.path_traces(view, None, self.subject.locate(given))
             said = "now the next stop: where to?" if given else BEGIN
-            return {"traces": traces, "reels": []}, None, "", "", said, "", no_update, no_update, ""
+            return {"traces": traces, "reels": []}, None, "", "", said, ""
         film = self._films(self._wish(saved))
-        methods = [reel.method for reel in film.reels]
         return (
             client_film(film, self.subject, self.drawn, view),
             saved,
@@ -196,9 +195,6 @@ class _Page:
             film.command + (f" --also={','.join(also)}" if also else ""),
             film.note,
             "",
-            methods,
-            methods,
-            [html.Span(method, className=method) for method in methods],
         )
 
     def measure(self, settled: str | None, saved: Saved | None, view: str, colour: str) -> Any:  # noqa: ANN401
@@ -277,26 +273,17 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
     names = ("stops", "frames", "order", "loop", "kind", "reach", "weight")
     asked = {name: Input(name, "value") for name in names}
     graph = {name: (Input if name in names[4:] else State)(name, "value") for name in names}
-    said = [Output("message", "children"), Output("message", "className")]
     app.callback(
         Output("film", "data"),
         Output("wish", "data"),
         Output("numbers", "children"),
         Output("command", "children"),
-        *said,
-        Output("method-left", "options"),
-        Output("method-right", "options"),
-        Output("key", "children"),
-        inputs={
-            "view": State("view", "value"),
-            "saved": asked,
-            "also": State("also", "value"),
-        },
+        *(Output("message", part) for part in ("children", "className")),
+        inputs={"view": State("view", "value"), "saved": asked, "also": State("also", "value")},
         running=[(Output("page", "className"), "busy", "")],
     )(page.find)
     app.clientside_callback(
-        "(also, now) => now ? now.replace(/ --also=.*/, '')"
-        " + (also.length ? ' --also=' + also.join(',') : '') : window.dash_clientside.no_update",
+        ClientsideFunction("explorer", "command"),
         Output("command", "children", allow_duplicate=True),
         Input("also", "value"),
         State("command", "children"),
@@ -330,20 +317,13 @@ def _add_callbacks(app: Dash, page: _Page) -> None:
         State("also", "value"),
         running=[(Output("export", "disabled"), True, False)],
     )(page.export)
+    told = {"choose": "stops", "see": "view", "hasten": "speed"}
+    told |= {"turn": "method-left", "turnRight": "method-right"}
     if page.subject.pairs:
-        fill = "(pair) => pair || window.dash_clientside.no_update"
-        app.clientside_callback(
-            fill, Output("stops", "value"), Input("pairs", "value"), prevent_initial_call=True
-        )
-    for name, source in {
-        "show": ("film", "data"),
-        "choose": ("stops", "value"),
-        "see": ("view", "value"),
-        "hasten": ("speed", "value"),
-        "turn": ("method-left", "value"),
-        "turnRight": ("method-right", "value"),
-    }.items():
-        app.clientside_callback(ClientsideFunction("explorer", name), Input(*source))
+        told["pick"] = "pairs"
+    for name, entry in told.items():
+        app.clientside_callback(ClientsideFunction("explorer", name), Input(entry, "value"))
+    app.clientside_callback(ClientsideFunction("explorer", "show"), Input("film", "data"))
 
 
 def _numbers_given(*names: str) -> list[float]:

@@ -271,6 +271,9 @@
     const sheets = { ...Object.fromEntries(film.reels.map((one) => [one.method, one.sheet])), beside: film.beside };
     const known = Object.entries(sheets).filter(([, sheet]) => sheet);
     state.pictures = Object.fromEntries(known.map(([name, { src }]) => [name, make("img", { src })]));
+    const methods = film.reels.map((one) => one.method);
+    for (const side of SIDES) set(`method-${side}`, { options: methods });
+    get("key").replaceChildren(...methods.map((name) => make("span", { className: name, textContent: name })));
     get("scrub").firstChild.max = length() - 1;
     get("curves").replaceChildren(curve(film.errorName, "errors"), curve("step", "steps"));
     play(true);
@@ -286,6 +289,11 @@
   window.dash_clientside = window.dash_clientside || {};
   window.dash_clientside.explorer = {
     show,
+    pick: (pair) => { if (pair) set("stops", { value: pair }); },
+    command: (also, now) => {
+      if (!now) return window.dash_clientside.no_update;
+      return now.replace(/ --also=.*/, "") + (also.length ? ` --also=${also.join(",")}` : "");
+    },
     choose: (text) => { state.stops = parts(text || ""); if (state.begun) sessionStorage.stops = text || ""; },
     measured: (made, wish) => {
       if (JSON.stringify(made?.wish) !== JSON.stringify(wish) || !made) return window.dash_clientside.no_update;
