@@ -105,8 +105,8 @@ def true_frames(images: ImageSet, ends: Ends, counts: Sequence[int]) -> list[Ima
     grid = find_grid(images)
     if images.draw is None or grid is None:
         return None
-    starts = grid.image_poses(ends[:, 0])
-    changes = grid.short(grid.image_poses(ends[:, 1]) - starts)
+    starts, targets = np.moveaxis(grid.image_poses(ends), 1, 0)
+    changes = grid.short(targets - starts)
     each = zip(starts, changes, map(_alphas, counts), strict=True)
     poses = [start + alphas[:, None] * change for start, change, alphas in each]
     frames = images.draw(grid.factors(np.concatenate(poses)))
@@ -143,11 +143,12 @@ def make_curves(
         return None
     rows, cuts = [], np.cumsum([len(some) for some in frames])[:-1]
     near = np.split(grid.image_poses(nearest), cuts)
-    for pair, (some, (source, target)) in enumerate(zip(frames, ends, strict=True)):
-        shown, start = chosen(len(some)), grid.image_poses(source)
-        whole = grid.short(grid.image_poses(target) - start)
-        gone = grid.short(near[pair][shown] - start)
-        left = grid.short(near[pair][shown] - start - whole)
+    starts, targets = np.moveaxis(grid.image_poses(ends), 1, 0)
+    changes = grid.short(targets - starts)
+    for pair, (some, whole) in enumerate(zip(frames, changes, strict=True)):
+        shown = chosen(len(some))
+        gone = grid.short(near[pair][shown] - starts[pair])
+        left = grid.short(near[pair][shown] - starts[pair] - whole)
         at_frames = [
             metrics.mse(some[shown], truth[pair]) if truth else np.zeros(len(shown)),
             gone @ whole / (whole @ whole),
@@ -155,7 +156,7 @@ def make_curves(
             np.linalg.norm(left, axis=1),
         ]
         at_alphas = [np.interp(ALPHAS, _alphas(len(some)), values) for values in at_frames]
-        end_error = np.sqrt(metrics.mse(some[[0, -1]], images.images[[source, target]]).max())
+        end_error = np.sqrt(metrics.mse(some[[0, -1]], images.images[ends[pair]]).max())
         rows.append((*at_alphas, np.linalg.norm(whole), end_error))
     curves = Curves(*map(np.array, zip(*rows, strict=True)))
     return curves if truth else curves._replace(error=None)

@@ -97,7 +97,7 @@ class FactorGrid:
             for axis in self.axes
         )
 
-    def image_poses(self, images: Int[np.ndarray, "*some"] | int) -> Float[np.ndarray, "..."]:
+    def image_poses(self, images: Int[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows factor"]:
         """Return the poses, in grid steps, of images by number."""
         return np.stack(np.unravel_index(self.nodes[images], self.shape), axis=-1).astype(float)
 
@@ -246,7 +246,7 @@ class Reader:
         from jaxsurf.evaluation import pose_kernels
         from jaxsurf.manifold import search_kernels
 
-        def settle(job: tuple[Pixels, Float[np.ndarray, "frame node"]]) -> Reading:
+        def settle(job: tuple[np.ndarray, np.ndarray]) -> Reading:
             some, distances = job
             proposed = pose_kernels.propose(distances, self.stencil, NUM_PROPOSALS)
             where = (self.images, self.stencil, self._centres, proposed)

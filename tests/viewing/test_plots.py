@@ -113,18 +113,18 @@ def test_lines_are_told_apart_and_only_as_many_named_as_there_is_room_for():
     assert [line.get_linestyle() for line in drawn] == ["-"] * 4 + ["--"]
 
 
-@pytest.mark.parametrize("latent", [2, 3])
-@pytest.mark.parametrize("colours", [{"values": np.arange(41.0)}, {"groups": [ODD] * 41}])
-def test_odd_names_are_drawn_as_they_are(latent, colours):
-    lines, stops = [Line(name=ODD, points=np.eye(latent))], {ODD: np.ones(latent)}
-    plot = plot_of(latent, title=ODD, legend=ODD, lines=lines, stops=stops, **colours)
-    for figure in (
-        plots.latent(plot),
-        plots.curves({ODD: ([1, 2], [3, 4])}, ODD),
-        plots.grid({ODD: [ODD] * 2}, [1.0, 2.0], title=ODD),
-        *[plots.grid({ODD: ["a"]}, [loss], title=ODD) for loss in (None, 0.0, -1.0)],
-    ):
-        assert plots.png(figure).startswith(b"\x89PNG")
+def test_odd_names_are_drawn_as_they_are():
+    odd = {"title": ODD, "legend": ODD}
+    for latent, colours in ((2, {"values": np.arange(41.0)}), (3, {"groups": [ODD] * 41})):
+        lines, stops = [Line(name=ODD, points=np.eye(latent))], {ODD: np.ones(latent)}
+        plots.png(plots.latent(plot_of(latent, lines=lines, stops=stops, **odd, **colours)))
+    plots.png(plots.curves({ODD: ([1, 2], [3, 4])}, ODD))
+    assert plots.png(plots.grid({ODD: [ODD] * 2}, [1.0, 2.0], title=ODD)).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("loss", [None, 0.0, -1.0])
+def test_a_search_without_a_positive_loss_is_drawn(loss):
+    assert plots.png(plots.grid({"a": ["b"]}, [loss], title="")).startswith(b"\x89PNG")
 
 
 SIZES = ["16", "8", "8", "16", "16", "8", "8"]
@@ -207,11 +207,11 @@ def test_a_pair_shows_its_frames_with_their_poses_and_the_perfect_courses(factor
 )
 def test_poses_that_go_past_the_end_of_a_period_are_not_joined_across(turns, broken):
     rows = {"surfing": np.zeros((len(turns), 7, 11, 3), np.uint8)}
-    poses = np.array(turns)[:, None]
-    for more in (0, 1):  # of two factors too, the other of which has no period
-        both = np.pad(poses, [(0, 0), (more, 0)])
-        shown = {"title": "", "factors": ("level", "turn")[1 - more :], "courses": [both]}
-        figure = plots.pair(rows, {"surfing": both}, periods=[0.0, 360.0][1 - more :], **shown)
+    both = np.pad(np.array(turns)[:, None], [(0, 0), (1, 0)])
+    for first in (0, 1):  # of two factors, the other of which has no period, and of one alone
+        poses = {"surfing": both[:, first:]}
+        shown = {"title": "", "factors": ("level", "turn")[first:], "courses": [both[:, first:]]}
+        figure = plots.pair(rows, poses, periods=[0.0, 360.0][first:], **shown)
         for line in figure.axes[0].lines:
             drawn = line.get_ydata()
             assert np.flatnonzero(np.isnan(drawn)).tolist() == broken
