@@ -16,17 +16,7 @@ FRAMES = truth.LEAP_FRAMES
 
 
 def make(name, folder, **options):
-    images, drawn = open_images(name, cache_dir=folder, **options), {}
-
-    def draw(rows):
-        # Renders of the arm take twenty seconds, and are asked for again where they are dimmed.
-        key = rows.tobytes()
-        if key not in drawn:
-            drawn[key] = original(rows)
-        return drawn[key]
-
-    original = images.draw
-    images = dataclasses.replace(images, draw=draw)
+    images = open_images(name, cache_dir=folder, **options)
     return images, truth.make_truth(images, cache_dir=folder)
 
 
@@ -45,8 +35,8 @@ def torus(folder):
     return make("torus", folder, side=32, stride=2)
 
 
-def straight(images, made, ends, share=None, aside=0.0):
-    """Draw true motion, straight in factors and the short way, for each pair, or what is like it.
+def straight(made, ends, share=None, aside=0.0):
+    """Return the poses of true motion, straight in factors and the short way, or what is like it.
 
     `share` is the part of the way that is gone at each frame; `aside` how far beside it every other
     frame lies, in grid steps.
@@ -60,8 +50,12 @@ def straight(images, made, ends, share=None, aside=0.0):
         beside = whole[..., ::-1] * [1, -1] / np.linalg.norm(whole, axis=-1, keepdims=True)
         poses += aside * beside * np.array([0, 1, 0, -1])[np.arange(FRAMES) % 4][:, None]
         poses = np.where(grid.around > 0, poses, np.clip(poses, 0, np.array(grid.shape) - 1))
-    rows = grid.factors(poses.reshape(-1, poses.shape[-1]))
-    return poses, list(map(images.draw, rows.reshape(len(ends), FRAMES, -1)))
+    return poses
+
+
+def draw(images, made, poses):
+    """Return the frames of each pair."""
+    return [images.draw(made.lattice.grid.factors(some)) for some in poses]
 
 
 def trembling(forward, back):
@@ -85,16 +79,16 @@ MOTIONS = {
 def cheat(name, images, made, ends):
     """Return the frames of a cheat for each pair; `true` is none."""
     if name in MOTIONS:
-        return straight(images, made, ends, MOTIONS[name])[1]
+        return draw(images, made, straight(made, ends, MOTIONS[name]))
     if name == "shaking":
-        return straight(images, made, ends, aside=0.7)[1]
+        return draw(images, made, straight(made, ends, aside=0.7))
     every, halves = images.images, np.repeat(ends, FRAMES // 2, axis=1)
     if name == "fade":
         share = np.linspace(0, 1, FRAMES)[:, None, None, None]
         mixed = [(1 - share) * every[source] + share * every[target] for source, target in ends]
         return [np.round(some).astype(np.uint8) for some in mixed]
     grid = made.lattice.grid
-    nearest = np.round(straight(images, made, ends)[0]).astype(int) % np.array(grid.shape)
+    nearest = np.round(straight(made, ends)).astype(int) % np.array(grid.shape)
     nodes = np.ravel_multi_index(tuple(np.moveaxis(nearest, -1, 0)), grid.shape)
     anywhere = np.random.default_rng(5).integers(len(images), size=(len(ends), FRAMES))
     anywhere[:, [0, -1]] = ends
@@ -203,21 +197,20 @@ def test_faults_name_figures_past_their_limit_and_no_others():
     assert not flawless.any()
 
 
-def test_what_is_real_depends_on_how_much_the_images_differ(torus, tmp_path):
+def test_what_is_real_depends_on_how_much_the_images_differ(tmp_path):
     """A set of low contrast, whose images differ by few levels, is judged like any other."""
-    images, made = torus
-    ends = far_pairs(images, made, 7)
+    bright = open_images("torus", side=32, stride=4, cache_dir=tmp_path)
 
     def dimmed(some):
         return np.rint(0.05 * some).astype(np.uint8)
 
-    dim = dataclasses.replace(
-        images, images=dimmed(images.images), draw=lambda rows: dimmed(images.draw(rows))
+    images = dataclasses.replace(
+        bright, images=dimmed(bright.images), draw=lambda rows: dimmed(bright.draw(rows))
     )
-    judge = truth.make_truth(dim, cache_dir=tmp_path)
+    made = truth.make_truth(images, cache_dir=tmp_path)
+    ends = far_pairs(images, made, 7)
     for name, real in (("true", True), ("fade", False)):
-        frames = [dimmed(some) for some in cheat(name, images, made, ends)]
-        clauses, _ = truth.faults(judge.score(frames, ends), judge)
+        clauses, _ = truth.faults(made.score(list(cheat(name, images, made, ends)), ends), made)
         assert any("not real" in clause for clause in clauses) == (not real)
 
 
@@ -423,8 +416,8 @@ def plain_alignment(costs):
 def test_frames_are_told_how_far_off_course_they_are(torus):
     images, made = torus
     ends = pairs.choose_pairs(len(images), 1, seed=3)
-    _, (true,) = straight(images, made, ends)
-    _, (beside,) = straight(images, made, ends, aside=1.5)
+    (true,) = draw(images, made, straight(made, ends))
+    (beside,) = draw(images, made, straight(made, ends, aside=1.5))
     assert made.off_course(true, ends).max() < 0.3
     off = made.off_course(beside, ends)
     assert np.abs(off[[1, 5, 9]] - 1.5).max() < 0.3  # every other one is beside its way
@@ -475,8 +468,7 @@ def test_a_grid_too_large_for_the_metric_has_no_intrinsic_figures(arm, folder, m
     images, _ = arm
     made = truth.make_truth(images, cache_dir=folder)
     ends = far_pairs(images, made, 3)
-    _, frames = straight(images, made, ends)
-    scores = made.score(frames, ends)
+    scores = made.score(draw(images, made, straight(made, ends)), ends)
     assert not {"course_intrinsic", "leaps"} & set(scores)
     assert scores["course"].max() < 0.3
     said = "no course_intrinsic and no leaps, since 196 images are more than 195"
