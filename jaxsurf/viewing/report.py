@@ -76,11 +76,6 @@ class Evaluation:
     pairs: Sequence[str] = ()  # those that `Scored.each` has figures of
     left_out: int = 0  # how many others there are
 
-    @property
-    def known(self) -> bool:
-        """Whether the truth is."""
-        return any(column.name == "residual" for column in self.columns)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Factor:

@@ -34,6 +34,7 @@ FONT = 'system-ui, "DejaVu Sans", sans-serif'
 METHOD_COLOURS: Mapping[str, str] = {"linear": MUTED, "surfing": ACCENT}
 
 Shown = Float[np.ndarray, "point shown"]
+Trace = dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,19 +92,17 @@ class LatentMap:
         marker: dict[str, Any] = {"size": size, "opacity": 0.85, "color": MUTED}
         if values is not None:
             marker |= _coloured(values, legend)
-        points = {"mode": "markers", "uid": "points", "marker": marker, "hoverinfo": "none"}
+        points = _trace("points", "markers", shown[self.sample], fast=True, marker=marker)
+        points["hoverinfo"] = "none"
         if len(self.sample) < len(shown):
             points["customdata"] = self.sample.tolist()
         edges = np.empty((0, 2), int) if edges is None else edges
         ends = shown[edges[:: len(edges) // MOST_EDGES + 1]]
         gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
+        gapped = gapped.reshape(-1, shown.shape[1])
         line = {"color": "rgba(128,128,128,0.35)", "width": 1}
-        lines = {"mode": "lines", "uid": "edges", "line": line, "hoverinfo": "skip"}
-        traces = [
-            lines | _place(gapped.reshape(-1, shown.shape[1]), solid=solid, fast=True),
-            points | _place(shown[self.sample], solid=solid, fast=True),
-            *self.path_traces(view, film, stops, off_course),
-        ]
+        lines = _trace("edges", "lines", gapped, fast=True, line=line)
+        traces = [lines, points, *self.path_traces(view, film, stops, off_course)]
         grid = SOLID_GRID if solid else GRID
         axis = {"gridcolor": grid, "zerolinecolor": grid, "showline": False}
         titles = [{**axis, "title": {"text": name}} for name in seen.axes]
@@ -135,43 +134,33 @@ class LatentMap:
         film: Film | None,
         stops: Sequence[Stop],
         off_course: Mapping[str, Real[np.ndarray, "frame"]] = MappingProxyType({}),
-    ) -> list[dict[str, Any]]:
+    ) -> list[Trace]:
         """Return the traces of a film's paths and of stops: always as many, in the same order."""
-        seen, points = self.views[view], {}
-        solid = len(seen.axes) == 3
+        seen, points, traces = self.views[view], {}, []
+        solid, none = len(seen.axes) == 3, np.empty((0, self.codes.shape[1]))
         if film is not None:
             points = {reel.method: reel.points for reel in film.reels if reel.points is not None}
-        traces = []
-        none = np.empty((0, len(self.codes[0])))
         for method, colour in METHOD_COLOURS.items():
             dash = "solid" if colour == ACCENT else "dash"
-            trace: dict[str, Any] = {
-                "mode": "lines",
-                "uid": f"path-{method}",
-                "line": {"color": colour, "width": 5 if solid else 3, "dash": dash},
-                "hoverinfo": "skip",
-            }
-            traces.append(trace | _place(seen.project(points.get(method, none)), solid=solid))
+            line = {"color": colour, "width": 5 if solid else 3, "dash": dash}
+            shown = seen.project(points.get(method, none))
+            traces.append(_trace(f"path-{method}", "lines", shown, line=line))
         for method in METHOD_COLOURS:
             off = off_course.get(method, np.empty(0))
-            frames = seen.project(points[method] if len(off) else none)
-            dots = {"mode": "markers", "uid": f"off-{method}", "hoverinfo": "skip"}
-            traces.append(dots | {"marker": _errors(off)} | _place(frames, solid=solid))
-        marks = {
-            "mode": "markers+text",
-            "uid": "stops",
+            shown = seen.project(points[method] if len(off) else none)
+            traces.append(_trace(f"off-{method}", "markers", shown, marker=_errors(off)))
+        shown = seen.project(np.stack([code for _, code in stops]) if stops else none)
+        ring = {"color": ACCENT, "width": 3}
+        style = {
             "text": [name if len(name) < 12 else f"{n}" for n, (name, _) in enumerate(stops, 1)],
             "textposition": "top center",
             "textfont": {"size": 14, "weight": 700},
-            "marker": {"size": 6 if solid else 13, "color": "#fff"}
-            | {"line": {"color": ACCENT, "width": 3}},
-            "hoverinfo": "skip",
+            "marker": {"size": 6 if solid else 13, "color": "#fff", "line": ring},
         }
-        codes = np.stack([code for _, code in stops]) if stops else none
-        traces.append(marks | _place(seen.project(codes), solid=solid))
+        traces.append(_trace("stops", "markers+text", shown, **style))
         if solid:
-            now = {"mode": "markers", "uid": "now", "marker": {"size": 9, "color": ACCENT}}
-            traces.append(now | _place(np.empty((0, 3)), solid=True) | {"hoverinfo": "skip"})
+            now = {"size": 9, "color": ACCENT}
+            traces.append(_trace("now", "markers", np.empty((0, 3)), marker=now))
         return traces
 
 
@@ -181,11 +170,12 @@ def encoded(values: np.ndarray) -> dict[str, str]:
     return {"dtype": "f4", "bdata": base64.b64encode(data.tobytes()).decode()}
 
 
-def _place(shown: Shown, *, solid: bool, fast: bool = False) -> dict[str, Any]:
-    """Return the type and the coordinates of a trace; few points stay readable for scripts."""
-    kind = "scatter3d" if solid else "scattergl" if fast else "scatter"
+def _trace(uid: str, mode: str, shown: Shown, *, fast: bool = False, **style: Any) -> Trace:  # noqa: ANN401
+    """Return a trace without hover; the coordinates of few points stay readable for scripts."""
+    kind = "scatter3d" if shown.shape[1] == 3 else "scattergl" if fast else "scatter"
     columns = [encoded(column) if fast else column.tolist() for column in shown.T]
-    return {"type": kind, **dict(zip("xyz", columns, strict=False))}
+    places = dict(zip("xyz", columns, strict=False))
+    return {"uid": uid, "type": kind, "mode": mode, "hoverinfo": "skip", **style, **places}
 
 
 def _coloured(values: Values, legend: str) -> dict[str, Any]:
