@@ -41,6 +41,7 @@ SAMPLE, PAIRS, JACOBIANS = 1000, 20_000, 64
 _LOOKED = 32
 
 Pairs = Int[np.ndarray, "pair 2"]
+InPlane = Float[np.ndarray, "*#shape 2"]
 Order = Int[np.ndarray, "sampled sampled"]
 
 
@@ -134,9 +135,7 @@ def _folds(codes: Float[np.ndarray, "point latent"], grid: FactorGrid) -> float 
     return float(under.mean())
 
 
-def _cross(
-    one: Float[np.ndarray, "*#shape 2"], other: Float[np.ndarray, "*#shape 2"]
-) -> Float[np.ndarray, "..."]:
+def _cross(one: InPlane, other: InPlane) -> Float[np.ndarray, "..."]:
     return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
 
 

@@ -11,13 +11,12 @@ crossed either way round.
 """
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxsurf.evaluation import lattice
-from jaxsurf.evaluation.lattice import Apart, Lattice, Others, Poses, Reader
+from jaxsurf.evaluation.lattice import Apart, Folder, Lattice, Others, Poses, Reader
 from jaxsurf.images import pixels
 from jaxsurf.manifold import latent_graph, shortest_path
 from jaxsurf.manifold.latent_graph import LatentGraph
@@ -33,15 +32,13 @@ SEAM_STEPS, SEAM_SHARE = 2.0, 0.5
 # steps the difference of images grows like the root of the distance: past 4 it is beyond
 # `SEAM_STEPS`.
 FAR_STEPS = 8.0
-# Grid steps up to which the straight line between poses is measured too. Beyond, the table is right
-# to 4 % for 90 % of random poses of the arm (past 10: 1 %).
-STRAIGHT_REACH = 3.0
 # Rows of lengths to all nodes that are held at once: 40 MB on the arm's lattice.
 SOURCES_AT_ONCE = 200
 # Border nodes that are compared all with all, and random pairs of which the median is taken.
 MOST_BORDER, NUM_RANDOM = 1000, 512
 
 
+Nodes = Int[np.ndarray, "..."]
 Edges = tuple[Int[np.ndarray, "edge 2"], Float[np.ndarray, "edge"]]  # their ends and lengths
 # Its poses, and whether each lies beside the next one on the lattice.
 Geodesic = tuple[Poses, Bool[np.ndarray, "pose"]]
@@ -50,12 +47,10 @@ Geodesic = tuple[Poses, Bool[np.ndarray, "pose"]]
 class ImageMetric:
     """Lengths and geodesics between the poses of a lattice, in ordinary grid steps.
 
-    Args:
-        of: the lattice; its grid has at most `MOST_NODES` nodes.
-        cache_dir: where the table of distances is kept; None means the user's cache.
+    Its grid has at most `MOST_NODES` nodes, whose table of distances is kept in the cache.
     """
 
-    def __init__(self, of: Lattice, *, cache_dir: str | Path | None = None) -> None:
+    def __init__(self, of: Lattice, *, cache_dir: Folder = None) -> None:
         from jaxsurf.evaluation import pose_kernels  # numba is slow to load
 
         self._kernels, self._lattice, reader = pose_kernels, of, of.reader
@@ -73,17 +68,14 @@ class ImageMetric:
             return {"table": table / np.float32(unit), "unit": np.array(unit), **edges}
 
         made = lattice.keep("metric", of.stamp, make, cache_dir)
-        self.unit = float(made["unit"])
-        self.seam: Int[np.ndarray, "edge 2"] = made["seam"]
-        edges = self.seam, made["seam_lengths"]
-        self._over_seam = _over_seam(self._inside, edges, reader.places)
+        self.unit, self.seam = float(made["unit"]), made["seam"]
+        self._over_seam = _over_seam(self._inside, (self.seam, made["seam_lengths"]), reader)
         self._arrays = pose_kernels.Metric(
             table=made["table"],
             tensors=reader.tensors * (of.per_step / self.unit) ** 2,
             lattice_shape=reader.shape,
             around=of.grid.around,
             per_step=of.per_step,
-            reach=STRAIGHT_REACH,
         )
 
     def distances(self, first: Poses, second: Others) -> Apart:
@@ -110,9 +102,7 @@ class ImageMetric:
             np.concatenate([apart(second, there), apart(second, here)], axis=1) + 1.0,
         )
 
-    def geodesics(
-        self, pairs: Int[np.ndarray, "pair 2"], *, over_seam: bool
-    ) -> list[list[Geodesic]]:
+    def geodesics(self, pairs: Nodes, *, over_seam: bool) -> list[list[Geodesic]]:
         """Return shortest paths between pairs of the grid's nodes.
 
         Of each pair the one that stays inside, or one for each way round over the seam.
@@ -153,7 +143,7 @@ def _graph(reader: Reader) -> LatentGraph:
     return latent_graph.from_edges(ends, lengths, num_nodes=len(reader.images))
 
 
-def _seam(of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph) -> Edges:
+def _seam(of: Lattice, nodes: Nodes, graph: LatentGraph) -> Edges:
     """Return edges from border nodes to the most similar border node far away.
 
     Only those that cost little, see `SEAM_STEPS`; there are none where all factors are periodic.
@@ -178,9 +168,7 @@ def _seam(of: Lattice, nodes: Int[np.ndarray, "node"], graph: LatentGraph) -> Ed
     return pairs[lengths <= limit], lengths[lengths <= limit]
 
 
-def _over_seam(
-    inside: LatentGraph, edges: Edges, places: Int[np.ndarray, "node factor"]
-) -> list[LatentGraph]:
+def _over_seam(inside: LatentGraph, edges: Edges, reader: Reader) -> list[LatentGraph]:
     """Return a graph for each way round that the seam is crossed; none where there is no seam.
 
     Each has two sheets of the lattice, the second one's nodes numbered on; from the first to the
@@ -190,7 +178,7 @@ def _over_seam(
     seam, lengths = edges
     if not len(seam):
         return []
-    across = np.diff(places[seam], axis=1)[:, 0]
+    across = np.diff(reader.places[seam], axis=1)[:, 0]
     upwards = across[:, np.abs(across).mean(axis=0).argmax()] > 0
     upwards = np.where(upwards[:, None], seam, seam[:, ::-1])
     (ends, own), sheets = inside.edges(), np.array([0, inside.num_nodes])
@@ -204,9 +192,7 @@ def _over_seam(
     ]
 
 
-def _lengths(
-    graph: LatentGraph, sources: Int[np.ndarray, "source"], targets: Int[np.ndarray, "target"]
-) -> Float[np.ndarray, "source target"]:
+def _lengths(graph: LatentGraph, sources: Nodes, targets: Nodes) -> Float[np.ndarray, "_ _"]:
     """Return the lengths of shortest paths; all nodes' for some sources at a time."""
     starts = range(0, len(sources), SOURCES_AT_ONCE)
     some = (sources[start : start + SOURCES_AT_ONCE].tolist() for start in starts)

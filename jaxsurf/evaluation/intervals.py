@@ -17,12 +17,11 @@ from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import metrics
-from jaxsurf.evaluation.lattice import FactorGrid, read_grid
+from jaxsurf.evaluation.lattice import Ends, FactorGrid, read_grid
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.images.pixels import Images
 
 Animations = Sequence[UInt8[np.ndarray, "_frame height width channel"]]
-Ends = Int[np.ndarray, "pair 2"]  # source and target, by image number
 AtAlpha = Float[np.ndarray, "pair alpha"]
 PerPair = Float[np.ndarray, "pair"]
 

@@ -45,12 +45,15 @@ NUM_PROPOSALS = 6
 # take a part each.
 READ_AT_ONCE, PART = 256, 64
 
+Ends = Int[np.ndarray, "pair 2"]  # source and target, by image number
+Pose = Float[np.ndarray, "factor"]
 Poses = Float[np.ndarray, "pose factor"]
 Others = Float[np.ndarray, "other factor"]
 Apart = Float[np.ndarray, "pose other"]
 Errors = Float[np.ndarray, "image"]
 Pixels = UInt8[np.ndarray, "node value"]
 Arrays = dict[str, np.ndarray]
+Folder = str | Path | None  # where to keep what is made; None means the user's cache
 Differences = Float[np.ndarray, "*rows factor"]
 
 _log = logging.getLogger(__name__)
@@ -92,10 +95,8 @@ class FactorGrid:
 
     def lattice_shape(self, per_step: int) -> tuple[int, ...]:
         """Return the nodes along each factor of a lattice of so many steps a grid step."""
-        return tuple(
-            len(axis.values) * per_step if axis.period else (len(axis.values) - 1) * per_step + 1
-            for axis in self.axes
-        )
+        ends = [0 if axis.period else per_step - 1 for axis in self.axes]
+        return tuple(n * per_step - end for n, end in zip(self.shape, ends, strict=True))
 
     def image_poses(self, images: Int[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows factor"]:
         """Return the poses, in grid steps, of images by number."""
@@ -171,11 +172,9 @@ def read_grid(images: ImageSet) -> FactorGrid:
 class Reader:
     """Reads poses from true images at all nodes of a lattice; poses here are in lattice steps.
 
-    Args:
-        images: one a node, in C order.
-        shape: nodes along each factor, at least three.
-        closed: which factors come back from the last node to the first.
-        kept: returns what a function makes, or what it made before, from a cache.
+    It is given an image a node, in C order, the nodes along each factor, at least three, and which
+    factors are closed: they come back from the last node to the first. `kept` returns what a
+    function makes, or what it made before, from a cache.
     """
 
     def __init__(
@@ -337,7 +336,7 @@ class Lattice:
         return Reading(poses / self.per_step, residuals)
 
 
-def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: str | Path | None) -> Lattice:
+def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: Folder) -> Lattice:
     """Return the lattice of an image set: of renders where these are wanted and can be drawn."""
     grid = read_grid(images)
     draw, per_step = images.draw, 1
@@ -405,14 +404,11 @@ def read_held_out(reader: Reader, most: int) -> tuple[Errors, Errors]:
     return np.linalg.norm(errors, axis=1), residuals
 
 
-def keep(kind: str, stamp: str, make: Callable[[], Arrays], cache_dir: str | Path | None) -> Arrays:
+def keep(kind: str, stamp: str, make: Callable[[], Arrays], cache_dir: Folder) -> Arrays:
     """Return arrays from the cache, or make them and keep them there.
 
-    Args:
-        kind: what they are, for the name of the file and the log.
-        stamp: names all that they are made from.
-        make: makes them.
-        cache_dir: where to keep them; None means the user's cache.
+    The kind, which is in the file's name and the log, says what they are; the stamp names all that
+    they are made from.
     """
     folder = storage.cache_folder() if cache_dir is None else Path(cache_dir)
     path = folder / f"truth-{kind}-{workdir.fingerprint(stamp)}.npz"

@@ -24,6 +24,9 @@ from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.training.objective import Extractor, ObjectiveConfig, make_extractor
 
 Values = Float[np.ndarray, "frame"]
+Deep = Real[np.ndarray, "image height width channel"]
+FlatImages = UInt8[Array, "image value"]
+FlatFrames = UInt8[Array, "frame value"]
 
 FRAME_CHUNK = 512
 IMAGE_CHUNK = 2048
@@ -45,10 +48,7 @@ class Nearest(NamedTuple):
     mse: Values  # mean squared difference over all values, on 0-255 squared
 
 
-def mse(
-    images: Real[np.ndarray, "image height width channel"],
-    references: Real[np.ndarray, "image height width channel"],
-) -> Float[np.ndarray, "image"]:
+def mse(images: Deep, references: Deep) -> Float[np.ndarray, "image"]:
     """Return the mean squared difference of each image to its reference, on their scale."""
     difference = np.asarray(images, np.float64) - np.asarray(references, np.float64)
     return np.square(difference).mean(axis=(1, 2, 3))
@@ -177,17 +177,13 @@ def _over_images(
 
 
 @jax.jit
-def _nearest(
-    images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
-) -> tuple[Int[Array, "frame"], Float[Array, "frame"]]:
+def _nearest(images: FlatImages, frames: FlatFrames) -> tuple[Array, Array]:
     sums = squares(images, frames)
     return sums.argmin(axis=1), sums.min(axis=1)
 
 
 @jax.jit
-def squares(
-    images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
-) -> Float[Array, "frame image"]:
+def squares(images: FlatImages, frames: FlatFrames) -> Float[Array, "frame image"]:
     """Return the sum of squared differences of each frame to each image, both flattened."""
     # |f|^2 + |i|^2 - 2 f.i of a block of values are exact; their sums are only rounded relatively.
 
@@ -211,9 +207,7 @@ def _in_blocks(rows: UInt8[Array, "row value"], size: int) -> UInt8[Array, "bloc
 
 
 @jax.jit
-def _smallest_wrapped(
-    images: UInt8[Array, "image value"], frames: UInt8[Array, "frame value"]
-) -> UInt32[Array, "frame"]:
+def _smallest_wrapped(images: FlatImages, frames: FlatFrames) -> UInt32[Array, "frame"]:
     # Frames come last: a CPU then adds up many of them at once.
     frames = jnp.moveaxis(_in_blocks(frames, SHORT_SUM), 1, 2)
 

@@ -16,20 +16,23 @@ from jaxsurf.manifold.search_kernels import kernel
 # Values that are summed in float32 at once: 256 squares of up to 255^2 stay below 2^24, to which
 # whole numbers are exact.
 _EXACT = 256
+# Grid steps up to which the straight line between poses is measured too. Beyond, the table is right
+# to 4 % for 90 % of random poses of the arm (past 10: 1 %).
+STRAIGHT_REACH = 3.0
+
+Pixels = UInt8[np.ndarray, "value"]
+Pose = Float[np.ndarray, "factor"]
+Apart = Float[np.ndarray, "first second"]
 
 
 class Metric(NamedTuple):
-    """The image metric of a lattice, as `image_metric.ImageMetric` prepares it.
-
-    Lengths are in its unit, poses in grid steps.
-    """
+    """The image metric of a lattice: lengths are in its unit, poses in grid steps."""
 
     table: Float[np.ndarray, "node node"]  # geodesic distances of the grid's nodes
     tensors: Float[np.ndarray, "lattice factor factor"]
     lattice_shape: Int[np.ndarray, "factor"]
     around: Float[np.ndarray, "factor"]  # grid steps; 0 where the factor does not come back
     per_step: int  # lattice steps a grid step
-    reach: float  # grid steps, up to which the straight line is looked at too
 
 
 class Placed(NamedTuple):
@@ -41,9 +44,7 @@ class Placed(NamedTuple):
 
 
 @numba.njit(nogil=True, fastmath=True)
-def _sum_of_squares(
-    first: UInt8[np.ndarray, "value"], second: UInt8[np.ndarray, "value"], limit: float
-) -> float:
+def _sum_of_squares(first: Pixels, second: Pixels, limit: float) -> float:
     """Return the sum of squared differences, exactly; some sum above the limit is enough there."""
     total = 0.0
     for start in range(0, len(first), _EXACT):
@@ -140,16 +141,8 @@ def settle(  # noqa: C901 - inner functions would be called anew for every pixel
     return nodes, around / images.shape[1]
 
 
-@numba.njit(nogil=True, forceinline=True)
-def _short(difference: float, around: float) -> float:
-    """Return a difference the short way round."""
-    return difference - around * np.round(difference / around) if around > 0 else difference
-
-
 @kernel
-def metric_distances(
-    first: Placed, second: Placed, by: Metric
-) -> Float[np.ndarray, "first second"]:
+def metric_distances(first: Placed, second: Placed, by: Metric) -> Apart:
     """Return distances of poses by the image metric.
 
     The smaller of two bounds: the table, linear between the corners of either pose's cell; and of
@@ -163,42 +156,37 @@ def metric_distances(
                 if first.shares[i, a] > 0:
                     part = 0.0
                     for b in range(second.corners.shape[1]):
-                        part += (
-                            second.shares[j, b]
-                            * by.table[first.corners[i, a], second.corners[j, b]]
-                        )
+                        apart = by.table[first.corners[i, a], second.corners[j, b]]
+                        part += second.shares[j, b] * apart
                     total += first.shares[i, a] * part
             found[i, j] = min(total, _straight(first.poses[i], second.poses[j], by))
     return found
 
 
 @numba.njit(nogil=True)
-def _straight(
-    first: Float[np.ndarray, "factor"], second: Float[np.ndarray, "factor"], by: Metric
-) -> float:
+def _straight(first: Pose, second: Pose, by: Metric) -> float:
     """Return the length of the straight line between near poses, inf where they are not near."""
     dimension, farthest = len(first), 0.0
+    steps = np.empty(dimension)
     for axis in range(dimension):
-        farthest = max(farthest, abs(_short(second[axis] - first[axis], by.around[axis])))
-    if farthest > by.reach:
+        steps[axis], around = second[axis] - first[axis], by.around[axis]
+        if around > 0:
+            steps[axis] -= around * np.round(steps[axis] / around)
+        farthest = max(farthest, abs(steps[axis]))
+    if farthest > STRAIGHT_REACH:
         return np.inf
     samples, total = int(2 * farthest) + 1, 0.0
     for sample in range(samples):
         share, node = (sample + 0.5) / samples, 0
         for axis in range(dimension):
-            step = _short(second[axis] - first[axis], by.around[axis])
             size = by.lattice_shape[axis]
-            place = int(np.round((first[axis] + share * step) * by.per_step))
+            place = int(np.round((first[axis] + share * steps[axis]) * by.per_step))
             place = place % size if by.around[axis] > 0 else max(0, min(place, size - 1))
             node = node * size + place
         squared = 0.0
         for a in range(dimension):
             for b in range(dimension):
-                squared += (
-                    by.tensors[node, a, b]
-                    * _short(second[a] - first[a], by.around[a])
-                    * _short(second[b] - first[b], by.around[b])
-                )
+                squared += by.tensors[node, a, b] * steps[a] * steps[b]
         total += np.sqrt(max(squared, 0.0))
     return total / samples
 

@@ -21,7 +21,6 @@ what trembles, or shows the middle of the way only, is never far from it.
 
 import itertools
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +29,8 @@ from jaxtyping import Bool, Float
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
 from jaxsurf.evaluation.image_metric import ImageMetric
-from jaxsurf.evaluation.intervals import Animations, Ends
-from jaxsurf.evaluation.lattice import Apart, Lattice, Others, Poses, Reading
+from jaxsurf.evaluation.intervals import Animations
+from jaxsurf.evaluation.lattice import Apart, Ends, Folder, Lattice, Others, Pose, Poses, Reading
 from jaxsurf.evaluation.pairs import Scores
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
@@ -243,19 +242,14 @@ class Truth:
         return always
 
 
-def make_truth(
-    images: ImageSet, *, rendered: bool = True, cache_dir: str | Path | None = None
-) -> Truth:
-    """Return the truth about an image set whose factors that vary form a grid.
+def make_truth(images: ImageSet, *, rendered: bool = True, cache_dir: Folder = None) -> Truth:
+    """Return the truth about a set of an image for each combination of one to three factors.
 
-    Args:
-        images: one for each combination of one to three ordered factors.
-        rendered: whether to read by renders between the images, where they can be drawn. They are
-            drawn once and kept in the cache, which takes minutes; the images alone read less well.
-        cache_dir: where to keep what is made; None means the user's cache.
+    `rendered` is whether to read by renders between the images, where they can be drawn. They are
+    drawn once and kept in the cache, which takes minutes; the images alone read less well.
 
     Raises:
-        UserError: the factors form no such grid.
+        UserError: the factors form no such grid, or have no order.
     """
     made = lattice.make_lattice(images, rendered=rendered, cache_dir=cache_dir)
     metric = None
@@ -305,9 +299,7 @@ def _how_well(images: ImageSet, of: Lattice, errors: Float[np.ndarray, "image"])
     return f"{left_out}, by all images about a fifth of that{untested}"
 
 
-def _in_factors(
-    source: Float[np.ndarray, "factor"], moved: Float[np.ndarray, "factor"], which: str
-) -> list[Course]:
+def _in_factors(source: Pose, moved: Pose, which: str) -> list[Course]:
     """Return the courses that are straight in factors, and that move one factor after the other."""
     moving = np.flatnonzero(moved).tolist()
     walks = {"straight": np.array([source, source + moved])}
@@ -348,18 +340,12 @@ def _walked(apart: Apart) -> float:
 
 
 def faults(scores: Scores, truth: Truth | None) -> tuple[list[str], Bool[np.ndarray, "pair"]]:
-    """Return what gives animations away: why they are not real, not right or not even.
+    """Return what gives animations away, and which pairs have no fault.
 
-    Each pair is judged by itself, since a mean hides what is wrong on few of them.
-
-    Args:
-        scores: those of `Truth.score` and `pairs.score`; what is missing is not looked at.
-        truth: about the same images, if it is known.
-
-    Returns:
-        Clauses, one for each of real, right and even that some pair is not, with the share of such
-        pairs; where the truth is known, the share without any fault stands before them. And which
-        pairs have no fault.
+    Each pair is judged by itself, since a mean hides what is wrong on few of them, by the scores of
+    `Truth.score` and `pairs.score`; what is missing is not looked at. There is a clause for each of
+    real, right and even that some pair is not, with the share of such pairs; where the truth is
+    known, the share without any fault stands before them.
     """
     lengths = scores.get("course_length", np.zeros(1))
     most_course = np.maximum(MOST_COURSE, MOST_COURSE_SHARE * lengths)

@@ -47,6 +47,7 @@ _DPI = 100
 
 Codes = Float[np.ndarray, "point latent"]
 Shown = Float[np.ndarray, "point shown"]
+Poses = Float[np.ndarray, "_pose factor"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,11 +192,11 @@ def by_distance(rows: Sequence[Mapping[str, Any]], metric: str) -> "Figure | Non
 
 def pair(
     rows: Mapping[str, UInt8[np.ndarray, "_frame height width 3"]],
-    poses: Mapping[str, Float[np.ndarray, "_frame factor"]],
+    poses: Mapping[str, Poses],
     *,
     title: str,
     factors: Sequence[str],
-    courses: Sequence[Float[np.ndarray, "_pose factor"]] = (),
+    courses: Sequence[Poses] = (),
     periods: Sequence[float] = (),
 ) -> "Figure":
     """Draw frames of a pair side by side, a row a method, above their poses where these are known.
@@ -251,9 +252,7 @@ def png(figure: "Figure") -> bytes:
     return content.getvalue()
 
 
-def _walk(
-    poses: Float[np.ndarray, "_pose factor"], periods: Sequence[float]
-) -> tuple[Float[np.ndarray, "_place"], Float[np.ndarray, "_place"]]:
+def _walk(poses: Poses, periods: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Return what is drawn of poses: of two factors both, of one its course in time.
 
     Where a periodic one goes past its end there is a NaN, which breaks the line.

@@ -55,9 +55,7 @@ def data_url(content: bytes, kind: str = "png") -> str:
     return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def of_thumbnails(
-    images: Iterable[UInt8[np.ndarray, "_some height width channel"]],
-) -> Sheet:
+def of_thumbnails(images: Iterable[Pictures]) -> Sheet:
     """Return images, given some at a time, at most `LARGEST_THUMBNAIL` wide and high, as a JPEG."""
     every = (Image.fromarray(image) for some in images for image in some)
     small = np.stack([_shrunk(image, LARGEST_THUMBNAIL) for image in every])
@@ -76,15 +74,8 @@ def of_frames(frames: Pictures) -> Sheet:
 def of_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"]) -> Sheet:
     """Return some frames of a GIF or an animated PNG as a sheet; its opacity where it has some.
 
-    A WebP, exact as long as that is small; a PNG where there is no WebP.
-
-    Args:
-        content: the file.
-        frame_ms: how long a frame is shown, in milliseconds.
-        kept: the numbers of the frames, ascending.
-
-    Raises:
-        ValueError: the file is no film.
+    A WebP, exact as long as that is small; a PNG where there is no WebP. The numbers of the frames
+    that are kept are ascending; ValueError if the file is no film.
     """
     side = min(LARGEST_FRAME, math.isqrt(MOST_PIXELS // len(kept)))
     frames = read_film(content, frame_ms=frame_ms, kept=kept, side=side)

@@ -1,5 +1,6 @@
 """The explorer in a real browser: what is clicked, dropped and typed, and what is seen then."""
 
+import contextlib
 import http.client
 import io
 import itertools
@@ -11,7 +12,6 @@ import statistics
 import subprocess
 import sys
 import time
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -45,22 +45,18 @@ class Server:
             command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
         )
         lines = []
-        for line in self.process.stderr:
-            lines.append(line)
-            if "explore it at " in line:
-                break
-        assert "explore it at " in lines[-1], lines
+        while not lines or (lines[-1] and "explore it at " not in lines[-1]):
+            lines.append(self.process.stderr.readline())
+        assert lines[-1], lines
         self.address = lines[-1].split()[3]
         self.port = int(self.address.split(":")[2].strip("/"))
 
     def ask(self, path, method="GET", body=None, **headers):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
-        named = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request(method, path, body, named)
-        answer = connection.getresponse()
-        content = answer.read()
-        connection.close()
-        return answer.status, content
+        with contextlib.closing(connection):
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
 
     def stop(self):
         """End it as Ctrl-C does; return its exit status, and how long that took."""
@@ -87,18 +83,6 @@ def workdir(tmp_path_factory):
     return root
 
 
-def surf(workdir, source, target):
-    """Run `launch/surf.py`; return the files that it wrote, which are gone, and its seconds."""
-    started = time.perf_counter()
-    flags = [f"--workdir={workdir}", f"--source={source}", f"--target={target}", "--frames=32"]
-    command = [sys.executable, "launch/surf.py", *flags]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=ENVIRONMENT)
-    seconds, folder = time.perf_counter() - started, workdir / "surf" / f"{source}-{target}"
-    files = {file.name: file.read_bytes() for file in folder.iterdir()}
-    shutil.rmtree(folder)
-    return files, seconds
-
-
 @pytest.fixture(scope="module")
 def serve():
     """Starts explorers, which end with the tests."""
@@ -122,6 +106,19 @@ def lone(workdir, server):
     shown = codes / np.ptp(codes, axis=0)
     apart = np.linalg.norm(shown[:, None] - shown, axis=-1) + np.diag(np.full(len(codes), 9))
     return np.argsort(-apart.min(axis=0))[:4].tolist()
+
+
+@pytest.fixture(scope="module")
+def surfed(workdir, lone):
+    """The files of a path between two of them, and the seconds that a process took to make it."""
+    source, target, *_ = lone
+    flags = [f"--workdir={workdir}", f"--source={source}", f"--target={target}", "--frames=32"]
+    command, started = [sys.executable, "launch/surf.py", *flags], time.perf_counter()
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, env=ENVIRONMENT)
+    seconds, folder = time.perf_counter() - started, workdir / "surf" / f"{source}-{target}"
+    files = {file.name: file.read_bytes() for file in folder.iterdir()}
+    shutil.rmtree(folder)
+    return files, seconds
 
 
 class Page:
@@ -180,9 +177,8 @@ class Page:
         return found
 
     def mouse(self, kind, x, y, *, shift=False):
-        pressed = kind != "mouseMoved"
-        event = {"type": kind, "x": x, "y": y, "button": "left" if pressed else "none"}
-        event |= {"clickCount": int(pressed), "modifiers": 8 * shift}
+        buttons = {} if kind == "mouseMoved" else {"button": "left", "clickCount": 1}
+        event = {"type": kind, "x": x, "y": y, "modifiers": 8 * shift, **buttons}
         self.driver.execute_cdp_cmd("Input.dispatchMouseEvent", event)
 
     def hover(self, number, said):
@@ -212,10 +208,8 @@ class Page:
         self.until(f"(document.body.dataset.shown || 0) > {before}")
 
     def screens(self):
-        return [
-            self.run(f"return document.getElementById('screen-{side}').toDataURL()")
-            for side in ("left", "right")
-        ]
+        script = "return document.getElementById(`screen-${arguments[0]}`).toDataURL()"
+        return [self.run(script, side) for side in ("left", "right")]
 
     def figures(self):
         script = """
@@ -239,12 +233,6 @@ def page(browser, asked, server):
     local = (server.address, "data:", f"blob:{server.address}", "about:", "chrome:")
     assert sent
     assert not [url for url in sent if not url.startswith(local)]
-
-
-@pytest.fixture(scope="module")
-def surfed(workdir, lone):
-    """The files of a path between two of them, and the seconds that a process took to make it."""
-    return surf(workdir, *lone[:2])
 
 
 def test_two_clicks_play_what_surf_makes_and_export_its_files(page, workdir, lone, surfed):
@@ -387,27 +375,15 @@ def test_other_colours_views_edges_and_graphs(page):
     page.says("is no number")
 
 
-def png(side):
-    """Return the file of a black picture, compressed a thousandfold."""
-
-    def chunk(kind, data):
-        check = zlib.crc32(kind + data).to_bytes(4, "big")
-        return len(data).to_bytes(4, "big") + kind + data + check
-
-    size = side.to_bytes(4, "big") * 2
-    rows = zlib.compress(bytes((side // 8 + 1) * side), 9)
-    head = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", size + b"\x01\x00\x00\x00\x00")
-    return head + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
-
-
 def test_pictures_are_dropped_and_bad_ones_leave_a_message_alone(page, server, workdir, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     content = io.BytesIO()
     Image.fromarray(noise).save(content, "JPEG")
     (tmp_path / "half.jpg").write_bytes(content.getvalue()[:600])
     (tmp_path / "words.png").write_text("no picture at all")
-    (tmp_path / "bomb.png").write_bytes(png(20_000))  # which Pillow refuses by itself
-    (tmp_path / "large.png").write_bytes(png(9_000))
+    # Black pictures are compressed a thousandfold; Pillow refuses the first by itself.
+    for name, side in (("bomb.png", 20_000), ("large.png", 9_000)):
+        Image.new("1", (side, side)).save(tmp_path / name)
     with (tmp_path / "huge.png").open("wb") as file:
         file.truncate(100 * 10**6)
     Image.fromarray(noise).save(tmp_path / "mine.png")
@@ -431,9 +407,8 @@ def test_pictures_are_dropped_and_bad_ones_leave_a_message_alone(page, server, w
     # Whoever asks without the page is refused as well.
     status, answer = server.ask("/upload", "POST", bytes(21 * 10**6))
     assert (status, b"20 MB" in answer) == (413, True)
-    status, answer = server.ask(
-        "/upload?name=../../x.png", "POST", (tmp_path / "mine.png").read_bytes()
-    )
+    mine = (tmp_path / "mine.png").read_bytes()
+    status, answer = server.ask("/upload?name=../../x.png", "POST", mine)
     assert status == 200
     assert json.loads(answer)["stop"].startswith("upload:x_")
     files = {file.relative_to(workdir).parts[0] for file in workdir.rglob("*x_*.png")}

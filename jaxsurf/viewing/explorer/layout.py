@@ -9,6 +9,8 @@ from dash import dcc, html
 from jaxsurf.viewing.explorer.latent_map import LatentMap
 from jaxsurf.viewing.explorer.subject import Figures, Subject
 
+Part = Any  # dash's components have no type in common
+Options = Mapping[str, str] | Sequence[str]  # by value, or values alone
 # Numbers of frames to choose from, the usual one first; all are compiled in the beginning.
 FRAMES = (32, 16, 64, 96)
 SPEEDS = {"0.25": "1/4 x", "0.5": "1/2 x", "1": "1 x", "2": "2 x", "4": "4 x"}
@@ -55,7 +57,7 @@ GROUPS = ("real", "right", "even", "aside")
 OFF_COURSE = "course error of the path"
 
 
-def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
+def page(subject: Subject, drawn: LatentMap) -> Part:
     """Return the page of a subject."""
     views = {name: view.label for name, view in drawn.views.items()}
     colours = ["no colour", *subject.colours, *[OFF_COURSE] * subject.judges]
@@ -82,7 +84,7 @@ def page(subject: Subject, drawn: LatentMap) -> Any:  # noqa: ANN401
     return html.Div([*stores, html.Header(head), main], id="page")
 
 
-def _path(subject: Subject) -> Any:  # noqa: ANN401
+def _path(subject: Subject) -> Part:
     graph, orders = subject.graph, {"given": "as given", "best": "shortest"}
     reach = dcc.Input(graph.k or graph.radius or None, id="reach", debounce=True, **ENTRY)
     options = [
@@ -114,7 +116,7 @@ def _path(subject: Subject) -> Any:  # noqa: ANN401
     return html.Div(rows, className="panel", id="path")
 
 
-def _stage() -> Any:  # noqa: ANN401
+def _stage() -> Part:
     screens = []
     for side, method in SCREENS.items():
         near = [html.Canvas(id=f"near-{side}"), html.Span(id=f"said-{side}")]
@@ -136,7 +138,7 @@ def _stage() -> Any:  # noqa: ANN401
     return html.Div(parts, className="panel", id="stage")
 
 
-def _keep(also: Sequence[str]) -> Any:  # noqa: ANN401
+def _keep(also: Sequence[str]) -> Part:
     named = {"frames": "PNG frames", "mp4": "MP4"}
     buttons = _row(
         _button("export", "Export", "Write all files of this path"),
@@ -149,7 +151,7 @@ def _keep(also: Sequence[str]) -> Any:  # noqa: ANN401
     return html.Div(parts, className="panel", id="keep")
 
 
-def table(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
+def table(figures: Mapping[str, Figures]) -> Part:
     """Return the table of figures: a column a method, rows by what they belong to (`GROUPS`)."""
     names = dict.fromkeys(name for some in figures.values() for name in some)
     head = html.Tr([html.Th(""), *(html.Th(method, className=method) for method in figures)])
@@ -169,25 +171,19 @@ def table(figures: Mapping[str, Figures]) -> Any:  # noqa: ANN401
     return html.Table([html.Thead(head), *bodies])
 
 
-def _choice(
-    name: str,
-    label: str,
-    options: Mapping[str, str] | Sequence[str],
-    value: str | None,
-    placeholder: str = "",
-) -> Any:  # noqa: ANN401
+def _choice(name: str, label: str, options: Options, value: str | None, hint: str = "") -> Part:
     style: Any = {"clearable": False, "searchable": len(options) > MOST_SEEN}
-    return _labelled(label, dcc.Dropdown(options, value, id=name, placeholder=placeholder, **style))
+    return _labelled(label, dcc.Dropdown(options, value, id=name, placeholder=hint, **style))
 
 
-def _labelled(label: str, entry: Any) -> Any:  # noqa: ANN401
+def _labelled(label: str, entry: Part) -> Part:
     named = [html.Label(label, htmlFor=entry.id)] if label else []
     return html.Div([*named, entry], className="choice", title=TITLES.get(entry.id, ""))
 
 
-def _row(*parts: Any, tight: bool = False) -> Any:  # noqa: ANN401
+def _row(*parts: Part, tight: bool = False) -> Part:
     return html.Div(parts, className="row tight" if tight else "row")
 
 
-def _button(name: str, text: str, title: str, *, hidden: bool = False) -> Any:  # noqa: ANN401
+def _button(name: str, text: str, title: str, *, hidden: bool = False) -> Part:
     return html.Button(text, id=name, title=title, n_clicks=0, hidden=hidden)

@@ -11,6 +11,7 @@ import io
 import logging
 import signal
 import threading
+import webbrowser
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 
+Answer = Any  # what flask or dash takes
 Saved = dict[str, Any]  # what a browser has chosen: values of the page's entries, by their names
 
 _log = logging.getLogger(__name__)
@@ -59,8 +61,6 @@ def serve(subject: Subject, *, port: int = 0, opened: bool = False) -> None:
     address = f"http://{HOST}:{server.server_port}/"
     _log.info("%s\nexplore it at %s (Ctrl-C ends)", subject.title, address)
     if opened:
-        import webbrowser
-
         webbrowser.open(address)
     # A shell that starts it in the background has SIGINT ignored, and Ctrl-C would end nothing.
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -104,7 +104,7 @@ def _guard(server: Any) -> None:  # noqa: ANN401
     server.config["MAX_CONTENT_LENGTH"] = LARGEST_UPLOAD
 
     @server.before_request
-    def refuse() -> Any:  # noqa: ANN401
+    def refuse() -> Answer:
         """Refuse other names of this machine, which a site may have, and other pages' requests."""
         request, own = flask.request, f"http://{flask.request.host}"
         linked = request.method == "GET" and request.headers.get("Sec-Fetch-Mode") == "navigate"
@@ -115,16 +115,16 @@ def _guard(server: Any) -> None:  # noqa: ANN401
         return None
 
     @server.after_request
-    def mark(response: Any) -> Any:  # noqa: ANN401
+    def mark(response: Answer) -> Answer:
         response.headers.update(HEADERS)
         return response
 
     @server.errorhandler(UserError)
-    def explain(error: UserError) -> Any:  # noqa: ANN401
+    def explain(error: UserError) -> Answer:
         return {"error": str(error)}, 400
 
     @server.errorhandler(413)
-    def too_large(error: HTTPException) -> Any:  # noqa: ANN401
+    def too_large(error: HTTPException) -> Answer:
         del error
         return {"error": f"files may have {LARGEST_UPLOAD // 10**6} MB at most"}, 413
 
@@ -141,7 +141,7 @@ class _Page:
 
     # ---- What the page's script asks for
 
-    def look(self) -> Any:  # noqa: ANN401
+    def look(self) -> Answer:
         number = int(*_numbers_given("number"))
         if not 0 <= number < len(self.drawn.codes):
             raise UserError(f"there is no image {number}")
@@ -149,13 +149,13 @@ class _Page:
         shown = {name: data_url(_png(picture)) for name, picture in pictures.items()}
         return {"pictures": shown, "lines": list(lines)}
 
-    def place(self) -> Any:  # noqa: ANN401
+    def place(self) -> Answer:
         number, away, code = self._code_at()
         if away <= _numbers_given("reach")[0]:
             return {"stop": str(number)}
         return {"stop": f"code:{','.join(f'{value:.6g}' for value in code)}"}
 
-    def decode(self) -> Any:  # noqa: ANN401
+    def decode(self) -> Answer:
         number, _, code = self._code_at()
         if self.subject.decodes:
             picture = self.subject.decode(code)
@@ -165,7 +165,7 @@ class _Page:
             raise UserError("these codes have no images")
         return flask.Response(_png(picture), mimetype="image/png")
 
-    def upload(self) -> Any:  # noqa: ANN401
+    def upload(self) -> Answer:
         name = flask.request.args.get("name", "")
         return {"stop": self.subject.take(flask.request.get_data(), name)}
 
@@ -180,7 +180,7 @@ class _Page:
 
     # ---- Callbacks
 
-    def find(self, view: str, saved: Saved, also: list[str]) -> Any:  # noqa: ANN401
+    def find(self, view: str, saved: Saved, also: list[str]) -> Answer:
         """Return the film of a path, and all that is said about it."""
         given = _stops(saved["stops"])
         if len(given) < 2:
@@ -197,7 +197,7 @@ class _Page:
             "",
         )
 
-    def measure(self, settled: str | None, saved: Saved | None, view: str, colour: str) -> Any:  # noqa: ANN401
+    def measure(self, settled: str | None, saved: Saved | None, view: str, colour: str) -> Answer:
         """Return all figures of a film, and which one that is: another may be shown by then."""
         if not settled or not saved:
             return no_update
@@ -209,7 +209,7 @@ class _Page:
             traces = self.drawn.path_traces(view, film, film.stops, off_course)
         return {"wish": saved, "view": view, "table": layout.table(figures), "traces": traces}
 
-    def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Any:  # noqa: ANN401
+    def draw(self, view: str, colour: str, edges: list[str], saved: Saved, shown: Saved) -> Answer:
         """Return the map."""
         if self._warming.ident is None:
             self._warming.start()
@@ -226,7 +226,7 @@ class _Page:
             stops=film.stops if film else self.subject.locate(_stops(saved["stops"])),
         )
 
-    def export(self, clicks: int, saved: Saved | None, also: list[str]) -> Any:  # noqa: ANN401
+    def export(self, clicks: int, saved: Saved | None, also: list[str]) -> Answer:
         """Write the files of the path that is shown, and list all that were written."""
         said, kind = no_update, no_update
         if clicks:
