@@ -29,7 +29,7 @@ LONGEST_SIDE = 16_383
 # Bytes up to which a film is kept exactly; photographs would take ten times of what is seen.
 LARGEST_EXACT, FILM_QUALITY = 400_000, 88
 
-Pictures = UInt8[np.ndarray, "picture height width channel"]
+Pictures = UInt8[np.ndarray, "_picture height width channel"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -280,6 +280,15 @@ def wait(browser, script):
     WebDriverWait(browser, 10, 0.05).until(lambda driver: driver.execute_script(script))
 
 
+def scroll_to(browser, element):
+    script = """
+        const [one, done] = arguments;
+        one.scrollIntoView({ block: "center" });
+        requestAnimationFrame(() => requestAnimationFrame(done)); // the event comes a frame later
+    """
+    browser.execute_async_script(script, element)
+
+
 def levels(browser):
     """Return how bright the middle of each film's canvas is."""
     return browser.execute_script(
@@ -321,7 +330,7 @@ def test_playing_goes_on_until_it_is_stopped(opened):
 def test_a_point_shows_its_thumbnail_and_its_texts_as_texts(opened):
     browser = opened(replace(PAGE, pairs=[PAIR, replace(PAIR, label=HOSTILE)]))
     canvas = browser.find_element("id", "map")
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    scroll_to(browser, canvas)
     place = browser.execute_script("return map.placeOf(5)")
     across, up = (place[i] - canvas.size[name] / 2 for i, name in enumerate(("width", "height")))
     ActionChains(browser).move_to_element_with_offset(canvas, round(across), round(up)).perform()
@@ -334,8 +343,8 @@ def test_a_point_shows_its_thumbnail_and_its_texts_as_texts(opened):
     )
     assert len(browser.find_elements("css selector", "script")) == 2
     dot = browser.find_elements("class name", "one")[1]
-    browser.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
-    wait(browser, "return document.getElementById('tip').hidden")  # it does not scroll along
+    scroll_to(browser, dot)
+    assert not tip.is_displayed()  # it does not scroll along
     ActionChains(browser).move_to_element(dot).perform()
     assert tip.text.splitlines() == ["8 to 2", "surfing: residual 31.5"]
 
