@@ -72,8 +72,8 @@ def measure(
     sampled, codes = storage.take(shown, some), index.codes[some]
     flat = sampled.reshape(len(some), -1)
     size = metrics.FRAME_CHUNK
-    apart = batches.mapped(metrics.squares, flat, shared=[flat], size=size, bucketed=True)
-    by_image, by_code = _order(apart), _order(neighbors.distances(codes[:, None], codes[None]))
+    squares = batches.mapped(metrics.squares, flat, shared=[flat], size=size, bucketed=True)
+    by_image, by_code = _order(squares), _order(neighbors.distances(codes[:, None], codes[None]))
     if grid is None:
         # Codes are looked for among as many as images are.
         index, shown, each = Index(codes), sampled, min(IMAGE_NEIGHBOURS, len(some) - 1)

@@ -79,10 +79,12 @@ class Curves(NamedTuple):
         By alpha: mean and deviation of the error, quartiles of the predicted alpha, mean distances
         to the ends. By length: the mean error of groups of equally many pairs.
         """
-        quartiles = np.percentile(self.predicted, (25, 50, 75), axis=0)
+        low, median, high = np.percentile(self.predicted, (25, 50, 75), axis=0)
         found = {
             "alpha": ALPHAS,
-            **dict(zip(("predicted_low", "predicted", "predicted_high"), quartiles, strict=True)),
+            "predicted_low": low,
+            "predicted": median,
+            "predicted_high": high,
             "from_source": self.from_source.mean(axis=0),
             "from_target": self.from_target.mean(axis=0),
         }

@@ -316,8 +316,8 @@ def _components(images: Pixels) -> Arrays:
     directions = sampled.T @ vectors.astype(np.float32)
     chunks = storage.chunks(images, rows=DRAWN_AT_ONCE)
     coordinates = np.concatenate([(some[:, varying] - mean) @ directions for some in chunks])
-    names = ("varying", "mean", "directions", "coordinates")
-    return dict(zip(names, (varying, mean, directions, coordinates), strict=True))
+    made = {"varying": varying, "mean": mean, "directions": directions}
+    return made | {"coordinates": coordinates}
 
 
 @dataclass(frozen=True, eq=False)

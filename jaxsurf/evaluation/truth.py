@@ -232,8 +232,11 @@ class Truth:
                     moved = np.where(ways, long, short)
                     detours[number] += _in_factors(source, moved, ", the other way round")
         if self.metric is not None:
-            for found, name in ((always, "geodesic"), (detours, "geodesic over the seam")):
-                paths = self.metric.geodesics(grid.nodes[ends], over_seam=found is detours)
+            for found, name, over in (
+                (always, "geodesic", False),
+                (detours, "geodesic over the seam", True),
+            ):
+                paths = self.metric.geodesics(grid.nodes[ends], over_seam=over)
                 for some, ways in zip(found, paths, strict=True):
                     some += [_sampled(name, poses, joined) for poses, joined in ways]
         for some, others in zip(always, detours, strict=True):

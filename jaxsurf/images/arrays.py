@@ -145,7 +145,9 @@ def _open_hdf5(path: Path, key: str) -> Stack:
     step = max(1, storage.CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
 
     def blocks() -> Iterator[Rows]:
-        with storage.refusing(path, "is damaged", cure="copy it again"), h5py.File(path) as opened:
+        kinds = (OSError, RuntimeError, KeyError)
+        damaged = storage.refusing(path, "is damaged", cure="copy it again", kinds=kinds)
+        with damaged, h5py.File(path) as opened:
             rows: Any = opened[name]
             for start in range(0, shape[0], step):
                 yield _arranged(rows[start : start + step], axes)

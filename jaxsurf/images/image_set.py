@@ -174,7 +174,10 @@ class ImageSet:
         fixed = {name.strip(): value.strip() for name, _, value in parts}
         if len(fixed) < len(parts):
             raise UserError(f"{text} names a factor twice", cure="name each once")
-        return self._matching(fixed, [name for name in self.factor_names if name not in fixed])
+        found = self._matching(fixed, [name for name in self.factor_names if name not in fixed])
+        if not len(found):
+            raise UserError(f"no image has {text} at once", cure="leave some of it out")
+        return found
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -211,6 +214,11 @@ class ImageSet:
                 cure="leave out fixed, free and stride",
             )
         numbers = self._matching(fixed, free or (() if fixed else self.factor_names), stride)
+        if not len(numbers):
+            raise UserError(
+                f"no image of {self.name}, whose factors form no grid, has these values at once",
+                cure="choose others, or a smaller stride",
+            )
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
 
@@ -231,14 +239,11 @@ class ImageSet:
         columns = () if self.factors is None else self.factors.T
         values = dict(zip(self.factor_names, map(np.unique, columns), strict=True))
         axes = _slice(values, fixed, free, stride, self.labels, (), self.periodic)
-        there = [np.isin(column, axis) for column, axis in zip(columns, axes, strict=True)]
-        numbers = np.flatnonzero(np.all(there, axis=0))
-        if not len(numbers):
-            raise UserError(
-                f"no image of {self.name}, whose factors form no grid, has these values at once",
-                cure="choose others, or fewer, or a smaller stride",
-            )
-        return numbers
+        meant = np.ones(len(self), bool)
+        for column, axis, every in zip(columns, axes, values.values(), strict=True):
+            if len(axis) < len(every):
+                meant &= np.isin(column, axis)
+        return np.flatnonzero(meant)
 
 
 @dataclass(frozen=True)
@@ -328,10 +333,12 @@ def _held(
             numbered.setdefault(float(label), value)
     plain = [re.sub("[-_]", " ", str(word).strip().lower()) for word in (given, *labels)]
     wanted = math.nan
-    if isinstance(given, str) and plain[0] in plain[1:]:
+    if given in labels:
+        wanted = labels.index(given)
+    elif isinstance(given, str) and plain[0] in plain[1:]:
         wanted = plain.index(plain[0], 1) - 1
     else:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, TypeError):
             wanted = float(given)
             wanted = numbered.get(wanted, math.nan) if numbered else wanted
     if period is not None and wanted not in values:

@@ -37,10 +37,8 @@ MOST_IN_A_BYTE, _BOMB = 500, 256 * MIB
 # Rows read before their pages are released: up to 2 MB around each count until then.
 READ_AT_ONCE = 64
 # What reading a damaged .npy or .npz file raises, one with a password or one that holds objects.
-BROKEN = (
-    *(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error),
-    *(RuntimeError, NotImplementedError, MemoryError),
-)
+DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
+BROKEN = (*DAMAGED, ValueError, KeyError, RuntimeError, NotImplementedError, MemoryError)
 
 _log = logging.getLogger(__name__)
 
@@ -60,13 +58,15 @@ def identity(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def refusing(name: object, problem: str, *, cure: str) -> Iterator[None]:
-    """Report whatever reading a damaged or hostile file raises as one `UserError`."""
+def refusing(
+    name: object, problem: str, *, cure: str, kinds: tuple[type[Exception], ...] = (Exception,)
+) -> Iterator[None]:
+    """Report what reading a damaged or hostile file raises, of some kinds, as one `UserError`."""
     try:
         yield
     except UserError:
         raise
-    except Exception as error:  # it may be anything
+    except kinds as error:
         if isinstance(error, OSError) and error.strerror:
             cure = "restore it or choose another"
             raise UserError(f"cannot read {name}: {error.strerror}", cure=cure) from error
@@ -252,7 +252,7 @@ class Member:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         step = max(1, CHUNK_BYTES // size)
         with (
-            refusing(self.path, "is damaged", cure="copy or download it again"),
+            refusing(self.path, "is damaged", cure="copy or download it again", kinds=DAMAGED),
             zipfile.ZipFile(self.path) as archive,
             archive.open(f"{self.name}.npy") as stream,
         ):

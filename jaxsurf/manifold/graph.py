@@ -77,7 +77,7 @@ def _join_parts(graph: LatentGraph, wider: LatentGraph) -> LatentGraph:
     order = np.argsort(lengths, kind="stable")
     between = order[np.ptp(graph.components[ends[order]], axis=1) > 0]
     added = between[connectivity.forest(ends[between], graph.components)]
-    note = f", and {len(added)} edges of k = {wider.k} that join its parts" * bool(added.size)
+    note = f", and {len(added)} edges of k = {wider.k} that join its parts" if added.size else ""
     return latent_graph.with_edges(graph, ends[added], lengths[added], note=note)
 
 
@@ -126,7 +126,7 @@ def _add_shortcuts(graph: LatentGraph, index: neighbors.Index) -> LatentGraph:
     bent = np.flatnonzero(fresh & (lengths < STRAIGHTER * ways))
     most = int(SHORTCUTS * graph.num_edges)
     kept = bent[np.argsort(lengths[bent] / ways[bent], kind="stable")[:most]]
-    note = ", and straight past one of these" * bool(kept.size)
+    note = ", and straight past one of these" if kept.size else ""
     return latent_graph.with_edges(graph, ends[kept], lengths[kept], note=note)
 
 

@@ -274,12 +274,11 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
     Whatever gives animations of a method away comes first, then methods beside the baseline.
     """
     several = len(evaluations) > 1
-    contents = {name * several: each.content for name, each in evaluations.items()}
+    contents = {name if several else "": each.content for name, each in evaluations.items()}
     lines, faulty, beside = [], [], []
     for name, content in contents.items():
-        lines += (
-            [f"{name}:", *(f"  {line}" for line in about(content))] if several else about(content)
-        )
+        said = about(content)
+        lines += [f"{name}:", *(f"  {line}" for line in said)] if several else said
         faults = {method: "; ".join(found) for method, found in content["faults"].items() if found}
         faulty += [f"  {f'{name} {method}'.strip()}: {found}" for method, found in faults.items()]
         for method, versus in content["versus"].items():
@@ -290,7 +289,8 @@ def side_by_side(evaluations: Mapping[str, Evaluation]) -> str:
             ]
             if method != pairs.FLOOR:
                 one = f"{method} / {pairs.BASELINE} (share of pairs on which it is better)"
-                beside.append(f"{f'{name}: ' * several}{one}: {', '.join(parts)}")
+                one = f"{name}: {one}" if several else one
+                beside.append(f"{one}: {', '.join(parts)}")
     return "\n".join([*lines, *table(contents), *faulty, *beside])
 
 
@@ -375,6 +375,6 @@ def _show(
 
 def _joined(parts: Sequence[Curves]) -> Curves:
     # No part has errors where images can't be drawn.
-    fields: Any = zip(*parts, strict=True)
-    joined: Any = (None if each[0] is None else np.concatenate(each) for each in fields)
-    return Curves(*joined)
+    errors = [part.error for part in parts if part.error is not None]
+    others = (np.concatenate(each) for each in zip(*(part[1:] for part in parts), strict=True))
+    return Curves(np.concatenate(errors) if errors else None, *others)

@@ -64,7 +64,8 @@ class ExploredRun(Explored):
         for column, name in enumerate(images.factor_names):
             values, labels = factors[:, column], images.labels.get(name)
             if np.ptp(values):
-                named = np.array(labels)[values.astype(int)] if labels else values.astype(float)
+                texts = np.array(labels, object)
+                named = texts[values.astype(int)] if labels else values.astype(float)
                 self.labels[name.replace("_", " ")] = named
         few = len(images) <= reconstruction.SAMPLE
         self.judges = few and intervals.find_grid(images) is not None
@@ -93,7 +94,7 @@ class ExploredRun(Explored):
         image, reconstructed = images.look.rgb(both)
         lines = [f"image {number}", *images.files[number : number + 1]]
         for name, values in self.labels.items():
-            shown = values[number] if values.dtype.kind == "U" else f"{values[number]:g}"
+            shown = values[number] if values.dtype == object else f"{values[number]:g}"
             lines.append(f"{name} {shown}")
         return {"image": image, "reconstruction": reconstructed}, lines
 
@@ -198,11 +199,14 @@ class ExploredRun(Explored):
     @functools.lru_cache(maxsize=8)  # noqa: B019  (as `_made`)
     def off_course(self, wish: subject.Wish) -> dict[str, Any]:
         """Return, by method, grid steps between each frame and the nearest perfect course."""
-        animations = self._made(wish).animations
-        truth, pair = self._truth_of(self._made(wish))
-        return {m: truth.off_course(a.frames, pair) for m, a in animations.items() if truth}
+        made = self._made(wish)
+        truth, pair = self._truth_of(made)
+        if truth is None:
+            return {}
+        found = made.animations.items()
+        return {method: truth.off_course(each.frames, pair) for method, each in found}
 
-    def _truth_of(self, made: Surfed) -> tuple[Truth | None, Any]:
+    def _truth_of(self, made: Surfed) -> tuple[Truth | None, np.ndarray]:
         """Return the truth, if it says what is right between the stops, and these as one pair."""
         numbers = [stop.number for stop in made.stops]
         known = None not in numbers and len(numbers) == 2
@@ -239,7 +243,7 @@ class ExploredRun(Explored):
 def _worst_pairs(path: Path) -> tuple[dict[str, str], str]:
     """Return what is said of pairs of an evaluation that `linear` does worst on, and of all."""
     with (
-        contextlib.suppress(OSError, LookupError, ValueError),
+        contextlib.suppress(FileNotFoundError, LookupError, TypeError, ValueError, csv.Error),
         path.open(encoding="utf-8", newline="") as file,
     ):
         rows = [row for row in csv.DictReader(file) if row["method"] == "linear"]

@@ -54,7 +54,7 @@ class Explored(subject.Subject):
 
     def _label(self, name: str, numbers: subject.Numbers) -> subject.Values:
         found = self.labels[name][numbers]
-        return found.tolist() if found.dtype.kind == "U" else found
+        return found.tolist() if found.dtype == object else found
 
     def connected(self, config: GraphConfig) -> LatentGraph:
         """Return a graph, built once however many ask for it."""
@@ -109,8 +109,8 @@ class Explored(subject.Subject):
 
     def _flags(self, wish: subject.Wish) -> dict[str, Any]:
         """Return the flags that all scripts have; those that are empty are left out."""
-        flags = {"loop": wish.loop, "order": wish.order * (wish.order == "best")}
-        flags["frames"] = wish.frames
+        order = "best" if wish.order == "best" else ""
+        flags = {"loop": wish.loop, "order": order, "frames": wish.frames}
         if wish.graph != self.graph:
             graph = wish.graph
             flags |= {"graph": graph.kind, "weight": graph.weight, "repair": graph.repair}
@@ -244,7 +244,7 @@ def _read_labels(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError) as error:
         cure = "give a CSV file with a head, all rows as wide"
         raise UserError(f"cannot read {path} ({error})", cure=cure) from error
-    found = {name: np.array(column) for name, column in columns.items()}
+    found = {name: np.array(column, object) for name, column in columns.items()}
     for name, column in found.items():
         with contextlib.suppress(ValueError):
             found[name] = column.astype(float)

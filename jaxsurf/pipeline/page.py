@@ -174,21 +174,23 @@ def _each_pair(
     with _intact(path, cure="evaluate again"):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        labels = list(dict.fromkeys(f"{int(r['source'])} to {int(r['target'])}" for r in rows))
-        found = {}
-        for method in methods:
-            own = [row for row in rows if row["method"] == method]
-            values = [[float(row.get(metric) or "nan") for row in own] for metric in metrics]
-            found[method] = np.reshape(values, (len(metrics), len(labels)))
-    return labels, found
+        labels = [f"{int(row['source'])} to {int(row['target'])}" for row in rows]
+        places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+        found = {method: np.full((len(metrics), len(places)), np.nan) for method in methods}
+        for label, row in zip(labels, rows, strict=True):
+            if row["method"] in found:
+                values = [float(row.get(metric) or "nan") for metric in metrics]
+                found[row["method"]][:, places[label]] = values
+    return list(places), found
 
 
 def _score(saved: Mapping[str, Any], method: str, metric: str) -> report.Score | None:
     if metric not in saved["methods"][method]:
         return None
     mean, low, high = (float(saved["methods"][method][metric][n]) for n in ("mean", "low", "high"))
-    versus = saved["versus"].get(method, {}).get(metric, {"win_rate": None})
-    return report.Score(mean=mean, low=low, high=high, win_rate=versus["win_rate"])
+    rate = saved["versus"].get(method, {}).get(metric, {}).get("win_rate")
+    win_rate = None if rate is None else float(rate)
+    return report.Score(mean=mean, low=low, high=high, win_rate=win_rate)
 
 
 def _pair(run: Run, path: Path, view: View | None) -> report.Pair:
@@ -232,7 +234,7 @@ def _animated(
     if view is not None and given.get("points"):
         path = view.project(np.array(given["points"], np.float64)[kept])
     # Those of older versions have no figures of frames.
-    errors, steps = given.get("frame_errors", []), [0.0, *given.get("frame_steps", [])]
+    errors, steps = given.get("frame_errors") or [], [0.0, *(given.get("frame_steps") or [])]
     wrapped = given["interpolation_mse_wrapped"]
     # An animated PNG has the whole opacity, where there is some.
     files = (folder / f"{method}.png", folder / f"{method}.gif")
@@ -251,8 +253,8 @@ def _animated(
         length=None if given["length"] is None else float(given["length"]),
         interpolation_mse=float(given["interpolation_mse"]),
         interpolation_mse_wrapped=None if wrapped is None else float(wrapped),
-        errors=[errors[n] for n in kept] if errors else [],
-        steps=[steps[n] for n in kept] if errors else [],
+        errors=[float(errors[n]) for n in kept] if errors else [],
+        steps=[float(steps[n]) for n in kept] if errors else [],
         path=path,
     )
 

@@ -306,12 +306,15 @@ def _describe(
         }
     return {
         "ends": ends,
-        **{"order": [], "edge_weights": [], "bridges": [], "search": None, "order_proven": None},
-        **({} if config.method == "pc" else path.facts),
+        "order": path.facts.get("order", []),
         "loop": config.loop,
         "nodes": [] if graph is None else path.nodes.tolist(),
         "length": sum(each.length() for each in paths),
+        "edge_weights": path.facts.get("edge_weights", []),
+        "bridges": path.facts.get("bridges", []),
         "graph": None if graph is None else graph.facts(),
+        "search": path.facts.get("search"),
+        "order_proven": path.facts.get("order_proven"),
         "legs": [{name: leg[name] for name in _LEG[2:-1]} for each in paths for leg in each.legs()],
         "methods": methods,
         "checkpoint": None,

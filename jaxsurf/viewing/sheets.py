@@ -123,7 +123,8 @@ def _shrunk(picture: Image.Image, side: int) -> UInt8[np.ndarray, "height width 
 
 def _sheet(cells: Pictures, kind: str, options: dict[str, Any]) -> Sheet:
     number, height, width, channels = cells.shape
-    across = min(max(1, round(math.sqrt(number * height / width))), LONGEST_SIDE // width)
+    across = round(math.sqrt(number * height / width))
+    across = max(1, min(across, number, LONGEST_SIDE // width))
     down = -(-number // across)
     filled = np.zeros((down * across, height, width, channels), np.uint8)
     filled[:number] = cells

@@ -550,7 +550,7 @@ def test_the_cache_tells_which_factors_come_back(tmp_path):
     images = open_images("loop", side=8, stride=30, cache_dir=tmp_path)
     open_ended = dataclasses.replace(images, periodic={})
     # A quarter of a grid step apart: a twelfth step leads back to the first value, or nowhere.
-    for some, nodes in ((open_ended, 45), (images, 48)):
+    for some, nodes in ((open_ended, 45), (images, 48), (open_ended, 45)):
         made = truth.make_truth(some, cache_dir=tmp_path)
         assert len(made.lattice.reader.images) == nodes
 

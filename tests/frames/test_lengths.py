@@ -14,6 +14,15 @@ from jaxsurf.models.autoencoder import Autoencoder
 HEIGHT, WIDTH, LATENT = 5, 7, 2
 
 
+class Circle(Autoencoder):
+    """Two halves of the image go round a circle as the first coordinate goes from 0 to 2 pi."""
+
+    def decode(self, codes):
+        angle = codes[:, 0]
+        halves = 0.5 + 0.5 * jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=-1)
+        return jnp.tile(halves[:, :, None, None], (1, 3, WIDTH, 3))
+
+
 class Smooth(Autoencoder):
     """Two dense layers; outputs leave [0, 1]."""
 
@@ -81,6 +90,19 @@ def test_pieces_of_all_edges_change_images_about_as_much():
     assert found.tolist() == [1, 3, 2, 6, 5, 1, 15]
     assert lengths.num_pieces(Uneven(), codes, pairs, np.inf).tolist() == [1] * 7
     assert lengths.num_pieces(Uneven(), 0 * codes, pairs, 0.2).tolist() == [1] * 7
+
+
+def test_more_pieces_approach_the_length_of_an_arc_from_below():
+    codes = np.array([[0.0, 5], [1, 5], [2.5, -5]], np.float32)
+    pairs = np.array([[0, 1], [2, 1], [0, 2]])
+    # A circle of radius 127.5 in two coordinates that half of all values have each.
+    arcs = 127.5 * np.array([1, 1.5, 2.5]) / np.sqrt(2)
+    for pieces in (1, 2, 4, 8):
+        found = lengths.of_edges(Circle(), codes, pairs, pieces=np.full(3, pieces))
+        chords = 127.5 * np.sqrt(2) * pieces * np.sin(np.array([1, 1.5, 2.5]) / pieces / 2)
+        np.testing.assert_allclose(found, chords, rtol=1e-5)
+        assert (found < arcs).all()
+        assert pieces < 4 or (found > 0.98 * arcs).all()
 
 
 def test_an_image_that_is_not_finite_is_an_error():

@@ -77,6 +77,7 @@ WHOLE = "is not MPI3D's own .npz file, or not the whole of it"
         (saved(images=GOOD.astype(np.int16)), "holds int16 values of .*, expected uint8.* MPI3D's"),
         (saved(images=GOOD[:20]), r"shape \(20, 2, 2, 3\), expected uint8 of \(21, side,"),
         (saved(images=np.asfortranarray(GOOD)), "in Fortran order, expected"),
+        (saved(images=GOOD[0, 0, 0, 0]), r"shape \(\), expected uint8 of \(21, side,"),
         (saved(pictures=GOOD), rf"{WHOLE} \(.*There is no item named 'images.npy'"),
         (saved(images=GOOD)[:-40], rf"{WHOLE} \(.*\); download it again"),
         (b"<html>not found</html>", WHOLE),
@@ -146,6 +147,7 @@ def test_builder_keeps_image_i_at_place_i(tmp_path):
     assert builder.info.splits["train"].shard_lengths == [5, 5, 5, 6]
     examples = [*builder.as_data_source("train")]
     assert [int(example["index"]) for example in examples] == list(range(21))
+    assert np.array_equal([example["image"] for example in examples], numbered(21, 5))
     factors = [[int(example[name]) for name in SMALL.names] for example in examples]
     assert factors == SMALL.rows(Request("", free=SMALL.names)).tolist()
     # It opens as any set does, too.

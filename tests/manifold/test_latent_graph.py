@@ -1,5 +1,6 @@
 """Graphs as arrays: from edges, altered, and on disk; the oracle is a dictionary of edges."""
 
+import networkx as nx
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -71,6 +72,22 @@ def test_changed_graphs_are_what_is_made_of_all_edges(listed):
     assert (other.weight, more.weight, more.description) == ("image", "latent", "more")
     for changed in (other, more):
         assert (changed.k, changed.recall) == (7, 0.5)
+
+
+@properties
+@given(edge_lists())
+def test_components_are_networkxs_numbered_by_their_lowest_node(listed):
+    nodes, ends, weights = listed
+    theirs = nx.Graph(ends.tolist())
+    theirs.add_nodes_from(range(nodes))
+    expected = {
+        node: number
+        for number, group in enumerate(sorted(nx.connected_components(theirs), key=min))
+        for node in group
+    }
+    graph = from_edges(ends, weights, num_nodes=nodes)
+    assert dict(enumerate(graph.components.tolist())) == expected
+    assert graph.facts()["components"] == len(set(expected.values()))
 
 
 def test_a_walk_has_the_weights_and_bridges_of_its_edges():

@@ -235,14 +235,19 @@ def test_hostile_texts_are_shown_not_obeyed():
                 PAIR, **dict.fromkeys(("label", "about", "stale"), HOSTILE), animations=animations
             )
         ],
-        latent_map=replace(MAP, axes=[HOSTILE] * 2, files=[HOSTILE, ENDING, "\u2028"]),
+        latent_map=replace(
+            MAP,
+            axes=[HOSTILE] * 2,
+            files=[HOSTILE, ENDING, "\u2028"],
+            factors=[replace(MAP.factors[0], name=HOSTILE, labels=[HOSTILE, ENDING])],
+        ),
         remarks=[HOSTILE],
     )
     parsed = Outline(hostile)
     assert len(parsed.all("script")) == 2
     given = parsed.data
     assert given["map"]["files"] == [HOSTILE, ENDING, "\u2028"]
-    assert given["map"]["factors"][0]["labels"] == ["left", ENDING]
+    assert given["map"]["factors"][0]["labels"] == [HOSTILE, ENDING]
     assert given["pairs"][0]["films"][0]["method"] == HOSTILE
     assert not any("onload" in attributes for _, attributes in parsed.elements)
     assert parsed.text.count(HOSTILE) >= 10

@@ -70,6 +70,13 @@ def test_thumbnails_do_not_run_into_one_another():
     assert np.abs(found - levels).max() <= 1
 
 
+@pytest.mark.parametrize("size", [(40, 3), (3, 17_000)])
+def test_a_picture_alone_is_its_own_sheet(size):
+    picture = RANDOM.integers(1, 256, (*size, 3), dtype=np.uint8)
+    with Image.open(io.BytesIO(sheets.of_frames(picture[None]).content)) as image:
+        assert np.array_equal(image, picture)
+
+
 def test_what_is_no_film_is_refused():
     with pytest.raises(ValueError, match="it is no film"):
         sheets.read_film(b"no film", frame_ms=60, kept=np.arange(3), side=7)

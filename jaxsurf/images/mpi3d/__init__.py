@@ -29,7 +29,7 @@ def open_mpi3d(request: Request) -> ImageSet:
     """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder."""
     name, side = request.source, request.side
     factors = MPI3D.rows(request)
-    indices = factors @ (len(MPI3D) // np.cumprod(MPI3D.sizes))  # in C order
+    indices = np.ravel_multi_index(tuple(factors.T), MPI3D.sizes)
     place = Path(request.path) if request.path else tfds_sets.default_folder()
     file = place / f"{name}.npz" if place.is_dir() else place
     if file.is_file():
@@ -82,8 +82,9 @@ def inspect(path: Path, *, num_images: int) -> Member:
     with storage.refusing(path, problem, cure="download it again"):
         found = Member.inspect(path, "images")
     order = " in Fortran order" if found.fortran_order else ""
-    shape = (num_images, found.shape[1], found.shape[1], 3) if len(found.shape) == 4 else ()
-    if found.dtype != np.uint8 or order or found.shape != shape or 0 in shape:
+    side = found.shape[1] if len(found.shape) == 4 else 0
+    expected = (num_images, side, side, 3)
+    if found.dtype != np.uint8 or order or found.shape != expected or not side:
         raise UserError(
             f"{path} holds {found.dtype} values of shape {found.shape}{order}, "
             f"expected uint8 of ({num_images}, side, side, 3)",
