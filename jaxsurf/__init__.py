@@ -18,16 +18,28 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxsurf.errors import UserError as UserError
-    from jaxsurf.frames.animate import Animation as Animation
-    from jaxsurf.images.image_set import ImageSet as ImageSet
-    from jaxsurf.images.sources import open_images as open_images
-    from jaxsurf.manifold.graph import GraphConfig as GraphConfig
-    from jaxsurf.manifold.path import LatentPath as LatentPath
-    from jaxsurf.manifold.tour import find_paths as find_paths
-    from jaxsurf.pipeline.run import Run as Run
-    from jaxsurf.pipeline.run import open_run as open_run
-    from jaxsurf.pipeline.train import train as train
+    from jaxsurf.errors import UserError
+    from jaxsurf.frames.animate import Animation
+    from jaxsurf.images.image_set import ImageSet
+    from jaxsurf.images.sources import open_images
+    from jaxsurf.manifold.graph import GraphConfig
+    from jaxsurf.manifold.path import LatentPath
+    from jaxsurf.manifold.tour import find_paths
+    from jaxsurf.pipeline.run import Run, open_run
+    from jaxsurf.pipeline.train import train
+
+__all__ = [
+    "Animation",
+    "GraphConfig",
+    "ImageSet",
+    "LatentPath",
+    "Run",
+    "UserError",
+    "find_paths",
+    "open_images",
+    "open_run",
+    "train",
+]
 
 _HOMES = {
     "Animation": "jaxsurf.frames.animate",
@@ -41,8 +53,6 @@ _HOMES = {
     "open_run": "jaxsurf.pipeline.run",
     "train": "jaxsurf.pipeline.train",
 }
-
-__all__ = list(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:

@@ -25,7 +25,10 @@ _listed = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="
 RECIPES: Mapping[str, Mapping[str, object]] = _listed["recipes"]
 REFERENCE, ALL_FACTORS = RECIPES["reference"], RECIPES["all_factors"]
 GRID_BASE = {**REFERENCE, **RECIPES["short"]}
-GRID_AXES: Mapping[str, list[Any]] = _listed["grid"]
+GRID_AXES: Mapping[str, tuple[Any, ...]] = {
+    name: tuple(tuple(each) if isinstance(each, list) else each for each in values)
+    for name, values in _listed["grid"].items()
+}
 NOISES = {
     f"{kind}_{strength}": {"corruption.kind": kind, "corruption.strength": strength}
     for kind in GRID_AXES["corruption.kind"]
@@ -47,7 +50,9 @@ class Experiment:
 EXPERIMENTS: Mapping[str, Experiment] = {
     name: Experiment(**values) for name, values in _listed["experiments"].items()
 } | {
-    f"noise_{name}": Experiment(about=f"noise {name}", shared=noise, recipe="short")
+    f"noise_{name}": Experiment(
+        about=f"noise {name.replace('_', ' ')}", shared=noise, recipe="short"
+    )
     for name, noise in NOISES.items()
 }
 

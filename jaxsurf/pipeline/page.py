@@ -235,22 +235,23 @@ def _animated(
         path = view.project(np.array(given["points"], np.float64)[kept])
     # Those of older versions have no figures of frames.
     errors, steps = given.get("frame_errors") or [], [0.0, *(given.get("frame_steps") or [])]
-    wrapped = given["interpolation_mse_wrapped"]
+    frame_ms, length = float(given["frame_ms"]), given.get("length")
+    wrapped = given.get("interpolation_mse_wrapped")
     # An animated PNG has the whole opacity, where there is some.
     files = (folder / f"{method}.png", folder / f"{method}.gif")
     file = next((one for one in files if one.exists()), files[-1])
     sheet = None
     if file.exists():
         with _intact(file, cure="remove it, or animate the pair again"):
-            sheet = sheets.of_film(file.read_bytes(), frame_ms=given["frame_ms"], kept=kept)
+            sheet = sheets.of_film(file.read_bytes(), frame_ms=frame_ms, kept=kept)
     return report.Animated(
         method=method,
         file=file.name,
         sheet=sheet,
         numbers=kept.tolist(),
         num_frames=given["num_frames"],
-        frame_ms=float(given["frame_ms"]),
-        length=None if given["length"] is None else float(given["length"]),
+        frame_ms=frame_ms,
+        length=None if length is None else float(length),
         interpolation_mse=float(given["interpolation_mse"]),
         interpolation_mse_wrapped=None if wrapped is None else float(wrapped),
         errors=[float(errors[n]) for n in kept] if errors else [],

@@ -170,7 +170,8 @@ def _pass_anchors(
     points = timed([PATHS[config.method](corners, places)], config.timing)[0].points
     at = np.arange(len(corners)) * (config.timing.points_per_edge - 1)
     if config.frames is not None:  # only the ends are corners for sure
-        at[:], at[0], at[-1] = _NONE, 0, len(points) - 1
+        at[:] = _NONE
+        at[[0, -1]] = 0, len(points) - 1
     rows = np.full(len(points), _NONE)
     if graph is not None:
         mine = (at != _NONE) & (nodes < known)

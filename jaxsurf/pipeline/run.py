@@ -7,6 +7,7 @@ import contextlib
 import functools
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -139,7 +140,9 @@ def open_run(
         cure = "give last, best, or a folder of checkpoints/"
         raise UserError(f"--checkpoint is {checkpoint!r}", cure=cure)
     where = config.data.path or config.data.source
-    gone = Path(where).is_absolute() and not Path(sources.split(where)[0]).exists()
+    # Path.exists() raises where a folder above may not be read.
+    there = os.path.exists(sources.split(where)[0])  # noqa: PTH110
+    gone = Path(where).is_absolute() and not there
     if data is None and gone:
         raise UserError(
             f"the images of {place.root} are not in {where} any more",
@@ -178,8 +181,9 @@ def read_config(workdir: WorkDir) -> tuple[RunConfig, str]:
     try:
         config, begun = configuration.from_dict(saved["config"]), str(saved["data"]["fingerprint"])
         for section, settings in configuration.to_dict(config).items():
-            for name in settings.keys() - saved["config"].get(section, {}).keys():
-                raise UserError(f"no {section}.{name} in it: another version of jaxsurf wrote it")
+            for name in settings:
+                if name not in saved["config"].get(section, {}):
+                    raise UserError(f"no {section}.{name} in it: another version wrote it")
         return config, begun
     except (KeyError, TypeError, AttributeError, UserError) as error:
         reason = f"no {error} in it" if isinstance(error, KeyError) else str(error)

@@ -180,8 +180,9 @@ def make(
     stops = [given[place] for place in visit.order]
     shown, images = np.stack([stop.image for stop in stops]), run.images.images
     route = Route(codes=codes[visit.nodes], images=shown, anchors=visit.places)
-    asked: Any = {"methods": config.methods, "timing": config.timing}
-    (made,) = animate.animate(run.model, [route], look=run.images.look, **asked)
+    (made,) = animate.animate(
+        run.model, [route], methods=config.methods, timing=config.timing, look=run.images.look
+    )
     nearest = {m: metrics.nearest_images(each.frames, images) for m, each in made.items()}
     animations = {}
     for method, each in made.items():

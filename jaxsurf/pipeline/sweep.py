@@ -103,7 +103,7 @@ class Grid:
 def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Grid:
     """Return the grid of axes by dotted name, the last varying fastest, on what all share.
 
-    Settings that change together have commas between their names, and tuples or lists of values.
+    Settings that change together have commas between their names, and tuples of values.
     """
     names, steps = ",".join(axes).split(","), []
     for name in names:
@@ -114,11 +114,12 @@ def make_grid(base: Mapping[str, Any], axes: Mapping[str, Sequence[Any]]) -> Gri
         if names.count(name) > 1:
             raise UserError(f"the grid has several axes over {name}", cure="name it in one of them")
     for name, values in axes.items():
-        steps.append([each if isinstance(each, tuple | list) else (each,) for each in values])
+        steps.append([each if isinstance(each, tuple) else (each,) for each in values])
         if {len(step) for step in steps[-1]} != {len(name.split(","))}:
             cure = "give a value for each name, at least once; several in tuples"
             raise UserError(f"the grid's axis over {name} is {values}", cure=cure)
-    members, known, shown = [], {}, {axis.replace(",", ", "): [] for axis in axes}
+    members, known = [], {}
+    shown = {axis.replace(",", ", "): [] for axis in axes}
     for combined in itertools.product(*steps):
         for texts, some in zip(shown.values(), combined, strict=True):
             texts.append(", ".join(map(str, some)))

@@ -47,8 +47,8 @@ class Shardings:
     @classmethod
     def over(cls, devices: Sequence[Any]) -> "Shardings":
         """Return those over some devices."""
-        types = {"axis_types": (AxisType.Auto,), "devices": devices}
-        mesh = jax.make_mesh((len(devices),), (AXIS,), **types)
+        auto = (AxisType.Auto,)
+        mesh = jax.make_mesh((len(devices),), (AXIS,), axis_types=auto, devices=devices)
         specs = P(AXIS), P(None, AXIS), P()
         return cls(mesh, *(NamedSharding(mesh, spec) for spec in specs))
 

@@ -87,8 +87,8 @@ def run(
         mininterval=0.5,
     )
     with _stop_request() as requested, progress as bar:
-        given = {"first_step": first_step, "bound_step": bound_step, "feed": feed, "plan": plan}
-        for step, state, losses in calls(state, **given):  # noqa: B020  (the first is donated)
+        each = calls(state, first_step=first_step, bound_step=bound_step, feed=feed, plan=plan)
+        for step, state, losses in each:
             if profile is not None:
                 profile(step, losses)
             log.add(step, losses)

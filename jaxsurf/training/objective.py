@@ -216,7 +216,15 @@ def keep_features(
         )
         return {}
     _log.info("keeping the features of %d images: %.1f MiB", len(images), needed / MIB)
-    return batches.mapped(_features_of, images, shared=[extract], size=FEATURES_BATCH)
+    kept = {
+        name: np.empty((len(images), *maps.shape[1:]), maps.dtype) for name, maps in one.items()
+    }
+    for start in range(0, len(images), FEATURES_BATCH):
+        some = slice(start, start + FEATURES_BATCH)
+        part = batches.mapped(_features_of, images[some], shared=[extract], size=FEATURES_BATCH)
+        for name, maps in part.items():
+            kept[name][some] = maps
+    return kept
 
 
 @jax.jit

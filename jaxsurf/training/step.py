@@ -320,7 +320,12 @@ def compile_stacked_step(update: Update, *, batch_size: int, shardings: Sharding
             together = jax.vmap(each, in_axes=(0, 0, None, None, 0, None))
             return together(states, hyper, extract, *fed)
 
-        specs = {"in_specs": (own, own, whole, whole, own, whole), "out_specs": (own, own)}
-        return jax.shard_map(on_one_device, mesh=shardings.mesh, **specs)(states, *given)
+        sharded = jax.shard_map(
+            on_one_device,
+            mesh=shardings.mesh,
+            in_specs=(own, own, whole, whole, own, whole),
+            out_specs=(own, own),
+        )
+        return sharded(states, *given)
 
     return stacked_steps

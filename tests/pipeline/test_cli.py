@@ -54,6 +54,8 @@ PATHS --latents=nowhere.npy | 1 | cannot read nowhere.npy
 PATHS --out=name.py/below | 1 | cannot write to
 PATHS --radius=2 --search=approximate | 1 | search=approximate has no meaning with
 compare --workdir=W --seeds=-1 | 1 | give 0 or more
+compare --workdir=W --seeds= | 1 | --seeds is
+compare --workdir=W --latent_dims=0 | 1 | --latent_dims is
 sweep --workdir=W --config=configs/tiny.py | 1 | the file of --config holds no grid
 """
 OTHERS = """

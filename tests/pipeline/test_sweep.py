@@ -19,6 +19,7 @@ from jaxsurf.pipeline import experiments, sweep, train
 from jaxsurf.pipeline.run import open_run
 from jaxsurf.pipeline.sweep import Outcome, make_grid
 from jaxsurf.training import data, loop
+from jaxsurf.training.log import read_metrics
 from jaxsurf.training.objective import TERMS
 from jaxsurf.workdir import WorkDir
 from tests.leavings import lines, weights
@@ -120,7 +121,7 @@ def small(tmp_path_factory):
         row, column = divmod(number, 7)
         image[row * 5 : row * 5 + 6, column : column + 9] = 220
     np.savez(path, images=images)
-    base = {"data.source": str(path), "model.channels": 4}
+    base = {"data.source": str(path), "model.channels": 4, "targets.kind": "on"}
     return base | {"training.batch_size": 5, "training.num_epochs": NUM_EPOCHS}
 
 
@@ -190,6 +191,10 @@ def test_members_trained_together_are_those_trained_alone(pristine):
             each |= dict.fromkeys(("together", "training_s", *names))
             each["message"] = each["message"].partition(": its error")[0]
         assert row == other
+    # Target codes end before the last steps do, for all of a group as for one.
+    for mode in MODES:
+        written = read_metrics(pristine(mode) / "members" / LEARNT / "metrics.jsonl")
+        assert ["target" in line for line in written] == [True] * 11 + [False]
 
 
 @pytest.mark.parametrize("mode", MODES)

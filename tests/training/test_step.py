@@ -100,7 +100,7 @@ def test_an_epoch_is_the_same_however_it_is_computed(single, options, calls, sen
         np.testing.assert_allclose(here, there, **TOLERANCE)
     for (first, num_steps), found in zip(calls, losses, strict=True):
         ones = single[1][first : first + num_steps]
-        wanted = {name: np.mean([one[name] for one in ones]) for name in found}
+        wanted = {name: np.mean([one[name] for one in ones]) for name in ones[0]}
         assert found == pytest.approx(wanted, rel=1e-5)
 
 

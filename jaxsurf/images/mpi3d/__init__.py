@@ -29,7 +29,7 @@ def open_mpi3d(request: Request) -> ImageSet:
     """Return a slice of MPI3D; the path is its .npz file, that file's folder or a TFDS folder."""
     name, side = request.source, request.side
     factors = MPI3D.rows(request)
-    indices = np.ravel_multi_index(tuple(factors.T), MPI3D.sizes)
+    indices = np.asarray(np.ravel_multi_index(tuple(factors.T), MPI3D.sizes))
     place = Path(request.path) if request.path else tfds_sets.default_folder()
     file = place / f"{name}.npz" if place.is_dir() else place
     if file.is_file():

@@ -1,5 +1,6 @@
 """Rows of training beside PyTorch, of sweeps, of decoding, and the tests on an accelerator."""
 
+import os
 import re
 import signal
 import subprocess
@@ -83,7 +84,7 @@ def train(
         what = f"`{name}`, C = {setup.config.model.channels}, batch {batch}, MSE"
         contest = Contest(
             "train",
-            f"{what}{' and perceptual' * perceptual}: an epoch of {IMAGES:,} images",
+            f"{what}{' and perceptual' if perceptual else ''}: an epoch of {IMAGES:,} images",
             [Training(compile_run(setup), steps)],
             _in_torch(setup, steps, first),
             scale=IMAGES / (steps * batch),
@@ -127,16 +128,21 @@ def run_gpu_tests(small: bool) -> Iterator[Row]:
 
     They end, workers and all, before the case has to, which would leave them behind.
     """
-    command = ["timeout", "--signal=KILL", str(TESTS_LIMIT_S), sys.executable, "-m", "pytest", "-v"]
+    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu and not slow"]
     # In several processes, each with tests of its own: most of their time is compilation.
-    command += ["-m", "gpu and not slow", "--dist=worksteal", *["--collect-only"] * small]
-    command.append("tests/test_accelerators.py")
-    tests = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
-    status = f"status {tests.returncode}" if tests.returncode else ""
-    if tests.returncode == -signal.SIGKILL:
-        passed = tests.stdout.count(" PASSED")
-        status = f"over {TESTS_LIMIT_S} s, {passed} passed until then"
-    plain = re.sub(r"\x1b\[[0-9;]*m|=", "", tests.stdout).strip()
+    command += ["--dist=worksteal", "tests/test_accelerators.py", *["--collect-only"] * small]
+    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "process_group": 0}
+    with subprocess.Popen(command, **given) as tests:
+        try:
+            printed, _ = tests.communicate(timeout=TESTS_LIMIT_S)
+            status = f"status {tests.returncode}" if tests.returncode else ""
+        except BaseException as error:
+            os.killpg(tests.pid, signal.SIGKILL)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            printed, _ = tests.communicate()
+            status = f"over {TESTS_LIMIT_S} s, {printed.count(' PASSED')} passed until then"
+    plain = re.sub(r"\x1b\[[0-9;]*m|=", "", printed).strip()
     words = (plain.splitlines() or ["no output"])[-1].strip()
     yield Row("train", f"tests on the accelerator: {words}", error=status)
 

@@ -113,7 +113,8 @@ def _rows_of(name: str, scale: str, limit_s: int) -> Iterator[Row]:
             process.kill()
     if status:
         known = {-signal.SIGALRM: f"over {limit_s} s", -signal.SIGKILL: "killed, out of memory?"}
-        yield Row(name, "", error=known.get(status, f"ended with status {status}"))
+        ended = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        yield Row(name, "", error=known.get(status, f"ended {ended}"))
 
 
 def _command(*arguments: str) -> list[str]:

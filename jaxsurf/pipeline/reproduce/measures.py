@@ -118,7 +118,7 @@ def make_run(
     edition = fingerprint(Path(__file__).read_text(encoding="utf-8"))
     made_of = f"{opened.stamp}, {num_pairs} pairs, {edition}"
     saved = read_json(path, cure="remove it: it is made again") if path.exists() else {}
-    if saved.get("made_of") != made_of:
+    if saved.get("made_of") != made_of or "figures" not in saved:
         _log.info("measuring %s with %s", name, model)
         figures = _measure(opened, name, num_pairs) | {"loss": outcome.losses["loss"]}
         saved = {"made_of": made_of, "figures": figures}

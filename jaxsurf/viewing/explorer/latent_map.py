@@ -231,7 +231,7 @@ def _make_views(codes: Real[np.ndarray, "point latent"]) -> dict[str, View]:
         for chosen in choices:
             numbers = [str(number + 1) for number in chosen]
             label = f"{word} {', '.join(numbers)}{' (3-D)' if len(chosen) == 3 else ''}"
-            axes = [names[number] for number in chosen] + ([""] if len(chosen) == 1 else [])
+            axes = (*(names[number] for number in chosen), *([""] if len(chosen) == 1 else []))
             view = View(label, axes, origin, directions[:, list(chosen)])
             views[f"{kind}{','.join(numbers)}"] = view
     return views

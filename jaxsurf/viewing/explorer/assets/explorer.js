@@ -10,13 +10,12 @@
   const make = (tag, given = {}) => Object.assign(document.createElement(tag), given);
   const state = {
     film: null, frame: 0, playing: true, speed: 1, stops: [], adding: false, walking: false, view: "",
-    shown: { left: "linear", right: "surfing" }, pictures: {}, hovered: null, settling: 0, moved: 0, begun: false,
+    shown: { left: "linear", right: "surfing" }, pictures: new Map(), hovered: null, settling: 0, moved: 0, begun: false,
   };
   // How often something was done, for tests.
   const count = (what) => { document.body.dataset[what] = Number(document.body.dataset[what] || 0) + 1; };
   async function ask(url, options) {
     const answer = await fetch(url, options);
-    if (answer.headers.get("Content-Type") === "image/png") return answer.blob();
     const content = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
     if (content.error) throw new Error(content.error);
     return content;
@@ -115,12 +114,10 @@
     count("looked");
   });
   const walk = newest(async (place, event) => {
-    const blob = await ask(`decode?${new URLSearchParams(place)}`);
-    const image = get("look").querySelector("img.walk") || make("img", { className: "walk", alt: "" });
-    if (!image.src) get("look").replaceChildren(image);
-    URL.revokeObjectURL(image.src);
-    image.src = URL.createObjectURL(blob);
+    const { src } = await ask(`decode?${new URLSearchParams(place)}`);
+    const image = make("img", { className: "walk", alt: "", src });
     await image.decode().catch(() => {});
+    get("look").replaceChildren(image);
     showCard(event);
     count("walked");
   });
@@ -131,8 +128,8 @@
 
   // ---- Playing
   const length = () => state.film?.reels?.[0]?.count || 0;
-  function paint(canvas, sheet, picture, number) {
-    const known = Boolean(sheet && picture?.complete);
+  function paint(canvas, sheet, number) {
+    const picture = state.pictures.get(sheet), known = Boolean(picture?.complete);
     canvas.style.display = known ? "block" : "none";
     if (!known) return;
     const { width, height } = sheet;
@@ -146,10 +143,9 @@
     for (const side of SIDES) {
       const reel = state.film.reels.find((one) => one.method === state.shown[side]);
       if (!reel) continue;
-      paint(get(`screen-${side}`), reel.sheet, state.pictures[reel.method], now);
-      paint(get(`near-${side}`), state.film.beside, state.pictures.beside, reel.places[now]);
-      const error = reel.errors[now].toPrecision(3);
-      get(`said-${side}`).textContent = `nearest: ${reel.nearest[now]}\nerror ${error}`;
+      paint(get(`screen-${side}`), reel.sheet, now);
+      paint(get(`near-${side}`), state.film.beside, reel.places[now]);
+      get(`said-${side}`).textContent = `nearest: ${reel.nearest[now]}\nerror ${reel.errors[now].toPrecision(3)}`;
     }
     get("scrub").firstChild.value = now;
     get("frame").textContent = `${now + 1} / ${length()}`;
@@ -268,16 +264,15 @@
     if (!next) state.film = film;
     get("stage").classList.toggle("empty", !length());
     if (next || !length()) return;
-    const sheets = { ...Object.fromEntries(film.reels.map((one) => [one.method, one.sheet])), beside: film.beside };
-    const known = Object.entries(sheets).filter(([, sheet]) => sheet);
-    state.pictures = Object.fromEntries(known.map(([name, { src }]) => [name, make("img", { src })]));
+    const sheets = [...film.reels.map((one) => one.sheet), film.beside].filter(Boolean);
+    state.pictures = new Map(sheets.map((sheet) => [sheet, make("img", { src: sheet.src })]));
     const methods = film.reels.map((one) => one.method);
     for (const side of SIDES) set(`method-${side}`, { options: methods });
     get("key").replaceChildren(...methods.map((name) => make("span", { className: name, textContent: name })));
     get("scrub").firstChild.max = length() - 1;
     get("curves").replaceChildren(curve(film.errorName, "errors"), curve("step", "steps"));
     play(true);
-    Promise.all(Object.values(state.pictures).map((one) => one.decode())).then(() => {
+    Promise.all([...state.pictures.values()].map((one) => one.decode())).then(() => {
       if (state.film !== film) return;
       showFrame(0);
       count("shown");
@@ -286,14 +281,10 @@
     });
   }
   const turn = (side) => (method) => { state.shown[side] = method; showFrame(state.frame); };
-  window.dash_clientside = window.dash_clientside || {};
-  window.dash_clientside.explorer = {
+  (window.dash_clientside ??= {}).explorer = {
     show,
     pick: (pair) => { if (pair) set("stops", { value: pair }); },
-    command: (also, now) => {
-      if (!now) return window.dash_clientside.no_update;
-      return now.replace(/ --also=.*/, "") + (also.length ? ` --also=${also.join(",")}` : "");
-    },
+    command: (also, now) => now && now.replace(/( --also=.*)?$/, also.length ? ` --also=${also.join(",")}` : ""),
     choose: (text) => { state.stops = parts(text || ""); if (state.begun) sessionStorage.stops = text || ""; },
     measured: (made, wish) => {
       if (JSON.stringify(made?.wish) !== JSON.stringify(wish) || !made) return window.dash_clientside.no_update;
