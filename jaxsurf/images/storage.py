@@ -192,7 +192,7 @@ def cached(
                 bar.update(len(block))
             assert bar.n == shape[0], f"{bar.n} images came, not {shape[0]}"
 
-    made = counted() if large else [np.concatenate(list(counted()))]
+    whole = None if large else np.concatenate(list(counted()))
     doing = f"write {needed / GIB:.1f} GiB of images to {folder}"
     cure = "free some space, or set XDG_CACHE_HOME to another folder"
     try:
@@ -205,13 +205,13 @@ def cached(
         with workdir.replacing(path) as temporary, temporary.open("wb") as file:
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
-            for block in made:
+            for block in counted() if whole is None else [whole]:
                 file.write(block.data)
     except UserError as error:
         if large:
             raise
         _log.warning("the images are not cached: %s", error)
-    return made[0] if isinstance(made, list) else np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="r") if whole is None else whole
 
 
 @dataclass(frozen=True)

@@ -112,8 +112,10 @@ def surfing(corners: Real[np.ndarray, "corner latent"], _: Sequence[int]) -> Cur
 
 
 # A method's curve begins and ends with the path.
-PATHS: Mapping[str, Callable[[Codes, Sequence[int]], Curve]]
-PATHS = {"linear": linear, "surfing": surfing}
+PATHS: Mapping[str, Callable[[Codes, Sequence[int]], Curve]] = {
+    "linear": linear,
+    "surfing": surfing,
+}
 
 
 def timed(

@@ -173,8 +173,8 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         "truth": {
             "known": truth is not None,
             "about": known,
-            "reading_error": truth and truth.reading_error,
-            "usual_residual": truth and truth.usual_residual,
+            "reading_error": truth.reading_error if truth else None,
+            "usual_residual": truth.usual_residual if truth else None,
             "factors": [axis.name for axis in truth.lattice.grid.axes] if truth else [],
         },
         "faults": given_away,
