@@ -221,7 +221,7 @@ class Approximate(Index):
     # Links of a node, and nodes looked at when linking and when searching. With these, 50,000 codes
     # of 16 dimensions without any structure have a recall of about 0.95.
     links, linking, searching = 16, 80, 96
-    # The share of true neighbours found when last asked, a tie counting as found; of `sample` points.
+    # The share of true neighbours found when last asked, of `sample` points; a tie counts as found.
     recall = 1.0
     sample = 256
 
