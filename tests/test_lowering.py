@@ -22,12 +22,13 @@ IMAGES = np.random.default_rng(3).integers(0, 256, (8, 32, 32, 3), np.uint8)
 PLATFORMS = ("cuda", "tpu")
 
 
-@pytest.fixture(autouse=True)
-def accelerator(monkeypatch):
+@pytest.fixture(autouse=True, scope="module")
+def accelerator():
     # JAX keeps what it has traced, whatever the backend was called then.
     jax.clear_caches()
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax, "default_backend", lambda: "gpu")
+        yield
     jax.clear_caches()
 
 

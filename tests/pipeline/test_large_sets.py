@@ -17,7 +17,7 @@ def config(config_of, tmp_path_factory):
     path = tmp_path_factory.mktemp("array") / "arm.npy"
     np.save(path, configuration.open_data(config_of().data).images)
     whole = {"data__source": str(path), "data__fixed": "", "data__free": ""}
-    return config_of(**whole, training__num_epochs=3, graph__weight="image")
+    return config_of(**whole, training__num_epochs=1, graph__weight="image")
 
 
 def go_on(config, root, monkeypatch, *, large_bytes):

@@ -61,7 +61,7 @@ def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
     config_of, tmp_path, monkeypatch, stop_at
 ):
     # A batch that divides among no two devices.
-    config = config_of(training__batch_size=35, training__num_epochs=6, training__log_every=1)
+    config = config_of(training__batch_size=35, training__num_epochs=4, training__log_every=1)
     images = configuration.open_data(config.data)
 
     def trained_in(name):
@@ -71,10 +71,10 @@ def test_a_run_in_microbatches_resumes_bitwise_and_learns_what_whole_batches_do(
     monkeypatch.setattr(step, "CPU_PIXELS", 16 * 32**2)
     trained_in("straight")
     with monkeypatch.context() as patch:
-        stop_at(patch, 7, terminate)  # as target codes fade
+        stop_at(patch, 5, terminate)  # as target codes fade
         with pytest.raises(Interrupted):
             trained_in("stopped")
-    assert trained_in("stopped").step == 12
+    assert trained_in("stopped").step == 8
     assert_same_result(tmp_path / "stopped", tmp_path / "straight")
     pairs = zip(weights(tmp_path / "straight"), weights(tmp_path / "whole"), strict=True)
     assert any((found != wanted).any() for found, wanted in pairs)
