@@ -132,7 +132,7 @@ def test_rows_of_a_member_are_streamed(save, tmp_path, monkeypatch):
     assert np.array_equal(np.concatenate(list(member.chunks(some))), ROWS[some])
 
 
-def test_damaged_members_are_refused(tmp_path):
+def test_damaged_members_are_refused(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     noise = np.random.default_rng(3).integers(256, size=(21, 13, 13, 3), dtype=np.uint8)
     np.savez_compressed(path, images=noise)
@@ -142,6 +142,10 @@ def test_damaged_members_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.npz is damaged .*; copy or download it again"):
         list(Member.inspect(path, "images").chunks())
     np.savez(path, images=ROWS)
+    with monkeypatch.context() as patch:  # the file is good
+        patch.setattr(storage.np, "frombuffer", lambda *_: np.empty(1 << 58))
+        with pytest.raises(MemoryError):
+            list(Member.inspect(path, "images").chunks())
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "b.npz", "w") as cut:
         cut.writestr("images.npy", whole.read("images.npy")[:-5])
     with pytest.raises(ValueError, match=r"its array takes 3323 bytes, but 3318 are there"):

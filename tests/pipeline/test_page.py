@@ -309,3 +309,21 @@ def test_a_damaged_file_is_refused_by_name(run, file, content):
         page.write(run)
     assert str(path) in str(refusal.value)
     assert not run.workdir.report.exists()
+
+
+@pytest.mark.parametrize("figures", ["frame_errors", "frame_steps"])
+def test_figures_of_frames_that_are_no_numbers_are_refused(run, figures):
+    path = animate(run) / "path.json"
+    saved = json.loads(path.read_text())
+    saved["methods"]["surfing"][figures] = ["x"] * 3
+    write_json(path, saved)
+    with pytest.raises(UserError, match=r"path\.json is damaged"):
+        page.write(run)
+
+
+def test_figures_of_pairs_are_found_in_whatever_order_they_stand(run):
+    evaluate(run)
+    given, table = data(written(run))["scores"], run.workdir.evaluation.with_suffix(".csv")
+    head, *rows = table.read_text().splitlines()
+    write_text(table, "\n".join([head, *rows[::2], *rows[::-2]]))
+    assert data(written(run))["scores"] == given
