@@ -142,6 +142,7 @@ def test_what_is_written_belongs_together(run):
     assert {"residual", "course", "leaps", "progress", "consistency", "nearest_image"} <= {*rows[0]}
     assert {"tears", "folds", "cv", "trustworthiness", "continuity"} <= saved["embedding"].keys()
     assert set(saved["curves"]) == {"pixel", "linear", "surfing"}
+    assert all(len(curves["error"]) == len(curves["alpha"]) for curves in saved["curves"].values())
     (shown,) = [each for each in made.worst if [each.source, each.target] == worst[0]]
     assert shown.poses["surfing"].shape == (len(shown.frames["surfing"]), 1)
     np.testing.assert_allclose(shown.courses[0][[0, -1], 0], worst[0])  # the arm's only factor

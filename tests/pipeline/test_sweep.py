@@ -101,6 +101,12 @@ def test_a_wrong_grid_is_refused(axes, word):
         make_grid(BASE, axes)
 
 
+def test_a_list_is_one_value():
+    factors = ["horizontal_axis", "vertical_axis"]
+    made = make_grid(BASE, {"data.free": (factors, factors[::-1])}).members
+    assert [list(member.config.data.free) for member in made] == [factors, factors[::-1]]
+
+
 # --- Sweeps ---
 
 # 14 images in batches of 5, which are no whole number of batches: 3 steps an epoch.

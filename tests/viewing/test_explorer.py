@@ -497,6 +497,10 @@ def test_codes_of_another_model_have_a_map_paths_and_a_slide_show(browser, serve
     server = serve(*(f"--{name}={tmp_path / file}" for name, file in flags.items()))
     page = Page(browser, server.address)
     page.hover(42, "row 42")
+    points = (
+        "document.querySelector('#map .js-plotly-plot').data.find((one) => one.uid === 'points')"
+    )
+    assert page.run(f"return {points}.marker.colorbar.ticktext") == ["left", "right"]
     ends = "; ".join(str(np.abs(turns - turn).argmin()) for turn in (1.5, 4.5))
     page.go(ends)
     figures = page.figures()["farthest from codes"]
