@@ -52,9 +52,6 @@ class Reading:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "show", tuple(self.show))
-        given: object = self.range
-        if isinstance(given, Sequence) and not isinstance(given, str):  # as Python has numbers
-            object.__setattr__(self, "range", ",".join(map(str, given)))
 
 
 @dataclass(frozen=True)
@@ -118,13 +115,6 @@ class ImageSet:
                 f"the factors of {self.name} have shape {shape}, expected {expected}",
                 cure="give one row an image and one name a column",
             )
-        deep = self.images if self.deep is None else self.deep
-        if deep.shape != self.images.shape or deep.dtype not in (np.uint8, np.uint16, np.float32):
-            raise UserError(
-                f"the deep images of {self.name} are {deep.dtype}{deep.shape}, the others "
-                f"uint8{self.images.shape}",
-                cure="give uint16 or float32 of the same shape",
-            )
         if len(set(self.factor_names)) < len(self.factor_names):
             raise UserError(
                 f"factors of {self.name} have the same name: {', '.join(self.factor_names)}",
@@ -155,9 +145,7 @@ class ImageSet:
         if dtype.kind == "f":
             return scaled.astype(dtype)
         limits = np.iinfo(dtype)  # beyond which black or white may lie
-        # The largest of 64 bits is no float64.
-        highest = np.nextafter(limits.max, 0) if dtype.itemsize == 8 else limits.max
-        return np.rint(scaled).clip(limits.min, highest).astype(dtype)
+        return np.rint(scaled).clip(limits.min, limits.max).astype(dtype)
 
     def numbers(self, text: str) -> Int[np.ndarray, " image"]:
         """Return the images that a text means: the name of a file, or values of factors.
@@ -174,10 +162,7 @@ class ImageSet:
         fixed = {name.strip(): value.strip() for name, _, value in parts}
         if len(fixed) < len(parts):
             raise UserError(f"{text} names a factor twice", cure="name each once")
-        found = self._matching(fixed, [name for name in self.factor_names if name not in fixed])
-        if not len(found):
-            raise UserError(f"no image has {text} at once", cure="leave some of it out")
-        return found
+        return self._matching(fixed, [name for name in self.factor_names if name not in fixed])
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -214,11 +199,6 @@ class ImageSet:
                 cure="leave out fixed, free and stride",
             )
         numbers = self._matching(fixed, free or (() if fixed else self.factor_names), stride)
-        if not len(numbers):
-            raise UserError(
-                f"no image of {self.name}, whose factors form no grid, has these values at once",
-                cure="choose others, or a smaller stride",
-            )
         first, last = numbers[0], numbers[-1]
         in_a_row = last - first + 1 == len(numbers)  # these stay where they are
 
@@ -238,11 +218,14 @@ class ImageSet:
     ) -> Int[np.ndarray, " image"]:
         columns = () if self.factors is None else self.factors.T
         values = dict(zip(self.factor_names, map(np.unique, columns), strict=True))
-        axes = _slice(values, fixed, free, stride, self.labels, (), self.periodic)
+        axes = _slice(self, values, fixed, free, stride)
         meant = np.ones(len(self), bool)
         for column, axis, every in zip(columns, axes, values.values(), strict=True):
             if len(axis) < len(every):
                 meant &= np.isin(column, axis)
+        if not meant.any():
+            cure = "choose others, leave some out, or take a smaller stride"
+            raise UserError(f"no image of {self.name} has these values at once", cure=cure)
         return np.flatnonzero(meant)
 
 
@@ -270,20 +253,16 @@ class Grid:
         if not fixed and not free:
             fixed, free = self.held, [name for name in self.names if name not in self.held]
         values = {name: np.arange(n) for name, n in zip(self.names, self.sizes, strict=True)}
-        axes = _slice(
-            values, fixed, free, asked.stride, self.labels, self.continuous, self.periodic
-        )
+        axes = _slice(self, values, fixed, free, asked.stride)
         return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(self.names))
 
 
 def _slice(
+    of: ImageSet | Grid,
     values: Mapping[str, Real[np.ndarray, " _value"]],
     fixed: Fixed,
     free: Sequence[str],
     stride: int,
-    labels: Labels,
-    continuous: Sequence[str],
-    periodic: Mapping[str, float],
 ) -> list[Real[np.ndarray, " _value"]]:
     unknown = [name for name in (*fixed, *free) if name not in values]
     if unknown:
@@ -291,9 +270,6 @@ def _slice(
             f"no factor is called {', '.join(map(repr, unknown))}",
             cure=f"choose from {', '.join(values)}" if values else "this set has no factors",
         )
-    both = [name for name in fixed if name in free]
-    if both:
-        raise UserError(f"{', '.join(both)} is both fixed and free", cure="keep it in one of them")
     most = max((len(values[name]) for name in free), default=0)
     largest = max(1, most // FEWEST_LEFT)
     check_least("the stride", stride, 1)
@@ -305,55 +281,55 @@ def _slice(
         )
     axes = []
     for name, some in values.items():
-        if name in fixed:
-            held = name, fixed[name], some, labels.get(name, ())
-            axes.append(_held(*held, continuous=name in continuous, period=periodic.get(name)))
-        elif len(some) > 1 and name not in free:
+        if len(some) > 1 and (name in fixed) == (name in free):
             raise UserError(
-                f"{name} takes {len(some)} values, but the slice neither fixes it nor sets it free",
-                cure=f"add {name} to `fixed` with a value, or to `free`",
+                f"{name} takes {len(some)} values, and has to be either fixed or free",
+                cure="name it in `fixed`, with a value, or in `free`",
             )
+        if name in fixed:
+            axes.append(_held(of, name, fixed[name], some))
         else:
             axes.append(some[::stride] if len(some) >= FEWEST_LEFT * stride else some)
     return axes
 
 
 def _held(
+    of: ImageSet | Grid,
     name: str,
     given: int | float | np.number | str,
     values: Real[np.ndarray, " _value"],
-    labels: Sequence[str],
-    *,
-    continuous: bool,
-    period: float | None,
 ) -> Real[np.ndarray, "1"]:
-    numbered: dict[float, int] = {}  # labels that are numbers (1, 2, 10)
-    for value, label in enumerate(labels):
-        with contextlib.suppress(ValueError):
-            numbered.setdefault(float(label), value)
-    plain = [re.sub("[-_]", " ", str(word).strip().lower()) for word in (given, *labels)]
+    labels, period = of.labels.get(name, ()), of.periodic.get(name)
+    key, names = _plain(given), [_plain(label) for label in labels]
+    numbered = any(isinstance(each, float) for each in names)  # labels such as 1, 2, 10
     wanted = math.nan
     if given in labels:
         wanted = labels.index(given)
-    elif isinstance(given, str) and plain[0] in plain[1:]:
-        wanted = plain.index(plain[0], 1) - 1
-    else:
-        with contextlib.suppress(ValueError, TypeError):
-            wanted = float(given)
-            wanted = numbered.get(wanted, math.nan) if numbered else wanted
+    elif key in names:
+        wanted = names.index(key)
+    elif isinstance(key, float) and not numbered:
+        wanted = key
     if period is not None and wanted not in values:
         # Values may begin below 0, as degrees from -180 do.
         first = float(values[0])
         wanted = first + (wanted - first) % period
     if wanted in values:  # 2.0 is 2, 2.5 is none of them
         return values[values == wanted]
-    if continuous and values[0] <= wanted <= (period or values[-1]):
+    drawn = isinstance(of, Grid) and name in of.continuous
+    if drawn and values[0] <= wanted <= (period or values[-1]):
         return np.array([wanted])
     texts = [] if numbered else [f"{value:g}" for value in values]
     # Ten fit on a line; beyond that the two ends show what the scale is.
     texts = texts if len(texts) <= 10 else [*texts[:3], "...", *texts[-2:]]
     known = " or ".join(", ".join(some) for some in (texts, labels) if some)
     raise UserError(f"{name} has no value {given!r}", cure=f"choose from {known}")
+
+
+def _plain(word: object) -> float | str:
+    try:
+        return float(str(word))
+    except ValueError:
+        return re.sub("[-_]", " ", str(word).strip().lower())
 
 
 # The slice of Yadlin & Botchan, "Data Interpolation in Latent Space", with two degrees of freedom:

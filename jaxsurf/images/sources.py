@@ -8,8 +8,6 @@
     open_images("images.npz"), open_images("all.npz:imgs")
 
 A further source is a module with an opener, and its entry in `SOURCES`.
-
-More than a gibibyte of MPI3D's images, or of those in own files, is mapped rather than loaded.
 """
 
 import dataclasses
@@ -18,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsurf.errors import UserError
+from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import files, mpi3d, tfds_sets
 from jaxsurf.images.drawn import arm, flat, turntable
 from jaxsurf.images.image_set import Fixed, ImageSet, Reading, Request
@@ -32,8 +30,6 @@ SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
     **dict.fromkeys(mpi3d.NAMES, mpi3d.open_mpi3d),
     "tfds:": tfds_sets.open_tfds,
 }
-
-MOST_SIDE = 8192  # images of that side, trained on, take more memory than there is
 
 # What a configuration may call a user's own files, which `path` names.
 OWN = ("folder", "file")
@@ -76,18 +72,11 @@ def open_images(
             means the user's cache.
         reading: how own files are read, by the names that `image_set.Reading` has.
     """
-    if side is not None and not 1 <= side <= MOST_SIDE:
-        raise UserError(f"side is {side}", cure=f"give 1 to {MOST_SIDE}")
-    usual = {each.name: each.default for each in dataclasses.fields(Reading)}
-    unknown = sorted(set(reading) - set(usual))
-    if unknown:
-        raise UserError(
-            f"open_images knows no {unknown[0]}", cure=f"own files take {', '.join(usual)}"
-        )
+    check_least("side", 1 if side is None else side, 1)
     asked = Reading(**reading)
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:
-        for name, value in usual.items():
+        for name, value in vars(Reading()).items():
             if getattr(asked, name) != value:
                 cause = f"data.{name} means nothing for the source {source}"
                 raise UserError(cause, cure="leave it out")
