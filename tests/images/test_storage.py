@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import textwrap
-import types
 import zipfile
 
 import numpy as np
@@ -99,17 +98,10 @@ def test_a_damaged_file_is_made_again(cached, harm, tmp_path):
     assert np.array_equal(cached(blocks=()), ROWS)
 
 
-@pytest.mark.parametrize("trouble", ["no folder", "no room"])
-def test_a_cache_that_cannot_be_written_stops_large_images_alone(
-    cached, trouble, tmp_path, caplog, monkeypatch
-):
-    if trouble == "no folder":
-        (tmp_path / "jaxsurf").touch()
-    else:
-        room = types.SimpleNamespace(free=ROWS.nbytes - 1)
-        monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: room)
+def test_a_cache_that_cannot_be_written_stops_large_images_alone(cached, tmp_path, caplog):
+    (tmp_path / "jaxsurf").touch()
     if ROWS.nbytes > storage.LARGE_BYTES:
-        with pytest.raises(UserError, match=r"cannot write 0\.0 GiB .*; free .* XDG_CACHE_HOME"):
+        with pytest.raises(UserError, match=r"cannot write .*\.npy: .*; free .* XDG_CACHE_HOME"):
             cached()
     else:
         assert np.array_equal(cached(), ROWS)
@@ -132,7 +124,7 @@ def test_rows_of_a_member_are_streamed(save, tmp_path, monkeypatch):
     assert np.array_equal(np.concatenate(list(member.chunks(some))), ROWS[some])
 
 
-def test_damaged_members_are_refused(tmp_path, monkeypatch):
+def test_damaged_members_are_refused(tmp_path):
     path = tmp_path / "a.npz"
     noise = np.random.default_rng(3).integers(256, size=(21, 13, 13, 3), dtype=np.uint8)
     np.savez_compressed(path, images=noise)
@@ -142,10 +134,6 @@ def test_damaged_members_are_refused(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"a\.npz is damaged .*; copy or download it again"):
         list(Member.inspect(path, "images").chunks())
     np.savez(path, images=ROWS)
-    with monkeypatch.context() as patch:  # the file is good
-        patch.setattr(storage.np, "frombuffer", lambda *_: np.empty(1 << 58))
-        with pytest.raises(MemoryError):
-            list(Member.inspect(path, "images").chunks())
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "b.npz", "w") as cut:
         cut.writestr("images.npy", whole.read("images.npy")[:-5])
     with pytest.raises(ValueError, match=r"its array takes 3323 bytes, but 3318 are there"):
