@@ -51,7 +51,6 @@ _BEGUN = re.compile(r"[-+]?[.,]?[0-9]|nan$|inf$", re.IGNORECASE)  # as numbers a
 _QUOTED = re.compile(r'"[^"]*"')
 _PADDED = re.compile(r"[-+]?0[0-9].*|-0")
 _COMMENT = re.compile(r"^\s*#.*|\s#\s.*", re.DOTALL)
-_WORD = re.compile(r'"((?:[^"]|"")*)"|(\S+)')
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,8 +264,7 @@ class _Reader:
             wrong = next((row for row, able in enumerate(numbers) if not able), None)
             if wrong is not None:
                 word = cells[wrong]
-                shown = word if len(word) < _NAME else f"{word[: _NAME - 3]}..."
-                words.append((rows[wrong][0], at + 1, repr(shown)))
+                words.append((rows[wrong][0], at + 1, repr(word[:_NAME])))
             elif at not in self.words:
                 texts = ("nan" if _missing(cell) else cell.replace(",", ".") for cell in cells)
                 columns[at] = np.array([float(text) for text in texts])
@@ -278,22 +276,16 @@ def _records(lines: Iterable[str], sign: str, *, strict: bool = True) -> Iterato
 
     def plain() -> Iterator[str]:
         nonlocal line
-        for line, text in enumerate(lines, start=1):  # noqa: B007
+        for line, text in enumerate(lines, start=1):
             quoted = '"' in text and not text.lstrip().startswith("#")
             text = _COMMENT.sub("", text) if "#" in text and not quoted else text
-            yield text if text.strip(" \r\n") else ""
-
-    if sign == " ":
-        for text in plain():
-            if '"' not in text:
-                row = text.split()
-            elif text.count('"') % 2:
+            if sign == " " and text.count('"') % 2:
                 raise csv.Error(f"a quote in line {line} has no end")
+            if sign == " ":
+                yield " ".join(text.split())
             else:
-                row = [word or quoted.replace('""', '"') for quoted, word in _WORD.findall(text)]
-            if row:
-                yield line, row
-        return
+                yield text if text.strip(" \r\n") else ""
+
     for row in csv.reader(plain(), delimiter=sign, skipinitialspace=True, strict=strict):
         if row:
             yield line, [cell.strip() for cell in row]
