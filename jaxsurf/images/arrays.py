@@ -53,7 +53,7 @@ def _open_npy(path: Path, key: str) -> Stack:
         raise UserError(f"{path} holds one array without a name", cure="leave data.key out")
     # A map is refused where the file is shorter than its header claims, whatever that is.
     rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    return _of_array(path, rows if rows.nbytes > storage.LARGE_BYTES else np.array(rows), {})
+    return _of_array(path, rows if rows.nbytes > storage.LARGE_BYTES else np.array(rows))
 
 
 def _open_npz(path: Path, key: str) -> Stack:
@@ -61,7 +61,7 @@ def _open_npz(path: Path, key: str) -> Stack:
     with path.open("rb") as file:  # opened here: numpy leaves a damaged file open
         loaded = np.load(file, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
-            return _of_array(path, loaded, {})
+            return _of_array(path, loaded)
         for name in loaded.files:
             try:
                 member = Member.inspect(path, name)
@@ -77,12 +77,7 @@ def _open_npz(path: Path, key: str) -> Stack:
     member = Member.inspect(path, name)
     if member.fortran_order:
         raise _scattered(path)
-    axes, shape = layout(path, member.shape)
-
-    def blocks() -> Iterator[Rows]:
-        return (_arranged(block, axes) for block in member.chunks())
-
-    return Stack(shape, storage.plain_type(member.dtype), blocks, beside)
+    return _in_parts(path, member.shape, member.dtype, member.chunks, beside)
 
 
 def _open_mat(path: Path, key: str) -> Stack:
@@ -99,7 +94,7 @@ def _open_mat(path: Path, key: str) -> Stack:
             found[name] = shape, np.dtype(kinds.get(kind, kind))
     name, _ = _choose(path, found, key)
     rows = scipy.io.loadmat(path, variable_names=name)[name]
-    return _of_array(path, _images_first(rows), {})
+    return _of_array(path, _images_first(rows))
 
 
 def _images_first(rows: np.ndarray) -> np.ndarray:
@@ -132,30 +127,38 @@ def _open_hdf5(path: Path, key: str) -> Stack:
 
         file.visititems(note)
         name, large = _choose(path, found, key.strip("/"))
-        beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
-        if "factor_names" in beside:
-            beside["factor_names"] = file["factor_names"].asstr()[()]
-        if matlab and "factors" in beside:  # its axes come in reverse
-            beside["factors"] = beside["factors"].T
         if not large:
             rows = _images_first(file[name][()].T) if matlab else file[name][()]
-            return _of_array(path, rows, beside)
+            return _of_array(path, rows)
     shape, dtype = found[name]
-    axes, arranged = layout(path, shape)
     step = max(1, storage.CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
 
-    def blocks() -> Iterator[Rows]:
+    def blocks() -> Iterator[np.ndarray]:
         kinds = (OSError, RuntimeError, KeyError)
         damaged = storage.refusing(path, "is damaged", cure="copy it again", kinds=kinds)
         with damaged, h5py.File(path) as opened:
             rows: Any = opened[name]
             for start in range(0, shape[0], step):
-                yield _arranged(rows[start : start + step], axes)
+                yield rows[start : start + step]
 
-    return Stack(arranged, storage.plain_type(dtype), blocks, beside)
+    return _in_parts(path, shape, dtype, blocks)
 
 
-def _of_array(path: Path, rows: np.ndarray, beside: Mapping[str, np.ndarray]) -> Stack:
+def _in_parts(
+    path: Path,
+    shape: Shape,
+    dtype: np.dtype,
+    blocks: Callable[[], Iterator[np.ndarray]],
+    beside: Mapping[str, np.ndarray] | None = None,
+) -> Stack:
+    axes, arranged = layout(path, shape)
+    made = storage.plain_type(dtype)
+    return Stack(arranged, made, lambda: (_arranged(some, axes) for some in blocks()), beside or {})
+
+
+def _of_array(
+    path: Path, rows: np.ndarray, beside: Mapping[str, np.ndarray] | None = None
+) -> Stack:
     if rows.dtype.kind not in "buif":
         raise UserError(
             f"{path} holds {rows.dtype} values, but images are numbers", cure="convert them first"
@@ -164,7 +167,7 @@ def _of_array(path: Path, rows: np.ndarray, beside: Mapping[str, np.ndarray]) ->
     if storage.is_mapped(rows) and not rows.flags.c_contiguous:
         raise _scattered(path)
     whole = _arranged(rows, axes)
-    return Stack(shape, whole.dtype, lambda: storage.chunks(whole), beside, whole)
+    return Stack(shape, whole.dtype, lambda: storage.chunks(whole), beside or {}, whole)
 
 
 def _scattered(path: Path) -> UserError:
@@ -211,11 +214,9 @@ def _named(path: Path, found: Found, key: str) -> str:
         return "images"
     if len(able) == 1:
         return able[0]
-    if not able:
-        raise UserError(f"{held}: none of them is images", cure="they have three or four axes")
     raise UserError(
         f"{held}, so which of them is images is unclear",
-        cure=f"set data.key, or write {path.name}:{able[0]}",
+        cure=f"images have three or four axes; set data.key, or write {path.name}:NAME",
     )
 
 

@@ -9,12 +9,12 @@ Pictures and films of 2,000 files or 64 MiB of pixels, and arrays above a gibiby
 once, into the cache. A large `.npy` file of uint8 is mapped where it lies.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -75,27 +75,13 @@ def table_of(path: Path, factors: str) -> Path:
 
 def _open_folder(folder: Path, request: Request) -> ImageSet:
     found, left_out = _pictures(folder)
-    parts, stamps, dangling = [], [], []
-    for name in found:
-        file, shown = folder / name, printable(name)
-        try:
-            status = file.stat()
-        except OSError as error:
-            reason = "a link that leads nowhere" if file.is_symlink() else error.strerror
-            dangling.append((shown, str(reason)))
-            continue
-        if not stat.S_ISREG(status.st_mode):
-            left_out.append((shown, "no file"))
-            continue
-        parts.append(Part(shown, file))
-        stamps.append(f"{shown} {status.st_size} {status.st_mtime_ns}")
-    if dangling and not request.reading.skip_unreadable:
-        raise UserError(
-            f"{len(dangling)} of {len(found)} pictures in {printable(str(folder))} can't be read: "
-            "{} is {}".format(*dangling[0]),
-            cure="fetch or remove them, or set data.skip_unreadable to do without",
-        )
-    left_out = dangling + left_out
+    parts = [Part(printable(name), folder / name) for name in found]
+    stamps = []
+    for part, name in zip(parts, found, strict=True):
+        stamps.append(part.name)
+        with contextlib.suppress(OSError):  # of a link that leads nowhere: reading it says so
+            status = (folder / name).stat()
+            stamps[-1] += f" {status.st_size} {status.st_mtime_ns}"
     if not parts:
         others = f", but {pictures.listed(left_out)}" if left_out else ""
         raise UserError(
@@ -127,18 +113,12 @@ def _pictures(folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Return the relative names of pictures in natural order, and what else is there and why."""
     found: list[str] = []
     left_out: list[tuple[str, str]] = []
-    seen: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:
         raise error
 
     with workdir.failures_reported(f"read {printable(str(folder))}", cure="make it readable"):
         for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-            status = os.stat(place)  # noqa: PTH116
-            if (status.st_dev, status.st_ino) in seen:  # a link back to where it lies
-                folders.clear()
-                continue
-            seen.add((status.st_dev, status.st_ino))
             # Some systems leave hidden companions of the same suffix.
             folders[:] = sorted(name for name in folders if name[0] != ".")
             inside = Path(place).relative_to(folder).as_posix()
@@ -181,22 +161,13 @@ def open_image(path: Path, *, like: ImageSet) -> Shaped[np.ndarray, "height widt
         frame = next(formats.read(part, header))[None]
     extent = Extent.of([frame], alpha=header.alpha, origin=part.name)
     height, width, channels = like.images.shape[1:]
-    fit = Fit(
-        size=(height, width),
-        colours=channels - like.look.alpha,
-        alpha=like.look.alpha,
-        dtype=like.source_dtype,
-        values=like.source_range,
-        depth=str(like.model_input.dtype),
-    )
-    whole = np.dtype(like.source_dtype).kind in "iu"
-    masks = whole and like.source_range == (0, 1) and extent.high > 1
-    deeper = like.source_dtype == "uint16" and like.source_range[1] < 65535
-    if masks or (deeper and frame.dtype == np.uint8):
-        # Masks are 0 and 1 in their set, and black and white in a picture; so is what black and
-        # white are of a set of 12 bits or the like in a picture of 8.
-        white = pixels.peak(frame.dtype)
-        fit = dataclasses.replace(fit, dtype=header.dtype, values=(0, white))
+    dtype, values, alpha = like.source_dtype, like.source_range, like.look.alpha
+    # Pictures of another type have their own black and white; so have others than 0 and 1 beside
+    # a set of masks.
+    if dtype != header.dtype or (values == (0, 1) and extent.high > 1):
+        dtype, values = header.dtype, (0, pixels.peak(frame.dtype))
+    depth = str(like.model_input.dtype)
+    fit = Fit((height, width), channels - alpha, alpha, dtype, values, depth)
     return fit(frame, alpha=header.alpha)[0]
 
 
@@ -216,23 +187,16 @@ def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
     return arrays | {"jaxsurf_metadata": np.array(json.dumps(metadata))}
 
 
-def _with_metadata(images: ImageSet, metadata: str, *, name: str) -> ImageSet:
-    try:
-        found = json.loads(metadata)
-        look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
-        low, high = found["source_range"]
-        return dataclasses.replace(
-            images,
-            source_range=(float(low), float(high)),
-            source_dtype=str(np.dtype(found["source_dtype"])),
-            files=tuple(map(str, found["files"])),
-            labels={str(factor): tuple(names) for factor, names in found["labels"].items()},
-            look=look,
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"the jaxsurf_metadata in {name} is damaged ({error})", cure="remove it"
-        ) from error
+def _with_metadata(images: ImageSet, metadata: str) -> ImageSet:
+    found = json.loads(metadata)
+    return dataclasses.replace(
+        images,
+        source_range=tuple(found["source_range"]),
+        source_dtype=found["source_dtype"],
+        files=tuple(found["files"]),
+        labels={factor: tuple(names) for factor, names in found["labels"].items()},
+        look=pixels.Look(tuple(found["look"]["channels"]), found["look"]["alpha"]),
+    )
 
 
 def _open_arrays(path: Path, request: Request) -> ImageSet:
@@ -273,7 +237,7 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
         numbered = [f"factor_{number}" for number in range(factors.shape[1])]
         names = tuple(map(str, np.atleast_1d(stack.beside.get("factor_names", numbered))))
         opened = dataclasses.replace(opened, factors=factors, factor_names=names)
-    return _with_metadata(opened, metadata, name=name) if metadata else opened
+    return _with_metadata(opened, metadata) if metadata else opened
 
 
 # Factors
@@ -338,21 +302,15 @@ def _rows_of(
                 cure="give one row an image, or names of files in the first column",
             )
         return range(total)
-    files = [PurePosixPath(name) for name in images.files]
-    known, given = set(files), []
-    for path in map(_as_path, index):  # perhaps written from a folder further out
-        tails = (PurePosixPath(*path.parts[start:]) for start in range(len(path.parts)))
-        given.append(next((tail for tail in tails if tail in known), path))
-    # By the whole name, without folder, without suffix, without both, as a number; each where only
-    # one has it.
-    ways: list[Callable[[PurePosixPath], str]] = [
-        str,
-        lambda path: path.name,
-        lambda path: str(path.parent / path.stem),
-        lambda path: path.stem,
-        # Numbers have lost the zeros before them.
-        lambda path: path.stem.lstrip("0") or "0",
-    ]
+    files, given = [*map(PurePosixPath, images.files)], [*map(_as_path, index)]
+    # By the name with some of its folders, since a table may be written from a folder further out
+    # or in, with or without suffix; or as a number, which has lost the zeros before it. Each where
+    # only one image has it.
+    ways: list[Callable[[PurePosixPath], str]] = []
+    for depth in range(max((len(file.parts) for file in files), default=0), 0, -1):
+        ways.append(lambda path, depth=depth: "/".join(path.parts[-depth:]))
+        ways.append(lambda path, depth=depth: "/".join((path.parent / path.stem).parts[-depth:]))
+    ways.append(lambda path: path.stem.lstrip("0") or "0")
     candidates = [([*map(str, range(total))], [*map(str, given)])]
     candidates += [([*map(way, files)], [*map(way, given)]) for way in ways]
     labels, keys = max(

@@ -95,10 +95,8 @@ class Fit:
                 low, high = (v * WIDER if dtype == np.uint16 else v / WIDER for v in (low, high))
             else:
                 low, high = 0.0, pixels.peak(dtype)
-        if self.depth == "uint8" and dtype == np.uint8:
-            if (low, high) == (0, 255):
-                return rows
-            return _as_depth((np.arange(256) - low) / (high - low), "uint8")[rows]
+        if self.depth == dtype == "uint8" and (low, high) == (0, 255):
+            return rows
         return _as_depth((rows.astype(np.float64) - low) / (high - low), self.depth)
 
 
@@ -156,17 +154,10 @@ def resize(rows: Rows, size: Size) -> Rows:
         return rows
     made = np.empty((len(rows), *size, rows.shape[-1]), rows.dtype)
     for row, out in zip(rows, made, strict=True):
-        if row.dtype == np.uint8 and row.shape[-1] == 3:
-            out[:] = _scale(row, size)
-        else:
-            for channel in range(row.shape[-1]):
-                out[..., channel] = _scale(np.ascontiguousarray(row[..., channel]), size)
+        for channel in range(row.shape[-1]):
+            picture = Image.fromarray(np.ascontiguousarray(row[..., channel]))
+            out[..., channel] = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return made if made.dtype == np.uint8 else np.clip(made, 0, 1)
-
-
-def _scale(picture: np.ndarray, size: Size) -> np.ndarray:
-    height, width = size
-    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
 # Ranges

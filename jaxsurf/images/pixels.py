@@ -123,15 +123,13 @@ def rms(
     """Return the root of the mean squared difference of pairs of images, on 0-255."""
     num_values = images[0].size
     rows, held = max(1, _VALUES // num_values), max(1, _HELD // num_values)
-    squares = np.empty(len(pairs))
-    for first in range(0, len(pairs), held):
+    squares = [np.empty(0)]
+    for some_pairs in storage.chunks(pairs, rows=held):
         # Pairs share images, each of which may have to be read from a disk.
-        numbers, places = np.unique(pairs[first : first + held], return_inverse=True)
+        numbers, places = np.unique(some_pairs, return_inverse=True)
         some = storage.take(images, numbers).reshape(len(numbers), num_values)
-        places = places.reshape(-1, 2)
-        for start in range(0, len(places), rows):
-            one, other = places[start : start + rows].T
+        for few in storage.chunks(places.reshape(-1, 2), rows=rows):
             # uint8 would wrap around.
-            difference = np.subtract(some[one], some[other], dtype=np.float64)
-            squares[first + start :][: len(one)] = np.vecdot(difference, difference)
-    return np.sqrt(squares / num_values)
+            difference = np.subtract(some[few[:, 0]], some[few[:, 1]], dtype=np.float64)
+            squares.append(np.vecdot(difference, difference))
+    return np.sqrt(np.concatenate(squares) / num_values)

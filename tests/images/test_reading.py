@@ -174,10 +174,11 @@ def test_what_cannot_be_read_is_named_or_left_out_if_asked(tmp_path):
     images = open_images(str(tmp_path), skip_unreadable=True)
     assert images.files == ("0.png", "1.png", "2.png")
     assert "2 files left out: 4.png (unreadable), 3.png (unreadable)" in images.account
-    (tmp_path / "5.png").symlink_to("/nowhere/5")
-    with pytest.raises(UserError, match=r"1 of 6 pictures .*: 5\.png is a link that leads nowhere"):
-        open_images(str(tmp_path))
-    assert len(open_images(str(tmp_path), skip_unreadable=True)) == 3
+    save_all(tmp_path / "links", *noise(3, 5, 7))
+    (tmp_path / "links/5.png").symlink_to("/nowhere/5")
+    with pytest.raises(UserError, match=r"cannot read 5\.png: No such file"):
+        open_images(str(tmp_path / "links"))
+    assert len(open_images(str(tmp_path / "links"), skip_unreadable=True)) == 3
 
 
 def test_names_that_are_no_text_are_read_and_can_be_written(tmp_path):
@@ -230,7 +231,7 @@ def test_what_is_no_image_is_no_candidate(tmp_path):
     images = open_images(str(tmp_path / "a.npz"))
     assert np.array_equal(images.images[..., 0], sprites * 255)
     np.savez(tmp_path / "b.npz", left=sprites, right=1 - sprites)
-    with pytest.raises(UserError, match=r"set data.key, or write b\.npz:left"):
+    with pytest.raises(UserError, match=r"set data.key, or write b\.npz:NAME"):
         open_images(str(tmp_path / "b.npz"))
     for source, key in ((f"{tmp_path}/b.npz:right", ""), (str(tmp_path / "b.npz"), "right")):
         assert np.array_equal(open_images(source, key=key).images[..., 0], 255 - sprites * 255)
@@ -296,9 +297,6 @@ def test_sets_of_every_form_are_written_and_opened_as_they_are(tmp_path):
         assert np.array_equal(again.images, images.images)
         for name in ("source_range", "source_dtype", "look", "files", "labels", "factor_names"):
             assert getattr(again, name) == getattr(images, name)
-    np.savez(tmp_path / "a.npz", images=clear, jaxsurf_metadata=np.array("{}"))
-    with pytest.raises(UserError, match=r"the jaxsurf_metadata in a\.npz is damaged"):
-        open_images(str(tmp_path / "a.npz"))
 
 
 def test_hdf5_is_read_in_parts_where_it_is_large(tmp_path, monkeypatch):
