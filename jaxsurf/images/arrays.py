@@ -127,15 +127,14 @@ def _open_hdf5(path: Path, key: str) -> Stack:
 
         file.visititems(note)
         name, large = _choose(path, found, key.strip("/"))
-        if not large:
+        if matlab or not large:
             rows = _images_first(file[name][()].T) if matlab else file[name][()]
             return _of_array(path, rows)
     shape, dtype = found[name]
     step = max(1, storage.CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
 
     def blocks() -> Iterator[np.ndarray]:
-        kinds = (OSError, RuntimeError, KeyError)
-        damaged = storage.refusing(path, "is damaged", cure="copy it again", kinds=kinds)
+        damaged = storage.refusing(path, "is damaged", cure="copy it again")
         with damaged, h5py.File(path) as opened:
             rows: Any = opened[name]
             for start in range(0, shape[0], step):
@@ -193,10 +192,7 @@ def _choose(path: Path, found: Found, key: str) -> tuple[str, bool]:
     shape, dtype = found[name]
     num_bytes = math.prod(shape) * dtype.itemsize
     storage.check_claim(f"{path}", num_bytes, path.stat().st_size)
-    large = num_bytes > storage.LARGE_BYTES
-    if large and path.suffix.lower() == ".mat":
-        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy")
-    return name, large
+    return name, num_bytes > storage.LARGE_BYTES
 
 
 def _named(path: Path, found: Found, key: str) -> str:

@@ -35,8 +35,8 @@ MOST_IN_A_BYTE, _BOMB = 500, 256 * MIB
 # Rows read before their pages are released: up to 2 MB around each count until then.
 READ_AT_ONCE = 64
 # What reading a damaged .npy or .npz file raises, one with a password or one that holds objects.
-DAMAGED = (OSError, EOFError, zipfile.BadZipFile, zlib.error)
-BROKEN = (*DAMAGED, ValueError, KeyError, RuntimeError, NotImplementedError, MemoryError)
+BROKEN = (OSError, EOFError, zipfile.BadZipFile, zlib.error, ValueError, KeyError, RuntimeError)
+BROKEN += (NotImplementedError, MemoryError)
 
 _log = logging.getLogger(__name__)
 
@@ -56,15 +56,13 @@ def identity(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def refusing(
-    name: object, problem: str, *, cure: str, kinds: tuple[type[Exception], ...] = (Exception,)
-) -> Iterator[None]:
-    """Report what reading a damaged or hostile file raises, of some kinds, as one `UserError`."""
+def refusing(name: object, problem: str, *, cure: str) -> Iterator[None]:
+    """Report whatever reading a damaged or hostile file raises as one `UserError`."""
     try:
         yield
     except UserError:
         raise
-    except kinds as error:
+    except Exception as error:
         if isinstance(error, OSError) and error.strerror:
             cure = "restore it or choose another"
             raise UserError(f"cannot read {name}: {error.strerror}", cure=cure) from error
@@ -164,15 +162,9 @@ def cached(
 ) -> Shaped[np.ndarray, "image height width channel"]:
     """Return images from the cache, where they are made and kept if it does not hold them.
 
-    More than `LARGE_BYTES` of them are mapped. Where fewer cannot be written it is only warned of.
-
-    Args:
-        blocks: gives all images in order, a few at a time.
-        shape: of all images together.
-        name: of the file, without suffix; says how they are made.
-        made_of: what they are made of; a file that was made of something else is removed.
-        folder: in place of `cache_folder()`.
-        dtype: of the images.
+    `blocks` gives all of them in order, a few at a time; `name` says how they are made, and a file
+    that was `made_of` something else is removed. More than `LARGE_BYTES` of them are mapped. Where
+    fewer cannot be written it is only warned of.
     """
     folder = cache_folder(folder)
     path = folder / f"{name}.{workdir.fingerprint(made_of)}.npy"
@@ -244,7 +236,7 @@ class Member:
         size = math.prod(self.shape[1:]) * self.dtype.itemsize
         step = max(1, CHUNK_BYTES // size)
         with (
-            refusing(self.path, "is damaged", cure="copy or download it again", kinds=DAMAGED),
+            refusing(self.path, "is damaged", cure="copy or download it again"),
             zipfile.ZipFile(self.path) as archive,
             archive.open(f"{self.name}.npy") as stream,
         ):

@@ -100,11 +100,9 @@ def default_folder() -> Path:
 def load(reference: str, root: Path) -> Any:  # noqa: ANN401  # imported lazily: its type has no name
     """Return the read-only builder of a prepared set, NAME or NAME/CONFIG; None without one."""
     import tensorflow_datasets as tfds
-    from google.protobuf.json_format import ParseError
     from tensorflow_datasets.core.read_only_builder import builder_from_files
 
-    place, kinds = f"{reference} in {root}", (OSError, ValueError, AssertionError, ParseError)
-    with storage.refusing(place, "is damaged", cure="prepare it again", kinds=kinds):
+    with storage.refusing(f"{reference} in {root}", "is damaged", cure="prepare it again"):
         try:
             builder = builder_from_files(reference, data_dir=root)
         except tfds.core.DatasetNotFoundError:

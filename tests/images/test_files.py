@@ -219,7 +219,11 @@ HOSTILE = [
     ("a.npy", npy(IMAGES[:0]), "holds no image"),
     ("a.npy", npy(np.array([None, 1])), BROKEN),
     ("a.npz", npz(images=np.array([None, 1])), BROKEN),
-    ("a.npz", npz(left=IMAGES, right=IMAGES), r"left \(uint8 2x5x7x3\), .*unclear; .*; set data\.key"),
+    (
+        "a.npz",
+        npz(left=IMAGES, right=IMAGES),
+        r"left \(uint8 2x5x7x3\), .*unclear; .*; set data\.key",
+    ),
     ("a.npz", npz(left=TABLE), r"left \(float64 2x2\), .*; images have three or four axes"),
     ("a.npz", npz(images=IMAGES, factors=np.arange(2)), r"int64\(2,\), are no finite"),
     ("a.npz", npz(images=IMAGES, factors=TABLE * 1j), r"complex128\(2, 2\), are no"),

@@ -31,9 +31,7 @@ from jaxsurf.images.drawn import SIDE, open_drawn, rays
 from jaxsurf.images.drawn.rays import Camera, Seen, Solid
 from jaxsurf.images.image_set import MPI3D, ImageSet, Request
 
-EDITION = 1
-CONTINUOUS = ("object_size", "horizontal_axis", "vertical_axis")
-GRID = dataclasses.replace(MPI3D, continuous=CONTINUOUS)
+GRID = dataclasses.replace(MPI3D, continuous=("object_size", "horizontal_axis", "vertical_axis"))
 
 # Rays a pixel: an edge that crosses a pixel changes it in this many steps.
 SAMPLES = 16
@@ -106,7 +104,7 @@ SHAPE_QUADRICS = np.array([quadric for _, quadric in SHAPES], np.float32)
 
 def open_arm(request: Request) -> ImageSet:
     """Return a slice of the arm's grid; size and axes may be held between two grid values."""
-    return open_drawn(request, name="robot arm", grid=GRID, draw=render_batch, edition=EDITION)
+    return open_drawn(request, name="robot arm", grid=GRID, draw=render_batch, edition=1)
 
 
 def render_batch(

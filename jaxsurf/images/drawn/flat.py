@@ -31,7 +31,6 @@ CHUNK = 16
 HANDS = ("hour", "minute")
 AROUND = 40  # values of a hand, and its period
 TORUS = Grid(HANDS, (AROUND, AROUND), continuous=HANDS, periodic=dict.fromkeys(HANDS, AROUND))
-TORUS_EDITION = 1
 WALL, CASE, FACE = (0.36, 0.47, 0.50), (0.16, 0.19, 0.23), (0.95, 0.93, 0.87)
 MARK, HOUR, MINUTE = (0.5, 0.5, 0.5), (0.12, 0.36, 0.66), (0.88, 0.27, 0.12)
 
@@ -39,7 +38,6 @@ MARK, HOUR, MINUTE = (0.5, 0.5, 0.5), (0.12, 0.36, 0.66), (0.88, 0.27, 0.12)
 PLACES = ("horizontal", "vertical")
 STEPS = 39.0  # from the first value to the last
 POLE = Grid(PLACES, (40, 40), continuous=PLACES)
-POLE_EDITION = 1
 SKY_HIGH, SKY_LOW = (0.25, 0.44, 0.72), (0.84, 0.88, 0.87)
 HILLS, FAR_GRASS, NEAR_GRASS = (0.42, 0.55, 0.52), (0.56, 0.66, 0.36), (0.30, 0.45, 0.20)
 LIT_WOOD, DARK_WOOD = (0.66, 0.52, 0.40), (0.26, 0.17, 0.12)
@@ -50,13 +48,13 @@ FOOT = 0.38  # y of the pole's foot
 def open_torus(request: Request) -> ImageSet:
     """Return a clock whose two hands turn on their own, clockwise from the top."""
     draw = functools.partial(_draw, _clock)
-    return open_drawn(request, name="clock", grid=TORUS, draw=draw, edition=TORUS_EDITION)
+    return open_drawn(request, name="clock", grid=TORUS, draw=draw, edition=1)
 
 
 def open_pole(request: Request) -> ImageSet:
     """Return a star at the top of a pole: `horizontal` moves both, `vertical` lifts the star."""
     draw = functools.partial(_draw, _pole)
-    return open_drawn(request, name="pole", grid=POLE, draw=draw, edition=POLE_EDITION)
+    return open_drawn(request, name="pole", grid=POLE, draw=draw, edition=1)
 
 
 def _draw(

@@ -21,7 +21,6 @@ from jaxsurf.images.drawn import SIDE, open_drawn, rays
 from jaxsurf.images.drawn.rays import Camera, Seen, Solid
 from jaxsurf.images.image_set import Grid, ImageSet, Request
 
-EDITION = 1
 PERIOD = 360.0
 GRID = Grid(("turn",), (360,), continuous=("turn",), periodic={"turn": PERIOD})
 
@@ -74,7 +73,7 @@ PARTS = (
 
 def open_loop(request: Request) -> ImageSet:
     """Return the turns of the table; one may be held between two degrees."""
-    return open_drawn(request, name="turntable", grid=GRID, draw=_draw, edition=EDITION)
+    return open_drawn(request, name="turntable", grid=GRID, draw=_draw, edition=1)
 
 
 def _draw(
