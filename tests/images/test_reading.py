@@ -299,17 +299,20 @@ def test_sets_of_every_form_are_written_and_opened_as_they_are(tmp_path):
             assert getattr(again, name) == getattr(images, name)
 
 
-def test_hdf5_is_read_in_parts_where_it_is_large(tmp_path, monkeypatch):
-    rows = noise(21, 5, 7, 3)
+def test_large_floats_of_hdf5_are_read_in_parts_and_become_what_smaller_ones_do(
+    tmp_path, monkeypatch
+):
+    rows, cache = noise(21, 5, 7, 3) / 255.0, tmp_path / "cache"
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("group/pixels", data=rows, compression="gzip")
         file["labels"] = np.arange(21)
-    assert np.array_equal(open_images(str(tmp_path / "a.h5")).images, rows)
+    assert np.array_equal(open_images(str(tmp_path / "a.h5")).images, np.rint(255 * rows))
+    loaded = open_images(str(tmp_path / "a.h5"), side=4)
     monkeypatch.setattr(storage, "LARGE_BYTES", 200)
-    monkeypatch.setattr(storage, "CHUNK_BYTES", 500)
-    images = open_images(f"{tmp_path}/a.h5:group/pixels", cache_dir=tmp_path / "cache")
-    assert storage.is_mapped(images.images)
-    assert np.array_equal(images.images, rows)
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 4000)
+    images = open_images(f"{tmp_path}/a.h5:group/pixels", side=4, cache_dir=cache)
+    assert (storage.is_mapped(images.images), storage.is_mapped(loaded.images)) == (True, False)
+    assert images.fingerprint == loaded.fingerprint
 
 
 # Factors
