@@ -91,21 +91,6 @@ def test_sizes_that_differ_are_named_unless_side_is_given(tmp_path):
     assert np.array_equal(images.images[1], middle)
 
 
-# Numpy files
-
-
-def test_npz_holds_images_and_factors(tmp_path):
-    pixels, factors = colors(24, 5, 7, 3), np.array([[i // 8, i % 8] for i in range(24)])
-    names = np.array(["age", "time"])
-    np.savez(tmp_path / "a.npz", images=pixels, factors=factors, factor_names=names)
-    images = open_images(str(tmp_path / "a.npz"), fixed={"time": 1}, free=["age"])
-    assert np.array_equal(images.images, pixels[1::8])
-    assert images.factor_names == ("age", "time")
-    thinned = open_images("file", path=tmp_path / "a.npz", stride=2)
-    assert np.array_equal(thinned.images, pixels[::2])
-    assert thinned.factors.tolist() == factors[::2].tolist()
-
-
 # Large numpy files
 
 
@@ -135,6 +120,7 @@ def test_a_large_npz_is_unpacked_once_until_it_changes(write, large, tmp_path):
     images = open_images(str(path), cache_dir=cache)
     assert storage.is_mapped(images.images)
     assert np.array_equal(images.images, NOISE)
+    assert images.factor_names == ("factor_0", "factor_1")
     chosen = images.select(fixed={"factor_0": 8}, free=["factor_1"])
     assert np.array_equal(chosen.images, NOISE[4:5])
     [kept] = cache.glob("*.npy")
@@ -213,7 +199,6 @@ HOSTILE = [
     ("a.npz", npz(np.ones((2, 9, 5, 7), np.uint8)), r"shape \(2, 9, 5, 7\), of which it"),
     ("a.npy", npy(IMAGES[:0]), "holds no image"),
     ("a.npy", npy(np.array([None, 1])), BROKEN),
-    ("a.npz", npz(images=np.array([None, 1])), BROKEN),
     (
         "a.npz",
         npz(left=IMAGES, right=IMAGES),
@@ -221,7 +206,6 @@ HOSTILE = [
     ),
     ("a.npz", npz(left=TABLE), r"left \(float64 2x2\), .*; images have three or four axes"),
     ("a.npz", npz(images=IMAGES, factors=np.arange(2)), r"int64\(2,\), are no finite"),
-    ("a.npz", npz(images=IMAGES, factors=TABLE * 1j), r"complex128\(2, 2\), are no"),
     ("a.npz", npz(images=IMAGES, factors=np.where(TABLE, np.inf, 0)), "no finite numbers"),
     ("a.npz", npz(images=IMAGES, factors=TABLE, factor_names="a"), r"\(2, 2\), expected \(2, 1\)"),
     ("a.npz", b"PK\x03\x04 no more", BROKEN),

@@ -64,4 +64,3 @@ def test_what_leads_nowhere_is_refused(source, changes, words, tmp_path, monkeyp
 def test_how_files_are_read_means_nothing_for_what_is_drawn():
     with pytest.raises(UserError, match="range means nothing for the source arm"):
         open_images("arm", range="full")
-    assert len(open_images("arm", stride=10, side=32, show=[])) == 16
