@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
+import igraph
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -121,19 +122,13 @@ def csr(small: bool) -> Iterator[Contest]:
     points = draw("cube", SMALL_NUMBER if small else NUMBER)
     config = GraphConfig(kind="knn", k=K, weight="latent")
     ends, lengths = graphs.build(points, config).edges()
-
-    def in_igraph(given: object) -> Sequence[Work]:
-        import igraph
-
-        return [partial(igraph.Graph, len(points), given)]
-
     yield Contest(
         "graph",
         f"{len(points):,} x 3, k = {K}, each edge once",
         [partial(from_edges, ends, lengths, num_nodes=len(points))],
         {
-            "igraph, from a NumPy array": partial(in_igraph, ends),
-            "igraph, from a list": lambda: in_igraph(ends.tolist()),
+            "igraph, from a NumPy array": lambda: [partial(igraph.Graph, len(points), ends)],
+            "igraph, from a list": lambda: [partial(igraph.Graph, len(points), ends.tolist())],
         },
     )
 
@@ -197,8 +192,6 @@ def _by_igraph(
     graph: LatentGraph, pairs: Sequence[Sequence[int]], guide: Codes | None = None
 ) -> Sequence[Work]:
     """Return igraph's searches: A* by the straight line where codes guide it, else Dijkstra's."""
-    import igraph
-
     ends, weights = graph.edges()
     made, given = igraph.Graph(graph.num_nodes, ends.tolist()), weights.tolist()
     if guide is None:
@@ -265,11 +258,10 @@ def _surf_as_reported(model: Autoencoder, codes: Codes, target: int) -> Frames:
         graph = networkx.empty_graph(len(codes))
         for node, others in enumerate(ranked[:, 1 : k + 1].tolist()):
             graph.add_weighted_edges_from((node, other, lengths[node, other]) for other in others)
-    nodes = networkx.dijkstra_path(graph, 0, target)
-    points = [codes[nodes[0]]]
-    for tail, head in itertools.pairwise(nodes):
-        shares = np.linspace(0, 1, POINTS_PER_EDGE)[1:]
-        points += [codes[tail] + share * (codes[head] - codes[tail]) for share in shares]
+    corners = codes[networkx.dijkstra_path(graph, 0, target)]
+    points = list(corners[:1])
+    for tail, head in itertools.pairwise(corners):
+        points += [tail + s * (head - tail) for s in np.linspace(0, 1, POINTS_PER_EDGE)[1:]]
     frames = [model.decode(jnp.asarray(point[None], jnp.float32))[0] for point in points]
     return np.stack([np.asarray(pixels.to_uint8(frame)) for frame in frames])
 

@@ -1,8 +1,5 @@
 """Rows of training beside PyTorch, of sweeps, of decoding, and the tests on an accelerator."""
 
-import os
-import re
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +24,6 @@ from jaxsurf.pipeline.setup import (
     make_setup,
 )
 from jaxsurf.pipeline.sweep import make_grid
-from jaxsurf.training.step import Losses
 
 MODELS = {"reference": 64, "smooth": 32}  # channels
 IMAGES, LONG_EPOCHS = 1_600, 300
@@ -45,9 +41,8 @@ class Training:
     """Goes on training for some steps each time it is called, and waits for them."""
 
     def __init__(self, made: CompiledRun, num_steps: int) -> None:
-        self.made, self.num_steps = made, num_steps
-        self.state, self.feed, self.step = made.state, made.make_feed(0), 0
-        self.losses: Losses = {}
+        self.made, self.num_steps, self.feed = made, num_steps, made.make_feed(0)
+        self.state, self.losses, self.step = made.state, {}, 0
 
     def __call__(self) -> None:
         """Do the steps; after the last of the plan it begins again."""
@@ -81,10 +76,11 @@ def train(
         steps = 4 * setup.plan.steps_per_epoch
         if on_cpu:  # half a minute a row
             steps = max(1, (16 if small else 128 if perceptual else 512) // batch)
-        what = f"`{name}`, C = {setup.config.model.channels}, batch {batch}, MSE"
+        loss = "MSE and perceptual" if perceptual else "MSE"
+        what = f"`{name}`, C = {setup.config.model.channels}, batch {batch}, {loss}"
         contest = Contest(
             "train",
-            f"{what}{' and perceptual' if perceptual else ''}: an epoch of {IMAGES:,} images",
+            f"{what}: an epoch of {IMAGES:,} images",
             [Training(compile_run(setup), steps)],
             _in_torch(setup, steps, first),
             scale=IMAGES / (steps * batch),
@@ -124,27 +120,16 @@ def train_long(small: bool) -> Iterator[Contest]:
 
 
 def run_gpu_tests(small: bool) -> Iterator[Row]:
-    """The tests that need an accelerator, counted; the rehearsal only collects them.
-
-    They end, workers and all, before the case has to, which would leave them behind.
-    """
-    command = [sys.executable, "-m", "pytest", "-v", "-m", "gpu and not slow"]
+    """The tests that need an accelerator, counted; the rehearsal only collects them."""
+    # They end, workers and all, before the case has to, which would leave them behind.
+    command = ["timeout", "--signal=KILL", f"{TESTS_LIMIT_S}", sys.executable, "-m", "pytest", "-v"]
     # In several processes, each with tests of its own: most of their time is compilation.
-    command += ["--dist=worksteal", "tests/test_accelerators.py", *["--collect-only"] * small]
-    given = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True, "process_group": 0}
-    with subprocess.Popen(command, **given) as tests:
-        try:
-            printed, _ = tests.communicate(timeout=TESTS_LIMIT_S)
-            status = f"status {tests.returncode}" if tests.returncode else ""
-        except BaseException as error:
-            os.killpg(tests.pid, signal.SIGKILL)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            printed, _ = tests.communicate()
-            status = f"over {TESTS_LIMIT_S} s, {printed.count(' PASSED')} passed until then"
-    plain = re.sub(r"\x1b\[[0-9;]*m|=", "", printed).strip()
-    words = (plain.splitlines() or ["no output"])[-1].strip()
-    yield Row("train", f"tests on the accelerator: {words}", error=status)
+    command += ["-m", "gpu and not slow", "--dist=worksteal", "--color=no"]
+    command += ["tests/test_accelerators.py", *["--collect-only"] * small]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False)
+    words = (done.stdout.strip() or "no output").splitlines()[-1].strip("= ")
+    passed = f"status {done.returncode}, {done.stdout.count(' PASSED')} passed"
+    yield Row("train", f"tests on the accelerator: {words}", error=passed * bool(done.returncode))
 
 
 def sweep(small: bool) -> Iterator[Contest]:

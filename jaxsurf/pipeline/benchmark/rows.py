@@ -104,14 +104,11 @@ def measure(contest: Contest) -> Iterator[Row]:
     except Exception as failure:  # noqa: BLE001  (one defect is no reason to lose other rows)
         yield row.failed(failure)
         return
-    row = replace(row, ours_s=_figure(contest, times), peak_mib=_peak_mib())
+    row = replace(row, peak_mib=_peak_mib())
     for name, make in (contest.baselines or {"": list}).items():
-        its_row = replace(row, peer=name)
+        its_row = replace(row, ours_s=_figure(contest, times), peer=name)
         try:
             yield _measure_beside(make, contest, its_row, times, answers)
-        except ModuleNotFoundError as missing:
-            _log.warning("%s: %s", name, missing)
-            yield _measure_beside(list, contest, its_row, times, answers)
         except Exception as failure:  # noqa: BLE001  (a foreign library may raise anything)
             yield its_row.failed(failure)
 
@@ -120,9 +117,13 @@ def _measure_beside(
     make: Make, contest: Contest, row: Row, mine: list[float], answers: list[Any]
 ) -> Row:
     """Return the row with the times of both, in turn; the candidate's first round is done."""
-    parts = make()
-    for part in parts[:1]:
-        part()
+    try:
+        parts = make()
+        for part in parts[:1]:
+            part()
+    except ModuleNotFoundError as missing:
+        _log.warning("%s: %s", row.peer, missing)
+        parts = []
     theirs, spent = [math.inf] * len(parts), 0.0
     for turn in range(contest.rounds):
         if turn:
@@ -134,17 +135,12 @@ def _measure_beside(
             contest.agree(answers, found)
         if spent * (turn + 2) / (turn + 1) > contest.limit_s:
             break
-    if not parts:
-        return replace(row, ours_s=_figure(contest, mine))
-    whole = len(parts) / len(theirs)
-    if contest.median:  # over the same parts
-        mine, whole = mine[: len(theirs)], 1.0
-    return replace(
-        row,
-        ours_s=_figure(contest, mine),
-        peer_s=_figure(contest, theirs) * whole,
-        extrapolated=len(theirs) < len(parts),
-    )
+    if parts:
+        mine = mine[: len(theirs)] if contest.median else mine  # the same parts
+        whole = 1.0 if contest.median else len(parts) / len(theirs)
+        figure = _figure(contest, theirs) * whole
+        row = replace(row, peer_s=figure, extrapolated=len(theirs) < len(parts))
+    return replace(row, ours_s=_figure(contest, mine))
 
 
 def _figure(contest: Contest, times: Sequence[float]) -> float:

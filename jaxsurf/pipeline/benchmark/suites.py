@@ -1,8 +1,8 @@
 """Suites of cases -> `benchmarks.json` and `benchmarks.md`, written anew after every row.
 
 A case is measured in a process of its own, so that its memory is its own, and may give several
-rows. The same command again measures the cases that are not in the files yet; files of another
-machine, of other code or of another scale are replaced. `python -m
+rows. The same command again measures the cases that are not in the files yet, or whose rows failed;
+files of another machine, of other code or of another scale are replaced. `python -m
 jaxsurf.pipeline.benchmark.suites CASE SCALE LIMIT_S` is such a process: a row of JSON a line;
 without arguments it prints facts of the machine.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from jaxsurf.errors import UserError, check_choice
+from jaxsurf.errors import check_choice
 from jaxsurf.images import storage
 from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.benchmark import graph_rows, model_rows, rows
@@ -77,7 +77,9 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
     check_choice("--suite", suite, SUITES)
     check_choice("--scale", scale, SCALES)
     machine = _machine() | {"scale": scale}
-    found = _kept(out / rows.JSON, machine)
+    saved = read_json(out / rows.JSON) if (out / rows.JSON).exists() else {}
+    known: Any = saved["rows"] if saved.get("machine") == machine else []
+    found = [Row(**{k: v for k, v in row.items() if k != "ratio"}) for row in known]
     # Before the first row: a folder that can't be written is no use after an hour either.
     text = rows.write(out, machine, found)
     for name in SUITES[suite]:
@@ -113,36 +115,16 @@ def _rows_of(name: str, scale: str, limit_s: int) -> Iterator[Row]:
             process.kill()
     if status:
         known = {-signal.SIGALRM: f"over {limit_s} s", -signal.SIGKILL: "killed, out of memory?"}
-        ended = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        yield Row(name, "", error=known.get(status, f"ended {ended}"))
+        yield Row(name, "", error=known.get(status, f"ended with status {status}"))
 
 
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", __name__, *arguments]
 
 
-def _kept(path: Path, machine: Mapping[str, Any]) -> list[Row]:
-    """Return the rows that a file has of this machine, code and scale."""
-    if not path.exists():
-        return []
-    saved = read_json(path)
-    if saved.get("machine") != machine:
-        _log.info("%s is of another machine, code or scale: measured anew", path)
-        return []
-    try:
-        listed: Any = saved["rows"]
-        return [Row(**{k: v for k, v in each.items() if k != "ratio"}) for each in listed]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{path} is damaged ({error})", cure="remove it") from error
-
-
 def _machine() -> dict[str, Any]:
     """Return facts of the machine from a process of its own, which frees the accelerator again."""
-    done = subprocess.run(_command(), capture_output=True, text=True, check=False)
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
-        raise UserError(f"JAX does not start: {last[0]}", cure="see JAX_PLATFORMS")
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(subprocess.check_output(_command(), text=True))
 
 
 def _facts() -> dict[str, Any]:
@@ -152,7 +134,7 @@ def _facts() -> dict[str, Any]:
     text = listed.read_text(encoding="utf-8") if listed.exists() else ""
     model = re.search(r"model name\s*: (.*)", text)
     return {
-        "cpu": model[1] if model else platform.processor() or platform.machine(),
+        "cpu": model[1] if model else platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "memory_gib": None if total is None else round(total / storage.GIB, 1),
         "accelerator": None if on_cpu else f"{len(devices)} x {devices[0].device_kind}",

@@ -33,13 +33,18 @@ class TorchTraining:
     def __init__(self, setup: TrainSetup, *, num_steps: int, mode: str = "eager") -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.set_float32_matmul_precision("high")  # as XLA does: full on CPUs, TF32 on GPUs
-        torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
         self.num_steps, self.batch_size = num_steps, setup.config.training.batch_size
         images = torch.from_numpy(setup.images.images.transpose(0, 3, 1, 2).copy())
         self.images = images.to(self.device)
         self.order = torch.empty(0, dtype=torch.int64, device=self.device)
-        self.model = make_model(setup).to(self.device)
+        config, (side, _, depth) = setup.config.model, setup.images.images.shape[1:]
+        if config.name == "reference":
+            model = _Reference(side, depth, config.latent_dim, config.channels)
+        else:
+            mean = torch.tensor(pixels.mean(setup.images.images)).float().permute(2, 0, 1)
+            model = _Smooth(mean, config.latent_dim, config.channels)
+        self.model = model.to(self.device)
         optimizer = _make_optimizer(self.model, setup, capturable=mode == "graph")
         highest = setup.config.optimizer.learning_rate
         shares = np.asarray(setup.learning_rate_at(jnp.arange(setup.plan.num_steps)) / highest)
@@ -105,20 +110,18 @@ class TorchTraining:
 def _make_optimizer(
     model: torch.nn.Module, setup: TrainSetup, *, capturable: bool
 ) -> torch.optim.Optimizer:
-    config = setup.config.optimizer
+    config, named = setup.config.optimizer, dict(model.named_parameters())
     rate: Any = config.learning_rate
     if capturable:  # a recorded step reads it from the device
         rate = torch.tensor(rate, device=next(model.parameters()).device)
     shared: dict[str, Any] = {"lr": rate, "fused": True, "capturable": capturable}
     if config.name == "reference":
-        return torch.optim.Adam(model.parameters(), weight_decay=config.weight_decay, **shared)
-    kernels = [value for name, value in model.named_parameters() if name.endswith("weight")]
-    others = [value for name, value in model.named_parameters() if not name.endswith("weight")]
-    groups = [
-        {"params": kernels, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, betas=(0.9, config.b2), **shared)
+        return torch.optim.Adam(named.values(), weight_decay=config.weight_decay, **shared)
+    kernels = [value for name, value in named.items() if name.endswith("weight")]
+    others = [value for name, value in named.items() if not name.endswith("weight")]
+    groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+    decay = {"betas": (0.9, config.b2), "weight_decay": config.weight_decay}
+    return torch.optim.AdamW(groups, **decay, **shared)
 
 
 def _record(update: Callable[[Tensor], Tensor], numbers: Tensor) -> Callable[[Tensor], Tensor]:
@@ -139,15 +142,6 @@ def _record(update: Callable[[Tensor], Tensor], numbers: Tensor) -> Callable[[Te
         return loss
 
     return play
-
-
-def make_model(setup: TrainSetup) -> torch.nn.Module:
-    """Return the model of a run; images are [batch, channel, height, width] in [0, 1]."""
-    config, (side, _, depth) = setup.config.model, setup.images.images.shape[1:]
-    if config.name == "reference":
-        return _Reference(side, depth, config.latent_dim, config.channels)
-    mean = torch.tensor(pixels.mean(setup.images.images)).float().permute(2, 0, 1)
-    return _Smooth(mean, config.latent_dim, config.channels)
 
 
 class _Reference(torch.nn.Module):
