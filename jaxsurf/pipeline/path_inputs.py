@@ -18,9 +18,10 @@ from jaxtyping import Float, Int, Real
 from jaxsurf.errors import UserError, printable
 from jaxsurf.images.tables import Header
 from jaxsurf.manifold import codes_file, neighbors
-from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
+from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
-from jaxsurf.manifold.tour import GRAPH, Order
+from jaxsurf.manifold.tour import GRAPH as GRAPH
+from jaxsurf.manifold.tour import Order
 
 # Those of `PATHS`, and cryoDRGN's `pc`.
 Method = Literal["linear", "surfing", "pc"]
@@ -114,12 +115,6 @@ class PathsConfig:
                     f"{flags} has no meaning with --method={self.method}",
                     cure=f"leave it out, or use --method={' or '.join(owners)}",
                 )
-        if self.trimming and KINDS[(self.graph or GRAPH).kind].connects:
-            raise UserError(
-                "--max_edge and --avg_neighbors have no meaning with a graph that is to connect all"
-                " points",
-                cure="use --graph=knn, mutual or radius, and --repair to bridge the gaps",
-            )
 
     @property
     def timing(self) -> Timing:
@@ -188,13 +183,15 @@ def open_inputs(config: PathsConfig) -> Inputs:
         )
     rows = np.arange(len(values))
     if config.index_file:
-        found = _find_rows(config.index_file, name, len(values), config.header)
-        rows, times = np.unique(found, return_counts=True)
-        if len(rows) < len(found):
-            often = f"row {rows[times.argmax()]} {times.max()} times"
-            raise UserError(f"{config.index_file} names {often}", cure="name each row once")
+        rows = np.unique(_find_rows(config.index_file, name, len(values), config.header))
     anchors = _parse_anchors(config, values, name)
-    _check_anchors(anchors, config, size=values.shape[1])
+    if (len(anchors) > 1) == (config.method == "pc"):
+        named = " and ".join(anchor.label for anchor in anchors[:3])
+        raise UserError(
+            f"{len(anchors)} anchors were given{': ' * bool(anchors)}{named}",
+            cure="a line along a component passes one or none; other methods take at least two, "
+            f"such as --anchors=3,17; a code has {values.shape[1]} numbers",
+        )
     needed = np.array([anchor.row for anchor in anchors if anchor.row is not None], np.int64)
     if len(lacking := np.setdiff1d(needed, rows)):
         raise UserError(
@@ -292,22 +289,3 @@ def _parse_anchors(
                 f"({_CODE}0.1,-2 for two numbers)",
             )
     return found
-
-
-def _check_anchors(anchors: Sequence[Anchor], config: PathsConfig, *, size: int) -> None:
-    """Refuse too few or too many anchors, and one that is named where that means nothing."""
-    labels = [anchor.label for anchor in anchors]
-    if (len(labels) > 1) == (config.method == "pc"):
-        raise UserError(
-            f"{len(labels)} anchors were given{': ' if labels else ''}{' and '.join(labels[:3])}",
-            cure="a line along a component passes one or none; other methods take at least two, "
-            f"such as --anchors=3,17; a code has {size} numbers",
-        )
-    again = [a for a, b in itertools.pairwise(labels + labels[:1] * config.loop) if a == b]
-    if config.order == "best":
-        again += [label for at, label in enumerate(labels) if label in labels[:at]]
-    if again:
-        raise UserError(
-            f"anchor {again[0]} is given twice in a row, or twice with --order=best",
-            cure="give it once; with --loop the path comes back to the first one by itself",
-        )
