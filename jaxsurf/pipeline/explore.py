@@ -1,4 +1,4 @@
-"""A run, or codes of any model, explored in a browser; `explored` holds what both share.
+"""A run, or codes of any model, explored in a browser.
 
 A stop is a text, as in `surf`, but for files: what a browser sends is never taken for a path. A
 picture of the user's is kept in `uploads/` of the working directory, under a name made here, and
@@ -28,7 +28,7 @@ from jaxsurf.images import pixels, storage
 from jaxsurf.manifold.graph import KINDS, WEIGHTS
 from jaxsurf.manifold.path import Timing
 from jaxsurf.pipeline import surf
-from jaxsurf.pipeline.explored import Explored, ExploredCodes
+from jaxsurf.pipeline.explored import ExploredCodes
 from jaxsurf.pipeline.run import Run, connect, encode_all, open_run
 from jaxsurf.pipeline.surf import SurfConfig, Surfed
 from jaxsurf.viewing.explorer import subject
@@ -44,7 +44,7 @@ BY_TRUTH = ("residual", "course", "progress")
 _UPLOADED = re.compile(r"[A-Za-z0-9_]{1,60}\.(png|jpg|webp|bmp|tif)")
 
 
-class ExploredRun(Explored):
+class ExploredRun(subject.Subject):
     """A trained run, as the explorer sees it."""
 
     script = "surf"
@@ -105,8 +105,9 @@ class ExploredRun(Explored):
     def _decoded(self, code: subject.Code) -> UInt8[np.ndarray, "height width _"]:
         return decode.decode_points(self.run.model, code[None])[0]
 
-    def decode(self, code: subject.Code) -> subject.Picture:
+    def decode(self, code: subject.Code, near: int) -> subject.Picture:
         """Return what a code is decoded to."""
+        del near
         return self.run.images.look.rgb(self._decoded(code)[None])[0]
 
     def _stop(self, text: str) -> str:
@@ -290,10 +291,9 @@ def explore(
     opened: bool = False,
 ) -> None:
     """Serve the explorer of a run, or of codes, until it is interrupted."""
-    if not workdir and not latents:
-        raise UserError("there is nothing to explore", cure="give --workdir or --latents")
-    if (images or labels) and not latents:
-        raise UserError("--images and --labels belong to --latents", cure="leave them out")
+    if not latents and (images or labels or not workdir):
+        cure = "give --workdir, or --latents, to which --images and --labels belong"
+        raise UserError("there are no codes to explore", cure=cure)
     try:
         from jaxsurf.viewing.explorer import server
     except ImportError as error:

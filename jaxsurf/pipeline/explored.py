@@ -1,125 +1,31 @@
-"""Codes of any model as the explorer sees them, and what exploring a run shares with that.
+"""Codes of any model as the explorer sees them.
 
 Without a model a path is a slide show of the images nearest to it, if there are images at all.
 """
 
 import contextlib
-import csv
 import functools
 import re
-import shlex
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
 from jaxsurf.errors import UserError
-from jaxsurf.frames import media
-from jaxsurf.images import sources, storage
+from jaxsurf.images import sources, storage, tables
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold import latent_graph, neighbors, tour
-from jaxsurf.manifold.graph import KINDS, WEIGHTS, GraphConfig
-from jaxsurf.manifold.latent_graph import LatentGraph
+from jaxsurf.manifold.graph import KINDS, WEIGHTS
 from jaxsurf.manifold.path import PATHS, Timing, piece_lengths, timed
 from jaxsurf.pipeline import path_inputs, paths
 from jaxsurf.pipeline.path_inputs import PathsConfig
 from jaxsurf.viewing.explorer import subject
-from jaxsurf.workdir import fingerprint
-
-# Neighbours whose distance tells how densely codes lie.
-DENSITY_NEIGHBORS = 10
-
-Build = Callable[[GraphConfig], LatentGraph]
+from jaxsurf.workdir import WorkDir
 
 
-class Explored(subject.Subject):
-    """What a run and codes alone have in common: codes, graphs, and what is said of a path."""
-
-    labels: dict[str, np.ndarray]  # numbers or texts of all points, by name
-    script: str  # of `launch/`, which makes the same path
-    error_name: str  # what the errors of reels are
-
-    def __init__(
-        self, index: neighbors.Index, graph: GraphConfig, root: Path, build: Build
-    ) -> None:
-        self.index, self.graph, self.root, self._build = index, graph, root, build
-        self._graphs: dict[GraphConfig, LatentGraph] = {}
-        self._lock = threading.Lock()
-        known = {name: functools.partial(self._label, name) for name in self.labels}
-        self.colours = {**known, "density (log)": self.density}
-        self.connected(graph)
-
-    def _label(self, name: str, numbers: subject.Numbers) -> subject.Values:
-        found = self.labels[name][numbers]
-        return found.tolist() if found.dtype == object else found
-
-    def connected(self, config: GraphConfig) -> LatentGraph:
-        """Return a graph, built once however many ask for it."""
-        with self._lock:
-            if config not in self._graphs:
-                self._graphs[config] = self._build(config)
-            return self._graphs[config]
-
-    def edges(self, graph: GraphConfig) -> Int[np.ndarray, "edge 2"]:
-        """Return the edges of a graph."""
-        return self.connected(graph).edges()[0]
-
-    def kept(self) -> list[str]:
-        """Return the folders of paths that were written, the newest first."""
-        written = (self.root / "surf").glob("*/path.json")
-        folders = [path.parent for path in written if not path.parent.name.startswith(".")]
-        folders.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        return [folder.name for folder in folders]
-
-    def density(self, numbers: subject.Numbers) -> Float[np.ndarray, "point"]:
-        """Return, as a logarithm, how densely codes lie around each."""
-        k = min(DENSITY_NEIGHBORS, len(self.index.codes) - 1)
-        away = self.index.nearest(k=k).distances[:, -1]
-        least = away[away > 0].min(initial=np.inf)
-        size = self.index.codes.shape[1]
-        return -size * np.log10(np.maximum(away, least if np.isfinite(least) else 1.0))[numbers]
-
-    def described(
-        self,
-        wish: subject.Wish,
-        reels: list[subject.Reel],
-        visit: tour.Visit,
-        graph: LatentGraph,
-        stops: list[subject.Stop],
-    ) -> subject.Film:
-        """Return the film of a path through a graph."""
-        number = f"{len(visit.nodes)} point{'s' * (len(visit.nodes) > 1)}"
-        said = [f"surfing passes {number} of a {graph.description}, by weight {graph.weight}"]
-        if len(bridges := graph.bridges_along(visit.nodes)):
-            said.append(f"the path {tour.describe_gaps(bridges.tolist())}")
-        if visit.proven is not None:
-            said.append(tour.describe_order(len(wish.stops), proven=visit.proven))
-        words = [f"--{n}" if v is True else f"--{n}={v}" for n, v in self._flags(wish).items() if v]
-        return subject.Film(
-            reels=reels,
-            stops=stops,
-            note="; ".join(said),
-            command=shlex.join(["python", f"launch/{self.script}.py", *words]),
-            error_name=self.error_name,
-            frame_ms=media.FRAME_MS,
-        )
-
-    def _flags(self, wish: subject.Wish) -> dict[str, Any]:
-        """Return the flags that all scripts have; those that are empty are left out."""
-        order = "best" if wish.order == "best" else ""
-        flags = {"loop": wish.loop, "order": order, "frames": wish.frames}
-        if wish.graph != self.graph:
-            graph = wish.graph
-            flags |= {"graph": graph.kind, "weight": graph.weight, "repair": graph.repair}
-            if setting := KINDS[graph.kind].setting:
-                flags[setting] = getattr(graph, setting)
-        return flags
-
-
-class ExploredCodes(Explored):
+class ExploredCodes(subject.Subject):
     """Codes of any model, with their images and labels where files of these are given."""
 
     script = "paths"
@@ -215,9 +121,8 @@ class ExploredCodes(Explored):
         return own | super()._flags(wish) | {"out": self._folder(wish)}
 
     def _folder(self, wish: subject.Wish) -> Path:
-        named = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", stop) for stop in wish.stops)
-        named = named if len(named) <= 60 else f"{named[:40]}_{fingerprint(named)[:8]}"
-        return self.root / "surf" / f"{named}{'' if wish.graph == self.graph else '-other'}"
+        named = (re.sub(r"[^A-Za-z0-9.]+", "_", stop)[:60] for stop in wish.stops)
+        return WorkDir(self.root).surf(*named, label="other" * (wish.graph != self.graph))
 
     def keep(self, wish: subject.Wish, also: Sequence[str] = ()) -> str:
         """Write the files of `paths`."""
@@ -236,16 +141,7 @@ class ExploredCodes(Explored):
 
 
 def _read_labels(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a table with a head: numbers where all are, else texts."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head, *rows = (row for row in csv.reader(file) if row)
-        columns = dict(zip(head, zip(*rows, strict=True), strict=True))
-    except (OSError, ValueError) as error:
-        cure = "give a CSV file with a head, all rows as wide"
-        raise UserError(f"cannot read {path} ({error})", cure=cure) from error
-    found = {name: np.array(column, object) for name, column in columns.items()}
-    for name, column in found.items():
-        with contextlib.suppress(ValueError):
-            found[name] = column.astype(float)
-    return found
+    """Return the columns of a table with a head: numbers, or texts where one is none."""
+    table = tables.read_table(path, "yes", named_index=False)
+    columns = (np.array(each, object if isinstance(each, list) else None) for each in table.columns)
+    return dict(zip(table.names, columns, strict=True))

@@ -22,6 +22,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.serving import make_server
 
 from jaxsurf.errors import UserError
+from jaxsurf.frames.media import FRAME_MS
 from jaxsurf.manifold.graph import KINDS, GraphConfig
 from jaxsurf.viewing.explorer import layout
 from jaxsurf.viewing.explorer.latent_map import LatentMap
@@ -157,13 +158,7 @@ class _Page:
 
     def decode(self) -> Answer:
         number, _, code = self._code_at()
-        if self.subject.decodes:
-            picture = self.subject.decode(code)
-        elif (pictures := self.subject.pictures(np.array([number]))) is not None:
-            picture = pictures[0]
-        else:
-            raise UserError("these codes have no images")
-        return {"src": data_url(_png(picture))}
+        return {"src": data_url(_png(self.subject.decode(code, number)))}
 
     def upload(self) -> Answer:
         name = flask.request.args.get("name", "")
@@ -369,8 +364,8 @@ def client_film(film: Film, subject: Subject, drawn: LatentMap, view: str) -> di
     return {
         "reels": reels,
         "beside": None if beside is None else of_frames(beside).describe(),
-        "errorName": film.error_name,
-        "ms": film.frame_ms,
+        "errorName": subject.error_name,
+        "ms": FRAME_MS,
         "traces": drawn.path_traces(view, film, film.stops),
     }
 
