@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import dacite
 import jax
 
 from jaxsurf.errors import UserError
@@ -179,16 +178,7 @@ class Outcome:
 def read_outcome(workdir: WorkDir) -> Outcome | None:
     """Return how a run ended; None if it has not."""
     path = workdir.root / "outcome.json"
-    if not path.exists():
-        return None
-    values = read_json(path, cure=JUDGED_AGAIN)
-    try:
-        outcome = dacite.from_dict(Outcome, values, dacite.Config(strict=True))
-        if outcome.state != "diverged" and ("loss" not in outcome.losses or not outcome.training_s):
-            raise ValueError("no loss or time")
-    except (dacite.DaciteError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error})", cure=JUDGED_AGAIN) from error
-    return outcome
+    return Outcome(**read_json(path, cure=JUDGED_AGAIN)) if path.exists() else None
 
 
 Result = tuple[Member, Outcome]
@@ -287,12 +277,7 @@ def train_and_judge(
 def _judge(
     workdir: WorkDir, config: RunConfig, images: ImageSet, model: Autoencoder, *, together: int = 1
 ) -> Outcome:
-    lines = read_metrics(workdir.metrics)
-    if not lines:
-        cause = f"{workdir.metrics} is missing or empty, so nobody knows what the losses were"
-        cure = f"put it back, or remove {workdir.root}: the run is trained again"
-        raise UserError(cause, cure=cure)
-    message = ""
+    last, message = read_metrics(workdir.metrics)[-1], ""
     try:
         train.check_learnt(model, images, config.objective)
     except train.Collapsed as error:
@@ -300,9 +285,9 @@ def _judge(
     return Outcome(
         state="collapsed" if message else "finished",
         message=message,
-        losses={name: lines[-1][name] for name in config.objective.losses},
+        losses={name: last[name] for name in config.objective.losses},
         mse=reconstruction.mean_mse(model, images.images),
-        training_s=lines[-1]["elapsed_s"],
+        training_s=last["elapsed_s"],
         together=together,
     ).write(workdir)
 
