@@ -72,7 +72,9 @@ train --workdir=W --config=configs/tiny.py:x | 2 | tiny.py:x: TypeError: get_con
 train --workdir=W --config=empty.py | 2 | has no attribute 'get_config'
 train --workdir=W --config=configs/tiny_grid.py | 1 | grid is not a setting
 sweep --workdir=W --config=configs/tiny_grid.py --config.corruption.kind=x | 2 | no setting 'kind'
-reproduce --workdir=W --mpi3d=nowhere.npz | 1 | there is no nowhere.npz; name MPI3D-toy's
+benchmark --out=W --suite=nope | 1 | --suite 'nope' is not known; use one of: gpu, graph
+benchmark --out=W --scale=huge | 1 | --scale 'huge' is not known
+reproduce --workdir=W --mpi3d=nowhere.npz | 1 | mpi3d_toy is neither prepared in nowhere.npz
 SURF --speed=fast | 2 | flag --speed=fast: value should be one of <visible|latent|edge>
 SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
 SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair

@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 from scipy.spatial.distance import pdist, squareform
 
-from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames import media
 from jaxsurf.images.image_set import ImageSet
@@ -119,15 +118,11 @@ def reproduce(scale: Scale, root: Path | str, *, shown: bool = True) -> str:
 
     What is finished is kept.
     """
-    if scale.mpi3d and not Path(scale.mpi3d).exists():
-        cure = "name MPI3D-toy's .npz file with --mpi3d"
-        raise UserError(f"there is no {scale.mpi3d}", cure=cure)
     root = WorkDir(Path(root)).check_writable().root
     # The noises are the grid's.
     names = [name for name in experiments.EXPERIMENTS if not name.startswith("noise_")]
     runs: dict[tuple[str, str], Measured] = {}
     for name, model in itertools.product(names, experiments.MODELS):
-        _log.info("%s with %s", name, model)
         folder, number = root / "runs" / f"{model}-{name}", NUM_PAIRS[scale.name]
         config = scale.config(name, model)
         runs[name, model] = measures.make_run(name, model, config, folder, number, shown=shown)
