@@ -38,8 +38,6 @@ from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
 
 Mode = Literal["auto", "together", "in_turn"]
-PUT_BACK = "put it back as the sweep wrote it, or use a new --workdir"
-JUDGED_AGAIN = "remove it: the run is judged again"
 REPORTS_TERMS = ("mse", "perceptual")
 NUM_BEST = 10
 # What members of one program may differ in: these are arguments of the update.
@@ -178,7 +176,8 @@ class Outcome:
 def read_outcome(workdir: WorkDir) -> Outcome | None:
     """Return how a run ended; None if it has not."""
     path = workdir.root / "outcome.json"
-    return Outcome(**read_json(path, cure=JUDGED_AGAIN)) if path.exists() else None
+    cure = "remove it: the run is judged again"
+    return Outcome(**read_json(path, cure=cure)) if path.exists() else None
 
 
 Result = tuple[Member, Outcome]
@@ -210,7 +209,7 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
             train.check_begun(place, member.config, opened[key], extend=None)
     with lock(root):
         names, path = [member.name for member in members], root / "grid.json"
-        begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
+        begun = read_json(path)["members"] if path.exists() else names
         if sorted(begun) != sorted(names):
             cause = f"{root} holds another grid, of {len(begun)} members such as {begun[:1]}"
             raise UserError(cause, cure="use that grid again, or a new --workdir")

@@ -30,12 +30,10 @@ from jaxsurf.pipeline.benchmark import graph_rows, model_rows, rows
 from jaxsurf.pipeline.benchmark.rows import Contest, Row
 from jaxsurf.workdir import fingerprint, read_json, versions
 
-# From whether to be small to what is measured; a row comes as it is.
-Make = Callable[[bool], Iterator[Contest | Row]]
-
 _train = model_rows.train
-# In order of worth on an accelerator, so that a cut at any minute leaves the best.
-CASES: Mapping[str, Make] = {
+# From whether to be small to what is measured; a row comes as it is. In order of worth on an
+# accelerator, so that a cut at any minute leaves the best.
+CASES: Mapping[str, Callable[[bool], Iterator[Contest | Row]]] = {
     "train-reference": partial(_train, "reference", (8, 64)),
     "train-smooth": partial(_train, "smooth", (8, 64)),
     "long-reference": model_rows.train_long,
@@ -64,7 +62,6 @@ SUITES: Mapping[str, Sequence[str]] = {
     # But for what a CPU can't do in time.
     "all": tuple(name for name in CASES if name not in ("long-reference", "gpu-tests")),
 }
-SCALES = ("full", "rehearsal")
 # What a case may take. Where it ends early, what it measured until then stays.
 _LIMIT_S, _GPU_LIMIT_S = 900, 170
 _PACKAGES = ("jaxsurf", "jax", "jaxlib", "flax", "optax", "numpy", "scipy", "numba")
@@ -75,7 +72,7 @@ _log = logging.getLogger(__name__)
 def run(suite: str, out: Path, *, scale: str = "full") -> str:
     """Measure a suite's cases, write both files to `out`, and return the table in Markdown."""
     check_choice("--suite", suite, SUITES)
-    check_choice("--scale", scale, SCALES)
+    check_choice("--scale", scale, ("full", "rehearsal"))
     machine = _machine() | {"scale": scale}
     saved = read_json(out / rows.JSON) if (out / rows.JSON).exists() else {}
     known: Any = saved["rows"] if saved.get("machine") == machine else []
