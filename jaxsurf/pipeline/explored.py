@@ -33,7 +33,11 @@ class ExploredCodes(subject.Subject):
 
     def __init__(self, latents: str, root: Path, *, images: str = "", labels: str = "") -> None:
         self.images = sources.open_images(images) if images else None
-        self.labels = _read_labels(Path(labels)) if labels else {}
+        self.labels = {}
+        if labels:
+            table = tables.read_table(Path(labels), "yes", named_index=False)
+            for name, column in zip(table.names, table.columns, strict=True):
+                self.labels[name] = np.array(column, object if isinstance(column, list) else None)
         inputs = path_inputs.open_inputs(PathsConfig(latents=latents, anchors=("0", "1")))
         self.latents, (number, size) = latents, inputs.codes.shape
         given = {name: len(values) for name, values in self.labels.items()}
@@ -138,10 +142,3 @@ class ExploredCodes(subject.Subject):
         )
         paths.run(config, self._folder(wish))
         return str(self._folder(wish))
-
-
-def _read_labels(path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of a table with a head: numbers, or texts where one is none."""
-    table = tables.read_table(path, "yes", named_index=False)
-    columns = (np.array(each, object if isinstance(each, list) else None) for each in table.columns)
-    return dict(zip(table.names, columns, strict=True))

@@ -128,8 +128,7 @@ def _facts() -> dict[str, Any]:
     devices, modules = jax.devices(), sorted(Path(__file__).parents[2].rglob("*.py"))
     on_cpu, total = devices[0].platform == "cpu", storage.total_bytes()
     listed = Path("/proc/cpuinfo")
-    text = listed.read_text(encoding="utf-8") if listed.exists() else ""
-    model = re.search(r"model name\s*: (.*)", text)
+    model = re.search(r"model name\s*: (.*)", listed.read_text() if listed.exists() else "")
     return {
         "cpu": model[1] if model else platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
