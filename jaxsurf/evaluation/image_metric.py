@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from jaxsurf.evaluation import lattice
-from jaxsurf.evaluation.lattice import Apart, Folder, Lattice, Others, Poses, Reader
+from jaxsurf.evaluation.lattice import Apart, Lattice, Others, Poses, Reader
 from jaxsurf.images import pixels
 from jaxsurf.manifold import latent_graph, shortest_path
 from jaxsurf.manifold.latent_graph import LatentGraph
@@ -50,7 +50,7 @@ class ImageMetric:
     Its grid has at most `MOST_NODES` nodes, whose table of distances is kept in the cache.
     """
 
-    def __init__(self, of: Lattice, *, cache_dir: Folder = None) -> None:
+    def __init__(self, of: Lattice) -> None:
         from jaxsurf.evaluation import pose_kernels  # numba is slow to load
 
         self._kernels, self._lattice, reader = pose_kernels, of, of.reader
@@ -67,7 +67,7 @@ class ImageMetric:
             edges = {"seam": seam, "seam_lengths": lengths}
             return {"table": table / np.float32(unit), "unit": np.array(unit), **edges}
 
-        made = lattice.keep("metric", of.stamp, make, cache_dir)
+        made = lattice.keep("metric", of.stamp, make)
         self.unit, self.seam = float(made["unit"]), made["seam"]
         self._over_seam = _over_seam(self._inside, (self.seam, made["seam_lengths"]), reader)
         self._arrays = pose_kernels.Metric(
@@ -97,10 +97,9 @@ class ImageMetric:
         """Return the distance of poses in grid steps where the seam, which is one, is crossed."""
         sides = np.moveaxis(self._lattice.reader.places[self.seam] / self._lattice.per_step, 1, 0)
         (here, there), apart = sides, self._lattice.grid.apart
-        return self._kernels.shortest_sums(
-            np.concatenate([apart(first, here), apart(first, there)], axis=1),
-            np.concatenate([apart(second, there), apart(second, here)], axis=1) + 1.0,
-        )
+        to = np.concatenate([apart(first, here), apart(first, there)], axis=1)
+        back = np.concatenate([apart(second, there), apart(second, here)], axis=1) + 1.0
+        return np.stack([(row + back).min(axis=1) for row in to])
 
     def geodesics(self, pairs: Nodes, *, over_seam: bool) -> list[list[Geodesic]]:
         """Return shortest paths between pairs of the grid's nodes.

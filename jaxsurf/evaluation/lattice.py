@@ -9,14 +9,12 @@ A frame is read in three steps: principal components propose a few nodes, all pi
 downhill from there, and a quadratic around the last node places the pose between nodes.
 """
 
-import functools
+import contextlib
 import itertools
 import logging
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -33,16 +31,15 @@ EDITION = 1
 MOST_FACTORS = 3
 # Lattice steps a grid step, the finest first: the first one of a lattice that is small enough is
 # taken. The limit is six minutes of drawing the arm, or 0.7 GB at 64 x 64.
-FINENESS, MOST_RENDERS = (4, 2, 1), 60_000
+FINENESS, MOST_RENDERS = (4, 2), 60_000
 DRAWN_AT_ONCE = 1024
 # On the arm, true poses need 48 of them. Of 512 mixtures of two images, twice as many find a nearer
 # pose for 2 %, half as many miss it for 3 %.
 NUM_COMPONENTS, NUM_SAMPLED = 192, 2500
 # The best one alone misses the nearest pose of 6 % of mixtures, three miss 0.4 %, six none.
 NUM_PROPOSALS = 6
-# Frames whose distances to all nodes are computed at once (25 MB on the arm), by a library that has
-# threads of its own: called from several threads it takes four times as long. Threads of ours then
-# take a part each.
+# Frames whose distances to all nodes are computed at once (25 MB on the arm), as NumPy's threads do
+# it four times as fast as ours; these then take a part each.
 READ_AT_ONCE, PART = 256, 64
 
 Ends = Int[np.ndarray, "pair 2"]  # source and target, by image number
@@ -53,7 +50,6 @@ Apart = Float[np.ndarray, "pose other"]
 Errors = Float[np.ndarray, "image"]
 Pixels = UInt8[np.ndarray, "node value"]
 Arrays = dict[str, np.ndarray]
-Folder = str | Path | None  # where to keep what is made; None means the user's cache
 Differences = Float[np.ndarray, "*rows factor"]
 
 _log = logging.getLogger(__name__)
@@ -152,11 +148,8 @@ def read_grid(images: ImageSet) -> FactorGrid:
         # its few sizes and heights have names.
         kinds = name not in images.continuous if images.draw is not None else name in MPI3D.labels
         if kinds or len(values) < FEWEST_LEFT:
-            short = f"its {len(values)} values are too few for a scale"
-            raise UserError(
-                f"{name} of {images.name} varies, but {'is no scale' if kinds else short}",
-                cure=f"hold {name} at one value",
-            )
+            cause = f"{name} of {images.name} is no scale of {FEWEST_LEFT} values or more"
+            raise UserError(cause, cure=f"hold {name} at one value")
     shape = tuple(len(axis.values) for axis in axes)
     places = [np.searchsorted(axis.values, factors[:, axis.column]) for axis in axes]
     nodes = np.ravel_multi_index(places, shape)
@@ -173,8 +166,8 @@ class Reader:
     """Reads poses from true images at all nodes of a lattice; poses here are in lattice steps.
 
     It is given an image a node, in C order, the nodes along each factor, at least three, and which
-    factors are closed: they come back from the last node to the first. `kept` returns what a
-    function makes, or what it made before, from a cache.
+    factors are closed: they come back from the last node to the first. With a stamp, what is made
+    of the images is kept in the cache.
     """
 
     def __init__(
@@ -182,7 +175,7 @@ class Reader:
         images: Pixels,
         shape: tuple[int, ...],
         closed: Bool[np.ndarray, "factor"],
-        kept: Callable[[Callable[[], Arrays]], Arrays] = lambda make: make(),
+        stamp: str = "",
     ) -> None:
         self.images, self.shape, self.closed = images, np.array(shape), closed
         self.offsets = np.array(list(itertools.product((-1, 0, 1), repeat=len(shape))))
@@ -191,7 +184,11 @@ class Reader:
         # The node nearest to each whose neighbours are all there.
         inner = np.where(closed, self.places, np.clip(self.places, 1, self.shape - 2))
         self._centres = np.asarray(np.ravel_multi_index(tuple(inner.T), shape), np.int32)
-        made = kept(lambda: _components(images) | {"tensors": self._make_tensors()})
+
+        def make() -> Arrays:
+            return _components(images) | {"tensors": self._make_tensors()}
+
+        made = keep("reader", stamp, make) if stamp else make()
         # The metric tensor at each node, per squared lattice step.
         self.tensors: Float[np.ndarray, "node factor factor"] = made["tensors"]
         # The mean over the stencil around each node's centre.
@@ -222,13 +219,11 @@ class Reader:
         dimension, offsets = len(self.shape), self.offsets
         half = len(offsets) // 2
         squares = np.full(self.stencil.shape, np.nan)
-        for place in range(half + 1, len(offsets)):
-            there = np.flatnonzero(self.stencil[:, place] >= 0)
-            others = self.stencil[there, place]
-            found = np.square(pixels.rms(self.images, np.stack([there, others], axis=1)))
-            squares[there, place] = found
-            squares[others, len(offsets) - 1 - place] = found
         squares[:, half] = 0.0
+        there, place = np.nonzero((self.stencil >= 0) & (np.arange(len(offsets))[None] > half))
+        others = self.stencil[there, place]
+        found = np.square(pixels.rms(self.images, np.stack([there, others], axis=1)))
+        squares[there, place] = squares[others, len(offsets) - 1 - place] = found
         a, b = np.triu_indices(dimension)
         weights = 1.0 / np.maximum(1, np.square(offsets).sum(axis=1))
         terms = (offsets[:, a] * offsets[:, b] * np.where(a == b, 1, 2)).astype(np.float64)
@@ -254,8 +249,7 @@ class Reader:
         found = []
         for some in storage.chunks(frames, rows=READ_AT_ONCE):
             distances = (some[:, self._varying] - self._mean) @ self._directions @ self._turned
-            distances += self._norms
-            parts = [storage.chunks(rows, rows=PART) for rows in (some, distances)]
+            parts = [storage.chunks(rows, rows=PART) for rows in (some, distances + self._norms)]
             found += search_kernels.in_threads(settle, list(zip(*parts, strict=True)))
         return Reading(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
@@ -327,7 +321,6 @@ class Lattice:
     grid: FactorGrid
     per_step: int  # lattice steps a grid step
     reader: Reader  # holds the images
-    image_shape: tuple[int, ...]  # height, width and channels
     stamp: str  # names all that the lattice was made from
 
     def read(self, frames: Frames) -> Reading:
@@ -336,23 +329,19 @@ class Lattice:
         return Reading(poses / self.per_step, residuals)
 
 
-def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: Folder) -> Lattice:
+def make_lattice(images: ImageSet, *, rendered: bool) -> Lattice:
     """Return the lattice of an image set: of renders where these are wanted and can be drawn."""
     grid = read_grid(images)
     draw, per_step = images.draw, 1
     if rendered and draw is not None:
-        small = [e for e in FINENESS if math.prod(grid.lattice_shape(e)) <= MOST_RENDERS]
-        per_step = small[0] if small else 1
+        small = (e for e in FINENESS if math.prod(grid.lattice_shape(e)) <= MOST_RENDERS)
+        per_step = next(small, 1)
     shape = grid.lattice_shape(per_step)
-    # The fingerprint of a drawn set is that of its factors: some of its images tell other pixels
-    # apart.
-    order = np.argsort(grid.nodes)
+    # The fingerprint of a drawn set is that of its factors, and does not tell which are periodic:
+    # some of its images tell other pixels apart, and a lattice goes on round periodic factors.
+    order, periods = np.argsort(grid.nodes), [axis.period for axis in grid.axes]
     some = storage.take(images.images, order[:: max(1, len(images) // 64)])
-    stamp = f"{images.fingerprint} {workdir.fingerprint(some)} {per_step} edition {EDITION}"
-    # The fingerprint does not tell which factors are periodic, for which the lattice goes on from
-    # the last value to the first.
-    if any(axis.period for axis in grid.axes):
-        stamp += f" periods {', '.join(f'{axis.period or 0:g}' for axis in grid.axes)}"
+    stamp = f"{images.fingerprint} {workdir.fingerprint(some)} {per_step} {EDITION} {periods}"
     if draw is None or per_step == 1:
         in_order = np.array_equal(order, np.arange(len(images)))
         shown = images.images if in_order else storage.take(images.images, order)
@@ -362,19 +351,14 @@ def make_lattice(images: ImageSet, *, rendered: bool, cache_dir: Folder) -> Latt
         size = (len(rows), *images.images.shape[1:])
         what = f"{' x '.join(map(str, shape))} renders of {images.name}"
 
-        def drawn() -> list[Frames]:
+        def drawn() -> Iterator[Frames]:
             _log.info("drawing %s, once; of large images it takes minutes", what)
-            begun = time.perf_counter()
-            made = [draw(rows[i : i + DRAWN_AT_ONCE]) for i in range(0, len(rows), DRAWN_AT_ONCE)]
-            _log.info("drew %s in %.0f s", what, time.perf_counter() - begun)
-            return made
+            return map(draw, storage.chunks(rows, rows=DRAWN_AT_ONCE))
 
         name = f"lattice-{workdir.fingerprint(images.fingerprint, str(per_step))}"
-        shown = storage.cached(drawn, shape=size, name=name, made_of=stamp, folder=cache_dir)
+        shown = storage.cached(drawn, shape=size, name=name, made_of=stamp)
     shown = shown.reshape(len(shown), -1)
-    kept = functools.partial(keep, "reader", stamp, cache_dir=cache_dir)
-    reader = Reader(shown, shape, grid.around > 0, kept)
-    return Lattice(grid, per_step, reader, images.images.shape[1:], stamp)
+    return Lattice(grid, per_step, Reader(shown, shape, grid.around > 0, stamp), stamp)
 
 
 def read_held_out(reader: Reader, most: int) -> tuple[Errors, Errors]:
@@ -404,21 +388,13 @@ def read_held_out(reader: Reader, most: int) -> tuple[Errors, Errors]:
     return np.linalg.norm(errors, axis=1), residuals
 
 
-def keep(kind: str, stamp: str, make: Callable[[], Arrays], cache_dir: Folder) -> Arrays:
-    """Return arrays from the cache, or make them and keep them there.
-
-    The kind, which is in the file's name and the log, says what they are; the stamp names all that
-    they are made from.
-    """
-    folder = storage.cache_folder() if cache_dir is None else Path(cache_dir)
-    path = folder / f"truth-{kind}-{workdir.fingerprint(stamp)}.npz"
-    try:
+def keep(kind: str, stamp: str, make: Callable[[], Arrays]) -> Arrays:
+    """Return arrays from the cache, or make them; the stamp names all that they are made from."""
+    path = storage.cache_folder() / f"truth-{kind}-{workdir.fingerprint(stamp)}.npz"
+    with contextlib.suppress(UserError):  # not there yet, or damaged
         return workdir.read_arrays(path)
-    except UserError as error:
-        _log.debug("%s is made anew: %s", path, error)
-    begun = time.perf_counter()
+    _log.info("making the %s of the truth, once", kind)
     arrays = make()
-    _log.info("made the %s of the truth in %.1f s", kind, time.perf_counter() - begun)
     try:
         workdir.write_arrays(path, **arrays)
     except UserError as error:

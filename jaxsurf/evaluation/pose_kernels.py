@@ -91,7 +91,7 @@ def propose(
 
 
 @kernel
-def settle(  # noqa: C901 - inner functions would be called anew for every pixel sum
+def settle(
     frames: UInt8[np.ndarray, "frame value"],
     images: UInt8[np.ndarray, "node value"],
     stencil: Int[np.ndarray, "node place"],
@@ -106,38 +106,19 @@ def settle(  # noqa: C901 - inner functions would be called anew for every pixel
     """
     nodes = np.empty(len(frames), np.int32)
     around = np.empty((len(frames), stencil.shape[1]))
-    known = np.full(len(images), -1.0)
     for frame in range(len(frames)):
-        pixels = frames[frame]
-        best, lowest = proposals[frame, 0], np.inf
-        for node in proposals[frame]:
-            found = _sum_of_squares(pixels, images[node], lowest)
-            if found < lowest:
-                best, lowest = node, found
-        seen = [best]
-        known[best] = lowest
-        moved = True
+        looked, best, lowest, moved = proposals[frame], proposals[frame, 0], np.inf, True
         while moved:
             moved = False
-            for other in stencil[best]:
-                if other < 0:
-                    continue
-                if known[other] < 0:
-                    known[other] = _sum_of_squares(pixels, images[other], np.inf)
-                    seen.append(other)
-                if known[other] < lowest:
-                    following, lowest, moved = other, known[other], True
-            if moved:
-                best = following
+            for node in looked:
+                if node >= 0:
+                    found = _sum_of_squares(frames[frame], images[node], lowest)
+                    if found < lowest:
+                        best, lowest, moved = node, found, True
+            looked = stencil[best]
         nodes[frame] = best
-        for place in range(stencil.shape[1]):
-            other = stencil[centres[best], place]
-            if known[other] < 0:
-                known[other] = _sum_of_squares(pixels, images[other], np.inf)
-                seen.append(other)
-            around[frame, place] = known[other]
-        for node in seen:
-            known[node] = -1.0
+        for place, node in enumerate(stencil[centres[best]]):
+            around[frame, place] = _sum_of_squares(frames[frame], images[node], np.inf)
     return nodes, around / images.shape[1]
 
 
@@ -189,19 +170,6 @@ def _straight(first: Pose, second: Pose, by: Metric) -> float:
                 squared += by.tensors[node, a, b] * steps[a] * steps[b]
         total += np.sqrt(max(squared, 0.0))
     return total / samples
-
-
-@kernel
-def shortest_sums(
-    first: Float[np.ndarray, "first middle"], second: Float[np.ndarray, "second middle"]
-) -> Float[np.ndarray, "first second"]:
-    """Return the length of the shortest way from each to each by one of some middles."""
-    found = np.full((len(first), len(second)), np.inf)
-    for i in range(len(first)):
-        for j in range(len(second)):
-            for middle in range(first.shape[1]):
-                found[i, j] = min(found[i, j], first[i, middle] + second[j, middle])
-    return found
 
 
 @kernel

@@ -26,11 +26,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float
 
-from jaxsurf.errors import UserError
 from jaxsurf.evaluation import image_metric, lattice
 from jaxsurf.evaluation.image_metric import ImageMetric
-from jaxsurf.evaluation.intervals import Animations
-from jaxsurf.evaluation.lattice import Apart, Ends, Folder, Lattice, Others, Pose, Poses, Reading
+from jaxsurf.evaluation.intervals import TINY, Animations
+from jaxsurf.evaluation.lattice import Apart, Ends, Lattice, Others, Pose, Poses
 from jaxsurf.evaluation.pairs import Scores
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import pixels
@@ -50,8 +49,6 @@ LONGEST_DETOUR = 1.5
 # apart: by all images, random poses have 0.13 to 0.21 of their residual and 0.19 to 0.27 of their
 # error on four sources at 64 pixels.
 NUM_TESTED, READ_BY_ALL = 256, 0.2
-# A frame step goes forward by more than this, in grid steps; less may be rounding.
-FORWARD = 1e-6
 # Shorter moves, in ordinary grid steps, do not count as walked: errors of reading are as long.
 STIRRING = 0.5
 
@@ -80,7 +77,6 @@ class Course(NamedTuple):
     whether a straight line leads from a pose to the next one.
     """
 
-    name: str
     poses: Poses
     places: Float[np.ndarray, "pose"]
     joined: Bool[np.ndarray, "pose"]
@@ -100,7 +96,7 @@ class Truth:
     residuals: Float[np.ndarray, "image"]
     variance: float  # of the images, on 0-255 squared
     description: str  # how frames are read and how well, in a sentence or two
-    # The courses of the pairs that were asked for last, by their bytes.
+    # Courses by the bytes of ends: methods are compared on the same pairs.
     _kept: dict[bytes, list[list[Course]]] = field(init=False, default_factory=dict, repr=False)
 
     @property
@@ -112,13 +108,6 @@ class Truth:
     def usual_residual(self) -> float | None:
         """The mean residual of true poses; None where it is not known."""
         return float(self.residuals.mean()) if len(self.errors) else None
-
-    def read(self, frames: Frames) -> Reading:
-        """Return the pose of each frame, one column a factor that varies, and its residual."""
-        expected = self.lattice.image_shape
-        if frames.shape[1:] != expected:
-            raise UserError(f"frames of shape {frames.shape[1:]} are no images of {expected}")
-        return self.lattice.read(frames)
 
     def distance(self, ends: Ends) -> Float[np.ndarray, "pair"]:
         """Return how far apart the images of each pair are, in grid steps of their factors."""
@@ -136,19 +125,13 @@ class Truth:
         steps, those from and to the ends too, of more than `LEAP` and of more than `LEAP_STEPS`
         even steps of the pair's longest course. Without an image metric there are no `leaps` and no
         `course_intrinsic`, and `walked` and `missed` are measured in grid steps.
-
-        Args:
-            frames: of each pair, two at least.
-            ends: source and target of each pair, by image number.
         """
         from jaxsurf.evaluation import pose_kernels
 
-        if min(map(len, frames)) < 2:
-            raise UserError("an animation of a single frame has no course")
         rows = []
         counted = self.metric is not None and {len(some) for some in frames} == {LEAP_FRAMES}
         cuts = np.cumsum([len(some) for some in frames])[:-1]
-        read = [np.split(values, cuts) for values in self.read(np.concatenate(frames))]
+        read = [np.split(values, cuts) for values in self.lattice.read(np.concatenate(frames))]
         every = zip(*read, self.lattice.grid.image_poses(ends), self.courses(ends), strict=True)
         for poses, residuals, both, courses in every:
             errors = [max(pose_kernels.align(self._steps(poses, c.poses))) for c in courses]
@@ -159,7 +142,7 @@ class Truth:
                 "residual_worst": residuals.max(),
                 "course": min(errors),
                 "course_length": best.places[-1],
-                "progress": np.mean(np.diff(self._places(poses, best)) > FORWARD),
+                "progress": np.mean(np.diff(self._places(poses, best)) > TINY),
                 "walked": _walked(walk) / max(1.0, self._length(best)),
                 "missed": max(walk[0, 1], walk[-2, -1]),
             }
@@ -174,7 +157,7 @@ class Truth:
 
     def off_course(self, frames: Frames, ends: Ends) -> Float[np.ndarray, "frame"]:
         """Return how far each frame of a pair is from the perfect course that they follow best."""
-        poses = self.read(frames).poses
+        poses = self.lattice.read(frames).poses
         apart = [self._steps(poses, course.poses).min(axis=1) for course in self.courses(ends)[0]]
         return min(apart, key=np.max)
 
@@ -210,42 +193,31 @@ class Truth:
         return (1 - share) * course.places[nearest] + share * following
 
     def courses(self, ends: Ends) -> list[list[Course]]:
-        """Return the perfect courses of each pair, the straight one in factors first.
-
-        Those of the last ends are kept: methods are compared on the same pairs.
-        """
+        """Return the perfect courses of each pair, the straight one in factors first."""
         if ends.tobytes() not in self._kept:
-            self._kept.clear()
             self._kept[ends.tobytes()] = self._make_courses(ends)
         return self._kept[ends.tobytes()]
 
     def _make_courses(self, ends: Ends) -> list[list[Course]]:
-        grid, always, detours = self.lattice.grid, [[] for _ in ends], [[] for _ in ends]
-        for number, (source, target) in enumerate(grid.image_poses(ends)):
+        grid, found, geodesics = self.lattice.grid, [], ([[] for _ in ends],) * 2
+        if self.metric is not None:
+            nodes = grid.nodes[ends]
+            geodesics = [self.metric.geodesics(nodes, over_seam=over) for over in (False, True)]
+        for (source, target), inside, over in zip(grid.image_poses(ends), *geodesics, strict=True):
             short = grid.short(target - source)
+            some, detours = _in_factors(source, short) + [_sampled(*way) for way in inside], []
             # The other way round is a whole turn less; not where a factor is the same at both ends.
             long = short - np.sign(short) * grid.around
             for ways in itertools.product((False, True), repeat=len(short)):
-                if not any(ways):
-                    always[number] += _in_factors(source, short, "")
-                elif np.all(np.where(ways, long != short, True)):
-                    moved = np.where(ways, long, short)
-                    detours[number] += _in_factors(source, moved, ", the other way round")
-        if self.metric is not None:
-            for found, name, over in (
-                (always, "geodesic", False),
-                (detours, "geodesic over the seam", True),
-            ):
-                paths = self.metric.geodesics(grid.nodes[ends], over_seam=over)
-                for some, ways in zip(found, paths, strict=True):
-                    some += [_sampled(name, poses, joined) for poses, joined in ways]
-        for some, others in zip(always, detours, strict=True):
+                if any(ways) and np.all(np.where(ways, long != short, True)):
+                    detours += _in_factors(source, np.where(ways, long, short))
+            detours += [_sampled(*way) for way in over]
             limit = LONGEST_DETOUR * min(map(self._length, some))
-            some += [course for course in others if self._length(course) <= limit]
-        return always
+            found.append(some + [each for each in detours if self._length(each) <= limit])
+        return found
 
 
-def make_truth(images: ImageSet, *, rendered: bool = True, cache_dir: Folder = None) -> Truth:
+def make_truth(images: ImageSet, *, rendered: bool = True) -> Truth:
     """Return the truth about a set of an image for each combination of one to three factors.
 
     `rendered` is whether to read by renders between the images, where they can be drawn. They are
@@ -254,13 +226,11 @@ def make_truth(images: ImageSet, *, rendered: bool = True, cache_dir: Folder = N
     Raises:
         UserError: the factors form no such grid, or have no order.
     """
-    made = lattice.make_lattice(images, rendered=rendered, cache_dir=cache_dir)
-    metric = None
-    if len(images) <= image_metric.MOST_NODES:
-        metric = ImageMetric(made, cache_dir=cache_dir)
+    made = lattice.make_lattice(images, rendered=rendered)
+    metric = ImageMetric(made) if len(images) <= image_metric.MOST_NODES else None
     # A test by drawn poses is kept apart from one by images that are left out.
-    kind = "reading" if images.draw is not None else "reading-left-out"
-    kept = lattice.keep(kind, made.stamp, lambda: _test(images, made), cache_dir)
+    stamp = f"{made.stamp} {'left out' if images.draw is None else 'drawn'}"
+    kept = lattice.keep("reading", stamp, lambda: _test(images, made))
     errors, shape = kept["errors"], " x ".join(map(str, made.reader.shape))
     apart = "a grid step" if made.per_step == 1 else f"1/{made.per_step} of a grid step"
     description = (
@@ -270,7 +240,8 @@ def make_truth(images: ImageSet, *, rendered: bool = True, cache_dir: Folder = N
     if metric is None:
         most = f"{len(images):,} images are more than {image_metric.MOST_NODES:,}"
         description += f"; no course_intrinsic and no leaps, since {most}"
-    return Truth(made, metric, errors, kept["residuals"], float(kept["variance"]), description)
+    variance = pixels.variance(images.images) * pixels.PEAK**2
+    return Truth(made, metric, errors, kept["residuals"], variance, description)
 
 
 def _test(images: ImageSet, of: Lattice) -> dict[str, np.ndarray]:
@@ -284,8 +255,7 @@ def _test(images: ImageSet, of: Lattice) -> dict[str, np.ndarray]:
         poses = random.uniform(size=(NUM_TESTED, len(span))) * span
         read, residuals = of.read(images.draw(grid.factors(poses).astype(np.float32)))
         errors = np.linalg.norm(grid.short(read - poses), axis=1)
-    variance = pixels.variance(images.images) * pixels.PEAK**2
-    return {"errors": errors, "residuals": residuals, "variance": np.array(variance)}
+    return {"errors": errors, "residuals": residuals}
 
 
 def _how_well(images: ImageSet, of: Lattice, errors: Float[np.ndarray, "image"]) -> str:
@@ -302,21 +272,18 @@ def _how_well(images: ImageSet, of: Lattice, errors: Float[np.ndarray, "image"])
     return f"{left_out}, by all images about a fifth of that{untested}"
 
 
-def _in_factors(source: Pose, moved: Pose, which: str) -> list[Course]:
+def _in_factors(source: Pose, moved: Pose) -> list[Course]:
     """Return the courses that are straight in factors, and that move one factor after the other."""
     moving = np.flatnonzero(moved).tolist()
-    walks = {"straight": np.array([source, source + moved])}
+    walks = [np.array([source, source + moved])]
     # Where a single factor moves, the straight course is the only one.
     for order in itertools.permutations(moving) if len(moving) > 1 else ():
         steps = [source, *(np.eye(len(moved))[axis] * moved for axis in order)]
-        walks[f"factors in order {order}"] = np.cumsum(steps, axis=0)
-    return [
-        _sampled(name + which, walk, np.arange(len(walk)) < len(walk) - 1)
-        for name, walk in walks.items()
-    ]
+        walks.append(np.cumsum(steps, axis=0))
+    return [_sampled(walk, np.arange(len(walk)) < len(walk) - 1) for walk in walks]
 
 
-def _sampled(name: str, poses: Poses, joined: Bool[np.ndarray, "pose"]) -> Course:
+def _sampled(poses: Poses, joined: Bool[np.ndarray, "pose"]) -> Course:
     """Return a course through about `COURSE_POINTS` poses, evenly apart between its jumps."""
     lengths = np.linalg.norm(np.diff(poses, axis=0), axis=1)
     whole = lengths[joined[:-1]].sum()
@@ -330,7 +297,7 @@ def _sampled(name: str, poses: Poses, joined: Bool[np.ndarray, "pose"]) -> Cours
         places.append(behind + at)
         behind += along[-1] + 1.0
         links.append(np.arange(count) < count - 1)
-    return Course(name, *map(np.concatenate, (points, places, links)))
+    return Course(*map(np.concatenate, (points, places, links)))
 
 
 def _walked(apart: Apart) -> float:

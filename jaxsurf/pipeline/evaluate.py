@@ -136,8 +136,8 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
     paths = shortest_path.shortest_paths(built, ends, codes=latents.codes)
 
     def route(path: NodePath) -> Route:
-        shown = images.images[path.nodes[[0, -1]]]
-        return Route(codes=latents.codes[path.nodes], images=shown)
+        shown, anchors = images.images[path.nodes[[0, -1]]], (0, len(path.nodes) - 1)
+        return Route(codes=latents.codes[path.nodes], images=shown, anchors=anchors)
 
     parts = []
     for start in range(0, len(paths), BLOCK):
@@ -355,7 +355,7 @@ def _show(
             varying = [axis.column for axis in grid.axes]
             periods = [axis.period or 0.0 for axis in grid.axes]
             for name, some in frames.items():
-                poses[name] = grid.factors(truth.read(some).poses)[:, varying]
+                poses[name] = grid.factors(truth.lattice.read(some).poses)[:, varying]
             for course in right:
                 line = grid.factors(course.poses)[:, varying]
                 lines.append(np.insert(line, 1 + np.flatnonzero(~course.joined[:-1]), np.nan, 0))
