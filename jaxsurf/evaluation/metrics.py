@@ -5,7 +5,6 @@ What is measured of each example comes as one value an example, and the caller r
 """
 
 import functools
-import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -15,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree, Real, UInt8, UInt32
 
-from jaxsurf.errors import UserError
 from jaxsurf.evaluation import reconstruction
 from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels, storage
@@ -37,8 +35,6 @@ EXACT_VALUES = 1024
 SHORT_SUM = 48
 # In DiffMorpher's perceptual figures.
 PERCEPTUAL_FRAMES = 17
-# Those of LPIPS for which VGG16's weights come with jaxsurf.
-PERCEPTUAL_LAYERS: tuple[str, ...] = ("relu1_2", "relu2_2", "relu3_3")
 
 
 class Nearest(NamedTuple):
@@ -65,8 +61,9 @@ def psnr_of_mse(mse: float) -> float:
 def nearest_images(frames: Frames, images: Images) -> Nearest:
     """Return the image nearest to each frame, and how far it is.
 
-    Computed as products of whole numbers, without cancellation: right to about 1e-6 of the value,
-    and 0 for a frame that is an image.
+    How far is the report's "interpolationMSE" (Yadlin & Botchan, Data Interpolation in Latent
+    Space) without its uint8 overflow. Computed as products of whole numbers, without cancellation:
+    right to about 1e-6 of the value, and 0 for a frame that is an image.
     """
     indices, least = np.zeros(len(frames), np.int64), np.full(len(frames), np.inf)
     for chunk, (found, sums) in enumerate(_over_images(_nearest, frames, images)):
@@ -74,15 +71,6 @@ def nearest_images(frames: Frames, images: Images) -> Nearest:
         indices[nearer] = chunk * IMAGE_CHUNK + found[nearer]
         least[nearer] = sums[nearer]
     return Nearest(indices, least / images[0].size)
-
-
-def interpolation_mse(frames: Frames, images: Images) -> Values:
-    """Return how far each frame is from the nearest image of the data set.
-
-    The smallest mean squared difference to any image, over all values, on the 0-255 scale (Yadlin &
-    Botchan, Data Interpolation in Latent Space, "interpolationMSE", without its uint8 overflow).
-    """
-    return nearest_images(frames, images).mse
 
 
 def interpolation_mse_wrapped(frames: Frames, images: Images) -> Values:
@@ -108,9 +96,7 @@ def consistency(model: Autoencoder, frames: Frames) -> Values:
 
 def steps(frames: Frames) -> Float[np.ndarray, "step"]:
     """Return how much each frame differs from the one before: root mean square, on [0, 1]."""
-    both = itertools.pairwise(frames)
-    changes = (np.square(after.astype(np.float64) - before).mean() for before, after in both)
-    return np.array([np.sqrt(change) / pixels.PEAK for change in changes])
+    return pixels.rms(frames, np.arange(len(frames) - 1)[:, None] + [0, 1]) / pixels.PEAK
 
 
 def smoothness(frames: Frames) -> dict[str, float]:
@@ -139,7 +125,7 @@ def perceptual(
     its layers that come with jaxsurf: to compare with each other, not with published figures.
     Cross-dissolves score well, and so do frames that stand still.
     """
-    layers = dict.fromkeys(PERCEPTUAL_LAYERS, 1.0)
+    layers = {"relu1_2": 1.0, "relu2_2": 1.0, "relu3_3": 1.0}
     objective = ObjectiveConfig(perceptual=1.0, layers=layers, precision="float32")
     extract = make_extractor(objective, look)
     steps = batches.mapped(_perceptual_steps, np.stack(frames), shared=[extract], size=1)
@@ -168,9 +154,6 @@ def _over_images(
     run: Callable[[Array, Array], PyTree[Array]], frames: Frames, images: Images
 ) -> Iterator[PyTree[np.ndarray]]:
     """Give what a function returns for all frames, flattened, and some of the images at a time."""
-    pixels.check(frames, origin="an animation")
-    if frames.shape[1:] != images.shape[1:] or not len(images):
-        raise UserError(f"frames {frames.shape} can't be compared with images {images.shape}")
     flat_frames, flat_images = (array.reshape(len(array), -1) for array in (frames, images))
     for some in storage.chunks(flat_images, rows=IMAGE_CHUNK):
         yield batches.mapped(run, flat_frames, shared=[some], size=FRAME_CHUNK, bucketed=True)
