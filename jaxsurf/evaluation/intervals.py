@@ -129,15 +129,9 @@ def make_curves(
 ) -> Curves | None:
     """Return how animations go from source to target; None where factors form no grid.
 
-    Frames between two alphas are interpolated.
-
-    Args:
-        frames: the animation of each pair.
-        nearest: the data image nearest to each of all these frames, pair after pair. AEAI takes
-            absolute differences for alpha and squared ones for distances; here all are squared.
-        images: the set that the ends are of.
-        ends: of each pair.
-        truth: what `true_frames` returned.
+    Frames between two alphas are interpolated. `nearest` are the data images nearest to all frames,
+    pair after pair; AEAI takes absolute differences for alpha and squared ones for distances, here
+    all are squared. `truth` is what `true_frames` returned.
     """
     grid = find_grid(images)
     if grid is None:

@@ -114,14 +114,21 @@ def summarise(
 ) -> dict[str, Any]:
     """Return the content of `evaluation.json` for what `score` returned, by method.
 
-    The seed is that of the resampling. `versus` is against `linear`, where it is there.
+    The seed is that of the resampling. `versus` is against `linear`, where it is there: for metrics
+    that both have, the ratio of means and the share of pairs strictly better.
     """
     (num_pairs,) = {len(values) for of_method in scores.values() for values in of_method.values()}
-    methods, versus = {}, {}
+    methods, versus, baseline = {}, {}, scores.get(BASELINE, {})
     for method, by_metric in scores.items():
         methods[method] = {name: interval(each, seed=seed) for name, each in by_metric.items()}
-        if BASELINE in scores and method != BASELINE:
-            versus[method] = _versus(by_metric, scores[BASELINE])
+        if baseline and method != BASELINE:
+            versus[method] = {}
+            for metric in [name for name in by_metric if name in baseline]:
+                values, others = by_metric[metric], baseline[metric]
+                # JSON's null where the baseline is zero.
+                ratio = float(values.mean() / others.mean()) if others.any() else None
+                better = values > others if metric in LARGER else values < others
+                versus[method][metric] = {"ratio": ratio, "win_rate": float(np.mean(better))}
     found = {"num_pairs": num_pairs, "reconstruction": dict(reconstruction)}
     return found | {"methods": methods, "versus": versus}
 
@@ -157,16 +164,3 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
-
-
-def _versus(candidate: Scores, baseline: Scores) -> dict[str, dict[str, float | None]]:
-    """Return ratio of means and share of pairs strictly better, for the metrics that both have."""
-    found = {}
-    for metric in [name for name in candidate if name in baseline]:
-        values, others = candidate[metric], baseline[metric]
-        found[metric] = {
-            # JSON's null where the baseline is zero.
-            "ratio": float(values.mean() / others.mean()) if others.any() else None,
-            "win_rate": float(np.mean(values > others if metric in LARGER else values < others)),
-        }
-    return found

@@ -47,7 +47,7 @@ def curves_of(frames, images=DOTS, ends=ENDS):
 
 
 @pytest.mark.core
-@pytest.mark.parametrize("count", [2, 5, 17, 48])
+@pytest.mark.parametrize("count", [2, 17, 48])
 def test_true_motion_is_admissible_and_without_error(count):
     curves = curves_of(between(count))
     lengths = np.hypot(*((FACTORS[ENDS[:, 1]] - FACTORS[ENDS[:, 0]]) / [1, 2, 1])[:, 1:].T)
@@ -90,12 +90,8 @@ def test_what_is_wrong_is_seen():
 
 def test_a_periodic_factor_goes_the_short_way_round():
     asked = []
-
-    def spy(rows):
-        asked.append(rows)
-        return draw(rows)
-
-    ring = dataclasses.replace(DOTS, draw=spy, periodic={"down": 26.0})
+    spy = {"draw": lambda rows: asked.append(rows) or draw(rows)}
+    ring = dataclasses.replace(DOTS, periodic={"down": 26.0}, **spy)
     ends = np.array([[11, 12 * 11], [0, 12]])  # from row 1 to row 12, and from row 0 to row 1
     truth = intervals.true_frames(ring, ends, [3, 3])
     np.testing.assert_allclose(asked[0][:, 1], [2, 0, 24, 0, 1, 2])
@@ -115,23 +111,17 @@ def test_without_a_renderer_there_is_no_error_and_without_distances_nothing():
     assert curves.error is None
     assert "truth_mse" not in curves.scores()
     assert "error" not in curves.summary()
-    kinds = FACTORS.copy()
-    kinds[::2, 0] = 1
-    coloured = dataclasses.replace(DOTS, factors=kinds)
     unknown = dataclasses.replace(DOTS, factors=None, factor_names=())
-    for images in (coloured, unknown):
-        assert intervals.make_curves(frames, nearest, images, ENDS) is None
-        assert intervals.true_frames(images, ENDS, [5] * 4) is None
+    assert intervals.make_curves(frames, nearest, unknown, ENDS) is None
+    assert intervals.true_frames(unknown, ENDS, [5] * 4) is None
 
 
 def test_the_summary_has_quartiles_by_alpha_and_means_by_length():
     curves = curves_of(between(17, bend=-3.0))
     found = curves.summary(groups=2)
     assert {len(values) for name, values in found.items() if "length" not in name} == {17}
-    second = sorted(curves.predicted[:, 5])
-    assert found["predicted"][5] == pytest.approx((second[1] + second[2]) / 2)
-    assert second[0] <= found["predicted_low"][5] <= second[1]
-    assert second[2] <= found["predicted_high"][5] <= second[3]
+    quartiles = [found[name][5] for name in ("predicted_low", "predicted", "predicted_high")]
+    np.testing.assert_allclose(quartiles, np.quantile(curves.predicted[:, 5], (0.25, 0.5, 0.75)))
     assert found["error"][8] == pytest.approx(curves.error[:, 8].mean())
     order = sorted(range(4), key=lambda pair: curves.length[pair])
     for name, of_pair in (("length", curves.length), ("error_by_length", curves.error.mean(1))):
