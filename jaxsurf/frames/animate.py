@@ -28,27 +28,16 @@ from jaxsurf.models.autoencoder import Autoencoder
 from jaxsurf.workdir import replacing
 
 # Tried and judged by the truth: docs/results/methods.md has the figures.
-NOT_BUILT = {
-    "slerp": "on the truth it is less real than surfing, and no more right",
-    "spline": "on the truth a smoothed path is less real than surfing, and hardly more right",
-    "geodesic": "on the truth it leaves the images and is no more right than surfing",
-    "pullback-surfing": "it is surfing as it is by default",
-}
+NOT_BUILT = ("slerp", "spline", "geodesic", "pullback-surfing")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """A graph path to be animated: its latent polyline, and the images of its anchors in order.
-
-    Anchors are the first row of `codes`, the last one, and any between; without them the two ends.
-    """
+    """A graph path to be animated: its latent polyline, and the images of its anchors in order."""
 
     codes: Float[np.ndarray, "node latent"]
     images: UInt8[np.ndarray, "anchor height width channel"]
-    anchors: tuple[int, ...] = ()
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "anchors", self.anchors or (0, len(self.codes) - 1))
+    anchors: tuple[int, ...]  # the first row of `codes`, the last one, and any between
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,16 +99,14 @@ def _cross_dissolve(route: Route, timing: Timing) -> Frames:
 
 
 def check_methods(methods: Sequence[str]) -> None:
-    """Refuse a method that is not built or not known, one given twice, and none at all."""
+    """Refuse a method that is not built or not known, and none at all."""
     choice = f"choose from {', '.join(METHODS)}"
     if not methods:
         raise UserError("no method was named", cure=choice)
     for method in methods:
         if method not in METHODS:
-            state = f"built: {NOT_BUILT[method]}" if method in NOT_BUILT else "known"
+            state = "built, since surfing is as good" if method in NOT_BUILT else "known"
             raise UserError(f"method {method!r} is not {state}", cure=choice)
-    if len(set(methods)) < len(methods):
-        raise UserError(f"a method is named twice: {', '.join(methods)}", cure="name it once")
 
 
 def animate(
@@ -131,7 +118,6 @@ def animate(
     look: Look = RGB,
 ) -> list[dict[str, Animation]]:
     """Return the animations of each route by method; all latent paths are decoded together."""
-    check_methods(methods)
     latent = [method for method in methods if method in PATHS]
     curves = [PATHS[method](route.codes, route.anchors) for route in routes for method in latent]
     paths = timed(curves, timing, partial(decode_points, model, rounded=False))

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from jaxsurf.errors import check_least
 from jaxsurf.frames.decode import Frames
-from jaxsurf.images import formats, pixels
+from jaxsurf.images import formats
 from jaxsurf.workdir import replacing, replacing_folder
 
 FRAME_MS = 60.0
@@ -39,7 +39,6 @@ def gif(frames: Frames, *, frame_ms: float = FRAME_MS) -> bytes:
     Equal frames in a row become one longer frame: the total duration is always `frame_ms` times the
     number of frames, to the nearest 10 ms.
     """
-    pixels.check(frames, origin="an animation")
     check_least("the time of a frame in milliseconds", frame_ms, SHORTEST_FRAME_MS)
     # A palette starts as a median cut, which is rough, and is improved by k-means until at most one
     # pixel in a thousand changes its colour.
@@ -113,10 +112,8 @@ def write_stack(path: Path, frames: Shaped[np.ndarray, "frame height width chann
 
 def write_png(path: Path, picture: Picture) -> None:
     """Write one uint8 picture as PNG."""
-    import imageio.v3 as iio
-
     with replacing(path) as temporary:
-        iio.imwrite(temporary, picture, extension=".png")
+        Image.fromarray(picture).save(temporary, "PNG")
 
 
 def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 0) -> Picture:
@@ -124,21 +121,18 @@ def strip(rows: Mapping[str, Frames], *, num_shown: int = 9, scale: int = 0) -> 
 
     All are of one size; `scale` enlarges them: if none is given by 2, where a frame is not large.
     """
-    pictures = []
-    largest = max(max(frames.shape[1:3]) for frames in rows.values())
-    scale = scale or (2 if largest <= LARGEST_DOUBLED else 1)
-    for frames in rows.values():
+    height, width = next(iter(rows.values())).shape[1:3]
+    scale = scale or (2 if max(height, width) <= LARGEST_DOUBLED else 1)
+    along = min(num_shown, max(map(len, rows.values()))) * (scale * width + GAP)
+    font, bands = ImageFont.load_default(size=LABEL_HEIGHT - 5), []
+    for label, frames in rows.items():
         places = np.linspace(0, len(frames) - 1, min(num_shown, len(frames)))
         large = frames[np.rint(places).astype(int)].repeat(scale, axis=1).repeat(scale, axis=2)
         gapped = np.pad(large, [(0, 0), (0, GAP), (0, GAP), (0, 0)], constant_values=255)
-        pictures.append(np.concatenate(list(gapped), axis=1))
-    width = max(picture.shape[1] for picture in pictures)
-    font = ImageFont.load_default(size=LABEL_HEIGHT - 5)
-    bands = []
-    for label, picture in zip(rows, pictures, strict=True):
-        band = Image.new("RGB", (width, LABEL_HEIGHT), "white")
+        picture = np.concatenate(list(gapped), axis=1)
+        band = Image.new("RGB", (along, LABEL_HEIGHT), "white")
         place = (3, LABEL_HEIGHT // 2)
         ImageDraw.Draw(band).text(place, label, fill="black", font=font, anchor="lm")
-        right = [(0, 0), (0, width - picture.shape[1]), (0, 0)]
+        right = [(0, 0), (0, along - picture.shape[1]), (0, 0)]
         bands += [np.array(band), np.pad(picture, right, constant_values=255)]
     return np.concatenate(bands)

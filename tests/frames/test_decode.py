@@ -30,8 +30,8 @@ def model():
     return TinyDecoder(nnx.Rngs(0))
 
 
-def points_of(num, seed=0):
-    return np.random.default_rng(seed).normal(size=(num, LATENT)).astype(np.float32)
+def points_of(num):
+    return np.random.default_rng(0).normal(size=(num, LATENT)).astype(np.float32)
 
 
 def one_by_one(model, points):
@@ -64,5 +64,5 @@ def test_frames_are_the_rounded_images_in_order_made_by_few_programs(model, monk
 def test_a_frame_that_is_not_finite_is_an_error(model):
     points = points_of(21)
     points[19] = np.inf
-    with pytest.raises(UserError, match=r"1 of 21 .* frame 19 .* lower learning rate"):
+    with pytest.raises(UserError, match=r"1 of 21 .* lower learning rate"):
         decode.decode_points(model, points)
