@@ -34,8 +34,8 @@ def test_the_distance_is_right_where_it_is_largest_and_next_to_an_image():
     images = pictures(13, (41, 37, 3))
     frames = images[[4]].copy()
     frames[0, 3, 2, 1] ^= 1
-    expected = [1 / (41 * 37 * 3)]
-    np.testing.assert_allclose(metrics.nearest_images(frames, images).mse, expected, rtol=1e-6)
+    found = metrics.nearest_images(frames, images).mse
+    assert found == pytest.approx([1 / (41 * 37 * 3)], rel=1e-6)
 
 
 @pytest.mark.parametrize("metric", [metrics.nearest_images, metrics.interpolation_mse_wrapped])

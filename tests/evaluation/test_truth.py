@@ -60,20 +60,13 @@ def draw(images, made, poses):
     return [images.draw(made.lattice.grid.factors(some)) for some in poses]
 
 
-def trembling(forward, back):
-    """Return shares of the way of so many frames forward and so many back, again and again."""
-    steps = np.where(np.arange(FRAMES - 1) % (forward + back) < forward, 1.0, -1.0)
-    places = np.append(0.0, np.cumsum(steps))
-    return np.clip(places / places[-1], 0, 1)
-
-
+# Eight frames forward and two back, again and again.
+STEPS = np.where(np.arange(FRAMES - 1) % 10 < 8, 1.0, -1.0)
 # Shares of the way that are gone at each frame.
 MOTIONS = {
     "true": np.linspace(0, 1, FRAMES),
     "reversed": np.linspace(1, 0, FRAMES),
-    "trembling": trembling(5, 3),
-    "faltering": trembling(8, 2),
-    "middle": np.linspace(0.25, 0.75, FRAMES),
+    "trembling": np.clip(np.append(0.0, np.cumsum(STEPS)) / STEPS.sum(), 0, 1),
     "most": np.linspace(0.1, 0.9, FRAMES),
 }
 
@@ -127,8 +120,7 @@ def test_true_motion_has_no_fault(ground):
     _, made, ends, true = ground
     found, flawless = truth.faults(true, made)
     assert found == []
-    assert flawless.all()
-    assert len(flawless) == len(ends)
+    assert flawless.tolist() == [True] * len(ends)
     # The lattice of so coarse a slice lies three quarters of the source's own steps apart.
     assert true["residual"].mean() < 4
     assert max(true["course"].max(), true["course_intrinsic"].max()) < 0.2
@@ -147,9 +139,7 @@ def test_true_motion_has_no_fault(ground):
         ("fade", ("not real: residual, residual_worst", "not right: course")),
         ("slide show", ("not even: step_unevenness, step_jump",)),
         ("trembling", ("not right: walked",)),
-        ("faltering", ("not right: walked",)),
         ("shaking", ("not right: walked",)),
-        ("middle", ("not right: missed",)),
         ("most", ("not right: missed",)),
     ],
 )
@@ -159,7 +149,7 @@ def test_a_cheat_is_given_away_and_behind_true_motion(ground, name, given_away):
     (share, *clauses), flawless = truth.faults(scores, made)
     assert share == f"without fault on {100 * flawless.mean():.3g} % of pairs"
     # A tenth of a short way is not much to see, nor is one frame back.
-    assert flawless.mean() < (0.9 if name in ("faltering", "most") else 0.2)
+    assert flawless.mean() < (0.9 if name in ("trembling", "most") else 0.2)
     for fault in given_away:
         what, metrics = fault.split(": ")
         (clause,) = [each for each in clauses if each.startswith(what)]
@@ -214,9 +204,6 @@ def test_true_images_are_read_at_their_own_pose_whatever_their_order(arm):
     expected = np.stack(np.unravel_index(order, (14, 14)), axis=-1)
     np.testing.assert_allclose(reading.poses, expected, atol=1e-9)
     assert not reading.residuals.any()
-    np.testing.assert_allclose(
-        made.lattice.read(images.images).poses, reading.poses[np.argsort(order)]
-    )
 
 
 @pytest.mark.parametrize(
@@ -356,7 +343,6 @@ def test_a_translated_square_is_as_far_as_it_was_moved(size):
     # A path of the graph is longer than the straight line, by 3 % at most.
     found = made.metric.distances(poses.astype(float), poses.astype(float))
     np.testing.assert_allclose(found, 1.015 * flat, rtol=0.04, atol=1e-6)
-    np.testing.assert_allclose(made.distance(np.array([[0, 5], [0, 28]])), flat[0, 1:3])
     # Far ones differ by little more than near ones here; they are no seam.
     assert len(made.metric.seam) == 0
 

@@ -5,29 +5,24 @@ import itertools
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from jaxsurf.errors import UserError
 from jaxsurf.frames import lengths
 from jaxsurf.models.autoencoder import Autoencoder
 
-HEIGHT, WIDTH, LATENT = 5, 7, 2
+HEIGHT, WIDTH = 5, 7
 
 
-class Smooth(Autoencoder):
-    """Two dense layers; outputs leave [0, 1]."""
+def normal(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
-    def __init__(self, rngs):
-        self.first = nnx.Linear(LATENT, 11, rngs=rngs)
-        self.last = nnx.Linear(11, HEIGHT * WIDTH * 3, rngs=rngs)
+
+class Waves(Autoencoder):
+    """Values leave [0, 1]."""
 
     def decode(self, codes):
-        hidden = jnp.tanh(2 * self.first(codes))
-        return (0.5 + 0.5 * self.last(hidden)).reshape(-1, HEIGHT, WIDTH, 3)
-
-
-def codes_of(number):
-    return np.random.default_rng(0).normal(size=(number, LATENT)).astype(np.float32)
+        waves = jnp.sin(codes @ normal(2, HEIGHT * WIDTH * 3))
+        return (0.5 + 0.6 * waves).reshape(-1, HEIGHT, WIDTH, 3)
 
 
 def one_by_one(model, codes, pairs, pieces):
@@ -44,7 +39,7 @@ def one_by_one(model, codes, pairs, pieces):
 @pytest.mark.parametrize(("pieces", "chunk_edges"), [(1, 50), (2, 13), (4, 1)])
 def test_lengths_are_those_of_edges_decoded_one_by_one(pieces, chunk_edges, monkeypatch):
     monkeypatch.setattr(lengths, "_HELD", 4 * HEIGHT * WIDTH * 3 * (pieces + 1) * chunk_edges)
-    model, codes, counts = Smooth(nnx.Rngs(0)), codes_of(13), 1 + np.arange(29) % pieces
+    model, codes, counts = Waves(), normal(13, 2), 1 + np.arange(29) % pieces
     pairs = np.random.default_rng(1).integers(0, 13, (29, 2))
     found = lengths.of_edges(model, codes, pairs, pieces=counts)
     expected = one_by_one(model, codes, pairs, counts)
@@ -71,9 +66,8 @@ def test_pieces_of_all_edges_change_images_about_as_much():
 
 
 def test_an_image_that_is_not_finite_is_an_error():
-    codes = codes_of(9)
+    codes, model = normal(9, 2), Waves()
     codes[4] = 9
-    model = Smooth(nnx.Rngs(0))
     model.decode = lambda codes: jnp.where(codes[:, :1, None, None] == 9, jnp.inf, 0.5)
     with pytest.raises(UserError, match="are not finite; the model"):
         lengths.of_edges(model, codes, np.array([[1, 2], [3, 4], [4, 5]]), pieces=np.ones(3, int))
