@@ -6,7 +6,6 @@ again. Codes and graph are those of the caches; without one, the codes of a smal
 
 import contextlib
 import csv
-import io
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,7 +17,6 @@ from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError
 from jaxsurf.images import storage
-from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import tour
 from jaxsurf.manifold.path import principal_components
 from jaxsurf.pipeline import configuration, evaluate
@@ -33,20 +31,15 @@ NO_LOSSES = ("step", "epoch", "learning_rate")
 MOST_ENCODED = 20_000
 # Images on the map, and those of them with a thumbnail: what a page of a few megabytes holds.
 MOST_POINTS, MOST_THUMBNAILS = 20_000, 2_000
-MOST_EDGES = 100_000
 # Axes of the map to choose from: the first principal components, and the first latent ones.
 NUM_COMPONENTS, MOST_LATENT = 3, 12
 # Images that are made small together: large ones don't fit in memory all at once.
 AT_ONCE = 100
-# Cells along either side of the map that a sample of images is spread over.
-SAMPLE_CELLS = 32
 # Pairs with a dot for each method and figure.
 MOST_DOTS = 400
 
-
 # What is raised where a file does not hold what it should.
 _DAMAGES = (LookupError, TypeError, ValueError, AttributeError, OSError, csv.Error)
-
 
 Codes = Float[np.ndarray, "point latent"]
 Axes = Float[np.ndarray, "point axis"]
@@ -68,13 +61,9 @@ def write(run: Run) -> Path:
     view, remarks = _view(run)
     pairs = [_pair(run, path, view) for path in sorted(described, key=_numbers)]
     latent_map = None if view is None else _latent_map(run, view)
-    if latent_map is not None:
-        remarks += latent_map.left_out
-    if any(film.sheet and not film.errors for pair in pairs for film in pair.animations):
-        remarks.append(
-            "An older version of jaxsurf made some animations: without curves, until they are made "
-            "again"
-        )
+    if latent_map is not None and len(latent_map.pictured) < len(run.images):
+        few, all_of = len(latent_map.points), f"{len(run.images):,} images, chosen at random"
+        remarks.append(f"The map shows {few:,} of {all_of}; {len(latent_map.pictured):,} as images")
     page = report.Page(
         title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "
@@ -106,21 +95,13 @@ def write(run: Run) -> Path:
 
 
 def _curve(path: Path) -> bytes | None:
-    with _intact(path, cure="train again in another --workdir"):
-        lines = read_metrics(path)
-        if not lines:
-            return None
-        epochs = [float(line["epoch"]) for line in lines]
-        curves = {"loss": (epochs, [float(line["loss"]) for line in lines])}
-        # The distance to target codes is that of the first lines alone.
-        for name in dict.fromkeys(itertools.chain(*lines)):
+    lines, curves = read_metrics(path), {}
+    for name in dict.fromkeys(itertools.chain(*lines)):
+        if name not in NO_LOSSES and not name.endswith("_s"):
+            # The distance to target codes is that of the first lines alone.
             having = [line for line in lines if name in line]
-            values = [float(line[name]) for line in having]
-            # A single term of weight 1 is the loss itself.
-            same = values == [float(line["loss"]) for line in having]
-            if name not in NO_LOSSES and not name.endswith("_s") and not same:
-                curves[name] = ([float(line["epoch"]) for line in having], values)
-    return plots.png(plots.curves(curves, title="Training"))
+            curves[name] = [line["epoch"] for line in having], [line[name] for line in having]
+    return plots.png(plots.curves(curves, title="Training")) if curves else None
 
 
 def _evaluation(run: Run) -> report.Evaluation | None:
@@ -139,66 +120,40 @@ def _evaluation(run: Run) -> report.Evaluation | None:
             for metric, column in evaluate.columns([saved]).items()
             if any(metric in found for found in saved["methods"].values())
         }
-        labels, figures = _each_pair(path.with_suffix(".csv"), list(saved["methods"]), list(shown))
-        every = evenly(len(labels), MOST_DOTS)
-        methods = [
-            report.Scored(
-                method=method,
-                scores=[_score(saved, method, metric) for metric in shown],
-                faults=saved["faults"].get(method, []),
-                each=figures[method][:, every],
-            )
-            for method in saved["methods"]
-        ]
-        worst = {
-            f"{int(source)} to {int(target)}": _picture(pictures / f"worst-{number}.png")
-            for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
-        }
+        with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        methods = list(saved["methods"])
+        pairs = [f"{row['source']} to {row['target']}" for row in rows[:: len(methods)]]
+        every = evenly(len(pairs), MOST_DOTS)
+        each = {}
+        for method in methods:
+            mine = [row for row in rows if row["method"] == method]
+            each[method] = [
+                [float(text) if (text := mine[n].get(metric)) else None for n in every]
+                for metric in shown
+            ]
+        distance = pictures / "distance.png"
         return report.Evaluation(
             stale=_stale(run, saved),
             about=evaluate.about(saved),
-            columns=list(shown.values()),
-            methods=methods,
-            distance=_picture(pictures / "distance.png"),
-            judged=str(saved["worst"]["method"]),
-            worst={label: content for label, content in worst.items() if content is not None},
-            pairs=[labels[place] for place in every],
-            left_out=len(labels) - len(every),
+            columns=shown,
+            content=saved,
+            distance=distance.read_bytes() if distance.exists() else None,
+            worst={
+                f"{source} to {target}": (pictures / f"worst-{number}.png").read_bytes()
+                for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
+            },
+            pairs=[pairs[n] for n in every],
+            each=each,
         )
-
-
-def _each_pair(
-    path: Path, methods: Sequence[str], metrics: Sequence[str]
-) -> tuple[list[str], dict[str, Float[np.ndarray, "column pair"]]]:
-    """Return the pairs of `evaluation.csv`, and their figures by method, NaN where none is."""
-    with _intact(path, cure="evaluate again"):
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
-        rows = list(csv.DictReader(io.StringIO(text, newline="")))
-        labels = [f"{int(row['source'])} to {int(row['target'])}" for row in rows]
-        places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
-        found = {method: np.full((len(metrics), len(places)), np.nan) for method in methods}
-        for label, row in zip(labels, rows, strict=True):
-            if row["method"] in found:
-                values = [float(row.get(metric) or "nan") for metric in metrics]
-                found[row["method"]][:, places[label]] = values
-    return list(places), found
-
-
-def _score(saved: Mapping[str, Any], method: str, metric: str) -> report.Score | None:
-    if metric not in saved["methods"][method]:
-        return None
-    mean, low, high = (float(saved["methods"][method][metric][n]) for n in ("mean", "low", "high"))
-    rate = saved["versus"].get(method, {}).get(metric, {}).get("win_rate")
-    win_rate = None if rate is None else float(rate)
-    return report.Score(mean=mean, low=low, high=high, win_rate=win_rate)
 
 
 def _pair(run: Run, path: Path, view: View | None) -> report.Pair:
     saved, folder = read_json(path), path.parent
-    with _intact(path, cure=f"remove the folder {folder}, or animate the pair again"):
+    with _intact(folder, cure="remove it, or animate the pair again"):
         about = (
             f"{saved['graph']['description']}; the graph path visits {len(saved['nodes']):,} "
-            f"images and is {float(saved['length']):.3g} long."
+            f"images and is {saved['length']:.3g} long."
         )
         if bridges := saved["bridges"]:
             about += f" It {tour.describe_gaps(bridges)}."
@@ -209,55 +164,33 @@ def _pair(run: Run, path: Path, view: View | None) -> report.Pair:
                 inside = end["node"] < len(drawn.codes)
                 code = drawn.codes[end["node"]] if inside else end["code"]
                 if code is not None:  # of an image from outside neither number nor code is known
-                    names.append(str(end["label"]))
+                    names.append(end["label"])
                     marked.append(code)
             stops = drawn.project(np.reshape(marked, (-1, drawn.codes.shape[1])))
-        animations = [
-            _animated(folder, method, facts, drawn) for method, facts in saved["methods"].items()
-        ]
         return report.Pair(
-            label=" to ".join(str(end["label"]) for end in saved["ends"]),
+            label=" to ".join(end["label"] for end in saved["ends"]),
             about=about,
             stale=stale,
-            animations=animations,
-            strip=_picture(folder / "strip.png"),
-            latent=_picture(folder / "latent.png") if drawn is None else None,
+            animations=[
+                _animated(folder / method, facts, drawn)
+                for method, facts in saved["methods"].items()
+            ],
+            strip=(folder / "strip.png").read_bytes(),
+            latent=(folder / "latent.png").read_bytes() if drawn is None else None,
             stops=stops,
             names=names,
         )
 
 
-def _animated(
-    folder: Path, method: str, given: Mapping[str, Any], view: View | None
-) -> report.Animated:
-    kept, path = evenly(given["num_frames"], sheets.MOST_FRAMES), None
-    if view is not None and given.get("points"):
-        path = view.project(np.array(given["points"], np.float64)[kept])
-    # Those of older versions have no figures of frames.
-    errors, steps = given.get("frame_errors") or [], [0.0, *(given.get("frame_steps") or [])]
-    frame_ms, length = float(given["frame_ms"]), given.get("length")
-    wrapped = given.get("interpolation_mse_wrapped")
+def _animated(path: Path, facts: Mapping[str, Any], view: View | None) -> report.Animated:
+    kept, projected = evenly(facts["num_frames"], sheets.MOST_FRAMES), None
+    if view is not None and facts["points"]:
+        projected = view.project(np.array(facts["points"], np.float64)[kept])
     # An animated PNG has the whole opacity, where there is some.
-    files = (folder / f"{method}.png", folder / f"{method}.gif")
-    file = next((one for one in files if one.exists()), files[-1])
-    sheet = None
-    if file.exists():
-        with _intact(file, cure="remove it, or animate the pair again"):
-            sheet = sheets.of_film(file.read_bytes(), frame_ms=frame_ms, kept=kept)
-    return report.Animated(
-        method=method,
-        file=file.name,
-        sheet=sheet,
-        numbers=kept.tolist(),
-        num_frames=given["num_frames"],
-        frame_ms=frame_ms,
-        length=None if length is None else float(length),
-        interpolation_mse=float(given["interpolation_mse"]),
-        interpolation_mse_wrapped=None if wrapped is None else float(wrapped),
-        errors=[float(errors[n]) for n in kept] if errors else [],
-        steps=[float(steps[n]) for n in kept] if errors else [],
-        path=path,
-    )
+    png, gif = path.with_suffix(".png"), path.with_suffix(".gif")
+    film = (png if png.exists() else gif).read_bytes()
+    sheet = sheets.of_film(film, frame_ms=facts["frame_ms"], kept=kept)
+    return report.Animated(method=path.name, facts=facts, sheet=sheet, numbers=kept, path=projected)
 
 
 def evenly(number: int, most: int) -> Int[np.ndarray, "kept"]:
@@ -267,46 +200,36 @@ def evenly(number: int, most: int) -> Int[np.ndarray, "kept"]:
 
 def _view(run: Run) -> tuple[View | None, list[str]]:
     """Return what places codes on the map, or None and why they are not known."""
-    missing, cached = "The latent map is missing: ", run.workdir.latents.exists()
-    if not cached and len(run.images) >= MOST_ENCODED:
+    missing = "The latent map is missing: "
+    if len(run.images) >= MOST_ENCODED and not run.workdir.latents.exists():
         return None, [f"{missing}its codes are not encoded yet, which surf and evaluate do"]
     try:
         codes = encode_all(run).codes
-    except UserError as error:
-        if cached:
-            raise
-        return None, [f"{missing}{error}"]  # a model that collapsed or diverged has its page too
+    except UserError as error:  # a model that collapsed or diverged has its page too
+        return None, [f"{missing}{error}"]
     size = codes.shape[1]
-    latent = np.eye(size)[:, :MOST_LATENT]
-    names = [f"latent {number + 1}" for number in range(latent.shape[1])]
+    names = [f"latent {number + 1}" for number in range(min(size, MOST_LATENT))]
     if size == 1:
         return View(codes, [*names, ""], lambda some: np.pad(some, [(0, 0), (0, 1)])), []
     if size == 2:
         return View(codes, names, np.asarray), []
     mean, directions, shares = principal_components(codes)
-    number = min(size, NUM_COMPONENTS)
-    components = [f"PC {n + 1} ({shares[n]:.0%})" for n in range(number)]
+    components = [f"PC {n + 1} ({shares[n]:.0%})" for n in range(NUM_COMPONENTS)]
 
     def project(some: Codes) -> Axes:
-        return np.concatenate([(some - mean) @ directions[:, :number], some @ latent], axis=1)
+        main = (some - mean) @ directions[:, :NUM_COMPONENTS]
+        return np.concatenate([main, some[:, :MOST_LATENT]], axis=1)
 
     return View(codes, components + names, project), []
 
 
 def _latent_map(run: Run, view: View) -> report.LatentMap:
-    images, points, left_out = run.images, view.project(view.codes), []
-    shown = _sample(points, images, MOST_POINTS)
-    pictured = shown[_sample(points[shown], images, MOST_THUMBNAILS, numbers=shown)]
-    if len(shown) < len(points):
-        left_out.append(f"The map shows {len(shown):,} of {len(points):,} images, evenly sampled")
-    if len(pictured) < len(shown):
-        left_out.append(f"{len(pictured):,} images of the map have a thumbnail, evenly sampled")
+    images, order = run.images, np.random.default_rng(0).permutation(len(run.images))
+    shown, pictured = np.sort(order[:MOST_POINTS]), np.sort(order[:MOST_THUMBNAILS])
     edges = None
-    if run.workdir.graph.exists() and len(shown) == len(points):
+    if run.workdir.graph.exists() and len(shown) == len(images):
         edges, _ = connect(run, encode_all(run)).edges()
-        if len(edges) > MOST_EDGES:
-            left_out.append(f"The {len(edges):,} edges of the graph are too many to be drawn")
-            edges = None
+        edges = edges[:: len(edges) // plots.MOST_EDGES + 1]
     factors = []
     if images.factors is not None:
         for name, values in zip(images.factor_names, images.factors[shown].T, strict=True):
@@ -314,9 +237,8 @@ def _latent_map(run: Run, view: View) -> report.LatentMap:
             factors.append(report.Factor(name=name, values=values, labels=labels, period=period))
     return report.LatentMap(
         axes=view.axes,
-        points=points[shown],
+        points=view.project(view.codes[shown]),
         numbers=shown,
-        num_images=len(points),
         files=[images.files[number] for number in shown] if images.files else [],
         factors=factors,
         thumbnails=sheets.of_thumbnails(
@@ -325,29 +247,7 @@ def _latent_map(run: Run, view: View) -> report.LatentMap:
         ),
         pictured=np.searchsorted(shown, pictured),
         edges=edges,
-        left_out=left_out,
     )
-
-
-def _sample(
-    points: Axes, images: ImageSet, most: int, *, numbers: Int[np.ndarray, "point"] | None = None
-) -> Int[np.ndarray, "kept"]:
-    """Return places of at most so many images, ascending, in even shares of labels and of the map.
-
-    Images are put in order by the labels of their factors, within these by cells of the map, and
-    every so many of this order is taken.
-    """
-    if len(points) <= most:
-        return np.arange(len(points))
-    low, spans = points[:, :2].min(axis=0), np.ptp(points[:, :2], axis=0)
-    cells = ((points[:, :2] - low) / np.where(spans > 0, spans, 1) * SAMPLE_CELLS).astype(int)
-    keys = [cells[:, 1], cells[:, 0]]
-    for name in images.labels:
-        if images.factors is not None and name in images.factor_names:
-            column = images.factors[:, images.factor_names.index(name)]
-            keys.append(column if numbers is None else column[numbers])
-    order = np.lexsort(keys)
-    return np.sort(order[evenly(len(order), most)])
 
 
 def _numbers(path: Path) -> list[tuple[int, str]]:
@@ -364,18 +264,9 @@ def _stale(run: Run, saved: dict[str, Any]) -> str:
     return f"{made}, but the run is at {run.step} now: make it again."
 
 
-def _picture(path: Path) -> bytes | None:
-    if not path.exists():
-        return None
-    with _intact(path, cure="remove it, or animate the pair again"):
-        content = path.read_bytes()
-        report.picture(content)
-        return content
-
-
 @contextlib.contextmanager
 def _intact(path: Path, *, cure: str) -> Iterator[None]:
-    """Report a file as damaged where what is read from it has not the shape that it should."""
+    """Report results as damaged where their files do not hold what they should."""
     try:
         yield
     except _DAMAGES as error:

@@ -14,12 +14,11 @@ function makeMap(map) {
   const canvas = get("map");
   const back = document.createElement("canvas"); // points and edges, which rarely change
   const coordinates = unpack(map.points, Float32Array);
-  const numbers = map.numbers ? unpack(map.numbers, Uint32Array) : null;
-  const numberOf = (point) => (numbers ? numbers[point] : point);
+  const numbers = unpack(map.numbers, Uint32Array);
   const edges = map.edges ? unpack(map.edges, Uint32Array) : [];
   const pictured = new Map(Array.from(unpack(map.pictured, Uint32Array), (p, i) => [p, i]));
   const inOrder = { name: "order in the set", labels: [], period: 0 };
-  inOrder.values = Float32Array.from({ length: map.count }, (_, point) => numberOf(point));
+  inOrder.values = Float32Array.from(numbers);
   for (const factor of map.factors) factor.values = unpack(factor.values, Float32Array);
   // Those that vary, the order of the set, and no colour at all.
   const varies = (factor) => range(factor.values)[0] < range(factor.values)[1];
@@ -164,7 +163,7 @@ function makeMap(map) {
   }
 
   function describe(point) {
-    const lines = [element("b", {}, `image ${numberOf(point)}`)];
+    const lines = [element("b", {}, `image ${numbers[point]}`)];
     if (map.files.length) lines.push(element("span", {}, map.files[point]));
     for (const factor of map.factors) {
       const value = factor.values[point];

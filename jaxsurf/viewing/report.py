@@ -8,7 +8,6 @@ frames and tables are left. What is missing is left out, and a sentence says how
 
 import base64
 import hashlib
-import io
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,10 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 from jaxtyping import Float, Int, Real
-from PIL import Image
 
 from jaxsurf.evaluation.pairs import BASELINE, FLOOR
 from jaxsurf.evaluation.truth import LEAP_FRAMES
 from jaxsurf.viewing.sheets import Sheet, data_url
-
-# More digits are not seen, and make the page longer.
-DIGITS = 5
 
 
 class Column(NamedTuple):
@@ -37,44 +32,17 @@ class Column(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Score:
-    """The mean of one figure over many pairs, with its 95 % interval.
-
-    `win_rate` is the share of pairs on which it is strictly better than that of `linear`.
-    """
-
-    mean: float
-    low: float
-    high: float
-    win_rate: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A method: a score a column, None where there is none, and what gives its animations away.
-
-    `each` has the figures of pairs, a row a column of scores; NaN where one is not known.
-    """
-
-    method: str
-    scores: Sequence[Score | None]
-    faults: Sequence[str]
-    each: Float[np.ndarray, "column pair"] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Scores of many pairs; `stale` says why they no longer fit the run."""
 
     stale: str
     about: Sequence[str]  # what they rest on
-    columns: Sequence[Column]
-    methods: Sequence[Scored]
+    columns: Mapping[str, Column]  # by metric
+    content: Mapping[str, Any]  # that of `evaluation.json`
     distance: bytes | None  # error against the distance of the ends, PNG
-    judged: str  # the method whose worst pairs are shown
-    worst: Mapping[str, bytes]  # PNGs by pair
-    pairs: Sequence[str] = ()  # those that `Scored.each` has figures of
-    left_out: int = 0  # how many others there are
+    worst: Mapping[str, bytes]  # PNGs of the pairs on which a method does worst
+    pairs: Sequence[str]  # those that have a dot each
+    each: Mapping[str, Sequence[Sequence[float | None]]]  # figures of these by method, then column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,54 +62,39 @@ class LatentMap:
     axes: Sequence[str]  # names of coordinates; the first two are shown unless others are chosen
     points: Float[np.ndarray, "point axis"]
     numbers: Int[np.ndarray, "point"]  # of each image in its set
-    num_images: int  # in the set
     files: Sequence[str]  # the name of each image, where it has one
     factors: Sequence[Factor]  # what points are coloured by
     thumbnails: Sheet  # of some of the images, or of all
     pictured: Int[np.ndarray, "picture"]  # which points these are
     edges: Int[np.ndarray, "edge 2"] | None = None  # of the graph, where it is drawn
-    left_out: Sequence[str] = ()  # what is not shown, and why
 
 
 @dataclass(frozen=True, kw_only=True)
 class Animated:
-    """One method's animation of a pair; `sheet` is None where the file is gone.
+    """One method's animation of a pair, of which `path.json` states the facts.
 
-    Of a long one only some frames are kept: `numbers` says which, and figures and codes are theirs.
+    Of a long one only some frames are kept, those of `numbers`.
     """
 
     method: str
-    file: str
-    sheet: Sheet | None
-    numbers: Sequence[int]
-    num_frames: int
-    frame_ms: float
-    length: float | None
-    interpolation_mse: float
-    interpolation_mse_wrapped: float | None
-    errors: Sequence[float] = ()  # difference to the nearest image
-    steps: Sequence[float] = ()  # change from the frame before, 0 for the first
-    path: Float[np.ndarray, "_frame axis"] | None = None  # on the latent map
+    facts: Mapping[str, Any]
+    sheet: Sheet
+    numbers: Int[np.ndarray, "kept"]
+    path: Float[np.ndarray, "kept axis"] | None = None  # on the latent map
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """An animated pair; `strip` and `latent` are PNGs, None where there is none to be shown."""
+    """An animated pair; `strip` and `latent` are PNGs."""
 
     label: str
     about: str  # graph and path, in a line
     stale: str  # why it no longer fits the run
     animations: Sequence[Animated]
-    strip: bytes | None
+    strip: bytes
     latent: bytes | None = None  # where the map can't show it
     stops: Float[np.ndarray, "_stop axis"] | None = None  # on the latent map
     names: Sequence[str] = ()  # of these stops
-
-    @property
-    def missing(self) -> list[str]:
-        """Names of the files that are gone."""
-        gone = [each.file for each in self.animations if each.sheet is None]
-        return gone + ["strip.png"] * (self.strip is None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,20 +144,10 @@ def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the templa
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": _number, "picture": picture, "quoted": shlex.quote}
+    environment.filters |= {"number": _number, "data_url": data_url, "quoted": shlex.quote}
     # Its filter writes `<`, `>` and `&` as escapes of JSON: no text ends the element it stands in.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment.get_template(template.name).render(parts)
-
-
-def picture(data: bytes) -> dict[str, str | int]:
-    """Return what an `img` element needs of a PNG: `src`, `width` and `height`."""
-    try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            width, height = image.size
-    except OSError as error:
-        raise ValueError("the data is no PNG") from error
-    return {"src": data_url(data), "width": width, "height": height}
 
 
 def _number(value: float | None) -> str:
@@ -224,7 +167,6 @@ def _data(page: Page) -> dict[str, Any]:
 
 
 def _map_data(shown: LatentMap) -> dict[str, Any]:
-    whole = len(shown.numbers) == shown.num_images
     factors = [
         vars(each) | {"name": each.name.replace("_", " "), "values": _packed(each.values, "<f4")}
         for each in shown.factors
@@ -233,7 +175,7 @@ def _map_data(shown: LatentMap) -> dict[str, Any]:
         "axes": shown.axes,
         "points": _packed(shown.points.T, "<f4"),  # axis by axis
         "count": len(shown.points),
-        "numbers": None if whole else _packed(shown.numbers, "<u4"),
+        "numbers": _packed(shown.numbers, "<u4"),
         "files": shown.files,
         "factors": factors,
         "thumbnails": shown.thumbnails.describe(),
@@ -247,48 +189,35 @@ def _pair_data(pair: Pair) -> dict[str, Any]:
         {
             "method": each.method,
             "sheet": each.sheet.describe(),
-            "numbers": list(each.numbers),
-            "total": each.num_frames,
-            "frameMs": each.frame_ms * each.num_frames / len(each.numbers),
-            "errors": list(map(_short, each.errors)),
-            "steps": list(map(_short, each.steps)),
-            "path": _rows(each.path),
+            "numbers": each.numbers.tolist(),
+            "total": each.facts["num_frames"],
+            "frameMs": each.facts["frame_ms"] * each.facts["num_frames"] / len(each.numbers),
+            "errors": [each.facts["frame_errors"][n] for n in each.numbers],
+            "steps": [each.facts["frame_steps"][n - 1] if n else 0.0 for n in each.numbers],
+            "path": None if each.path is None else each.path.tolist(),
         }
         for each in pair.animations
-        if each.sheet is not None
     ]
-    return {"label": pair.label, "stops": _rows(pair.stops), "names": pair.names, "films": films}
+    stops = None if pair.stops is None else pair.stops.tolist()
+    return {"label": pair.label, "stops": stops, "names": pair.names, "films": films}
 
 
 def _scores_data(evaluation: Evaluation) -> dict[str, Any]:
     panels = []
-    for number, column in enumerate(evaluation.columns):
-        rows = []
-        for scored in evaluation.methods:
-            if (score := scored.scores[number]) is None:
-                continue
-            each = [] if scored.each is None else scored.each[number].tolist()
-            floor = scored.method == FLOOR
-            rows.append(
-                {
-                    "method": scored.method,
-                    "label": "true images" if floor else scored.method,
-                    "floor": floor,
-                    "interval": list(map(_short, (score.mean, score.low, score.high))),
-                    "each": [_short(v) if np.isfinite(v) else None for v in each],
-                }
-            )
-        if rows:
-            panels.append({**column._asdict(), "rows": rows})
+    for number, (metric, column) in enumerate(evaluation.columns.items()):
+        rows = [
+            {
+                "method": method,
+                "label": "true images" if method == FLOOR else method,
+                "floor": method == FLOOR,
+                "interval": [scores[metric][name] for name in ("mean", "low", "high")],
+                "each": evaluation.each[method][number],
+            }
+            for method, scores in evaluation.content["methods"].items()
+            if metric in scores
+        ]
+        panels.append({**column._asdict(), "rows": rows})
     return {"pairs": evaluation.pairs, "panels": panels}
-
-
-def _rows(points: Float[np.ndarray, "_row axis"] | None) -> list[list[float]] | None:
-    return None if points is None else [[_short(v) for v in row] for row in points.tolist()]
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
 
 
 def _packed(values: Real[np.ndarray, "..."], dtype: str) -> str:
