@@ -18,28 +18,16 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from jaxsurf.errors import UserError
-    from jaxsurf.frames.animate import Animation
-    from jaxsurf.images.image_set import ImageSet
-    from jaxsurf.images.sources import open_images
-    from jaxsurf.manifold.graph import GraphConfig
-    from jaxsurf.manifold.path import LatentPath
-    from jaxsurf.manifold.tour import find_paths
-    from jaxsurf.pipeline.run import Run, open_run
-    from jaxsurf.pipeline.train import train
-
-__all__ = [
-    "Animation",
-    "GraphConfig",
-    "ImageSet",
-    "LatentPath",
-    "Run",
-    "UserError",
-    "find_paths",
-    "open_images",
-    "open_run",
-    "train",
-]
+    from jaxsurf.errors import UserError as UserError
+    from jaxsurf.frames.animate import Animation as Animation
+    from jaxsurf.images.image_set import ImageSet as ImageSet
+    from jaxsurf.images.sources import open_images as open_images
+    from jaxsurf.manifold.graph import GraphConfig as GraphConfig
+    from jaxsurf.manifold.path import LatentPath as LatentPath
+    from jaxsurf.manifold.tour import find_paths as find_paths
+    from jaxsurf.pipeline.run import Run as Run
+    from jaxsurf.pipeline.run import open_run as open_run
+    from jaxsurf.pipeline.train import train as train
 
 _HOMES = {
     "Animation": "jaxsurf.frames.animate",
@@ -53,6 +41,7 @@ _HOMES = {
     "open_run": "jaxsurf.pipeline.run",
     "train": "jaxsurf.pipeline.train",
 }
+__all__ = [*_HOMES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 
 def __getattr__(name: str) -> object:
@@ -64,4 +53,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*globals(), *_HOMES})
