@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float
 
 from jaxsurf.errors import UserError
 from jaxsurf.evaluation import embedding, intervals, metrics, pairs, reconstruction
@@ -18,13 +17,14 @@ from jaxsurf.evaluation.intervals import Curves, Ends, PerPair
 from jaxsurf.evaluation.truth import LEAP_FRAMES, Truth, faults, make_truth
 from jaxsurf.frames import animate
 from jaxsurf.frames.animate import Animation, Route
-from jaxsurf.frames.decode import Frames
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import shortest_path
 from jaxsurf.manifold.graph import GraphConfig
 from jaxsurf.manifold.path import Timing
 from jaxsurf.manifold.shortest_path import NodePath
 from jaxsurf.pipeline.run import Run, connect, encode_all
+from jaxsurf.viewing import plots
+from jaxsurf.viewing.plots import PairPlot
 from jaxsurf.viewing.report import Column
 from jaxsurf.workdir import replacing_folder, write_json, write_text
 
@@ -71,19 +71,6 @@ class EvaluateConfig:
             raise UserError(f"--seed is {self.seed}", cure="give 0 or more")
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Shown:
-    """A pair to be looked at, with its error; of what is known of poses, factors that vary."""
-
-    source: int
-    target: int
-    error: float
-    frames: Mapping[str, Frames]  # by method
-    poses: Mapping[str, Float[np.ndarray, "_frame factor"]]  # that frames show
-    courses: Sequence[Float[np.ndarray, "_pose factor"]]  # perfect ones; NaN where one jumps
-    periods: Sequence[float]  # of the factors, 0 of one that does not come back to itself
-
-
 @dataclass(frozen=True)
 class Evaluation:
     """Scores of many pairs: the content of `evaluation.json`, and the rows of `evaluation.csv`.
@@ -93,7 +80,7 @@ class Evaluation:
 
     content: dict[str, Any]
     rows: Sequence[dict[str, Any]]
-    worst: Sequence[Shown]
+    worst: Sequence[PairPlot]
 
     def __str__(self) -> str:
         return side_by_side({"": self})
@@ -101,24 +88,12 @@ class Evaluation:
 
 def evaluate(run: Run, config: EvaluateConfig) -> Evaluation:
     """Score methods on many pairs and write the scores down."""
-    from jaxsurf.viewing import plots  # only what is written is drawn
-
     made = measure(run, config)
     with replacing_folder(run.workdir.evaluation.with_suffix("")) as fresh:
-        metric = made.content["worst"]["metric"]
-        if figure := plots.by_distance(made.rows, metric):
+        if figure := plots.by_distance(made.rows, made.content["worst"]["metric"]):
             plots.save(figure, fresh / "distance.png")
         for number, pair in enumerate(made.worst, 1):
-            title = f"{pair.source} to {pair.target}: {metric} {pair.error:.3g}"
-            figure = plots.pair(
-                pair.frames,
-                pair.poses,
-                title=title,
-                factors=made.content["truth"]["factors"],
-                courses=pair.courses,
-                periods=pair.periods,
-            )
-            plots.save(figure, fresh / f"worst-{number}.png")
+            plots.save(plots.pair(pair), fresh / f"worst-{number}.png")
     write_json(run.workdir.evaluation, made.content)
     write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(made.rows))
     return made
@@ -193,7 +168,8 @@ def measure(run: Run, config: EvaluateConfig) -> Evaluation:
         },
     }
     routes = [route(paths[n]) for n in order]
-    worst = _show(run, config, truth, routes, chosen[order], scores[judged][error][order])
+    errors = [f"{error} {value:.3g}" for value in scores[judged][error][order]]
+    worst = _show(run, config, truth, routes, chosen[order], errors)
     return Evaluation(content, pairs.rows(scores, chosen), worst)
 
 
@@ -341,35 +317,33 @@ def _show(
     truth: Truth | None,
     routes: Sequence[Route],
     chosen: Ends,
-    errors: PerPair,
-) -> list[Shown]:
+    errors: Sequence[str],
+) -> list[PairPlot]:
     shown = []
     made = animate.animate(run.model, routes, methods=config.methods, timing=config.timing)
     courses = [[] for _ in routes] if truth is None else truth.courses(chosen)
-    every = zip(chosen.tolist(), errors.tolist(), made, courses, strict=True)
-    for (source, target), error, by_method, right in every:
-        frames = {name: each.frames for name, each in by_method.items()}
-        poses, lines, periods = {}, [], []
+    for (source, target), error, by_method, right in zip(
+        chosen, errors, made, courses, strict=True
+    ):
+        known: dict[str, Any] = {}
         if truth is not None:
             grid = truth.lattice.grid
             varying = [axis.column for axis in grid.axes]
-            periods = [axis.period or 0.0 for axis in grid.axes]
-            for name, some in frames.items():
-                poses[name] = grid.factors(truth.lattice.read(some).poses)[:, varying]
+            lines = []
             for course in right:
                 line = grid.factors(course.poses)[:, varying]
                 lines.append(np.insert(line, 1 + np.flatnonzero(~course.joined[:-1]), np.nan, 0))
-        shown.append(
-            Shown(
-                source=source,
-                target=target,
-                error=error,
-                frames={name: run.images.look.rgb(some) for name, some in frames.items()},
-                poses=poses,
-                courses=lines,
-                periods=periods,
-            )
-        )
+            known = {
+                "poses": {
+                    name: grid.factors(truth.lattice.read(each.frames).poses)[:, varying]
+                    for name, each in by_method.items()
+                },
+                "factors": [axis.name for axis in grid.axes],
+                "courses": lines,
+                "periods": [axis.period or 0.0 for axis in grid.axes],
+            }
+        rows = {name: run.images.look.rgb(each.frames) for name, each in by_method.items()}
+        shown.append(PairPlot(title=f"{source} to {target}: {error}", rows=rows, **known))
     return shown
 
 

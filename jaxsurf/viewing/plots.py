@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from jaxsurf.manifold.path import principal_components
 from jaxsurf.workdir import replacing
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's colours differ for colour-blind readers too (Color Universal Design, 2008).
 # Their yellow is left out: on white it is hardly seen.
 COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
-FAILURE, SERIES = COLOURS[0], COLOURS[1:]
+SERIES = COLOURS[1:]
 # More codes than these are drawn as a map of their density, where no value is shown.
 MOST_DOTS = 20_000
 # More edges than these are a grey blot that takes seconds to draw.
@@ -38,7 +38,7 @@ THINNEST, WIDEST = 2.0, 9.0
 MOST_COLUMNS = 4
 # Pixels of a row of panels, and of the title and the legend.
 PANEL_HEIGHT, AROUND_HEIGHT = 270, 110
-# Characters below a panel. More of them in all are slanted; a longer label is cut to its end.
+# Characters below a panel; more of them are slanted.
 MOST_CHARACTERS = 24
 # Frames of an animation that stand side by side.
 NUM_SHOWN = 9
@@ -73,6 +73,18 @@ class LatentPlot:
     stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)  # with labels
     marks: Float[np.ndarray, "mark latent"] | None = None  # codes that are drawn small
     dimensions: int = 3  # of the picture, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairPlot:
+    """What is drawn of a pair: its animations and, where they are known, poses they show."""
+
+    title: str
+    rows: Mapping[str, UInt8[np.ndarray, "_frame height width 3"]]  # frames by method
+    poses: Mapping[str, Poses] = field(default_factory=dict)  # of these frames
+    factors: Sequence[str] = ()  # names of the factors of poses
+    courses: Sequence[Poses] = ()  # perfect ones; NaN where one jumps
+    periods: Sequence[float] = ()  # of the factors, 0 of one that does not come back to itself
 
 
 def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
@@ -133,7 +145,7 @@ def grid(
     """Draw the losses of a search over settings, one panel a setting.
 
     `axes` has the value of each run by setting. A loss that is None or not finite is of a run that
-    failed. Losses compare within a series; without `series` all do.
+    failed, and is left out. Losses compare within a series; without `series` all do.
     """
     heights = np.array([np.nan if loss is None else loss for loss in losses], np.float64)
     good, of_series = np.isfinite(heights), np.array(series or [""] * len(losses))
@@ -141,22 +153,30 @@ def grid(
     alone = len(names) == 1
     rows = -(-len(axes) // MOST_COLUMNS)
     columns = -(-len(axes) // rows)
-    explained = "dots: runs; lines: medians of those that did not fail"
-    if not good.all():
-        explained += "; above: runs that failed, of how many"
-    figure = _figure(1200, rows * PANEL_HEIGHT + AROUND_HEIGHT, f"{title}\n{explained}")
+    explained = f"{title}\ndots: runs that did not fail; lines: their medians"
+    figure = _figure(1200, rows * PANEL_HEIGHT + AROUND_HEIGHT, explained)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
     figure.supylabel("loss")
+    random = np.random.default_rng(0)
     for panel, (name, values) in zip(panels.flat, axes.items(), strict=False):
-        panel.set_xlabel(_plain(name))
-        across, order = _draw_values(panel, values, ~good)
+        order = list(dict.fromkeys(values))
+        with contextlib.suppress(ValueError):  # names stay in the order in which they come
+            order.sort(key=float)
+        across = np.array([order.index(value) for value in values])
         for one, colour in zip(names, _colours(len(names), SERIES), strict=True):
             mine = good & (of_series == one)
-            panel.scatter(across[mine], heights[mine], s=20, color=colour, alpha=0.45, linewidths=0)
-            of_values = [heights[mine & (np.array(values) == value)] for value in order]
+            aside = random.uniform(-0.3, 0.3, mine.sum())  # so that none hides another
+            dots = {"s": 20, "color": colour, "alpha": 0.45, "linewidths": 0}
+            panel.scatter(across[mine] + aside, heights[mine], **dots)
+            of_values = [heights[mine & (across == place)] for place in range(len(order))]
             middle = [np.median(some) if len(some) else np.nan for some in of_values]
             style = {"color": "black" if alone else colour, "marker": "o", "markersize": 4}
             panel.plot(range(len(order)), middle, label=_plain(one), **style)
+        slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
+        style = slanted if sum(map(len, order)) > MOST_CHARACTERS else {}
+        panel.set_xticks(range(len(order)), [_plain(value) for value in order], **style)
+        panel.set(xlabel=_plain(name), xlim=(-0.5, len(order) - 0.5))
+        panel.grid(axis="y", alpha=0.3)
     for panel in panels.flat[len(axes) :]:
         panel.set_axis_off()
     if good.any() and heights[good].min() > 0:
@@ -190,23 +210,16 @@ def by_distance(rows: Sequence[Mapping[str, Any]], metric: str) -> "Figure | Non
     return figure
 
 
-def pair(
-    rows: Mapping[str, UInt8[np.ndarray, "_frame height width 3"]],
-    poses: Mapping[str, Poses],
-    *,
-    title: str,
-    factors: Sequence[str],
-    courses: Sequence[Poses] = (),
-    periods: Sequence[float] = (),
-) -> "Figure":
+def pair(plot: PairPlot) -> "Figure":
     """Draw frames of a pair side by side, a row a method, above their poses where these are known.
 
     Beside them stand all poses, with the perfect courses from end to end in grey: of two factors in
-    their plane, of one by frame. Factors with a period (0: none) leave at one side of it and come
-    back at the other, without a line across.
+    their plane, of one by frame. Factors with a period leave at one side of it and come back at the
+    other, without a line across.
     """
-    figure = _figure(1200, 80 + 125 * len(rows), title)
-    drawn = len(factors) in (1, 2) and bool(poses)
+    rows, factors = plot.rows, plot.factors
+    figure = _figure(1200, 80 + 125 * len(rows), plot.title)
+    drawn = len(factors) in (1, 2) and bool(plot.poses)
     cells = figure.add_gridspec(len(rows), 2 if drawn else 1, width_ratios=[3, 1][: 1 + drawn])
     plane = figure.add_subplot(cells[:, 1]) if drawn else None
     for number, ((name, frames), colour) in enumerate(
@@ -217,16 +230,18 @@ def pair(
         width = frames.shape[2]
         axes.imshow(np.concatenate(list(frames[places]), axis=1))
         axes.set(ylabel=_plain(name), xticks=width * (np.arange(len(places)) + 0.5), yticks=[])
-        labels = poses[name][places] if name in poses else np.empty((len(places), 0))
+        labels = plot.poses[name][places] if name in plot.poses else np.empty((len(places), 0))
         axes.set_xticklabels([", ".join(f"{v:.1f}" for v in pose) for pose in labels], fontsize=8)
         axes.yaxis.label.set_color(colour)
         if plane is not None:
             style = {"color": colour, "marker": ".", "markersize": 3, "linewidth": 0.8}
-            plane.plot(*_walk(poses[name], periods), **style)
+            plane.plot(*_walk(plot.poses[name], plot.periods), **style)
     if plane is not None:
-        for number, course in enumerate(courses):
+        for number, course in enumerate(plot.courses):
             style = {"color": "0.8", "linewidth": 5, "solid_capstyle": "round", "zorder": 0}
-            plane.plot(*_walk(course, periods), label="" if number else "perfect courses", **style)
+            plane.plot(
+                *_walk(course, plot.periods), label="" if number else "perfect courses", **style
+            )
         names = factors if len(factors) == 2 else ["share of the frames", *factors]
         plane.set(xlabel=_plain(names[0]), ylabel=_plain(names[1]))
         plane.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0))
@@ -350,31 +365,3 @@ def _draw_stops(axes: "Axes", stops: Mapping[str, Float[np.ndarray, "shown"]]) -
         right, up = (point - min(others, key=lambda x: np.linalg.norm(x - point)))[:2] >= 0
         sides = {"ha": "left" if right else "right", "va": "bottom" if up else "top"}
         axes.text(*point, s=f"   {_plain(name)}   ", path_effects=halo, zorder=13, **sides)
-
-
-def _draw_values(
-    panel: "Axes", values: Sequence[str], failed: Bool[np.ndarray, "run"]
-) -> tuple[Float[np.ndarray, "run"], list[str]]:
-    order = list(dict.fromkeys(values))
-    with contextlib.suppress(ValueError):  # names stay in the order in which they come
-        order.sort(key=float)
-    across = np.array([order.index(value) for value in values], np.float64)
-    # Side by side, so that none hides another, and mixed: in the order of the search the other
-    # settings would show as slants.
-    random = np.random.default_rng(0)
-    for place in range(len(order)):
-        (here,) = np.nonzero(across == place)
-        if failed[here].any():
-            above = {"transform": panel.get_xaxis_transform(), "ha": "center", "color": FAILURE}
-            panel.text(place, 1.02, f"{failed[here].sum()}/{len(here)}", **above)
-        across[here] += 0.6 * (random.permutation(len(here)) + 0.5) / len(here) - 0.3
-    labels = [
-        label if len(label) <= MOST_CHARACTERS else f"{number}: ...{label[8 - MOST_CHARACTERS :]}"
-        for number, label in enumerate(order, 1)
-    ]
-    slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-    style = slanted if sum(map(len, labels)) > MOST_CHARACTERS else {}
-    panel.set_xticks(range(len(order)), [_plain(label) for label in labels], **style)
-    panel.set_xlim(-0.5, len(order) - 0.5)
-    panel.grid(axis="y", alpha=0.3)
-    return across, order

@@ -143,8 +143,9 @@ def test_what_is_written_belongs_together(run):
     assert {"tears", "folds", "cv", "trustworthiness", "continuity"} <= saved["embedding"].keys()
     assert set(saved["curves"]) == {"pixel", "linear", "surfing"}
     assert all(len(curves["error"]) == len(curves["alpha"]) for curves in saved["curves"].values())
-    (shown,) = [each for each in made.worst if [each.source, each.target] == worst[0]]
-    assert shown.poses["surfing"].shape == (len(shown.frames["surfing"]), 1)
+    shown = made.worst[0]
+    assert shown.title.startswith(f"{worst[0][0]} to {worst[0][1]}: course ")
+    assert shown.poses["surfing"].shape == (len(shown.rows["surfing"]), 1)
     np.testing.assert_allclose(shown.courses[0][[0, -1], 0], worst[0])  # the arm's only factor
 
 
