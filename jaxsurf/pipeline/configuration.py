@@ -170,16 +170,6 @@ def lasting(config: RunConfig, epochs: int) -> RunConfig:
     return from_dotted({"training.num_epochs": epochs, **steps}, config)
 
 
-def differences(old: RunConfig, new: RunConfig) -> dict[str, tuple[Any, Any]]:
-    """Return the settings whose change would change the result: dotted name -> both values."""
-    before, after = decisive(old), decisive(new)
-    return {
-        name: (before.get(name), after.get(name))
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    }
-
-
 def decisive(config: RunConfig) -> dict[str, Any]:
     """Return the settings that a trained model depends on, by dotted name."""
     every = flat(to_dict(config)).items()

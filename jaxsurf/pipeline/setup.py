@@ -47,11 +47,6 @@ class TrainSetup:
     streams: train_step.Streams
 
     @property
-    def rates(self) -> Rates:
-        """The numbers of its optimizer."""
-        return _make_rates(self.config, self.plan)
-
-    @property
     def identity(self) -> str:
         """What checkpoints of the run are known by: settings but for its length, and images."""
         settings = configuration.decisive_text(self.config, but=("data.", "training.num_epochs"))
@@ -80,7 +75,7 @@ class TrainSetup:
         """Return this run's own numbers, for a step that may know more kinds of noise and terms."""
         weights = self.config.objective.weights
         return Hyperparameters(
-            rates=self.rates,
+            rates=_make_rates(self.config, self.plan),
             noise=corruption.make_noise(self.config.corruption, kinds),
             weights={name: jnp.float32(weights.get(name, 0.0)) for name in terms or weights},
             noise_key=self.streams.noise,
@@ -90,7 +85,8 @@ class TrainSetup:
 
     def learning_rate_at(self, step: ArrayLike) -> Array:
         """Return the learning rate of a step."""
-        return optimizer.learning_rate_at(self.config.optimizer.name, self.rates, step)
+        rates = _make_rates(self.config, self.plan)
+        return optimizer.learning_rate_at(self.config.optimizer.name, rates, step)
 
     def make_examples(self, extract: Extractor | None, *, first_step: int = 0) -> Examples:
         """Return the examples, on the host, with their features where these fit.

@@ -9,6 +9,7 @@ import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -223,11 +224,15 @@ def check_begun(
             raise UserError(cause, cure=PUT_BACK)
         return
     begun, fingerprint = read_config(workdir)
-    changed = configuration.differences(begun, config)
+    before, after = configuration.decisive(begun), configuration.decisive(config)
     if extend and config.training.num_epochs > begun.training.num_epochs:
-        del changed["training.num_epochs"]
-    kept = ("data.show",)  # no part of the images
-    changed = {n: both for n, both in changed.items() if n in kept or not n.startswith("data.")}
+        before["training.num_epochs"] = config.training.num_epochs
+    changed: dict[str, tuple[Any, Any]] = {
+        name: (before.get(name), after.get(name))
+        for name in sorted(before | after)
+        if before.get(name) != after.get(name)
+        and (name == "data.show" or not name.startswith("data."))  # what is shown is not judged
+    }
     if not changed and images and images.fingerprint != fingerprint:
         before, now = vars(begun.data), vars(config.data)
         changed = {f"data.{n}": (before[n], now[n]) for n in before if before[n] != now[n]}

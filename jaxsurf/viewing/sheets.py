@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
-from PIL import Image, features
+from PIL import Image
 
 # Pixels; larger pictures are made smaller. An arm of 64 x 64 is shown as it is.
 LARGEST_THUMBNAIL, LARGEST_FRAME = 64, 256
@@ -74,14 +74,12 @@ def of_frames(frames: Pictures) -> Sheet:
 def of_film(content: bytes, *, frame_ms: float, kept: Int[np.ndarray, "kept"]) -> Sheet:
     """Return some frames of a GIF or an animated PNG as a sheet; its opacity where it has some.
 
-    A WebP, exact as long as that is small; a PNG where there is no WebP. The numbers of the frames
-    that are kept are ascending; ValueError if the file is no film.
+    A WebP, exact as long as that is small. The numbers of the frames that are kept are ascending;
+    ValueError if the file is no film.
     """
     side = min(LARGEST_FRAME, math.isqrt(MOST_PIXELS // len(kept)))
     frames = read_film(content, frame_ms=frame_ms, kept=kept, side=side)
     frames = frames if (frames[..., 3] < 255).any() else frames[..., :3]
-    if not features.check("webp"):
-        return _sheet(frames, "png", {"optimize": True})
     exact = _sheet(frames, "webp", {"lossless": True})
     small = len(exact.content) <= LARGEST_EXACT
     return exact if small else _sheet(frames, "webp", {"quality": FILM_QUALITY})
@@ -114,10 +112,7 @@ def read_film(
 
 
 def _shrunk(picture: Image.Image, side: int) -> UInt8[np.ndarray, "height width channel"]:
-    scale = side / max(picture.size)
-    if scale < 1:
-        width, height = (max(1, round(length * scale)) for length in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.BOX)
+    picture.thumbnail((side, side), Image.Resampling.BOX, reducing_gap=None)
     return np.asarray(picture)
 
 

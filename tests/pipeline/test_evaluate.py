@@ -139,10 +139,6 @@ def test_what_is_written_belongs_together(run):
         rows = [row for row in csv.DictReader(file) if row["method"] == "surfing"]
     order = sorted(rows, key=lambda row: -float(row["course"]))
     assert [[int(row["source"]), int(row["target"])] for row in order[:5]] == worst
-    assert {"residual", "course", "leaps", "progress", "consistency", "nearest_image"} <= {*rows[0]}
-    assert {"tears", "folds", "cv", "trustworthiness", "continuity"} <= saved["embedding"].keys()
-    assert set(saved["curves"]) == {"pixel", "linear", "surfing"}
-    assert all(len(curves["error"]) == len(curves["alpha"]) for curves in saved["curves"].values())
     shown = made.worst[0]
     assert shown.title.startswith(f"{worst[0][0]} to {worst[0][1]}: course ")
     assert shown.poses["surfing"].shape == (len(shown.rows["surfing"]), 1)

@@ -80,12 +80,13 @@ def animate(run, source="0", **changes):
 def evaluate(run, **changes):
     figures = ("residual", "course", "step_jump", "interpolation_mse")
     score = {name: {"mean": 41.5, "low": 38.25, "high": 44.75} for name in figures}
+    score["step_jump"] = dict.fromkeys(("mean", "low", "high"), 0.0456)
     saved = {
         "edition": EDITION,
         "num_pairs": 3,
         "pairs": "random",
         "reconstruction": {"mse": 0.001, "psnr_db": 30.0, "num_images": 3},
-        "methods": {"linear": score, "surfing": score},
+        "methods": {"linear": score, "surfing": score, "true": {"residual": score["residual"]}},
         "versus": {"surfing": {"course": {"ratio": None, "win_rate": 0.25}}},
         "faults": {"linear": [], "surfing": ["not right on 5 % of pairs"]},
         "truth": {"known": True, "about": "poses are read", "usual_residual": 7.5},
@@ -100,7 +101,7 @@ def evaluate(run, **changes):
     rows = [
         {"source": source, "target": target, "method": method, "course": course, "residual": ""}
         for source, target, course in ((0, 2, 40.5), (2, 1, 41.25), (1, 0, ""))
-        for method in ("linear", "surfing")
+        for method in ("linear", "surfing", "true")
     ]
     write_text(run.workdir.evaluation.with_suffix(".csv"), pairs.csv_text(rows))
     folder = run.workdir.evaluation.with_suffix("")
@@ -117,6 +118,7 @@ def written(run):
     return page.write(run).read_text(encoding="utf-8")
 
 
+@pytest.mark.core
 def test_page_shows_all_that_the_working_directory_holds(run):
     for source in ("10", "9", "100"):
         animate(run, source=source)
@@ -130,7 +132,7 @@ def test_page_shows_all_that_the_working_directory_holds(run):
     for shown in (
         *("41.50", "38.25 to 44.75", "linear on 25%", "12.50", "3.25", "30.0 dB"),
         *("surfing is\nnot right on 5 % of pairs", "folds not known", "The 2 pairs"),
-        "residual of 7.5",
+        *("residual of 7.5", "0.0456", "true images", "\N{EN DASH}", "&#34;num_epochs&#34;: "),
     ):
         assert shown in html
     places = [html.index(f"<h3>{source} to 1</h3>") for source in ("9", "10", "100")]
@@ -166,6 +168,20 @@ def test_the_script_is_given_codes_frames_figures_and_pairs(run):
     assert each["residual"] == [None] * 3
 
 
+def test_of_a_long_animation_and_of_many_pairs_some_are_shown(run, monkeypatch):
+    monkeypatch.setattr(page.sheets, "MOST_FRAMES", 2)
+    monkeypatch.setattr(page, "MOST_DOTS", 2)
+    animate(run)
+    evaluate(run)
+    html = written(run)
+    film = data(html)["pairs"][0]["films"][1]
+    assert (film["numbers"], film["total"], film["frameMs"]) == ([0, 2], 3, 90)
+    assert (film["errors"], film["steps"]) == ([0.0, 12.5], [0.0, 0.125])
+    assert film["path"] == CODES[[0, 1]].tolist()
+    assert data(html)["scores"]["pairs"] == ["0 to 2", "1 to 0"]
+    assert "Dots are 2 of the 3 pairs." in html
+
+
 def test_an_end_from_outside_without_a_code_has_no_mark_and_no_name(run):
     ends = [("1", 1, None), ("mine", 7, None), ("code", 8, [0.5, 0.25])]
     animate(run, ends=[dict(zip(("label", "node", "code"), end, strict=True)) for end in ends])
@@ -180,7 +196,7 @@ def test_a_figure_that_no_method_has_has_no_column(run):
     score = {"mean": 41.5, "low": 38.25, "high": 44.75}
     some = dict.fromkeys(("consistency", "step_jump", "interpolation_mse"), score)
     unknown = {"known": False, "about": "no factors", "usual_residual": None}
-    evaluate(run, methods={"linear": some, "surfing": some}, truth=unknown)
+    evaluate(run, methods=dict.fromkeys(("linear", "surfing", "true"), some), truth=unknown)
     html = written(run)
     heads = [head in html for head in ("consistency,<br>", "course,<br>", "leaps,<br>")]
     assert heads == [True, False, False]

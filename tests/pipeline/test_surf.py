@@ -72,10 +72,6 @@ def test_the_quickstart_in_small(config_of, root, monkeypatch):
         "residual",
         "residual_worst",
     }
-    mse, psnr_db = scores["reconstruction"]["mse"], scores["reconstruction"]["psnr_db"]
-    assert psnr_db == pytest.approx(-10 * math.log10(mse))
-    lines = (root / "evaluation.csv").read_text().splitlines()
-    assert len(lines) == 1 + 5 * 4  # a row for each pair and method
 
 
 def test_path_json_describes_the_path(run):
