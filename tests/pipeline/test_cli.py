@@ -56,6 +56,9 @@ compare --workdir=W --seeds=-1 | 1 | give 0 or more
 compare --workdir=W --seeds= | 1 | --seeds is
 compare --workdir=W --latent_dims=0 | 1 | --latent_dims is
 sweep --workdir=W --config=configs/tiny.py | 1 | the file of --config holds no grid
+quickstart --workdir=W --side=32 | 1 | --side means nothing without images
+quickstart --workdir=W --minutes=3 | 1 | --minutes means nothing without images
+quickstart --workdir=W --images= | 1 | --images means nothing without images
 """
 OTHERS = """
 TRAIN --workdir= | 2 | flag --workdir=: is empty; `.` is the current folder
@@ -75,6 +78,7 @@ benchmark --out=W --suite=nope | 1 | --suite 'nope' is not known; use one of: gp
 benchmark --out=W --scale=huge | 1 | --scale 'huge' is not known
 reproduce --workdir=W --mpi3d=nowhere.npz | 1 | mpi3d_toy is neither prepared in nowhere.npz
 SURF --speed=fast | 2 | flag --speed=fast: value should be one of <visible|latent|edge>
+SURF --anchors=3,31 --also=avi | 1 | --also 'avi' is not known; use one of: frames, mp4
 SURF --anchors=3,31 --method=magic | 1 | method 'magic' is not known; choose from pixel, linear
 SURF --anchors=3,31 --graph=mutual --k=1 | 1 | --repair
 SURF --anchors=3,31,7 --radius=1e-9 | 1 | no path joins 3 and 31

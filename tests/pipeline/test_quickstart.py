@@ -88,13 +88,6 @@ def test_own_images_become_a_page_without_another_option(launch, tmp_path, cache
     )
 
 
-def test_settings_without_images_are_refused(launch):
-    for setting in ("--side=32", "--minutes=3", "--images="):
-        outcome = launch("quickstart", setting)
-        assert outcome.status == 1
-        assert f"{setting.partition('=')[0]} means nothing without images" in outcome.err
-
-
 def test_large_images_are_made_smaller_where_the_time_is_short(monkeypatch):
     turn = np.linspace(0, 2 * np.pi, 9, endpoint=False)
     large = blobs(0.6 * np.stack([np.sin(turn), np.cos(turn)], axis=-1), height=300, width=400)

@@ -2,7 +2,6 @@
 
 import itertools
 import json
-import math
 import os
 import shutil
 import sys
@@ -219,7 +218,7 @@ def faults(run, middles):
 
 @pytest.mark.parametrize(
     ("weight", "power"),
-    [("image", 1), ("image-density", 3), ("decoded", 1), ("pullback", 1), ("fault", 1)],
+    [("image", 1), ("image-density", 3), ("pullback", 1), ("fault", 1)],
 )
 def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, weight, power):
     file = arm_picture(tmp_path / "between.png")
@@ -229,15 +228,14 @@ def test_weights_are_distances_of_images_from_inside_and_outside(run, tmp_path, 
     points = np.array(saved["methods"]["surfing"]["points"])
     shown = np.array([*read(file), *run.images.images[saved["nodes"][1:]]], np.float64)
     expected = np.sqrt(np.square(np.diff(shown, axis=0)).mean(axis=(1, 2, 3))) ** power
-    if weight in ("decoded", "pullback"):
+    if weight == "pullback":
         pairs = np.array([*itertools.pairwise(saved["nodes"])])
         codes = np.concatenate([encode_all(run).codes, points[:1]])
         # What is inside was joined before.
         parts = [(codes, pairs[:1]), (codes[:-1], pairs[1:])]
         expected = []
         for known, edges in parts:
-            piece = 0.3 if weight == "pullback" else math.inf
-            pieces = lengths.num_pieces(run.model, known, edges, piece)
+            pieces = lengths.num_pieces(run.model, known, edges, 0.3)
             expected += lengths.of_edges(run.model, known, edges, pieces=pieces).tolist()
     if weight == "fault":
         expected = expected * faults(run, points[1::2])
@@ -386,5 +384,3 @@ def test_frames_and_films_are_written_where_they_are_asked_for(run):
     assert found == SURF_FILES | {*METHODS} | {f"{method}.mp4" for method in METHODS}
     with Image.open(made.folder / "surfing" / "0011.png") as last:
         np.testing.assert_array_equal(np.array(last), made.animations["surfing"].frames[11])
-    with pytest.raises(UserError, match="--also 'avi' is not known; use one of: frames, mp4"):
-        surf_pair(run, also=("avi",))
