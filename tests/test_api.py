@@ -134,7 +134,6 @@ def test_what_training_cannot_take_is_refused(run, images):
     for config, settings, words in (
         (fewer, SETTINGS, r"the images of robot arm have changed: .* train in an"),
         (turned, SETTINGS, r"images\.npz holds .* or shows other channels; train in another"),
-        (images, {"training.epochs": 3}, r"training\.epochs is not a setting"),
         (images, {"data.side": 48}, r"data\.side means nothing where images are given"),
         (SETTINGS, {"data.side": 48}, "settings were given twice"),
     ):

@@ -22,7 +22,7 @@ from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components, ti
 from jaxsurf.pipeline import path_inputs
 from jaxsurf.pipeline.path_inputs import Inputs, PathsConfig
 from jaxsurf.viewing import plots
-from jaxsurf.viewing.plots import LatentPlot, Line
+from jaxsurf.viewing.plots import LatentPlot
 from jaxsurf.workdir import WorkDir, fingerprint, replacing_folder, versions, write_json
 
 _NONE = -1  # of points that are no row of the file, and corners that are no point of the path
@@ -324,7 +324,7 @@ def _align(table: Table) -> list[str]:
 
 def _plot(inputs: Inputs, paths: Sequence[Found], graph: LatentGraph | None) -> LatentPlot:
     own = {anchor.label: anchor.code for anchor in inputs.anchors}
-    lines = []
+    lines = {}
     for path in paths:
         last = len(path.stops) - 1
         for number, leg in enumerate(path.legs(), start=1):
@@ -333,7 +333,7 @@ def _plot(inputs: Inputs, paths: Sequence[Found], graph: LatentGraph | None) -> 
             if "share" in path.facts:
                 name = f"{path.name} ({path.facts['share']:.0%}): {leg['from']} to {leg['to']}"
             (first, _), (end, _) = path.stops[number - 1 : number + 1]
-            lines.append(Line(name=name, points=path.corners[first : end + 1], dashed=back))
+            lines[name] = path.corners[first : end + 1]
     labels, how = [label for _, label in paths[0].stops], "straight"
     if graph is not None:
         how = graph.description

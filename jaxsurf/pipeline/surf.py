@@ -35,7 +35,7 @@ from jaxsurf.manifold.path import Timing, piece_lengths
 from jaxsurf.manifold.tour import Visit
 from jaxsurf.pipeline.run import Run, connect, encode_all, make_distance
 from jaxsurf.viewing import plots
-from jaxsurf.viewing.plots import LatentPlot, Line
+from jaxsurf.viewing.plots import LatentPlot
 from jaxsurf.workdir import fingerprint, replacing_folder, versions, write_json
 
 _CODE = "code:"
@@ -336,10 +336,10 @@ def _plot(run: Run, made: Surfed) -> LatentPlot:
         edges=made.graph.edges()[0],
         values=values,
         legend=legend,
-        lines=[
-            Line(name=method, points=animation.path.points)
+        lines={
+            method: animation.path.points
             for method, animation in made.animations.items()
             if animation.path is not None
-        ],
+        },
         stops=dict(zip(labels, made.codes[nodes], strict=True)),
     )

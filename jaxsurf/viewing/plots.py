@@ -51,15 +51,6 @@ Poses = Float[np.ndarray, "_pose factor"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Line:
-    """A latent polyline; one that closes a loop may be dashed."""
-
-    name: str
-    points: Codes
-    dashed: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
 class LatentPlot:
     """What is drawn of a latent space."""
 
@@ -69,7 +60,8 @@ class LatentPlot:
     values: Float[np.ndarray, "point"] | None = None  # a number for each code, shown as its colour
     groups: Sequence[str] = ()  # instead, the name of each code's group
     legend: str = ""  # what values or groups are
-    lines: Sequence[Line] = ()  # drawn in this order, each in the next colour
+    # Each in the next colour.
+    lines: Mapping[str, Float[np.ndarray, "_corner latent"]] = field(default_factory=dict)
     stops: Mapping[str, Float[np.ndarray, "latent"]] = field(default_factory=dict)  # with labels
     marks: Float[np.ndarray, "mark latent"] | None = None  # codes that are drawn small
     dimensions: int = 3  # of the picture, at most
@@ -109,8 +101,10 @@ def latent(plot: LatentPlot, *, width: int = 900) -> "Figure":
         gapped = np.pad(ends, [(0, 0), (0, 1), (0, 0)], constant_values=np.nan)
         axes.plot(*gapped.reshape(-1, shown.shape[1]).T, color="0.75", linewidth=0.5, zorder=1)
     widths = np.linspace(min(WIDEST, THINNEST * len(plot.lines)), THINNEST, len(plot.lines))
-    for number, line in enumerate(plot.lines):
-        _draw_line(axes, project(line.points), line, number, widths[number])
+    for number, (name, points) in enumerate(plot.lines.items()):
+        label = _plain(name) if number < MOST_NAMES else ""
+        style = {"color": COLOURS[number % len(COLOURS)], "label": label}
+        _draw_line(axes, project(points), widths[number], style)
     if plot.marks is not None:
         axes.scatter(*project(plot.marks).T, s=18, color="black", edgecolors="white", zorder=11)
     _draw_stops(axes, {name: project(code[None])[0] for name, code in plot.stops.items()})
@@ -340,11 +334,8 @@ def _draw_codes(axes: "Axes", shown: Shown, plot: LatentPlot) -> None:
         axes.scatter(*shown.T, color="0.55", **style)
 
 
-def _draw_line(axes: "Axes", points: Shown, line: Line, number: int, width: float) -> None:
-    style = {"color": COLOURS[number % len(COLOURS)], "zorder": 10}
-    label = _plain(line.name) if number < MOST_NAMES else ""
-    dashes = (0, (4, 1.5)) if line.dashed else "-"
-    axes.plot(*points.T, label=label, linewidth=width, linestyle=dashes, **style)
+def _draw_line(axes: "Axes", points: Shown, width: float, style: Mapping[str, Any]) -> None:
+    axes.plot(*points.T, linewidth=width, zorder=10, **style)
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     if points.shape[1] == 2 and steps.sum() > 0:
         middle = int(np.searchsorted(np.cumsum(steps), steps.sum() / 2))

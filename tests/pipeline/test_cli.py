@@ -203,7 +203,6 @@ def test_stopped_on_its_way_a_command_leaves_nothing_in_its_place(
     [
         ("0.10.9", "", [YNNPACK, EXACT]),
         ("0.10.9", f"--other {YNNPACK[:-7]}", ["--other", YNNPACK[:-7], EXACT]),
-        ("0.10.9", "--xla_gpu_deterministic_ops=false", [EXACT[:-4] + "false", YNNPACK]),
         # Versions that may not know a flag are not given it.
         ("0.11.0", "--other", ["--other", EXACT]),
         ("0.99.0", "", []),

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import time
 
 import numpy as np
@@ -77,15 +76,6 @@ def test_own_images_become_a_page_without_another_option(launch, tmp_path, cache
     # The same command goes on, whatever the time would allow now.
     again = launch(*command[:-1], "--minutes=3")
     assert "training is finished already" in again.err
-    other = tmp_path / "other"
-    other.mkdir()
-    for number, file in enumerate(sorted(folder.glob("*.png"))[::-1]):
-        shutil.copy(file, other / f"{number}.png")
-    refused = launch("quickstart", f"--images={other}", command[2])
-    assert refused.status == 1
-    assert re.search(
-        r"begun with data\.source = .*sprites', not .*other'; .* new --wo", refused.err
-    )
 
 
 def test_large_images_are_made_smaller_where_the_time_is_short(monkeypatch):

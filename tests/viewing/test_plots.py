@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from jaxsurf.viewing import plots
-from jaxsurf.viewing.plots import COLOURS, LatentPlot, Line, PairPlot
+from jaxsurf.viewing.plots import COLOURS, LatentPlot, PairPlot
 
 ODD = "cost$^$ <b> \\ größer"
 
@@ -17,10 +17,7 @@ def plot_of(latent, number=41, **changes):
         "codes": codes,
         "title": "z.npy: 3, 5, 7",
         "edges": np.stack([np.arange(40), np.arange(1, 41)], axis=-1),
-        "lines": [
-            Line(name="1 to 2", points=codes[3:6]),
-            Line(name="2 back to 1", points=codes[[5, 3]], dashed=True),
-        ],
+        "lines": {"1 to 2": codes[3:6], "2 back to 1": codes[[5, 3]]},
         "stops": {"1: 3": codes[3], "2: 5": codes[5]},
         "marks": codes[11:17],
     }
@@ -86,7 +83,7 @@ def test_dimensions_are_shown_as_they_are_or_as_principal_components():
 
 def test_groups_are_mixed_and_have_colours_of_their_own_as_values_have():
     groups = ["below"] * 20 + ["above"] * 21
-    plot = plot_of(2, groups=groups, legend="camera height", lines=[], marks=None)
+    plot = plot_of(2, groups=groups, legend="camera height", lines={}, marks=None)
     figure = plots.latent(plot)
     cloud = figure.axes[0].collections[0]
     places = {tuple(code): group for code, group in zip(plot.codes, groups, strict=True)}
@@ -102,21 +99,20 @@ def test_groups_are_mixed_and_have_colours_of_their_own_as_values_have():
 
 
 def test_lines_are_told_apart_and_only_as_many_named_as_there_is_room_for():
-    lines = [Line(name=str(n), points=np.eye(2), dashed=n == 4) for n in range(99)]
+    lines = {str(n): np.eye(2) for n in range(99)}
     figure = plots.latent(plot_of(2, lines=lines))
     assert len(figure.axes[0].lines) == 100
     assert labels_of(figure) == [str(n) for n in range(plots.MOST_NAMES)]
-    drawn = plots.latent(plot_of(2, lines=lines[:5])).axes[0].lines[1:]
+    drawn = plots.latent(plot_of(2, lines=dict(list(lines.items())[:5]))).axes[0].lines[1:]
     assert [line.get_color() for line in drawn] == list(COLOURS[:5])
     widths = [line.get_linewidth() for line in drawn]
     assert widths == sorted(set(widths), reverse=True)
-    assert [line.get_linestyle() for line in drawn] == ["-"] * 4 + ["--"]
 
 
 def test_odd_names_are_drawn_as_they_are():
     odd = {"title": ODD, "legend": ODD}
     for latent, colours in ((2, {"values": np.arange(41.0)}), (3, {"groups": [ODD] * 41})):
-        lines, stops = [Line(name=ODD, points=np.eye(latent))], {ODD: np.ones(latent)}
+        lines, stops = {ODD: np.eye(latent)}, {ODD: np.ones(latent)}
         plots.png(plots.latent(plot_of(latent, lines=lines, stops=stops, **odd, **colours)))
     plots.png(plots.curves({ODD: ([1, 2], [3, 4])}, ODD))
     assert plots.png(plots.grid({ODD: [ODD] * 2}, [1.0, 2.0], title=ODD)).startswith(b"\x89PNG")
