@@ -11,15 +11,16 @@ Pickled numbers, lists, tuples, sets and ranges of them, and lists of equally lo
 too. Nothing that is read can run code, and whatever is wrong with a file is one `UserError`.
 """
 
+import contextlib
 import logging
 import mmap
 import pickle
 import re
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from jaxtyping import Shaped
@@ -34,16 +35,6 @@ MEMORY_SHARE = 0.5
 _LOOKED_AT = 100  # members of an archive, to find the one of numbers
 _SHOWN = 8  # names in a message
 _NUMBERS = "biuf"  # kinds of NumPy's types
-
-_SCALAR, _RANGE = "numpy.core.multiarray.scalar", "builtins.range"
-_SETS = ("builtins.set", "builtins.frozenset")
-_ARRAYS = ("numpy.core.multiarray._reconstruct", "numpy.core.numeric._frombuffer")
-# As they were called before Python 3 and NumPy 2.
-_OLD = {
-    "__builtin__.xrange": _RANGE,
-    "__builtin__.set": _SETS[0],
-    "__builtin__.frozenset": _SETS[1],
-}
 
 _log = logging.getLogger(__name__)
 
@@ -120,156 +111,117 @@ def _holds_rows(path: Path, name: str) -> bool:
 def _read_pickle(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
     # Mapped, a file is not asked for more bytes than it has, whatever it claims.
     with path.open("rb") as opened, mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ) as file:
-        found = _Arrays(file)
+        found = _load(file)
         if "" in found and part:  # arrays one behind the other have numbers, not names
             if not part.isdecimal():
                 raise ValueError(f"it holds no containers, but {part!r} is asked for")
             for number in range(1, int(part) + 1):
                 if file.tell() == len(file):
                     raise EOFError(f"it holds {number} arrays, but number {part} is asked for")
-                found = _Arrays(file)
+                found = _load(file)
             part = ""
     return found[_choose(path, [*found], part)]
 
 
-class _Arrays(dict[str, Shaped[np.ndarray, "..."]]):
-    """The arrays of numbers in the next object of a pickle, by the keys that lead to each.
+def _load(file: mmap.mmap) -> dict[str, Shaped[np.ndarray, "..."]]:
+    """Return the arrays of numbers in the next object of a pickle, by the keys that lead to each.
 
     That of a pickle which is nothing else is called "".
     """
-
-    def __init__(self, file: mmap.mmap) -> None:
-        super().__init__()
-        # Honest files take at least a byte for a number or a reference, and each is looked at a
-        # few times at most.
-        self.left, self.left_of_ranges = 8 * len(file), storage.LARGE_BYTES // 8
-        # Strings of Python 2 are bytes, which latin1 keeps.
-        value = _Unpickler(file, encoding="latin1").load()
-        self._find(value, "")
-        if not self:
-            raise TypeError(f"it holds an object of type {type(value).__name__} without arrays")
-        if "" in self:
-            self[""] = np.atleast_1d(self[""])
-
-    def _find(self, value: object, name: str) -> None:
-        try:
-            array = self._convert(value)
-        except (TypeError, ValueError):
-            if not name:
-                raise
-            return  # it is beside what may be asked for
-        if array is None:
-            listed = enumerate(value) if isinstance(value, list | tuple) else ()
-            for key, item in value.items() if isinstance(value, dict) else listed:
-                self._spend(1)
-                number = self._convert(key) if isinstance(key, _Record) else None
-                key = key if number is None else number
-                self._find(item, f"{name}/{key}" if name else f"{key}")
-        elif array.ndim or not name:
-            self[name] = array
-
-    def _spend(self, number: int) -> None:
-        self.left -= number
-        if self.left < 0:
-            raise RecursionError("it holds the same things again and again")
-
-    def _convert(self, value: object) -> Shaped[np.ndarray, "..."] | None:
-        """Return a value as an array, or None if it is none."""
-        if isinstance(value, bool | int | float):
-            found = np.array(value)
-        elif isinstance(value, list | tuple | set | frozenset):
-            found = self._convert_items(value)
-        elif not isinstance(value, _Record):
-            return None
-        elif value.name in _SETS:
-            (items,) = value.arguments or ((),)
-            found = self._convert_items(set(items))
-        elif value.name == _RANGE:
-            places = range(*value.arguments)
-            self.left_of_ranges -= len(places)
-            if self.left_of_ranges < 0:
-                raise RecursionError("it holds a range of too many numbers")
-            found = np.arange(places.start, places.stop, places.step)
-        else:
-            found = value.array()
-        if found is not None and found.dtype.kind not in _NUMBERS:
-            raise TypeError(f"it holds values of type {found.dtype}")
-        return found
-
-    def _convert_items(
-        self, items: Sequence[object] | set[object] | frozenset[object]
-    ) -> Shaped[np.ndarray, "..."] | None:
-        """Return numbers as an array, or equally long lists of them; those of a set are sorted."""
-        self._spend(len(items))
-        if {*map(type, items)} <= {int, float, bool}:
-            found = np.array([*items])
-        else:
-            rows: list[np.ndarray] = []
-            for item in items:
-                row = self._convert(item)
-                if row is None or row.ndim > 1 or row.shape != (rows or [row])[0].shape:
-                    return None
-                self._spend(row.size)
-                rows.append(row)
-            found = np.stack(rows)
-        return found if isinstance(items, Sequence) else np.sort(found)
+    # Strings of Python 2 are bytes, which latin1 keeps.
+    value = _Unpickler(file, encoding="latin1").load()
+    _spend(value, 8 * len(file))  # honest files take at least a byte for each number or reference
+    found = dict(_find(value, ""))
+    if not found:
+        raise TypeError(f"it holds an object of type {type(value).__name__} without arrays")
+    return {name: np.atleast_1d(array) for name, array in found.items()}
 
 
-class _Record:
-    """What something is called with that a pickle makes, and its state.
-
-    NumPy is not called: it would take bytes for pointers to objects.
-    """
-
-    name = ""
-
-    def __init__(self, *arguments: Any) -> None:  # noqa: ANN401  (a pickle may hold anything)
-        self.arguments, self.state = arguments, ()
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.state = state
-
-    def array(self) -> Shaped[np.ndarray, "..."]:
-        """Return the array that NumPy would make, if its values are numbers."""
-        shape, columns_first = (), False
-        if self.name == _SCALAR:
-            kind, data = self.arguments
-        elif self.name not in _ARRAYS:
-            raise TypeError(f"it holds an object of type {self.name}")
-        elif self.state:  # a version may stand first
-            shape, kind, columns_first, data = self.state[-4:]
-        else:  # protocol 5
-            data, kind, shape, order = self.arguments
-            columns_first = order == "F"
-        dtype = np.dtype(str(kind.arguments[0])).newbyteorder(kind.state[1])
-        data = data.encode("latin1") if isinstance(data, str) else data
-        # Where the bytes don't fill the shape, or would be objects, NumPy refuses it.
-        return np.frombuffer(data, dtype).reshape(shape, order="F" if columns_first else "C")
+def _spend(value: object, left: int) -> int:
+    """Return what is left of so many numbers after those in a value, and what holds them."""
+    left -= value.size if isinstance(value, np.ndarray) else 1
+    if left < 0:
+        raise RecursionError("it holds the same things again and again")
+    items = value.values() if isinstance(value, dict) else value
+    for item in items if isinstance(value, dict | list | tuple | set | frozenset) else ():
+        left = _spend(item, left)
+    return left
 
 
-# A class for each name that is known, which a pickle can make objects of, but not change.
-_RECORDS = {
-    name: type("_Record", (_Record,), {"name": name})
-    for name in ("numpy.ndarray", "numpy.dtype", _SCALAR, _RANGE, *_SETS, *_ARRAYS)
+def _find(value: Any, name: str) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:  # noqa: ANN401
+    """Yield the names and arrays of numbers in a value; a single number only where it is all."""
+    array, items = np.empty(0, object), enumerate(value) if isinstance(value, list | tuple) else ()
+    with contextlib.suppress(TypeError, ValueError):  # rows of several lengths; what has no order
+        array = np.asarray(sorted(value) if isinstance(value, set | frozenset) else value)
+    whole = isinstance(value, np.ndarray) or array.ndim < 3
+    if array.dtype.kind in _NUMBERS and (array.ndim or not name) and whole:
+        yield name, array
+        return
+    for key, item in value.items() if isinstance(value, dict) else items:
+        yield from _find(item, f"{name}/{key}" if name else f"{key}")
+
+
+def _from_buffer(
+    data: bytes | bytearray | str, kind: np.dtype, shape: tuple[int, ...], order: Literal["C", "F"]
+) -> Shaped[np.ndarray, "..."]:
+    data = data.encode("latin1") if isinstance(data, str) else data
+    return np.frombuffer(data, kind).reshape(shape, order=order)  # of objects, it refuses them
+
+
+def _range(*bounds: int) -> range:
+    places = range(*bounds)
+    if len(places) > storage.LARGE_BYTES // 8:
+        raise ValueError("it holds a range of too many numbers")
+    return places
+
+
+# What stands for each name that is known. `numpy.ndarray` is never called: it would take bytes for
+# pointers to objects. A type is a copy, since a pickle changes its byte order.
+_KNOWN: dict[str, Any] = {
+    "numpy.ndarray": None,
+    "numpy.dtype": lambda kind, *_: np.dtype(str(kind), copy=True),
+    "numpy.core.multiarray._reconstruct": lambda *_: np.empty(0),
+    "numpy.core.multiarray.scalar": lambda kind, data: _from_buffer(data, kind, (), "C")[()],
+    "numpy.core.numeric._frombuffer": _from_buffer,
+    "builtins.set": set,
+    "builtins.frozenset": frozenset,
+    "builtins.range": _range,
+    "_codecs.encode": str.encode,  # of the bytes that protocols before 3 hold as text
 }
 
 
-def _load_bytearray(unpickler: Any) -> None:  # noqa: ANN401  (its methods are undocumented)
+def _load_build(unpickler: Any) -> None:  # noqa: ANN401  (its methods are undocumented)
+    state, made = unpickler.stack.pop(), unpickler.stack[-1]
+    if isinstance(made, np.dtype):
+        # Of numbers the byte order alone; any other state might take values for pointers.
+        allowed = made.newbyteorder(state[1]).__reduce__()[2] == state
+    elif type(made) is np.ndarray:
+        allowed = not made.size  # once: others may look at its values
+    else:
+        raise pickle.UnpicklingError(f"it would change an object of type {type(made).__name__}")
+    if allowed:
+        made.__setstate__(state)
+
+
+def _load_bytearray(unpickler: Any) -> None:  # noqa: ANN401
     # The original fills as many zeros as a file asks for before it reads.
     (size,) = struct.unpack("<Q", unpickler.read(8))
     unpickler.append(bytearray(unpickler.read(size)))
 
 
 class _Unpickler(pickle._Unpickler):  # the C one allocates as far as a file's indices ask
-    """Makes records of what arrays and containers of numbers consist of, and nothing else."""
+    """Makes what arrays and containers of numbers consist of, and nothing else."""
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401  (a class or a function)
-        called = f"{module}.{name}".replace("numpy._core.", "numpy.core.")  # since NumPy 2
-        called = _OLD.get(called, called)
-        if called == "_codecs.encode":
-            return str.encode  # of the bytes that protocols before 3 hold as text
-        if called not in _RECORDS:
+        # As it was called before NumPy 2, and is called since Python 3.
+        called = f"{module}.{name}".replace("numpy._core.", "numpy.core.")
+        called = called.replace("__builtin__.", "builtins.").replace("xrange", "range")
+        if called not in _KNOWN:
             raise pickle.UnpicklingError(f"it would run {module}.{name} when read")
-        return _RECORDS[called]
+        return _KNOWN[called]
 
-    dispatch: ClassVar = {**pickle._Unpickler.dispatch, pickle.BYTEARRAY8[0]: _load_bytearray}
+    dispatch: ClassVar = {
+        **pickle._Unpickler.dispatch,
+        pickle.BUILD[0]: _load_build,
+        pickle.BYTEARRAY8[0]: _load_bytearray,
+    }
