@@ -137,7 +137,7 @@ def _load(file: mmap.mmap) -> dict[str, Shaped[np.ndarray, "..."]]:
     return {name: np.atleast_1d(array) for name, array in found.items()}
 
 
-def _spend(value: object, left: int) -> int:
+def _spend(value: Any, left: int) -> int:  # noqa: ANN401  (a pickle may hold anything)
     """Return what is left of so many numbers after those in a value, and what holds them."""
     left -= value.size if isinstance(value, np.ndarray) else 1
     if left < 0:
@@ -200,7 +200,7 @@ def _load_build(unpickler: Any) -> None:  # noqa: ANN401  (its methods are undoc
     else:
         raise pickle.UnpicklingError(f"it would change an object of type {type(made).__name__}")
     if allowed:
-        made.__setstate__(state)
+        unpickler.stack[-1].__setstate__(state)
 
 
 def _load_bytearray(unpickler: Any) -> None:  # noqa: ANN401

@@ -12,7 +12,6 @@ where it is needed: numba is slow to load.
 
 import itertools
 import os
-import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,6 @@ from jaxtyping import Float, Int, Real
 from scipy import sparse
 from scipy.sparse import csgraph
 
-from jaxsurf.manifold import neighbors
 from jaxsurf.manifold.latent_graph import LatentGraph
 
 NUM_LANDMARKS = 16
@@ -34,7 +32,6 @@ _SHRUNK = 1 - 1e-9  # of straight lines, so that rounding never puts one above i
 _ROUNDING = 2.0**-22
 
 Codes = Float[np.ndarray, "node latent"]
-_Found = tuple[Int[np.ndarray, "step"], float]  # the nodes of a path, and its length
 
 
 def in_threads(call: Callable[[Any], Any], jobs: Collection[Any]) -> list[Any]:
@@ -92,15 +89,13 @@ _NO_BOUNDS = _Bounds(np.zeros((0, 0)), np.zeros((0, 0), np.float32), 0.0)
 
 
 _prepared: "weakref.WeakKeyDictionary[LatentGraph, PreparedGraph]" = weakref.WeakKeyDictionary()
-_preparing = threading.Lock()
 
 
 def prepare(graph: LatentGraph) -> "PreparedGraph":
     """Return a graph prepared for searches; made at the first call, kept as long as the graph."""
-    with _preparing:
-        if graph not in _prepared:
-            _prepared[graph] = PreparedGraph(graph)
-        return _prepared[graph]
+    if graph not in _prepared:
+        _prepared[graph] = PreparedGraph(graph)
+    return _prepared[graph]
 
 
 class PreparedGraph:
@@ -117,33 +112,26 @@ class PreparedGraph:
         # The first number of each component.
         self._starts = np.append(0, np.flatnonzero(np.diff(graph.components[self._order])) + 1)
         self._states: list[_State] = []
-        self._straight: tuple[weakref.ref[np.ndarray], Codes | None] | None = None
-        self._lock = threading.Lock()
-        # The marks of all nodes, and the unit of each component.
-        self.landmarks: tuple[np.ndarray, np.ndarray] | None = None
+        self._bounds = _NO_BOUNDS
         self.num_asked = 0  # pairs that were searched for one by one; kept by the caller
 
     def paths(
-        self, source: int, targets: Sequence[int], *, method: str, straight: Codes | None
-    ) -> list[_Found]:
-        """Return a path from one node to each of others; `straight` comes from `straighten`."""
-        sources, stops = self._rank[[source]], self._rank[np.asarray(targets)].tolist()
+        self, source: int, targets: Sequence[int], *, method: str
+    ) -> list[tuple[Int[np.ndarray, "step"], float]]:
+        """Return the nodes and the length of a path from one node to each of others."""
+        start, *stops = self._rank[[source, *targets]].tolist()
         if method == "dijkstra":
-            state = self._explore(sources)
+            state = self._explore([start])
             found = [(_trace(state.before, stop), state.lengths[stop]) for stop in stops]
         elif method == "bidirectional":
-            found = self._meet(int(sources[0]), stops)
+            states = self._take_state(), self._take_state()
+            found = [_meet(self._rows, *states, start, stop) for stop in stops]
+            self._states += states
         else:
-            bounds = _NO_BOUNDS if straight is None else _NO_BOUNDS._replace(codes=straight)
-            if method == "landmarks":
-                marks, units = self.make_landmarks()
-                component = np.searchsorted(self._starts, sources[0], side="right") - 1
-                bounds = bounds._replace(marks=marks, unit=float(units[component]))
-            found, state = [], self._take_state()
-            for stop in stops:
-                reached = _search(self._rows, state, bounds, sources, stop)
-                found.append((_trace(state.before, stop), state.lengths[stop]))
-                _clear(state, reached)
+            bounds, state = self._bounds, self._take_state()
+            if method == "astar":
+                bounds = _NO_BOUNDS._replace(codes=bounds.codes)
+            found = [_walk(self._rows, state, bounds, start, stop) for stop in stops]
             self._states.append(state)
         return [(self._order[nodes], float(length)) for nodes, length in found]
 
@@ -151,76 +139,39 @@ class PreparedGraph:
         """Return the lengths of shortest paths to every node; inf where none leads."""
         return self._explore(self._rank[[source]]).lengths[self._rank]
 
-    def straighten(self, codes: Real[np.ndarray, "node latent"]) -> Codes | None:
-        """Return codes for `paths`; None if an edge is shorter than the line between its ends."""
-        with self._lock:  # an array is looked through once
-            if self._straight is None or self._straight[0]() is not codes:
-                ordered = neighbors.check_codes(np.asarray(codes))[self._order]
-                holds = not _has_shortcuts(self._rows, ordered)
-                self._straight = (weakref.ref(codes), ordered if holds else None)
-            return self._straight[1]
+    def use_codes(self, codes: Real[np.ndarray, "node latent"]) -> None:
+        """Bound paths by straight lines between codes, whose lengths the edges weigh."""
+        if not self._bounds.codes.size:
+            ordered = np.take(codes, self._order, axis=0).astype(np.float64)
+            self._bounds = self._bounds._replace(codes=ordered)
 
-    def make_landmarks(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return `landmarks`; in every component each is as far as can be from those before."""
-        with self._lock:
-            if self.landmarks is not None:
-                return self.landmarks
-            limits = [*self._starts.tolist(), len(self._order)]
-            marks = np.zeros((len(self._order), NUM_LANDMARKS), np.float32)
-            nearest = lengths = self._explore(self._starts).lengths
-            # No two nodes are farther apart than twice the most from any one.
-            units = 2 * np.maximum.reduceat(lengths, self._starts)
-            units[units == 0] = 1.0
-            for mark in range(NUM_LANDMARKS):
-                farthest = [a + nearest[a:b].argmax() for a, b in itertools.pairwise(limits)]
-                lengths = self._explore(np.array(farthest)).lengths
-                marks[:, mark] = lengths / np.repeat(units, np.diff(limits))
-                nearest = np.minimum(nearest, lengths) if mark else lengths
-            self.landmarks = (marks, units)
-            return self.landmarks
+    def use_landmarks(self) -> None:
+        """Bound paths by landmarks; in every component each is far from those before."""
+        if self._bounds.marks.size:
+            return
+        limits = [*self._starts.tolist(), len(self._order)]
+        marks = np.zeros((len(self._order), NUM_LANDMARKS), np.float32)
+        nearest = lengths = self._explore(self._starts).lengths
+        # No two nodes are farther apart than twice the most from any one.
+        unit = 2 * float(lengths.max()) or 1.0
+        for mark in range(NUM_LANDMARKS):
+            farthest = [a + nearest[a:b].argmax() for a, b in itertools.pairwise(limits)]
+            lengths = self._explore(farthest).lengths
+            marks[:, mark] = lengths / unit
+            nearest = np.minimum(nearest, lengths) if mark else lengths
+        self._bounds = self._bounds._replace(marks=marks, unit=unit)
 
-    def _explore(self, sources: Int[np.ndarray, "source"]) -> _State:
+    def _explore(self, sources: Sequence[int] | Int[np.ndarray, "source"]) -> _State:
         """Return the state after a search from several nodes, in the new numbers, for all."""
         state = _make_state(len(self._order))
-        _search(self._rows, state, _NO_BOUNDS, sources.astype(np.int32), -1)
+        _search(self._rows, state, _NO_BOUNDS, np.asarray(sources, np.int64), -1)
         return state
-
-    def _meet(self, start: int, stops: list[int]) -> list[_Found]:
-        found, fore, back = [], self._take_state(), self._take_state()
-        for stop in stops:
-            middle, *reached = _meet(self._rows, fore, back, start, stop)
-            behind = _trace(back.before, middle)[-2::-1]
-            nodes = np.append(_trace(fore.before, middle), behind)
-            found.append((nodes, fore.lengths[middle] + back.lengths[middle]))
-            _clear(fore, reached[0])
-            _clear(back, reached[1])
-        self._states += [fore, back]
-        return found
 
     def _take_state(self) -> _State:
         try:  # rather than to look first: another thread may be quicker
             return self._states.pop()
         except IndexError:
             return _make_state(len(self._order))
-
-
-@_inlined
-def _straight_line(codes: Codes, node: int, other: int) -> float:
-    squares = 0.0
-    for axis in range(codes.shape[1]):
-        squares += (codes[node, axis] - codes[other, axis]) ** 2
-    return _SHRUNK * np.sqrt(squares)
-
-
-@kernel
-def _has_shortcuts(rows: _Rows, codes: Codes) -> bool:
-    """Return whether an edge weighs less than the straight line between its ends."""
-    for node in range(len(rows.indptr) - 1):
-        for entry in range(rows.indptr[node], rows.indptr[node + 1]):
-            # So put that a distance which is no number counts as one.
-            if not rows.weights[entry] >= _straight_line(codes, node, rows.indices[entry]):
-                return True
-    return False
 
 
 def _make_state(num_nodes: int) -> _State:
@@ -285,8 +236,10 @@ def _bound(bounds: _Bounds, node: int, target: int) -> float:
     apart = np.float32(0.0)
     for mark in range(bounds.marks.shape[1]):
         apart = max(apart, abs(bounds.marks[node, mark] - bounds.marks[target, mark]))
-    straight = _straight_line(bounds.codes, node, target)
-    return max(straight, bounds.unit * (float(apart) - _ROUNDING), 0.0)
+    squares = 0.0
+    for axis in range(bounds.codes.shape[1]):
+        squares += (bounds.codes[node, axis] - bounds.codes[target, axis]) ** 2
+    return max(_SHRUNK * np.sqrt(squares), bounds.unit * (float(apart) - _ROUNDING), 0.0)
 
 
 @_inlined
@@ -322,15 +275,26 @@ def _search(
 
 
 @kernel
+def _walk(
+    rows: _Rows, state: _State, bounds: _Bounds, source: int, target: int
+) -> tuple[Int[np.ndarray, "step"], float]:
+    """Return the nodes of a shortest path, and its length; leave the state as it was."""
+    reached = _search(rows, state, bounds, np.array([source]), target)
+    nodes, length = _trace(state.before, target), state.lengths[target]
+    _clear(state, reached)
+    return nodes, length
+
+
+@kernel
 def _meet(
     rows: _Rows, fore: _State, back: _State, source: int, target: int
-) -> tuple[int, int, int]:
-    """Return where searches from both ends meet, and how many nodes each reached (Pohl 1971).
+) -> tuple[Int[np.ndarray, "step"], float]:
+    """Do what `_walk` does by searches from both ends (Pohl 1971).
 
     It is enough to look for the meeting node when a node is gone on from: of two neighbours on a
     shortest path, settled from different ends, the later one has been reached from the other.
     """
-    best, middle, bounds = np.inf, -1, _NO_BOUNDS
+    best, middle, bounds = float(np.inf), -1, _NO_BOUNDS
     size, reached = _reach(fore, source, source, 0.0, 0.0, 0, 0)
     back_size, back_reached = _reach(back, target, target, 0.0, 0.0, 0, 0)
     while size and back_size and fore.keys[0] + back.keys[0] < best:
@@ -338,12 +302,15 @@ def _meet(
         node = fore.heap[0] if forward else back.heap[0]
         length = fore.lengths[node] + back.lengths[node]
         if length < best:
-            best, middle = length, node
+            best, middle = float(length), node
         if forward:
             size, reached = _advance(rows, fore, bounds, node, size, reached)
         else:
             back_size, back_reached = _advance(rows, back, bounds, node, back_size, back_reached)
-    return middle, reached, back_reached
+    nodes = np.append(_trace(fore.before, middle), _trace(back.before, middle)[::-1][1:])
+    _clear(fore, reached)
+    _clear(back, back_reached)
+    return nodes, best
 
 
 @kernel

@@ -6,15 +6,16 @@ short, any one of them comes back. Every method finds a shortest path:
 - `igraph`: the library's Dijkstra.
 - `dijkstra`: compiled, one search of the whole graph for all targets of a source.
 - `bidirectional`: from both ends at once.
-- `astar`: first towards the target, by the straight line; the graph's `weight` is `latent`.
+- `astar`: first towards the target, by the straight line: codes are given, the graph's `weight` is
+  `latent`.
 - `landmarks`: the same by distances to 16 nodes, which are made once, whatever edges weigh.
 
 `auto` goes by the first rule that applies, and the path names the method:
 
 1. Fewer than 20,000 nodes, and 2,000,000 nodes times pairs: `igraph`.
 2. A source with 32 targets or more in one call: `dijkstra`.
-3. Landmarks are there, or 128 pairs were asked of this graph, those of the call counted:
-   `landmarks`. They take as long as 17 searches of the whole graph.
+3. 128 pairs were asked of this graph, those of the call counted: `landmarks`. They take as long as
+   17 searches of the whole graph.
 4. `astar`, where it can be used, else `bidirectional`.
 
 Compiled searches run on all cores. Beside the graph, and as long as it, they keep 32 bytes a node
@@ -26,14 +27,13 @@ import weakref
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Real
 
-from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import latent_graph
 from jaxsurf.manifold.latent_graph import LatentGraph
 
@@ -87,18 +87,15 @@ def shortest_paths(
     Args:
         graph: where to look.
         pairs: sources and targets; where both are the same node, the path is that node.
-        codes: of the nodes, where they are known: they may speed up the search. The same array,
-            given again, is looked through once.
+        codes: of the nodes, which the graph was made of: they may speed up the search.
         method: how to search.
 
     Raises:
-        UserError: no path joins two ends, codes are not one a node, or `astar` lacks them.
+        UserError: no path joins two ends.
     """
-    for source, target in pairs:
-        check_nodes(graph, {"source": source, "target": target})
-    if codes is not None and codes.shape[:1] != (graph.num_nodes,):
-        cause = f"{len(codes)} codes for {graph.num_nodes} nodes"
-        raise UserError(cause, cure="give one code a node")
+    for ends in pairs:
+        names = [f"{node} ({name})" for node, name in zip(ends, ("source", "target"), strict=True)]
+        latent_graph.check_joined(graph, ends, names=names)
     wanted = [(int(source), int(target)) for source, target in pairs]
     targets: dict[int, list[int]] = defaultdict(list)
     for source, target in dict.fromkeys(wanted):
@@ -109,7 +106,6 @@ def shortest_paths(
         nodes = map(np.asarray, itertools.chain.from_iterable(walks))
         found = [NodePath(each, float(graph.weights_along(each).sum()), "igraph") for each in nodes]
     else:
-        check_choice("search method", method, get_args(Method))
         found = _search_compiled(graph, targets, codes, method)
     by_ends = {(path.nodes[0], path.nodes[-1]): path for path in found}
     return [by_ends[pair] for pair in wanted]
@@ -124,30 +120,14 @@ def distances(
     once, on the device where JAX computes. `auto` leaves small graphs to the first, and others to
     the last where there is an accelerator.
     """
-    check_choice("search method", method, get_args(LengthMethod))
-    for place, source in enumerate(sources):
-        check_nodes(graph, {f"source {place}": source})
-    starts = np.asarray(sources, dtype=np.int64)
-    if method == "igraph" or (method == "auto" and _is_small(graph, len(starts))):
-        rows = [_to_igraph(graph).distances(start, weights="weight") for start in starts.tolist()]
-        return np.reshape(np.asarray(rows, dtype=np.float64), (-1, graph.num_nodes))
+    if method == "igraph" or (method == "auto" and _is_small(graph, len(sources))):
+        made = _to_igraph(graph)
+        return np.array([made.distances(source, weights="weight")[0] for source in sources])
     if method == "relaxation" or (method == "auto" and jax.default_backend() != "cpu"):
-        return _relax(graph, starts)
+        return _relax(graph, np.asarray(sources))
     from jaxsurf.manifold import search_kernels  # slow to load
 
-    rows = search_kernels.in_threads(search_kernels.prepare(graph).distances, starts.tolist())
-    return np.reshape(rows, (-1, graph.num_nodes))
-
-
-def check_nodes(graph: LatentGraph, nodes: Mapping[str, int]) -> None:
-    """Refuse what is no node of a graph, and nodes that no path joins, by their names."""
-    for name, node in nodes.items():
-        given = np.asarray(node)
-        if given.ndim or given.dtype.kind not in "iu" or not 0 <= node < graph.num_nodes:
-            cause = f"{name} is {node}, but the graph has {graph.num_nodes} nodes"
-            raise UserError(cause, cure=f"use a whole number from 0 to {graph.num_nodes - 1}")
-    names = [f"{node} ({name})" for name, node in nodes.items()]
-    latent_graph.check_joined(graph, list(nodes.values()), names=names)
+    return np.array(search_kernels.in_threads(search_kernels.prepare(graph).distances, sources))
 
 
 def _search_compiled(
@@ -155,25 +135,24 @@ def _search_compiled(
 ) -> list[NodePath]:
     from jaxsurf.manifold import search_kernels
 
-    prepared, straight = search_kernels.prepare(graph), None
-    if codes is not None and graph.weight == "latent":
-        straight = prepared.straighten(codes)
-    if method == "astar" and straight is None:
-        cause = "astar needs graph.weight=latent, and codes no farther apart than edges are long"
-        cure = "give the codes that the graph was made of, or use method=auto or landmarks"
-        raise UserError(cause, cure=cure)
+    prepared = search_kernels.prepare(graph)
+    straight = codes if graph.weight == "latent" else None
+    if straight is not None:
+        prepared.use_codes(straight)
     chosen = method
     if method == "auto":
         prepared.num_asked += sum(len(e) for e in targets.values() if len(e) < _MANY_TARGETS)
         chosen = "bidirectional" if straight is None else "astar"
-        if prepared.landmarks or prepared.num_asked >= _MANY_PAIRS:
+        if prepared.num_asked >= _MANY_PAIRS:
             chosen = "landmarks"
+    if chosen == "landmarks":
+        prepared.use_landmarks()
 
     def search(job: tuple[int, list[int]]) -> list[NodePath]:
         source, ends = job
         together = method == "auto" and len(ends) >= _MANY_TARGETS
         used = "dijkstra" if together else chosen
-        walks = prepared.paths(source, ends, method=used, straight=straight)
+        walks = prepared.paths(source, ends, method=used)
         return [NodePath(nodes, length, used) for nodes, length in walks]
 
     found = search_kernels.in_threads(search, targets.items())
@@ -208,11 +187,10 @@ def _relax(
     nodes = np.arange(graph.num_nodes)
     # Neighbours in rows of one width: a row for each node, then more for those with many. Slots
     # that are left over hold the node itself.
-    further = np.maximum(0, -(-np.diff(graph.indptr) // _WIDTH) - 1)
-    owners = np.repeat(nodes, further)
-    first = graph.num_nodes + np.cumsum(further) - further
     part, slots = np.divmod(np.arange(len(graph.indices)) - graph.indptr[graph.rows], _WIDTH)
-    rows = np.where(part == 0, graph.rows, first[graph.rows] + part - 1)
+    begins = (part > 0) & (slots == 0)
+    owners = graph.rows[begins]
+    rows = np.where(part == 0, graph.rows, graph.num_nodes - 1 + np.cumsum(begins))
     neighbours = np.repeat(np.append(nodes, owners)[:, None], _WIDTH, axis=1).astype(np.int32)
     weights = np.zeros(neighbours.shape)
     neighbours[rows, slots], weights[rows, slots] = graph.indices, graph.weights

@@ -14,11 +14,11 @@ from jaxtyping import Float, Int, Real
 
 from jaxsurf.errors import UserError, check_choice
 from jaxsurf.manifold import graph as graphs
-from jaxsurf.manifold import neighbors
+from jaxsurf.manifold import latent_graph, neighbors
 from jaxsurf.manifold.graph import Distance, GraphConfig
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import LatentPath, Timing, surfing, timed
-from jaxsurf.manifold.shortest_path import Codes, check_nodes, distances, shortest_paths
+from jaxsurf.manifold.shortest_path import Codes, distances, shortest_paths
 
 Order = Literal["given", "best"]
 # Codes are of any model, and images of theirs are not at hand.
@@ -123,7 +123,8 @@ def through(
     codes: Codes | None = None,
 ) -> Visit:
     """Return a shortest path past several nodes, at least one; a node may come more than once."""
-    check_nodes(graph, {f"anchor {place}": node for place, node in enumerate(anchors)})
+    names = [f"{node} (anchor {place})" for place, node in enumerate(anchors)]
+    latent_graph.check_joined(graph, anchors, names=names)
     stops, proven = list(range(len(anchors))), None
     if order != "given":
         check_choice("order", order, get_args(Order))
