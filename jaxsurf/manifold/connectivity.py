@@ -63,8 +63,6 @@ def _ranks(near: Neighbors) -> "scipy.sparse.csr_array":
 
 def smallest_radius(index: Index) -> float:
     """Return the smallest radius whose graph joins all points, at least two."""
-    if len(index.codes) < 2:
-        raise UserError("one point has no neighbours", cure="give at least two latent codes")
     return float(spanning_tree(index)[1].max())
 
 

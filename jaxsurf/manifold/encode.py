@@ -15,7 +15,7 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxsurf.errors import UserError, check_least
 from jaxsurf.images import batches, pixels
-from jaxsurf.manifold.neighbors import Index
+from jaxsurf.manifold.neighbors import Index, check_codes
 from jaxsurf.models.autoencoder import Autoencoder
 
 
@@ -37,19 +37,12 @@ def encode_images(
     """Encode images, `batch_size` of them on each device at once.
 
     Raises:
-        UserError: there is no image, a code is not finite, or different images got one code.
+        UserError: a code is not finite, or different images got one code.
     """
-    if not len(images):
-        raise UserError("the set of images to encode is empty")
     check_least("batch_size", batch_size, 1)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
     codes = batches.mapped(_encode, images, shared=[model], size=size)
-    bad = np.flatnonzero(~np.isfinite(codes).all(axis=1))
-    if bad.size:
-        raise UserError(
-            f"{bad.size} of {len(codes)} latent codes are not finite, the first of image {bad[0]}",
-            cure="the model diverged: train it again with a lower learning rate",
-        )
+    check_codes(codes)
     # Equal to within float32 rounding, though the images are not.
     rounding = 8 * np.finfo(np.float32).eps * np.abs(codes).max()
     if np.ptp(codes, axis=0).max() <= rounding and any((it != images[0]).any() for it in images):

@@ -343,6 +343,8 @@ def build(
     _check_weight(config.weight, distance)
     kind = KINDS[config.kind]
     index = codes if isinstance(codes, neighbors.Index) else neighbors.Index(codes)
+    if len(index.codes) < 2:
+        raise UserError("one point has no neighbours", cure="give at least two latent codes")
     if kind.of_images and image_index is None:
         cure = "use graph.kind=knn with graph.repair (--graph=knn --repair), or pass `image_index`"
         cause = f"graph.kind={config.kind} needs the images, but only latent codes are at hand"

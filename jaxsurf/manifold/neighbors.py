@@ -45,6 +45,7 @@ _CHUNK, _TILE = 1 << 18, 1 << 26
 _BLOCK = 128
 
 Codes = Float[np.ndarray, "point latent"]
+_Guesses = Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
 class Neighbors(NamedTuple):
@@ -110,21 +111,17 @@ class Index:
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return the `k` nearest other points of every point."""
-        number = len(self.codes)
-        if number < 2:
-            raise UserError("one point has no neighbours", cure="give at least two latent codes")
-        _check_k(k, number - 1, f"{number} points have {number - 1} neighbours each")
+        most = len(self.codes) - 1
+        if not 1 <= k <= most:
+            cause = f"k is {k}, but {most + 1} points have {most} neighbours each"
+            raise UserError(cause, cure=f"use a k from 1 to {most}")
         if self._found is None or self._found.indices.shape[1] < k:
             self._found = self._search(self.distinct.codes, k + 1, others=True)
         return Neighbors(self._found.indices[:, :k], self._found.distances[:, :k])
 
     def nearest_to(self, points: Real[np.ndarray, "query latent"], *, k: int) -> Neighbors:
         """Return the `k` codes nearest to each of other points; one that coincides counts."""
-        points, (number, size) = check_codes(points, origin="queries"), self.codes.shape
-        if points.shape[1] != size:
-            cause = f"queries have {points.shape[1]} dimensions, but latent codes {size}"
-            raise UserError(cause, cure="encode both with the same model")
-        _check_k(k, number, f"there are {number} points")
+        points = check_codes(points, origin="queries")
         if len(points) <= _FEW and "_tree" not in self.__dict__:
             away = distances(self.codes, points[:, None])
             first = np.argsort(away, axis=1, kind="stable")[:, :k]
@@ -139,8 +136,6 @@ class Index:
         The lower index comes first, and pairs are in order of their indices. More than 50 million
         pairs are refused.
         """
-        if not (np.isfinite(radius) and radius >= 0):
-            raise UserError(f"radius is {radius}", cure="use a finite number of 0 or more")
         order, reach = self.distinct.order, radius * _GROWN
         tree = scipy.spatial.KDTree(self.codes[order])
         number = (int(tree.count_neighbors(tree, reach)) - len(order)) // 2
@@ -161,6 +156,13 @@ class Index:
         looked = time.perf_counter()
         tree.query(drawn, k=k)
         return time.perf_counter() - looked < _SHARE * len(drawn) * (looked - started)
+
+    def _guess(self, queries: Codes, k: int) -> _Guesses:
+        """Yield some queries, rows of codes near each, and what no other code is nearer than."""
+        codes = self.distinct.codes
+        wide = codes.shape[1] > _MAX_TREE_DIMENSIONS and queries.size * len(codes) > _MANY
+        if wide and k + _EXTRA < len(codes) and not self._prunes(queries, k):
+            yield from _multiply(codes, queries, k + _EXTRA)
 
     def _search(self, queries: Codes, k: int, *, others: bool = False) -> Neighbors:
         """Return the `k` codes that come first by distance, then by index, for each query.
@@ -197,11 +199,9 @@ class Index:
             away, near = np.reshape(away, (-1, count)), np.reshape(near, (-1, count))
             return settle(rows, near, np.inf if count == size else away[:, -1] * _SHRUNK)
 
-        pending, count = np.arange(len(queries)), min(k + 1, size)
-        wide = dimensions > _MAX_TREE_DIMENSIONS and queries.size * size > _MANY
-        if wide and k + _EXTRA < size and not self._prunes(queries, k):
-            near = _multiply(self.distinct.codes, queries, k + _EXTRA)
-            pending = np.concatenate([settle(*some) for some in near])
+        left = [settle(*some) for some in self._guess(queries, k)]
+        pending = np.concatenate(left) if left else np.arange(len(queries))
+        count = min(k + 1, size)
         while pending.size:
             several = max(1, _CHUNK // (count * max(dimensions, min(k, self.distinct.largest))))
             chunks = np.split(pending, range(several, len(pending), several))
@@ -227,44 +227,41 @@ class Approximate(Index):
 
     def nearest(self, *, k: int) -> Neighbors:
         """Return `k` points near every point, nearest first, and measure the recall."""
-        number, dimensions = self.codes.shape
-        if not 1 <= k < number or (self._found and self._found.indices.shape[1] >= k):
-            return super().nearest(k=k)  # which refuses, or knows them already
+        known, found = self._found, super().nearest(k=k)
+        if self._found is not known:
+            number = len(self.codes)
+            drawn = np.random.default_rng(0).choice(number, min(self.sample, number), replace=False)
+            # One more, since each finds itself, or one that coincides with it, at a distance of 0.
+            exact = self.nearest_to(self.codes[drawn], k=k + 1)
+            self.recall = float(np.mean(found.distances[drawn] <= exact.distances[:, -1:]))
+        return found
+
+    def _guess(self, queries: Codes, k: int) -> _Guesses:
+        if queries is not self.distinct.codes:
+            yield from super()._guess(queries, k)
+            return
         try:
             import faiss
         except ImportError as error:
             cure = 'pip install "jaxsurf[approximate]", or use graph.search=exact (--search=exact)'
             raise UserError("search=approximate needs faiss, not installed", cure=cure) from error
-        centred = self.codes - self.codes.mean(axis=0)
+        centred = queries - queries.mean(axis=0)
         # Within what float32 can square.
         codes = (centred / (np.abs(centred).max() or 1.0)).astype(np.float32)
-        graph = faiss.IndexHNSWFlat(dimensions, self.links)
+        graph = faiss.IndexHNSWFlat(codes.shape[1], self.links)
         graph.hnsw.efConstruction = self.linking
-        graph.hnsw.efSearch = max(self.searching, 2 * (k + 1))
+        graph.hnsw.efSearch = max(self.searching, 2 * k)
         graph.add(codes)
-        near = graph.search(codes, k + 1)[1]
-        found = Neighbors(np.empty((number, k), np.int64), np.empty((number, k)))
-        several = max(1, _CHUNK // (near.shape[1] * dimensions))
-        for rows in np.split(np.arange(number), range(several, number, several)):
-            away = distances(self.codes[near[rows]], self.codes[rows][:, None])
-            away[(near[rows] == rows[:, None]) | (near[rows] < 0)] = np.inf
-            found.indices[rows], found.distances[rows] = _ranked(near[rows], away, k)
-        drawn = np.random.default_rng(0).choice(number, min(self.sample, number), replace=False)
-        # One more, since each finds itself, or one that coincides with it, at a distance of 0.
-        exact = self.nearest_to(self.codes[drawn], k=k + 1)
-        self.recall = float(np.mean(found.distances[drawn] <= exact.distances[:, -1:]))
-        self._found = found
-        return found
+        near = graph.search(codes, min(k, len(codes)))[1]
+        bounds = np.where(near.min(axis=1) < 0, 0.0, np.inf)  # the tree finds what is missing
+        several = max(1, _CHUNK // (near.shape[1] * codes.shape[1]))
+        for rows in np.split(np.arange(len(near)), range(several, len(near), several)):
+            yield rows, near[rows], bounds[rows]
 
 
 def has_faiss() -> bool:
     """Return whether an `Approximate` index can be asked."""
     return importlib.util.find_spec("faiss") is not None
-
-
-def _check_k(k: int, most: int, reason: str) -> None:
-    if not 1 <= k <= most:
-        raise UserError(f"k is {k}, but {reason}", cure=f"use a k from 1 to {most}")
 
 
 class Distinct:
@@ -321,10 +318,8 @@ def _ranked(ids: np.ndarray, away: np.ndarray, k: int) -> tuple[np.ndarray, np.n
     return np.take_along_axis(ids, order, axis=1), np.take_along_axis(away, order, axis=1)
 
 
-def _multiply(
-    codes: Codes, queries: Codes, count: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield queries, the rows of `count` codes near each, and what no other code is nearer than."""
+def _multiply(codes: Codes, queries: Codes, count: int) -> _Guesses:
+    """Yield all queries, and `count` codes near each."""
     (number, dimensions), centre = codes.shape, codes.mean(axis=0)
     # |q - p|^2 = |q|^2 + |p|^2 - 2 q.p cancels catastrophically far from the origin.
     codes, queries = codes - centre, queries - centre
