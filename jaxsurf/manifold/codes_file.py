@@ -16,7 +16,6 @@ import logging
 import mmap
 import pickle
 import re
-import struct
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,8 +29,6 @@ from jaxsurf.images import storage, tables
 
 TABLES = tables.SUFFIXES
 SUFFIXES = (".npy", ".npz", ".pkl", ".pickle", *TABLES)
-# Of the machine's memory, what an unpacked array may take: what is done with it takes as much.
-MEMORY_SHARE = 0.5
 _LOOKED_AT = 100  # members of an archive, to find the one of numbers
 _SHOWN = 8  # names in a message
 _NUMBERS = "biuf"  # kinds of NumPy's types
@@ -43,7 +40,7 @@ def read(name: str, *, header: tables.Header = "auto") -> Shaped[np.ndarray, "..
     """Return the array that a file holds; behind a colon, the name says which of several.
 
     `header` is of tables: whether the first line names the columns. Whatever prevents reading
-    raises `UserError`: no such file or array, words among numbers, more than fits into memory.
+    raises `UserError`: no such file or array, words among numbers.
     """
     path, part = split(name)
     suffix, known = path.suffix.lower(), ", ".join(SUFFIXES)
@@ -91,10 +88,6 @@ def _read_archive(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
         # Beside codes there may be texts, single numbers, and objects, which can't be read.
         names = [name for name in names if _holds_rows(path, name)]
     member = storage.Member.inspect(path, _choose(path, names, part))
-    size, memory = member.nbytes / storage.GIB, (storage.total_bytes() or np.inf) / storage.GIB
-    if size > memory * MEMORY_SHARE:
-        cause = f"{member.name} in {path} takes {size:,.1f} GiB unpacked, but this machine has "
-        raise UserError(f"{cause}{memory:,.1f} GiB of memory", cure="save the array with np.save")
     storage.check_claim(f"{path}", member.nbytes, path.stat().st_size)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive[member.name]
@@ -205,7 +198,7 @@ def _load_build(unpickler: Any) -> None:  # noqa: ANN401  (its methods are undoc
 
 def _load_bytearray(unpickler: Any) -> None:  # noqa: ANN401
     # The original fills as many zeros as a file asks for before it reads.
-    (size,) = struct.unpack("<Q", unpickler.read(8))
+    size = int.from_bytes(unpickler.read(8), "little")
     unpickler.append(bytearray(unpickler.read(size)))
 
 

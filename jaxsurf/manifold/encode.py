@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-from jaxsurf.errors import UserError, check_least
+from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
 from jaxsurf.manifold.neighbors import Index, check_codes
 from jaxsurf.models.autoencoder import Autoencoder
@@ -39,7 +39,6 @@ def encode_images(
     Raises:
         UserError: a code is not finite, or different images got one code.
     """
-    check_least("batch_size", batch_size, 1)
     size = min(batch_size, -(-len(images) // jax.local_device_count()))
     codes = batches.mapped(_encode, images, shared=[model], size=size)
     check_codes(codes)

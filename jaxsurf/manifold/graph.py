@@ -63,12 +63,10 @@ def _join_agreed(index: neighbors.Index, k: int, image_index: neighbors.Index) -
     all, these lists hold no other direction.
     """
     built, near = _join_nearest(k, index.nearest(k=k)), image_index.nearest(k=k)
-    ends, lengths = built.edges()
+    ends = built.edges()[0]
     kept = latent_graph.are_among(ends, _join_nearest(k, near).edges()[0])
     kept[~kept] = _apart(image_index, ends[~kept]) <= np.median(near.distances[:, k - 1])
-    description = f"{built.description}, nearest in codes and in images"
-    facts: Any = built.own_facts() | {"description": description}
-    return from_edges(ends[kept], lengths[kept], num_nodes=built.num_nodes, **facts)
+    return latent_graph.with_only(built, kept, note=", nearest in codes and in images")
 
 
 def _join_parts(graph: LatentGraph, wider: LatentGraph) -> LatentGraph:
@@ -305,7 +303,7 @@ class Trimming:
 
     def __call__(self, graph: LatentGraph) -> LatentGraph:
         """Return a graph, whose edges weigh their lengths, without those that are too long."""
-        ends, lengths = graph.edges()
+        lengths = graph.edges()[1]
         kept, done = lengths <= (self.max_edge or np.inf), []
         if self.max_edge:
             done.append(f"edges up to {self.max_edge:g}")
@@ -313,9 +311,7 @@ class Trimming:
             allowed = int(min(self.avg_neighbors, graph.num_nodes) * graph.num_nodes / 2)
             kept[np.argsort(lengths, kind="stable")[allowed:]] = False
             done.append(f"{self.avg_neighbors:g} neighbours on average")
-        description = f"{graph.description}, with at most {' and '.join(done)}"
-        facts: Any = graph.own_facts() | {"description": description}
-        return from_edges(ends[kept], lengths[kept], num_nodes=graph.num_nodes, **facts)
+        return latent_graph.with_only(graph, kept, note=f", with at most {' and '.join(done)}")
 
 
 def build(
@@ -350,8 +346,6 @@ def build(
         cause = f"graph.kind={config.kind} needs the images, but only latent codes are at hand"
         raise UserError(cause, cure=cure)
     images = image_index() if kind.of_images and image_index else None
-    if images is not None and len(images.codes) != len(index.codes):
-        raise UserError(f"{len(images.codes)} images can't have {len(index.codes)} latent codes")
     near = neighbors.Approximate(index.codes) if config.search == "approximate" else index
     setting = config.setting(len(index.codes))
     built = kind.build(near, setting, images)

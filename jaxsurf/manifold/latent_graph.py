@@ -188,6 +188,13 @@ def with_edges(
     return from_edges(ends, weights, num_nodes=num_nodes or graph.num_nodes, **facts)
 
 
+def with_only(graph: LatentGraph, kept: Bool[np.ndarray, "edge"], *, note: str) -> LatentGraph:
+    """Return a graph with some of its edges; the note is added to the description."""
+    ends, weights = graph.edges()
+    facts: Any = graph.own_facts() | {"description": f"{graph.description}{note}"}
+    return from_edges(ends[kept], weights[kept], num_nodes=graph.num_nodes, **facts)
+
+
 def save_graph(path: Path, graph: LatentGraph, *, stamp: str) -> None:
     """Write a graph as a cache bound to `stamp`, which names what it was made from."""
     ends, weights = graph.edges()
@@ -204,9 +211,6 @@ def load_graph(path: Path, *, stamp: str) -> LatentGraph:
 
 
 def _check_weights(ends: Int[np.ndarray, "edge 2"], weights: Float[np.ndarray, "edge"]) -> None:
-    if ends.ndim != 2 or ends.shape[1] != 2 or weights.shape != ends.shape[:1]:
-        cause = f"edges of shape {ends.shape} with weights of shape {weights.shape}"
-        raise UserError(cause, cure="give two ends and one weight an edge")
     bad = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
     if bad.size:
         first = f"the first of edge {ends[bad[0]].tolist()}: {weights[bad[0]]}"

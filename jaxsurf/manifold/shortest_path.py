@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, Real
+from jaxtyping import Array, Float, Int, Real
 
 from jaxsurf.manifold import latent_graph
 from jaxsurf.manifold.latent_graph import LatentGraph
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import igraph
 
 Codes = Real[np.ndarray, "node latent"]
+Lengths = Float[Array, "node source"]
 Method = Literal["auto", "igraph", "dijkstra", "bidirectional", "astar", "landmarks"]
 LengthMethod = Literal["auto", "igraph", "dijkstra", "relaxation"]
 
@@ -61,18 +62,6 @@ class NodePath:
     nodes: Int[np.ndarray, "step"]  # source first, target last; one node where these are the same
     length: float  # the sum of the weights of its edges, in float64
     method: str  # how it was searched for; a `Method` but `auto`
-
-
-def shortest_path(
-    graph: LatentGraph,
-    source: int,
-    target: int,
-    *,
-    codes: Codes | None = None,
-    method: Method = "auto",
-) -> NodePath:
-    """Return a shortest path between two nodes; see `shortest_paths`."""
-    return shortest_paths(graph, [(source, target)], codes=codes, method=method)[0]
 
 
 def shortest_paths(
@@ -206,19 +195,16 @@ def _relaxed(
     owners: Int[Array, "further_row"],  # the node of each further row
     sources: Int[Array, "source"],
     num_nodes: int,
-) -> Float[Array, "node source"]:
-    def step(
-        state: tuple[Float[Array, "node source"], Bool[Array, ""]],
-    ) -> tuple[Float[Array, "node source"], Bool[Array, ""]]:
+) -> Lengths:
+    def step(state: tuple[Lengths, Lengths]) -> tuple[Lengths, Lengths]:
         lengths, _ = state
         best = jnp.full((len(neighbours), len(sources)), jnp.inf)
         for slot in range(_WIDTH):
             through = lengths[neighbours[:, slot]] + weights[:, slot, None]
             best = jnp.minimum(best, through)
         shorter = jnp.minimum(lengths, best[:num_nodes])
-        shorter = shorter.at[owners].min(best[num_nodes:])
-        return shorter, (shorter < lengths).any()
+        return shorter.at[owners].min(best[num_nodes:]), lengths
 
-    start = jnp.full((num_nodes, len(sources)), jnp.inf)
-    start = start.at[sources, jnp.arange(len(sources))].set(0.0)
-    return jax.lax.while_loop(lambda state: state[1], step, (start, jnp.asarray(num_nodes > 1)))[0]
+    longest = jnp.full((num_nodes, len(sources)), jnp.inf)
+    start = longest.at[sources, jnp.arange(len(sources))].set(0.0)
+    return jax.lax.while_loop(lambda last: (last[0] < last[1]).any(), step, (start, longest))[0]

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as hnp
 from jaxsurf.errors import UserError
 from jaxsurf.manifold import connectivity, graph, neighbors
 from jaxsurf.manifold.graph import GraphConfig, Trimming
-from jaxsurf.manifold.shortest_path import shortest_path
+from jaxsurf.manifold.shortest_path import shortest_paths
 
 properties = settings(max_examples=60, deadline=None, database=None)
 POINTS = hnp.arrays(
@@ -251,7 +251,7 @@ def test_edges_of_length_and_weight_zero_are_edges():
     config = GraphConfig(kind="smallest", weight="image")
     made = graph.build(CODES, config, lambda ends: np.zeros(len(ends)))
     assert set(made.components) == {0}
-    assert shortest_path(made, 0, 52).length == 0
+    assert shortest_paths(made, [(0, 52)])[0].length == 0
 
 
 def test_trimming_leaves_out_the_longest_edges_before_others_are_weighed_or_added():

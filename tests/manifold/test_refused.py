@@ -12,7 +12,7 @@ from jaxsurf.manifold.encode import encode_images
 from jaxsurf.manifold.graph import GraphConfig, Trimming, attach, build
 from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.neighbors import Approximate, Index
-from jaxsurf.manifold.shortest_path import shortest_path
+from jaxsurf.manifold.shortest_path import shortest_paths
 from jaxsurf.models.autoencoder import Autoencoder
 
 CODES = np.random.default_rng(0).normal(size=(53, 2))
@@ -64,17 +64,15 @@ REFUSED = [
     (config(kind="smallest-radius", search="approximate"), "no meaning .*smallest or knn or"),
     (lambda: Trimming(max_edge=np.nan), "max_edge is nan"),
     (built(CODES, kind="agreed"), "needs the images, .*; use graph.kind=knn with graph.repair"),
-    (built(CODES, kind="agreed", image_index=lambda: Index(CODES[1:])), "52 images can't have 53"),
     (built(CODES, weight="image"), "needs the images .*; pass `distance` too, or use"),
     (built(CODES, lambda ends: -np.ones(len(ends)), weight="image"), "negative or not finite"),
     (built(CODES * 1e149, weight="density"), "not finite.*: inf"),
     (lambda: attach(MADE, Index(CODES), np.array([[np.nan, 0]])), "1 of 1 queries are not .*row 0"),
     (lambda: attach(replace(MADE, weight="image"), Index(CODES), CODES[:1]), "needs the images"),
     (lambda: from_edges(ENDS, np.array([1.0, -1.0]), num_nodes=3), r"of edge \[1, 2\]: -1"),
-    (lambda: from_edges(ENDS, np.ones(3), num_nodes=3), "one weight an edge"),
     # Paths.
     (
-        lambda: shortest_path(TWO, 0, 4),
+        lambda: shortest_paths(TWO, [(0, 4)]),
         r"no path joins 0 \(source\) and 4 \(target\): they lie in different components of the "
         r"graph, of 2 and 3 nodes; it has 2 components of 3, 2 nodes; use graph.repair .*larger",
     ),
@@ -87,7 +85,6 @@ REFUSED = [
     (lambda: path.Timing(speed="visible"), "visible says nothing of how many.*--frames=48"),
     (lambda: path.surfing(CODES[:0], ()), "path points have shape"),
     # Images to encode.
-    (lambda: encode_images(Root(), IMAGES, batch_size=0), "batch_size is 0"),
     (lambda: encode_images(Root(), IMAGES, batch_size=4), "2 of 13.* row 3; .* diverged"),
 ]
 

@@ -77,7 +77,8 @@ def test_nodes_and_lengths_equal_the_oracles_for_each_pair_in_order(roll, method
     for (source, target), path in zip(pairs, paths, strict=True):
         assert path.nodes.tolist() == nx.dijkstra_path(theirs, source, target)
         assert path.length == pytest.approx(oracle(roll, source)[target], rel=1e-12)
-        alone = shortest_path.shortest_path(roll, source, target, codes=ROLL, method=method)
+        ends = [(source, target)]
+        (alone,) = shortest_path.shortest_paths(roll, ends, codes=ROLL, method=method)
         assert (alone.nodes.tolist(), alone.length) == (path.nodes.tolist(), path.length)
     assert shortest_path.shortest_paths(roll, [], codes=ROLL, method=method) == []
 
@@ -167,7 +168,7 @@ def test_small_graphs_load_nothing_of_the_compiled_search():
         "from jaxsurf.manifold.latent_graph import from_edges;"
         "ends = np.stack([np.arange(1599), np.arange(1, 1600)], axis=1);"
         "made = from_edges(ends, np.ones(1599), num_nodes=1600);"
-        "assert shortest_path.shortest_path(made, 3, 1500).method == 'igraph';"
+        "assert shortest_path.shortest_paths(made, [(3, 1500)])[0].method == 'igraph';"
         "assert 'numba' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

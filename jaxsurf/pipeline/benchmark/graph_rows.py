@@ -146,12 +146,12 @@ def _paths_on(graph: LatentGraph, codes: Codes, size: str) -> Iterator[Contest]:
     pairs, fresh = choose_pairs(len(codes), MANY, seed=1).tolist(), []
 
     def search(pair: Sequence[int], method: Any) -> NodePath:  # noqa: ANN401
-        return shortest_path.shortest_path(graph, *pair, codes=codes, method=method)
+        return shortest_path.shortest_paths(graph, [pair], codes=codes, method=method)[0]
 
     def prepare(method: Any) -> None:  # noqa: ANN401
         # A copy has empty caches; it is kept, since releasing it takes long.
         fresh[:] = [dataclasses.replace(graph)]
-        shortest_path.shortest_path(fresh[0], 0, 0, method=method)
+        shortest_path.shortest_paths(fresh[0], [(0, 0)], method=method)
 
     def search_all() -> list[NodePath]:
         return shortest_path.shortest_paths(dataclasses.replace(graph), pairs, codes=codes)
