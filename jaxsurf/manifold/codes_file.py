@@ -29,7 +29,6 @@ from jaxsurf.images import storage, tables
 
 TABLES = tables.SUFFIXES
 SUFFIXES = (".npy", ".npz", ".pkl", ".pickle", *TABLES)
-_LOOKED_AT = 100  # members of an archive, to find the one of numbers
 _SHOWN = 8  # names in a message
 _NUMBERS = "biuf"  # kinds of NumPy's types
 
@@ -84,7 +83,7 @@ def _read_archive(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
     # Opened here, since numpy leaves a damaged file open.
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-    if not part and 1 < len(names) <= _LOOKED_AT:
+    if not part and len(names) > 1:
         # Beside codes there may be texts, single numbers, and objects, which can't be read.
         names = [name for name in names if _holds_rows(path, name)]
     member = storage.Member.inspect(path, _choose(path, names, part))
@@ -133,8 +132,8 @@ def _load(file: mmap.mmap) -> dict[str, Shaped[np.ndarray, "..."]]:
 def _spend(value: Any, left: int) -> int:  # noqa: ANN401  (a pickle may hold anything)
     """Return what is left of so many numbers after those in a value, and what holds them."""
     left -= value.size if isinstance(value, np.ndarray) else 1
-    if left < 0:
-        raise RecursionError("it holds the same things again and again")
+    if left < 0 or (isinstance(value, range) and len(value) > storage.LARGE_BYTES // 8):
+        raise RecursionError("it holds a few things that stand for very many")
     items = value.values() if isinstance(value, dict) else value
     for item in items if isinstance(value, dict | list | tuple | set | frozenset) else ():
         left = _spend(item, left)
@@ -161,13 +160,6 @@ def _from_buffer(
     return np.frombuffer(data, kind).reshape(shape, order=order)  # of objects, it refuses them
 
 
-def _range(*bounds: int) -> range:
-    places = range(*bounds)
-    if len(places) > storage.LARGE_BYTES // 8:
-        raise ValueError("it holds a range of too many numbers")
-    return places
-
-
 # What stands for each name that is known. `numpy.ndarray` is never called: it would take bytes for
 # pointers to objects. A type is a copy, since a pickle changes its byte order.
 _KNOWN: dict[str, Any] = {
@@ -178,7 +170,7 @@ _KNOWN: dict[str, Any] = {
     "numpy.core.numeric._frombuffer": _from_buffer,
     "builtins.set": set,
     "builtins.frozenset": frozenset,
-    "builtins.range": _range,
+    "builtins.range": range,
     "_codecs.encode": str.encode,  # of the bytes that protocols before 3 hold as text
 }
 

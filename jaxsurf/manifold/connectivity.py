@@ -61,11 +61,6 @@ def _ranks(near: Neighbors) -> "scipy.sparse.csr_array":
     return scipy.sparse.csr_array(rows, shape=(number, number))
 
 
-def smallest_radius(index: Index) -> float:
-    """Return the smallest radius whose graph joins all points, at least two."""
-    return float(spanning_tree(index)[1].max())
-
-
 def spanning_tree(index: Index) -> tuple[Ends, Lengths]:
     """Return the Euclidean minimum spanning tree: `bridges` where each point is a component."""
     return bridges(index, np.arange(len(index.codes)))

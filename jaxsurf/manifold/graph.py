@@ -155,7 +155,7 @@ KINDS: dict[str, _Kind] = {
     "agreed": _Kind(_join_agreed, "k", usual=10, of_images=True, connects=True),
     "radius": _Kind(_join_within, "radius", of_neighbors=False),
     "smallest-radius": _Kind(
-        lambda index, *_: _join_within(index, connectivity.smallest_radius(index)),
+        lambda index, *_: _join_within(index, connectivity.spanning_tree(index)[1].max()),
         of_neighbors=False,
         connects=True,
     ),
@@ -224,8 +224,8 @@ class GraphConfig:
             decoded ends are apart; `pullback`: the length of the whole decoded edge (of more than
             50,000 images `image` instead, since that takes long).
         spanning_tree: add the Euclidean minimum spanning tree, which connects any graph.
-        repair: join the graph's components by the shortest bridges between them; results say where
-            a path crosses one.
+        repair: join the graph's components, if there are several, by the shortest bridges between
+            them; results say where a path crosses one.
         search: how neighbours are looked for: `exact`, or `approximate` (faiss), quicker in many
             dimensions, which misses some; `path.json` says how many.
     """
@@ -252,10 +252,6 @@ class GraphConfig:
             allowed = "1 or more" if kind.setting == "k" else "a finite number above 0"
             cure = f"give {allowed} with graph.kind={self.kind}"
             raise UserError(f"graph.{kind.setting} is {self.setting()}", cure=cure)
-        if self.repair and (self.spanning_tree or kind.connects):
-            other = "spanning_tree" if self.spanning_tree else f"kind={self.kind}"
-            cause = f"graph.repair has no meaning with graph.{other}"
-            raise UserError(cause, cure="leave it out: that graph is connected")
 
     @property
     def label(self) -> str:

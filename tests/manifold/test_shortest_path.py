@@ -9,7 +9,6 @@ import jax
 import networkx as nx
 import numpy as np
 import pytest
-import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.sparse import csgraph
@@ -39,9 +38,7 @@ def knn_graph(codes, *, k=6):
 
 
 def oracle(made, sources=None):
-    shape = (made.num_nodes, made.num_nodes)
-    matrix = scipy.sparse.csr_array((made.weights, made.indices, made.indptr), shape=shape)
-    return csgraph.dijkstra(matrix, indices=sources)
+    return csgraph.dijkstra(made.matrix(made.weights), indices=sources)
 
 
 def joined_pairs(made):
