@@ -19,7 +19,8 @@ from jaxsurf.frames.decode import Frames
 from jaxsurf.images import batches, pixels, storage
 from jaxsurf.images.pixels import Images
 from jaxsurf.models.autoencoder import Autoencoder
-from jaxsurf.training.objective import Extractor, ObjectiveConfig, make_extractor
+from jaxsurf.models.vgg.network import VGG16
+from jaxsurf.training.objective import ObjectiveConfig, make_extractor
 
 Values = Float[np.ndarray, "frame"]
 Deep = Real[np.ndarray, "image height width channel"]
@@ -135,7 +136,7 @@ def perceptual(
 
 @jax.jit
 def _perceptual_steps(
-    extract: Extractor, animations: UInt8[Array, "pair frame height width channel"]
+    extract: VGG16, animations: UInt8[Array, "pair frame height width channel"]
 ) -> Float[Array, "pair step"]:
     def of_one(frames: Array) -> Array:
         with jax.default_matmul_precision("highest"):

@@ -23,13 +23,13 @@ from jaxsurf.images import pixels
 from jaxsurf.images.image_set import ImageSet
 from jaxsurf.manifold import targets
 from jaxsurf.models.autoencoder import Autoencoder, MeanImage, ModelConfig, make_autoencoder
+from jaxsurf.models.vgg.network import VGG16
 from jaxsurf.pipeline import configuration
 from jaxsurf.pipeline.configuration import RunConfig
 from jaxsurf.training import corruption, data, distributed, objective, optimizer
 from jaxsurf.training import step as train_step
 from jaxsurf.training.data import Feed, Plan
 from jaxsurf.training.log import Log, Saved
-from jaxsurf.training.objective import Extractor
 from jaxsurf.training.optimizer import Rates
 from jaxsurf.training.step import Examples, Hyperparameters, Step, TrainState
 from jaxsurf.workdir import fingerprint
@@ -88,7 +88,7 @@ class TrainSetup:
         rates = _make_rates(self.config, self.plan)
         return optimizer.learning_rate_at(self.config.optimizer.name, rates, step)
 
-    def make_examples(self, extract: Extractor | None, *, first_step: int = 0) -> Examples:
+    def make_examples(self, extract: VGG16 | None, *, first_step: int = 0) -> Examples:
         """Return the examples, on the host, with their features where these fit.
 
         Target codes are among them if steps from the first on use some.
@@ -119,7 +119,6 @@ class TrainSetup:
             learning_rate=lambda step: float(self.learning_rate_at(step)),
             resume_step=resume_step,
             saved=saved,
-            writes=distributed.writes(),
         )
 
 

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from jaxsurf.errors import UserError
+from jaxsurf.training import distributed
 from jaxsurf.training.step import TARGET, Losses
 from jaxsurf.workdir import failures_reported, write_text
 
@@ -47,8 +48,8 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
 class Log:
     """Averages the losses of a run over log intervals, and writes them down.
 
-    The process that `writes` does so after `every` steps and at `last_step`, to `path` and
-    TensorBoard's events beside it. A run that goes on at `resume_step` has `saved` what `flush`
+    The first process does so after `every` steps and at `last_step`, to `path` and TensorBoard's
+    events beside it. A run that goes on at `resume_step` has `saved` what `flush`
     returned there. `latest` has the figures of the last line, before a resume too. A loss that is
     not finite raises `Diverged`, when its interval is written or at the next `flush`.
     """
@@ -63,16 +64,15 @@ class Log:
         learning_rate: Callable[[int], float],
         resume_step: int = 0,
         saved: Saved | None = None,
-        writes: bool = True,
     ) -> None:
         self.path, self.every, self.last_step = path, every, last_step
         self.steps_per_epoch, self.learning_rate = steps_per_epoch, learning_rate
         saved = saved or {"steps": {}, "sums": {}, "elapsed_s": 0.0}
-        # Losses still on the device, each with the last step of its call; then the sums of the open
-        # interval, to which they are added one by one, so that no resume shows, and their steps:
+        # Losses still on the device, each with the number of its steps, of the open interval and of
+        # the one before, which ended at a step; then the sums of the interval that is taken from
+        # the device, to which they are added one by one, so that no resume shows, and their steps:
         # it may begin with target codes and end without.
-        self._waiting: list[tuple[int, Losses]] = []
-        self._step, self._line_due = resume_step, 0
+        self._step, self._open, self._ended = resume_step, [], None
         self._num_steps, self._sums = dict(saved["steps"]), dict(saved["sums"])
         self._began_s = time.monotonic() - saved["elapsed_s"]
         self._line_began_s = time.monotonic()
@@ -84,22 +84,36 @@ class Log:
             cure="free some space or make it writable; the same command resumes",
         )
         self._events = None
-        if writes:
-            write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-            with self._reported():
-                self._open_events(path.parent, resume_step)
+        if not distributed.writes():
+            return
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+        # Imported here: it takes seconds. Not its `SummaryWriter`: that works in a thread, which a
+        # full disk ends, after which writing blocks for ever.
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
+
+        self._event, session = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"]
+        before = len(list(path.parent.glob("events.*")))
+        with self._reported():
+            # Files are read in the order of their names; the clock may have been put back.
+            self._events = EventsWriter(str(path.with_name(f"events.{before:04}")))
+        if before:  # what older ones have past the step is hidden
+            self._write_event(step=resume_step + 1, session_log=session(status=session.START))
 
     def add(self, step: int, losses: Losses) -> None:
         """Take the losses of the call that ended at a step; write the interval before this one."""
-        before = self._waiting[-1][0] if self._waiting else self._step
-        self._waiting.append((step, losses))
-        if self._ends_line(before, step):
-            self._take(sum(each <= self._line_due for each, _ in self._waiting))
-            self._line_due = step
+        self._open.append((step - self._step, losses))
+        ends = step // self.every > self._step // self.every or step == self.last_step
+        self._step = step
+        if ends:
+            self._write_line()
+            self._ended, self._open = (step, self._open), []
 
     def flush(self) -> Saved:
         """Write closed intervals down, and return the open one."""
-        self._take(len(self._waiting))
+        self._write_line()
+        self._take(self._open)
+        self._open = []
         _check_finite(self._sums, self._step)
         elapsed_s = time.monotonic() - self._began_s
         return {"steps": {**self._num_steps}, "sums": {**self._sums}, "elapsed_s": elapsed_s}
@@ -116,21 +130,18 @@ class Log:
             with contextlib.suppress(OSError):
                 self._events.close()
 
-    def _ends_line(self, before: int, step: int) -> bool:
-        return step // self.every > before // self.every or step == self.last_step
-
-    def _take(self, number: int) -> None:
-        """Add the first losses that wait to the open interval; write it where it ends."""
-        taken, self._waiting = self._waiting[:number], self._waiting[number:]
-        for step, losses in jax.device_get(taken):
-            before, self._step = self._step, step
+    def _take(self, calls: list[tuple[int, Losses]]) -> None:
+        for num_steps, losses in jax.device_get(calls):
             for name, value in losses.items():
-                self._num_steps[name] = self._num_steps.get(name, 0) + step - before
-                self._sums[name] = self._sums.get(name, 0.0) + (step - before) * float(value)
-            if self._ends_line(before, step):
-                self._write_line(step)
+                self._num_steps[name] = self._num_steps.get(name, 0) + num_steps
+                self._sums[name] = self._sums.get(name, 0.0) + num_steps * float(value)
 
-    def _write_line(self, step: int) -> None:
+    def _write_line(self) -> None:
+        """Write the interval that has ended, if there is one."""
+        if self._ended is None:
+            return
+        (step, calls), self._ended = self._ended, None
+        self._take(calls)
         means = {name: value / self._num_steps[name] for name, value in self._sums.items()}
         self._num_steps, self._sums = {}, {}
         _check_finite(means, step)
@@ -152,23 +163,6 @@ class Log:
         for name, value in values.items():
             self._write_event(step=step, summary=scalar(name, value))
 
-    def _open_events(self, folder: Path, resume_step: int) -> None:
-        """Begin TensorBoard's file of this start; what older ones have past the step is hidden.
-
-        Not by tensorboardX's `SummaryWriter`: it works in a thread, which a full disk ends, after
-        which writing blocks for ever.
-        """
-        # Imported here: it takes seconds.
-        from tensorboardX.event_file_writer import EventsWriter
-        from tensorboardX.proto import event_pb2
-
-        self._event, session = vars(event_pb2)["Event"], vars(event_pb2)["SessionLog"]
-        before = len(list(folder.glob("events.*")))
-        # Files are read in the order of their names; the clock may have been put back.
-        self._events = EventsWriter(str(folder / f"events.{before:04}"))
-        if before:
-            self._write_event(step=resume_step + 1, session_log=session(status=session.START))
-
     def _write_event(self, **fields: Any) -> None:  # noqa: ANN401
         if self._events is not None:
             with self._reported():
@@ -187,30 +181,33 @@ class GroupLog:
     @property
     def latest(self) -> dict[str, float]:
         """The figures of the first run that goes on."""
-        alive = [log for number, log in enumerate(self.logs) if number not in self.failed]
-        return alive[0].latest if alive else {}
+        return next((log.latest for n, log in enumerate(self.logs) if n not in self.failed), {})
 
     def add(self, step: int, losses: Losses) -> None:
         """Take one call's losses, runs first; where no run is left, raise `Diverged`."""
-        for number, log in enumerate(self.logs):
+
+        def add(number: int, log: Log) -> None:
             wanted = (*self.terms[number], TARGET)
-            own = {name: losses[name][number] for name in wanted if name in losses}
-            self._guarded(number, partial(log.add, step, own))
+            log.add(step, {name: losses[name][number] for name in wanted if name in losses})
+
+        self._each(add)
         if len(self.failed) == len(self.logs):
             raise Diverged(f"all {len(self.logs)} members diverged")
 
     def flush(self) -> Saved:
         """Return each run's open interval, or what it has failed of."""
-        found = [self._guarded(number, log.flush) for number, log in enumerate(self.logs)]
-        return {"runs": [self.failed.get(number, saved) for number, saved in enumerate(found)]}
+        return {"runs": self._each(lambda _, log: log.flush())}
 
-    def _guarded(self, number: int, do: Callable[[], Saved | None]) -> Saved | None:
-        if number not in self.failed:
+    def _each(self, do: Callable[[int, Log], Saved | None]) -> list[Saved | str | None]:
+        """Return what a run's log gives, or what the run has failed of."""
+        found = []
+        for number, log in enumerate(self.logs):
             try:
-                return do()
+                found.append(self.failed.get(number) or do(number, log))
             except Diverged as error:
                 self.failed[number] = str(error)
-        return None
+                found.append(str(error))
+        return found
 
 
 def _check_finite(losses: dict[str, float], step: int) -> None:

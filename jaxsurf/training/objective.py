@@ -16,7 +16,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import no_type_check
 
 import jax
 import jax.numpy as jnp
@@ -101,18 +100,12 @@ class ObjectiveConfig:
         return ("loss", *(name for name in TERMS if name == "mse" or name in self.weights))
 
 
-def mse(outputs: Images, images: Images) -> PerExample:
-    """Return the mean squared error of each example, over all its values."""
-    return jnp.mean(jnp.square(outputs - images), axis=(1, 2, 3))
+def _squared(outputs: Images, images: Images) -> Images:
+    return jnp.square(outputs - images)
 
 
-def l1(outputs: Images, images: Images) -> PerExample:
-    """Return the mean absolute error of each example, over all its values."""
-    return jnp.mean(jnp.abs(outputs - images), axis=(1, 2, 3))
-
-
-def bce(outputs: Images, images: Images) -> PerExample:
-    """Return the mean binary cross-entropy of each example, in nats, over all its values.
+def _cross_entropy(outputs: Images, images: Images) -> Images:
+    """Return each value's binary cross-entropy, in nats.
 
     Outputs may leave [0, 1], where the logarithm has no value: from half a grey level before
     either end on, it goes on along its tangent, so that the gradient leads back.
@@ -122,13 +115,16 @@ def bce(outputs: Images, images: Images) -> PerExample:
         inside = jnp.maximum(share, NEAREST_TO_CERTAIN)
         return -jnp.log(inside) + (inside - share) / NEAREST_TO_CERTAIN
 
-    loss = images * minus_log(outputs) + (1 - images) * minus_log(1 - outputs)
-    return jnp.mean(loss, axis=(1, 2, 3))
+    return images * minus_log(outputs) + (1 - images) * minus_log(1 - outputs)
 
 
-# A term is 0 or more with finite gradients: members of a sweep compute all terms of their group,
-# some at a weight of 0. Its weight is the field of `ObjectiveConfig` of its name.
-PIXEL_TERMS: dict[str, Callable[[Images, Images], PerExample]] = {"mse": mse, "l1": l1, "bce": bce}
+# What a term is of each value: 0 or more with finite gradients, since members of a sweep compute
+# all terms of their group, some at a weight of 0. Its weight is the setting of its name.
+PIXEL_TERMS: dict[str, Callable[[Images, Images], Images]] = {
+    "mse": _squared,
+    "l1": lambda outputs, images: jnp.abs(outputs - images),
+    "bce": _cross_entropy,
+}
 TERMS = (*PIXEL_TERMS, "perceptual")
 
 
@@ -148,7 +144,7 @@ def total(
     clean ones, computed where they are empty or None.
     """
     terms = {
-        name: term(outputs, images)
+        name: jnp.mean(term(outputs, images), axis=(1, 2, 3))
         for name, term in PIXEL_TERMS.items()
         if name == "mse" or name in weights
     }
@@ -156,30 +152,16 @@ def total(
         assert extract is not None, "a perceptual term needs something that extracts features"
         wanted = jax.lax.stop_gradient(features or extract(images))
         found = extract(outputs)
-        errors = [
-            weight * mse(jnp.asarray(found[name]), jnp.asarray(wanted[name], jnp.float32))
-            for name, weight in layers.items()
-        ]
+        errors = []
+        for name, weight in layers.items():
+            squared = _squared(jnp.asarray(found[name]), jnp.asarray(wanted[name], jnp.float32))
+            errors.append(weight * jnp.mean(squared, axis=(1, 2, 3)))
         terms["perceptual"] = jnp.sum(jnp.stack(errors), axis=0)
     summed = jnp.sum(jnp.stack([weight * terms[name] for name, weight in weights.items()]), axis=0)
     return summed, terms
 
 
-@no_type_check
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)
-class Extractor:
-    """A frozen network as an argument of compiled functions, not as constants within them."""
-
-    network: VGG16
-    look: pixels.Look = field(default=pixels.RGB, metadata={"static": True})
-
-    def __call__(self, images: Float[Array, "batch height width channel"]) -> Features:
-        """Return the features of images with values in [0, 1], as they are shown, by layer."""
-        return self.network(self.look.rgb(images))
-
-
-def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> Extractor | None:
+def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> VGG16 | None:
     """Return the network of a configuration; None if it has no perceptual term."""
     if not config.perceptual:
         return None
@@ -187,11 +169,11 @@ def make_extractor(config: ObjectiveConfig, look: pixels.Look = pixels.RGB) -> E
     if dtype == "auto":
         dtype = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     found = vgg_weights.find(config.vgg, relus, unprepared=config.preparation == "none")
-    return Extractor(VGG16(found, relus, dtype=jnp.dtype(dtype)), look)
+    return VGG16(found, relus, dtype=jnp.dtype(dtype), look=look)
 
 
 def keep_features(
-    extract: Extractor | None,
+    extract: VGG16 | None,
     images: Shaped[np.ndarray, "image height width channel"],
     *,
     allowed_mib: int,
@@ -206,8 +188,7 @@ def keep_features(
         return {}
     image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     one = jax.eval_shape(_features_of, extract, image)
-    sizes = [maps.size * maps.dtype.itemsize for maps in one.values()]
-    needed = len(images) * sum(sizes)
+    needed = len(images) * sum(maps.size * maps.dtype.itemsize for maps in one.values())
     if needed > min(allowed_mib * MIB, room_bytes):
         _log.info(
             "features of %d images need %.1f MiB, but config.objective.feature_cache_mib allows "
@@ -216,20 +197,10 @@ def keep_features(
         )
         return {}
     _log.info("keeping the features of %d images: %.1f MiB", len(images), needed / MIB)
-    kept = {
-        name: np.empty((len(images), *maps.shape[1:]), maps.dtype) for name, maps in one.items()
-    }
-    for start in range(0, len(images), FEATURES_BATCH):
-        some = slice(start, start + FEATURES_BATCH)
-        part = batches.mapped(_features_of, images[some], shared=[extract], size=FEATURES_BATCH)
-        for name, maps in part.items():
-            kept[name][some] = maps
-    return kept
+    return batches.mapped(_features_of, images, shared=[extract], size=FEATURES_BATCH)
 
 
 @jax.jit
-def _features_of(
-    extract: Extractor, images: Shaped[Array, "batch height width channel"]
-) -> Features:
+def _features_of(extract: VGG16, images: Shaped[Array, "batch height width channel"]) -> Features:
     found = extract(pixels.to_float(images))
-    return {name: maps.astype(extract.network.dtype) for name, maps in found.items()}
+    return {name: maps.astype(extract.dtype) for name, maps in found.items()}

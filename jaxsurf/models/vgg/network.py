@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, DTypeLike, Float
 
 from jaxsurf.errors import UserError
+from jaxsurf.images import pixels
 from jaxsurf.models import cpu_kernels
 from jaxsurf.models.autoencoder import Constant
 from jaxsurf.models.vgg.weights import CONVOLUTIONS, Preparation, Weights, relu, up_to
@@ -22,30 +23,37 @@ class Convolution(nnx.Module):
 
 
 class VGG16(nnx.Module):
-    """Named ReLU outputs of VGG16, cut after the deepest that is asked for."""
+    """Named ReLU outputs of VGG16, cut after the deepest that is asked for.
+
+    It sees images as they are shown, and computes in a dtype; features are float32.
+    """
 
     def __init__(
-        self, weights: Weights, relus: Sequence[str], *, dtype: DTypeLike = jnp.float32
+        self,
+        weights: Weights,
+        relus: Sequence[str],
+        *,
+        dtype: DTypeLike = jnp.float32,
+        look: pixels.Look = pixels.RGB,
     ) -> None:
-        """Take some outputs, `relu1_1` to `relu5_3`, computed in a dtype; features are float32."""
         needed = up_to(relus)
         if needed[-1] not in weights.kernels:
-            asked = f"{relu(needed[-1])} is asked for"
-            cause = f"the weights of VGG16 end at {weights.deepest}, but {asked}"
+            deepest, asked = map(relu, (list(weights.kernels)[-1], needed[-1]))
+            cause = f"the weights of VGG16 end at {deepest}, but {asked} is asked for"
             raise UserError(cause, cure="name a file with deeper ones")
         self.relus = tuple(relus)
         self.preparation: Preparation = weights.preparation
-        self.dtype = dtype
+        self.dtype, self.look = dtype, look
         scale = weights.preparation.feature_scale
         for name in needed:
             kernel, bias = weights.kernels[name], weights.biases[name] / scale
             setattr(self, name, Convolution(jnp.asarray(kernel), jnp.asarray(bias)))
 
     def __call__(
-        self, images: Float[Array, "batch height width 3"]
+        self, images: Float[Array, "batch height width channel"]
     ) -> dict[str, Float[Array, "batch _down _along _feature"]]:
         """Return the features of images with values in [0, 1], by name."""
-        maps = prepare(images, self.preparation).astype(self.dtype)
+        maps = prepare(self.look.rgb(images), self.preparation).astype(self.dtype)
         features = {}
         for name in up_to(self.relus):
             if name.endswith("conv1") and name != CONVOLUTIONS[0]:

@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxsurf.errors import UserError, check_choice
-from jaxsurf.images.storage import cache_folder
+from jaxsurf.images.storage import cache_folder, refusing
 from jaxsurf.workdir import read_arrays
 
 # Of each block: the channels of its convolutions, and how many there are.
@@ -105,11 +105,6 @@ class Weights:
     biases: Mapping[str, Float[np.ndarray, "_out"]]
     preparation: Preparation
 
-    @property
-    def deepest(self) -> str:
-        """The deepest output that can be computed."""
-        return relu(list(self.kernels)[-1])
-
 
 def find(source: str, relus: Sequence[str], *, unprepared: bool = False) -> Weights:
     """Return weights for some outputs; a file of the user's may end before them.
@@ -149,27 +144,21 @@ def read(path: Path) -> Weights:
     if path.suffix not in readers or not path.is_file():
         cure = f"give one of VGG16's that ends in {', '.join(readers)}"
         raise UserError(f"there is no weight file {path}", cure=cure)
-    try:
-        arrays, preparation = readers[path.suffix](path)
-    except ImportError as error:
-        library = str(error.name).partition(".")[0]
-        cure = f"pip install {library}, or convert the file"
-        raise UserError(f"{library} is needed to read {path}", cure=cure) from error
-    except UserError:
-        raise
-    except Exception as error:  # readers of damaged files are not limited to one kind
-        reason = str(error).strip().split("\n")[0]
-        cause = f"{path} is damaged or holds more than arrays, and is refused ({reason})"
-        raise UserError(cause, cure="replace it; of torch, save the state dict alone") from error
+    problem = "is damaged or holds more than arrays, and is refused"
+    with refusing(path, problem, cure="replace it; of torch, save the state dict alone"):
+        try:
+            arrays, preparation = readers[path.suffix](path)
+        except ImportError as error:
+            library = str(error.name).partition(".")[0]
+            cure = f"pip install {library}, or convert the file"
+            raise UserError(f"{library} is needed to read {path}", cure=cure) from error
     return from_arrays(arrays, preparation, origin=str(path))
 
 
 def _own(path: Path) -> tuple[dict[str, Any], Preparation]:
-    arrays, about = read_arrays(path, cure="copy it again, or convert the weights again"), {}
-    for field in dataclasses.fields(Preparation):
-        value = arrays.pop(f"preparation/{field.name}").tolist()
-        about[field.name] = tuple(value) if isinstance(value, list) else value
-    return arrays, Preparation(**about)
+    arrays = read_arrays(path, cure="copy it again, or convert the weights again")
+    families = {made.family: made for made in (OXFORD, TORCHVISION)}
+    return arrays, families[str(arrays["preparation/family"])]
 
 
 def _torch(path: Path) -> tuple[dict[str, Any], Preparation]:
@@ -214,8 +203,8 @@ def of_torch(tensors: Mapping[str, np.ndarray]) -> tuple[dict[str, Any], Prepara
         names.get(name, name): array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
         for name, array in tensors.items()
     }
-    first, authors = f"{CONVOLUTIONS[0]}/kernel", read(SHIPPED).kernels[CONVOLUTIONS[0]]
-    own = arrays.get(first, authors + 1)
+    authors = read(SHIPPED).kernels[CONVOLUTIONS[0]]
+    own = arrays.get(f"{CONVOLUTIONS[0]}/kernel", authors + 1)
     caffe = own.shape == authors.shape and np.allclose(own, authors, atol=1e-4)
     return arrays, OXFORD if caffe else TORCHVISION
 
@@ -226,15 +215,15 @@ def from_arrays(
     """Return the weights in `block1_conv1/kernel`, `block1_conv1/bias` and so on, without a gap."""
 
     def checked(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        if name not in arrays:
-            some = ", ".join(list(arrays)[:4]) or "nothing"
-            raise UserError(f"{origin} holds no {name}, but {some}", cure="give weights of VGG16")
-        array = arrays[name]
-        if array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
-            cause = f"{name} in {origin} is {array.dtype} {list(array.shape)} or not finite"
-            wanted = f"VGG16's is float32 {list(shape)}"
-            raise UserError(f"{cause}, but {wanted}", cure="give weights of VGG16")
-        return np.ascontiguousarray(array, np.float32)
+        array = arrays.get(name)
+        if array is None:
+            found = f"is missing: there is {', '.join(list(arrays)[:4]) or 'nothing'}"
+        elif array.shape != shape or array.dtype.kind != "f" or not np.isfinite(array).all():
+            found = f"is {array.dtype} {list(array.shape)} or not finite"
+        else:
+            return np.ascontiguousarray(array, np.float32)
+        wanted = f"VGG16's is float32 {list(shape)}"
+        raise UserError(f"{name} in {origin} {found}, but {wanted}", cure="give weights of VGG16")
 
     there = [place for place, name in enumerate(CONVOLUTIONS) if f"{name}/kernel" in arrays]
     names = CONVOLUTIONS[: max(there, default=0) + 1]

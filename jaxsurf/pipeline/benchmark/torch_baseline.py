@@ -84,7 +84,7 @@ class TorchTraining:
         objective, noise = setup.config.objective, setup.config.corruption
         extractor = make_extractor(objective)
         if extractor is not None:
-            extract = _Features(extractor.network).to(self.device)
+            extract = _Features(extractor).to(self.device)
 
         def loss_of(clean: Tensor) -> Tensor:
             corrupted = clean
