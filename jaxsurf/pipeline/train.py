@@ -167,7 +167,6 @@ def _fit(
     plain = bool(kept) and TARGET not in kept[-1]
     feed = compiled.make_feed(setup.plan.num_steps if plain else first)
     log = setup.make_log(workdir.metrics, resume_step=first, saved=saved)
-    traced = loop.Profile(workdir.profile, profile) if profile and writes else None
     originals, look = setup.images.images, setup.images.look
     originals = originals[np.linspace(0, len(originals) - 1, NUM_EXAMPLES).round().astype(int)]
 
@@ -183,8 +182,7 @@ def _fit(
 
     forget_caches()  # training is what makes them stale
     with contextlib.ExitStack() as stack:
-        for used in filter(None, (log, traced)):
-            stack.callback(used.close)
+        stack.callback(log.close)
         stack.callback(forget_caches)  # somebody may have surfed from a checkpoint meanwhile
         return loop.run(
             state,
@@ -196,7 +194,7 @@ def _fit(
             checkpoints=checkpoints,
             save_every_s=setup.config.training.save_every_s,
             show=show if writes else None,
-            profile=traced,
+            profile=(workdir.profile, profile) if profile and writes else None,
             shown=shown and writes,
         )
 

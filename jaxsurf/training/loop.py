@@ -8,11 +8,10 @@ of a run save and stop at the same step.
 
 import contextlib
 import logging
-import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -26,12 +25,12 @@ from jaxsurf.training.distributed import Agreement
 from jaxsurf.training.log import GroupLog, Log
 from jaxsurf.training.step import TARGET, Losses, Step, TrainState
 
+Calls = Generator[tuple[int, TrainState, Losses], None, None]
+
 _log = logging.getLogger(__name__)
 
 
-def calls(
-    state: TrainState, *, first_step: int, bound_step: Step, feed: Feed, plan: Plan
-) -> Iterator[tuple[int, TrainState, Losses]]:
+def calls(state: TrainState, *, first_step: int, bound_step: Step, feed: Feed, plan: Plan) -> Calls:
     """Train to the end of the plan: after every call yield its last step, the state, and losses.
 
     The state has seen `first_step` updates; its arrays are donated.
@@ -55,13 +54,13 @@ def run(
     checkpoints: Checkpoints,
     save_every_s: float,
     show: Callable[[int, TrainState], None] | None = None,
-    profile: "Profile | None" = None,
+    profile: tuple[Path, int] | None = None,
     shown: bool = False,
 ) -> TrainState:
     """Train as `calls` does, log and save on the way and at the end; return the last state.
 
-    `show` is called with step and state at each checkpoint but the last, `profile` after each call;
-    `shown` draws a progress bar.
+    `show` is called with step and state at each checkpoint but the last; `profile` is a folder, and
+    of how many steps a trace is written there; `shown` draws a progress bar.
 
     Raises:
         UserError: divergence, or something can't be written.
@@ -84,13 +83,11 @@ def run(
         unit_scale=True,
         desc="training",
         disable=not shown,
-        mininterval=0.5,
     )
-    with _stop_request() as requested, progress as bar:
-        each = calls(state, first_step=first_step, bound_step=bound_step, feed=feed, plan=plan)
+    each = calls(state, first_step=first_step, bound_step=bound_step, feed=feed, plan=plan)
+    each = _profiled(each, *profile) if profile else each
+    with _stop_request() as requested, progress as bar, contextlib.closing(each):
         for step, state, losses in each:
-            if profile is not None:
-                profile(step, losses)
             log.add(step, losses)
             if save_agreed(time.monotonic() - saved_s >= save_every_s):
                 save(step)
@@ -135,35 +132,19 @@ def _stop_request() -> Iterator[Callable[[], int]]:
             signal.signal(number, handler)
 
 
-class Profile:
-    """Records the calls that hold the next `num_steps`, once, into a folder, for TensorBoard.
-
-    The first call is left out: what is compiled there would hide the rest.
-    """
-
-    def __init__(self, folder: Path, num_steps: int) -> None:
-        self.folder, self.num_steps = str(folder), num_steps
-        self._until: float | None = None
-
-    def __call__(self, step: int, losses: Losses) -> None:
-        """Begin after the first call; end after the one with the last step."""
-        if self._until is None:
-            jax.block_until_ready(losses)
-            jax.profiler.start_trace(self.folder)
-            self._until = step + self.num_steps
-        elif step >= self._until:
-            jax.block_until_ready(losses)
-            self.close()
-
-    def close(self) -> None:
-        """Write what is recorded, and report where it lies."""
-        if self._until is None:
-            _log.warning("nothing is profiled: no call was left after the first, which compiles")
-        elif self._until < math.inf:
-            jax.profiler.stop_trace()
-            _log.info(
-                "the profile is in %s; to see it: pip install tensorboard xprof, and then "
-                "tensorboard --logdir=%s",
-                *(self.folder, self.folder),
-            )
-        self._until = math.inf
+def _profiled(each: Calls, folder: Path, num_steps: int) -> Calls:
+    """Pass calls on; record those of so many steps after the first, in which all is compiled."""
+    for first, state, losses in each:
+        yield first, state, jax.block_until_ready(losses)
+        with jax.profiler.trace(folder):
+            for step, state, losses in each:
+                yield step, state, losses
+                if step >= first + num_steps:
+                    jax.block_until_ready(losses)
+                    break
+        _log.info(
+            "the profile is in %s; to see it: pip install tensorboard xprof, and then "
+            "tensorboard --logdir=%s",
+            *(folder, folder),
+        )
+        yield from each
