@@ -87,8 +87,7 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """The steps of all finished checkpoints, in order; damage has yet to show."""
-        names = {path.name for path in self.folder.glob("*") if path.name.isdecimal()}
-        return sorted(int(name) for name in names if name == str(int(name)))
+        return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdecimal())
 
     @property
     def best_step(self) -> int | None:
@@ -172,14 +171,7 @@ class Checkpoints:
         with self._failures_reported():
             self._finish()
         step, self._saved = self._saved, None
-        if step is None or not distributed.writes():
-            return
-        try:
-            self._manager.item_metadata(step)  # finds each array
-            flaw = self._find_flaw(step)
-        except FAILURES as error:
-            flaw = _reason(error)
-        if flaw:
+        if step is not None and distributed.writes() and (flaw := self._find_flaw(step)):
             raise UserError(
                 f"checkpoint {self.folder / str(step)} can't be read back: {flaw}",
                 cure="check the disk; the same command goes on from an older checkpoint",
@@ -241,12 +233,10 @@ class Checkpoints:
             yield
         except (OSError, ValueError) as error:
             self._saved = None
-            then = "there is none yet, so the same command begins anew"
-            if self.steps:
-                then = "older checkpoints are intact, so the same command resumes"
             raise UserError(
                 f"cannot save a checkpoint in {self.folder}: {_reason(error)}",
-                cure=f"free some space or make it writable; {then}",
+                cure="free some space or make it writable; what was saved before is intact, and "
+                "the same command goes on from it",
             ) from error
 
 

@@ -78,7 +78,7 @@ def test_a_full_disk_ends_a_run_in_one_line_and_it_goes_on(train, straight, tmp_
     assert outcome.status == 1
     said = outcome.err.splitlines()[-1]
     assert said.startswith(f"error: cannot save a checkpoint in {tmp_path}/checkpoints: File too l")
-    assert said.endswith("older checkpoints are intact, so the same command resumes")
+    assert said.endswith("before is intact, and the same command goes on from it")
     assert "Traceback" not in outcome.err
     assert newest(tmp_path) == before
     assert train(tmp_path, SELDOM).status == 0
