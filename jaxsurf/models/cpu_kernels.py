@@ -37,10 +37,10 @@ def convolve(maps: Maps, kernel: Kernel, *, padding: int) -> Made:
     return _product(patches, kernel)
 
 
-def convolve_and_pool(maps: Maps, kernel: Kernel, *, padding: int) -> Made:
-    """Return `convolve` with the maximum of each block of 2 x 2 values; it makes an even side."""
-    down, along = ((side + 2 * padding - 3) // 4 + 1 for side in maps.shape[1:3])
-    padded = _padded(maps, padding, padding)
+def convolve_and_pool(maps: Maps, kernel: Kernel) -> Made:
+    """Return the maximum of each block of 2 x 2 values of `convolve`, padded by 1, of even side."""
+    down, along = ((side - 1) // 4 + 1 for side in maps.shape[1:3])
+    padded = _padded(maps, 1, 1)
     return _largest(
         _product(_patches(padded[:, 2 * row :, 2 * column :], down, along, stride=4), kernel)
         for row, column in PAIRS

@@ -23,30 +23,24 @@ from jaxsurf.models.autoencoder import Autoencoder, Codes, Images, MeanImage, Mo
 CODE_CHANNELS = 16  # channels of the decoder's first feature map, at a quarter of the side
 
 
-def _uniform(fan_in: int) -> nnx.Initializer:
+def _starts(fan_in: int) -> dict[str, Any]:
     bound = 1 / math.sqrt(fan_in)
 
-    def initialize(key: Array, shape: tuple[int, ...], dtype: DTypeLike = jnp.float32) -> Array:
+    def initialize(key: Array, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
 
-    return initialize
-
-
-def _starts(fan_in: int) -> dict[str, Any]:
-    return dict.fromkeys(("kernel_init", "bias_init"), _uniform(fan_in))
+    return dict.fromkeys(("kernel_init", "bias_init"), initialize)
 
 
 def _conv(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Conv:
     return nnx.Conv(inputs, outputs, (3, 3), strides=2, rngs=rngs, **_starts(9 * inputs))
 
 
-class TransposedConv(nnx.Module):
-    """The weights of PyTorch's `ConvTranspose2d`; kernels are [height, width, outputs, inputs]."""
-
-    def __init__(self, inputs: int, outputs: int, *, size: int, rngs: nnx.Rngs) -> None:
-        initialize = _uniform(outputs * size**2)  # PyTorch: fan-in from axis 1
-        self.kernel = nnx.Param(initialize(rngs.params(), (size, size, outputs, inputs)))
-        self.bias = nnx.Param(initialize(rngs.params(), (outputs,)))
+def _up(inputs: int, outputs: int, *, size: int, rngs: nnx.Rngs) -> nnx.ConvTranspose:
+    """Return what holds weights; kernels are [height, width, outputs, inputs]."""
+    starts = _starts(outputs * size**2)  # PyTorch: fan-in from axis 1
+    shape = (size, size)
+    return nnx.ConvTranspose(inputs, outputs, shape, transpose_kernel=True, rngs=rngs, **starts)
 
 
 class ReferenceAutoencoder(Autoencoder):
@@ -67,16 +61,16 @@ class ReferenceAutoencoder(Autoencoder):
         self.to_code = nnx.Linear(seen, size, rngs=rngs, **_starts(seen))
         made = CODE_CHANNELS * math.prod(self.base)
         self.from_code = nnx.Linear(size, made, rngs=rngs, **_starts(size))
-        self.up1 = TransposedConv(CODE_CHANNELS, 32, size=3, rngs=rngs)
-        self.up2 = TransposedConv(32, 64, size=3, rngs=rngs)
-        self.up3 = TransposedConv(64, depth, size=2, rngs=rngs)
+        self.up1 = _up(CODE_CHANNELS, 32, size=3, rngs=rngs)
+        self.up2 = _up(32, 64, size=3, rngs=rngs)
+        self.up3 = _up(64, depth, size=2, rngs=rngs)
 
     def encode(self, images: Images) -> Codes:
         """Return the latent codes of images."""
         # Biases are added and ReLU is taken after pooling, where fewer values are left.
         kernels, biases = _weights(self.conv1, self.conv2, self.conv3)
         hidden = (self.pad(images) * 2 - 1).astype(kernels[0].dtype)
-        hidden = cpu_kernels.convolve_and_pool(hidden, kernels[0], padding=1)
+        hidden = cpu_kernels.convolve_and_pool(hidden, kernels[0])
         hidden = nnx.relu(hidden + biases[0])
         hidden = cpu_kernels.convolve(hidden, kernels[1], padding=1)
         hidden = nnx.relu(cpu_kernels.pool_overlapping(hidden) + biases[1])
@@ -97,7 +91,7 @@ class ReferenceAutoencoder(Autoencoder):
         return self.crop(images)
 
 
-def _weights(*layers: nnx.Conv | TransposedConv) -> tuple[list[Array], list[Array]]:
+def _weights(*layers: nnx.Conv | nnx.ConvTranspose) -> tuple[list[Array], list[Array]]:
     """Return kernels and biases, these ready to be added to maps."""
     kernels = [layer.kernel[...] for layer in layers]
     return kernels, [cast(nnx.Param, layer.bias)[...][None, None, None] for layer in layers]

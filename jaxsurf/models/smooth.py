@@ -16,7 +16,6 @@ from typing import cast
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array
 
 from jaxsurf.models import cpu_kernels
 from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, MeanImage, ModelConfig
@@ -24,13 +23,6 @@ from jaxsurf.models.autoencoder import Autoencoder, Codes, Constant, Images, Mea
 NUM_FREQUENCIES = 64  # of the Fourier features
 ENCODER_HIDDEN = 256  # width of the layer before the code
 DECODER_HIDDEN = 512  # width of the perceptron after it
-
-
-def _space_to_depth(images: Array, block: int) -> Array:
-    batch, height, width, depth = images.shape
-    down, along = height // block, width // block
-    split = images.reshape(batch, down, block, along, block, depth)
-    return split.transpose(0, 1, 3, 2, 4, 5).reshape(batch, down, along, -1)
 
 
 class SmoothEncoder(nnx.Module):
@@ -48,7 +40,9 @@ class SmoothEncoder(nnx.Module):
 
     def __call__(self, images: Images) -> Codes:
         """Return the codes of centred images."""
-        patches = _space_to_depth(images, 4)
+        batch, height, width, depth = images.shape
+        blocks = images.reshape(batch, height // 4, 4, width // 4, 4, depth)
+        patches = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(batch, height // 4, width // 4, -1)
         lines = [jnp.linspace(-1.0, 1.0, side) for side in patches.shape[1:3]]
         places = jnp.stack(jnp.meshgrid(*lines, indexing="ij"), axis=-1)
         places = jnp.broadcast_to(places, (*patches.shape[:3], 2))

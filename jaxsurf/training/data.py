@@ -7,9 +7,8 @@ put there once; where not, each process gathers the batches of the call for its 
 these work on the call before, and there is no order. Both give the same numbers.
 """
 
-import dataclasses
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import cast
@@ -155,7 +154,7 @@ def make_feed(
 
     def examples_at(epoch: int, batch: int) -> Examples:
         by_targets = epoch * plan.steps_per_epoch + batch < plan.target_steps
-        return given if by_targets else dataclasses.replace(given, targets=None)
+        return given if by_targets else given._replace(targets=None)
 
     if whole:
         return lambda epoch, batch, _: (examples_at(epoch, batch), order_of(epoch), first(batch))
@@ -173,16 +172,13 @@ def make_feed(
         return jax.tree.map(gathered, examples_at(epoch, batch)), None, first(0)
 
     thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
-    begun: dict[Call, Future[Fed]] = {}
+    begin = lru_cache(maxsize=2)(partial(thread.submit, gather))
 
     def feed(epoch: int, batch: int, num_steps: int) -> Fed:
-        call = (epoch, batch, num_steps)
-        fed = (begun.pop(call, None) or thread.submit(gather, *call)).result()
-        begun.clear()
+        fed = begin(epoch, batch, num_steps).result()
         step = epoch * plan.steps_per_epoch + batch + num_steps
         if step < plan.num_steps:
-            following = plan.call_at(step)
-            begun[following] = thread.submit(gather, *following)
+            begin(*plan.call_at(step))
         return fed
 
     return feed

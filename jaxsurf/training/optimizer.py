@@ -8,7 +8,7 @@ many epochs (torch's StepLR).
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast, no_type_check
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -57,10 +57,7 @@ class OptimizerConfig:
             raise UserError("optimizer.warmup_share must be in [0, 1), and step_epochs at least 1")
 
 
-@no_type_check
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Rates:
+class Rates(NamedTuple):
     """What an optimizer takes as numbers, so that one compiled program serves several."""
 
     learning_rate: Float[Array, ""]

@@ -11,7 +11,7 @@ runs of its own, so nothing travels between devices.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Any, NamedTuple, no_type_check
 
@@ -54,10 +54,7 @@ class TrainState:
     step: Int[Array, "*runs"]
 
 
-@no_type_check
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Hyperparameters:
+class Hyperparameters(NamedTuple):
     """The numbers of a run that its compiled step takes as arguments.
 
     In the first half of `target_steps` the decoder sees targets; from there to the last one what it
@@ -72,16 +69,11 @@ class Hyperparameters:
     target_steps: Float[Array, "*runs"]
 
 
-@no_type_check
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Examples:
+class Examples(NamedTuple):
     """Images, features of them by layer where these are kept, target codes where there are any."""
 
     images: Shaped[AnyArray, "image height width channel"]
-    features: Mapping[str, Float[AnyArray, "image height width feature"]] = field(
-        default_factory=dict
-    )
+    features: Mapping[str, Float[AnyArray, "image height width feature"]] = {}
     targets: Float[AnyArray, "image latent"] | None = None
 
     @property
@@ -276,8 +268,8 @@ def choose_microbatch(
     if devices.size > 1 or devices.flat[0].platform != "cpu" or batch_size <= most:
         return batch_size
     # Less than a quarter of what caches hold gains nothing.
-    fitting = [n for n in range(max(1, most // 4), max(1, most) + 1) if batch_size % n == 0]
-    return fitting[-1] if fitting else batch_size
+    sizes = range(max(1, most // 4), max(1, most) + 1)
+    return max((size for size in sizes if batch_size % size == 0), default=batch_size)
 
 
 def stack(trees: Sequence[Tree], shardings: Shardings) -> Tree:

@@ -70,7 +70,7 @@ padded, bare = ({"padding": width} for width in (1, 0))
 LAYERS = [
     (partial(cpu_kernels.convolve, **padded), partial(convolved, **padded), (8, 5), (3, 5, 7)),
     (partial(cpu_kernels.convolve, **bare), partial(convolved, **bare), (11, 5), (3, 5, 7)),
-    (partial(cpu_kernels.convolve_and_pool, **padded), pooled, (16, 3), (3, 3, 7)),
+    (cpu_kernels.convolve_and_pool, pooled, (16, 3), (3, 3, 7)),
     (cpu_kernels.enlarge, partial(transposed, stride=2, crop=0), (5, 3), (3, 7, 3)),
     (both, plain_both, (5, 3), (3, 7, 3), (2, 4, 7)),  # without the map between them
 ]
