@@ -106,10 +106,8 @@ def test_members_of_a_sweep_train_as_they_do_alone(name):
         return [parts_of(seed, model={"name": name, "channels": 8}) for seed in (0, 1, 2)]
 
     def trained(made):
-        feed = made.make_feed(0)
-        calls = loop.calls(
-            made.state, first_step=0, bound_step=made.bound_step, feed=feed, plan=made.plan
-        )
+        given = {"bound_step": made.bound_step, "feed": made.make_feed(0), "plan": made.plan}
+        calls = loop.calls(made.state, first_step=0, **given)
         return [(jax.device_get(state.params), losses["loss"]) for _, state, losses in calls][-1]
 
     with jax.default_matmul_precision("highest"):
@@ -147,8 +145,7 @@ def test_a_run_killed_and_compiled_anew_equals_a_straight_one(name, tmp_path, mo
         process.kill()
     assert 0 < newest(broken) < 1000
     assert train(broken, "another cache").wait(240) == 0
-    for mine, theirs in zip(state(broken), state(straight), strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    jax.tree.map(np.testing.assert_array_equal, state(broken), state(straight))
     assert lines(broken) == lines(straight)
     assert lines(straight)[-1]["step"] == 1000
 

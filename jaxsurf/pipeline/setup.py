@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.experimental.multihost_utils import broadcast_one_to_all
 from jax.sharding import SingleDeviceSharding
 from jaxtyping import Array, ArrayLike, Key
 
@@ -106,7 +107,7 @@ class TrainSetup:
             codes = targets.choose(self.images, dimensions, self.config.targets)
         if codes is None:
             codes = np.zeros((len(self.images), dimensions), np.float32)
-        codes = distributed.of_first(codes)  # zeros for none
+        codes = np.asarray(broadcast_one_to_all(codes))  # zeros for none
         return Examples(self.images.model_input, kept, codes if codes.any() else None)
 
     def make_log(self, path: Path, *, resume_step: int, saved: Saved | None) -> Log:

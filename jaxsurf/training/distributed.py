@@ -173,11 +173,6 @@ def leave(status: int) -> NoReturn:
     os._exit(status)
 
 
-def of_first(array: np.ndarray) -> np.ndarray:
-    """Return the array that process 0 gives; others give one of its shape and type."""
-    return np.asarray(multihost_utils.broadcast_one_to_all(array))
-
-
 def writes() -> bool:
     """Return whether this process is the one that writes files."""
     return jax.process_index() == 0

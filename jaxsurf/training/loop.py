@@ -1,9 +1,8 @@
 """The training loop: calls to the device in order, and what happens between them.
 
 After every call its losses go to the log, a checkpoint is saved if it is time, and a request to
-stop (SIGTERM, SIGINT) is looked at. Lines come first, then the checkpoint, then pictures: the lines
-up to a finished checkpoint are always there, and whatever follows it is made again. All processes
-of a run save and stop at the same step.
+stop (SIGTERM, SIGINT) is looked at, in all processes at the same step. Lines come before their
+checkpoint: those up to a finished one are always there, and whatever follows it is made again.
 """
 
 import contextlib

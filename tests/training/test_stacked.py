@@ -45,13 +45,12 @@ PERCEPTUAL = [
 TOLERANCE = {"rtol": 1e-4, "atol": 2e-5}
 
 
-def setups_of(changes, **base):
-    images, base = ImageSet(IMAGES, "squares"), BASE | base
-    settings = [
-        {name: base.get(name, {}) | change.get(name, {}) for name in base | change}
-        for change in changes
-    ]
-    return [make_setup(configuration.from_dict(each), images).on_host() for each in settings]
+def setups_of(changes):
+    made = []
+    for change in changes:
+        settings = {name: BASE.get(name, {}) | change.get(name, {}) for name in BASE | change}
+        made.append(make_setup(configuration.from_dict(settings), ImageSet(IMAGES, "squares")))
+    return [setup.on_host() for setup in made]
 
 
 def train(made):
@@ -83,11 +82,11 @@ def test_weights_follow_from_the_seed_drawn_by_one_program_and_the_mean_from_ima
         return make_autoencoder(*given, **named)
 
     monkeypatch.setattr("jaxsurf.pipeline.setup.make_autoencoder", counted)
+    own = {"model": {"channels": 12}}  # which no other test has drawn
     changes = [{}, {"optimizer": {"learning_rate": 1e-2}}, {"training": {"seed": 3}}]
-    first, again, other = (made.state for made in setups_of(changes, model={"channels": 12}))
+    first, again, other = (made.state for made in setups_of([own | each for each in changes]))
     assert len(traced) == 1
-    for a, b in pairs_of_leaves(first, again):
-        np.testing.assert_array_equal(a, b)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
     kernels = [(a, b) for a, b in pairs_of_leaves(first.params, other.params) if a.any()]
     assert len(kernels) > 5
     assert all((a != b).any() for a, b in kernels)
@@ -126,8 +125,7 @@ def test_members_of_a_group_equal_those_alone_and_one_that_diverges_leaves_the_o
     by_themselves = [train(compile_run(setup, num_devices=1)) for setup in setups_of(changes)]
     group = setups_of(changes)  # keys are used up by one training
     found = train_together(group)
-    for setup, one, other in zip(group, found, by_themselves, strict=True):
-        (here, losses), (there, expected) = one, other
+    for setup, (here, losses), (there, expected) in zip(group, found, by_themselves, strict=True):
         for a, b in pairs_of_leaves((here.params, here.constants), (there.params, there.constants)):
             np.testing.assert_allclose(a, b, **TOLERANCE)
         for name in setup.config.objective.losses:
@@ -146,5 +144,4 @@ def test_members_of_a_group_equal_those_alone_and_one_that_diverges_leaves_the_o
     assert not np.isfinite(bad_losses[-1]["loss"])
     for (here, losses), (there, expected) in zip(others, found[1:], strict=True):
         assert losses == expected
-        for a, b in pairs_of_leaves(here, there):
-            np.testing.assert_array_equal(a, b)
+        jax.tree.map(np.testing.assert_array_equal, here, there)

@@ -14,14 +14,6 @@ from jaxsurf.models.autoencoder import Constant
 from jaxsurf.models.vgg.weights import CONVOLUTIONS, Preparation, Weights, relu, up_to
 
 
-class Convolution(nnx.Module):
-    """The weights of a 3 x 3 convolution; nothing of it is trained."""
-
-    def __init__(self, kernel: Array, bias: Array) -> None:
-        self.kernel = Constant(kernel)
-        self.bias = Constant(bias)
-
-
 class VGG16(nnx.Module):
     """Named ReLU outputs of VGG16, cut after the deepest that is asked for.
 
@@ -44,10 +36,12 @@ class VGG16(nnx.Module):
         self.relus = tuple(relus)
         self.preparation: Preparation = weights.preparation
         self.dtype, self.look = dtype, look
-        scale = weights.preparation.feature_scale
-        for name in needed:
-            kernel, bias = weights.kernels[name], weights.biases[name] / scale
-            setattr(self, name, Convolution(jnp.asarray(kernel), jnp.asarray(bias)))
+        kernels, scale = weights.kernels, weights.preparation.feature_scale
+        biases = {name: bias / scale for name, bias in weights.biases.items()}
+        self.kernels, self.biases = (
+            nnx.Dict({name: Constant(jnp.asarray(arrays[name])) for name in needed})
+            for arrays in (kernels, biases)
+        )
 
     def __call__(
         self, images: Float[Array, "batch height width channel"]
@@ -62,8 +56,8 @@ class VGG16(nnx.Module):
                     cause = f"the images are too small for {relu(name)} of VGG16: {sides}"
                     raise UserError(cause, cure="choose a layer before it, or larger images")
                 maps = cpu_kernels.pool_blocks(maps)
-            layer: Convolution = getattr(self, name)
-            kernel, bias = (value[...].astype(maps.dtype) for value in (layer.kernel, layer.bias))
+            held = (self.kernels[name], self.biases[name])
+            kernel, bias = (value[...].astype(maps.dtype) for value in held)
             maps = jax.nn.relu(cpu_kernels.plain(maps, kernel) + bias[None, None, None])
             if relu(name) in self.relus:
                 features[relu(name)] = maps.astype(jnp.float32)

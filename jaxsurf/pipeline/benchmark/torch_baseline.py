@@ -212,10 +212,10 @@ class _Features(torch.nn.Module):
         self.dtype = torch.bfloat16 if network.dtype == jnp.bfloat16 else torch.float32
         self.layers = torch.nn.ModuleDict()
         for name in weights.up_to(self.relus):
-            ours, (*_, inputs, outputs) = getattr(network, name), weights.kernel_shape(name)
+            *_, inputs, outputs = weights.kernel_shape(name)
             layer = Conv2d(inputs, outputs, 3, padding=1)
-            kernel = np.array(ours.kernel[...]).transpose(3, 2, 0, 1)
-            bias = np.array(ours.bias[...])
+            kernel = np.array(network.kernels[name][...]).transpose(3, 2, 0, 1)
+            bias = np.array(network.biases[name][...])
             layer.load_state_dict({"weight": torch.tensor(kernel), "bias": torch.tensor(bias)})
             self.layers[name] = layer.to(self.dtype).requires_grad_(requires_grad=False)
 
