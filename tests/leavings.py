@@ -1,6 +1,8 @@
-"""What a training run has left in its folder, for tests that compare runs."""
+"""What a training run has left in its folder, for tests that compare runs; a disk that is full."""
 
+import contextlib
 import json
+import resource
 
 import jax
 from flax import nnx
@@ -24,15 +26,24 @@ def state(root):
     """Return everything that the last checkpoint holds of the model and its optimizer."""
     run = open_run(root)
     parts = make_setup(run.config, run.images)
-    checkpoints = Checkpoints(root / "checkpoints", of=parts.identity)
-    restored, _ = checkpoints.restore(parts.state)
-    checkpoints.close()
-    return jax.device_get(jax.tree.leaves(restored))
+    with contextlib.closing(Checkpoints(root / "checkpoints", of=parts.identity)) as checkpoints:
+        return jax.device_get(jax.tree.leaves(checkpoints.restore(parts.state)[0]))
 
 
 def weights(root):
     """Return the trained model's."""
     return jax.tree.leaves(nnx.state(open_run(root).model))
+
+
+@contextlib.contextmanager
+def full_disk(most):
+    """Let no file grow beyond so many bytes, as on a full disk, but for this process alone."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 def newest(root):

@@ -209,7 +209,6 @@ class Agreement:
     def __init__(self) -> None:
         self._before: Array | None = None
         self._spread = Shardings.over(jax.devices()).batch
-        self._largest = jax.jit(jnp.max)
 
     def __call__(self, number: int) -> int:
         """Return the largest number of the call before; 0 at the first."""
@@ -217,5 +216,5 @@ class Agreement:
             return int(number)
         mine = np.full(jax.local_device_count(), number, np.int32)
         given = jax.make_array_from_process_local_data(self._spread, mine)
-        before, self._before = self._before, self._largest(given)
+        before, self._before = self._before, jnp.max(given)
         return 0 if before is None else int(before)

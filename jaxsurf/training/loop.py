@@ -141,9 +141,5 @@ def _profiled(each: Calls, folder: Path, num_steps: int) -> Calls:
                 if step >= first + num_steps:
                     jax.block_until_ready(losses)
                     break
-        _log.info(
-            "the profile is in %s; to see it: pip install tensorboard xprof, and then "
-            "tensorboard --logdir=%s",
-            *(folder, folder),
-        )
+        _log.info("profiled: pip install tensorboard xprof && tensorboard --logdir=%s", folder)
         yield from each

@@ -189,14 +189,15 @@ def keep_features(
     image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     one = jax.eval_shape(_features_of, extract, image)
     needed = len(images) * sum(maps.size * maps.dtype.itemsize for maps in one.values())
-    if needed > min(allowed_mib * MIB, room_bytes):
-        _log.info(
-            "features of %d images need %.1f MiB, but config.objective.feature_cache_mib allows "
-            "%.1f and the device has room for %.1f: each step computes them anew",
-            *(len(images), needed / MIB, allowed_mib, max(0, room_bytes) / MIB),
-        )
+    fit = needed <= min(allowed_mib * MIB, room_bytes)
+    _log.info(
+        "features need %.1f MiB, config.objective.feature_cache_mib allows %.1f, the device has %.1f: "
+        "they are %s",
+        *(needed / MIB, allowed_mib, max(0, room_bytes) / MIB),
+        "kept" if fit else "computed anew in each step",
+    )
+    if not fit:
         return {}
-    _log.info("keeping the features of %d images: %.1f MiB", len(images), needed / MIB)
     return batches.mapped(_features_of, images, shared=[extract], size=FEATURES_BATCH)
 
 

@@ -281,8 +281,7 @@ def stack(trees: Sequence[Tree], shardings: Shardings) -> Tree:
 
     def stacked(*leaves: AnyArray) -> AnyArray:
         # What is on the host stays there: one device may not hold it all.
-        on_host = all(isinstance(leaf, np.ndarray | np.generic) for leaf in leaves)
-        return np.stack(leaves) if on_host else jnp.stack(leaves)
+        return (np if isinstance(leaves[0], np.ndarray | np.generic) else jnp).stack(leaves)
 
     return jax.device_put(jax.tree.map(stacked, *filled), shardings.batch)
 
@@ -295,10 +294,9 @@ def unstack(tree: Tree, number: int) -> list[Tree]:
 
 @lru_cache(maxsize=NUM_PROGRAMS)
 def compile_stacked_step(update: Update, *, batch_size: int, shardings: Shardings) -> Step:
-    """Return `make_steps`' function for stacks of states, hyperparameters and orders.
+    """Return `make_steps`' function for stacks of states, hyperparameters and orders, jitted.
 
-    Extractor, examples and the number of the first batch are the same for all; the states are
-    donated, and the losses are stacked.
+    What else it takes is the same for all runs; the states are donated, and the losses are stacked.
     """
     steps, own, whole = make_steps(update, batch_size=batch_size), P(AXIS), P()
 

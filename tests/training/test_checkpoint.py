@@ -1,7 +1,6 @@
 """Checkpoints: values come back bit for bit, damage is found and passed over, old ones go."""
 
 import re
-import resource
 from contextlib import closing
 
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.training.checkpoint import Checkpoints
+from tests.leavings import full_disk
 
 WEIGHTS = np.arange(15, dtype=np.float32).reshape(5, 3) / 7
 BLANK = {"weights": jnp.zeros((5, 3)), "step": jnp.int32(0)}
@@ -156,16 +156,12 @@ def test_what_there_is_not_is_refused_and_nothing_is_made(tmp_path):
 def test_what_cannot_be_written_is_reported_in_one_line(tmp_path):
     save_all(tmp_path, 3)
     checkpoints = Checkpoints(tmp_path)
-    # As a full disk does, but for this process alone; random numbers can't be compressed.
+    # Random numbers can't be compressed.
     numbers = np.random.default_rng(0).normal(size=90_000).astype(np.float32)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-    try:
+    with full_disk(100_000):
         checkpoints.save(5, {"weights": jnp.asarray(numbers)}, {})
         with pytest.raises(UserError, match=r"in .*: File too large; fr.*is intact, and") as found:
             checkpoints.wait()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(found.value)
     checkpoints.close()
     assert step_of(tmp_path) == 3

@@ -1,7 +1,7 @@
 """Lines and events that a run writes: means of its intervals, resumes, divergence, full disks."""
 
+import contextlib
 import json
-import resource
 import struct
 import time
 
@@ -13,23 +13,21 @@ from tensorboardX.proto import event_pb2
 from jaxsurf.errors import UserError
 from jaxsurf.training.log import Diverged, GroupLog, Log, read_metrics
 from jaxsurf.training.step import TARGET
+from tests.leavings import full_disk
 
 
 @pytest.fixture
 def make_log():
     """Make logs; their files are closed in the end."""
-    made = []
+    with contextlib.ExitStack() as stack:
 
-    def make(folder, *, every=3, last_step=8, **resumed):
-        folder.mkdir(parents=True, exist_ok=True)
-        given = {"every": every, "last_step": last_step, "steps_per_epoch": 4}
-        log = Log(folder / "metrics.jsonl", learning_rate=lambda step: 0.1, **given, **resumed)
-        made.append(log)
-        return log
+        def make(folder, *, every=3, last_step=8, **resumed):
+            folder.mkdir(parents=True, exist_ok=True)
+            given = {"every": every, "last_step": last_step, "steps_per_epoch": 4}
+            log = Log(folder / "metrics.jsonl", learning_rate=lambda step: 0.1, **given, **resumed)
+            return stack.enter_context(contextlib.closing(log))
 
-    yield make
-    for log in made:
-        log.close()
+        yield make
 
 
 def losses(value):
@@ -130,18 +128,10 @@ def test_tensorboard_shows_each_step_once_after_a_resume(tmp_path, monkeypatch, 
 
 def test_a_full_disk_ends_in_one_line_and_leaves_what_was_written(tmp_path, make_log):
     log = make_log(tmp_path, every=1, last_step=200)
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
-
-    def fill():
+    refused = pytest.raises(UserError, match=r"cannot write .*metrics.jsonl or .*: File too large")
+    with full_disk(1000), refused:
         for step in range(1, 100):
             log.add(step, losses(1.0))
-
-    try:
-        with pytest.raises(UserError, match=r"cannot write .*metrics.jsonl or .*: File too large"):
-            fill()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     written = lines(tmp_path)
     assert written == [(step, 1.0) for step in range(1, len(written) + 1)]
     log = make_log(tmp_path, resume_step=199, every=1, last_step=200)

@@ -52,8 +52,7 @@ class VGG16(nnx.Module):
         for name in up_to(self.relus):
             if name.endswith("conv1") and name != CONVOLUTIONS[0]:
                 if min(maps.shape[1:3]) < 2:
-                    sides = f"their features are {maps.shape[1]} x {maps.shape[2]} before it"
-                    cause = f"the images are too small for {relu(name)} of VGG16: {sides}"
+                    cause = f"the images are too small for {relu(name)} of VGG16"
                     raise UserError(cause, cure="choose a layer before it, or larger images")
                 maps = cpu_kernels.pool_blocks(maps)
             held = (self.kernels[name], self.biases[name])

@@ -167,8 +167,7 @@ def _torch(path: Path) -> tuple[dict[str, Any], Preparation]:
 
     content = torch.load(path, map_location="cpu", weights_only=True)
     content = content.get("state_dict", content)
-    floats = {name: value for name, value in content.items() if torch.is_floating_point(value)}
-    return of_torch({name: value.detach().float().numpy() for name, value in floats.items()})
+    return of_torch({name: value.detach().float().numpy() for name, value in content.items()})
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Any], Preparation]:
