@@ -191,8 +191,8 @@ def keep_features(
     needed = len(images) * sum(maps.size * maps.dtype.itemsize for maps in one.values())
     fit = needed <= min(allowed_mib * MIB, room_bytes)
     _log.info(
-        "features need %.1f MiB, config.objective.feature_cache_mib allows %.1f, the device has %.1f: "
-        "they are %s",
+        "features need %.1f MiB, config.objective.feature_cache_mib allows %.1f, and a device has "
+        "room for %.1f: they are %s",
         *(needed / MIB, allowed_mib, max(0, room_bytes) / MIB),
         "kept" if fit else "computed anew in each step",
     )
