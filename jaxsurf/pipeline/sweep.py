@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import dacite
 import jax
 
 from jaxsurf.errors import UserError
@@ -38,6 +39,8 @@ from jaxsurf.viewing import plots
 from jaxsurf.workdir import WorkDir, fingerprint, lock, read_json, write_json, write_text
 
 Mode = Literal["auto", "together", "in_turn"]
+PUT_BACK = "put it back as the sweep wrote it, or use a new --workdir"
+JUDGED_AGAIN = "remove it: the run is judged again"
 REPORTS_TERMS = ("mse", "perceptual")
 NUM_BEST = 10
 # What members of one program may differ in: these are arguments of the update.
@@ -176,8 +179,16 @@ class Outcome:
 def read_outcome(workdir: WorkDir) -> Outcome | None:
     """Return how a run ended; None if it has not."""
     path = workdir.root / "outcome.json"
-    cure = "remove it: the run is judged again"
-    return Outcome(**read_json(path, cure=cure)) if path.exists() else None
+    if not path.exists():
+        return None
+    values = read_json(path, cure=JUDGED_AGAIN)
+    try:
+        outcome = dacite.from_dict(Outcome, values, dacite.Config(strict=True))
+        if outcome.state != "diverged" and ("loss" not in outcome.losses or not outcome.training_s):
+            raise ValueError("no loss or time")
+    except (dacite.DaciteError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error})", cure=JUDGED_AGAIN) from error
+    return outcome
 
 
 Result = tuple[Member, Outcome]
@@ -209,7 +220,7 @@ def sweep(grid: Grid, root: Path | str, *, mode: Mode = "auto", shown: bool = Tr
             train.check_begun(place, member.config, opened[key], extend=None)
     with lock(root):
         names, path = [member.name for member in members], root / "grid.json"
-        begun = read_json(path)["members"] if path.exists() else names
+        begun = read_json(path, cure=PUT_BACK).get("members", []) if path.exists() else names
         if sorted(begun) != sorted(names):
             cause = f"{root} holds another grid, of {len(begun)} members such as {begun[:1]}"
             raise UserError(cause, cure="use that grid again, or a new --workdir")
@@ -276,7 +287,11 @@ def train_and_judge(
 def _judge(
     workdir: WorkDir, config: RunConfig, images: ImageSet, model: Autoencoder, *, together: int = 1
 ) -> Outcome:
-    last, message = read_metrics(workdir.metrics)[-1], ""
+    lines, message = read_metrics(workdir.metrics), ""
+    if not lines:
+        cause = f"{workdir.metrics} is missing or empty, so nobody knows what the losses were"
+        cure = f"put it back, or remove {workdir.root}: the run is trained again"
+        raise UserError(cause, cure=cure)
     try:
         train.check_learnt(model, images, config.objective)
     except train.Collapsed as error:
@@ -284,9 +299,9 @@ def _judge(
     return Outcome(
         state="collapsed" if message else "finished",
         message=message,
-        losses={name: last[name] for name in config.objective.losses},
+        losses={name: lines[-1][name] for name in config.objective.losses},
         mse=reconstruction.mean_mse(model, images.images),
-        training_s=last["elapsed_s"],
+        training_s=lines[-1]["elapsed_s"],
         together=together,
     ).write(workdir)
 

@@ -274,10 +274,16 @@ def test_a_group_in_which_all_diverge_ends_early(grid_of, tmp_path, monkeypatch,
     [
         ("grid.json", '{"members": ["a"]}', r"holds another grid, of 1 members such as \['a'\]"),
         ("outcome.json", "{", r"outcome\.json is not valid JSON"),
+        ("outcome.json", '{"state": "won"}', r"outcome\.json is damaged"),
+        ("outcome.json", '{"state": "finished"}', r"damaged \(no loss or time\)"),
+        ("metrics.jsonl", "", r"metrics\.jsonl is missing or empty.*put it back, or"),
     ],
 )
 def test_what_was_edited_by_hand_is_refused(grid_of, root, file, content, word):
-    (root if file == "grid.json" else root / "members" / WHITE).joinpath(file).write_text(content)
+    place = root if file == "grid.json" else root / "members" / WHITE
+    if file == "metrics.jsonl":
+        (place / "outcome.json").unlink()
+    (place / file).write_text(content)
     with pytest.raises(UserError, match=word):
         run(grid_of(), root, "auto")
 
