@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from jaxsurf.errors import UserError
 from jaxsurf.pipeline.benchmark import rows, suites
 from jaxsurf.pipeline.benchmark.rows import Contest
 
@@ -110,6 +111,22 @@ def test_a_case_that_ends_early_keeps_its_rows_and_is_measured_again(monkeypatch
     text = suites.run("decode", tmp_path)
     assert "0.500" in text
     assert "failed" not in text
+
+
+def test_a_damaged_file_is_one_line(monkeypatch, tmp_path):
+    fake_case(monkeypatch, ROW)
+    machine = {"accelerator": None, "versions": {}, "scale": "full"}
+    for wrong in ({}, {"rows": [3]}, {"rows": [{"speed": 1}]}):
+        (tmp_path / rows.JSON).write_text(json.dumps({"machine": machine, **wrong}))
+        with pytest.raises(UserError, match="is damaged"):
+            suites.run("decode", tmp_path)
+
+
+def test_where_jax_does_not_start_that_is_one_line(monkeypatch, tmp_path):
+    code = "raise SystemExit('Unknown backend')"
+    monkeypatch.setattr(suites, "_command", lambda *_: [sys.executable, "-c", code])
+    with pytest.raises(UserError, match="JAX does not start: Unknown backend; see JAX_PLATFORMS"):
+        suites.run("decode", tmp_path)
 
 
 def test_the_suite_for_accelerators_is_in_order_of_worth():

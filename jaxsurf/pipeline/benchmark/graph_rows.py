@@ -10,7 +10,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal
 
-import igraph
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -122,13 +121,19 @@ def csr(small: bool) -> Iterator[Contest]:
     points = draw("cube", SMALL_NUMBER if small else NUMBER)
     config = GraphConfig(kind="knn", k=K, weight="latent")
     ends, lengths = graphs.build(points, config).edges()
+
+    def in_igraph(given: object) -> Sequence[Work]:
+        import igraph  # with what it draws by: not before the candidate's memory was read
+
+        return [partial(igraph.Graph, len(points), given)]
+
     yield Contest(
         "graph",
         f"{len(points):,} x 3, k = {K}, each edge once",
         [partial(from_edges, ends, lengths, num_nodes=len(points))],
         {
-            "igraph, from a NumPy array": lambda: [partial(igraph.Graph, len(points), ends)],
-            "igraph, from a list": lambda: [partial(igraph.Graph, len(points), ends.tolist())],
+            "igraph, from a NumPy array": partial(in_igraph, ends),
+            "igraph, from a list": lambda: in_igraph(ends.tolist()),
         },
     )
 
@@ -192,6 +197,8 @@ def _by_igraph(
     graph: LatentGraph, pairs: Sequence[Sequence[int]], guide: Codes | None = None
 ) -> Sequence[Work]:
     """Return igraph's searches: A* by the straight line where codes guide it, else Dijkstra's."""
+    import igraph
+
     ends, weights = graph.edges()
     made, given = igraph.Graph(graph.num_nodes, ends.tolist()), weights.tolist()
     if guide is None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import jax
 
-from jaxsurf.errors import check_choice
+from jaxsurf.errors import UserError, check_choice
 from jaxsurf.images import storage
 from jaxsurf.pipeline import cli
 from jaxsurf.pipeline.benchmark import graph_rows, model_rows, rows
@@ -74,9 +74,7 @@ def run(suite: str, out: Path, *, scale: str = "full") -> str:
     check_choice("--suite", suite, SUITES)
     check_choice("--scale", scale, ("full", "rehearsal"))
     machine = _machine() | {"scale": scale}
-    saved = read_json(out / rows.JSON) if (out / rows.JSON).exists() else {}
-    known: Any = saved["rows"] if saved.get("machine") == machine else []
-    found = [Row(**{k: v for k, v in row.items() if k != "ratio"}) for row in known]
+    found = _kept(out / rows.JSON, machine)
     # Before the first row: a folder that can't be written is no use after an hour either.
     text = rows.write(out, machine, found)
     for name in SUITES[suite]:
@@ -119,9 +117,25 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", __name__, *arguments]
 
 
+def _kept(path: Path, machine: Mapping[str, Any]) -> list[Row]:
+    """Return the rows that a file has of this machine, code and scale."""
+    saved = read_json(path) if path.exists() else {"machine": machine, "rows": []}
+    if saved.get("machine") != machine:
+        _log.info("%s is of another machine, code or scale: measured anew", path)
+        return []
+    try:
+        return [Row(**{k: v for k, v in row.items() if k != "ratio"}) for row in saved["rows"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged ({error})", cure="remove it") from error
+
+
 def _machine() -> dict[str, Any]:
     """Return facts of the machine from a process of its own, which frees the accelerator again."""
-    return json.loads(subprocess.check_output(_command(), text=True))
+    done = subprocess.run(_command(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = done.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        raise UserError(f"JAX does not start: {last[0]}", cure="see JAX_PLATFORMS")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _facts() -> dict[str, Any]:
