@@ -100,8 +100,10 @@ def _parse(argv: list[str]) -> None:
             argv.insert(1, f"--{name}={configs / default}")
     try:
         rest = flags.FLAGS(argv)
-        for _, holder in _config_files.values():
-            _ = holder.value  # raises what reading the file did
+        for name, (_, holder) in _config_files.items():
+            if not hasattr(holder.value, "get"):  # raises what reading the file did
+                cure = "return cli.make_config(...)"
+                raise UserError(f"get_config() of --{name} returns no settings", cure=cure)
     # A file of settings is Python and may raise anything at all.
     except Exception as error:
         raise UserError(_explain(error, argv)) from error

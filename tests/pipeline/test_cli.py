@@ -39,6 +39,7 @@ TRAIN --config.training.num_epochs=many | 2 | num_epochs=many: invalid literal
 TRAIN --config.training.num_epochs=0 | 1 | num_epochs is 0, but must be at least 1
 train --workdir=W --config=configs/none.py | 2 | be read: [Errno 2] No such file or directory
 train --workdir=W --config=name.py | 2 | line 2: NameError: name 'foo' is not defined
+train --workdir=W --config=int.py | 2 | get_config() of --config returns no settings
 TRAIN --config.data.source=malformed.npz | 1 | malformed.npz cannot be read
 SURF --frames=5 --points_per_edge=3 | 2 | At most one of (frames, points_per_edge)
 SURF --speed=visible | 1 | speed visible says nothing of how many frames there are; give their
@@ -92,6 +93,7 @@ evaluate --workdir=RUN --checkpoint=x | 1 | --checkpoint is 'x'
 FILES = {
     "name.py": "def get_config():\n    return foo\n",
     "empty.py": "",
+    "int.py": "def get_config():\n    return 3\n",
     "malformed.npz": "not a zip file",
 }
 
