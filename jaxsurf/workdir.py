@@ -192,9 +192,11 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             if folder.exists():
                 folder.rename(old)
             fresh.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
     finally:
-        shutil.rmtree(fresh, ignore_errors=True)
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        for leftover in (fresh, old):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def write_text(path: Path, text: str) -> None:

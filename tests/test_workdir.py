@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
@@ -109,6 +110,24 @@ def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     with workdir.replacing_folder(tmp_path / "link") as fresh:
         (fresh / "d").write_text("new")
     assert contents(tmp_path) == ["link", "pair", "pair/d"]
+
+
+def test_folder_comes_back_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
+    folder = tmp_path / "pair"
+    folder.mkdir()
+    (folder / "path.json").write_text("old")
+    rename = Path.rename
+
+    def full(self, target):
+        if target == folder and not self.name.endswith(".old"):
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(UserError, match="No space left"), workdir.replacing_folder(folder) as fresh:
+        (fresh / "path.json").write_text("new")
+    assert (folder / "path.json").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["pair"]
 
 
 def test_json_and_arrays_come_back_and_damaged_ones_are_refused(tmp_path):
