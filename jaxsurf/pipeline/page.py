@@ -90,17 +90,23 @@ def write(run: Run) -> Path:
         latent_map=latent_map,
         remarks=remarks,
     )
-    write_text(run.workdir.report, report.render(page))
+    with _intact(run.workdir.root, cure="evaluate again, and animate its pairs again"):
+        text = report.render(page)
+    write_text(run.workdir.report, text)
     return run.workdir.report
 
 
 def _curve(path: Path) -> bytes | None:
     lines, curves = read_metrics(path), {}
-    for name in dict.fromkeys(itertools.chain(*lines)):
-        if name not in NO_LOSSES and not name.endswith("_s"):
+    with _intact(path, cure="train again in another --workdir"):
+        for name in dict.fromkeys(itertools.chain(*lines)):
             # The distance to target codes is that of the first lines alone.
             having = [line for line in lines if name in line]
-            curves[name] = [line["epoch"] for line in having], [line[name] for line in having]
+            values = [float(line[name]) for line in having]
+            # A single term of weight 1 is the loss itself.
+            same = name != "loss" and values == [line["loss"] for line in having]
+            if name not in NO_LOSSES and not name.endswith("_s") and not same:
+                curves[name] = [float(line["epoch"]) for line in having], values
     return plots.png(plots.curves(curves, title="Training")) if curves else None
 
 
@@ -138,9 +144,9 @@ def _evaluation(run: Run) -> report.Evaluation | None:
             about=evaluate.about(saved),
             columns=shown,
             content=saved,
-            distance=distance.read_bytes() if distance.exists() else None,
+            distance=_picture(distance) if distance.exists() else None,
             worst={
-                f"{source} to {target}": (pictures / f"worst-{number}.png").read_bytes()
+                f"{source} to {target}": _picture(pictures / f"worst-{number}.png")
                 for number, (source, target) in enumerate(saved["worst"]["pairs"], 1)
             },
             pairs=[pairs[n] for n in every],
@@ -175,8 +181,8 @@ def _pair(run: Run, path: Path, view: View | None) -> report.Pair:
                 _animated(folder / method, facts, drawn)
                 for method, facts in saved["methods"].items()
             ],
-            strip=(folder / "strip.png").read_bytes(),
-            latent=(folder / "latent.png").read_bytes() if drawn is None else None,
+            strip=_picture(folder / "strip.png"),
+            latent=_picture(folder / "latent.png") if drawn is None else None,
             stops=stops,
             names=names,
         )
@@ -190,7 +196,16 @@ def _animated(path: Path, facts: Mapping[str, Any], view: View | None) -> report
     png, gif = path.with_suffix(".png"), path.with_suffix(".gif")
     film = (png if png.exists() else gif).read_bytes()
     sheet = sheets.of_film(film, frame_ms=facts["frame_ms"], kept=kept)
-    return report.Animated(method=path.name, facts=facts, sheet=sheet, numbers=kept, path=projected)
+    steps = [0.0, *facts["frame_steps"]]
+    return report.Animated(
+        method=path.name,
+        facts=facts,
+        sheet=sheet,
+        numbers=kept,
+        errors=[float(facts["frame_errors"][n]) for n in kept],
+        steps=[float(steps[n]) for n in kept],
+        path=projected,
+    )
 
 
 def evenly(number: int, most: int) -> Int[np.ndarray, "kept"]:
@@ -200,13 +215,15 @@ def evenly(number: int, most: int) -> Int[np.ndarray, "kept"]:
 
 def _view(run: Run) -> tuple[View | None, list[str]]:
     """Return what places codes on the map, or None and why they are not known."""
-    missing = "The latent map is missing: "
-    if len(run.images) >= MOST_ENCODED and not run.workdir.latents.exists():
+    missing, cached = "The latent map is missing: ", run.workdir.latents.exists()
+    if len(run.images) >= MOST_ENCODED and not cached:
         return None, [f"{missing}its codes are not encoded yet, which surf and evaluate do"]
     try:
         codes = encode_all(run).codes
-    except UserError as error:  # a model that collapsed or diverged has its page too
-        return None, [f"{missing}{error}"]
+    except UserError as error:
+        if cached:
+            raise
+        return None, [f"{missing}{error}"]  # a model that collapsed or diverged has its page too
     size = codes.shape[1]
     names = [f"latent {number + 1}" for number in range(min(size, MOST_LATENT))]
     if size == 1:
@@ -262,6 +279,13 @@ def _stale(run: Run, saved: dict[str, Any]) -> str:
         return ""
     made = f"Made with checkpoint {saved['checkpoint']}"
     return f"{made}, but the run is at {run.step} now: make it again."
+
+
+def _picture(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content.startswith(b"\x89PNG"):
+        raise ValueError(f"{path.name} is no PNG")
+    return content
 
 
 @contextlib.contextmanager

@@ -80,6 +80,8 @@ class Animated:
     facts: Mapping[str, Any]
     sheet: Sheet
     numbers: Int[np.ndarray, "kept"]
+    errors: Sequence[float]  # difference of each to the nearest image
+    steps: Sequence[float]  # change from the frame before, 0 for the first
     path: Float[np.ndarray, "kept axis"] | None = None  # on the latent map
 
 
@@ -147,7 +149,10 @@ def fill(template: Path, **parts: Any) -> str:  # noqa: ANN401  (what the templa
     environment.filters |= {"number": _number, "data_url": data_url, "quoted": shlex.quote}
     # Its filter writes `<`, `>` and `&` as escapes of JSON: no text ends the element it stands in.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.get_template(template.name).render(parts)
+    try:
+        return environment.get_template(template.name).render(parts)
+    except jinja2.UndefinedError as error:
+        raise LookupError(str(error)) from error
 
 
 def _number(value: float | None) -> str:
@@ -192,8 +197,8 @@ def _pair_data(pair: Pair) -> dict[str, Any]:
             "numbers": each.numbers.tolist(),
             "total": each.facts["num_frames"],
             "frameMs": each.facts["frame_ms"] * each.facts["num_frames"] / len(each.numbers),
-            "errors": [each.facts["frame_errors"][n] for n in each.numbers],
-            "steps": [each.facts["frame_steps"][n - 1] if n else 0.0 for n in each.numbers],
+            "errors": each.errors,
+            "steps": each.steps,
             "path": None if each.path is None else each.path.tolist(),
         }
         for each in pair.animations

@@ -272,11 +272,15 @@ def test_unfinished_folders_say_how_to_make_it_and_older_results_and_gaps_are_ma
     [
         ("surf/0-1/path.json", '{"ends": [{"label": "a"}]}'),
         ("surf/0-1/path.json", {"methods": {"surfing": {"num_frames": 3, "length": 1.0}}}),
+        ("surf/0-1/path.json", {"length": "long"}),
         ("surf/0-1/surfing.gif", "no picture"),
+        ("surf/0-1/strip.png", "no picture"),
         ("evaluation.csv", "source,target,method,course\n0,1,linear,none\n"),
         ("evaluation.csv", "source\n" + "0" * 200_000),
         ("evaluation.json", {"worst": 3}),
         ("evaluation.json", {"edition": EDITION - 1}),
+        ("evaluation/worst-1.png", "no picture"),
+        ("metrics.jsonl", '{"step": 1, "loss": 1.0}\n'),
     ],
 )
 def test_a_damaged_file_is_refused_by_name(run, file, content):
@@ -286,7 +290,39 @@ def test_a_damaged_file_is_refused_by_name(run, file, content):
     if isinstance(content, dict):
         content = json.dumps(json.loads(path.read_text()) | content)
     path.write_text(content)
-    place, cure = ("surf/0-1", "animate") if "surf" in file else ("evaluation.json", "evaluate")
-    with pytest.raises(UserError, match=rf"{place} (is dam|was written by ano).* {cure}.* again"):
+    places = {
+        "s": ("surf/0-1", "animate"),
+        "e": ("evaluation.json", "evaluate"),
+        "m": ("metrics.jsonl", "train"),
+    }
+    place, cure = places[file[0]]
+    with pytest.raises(UserError, match=rf"{place} (is dam|was written by ano).* {cure}.*again"):
         page.write(run)
     assert not run.workdir.report.exists()
+
+
+def test_facts_of_an_older_version_or_of_no_use_are_one_line(run):
+    evaluate(run, versus=3)
+    with pytest.raises(UserError, match=r"is damaged \(.*; evaluate again, and animate"):
+        page.write(run)
+    evaluate(run)
+    path = animate(run) / "path.json"
+    saved = json.loads(path.read_text())
+    del saved["methods"]["surfing"]["frame_errors"]
+    write_json(path, saved)
+    with pytest.raises(UserError, match=r"surf/0-1 is damaged \(KeyError: 'frame_errors'\)"):
+        page.write(run)
+
+
+def test_a_stale_cache_is_an_error(run):
+    write_arrays(run.workdir.latents, stamp="another", codes=CODES)
+    with pytest.raises(UserError, match=r"latents\.npz was made from another"):
+        page.write(run)
+
+
+def test_a_loss_of_a_single_term_is_drawn_once(run, monkeypatch):
+    train(run, {"step": 1, "epoch": 1.0, "loss": 0.5, "mse": 0.5, "elapsed_s": 1})
+    recorded = Mock(wraps=page.plots.curves)
+    monkeypatch.setattr(page.plots, "curves", recorded)
+    page.write(run)
+    assert recorded.call_args.args[0].keys() == {"loss"}

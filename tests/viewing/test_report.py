@@ -81,11 +81,11 @@ def film(method, level, *, length=None, path=None):
             "length": length,
             "interpolation_mse": 71.234,
             "interpolation_mse_wrapped": 16.5,
-            "frame_errors": RANDOM.uniform(1, 7, 1237).tolist(),
-            "frame_steps": RANDOM.uniform(1, 2, 1236).tolist(),
         },
         sheet=sheets.of_film(gif, frame_ms=media.FRAME_MS, kept=np.arange(NUM_FRAMES)),
         numbers=np.arange(0, 1237, 206),
+        errors=[1.0, 5, 3, 2, 4, 7, 6],
+        steps=[0.0, 1, 2, 1, 1, 2, 1],
         path=path,
     )
 
