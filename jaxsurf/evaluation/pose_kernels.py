@@ -91,7 +91,7 @@ def propose(
 
 
 @kernel
-def settle(
+def settle(  # noqa: C901 - inner functions would be called anew for every pixel sum
     frames: UInt8[np.ndarray, "frame value"],
     images: UInt8[np.ndarray, "node value"],
     stencil: Int[np.ndarray, "node place"],
@@ -106,19 +106,29 @@ def settle(
     """
     nodes = np.empty(len(frames), np.int32)
     around = np.empty((len(frames), stencil.shape[1]))
+    # Of each node the sum that was computed last, and for which frame: walks look at many twice.
+    sums, of_frame = np.empty(len(images)), np.full(len(images), -1)
     for frame in range(len(frames)):
-        looked, best, lowest, moved = proposals[frame], proposals[frame, 0], np.inf, True
+        best, lowest, moved = proposals[frame, 0], np.inf, True
+        for node in proposals[frame]:
+            found = _sum_of_squares(frames[frame], images[node], lowest)
+            if found < lowest:
+                best, lowest = node, found
         while moved:
             moved = False
-            for node in looked:
-                if node >= 0:
-                    found = _sum_of_squares(frames[frame], images[node], lowest)
-                    if found < lowest:
-                        best, lowest, moved = node, found, True
-            looked = stencil[best]
+            for node in stencil[best]:
+                if node >= 0 and of_frame[node] != frame:
+                    sums[node] = _sum_of_squares(frames[frame], images[node], np.inf)
+                    of_frame[node] = frame
+                if node >= 0 and sums[node] < lowest:
+                    following, lowest, moved = node, sums[node], True
+            if moved:
+                best = following
         nodes[frame] = best
         for place, node in enumerate(stencil[centres[best]]):
-            around[frame, place] = _sum_of_squares(frames[frame], images[node], np.inf)
+            if of_frame[node] != frame:
+                sums[node] = _sum_of_squares(frames[frame], images[node], np.inf)
+            around[frame, place] = sums[node]
     return nodes, around / images.shape[1]
 
 

@@ -96,7 +96,7 @@ class Truth:
     residuals: Float[np.ndarray, "image"]
     variance: float  # of the images, on 0-255 squared
     description: str  # how frames are read and how well, in a sentence or two
-    # Courses by the bytes of ends: methods are compared on the same pairs.
+    # The courses of the ends that were asked for last: methods are compared on the same pairs.
     _kept: dict[bytes, list[list[Course]]] = field(init=False, default_factory=dict, repr=False)
 
     @property
@@ -194,9 +194,12 @@ class Truth:
 
     def courses(self, ends: Ends) -> list[list[Course]]:
         """Return the perfect courses of each pair, the straight one in factors first."""
-        if ends.tobytes() not in self._kept:
-            self._kept[ends.tobytes()] = self._make_courses(ends)
-        return self._kept[ends.tobytes()]
+        made = self._kept.get(ends.tobytes())
+        if made is None:  # other threads may ask for other ends meanwhile
+            made = self._make_courses(ends)
+            self._kept.clear()
+            self._kept[ends.tobytes()] = made
+        return made
 
     def _make_courses(self, ends: Ends) -> list[list[Course]]:
         grid, found, geodesics = self.lattice.grid, [], ([[] for _ in ends],) * 2

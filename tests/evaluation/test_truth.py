@@ -510,6 +510,8 @@ def test_an_animation_that_stays_where_it_is_has_a_course():
     found = made.score([images.images[[11, 11, 11]], images.images[[11, 12]]], np.full((2, 2), 11))
     assert found["course"].tolist() == [0, 0.5]
     assert found["course_length"].tolist() == [0, 0]
+    made.courses(np.array([[0, 9]]))
+    assert len(made._kept) == 1  # however many pairs are judged
 
 
 @pytest.mark.parametrize(
