@@ -22,7 +22,7 @@ from jaxsurf.manifold.path import PATHS, Timing, piece_lengths, timed
 from jaxsurf.pipeline import path_inputs, paths
 from jaxsurf.pipeline.path_inputs import PathsConfig
 from jaxsurf.viewing.explorer import subject
-from jaxsurf.workdir import WorkDir
+from jaxsurf.workdir import WorkDir, fingerprint
 
 
 class ExploredCodes(subject.Subject):
@@ -125,7 +125,7 @@ class ExploredCodes(subject.Subject):
         return own | super()._flags(wish) | {"out": self._folder(wish)}
 
     def _folder(self, wish: subject.Wish) -> Path:
-        named = (re.sub(r"[^A-Za-z0-9.]+", "_", stop)[:60] for stop in wish.stops)
+        named = (s if s.isdecimal() else f"code_{fingerprint(s)[:8]}" for s in wish.stops)
         return WorkDir(self.root).surf(*named, label="other" * (wish.graph != self.graph))
 
     def keep(self, wish: subject.Wish, also: Sequence[str] = ()) -> str:
