@@ -6,6 +6,9 @@ length, then by lower end, then by upper end, so there is exactly one such tree.
 connect the points, it has the shortest longest edge: that is the smallest radius that connects.
 """
 
+import bisect
+from collections.abc import Sequence
+
 import numpy as np
 import scipy
 from jaxtyping import Bool, Float, Int
@@ -51,6 +54,17 @@ def smallest_k(index: Index) -> tuple[int, Neighbors]:
             cure += "--repair), which bridges the gaps"
             raise UserError(f"{cause}, and more would not fit in memory", cure=cure)
         asked *= 2
+
+
+def joining_k(index: Index, points: Sequence[int], *, most: int) -> int:
+    """Return the smallest k whose k-NN graph joins some points; `most` + 1 where that is larger."""
+
+    def joins(k: int) -> bool:
+        matrix = _ranks(index.nearest(k=k))
+        labels = scipy.sparse.csgraph.connected_components(matrix, directed=False)[1]
+        return bool((labels[list(points)] == labels[points[0]]).all())
+
+    return 1 + bisect.bisect_left(range(1, most + 1), True, key=joins)
 
 
 def _ranks(near: Neighbors) -> "scipy.sparse.csr_array":

@@ -3,6 +3,7 @@
 No model and no images are needed. `PathsConfig` says what is asked for, `path.json` what came out.
 """
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 
 from jaxsurf.errors import UserError, printable
 from jaxsurf.evaluation.pairs import csv_text
-from jaxsurf.manifold import codes_file, latent_graph, neighbors, tour
+from jaxsurf.manifold import codes_file, connectivity, latent_graph, neighbors, tour
 from jaxsurf.manifold import graph as graphs
 from jaxsurf.manifold.latent_graph import LatentGraph
 from jaxsurf.manifold.path import PATHS, piece_lengths, principal_components, timed
@@ -26,6 +27,7 @@ from jaxsurf.viewing.plots import LatentPlot
 from jaxsurf.workdir import WorkDir, fingerprint, replacing_folder, versions, write_json
 
 _NONE = -1  # of points that are no row of the file, and corners that are no point of the path
+_MUCH_LARGER = 4  # times as many neighbors
 _SPELLED, _NAMED = 12, 8  # legs in the summary, stops in the picture's title
 _FILES = (
     r"path\.json|(lengths|steps)\.csv|latent\.png|nodes\.txt|(codes|pc\d+)(\.npy|(_nodes)?\.txt)"
@@ -33,6 +35,8 @@ _FILES = (
 # Columns of `lengths.csv`; `path.json` has those from the third to the last but one.
 _LEG = ("way", "leg", "from", "to", "edges", "length", "cost", "straight", "detour")
 Table = list[dict[str, Any]]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,6 +152,8 @@ def _pass_anchors(
     else:
         asked = config.graph or path_inputs.GRAPH
         built = graphs.build(index, asked, trim=config.trimming or None)
+        if asked.kind == "smallest":
+            _warn_of_far_codes(built.k, inputs, index)
         places = np.searchsorted(inputs.rows, [anchor.row or 0 for anchor in anchors]).tolist()
         own = [a.code if a.row is None else n for a, n in zip(anchors, places, strict=True)]
         graph, codes, stops = tour.with_anchors(built, index, own)
@@ -181,6 +187,23 @@ def _pass_anchors(
         nodes=nodes,
     )
     return [path], graph
+
+
+def _warn_of_far_codes(k: int, inputs: Inputs, index: neighbors.Index) -> None:
+    """Warn where much fewer neighbors than the smallest k join what is nearest to the anchors."""
+    codes = np.stack([anchor.code for anchor in inputs.anchors])
+    near = index.nearest_to(codes, k=1).indices[:, 0].tolist()
+    most = (k - 1) // _MUCH_LARGER
+    if (enough := connectivity.joining_k(index, near, most=most)) <= most:
+        _log.warning(
+            "--graph=smallest needs k = %d to connect all %d codes, though k = %d joins those near "
+            "the anchors: the path may cut through gaps. Leave --graph out, whose default bridges "
+            "gaps with k = %d, or leave codes that lie far off out with --index_file",
+            k,
+            len(index.codes),
+            enough,
+            path_inputs.GRAPH.setting(),
+        )
 
 
 def _follow_components(inputs: Inputs, config: PathsConfig) -> list[Found]:

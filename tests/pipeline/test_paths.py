@@ -20,6 +20,7 @@ from jaxsurf.pipeline.path_inputs import PathsConfig
 
 K = 11
 KNN = GraphConfig(kind="knn", k=K, weight="latent")
+SMALLEST = GraphConfig(kind="smallest", weight="latent")
 
 
 def spiral(number=307, seed=0):
@@ -380,12 +381,29 @@ def test_names_that_are_no_text_are_shown_as_far_as_they_go(launch, find, tmp_pa
         assert all(": 53 rows x 2 columns" in each for each in logged)
 
 
-def test_far_off_codes_do_not_make_a_path_cut_through_a_hole(find):
+def test_far_off_codes_do_not_make_a_path_cut_through_a_hole_unless_asked_with_a_warning(
+    find, caplog
+):
     random = np.random.default_rng(0)
     angle = np.sort(random.uniform(0, 2 * np.pi, 701))
     ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     np.save("ring.npy", np.concatenate([ring, 1000 + random.normal(size=(600, 2))]))
     ends = np.searchsorted(angle, [1.0, 1.0 + np.pi]).tolist()
+
     around = find(*ends, latents="ring.npy", graph=None)
     assert (around["graph"]["k"], around["graph"]["bridges"], around["bridges"]) == (10, 1, [])
     assert around["length"] == pytest.approx(np.pi, rel=0.02)
+    find(3, 256, graph=SMALLEST)  # of a spiral alone
+    assert not caplog.records
+    through = find(*ends, latents="ring.npy", graph=SMALLEST)
+    assert through["graph"]["k"] == 600
+    assert through["length"] < 2.5
+    (record,) = caplog.records
+
+    def joined(k):
+        labels = csgraph.connected_components(kneighbors_graph(ring, k), directed=False)[1]
+        return labels[ends[0]] == labels[ends[1]]
+
+    enough = next(k for k in range(1, 701) if joined(k))
+    words = f"k = 600 to connect all 1301 codes, though k = {enough} joins those near"
+    assert words in record.getMessage()
