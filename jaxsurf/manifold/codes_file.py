@@ -29,8 +29,12 @@ from jaxsurf.images import storage, tables
 
 TABLES = tables.SUFFIXES
 SUFFIXES = (".npy", ".npz", ".pkl", ".pickle", *TABLES)
+# Of the machine's memory, what an unpacked array may take: what is done with it takes as much.
+MEMORY_SHARE = 0.5
+_LOOKED_AT = 100  # members of an archive, to find the one of numbers
 _SHOWN = 8  # names in a message
 _NUMBERS = "biuf"  # kinds of NumPy's types
+_PLAIN = {int, float, bool}
 
 _log = logging.getLogger(__name__)
 
@@ -39,7 +43,7 @@ def read(name: str, *, header: tables.Header = "auto") -> Shaped[np.ndarray, "..
     """Return the array that a file holds; behind a colon, the name says which of several.
 
     `header` is of tables: whether the first line names the columns. Whatever prevents reading
-    raises `UserError`: no such file or array, words among numbers.
+    raises `UserError`: no such file or array, words among numbers, more than fits into memory.
     """
     path, part = split(name)
     suffix, known = path.suffix.lower(), ", ".join(SUFFIXES)
@@ -83,10 +87,14 @@ def _read_archive(path: Path, part: str) -> Shaped[np.ndarray, "..."]:
     # Opened here, since numpy leaves a damaged file open.
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         names = [name.removesuffix(".npy") for name in archive.namelist()]
-    if not part and len(names) > 1:
+    if not part and 1 < len(names) <= _LOOKED_AT:
         # Beside codes there may be texts, single numbers, and objects, which can't be read.
         names = [name for name in names if _holds_rows(path, name)]
     member = storage.Member.inspect(path, _choose(path, names, part))
+    size, memory = member.nbytes / storage.GIB, (storage.total_bytes() or np.inf) / storage.GIB
+    if size > memory * MEMORY_SHARE:
+        cause = f"{member.name} in {path} takes {size:,.1f} GiB unpacked, but this machine has "
+        raise UserError(f"{cause}{memory:,.1f} GiB of memory", cure="save the array with np.save")
     storage.check_claim(f"{path}", member.nbytes, path.stat().st_size)
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
         return archive[member.name]
@@ -122,33 +130,53 @@ def _load(file: mmap.mmap) -> dict[str, Shaped[np.ndarray, "..."]]:
     """
     # Strings of Python 2 are bytes, which latin1 keeps.
     value = _Unpickler(file, encoding="latin1").load()
-    _spend(value, 8 * len(file))  # honest files take at least a byte for each number or reference
+    _check_claim(value, len(file))
     found = dict(_find(value, ""))
     if not found:
         raise TypeError(f"it holds an object of type {type(value).__name__} without arrays")
     return {name: np.atleast_1d(array) for name, array in found.items()}
 
 
-def _spend(value: Any, left: int) -> int:  # noqa: ANN401  (a pickle may hold anything)
-    """Return what is left of so many numbers after those in a value, and what holds them."""
-    left -= value.size if isinstance(value, np.ndarray) else 1
-    if left < 0 or (isinstance(value, range) and len(value) > storage.LARGE_BYTES // 8):
-        raise RecursionError("it holds a few things that stand for very many")
-    items = value.values() if isinstance(value, dict) else value
-    for item in items if isinstance(value, dict | list | tuple | set | frozenset) else ():
-        left = _spend(item, left)
-    return left
+def _check_claim(value: Any, size: int) -> None:  # noqa: ANN401  (a pickle may hold anything)
+    """Refuse what stands for far more than a file of so many bytes holds: a bomb."""
+    # Honest files take at least a byte for a number or a reference, but ranges.
+    left, left_of_ranges, waiting = 8 * size, storage.LARGE_BYTES // 8, [value]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, range):
+            left_of_ranges -= len(part)
+        elif isinstance(part, np.ndarray):
+            left -= part.size
+        elif isinstance(part, dict | list | tuple | set | frozenset):
+            items = part.values() if isinstance(part, dict) else part
+            left -= len(items)
+            waiting += () if {*map(type, items)} <= _PLAIN else items
+        if min(left, left_of_ranges) < 0:
+            raise RecursionError("it holds a few things that stand for very many")
+
+
+def _of_numbers(value: Any, axes: int) -> bool:  # noqa: ANN401
+    """Return whether a value is numbers, with so many axes at most."""
+    if isinstance(value, list | tuple | set | frozenset):
+        plain = {*map(type, value)} <= _PLAIN
+        return axes > 0 and (plain or all(_of_numbers(item, axes - 1) for item in value))
+    if isinstance(value, np.ndarray):
+        return value.ndim <= axes and value.dtype.kind in _NUMBERS
+    return isinstance(value, int | float | np.number | np.bool_ | range)
 
 
 def _find(value: Any, name: str) -> Iterator[tuple[str, Shaped[np.ndarray, "..."]]]:  # noqa: ANN401
     """Yield the names and arrays of numbers in a value; a single number only where it is all."""
-    array, items = np.empty(0, object), enumerate(value) if isinstance(value, list | tuple) else ()
-    with contextlib.suppress(TypeError, ValueError):  # rows of several lengths; what has no order
-        array = np.asarray(sorted(value) if isinstance(value, set | frozenset) else value)
-    whole = isinstance(value, np.ndarray) or array.ndim < 3
-    if array.dtype.kind in _NUMBERS and (array.ndim or not name) and whole:
+    array = value if isinstance(value, np.ndarray) else np.empty(0, object)
+    # NumPy is not shown words: in an array of them each takes as much as the longest.
+    if array is not value and _of_numbers(value, 2):
+        # Not rows of several lengths, nor what has no order.
+        with contextlib.suppress(TypeError, ValueError):
+            array = np.asarray(sorted(value) if isinstance(value, set | frozenset) else value)
+    if array.dtype.kind in _NUMBERS and (array.ndim or not name):
         yield name, array
         return
+    items = enumerate(value) if isinstance(value, list | tuple) else ()
     for key, item in value.items() if isinstance(value, dict) else items:
         yield from _find(item, f"{name}/{key}" if name else f"{key}")
 
@@ -161,15 +189,16 @@ def _from_buffer(
 
 
 # What stands for each name that is known. `numpy.ndarray` is never called: it would take bytes for
-# pointers to objects. A type is a copy, since a pickle changes its byte order.
+# pointers to objects. A type is a copy, since a pickle changes its byte order; it is named by a
+# text alone, and sets are made of lists alone, as other things may stand for very many.
 _KNOWN: dict[str, Any] = {
     "numpy.ndarray": None,
-    "numpy.dtype": lambda kind, *_: np.dtype(str(kind), copy=True),
+    "numpy.dtype": lambda kind, *_: np.dtype(str.strip(kind), copy=True),
     "numpy.core.multiarray._reconstruct": lambda *_: np.empty(0),
     "numpy.core.multiarray.scalar": lambda kind, data: _from_buffer(data, kind, (), "C")[()],
     "numpy.core.numeric._frombuffer": _from_buffer,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
+    "builtins.set": lambda items: set(list.copy(items)),
+    "builtins.frozenset": lambda items: frozenset(list.copy(items)),
     "builtins.range": range,
     "_codecs.encode": str.encode,  # of the bytes that protocols before 3 hold as text
 }
@@ -178,14 +207,12 @@ _KNOWN: dict[str, Any] = {
 def _load_build(unpickler: Any) -> None:  # noqa: ANN401  (its methods are undocumented)
     state, made = unpickler.stack.pop(), unpickler.stack[-1]
     if isinstance(made, np.dtype):
-        # Of numbers the byte order alone; any other state might take values for pointers.
-        allowed = made.newbyteorder(state[1]).__reduce__()[2] == state
-    elif type(made) is np.ndarray:
-        allowed = not made.size  # once: others may look at its values
-    else:
+        # The byte order alone: NumPy would take anything in other states for what it should be.
+        made.__setstate__(made.newbyteorder(state[1]).__reduce__()[2])
+    elif type(made) is not np.ndarray:
         raise pickle.UnpicklingError(f"it would change an object of type {type(made).__name__}")
-    if allowed:
-        unpickler.stack[-1].__setstate__(state)
+    elif not made.size:  # once: others may look at its values
+        made.__setstate__(state)
 
 
 def _load_bytearray(unpickler: Any) -> None:  # noqa: ANN401

@@ -89,6 +89,17 @@ def test_neither_a_type_made_of_pointers_nor_a_change_of_an_array_is_taken(tmp_p
         np.testing.assert_array_equal(read(str(tmp_path / "z.pkl")), CODES)
 
 
+def test_of_a_type_the_order_of_bytes_alone_is_taken(tmp_path):
+    kind = Reduced(np.dtype, "i4,i4", False, True)
+    version, order, base, names, _, *sizes = np.dtype("i4,i4").__reduce__()[2]
+    fields = {"f0": ("i4", 0), "f1": ("i4", 1 << 40)}  # texts where types belong, and far away
+    kind.reduced += ((version, order, base, names, fields, *sizes),)
+    values = Reduced(np.zeros(0).__reduce__()[0], np.ndarray, (0,), b"b")
+    values.reduced += ((1, (2,), kind, False, bytes(16)),)
+    (tmp_path / "z.pkl").write_bytes(pickle.dumps({"z": CODES, "both": [values, values]}, 2))
+    np.testing.assert_array_equal(read(str(tmp_path / "z.pkl")), CODES)
+
+
 def test_one_of_several_arrays_is_named_behind_a_colon(tmp_path):
     np.savez(tmp_path / "z.npz", z=CODES, other=CODES[:2])
     (tmp_path / "z.pkl").write_bytes(pickle.dumps(CODES) + pickle.dumps(CODES[:2]))
@@ -127,6 +138,8 @@ PLAIN = [
     ({"z": CODES, "title": "by hand", "epoch": 3, "nothing": None}, "", CODES),
     ({"zs": {2: CODES}, "contrasts": {2: CODES[:, 0]}}, "zs/2", CODES),
     ({"zs": {np.int64(2): CODES}, "words": np.array(["a"]), "rows": {4, 3}}, "rows", [3, 4]),
+    # An array of these words would take 400 GB.
+    ({"z": CODES, "words": ["a" * 10**6, *range(10**5)]}, "", CODES),
     ({"z": CODES, "when": np.array(["2020"], "M8[D]"), "both": np.zeros(2, "i4,f4")}, "", CODES),
 ]
 
@@ -153,6 +166,23 @@ def test_a_name_is_split_at_the_colon_behind_a_file(name, parts):
     assert split(name) == (Path(parts[0]), parts[1])
 
 
+def test_an_array_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "z.npz", z=np.zeros((999, 9)))
+    monkeypatch.setattr(storage, "total_bytes", lambda: 50_000)
+    monkeypatch.setattr(np.lib.format, "read_array", None)
+    with pytest.raises(UserError, match=r"z in .*z\.npz takes 0\.0 GiB unpacked.*with np\.save"):
+        read(str(tmp_path / "z.npz"))
+
+
+def test_of_very_many_members_none_is_looked_at(tmp_path, monkeypatch):
+    np.savez(tmp_path / "z.npz", **{f"z{number}": np.zeros(2) for number in range(101)})
+    with monkeypatch.context() as patch:
+        patch.setattr(storage.Member, "inspect", None)
+        with pytest.raises(UserError, match="holds 101 arrays; name one behind a colon: z0, z1, "):
+            read(str(tmp_path / "z.npz"))
+    assert len(read(f"{tmp_path}/z.npz:z100")) == 2
+
+
 def test_an_archive_that_claims_what_no_codes_are_compressed_to_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "_BOMB", 1 << 22)
     np.savez_compressed(path := tmp_path / "z.npz", z=np.zeros((300_000, 2)))
@@ -163,6 +193,9 @@ def test_an_archive_that_claims_what_no_codes_are_compressed_to_is_refused(tmp_p
 HUGE = npy("(1" + 30 * "0" + ",),}")
 CALLED = np.zeros(1).__reduce_ex__(5)[0]
 # The name that is read, the content of the file, words of the line.
+LAUGHS = "f8"
+for _ in range(12):
+    LAUGHS = [LAUGHS] * 10
 HOSTILE = [
     *((f"z{suffix}", b"\xff\xfe\x00 nothing", "is refused") for suffix in SUFFIXES),
     *((f"z{suffix}", None, "cannot read") for suffix in SUFFIXES),
@@ -190,7 +223,10 @@ HOSTILE = [
     ("z.pkl", pickle.dumps([2**70]), "an object of type list"),
     # Few bytes that stand for many numbers.
     ("z.pkl", pickle.dumps(range(10**12)), "stand for very many"),
+    ("z.pkl", pickle.dumps([range(10**8)] * 99), "stand for very many"),
     ("z.pkl", pickle.dumps([[[0] * 999] * 999] * 999), "stand for very many"),
+    ("z.pkl", pickle.dumps(Reduced(set, range(10**12))), "doesn't apply to a 'range' object"),
+    ("z.pkl", pickle.dumps(Reduced(np.dtype, LAUGHS)), "doesn't apply to a 'list' object"),
     ("z.pkl", b"\x80\x05\x96" + (1 << 39).to_bytes(8, "little"), "is refused"),
     ("z.pkl", pickle.dumps(np.array(["a"])), "an object of type ndarray"),
     # An array that has a number where its bytes should be, and one of objects at an address.
