@@ -6,10 +6,12 @@ process stays small. Arrays in memory pass through as they are.
 """
 
 import contextlib
+import errno
 import logging
 import math
 import mmap
 import os
+import shutil
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -183,17 +185,23 @@ def cached(
             assert bar.n == shape[0], f"{bar.n} images came, not {shape[0]}"
 
     whole = None if large else np.concatenate(list(counted()))
+    doing = f"write {needed / GIB:.1f} GiB of images to {folder}"
+    cure = "free some space, or set XDG_CACHE_HOME to another folder"
     try:
-        with workdir.replacing(path) as temporary, temporary.open("wb") as file:
+        with workdir.failures_reported(doing, cure=cure):
+            folder.mkdir(parents=True, exist_ok=True)
             for old in folder.glob(f"{name}.*.npy"):  # they are of no use to anyone any more
                 old.unlink(missing_ok=True)  # another process may be doing the same
+            if shutil.disk_usage(folder).free < needed:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with workdir.replacing(path) as temporary, temporary.open("wb") as file:
             header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_1_0(file, header)
             for block in counted() if whole is None else [whole]:
                 file.write(block.data)
     except UserError as error:
         if large:
-            raise UserError(f"{error}, with XDG_CACHE_HOME") from error
+            raise
         _log.warning("the images are not cached: %s", error)
     return np.load(path, mmap_mode="r") if whole is None else whole
 

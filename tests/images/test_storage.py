@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+import types
 import zipfile
 
 import numpy as np
@@ -98,10 +99,17 @@ def test_a_damaged_file_is_made_again(cached, harm, tmp_path):
     assert np.array_equal(cached(blocks=()), ROWS)
 
 
-def test_a_cache_that_cannot_be_written_stops_large_images_alone(cached, tmp_path, caplog):
-    (tmp_path / "jaxsurf").touch()
+@pytest.mark.parametrize("trouble", ["no folder", "no room"])
+def test_a_cache_that_cannot_be_written_stops_large_images_alone(
+    cached, trouble, tmp_path, caplog, monkeypatch
+):
+    if trouble == "no folder":
+        (tmp_path / "jaxsurf").touch()
+    else:
+        room = types.SimpleNamespace(free=ROWS.nbytes - 1)
+        monkeypatch.setattr(storage.shutil, "disk_usage", lambda _: room)
     if ROWS.nbytes > storage.LARGE_BYTES:
-        with pytest.raises(UserError, match=r"cannot write .*\.npy: .*; free .* XDG_CACHE_HOME"):
+        with pytest.raises(UserError, match=r"cannot write 0\.0 GiB .*; free .* XDG_CACHE_HOME"):
             cached()
     else:
         assert np.array_equal(cached(), ROWS)
