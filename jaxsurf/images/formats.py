@@ -271,19 +271,37 @@ def _tiff_header(tiff: Any) -> Header:  # noqa: ANN401  # imported lazily: no na
 
 
 def _tiff_frames(tiff: Any) -> Iterator[Pixels]:  # noqa: ANN401
-    """Yield all images, upright."""
-    series = tiff.series[0]
-    rows, axes = series.asarray(), series.axes
+    """Yield all images, upright, reading the pages of one at a time."""
+    series, page = tiff.series[0], tiff.series[0].keyframe
+    outer = series.axes[: len(series.axes) - len(page.axes)]
+    sizes = series.shape[: len(outer)]
+    if len(series.pages) == math.prod(sizes):
+        numbers = np.arange(len(series.pages)).reshape(sizes)
+        if "C" in outer:
+            numbers = np.moveaxis(numbers, outer.index("C"), -1)
+        numbers = numbers.reshape(-1, numbers.shape[-1] if "C" in outer else 1)
+        nothing = np.zeros(page.shape, series.dtype)  # of a page that OME's notes promise alone
+        images = ([series.pages[number] for number in some] for some in numbers.tolist())
+        stacks = (
+            np.stack([nothing if one is None else one.asarray() for one in some]) for some in images
+        )
+        axes = "C" + page.axes
+    else:  # written in one go behind a single page
+        stacks, axes = [series.asarray()], series.axes
+    note = int(page.tags.valueof(_ORIENTATION, 1))
+    down, along = (-1 if note in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    for stack in stacks:
+        for frame in _channels_last(stack, axes):
+            upright = frame.swapaxes(0, 1) if note in _ON_ITS_SIDE else frame
+            yield upright[::down, ::along]
+
+
+def _channels_last(rows: np.ndarray, axes: str) -> Shaped[np.ndarray, "image height width channel"]:
     images = [axis for axis, name in enumerate(axes) if name not in "CSYX"]
     last = [axis for name in "YXCS" for axis, here in enumerate(axes) if here == name]
     height, width, *channels = (rows.shape[axis] for axis in last)
-    note = int(series.keyframe.tags.valueof(_ORIENTATION, 1))
-    down, along = (-1 if note in turned else 1 for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
-    rows = rows.transpose(*images, *last)
-    for place in np.ndindex(rows.shape[: len(images)]):
-        frame = rows[place].reshape(height, width, math.prod(channels))
-        upright = frame.swapaxes(0, 1) if note in _ON_ITS_SIDE else frame
-        yield upright[::down, ::along].astype(storage.plain_type(rows.dtype))
+    rows = rows.transpose(*images, *last).reshape(-1, height, width, math.prod(channels))
+    return rows.astype(storage.plain_type(rows.dtype))
 
 
 # Films

@@ -300,6 +300,13 @@ def test_a_bomb_is_refused_with_the_setting_that_lets_it_in(tmp_path):
     assert Image.MAX_IMAGE_PIXELS
 
 
+def test_pages_of_a_tiff_file_are_unpacked_one_at_a_time(tmp_path, monkeypatch):
+    pages = noise(7, 9, 5, dtype=np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", pages, compression="zlib")
+    monkeypatch.setattr(tifffile.TiffPageSeries, "asarray", None)  # of all
+    assert np.array_equal(read(tmp_path / "a.tif")[0][..., 0], pages)
+
+
 def test_series_of_a_tiff_file_beside_the_first_are_told(tmp_path):
     deep = np.random.default_rng(0).integers(0, 65536, (3, 9, 7), dtype=np.uint16)
     with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
