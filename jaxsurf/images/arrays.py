@@ -127,9 +127,14 @@ def _open_hdf5(path: Path, key: str) -> Stack:
 
         file.visititems(note)
         name, large = _choose(path, found, key.strip("/"))
-        if matlab or not large:
+        beside = {one: file[one][()] for one in _BESIDE if one in found and one != name}
+        if "factor_names" in beside:
+            beside["factor_names"] = file["factor_names"].asstr()[()]
+        if matlab and "factors" in beside:  # its axes come in reverse
+            beside["factors"] = beside["factors"].T
+        if not large:
             rows = _images_first(file[name][()].T) if matlab else file[name][()]
-            return _of_array(path, rows)
+            return _of_array(path, rows, beside)
     shape, dtype = found[name]
     step = max(1, storage.CHUNK_BYTES // (math.prod(shape[1:]) * dtype.itemsize))
 
@@ -140,7 +145,7 @@ def _open_hdf5(path: Path, key: str) -> Stack:
             for start in range(0, shape[0], step):
                 yield rows[start : start + step]
 
-    return _in_parts(path, shape, dtype, blocks)
+    return _in_parts(path, shape, dtype, blocks, beside)
 
 
 def _in_parts(
@@ -148,11 +153,11 @@ def _in_parts(
     shape: Shape,
     dtype: np.dtype,
     blocks: Callable[[], Iterator[np.ndarray]],
-    beside: Mapping[str, np.ndarray] | None = None,
+    beside: Mapping[str, np.ndarray],
 ) -> Stack:
     axes, arranged = layout(path, shape)
     made = storage.plain_type(dtype)
-    return Stack(arranged, made, lambda: (_arranged(some, axes) for some in blocks()), beside or {})
+    return Stack(arranged, made, lambda: (_arranged(some, axes) for some in blocks()), beside)
 
 
 def _of_array(
@@ -192,7 +197,10 @@ def _choose(path: Path, found: Found, key: str) -> tuple[str, bool]:
     shape, dtype = found[name]
     num_bytes = math.prod(shape) * dtype.itemsize
     storage.check_claim(f"{path}", num_bytes, path.stat().st_size)
-    return name, num_bytes > storage.LARGE_BYTES
+    large = num_bytes > storage.LARGE_BYTES
+    if large and path.suffix.lower() == ".mat":
+        raise UserError(f"{path} holds more than a gibibyte", cure="save it as .npy")
+    return name, large
 
 
 def _named(path: Path, found: Found, key: str) -> str:

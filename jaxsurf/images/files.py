@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -75,13 +76,18 @@ def table_of(path: Path, factors: str) -> Path:
 
 def _open_folder(folder: Path, request: Request) -> ImageSet:
     found, left_out = _pictures(folder)
-    parts = [Part(printable(name), folder / name) for name in found]
-    stamps = []
-    for part, name in zip(parts, found, strict=True):
-        stamps.append(part.name)
+    parts, stamps = [], []
+    for name in found:
+        file, shown = folder / name, printable(name)
+        stamp = shown
         with contextlib.suppress(OSError):  # of a link that leads nowhere: reading it says so
-            status = (folder / name).stat()
-            stamps[-1] += f" {status.st_size} {status.st_mtime_ns}"
+            status = file.stat()
+            if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+                left_out.append((shown, "no file"))
+                continue
+            stamp += f" {status.st_size} {status.st_mtime_ns}"
+        parts.append(Part(shown, file))
+        stamps.append(stamp)
     if not parts:
         others = f", but {pictures.listed(left_out)}" if left_out else ""
         raise UserError(
@@ -113,12 +119,18 @@ def _pictures(folder: Path) -> tuple[list[str], list[tuple[str, str]]]:
     """Return the relative names of pictures in natural order, and what else is there and why."""
     found: list[str] = []
     left_out: list[tuple[str, str]] = []
+    seen: set[tuple[int, int]] = set()
 
     def refuse(error: OSError) -> None:
         raise error
 
     with workdir.failures_reported(f"read {printable(str(folder))}", cure="make it readable"):
         for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+            status = os.stat(place)  # noqa: PTH116
+            if (status.st_dev, status.st_ino) in seen:  # a link back to where it lies
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
             # Some systems leave hidden companions of the same suffix.
             folders[:] = sorted(name for name in folders if name[0] != ".")
             inside = Path(place).relative_to(folder).as_posix()
@@ -187,16 +199,23 @@ def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
     return arrays | {"jaxsurf_metadata": np.array(json.dumps(metadata))}
 
 
-def _with_metadata(images: ImageSet, metadata: str) -> ImageSet:
-    found = json.loads(metadata)
-    return dataclasses.replace(
-        images,
-        source_range=tuple(found["source_range"]),
-        source_dtype=found["source_dtype"],
-        files=tuple(found["files"]),
-        labels={factor: tuple(names) for factor, names in found["labels"].items()},
-        look=pixels.Look(tuple(found["look"]["channels"]), found["look"]["alpha"]),
-    )
+def _with_metadata(images: ImageSet, metadata: str, *, name: str) -> ImageSet:
+    try:
+        found = json.loads(metadata)
+        look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
+        low, high = found["source_range"]
+        return dataclasses.replace(
+            images,
+            source_range=(float(low), float(high)),
+            source_dtype=str(np.dtype(found["source_dtype"])),
+            files=tuple(map(str, found["files"])),
+            labels={str(factor): tuple(names) for factor, names in found["labels"].items()},
+            look=look,
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(
+            f"the jaxsurf_metadata in {name} is damaged ({error})", cure="remove it"
+        ) from error
 
 
 def _open_arrays(path: Path, request: Request) -> ImageSet:
@@ -237,7 +256,7 @@ def _open_arrays(path: Path, request: Request) -> ImageSet:
         numbered = [f"factor_{number}" for number in range(factors.shape[1])]
         names = tuple(map(str, np.atleast_1d(stack.beside.get("factor_names", numbered))))
         opened = dataclasses.replace(opened, factors=factors, factor_names=names)
-    return _with_metadata(opened, metadata) if metadata else opened
+    return _with_metadata(opened, metadata, name=name) if metadata else opened
 
 
 # Factors

@@ -52,6 +52,9 @@ class Reading:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "show", tuple(self.show))
+        given: object = self.range
+        if isinstance(given, Sequence) and not isinstance(given, str):  # as Python has numbers
+            object.__setattr__(self, "range", ",".join(map(str, given)))
 
 
 @dataclass(frozen=True)

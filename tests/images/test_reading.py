@@ -181,6 +181,15 @@ def test_what_cannot_be_read_is_named_or_left_out_if_asked(tmp_path):
     assert len(open_images(str(tmp_path / "links"), skip_unreadable=True)) == 3
 
 
+def test_links_that_lead_back_are_not_followed_and_pipes_are_not_waited_for(tmp_path):
+    save_all(tmp_path / "in", *noise(3, 5, 7))
+    (tmp_path / "in/back").symlink_to(tmp_path)
+    os.mkfifo(tmp_path / "in/pipe.png")
+    images = open_images(str(tmp_path))
+    assert images.files == ("in/0.png", "in/1.png", "in/2.png")
+    assert "1 file left out: in/pipe.png (no file)" in images.account
+
+
 def test_names_that_are_no_text_are_read_and_can_be_written(tmp_path):
     folder = os.fsencode(tmp_path) + b"/caf\xe9"
     os.mkdir(folder)  # noqa: PTH102
@@ -297,6 +306,9 @@ def test_sets_of_every_form_are_written_and_opened_as_they_are(tmp_path):
         assert np.array_equal(again.images, images.images)
         for name in ("source_range", "source_dtype", "look", "files", "labels", "factor_names"):
             assert getattr(again, name) == getattr(images, name)
+    np.savez(tmp_path / "a.npz", images=clear, jaxsurf_metadata=np.array("{}"))
+    with pytest.raises(UserError, match=r"the jaxsurf_metadata in a\.npz is damaged"):
+        open_images(str(tmp_path / "a.npz"))
 
 
 def test_large_floats_of_hdf5_are_read_in_parts_and_become_what_smaller_ones_do(
@@ -305,7 +317,8 @@ def test_large_floats_of_hdf5_are_read_in_parts_and_become_what_smaller_ones_do(
     rows, cache = noise(21, 5, 7, 3) / 255.0, tmp_path / "cache"
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("group/pixels", data=rows, compression="gzip")
-        file["labels"] = np.arange(21)
+        file["labels"], file["factors"] = np.arange(21), np.arange(21.0)[:, None]
+        file["factor_names"] = ["age"]
     assert np.array_equal(open_images(str(tmp_path / "a.h5")).images, np.rint(255 * rows))
     loaded = open_images(str(tmp_path / "a.h5"), side=4)
     monkeypatch.setattr(storage, "LARGE_BYTES", 200)
@@ -313,6 +326,11 @@ def test_large_floats_of_hdf5_are_read_in_parts_and_become_what_smaller_ones_do(
     images = open_images(f"{tmp_path}/a.h5:group/pixels", side=4, cache_dir=cache)
     assert (storage.is_mapped(images.images), storage.is_mapped(loaded.images)) == (True, False)
     assert images.fingerprint == loaded.fingerprint
+    for one in (images, loaded):
+        assert (one.factors[:, 0].tolist(), one.factor_names) == ([*range(21)], ("age",))
+    scipy.io.savemat(tmp_path / "a.mat", {"images": rows})
+    with pytest.raises(UserError, match=r"a\.mat holds more than a gibibyte; save it as \.npy"):
+        open_images(str(tmp_path / "a.mat"))
 
 
 # Factors

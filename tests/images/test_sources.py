@@ -6,6 +6,7 @@ import pytest
 from jaxsurf.errors import UserError
 from jaxsurf.images.drawn import arm
 from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
+from jaxsurf.images.image_set import Reading
 from jaxsurf.images.sources import open_images
 
 SLICE = {
@@ -61,6 +62,7 @@ def test_what_leads_nowhere_is_refused(source, changes, words, tmp_path, monkeyp
         open_images(source, cache_dir=tmp_path / "cache", **changes)
 
 
-def test_how_files_are_read_means_nothing_for_what_is_drawn():
+def test_a_range_may_be_numbers_and_means_nothing_for_what_is_drawn():
+    assert Reading(range=(300, 4000.5)).range == "300,4000.5"
     with pytest.raises(UserError, match="range means nothing for the source arm"):
         open_images("arm", range="full")
