@@ -174,9 +174,10 @@ def open_image(path: Path, *, like: ImageSet) -> Shaped[np.ndarray, "height widt
     extent = Extent.of([frame], alpha=header.alpha, origin=part.name)
     height, width, channels = like.images.shape[1:]
     dtype, values, alpha = like.source_dtype, like.source_range, like.look.alpha
-    # Pictures of another type have their own black and white; so have others than 0 and 1 beside
-    # a set of masks.
-    if dtype != header.dtype or (values == (0, 1) and extent.high > 1):
+    # Those of eight bits have their own black and white beside a set of more, which may take up few
+    # of them; so have others than 0 and 1 beside a set of masks.
+    eight = (dtype, header.dtype) == ("uint16", "uint8")
+    if eight or (values == (0, 1) and extent.high > 1):
         dtype, values = header.dtype, (0, pixels.peak(frame.dtype))
     depth = str(like.model_input.dtype)
     fit = Fit((height, width), channels - alpha, alpha, dtype, values, depth)

@@ -95,8 +95,10 @@ class Fit:
                 low, high = (v * WIDER if dtype == np.uint16 else v / WIDER for v in (low, high))
             else:
                 low, high = 0.0, pixels.peak(dtype)
-        if self.depth == dtype == "uint8" and (low, high) == (0, 255):
-            return rows
+        if self.depth == dtype == "uint8":
+            if (low, high) == (0, 255):
+                return rows
+            return _as_depth((np.arange(256) - low) / (high - low), "uint8")[rows]
         return _as_depth((rows.astype(np.float64) - low) / (high - low), self.depth)
 
 
@@ -153,10 +155,12 @@ def resize(rows: Rows, size: Size) -> Rows:
     if rows.shape[1:3] == size:
         return rows
     made = np.empty((len(rows), *size, rows.shape[-1]), rows.dtype)
+    # Pillow takes colours at once, which is quicker; other channels one by one.
+    at_once = rows.dtype == np.uint8 and rows.shape[-1] == 3
     for row, out in zip(rows, made, strict=True):
-        for channel in range(row.shape[-1]):
-            picture = Image.fromarray(np.ascontiguousarray(row[..., channel]))
-            out[..., channel] = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
+        for place in [...] if at_once else [(..., channel) for channel in range(row.shape[-1])]:
+            picture = Image.fromarray(np.ascontiguousarray(row[place]))
+            out[place] = picture.resize((size[1], size[0]), Image.Resampling.LANCZOS)
     return made if made.dtype == np.uint8 else np.clip(made, 0, 1)
 
 

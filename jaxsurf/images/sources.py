@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxsurf.errors import UserError, check_least
+from jaxsurf.errors import UserError
 from jaxsurf.images import files, mpi3d, tfds_sets
 from jaxsurf.images.drawn import arm, flat, turntable
 from jaxsurf.images.image_set import Fixed, ImageSet, Reading, Request
@@ -30,6 +30,8 @@ SOURCES: Mapping[str, Callable[[Request], ImageSet]] = {
     **dict.fromkeys(mpi3d.NAMES, mpi3d.open_mpi3d),
     "tfds:": tfds_sets.open_tfds,
 }
+
+MOST_SIDE = 8192  # images of that side, trained on, take more memory than there is
 
 # What a configuration may call a user's own files, which `path` names.
 OWN = ("folder", "file")
@@ -72,7 +74,8 @@ def open_images(
             means the user's cache.
         reading: how own files are read, by the names that `image_set.Reading` has.
     """
-    check_least("side", 1 if side is None else side, 1)
+    if side is not None and not 1 <= side <= MOST_SIDE:
+        raise UserError(f"side is {side}", cure=f"give 1 to {MOST_SIDE}")
     asked = Reading(**reading)
     opener = SOURCES.get(source[: source.find(":") + 1] or source)
     if opener is not None:

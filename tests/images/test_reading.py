@@ -431,3 +431,7 @@ def test_a_picture_is_brought_to_the_form_of_a_set(tmp_path):
     twelve = open_images(save_all(tmp_path / "twelve", *rows))
     image = files.open_image(tmp_path / "grey.png", like=twelve)
     assert np.array_equal(image[..., 0], 257 * grey.astype(np.uint16))
+    Image.fromarray(257 * grey.astype(np.uint16)).save(tmp_path / "deep.png")
+    narrow = open_images(str(tmp_path / "grey"), range="30,200")
+    image = files.open_image(tmp_path / "deep.png", like=narrow)
+    assert np.array_equal(image, narrow.images[0])
