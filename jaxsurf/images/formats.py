@@ -93,6 +93,12 @@ def inspect(part: Part, max_pixels: int) -> Header:
     if not (isinstance(file, np.ndarray) or _is_film(file)):
         size = len(file) if isinstance(file, bytes) else file.stat().st_size
         claimed = found.height * found.width * found.channels * np.dtype(found.dtype).itemsize
+        # A flipped bit of a header, or a bomb.
+        if claimed > max_pixels / 4 and claimed > _MOST_IN_A_BYTE * size:
+            cure = f"remove it, or set data.max_pixels to {4 * claimed} if it is what it should be"
+            raise UserError(
+                f"{name} claims {claimed / 1e6:.0f} MB of pixels in {size} bytes", cure=cure
+            )
         storage.check_claim(name, claimed * found.frames, size, most=most)
     return found
 

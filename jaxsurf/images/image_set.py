@@ -145,7 +145,9 @@ class ImageSet:
         if dtype.kind == "f":
             return scaled.astype(dtype)
         limits = np.iinfo(dtype)  # beyond which black or white may lie
-        return np.rint(scaled).clip(limits.min, limits.max).astype(dtype)
+        # The largest of 64 bits is no float64.
+        highest = np.nextafter(limits.max, 0) if dtype.itemsize == 8 else limits.max
+        return np.rint(scaled).clip(limits.min, highest).astype(dtype)
 
     def numbers(self, text: str) -> Int[np.ndarray, " image"]:
         """Return the images that a text means: the name of a file, or values of factors.

@@ -295,9 +295,16 @@ def test_a_bomb_is_refused_with_the_setting_that_lets_it_in(tmp_path):
     words = r"182 megapixels, 13491 x 13491, .*scale it down, or set data\.max_pixels to 182007081"
     with pytest.raises(UserError, match=words):
         open_images(str(tmp_path))
-    with pytest.raises(UserError, match="claims 546 MB in 69 bytes"):
+    with pytest.raises(UserError, match="claims 546 MB of pixels in 69 bytes"):
         open_images(str(tmp_path), max_pixels=182_007_081)
     assert Image.MAX_IMAGE_PIXELS
+
+
+def test_a_picture_without_content_for_its_size_is_refused(tmp_path):
+    Image.new("RGB", (2000, 2000)).save(tmp_path / "a.webp", lossless=True)
+    with pytest.raises(UserError, match=r"claims 12 MB of pixels in [0-9]+ bytes"):
+        open_images(str(tmp_path), max_pixels=40_000_000)
+    assert len(open_images(str(tmp_path), max_pixels=48_000_000)) == 1
 
 
 def test_pages_of_a_tiff_file_are_unpacked_one_at_a_time(tmp_path, monkeypatch):

@@ -239,6 +239,8 @@ def test_images_come_back_in_the_units_and_the_type_of_their_source():
     assert (back.tolist(), back.dtype) == ([300, 340, 380, 380], np.uint16)
     wide = dataclasses.replace(toys, source_range=(-100.0, 70_000.0))  # more than the type holds
     assert wide.in_source_units(np.array([0.0, 1.0])).tolist() == [0, 65_535]
+    whole = dataclasses.replace(toys, source_range=(-(2.0**63), 2.0**63), source_dtype="int64")
+    assert whole.in_source_units(np.ones(1)).tolist() == [2**63 - 1024]
     for other in ({"deep": deep + 1}, {"source_range": (300.0, 381.0)}):
         assert dataclasses.replace(toys, **other).fingerprint != toys.fingerprint
     assert toys.select(fixed={"tint": 1}, free=["turn"]).deep.tolist() == deep[5:10].tolist()
