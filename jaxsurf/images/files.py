@@ -201,22 +201,17 @@ def to_arrays(images: ImageSet) -> dict[str, np.ndarray]:
 
 
 def _with_metadata(images: ImageSet, metadata: str, *, name: str) -> ImageSet:
-    try:
+    with storage.refusing(f"the jaxsurf_metadata in {name}", "is damaged", cure="remove it"):
         found = json.loads(metadata)
-        look = pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"]))
-        low, high = found["source_range"]
+        low, high = map(float, found["source_range"])
         return dataclasses.replace(
             images,
-            source_range=(float(low), float(high)),
+            source_range=(low, high),
             source_dtype=str(np.dtype(found["source_dtype"])),
             files=tuple(map(str, found["files"])),
-            labels={str(factor): tuple(names) for factor, names in found["labels"].items()},
-            look=look,
+            labels={factor: tuple(names) for factor, names in found["labels"].items()},
+            look=pixels.Look(tuple(found["look"]["channels"]), bool(found["look"]["alpha"])),
         )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(
-            f"the jaxsurf_metadata in {name} is damaged ({error})", cure="remove it"
-        ) from error
 
 
 def _open_arrays(path: Path, request: Request) -> ImageSet:

@@ -208,7 +208,7 @@ def _load_build(unpickler: Any) -> None:  # noqa: ANN401  (its methods are undoc
     state, made = unpickler.stack.pop(), unpickler.stack[-1]
     if isinstance(made, np.dtype):
         # The byte order alone: NumPy would take anything in other states for what it should be.
-        made.__setstate__(made.newbyteorder(state[1]).__reduce__()[2])
+        unpickler.stack[-1].__setstate__(made.newbyteorder(state[1]).__reduce__()[2])
     elif type(made) is not np.ndarray:
         raise pickle.UnpicklingError(f"it would change an object of type {type(made).__name__}")
     elif not made.size:  # once: others may look at its values

@@ -20,7 +20,6 @@ from jaxsurf.images.tables import Header
 from jaxsurf.manifold import codes_file, neighbors
 from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
-from jaxsurf.manifold.tour import GRAPH as GRAPH
 from jaxsurf.manifold.tour import Order
 
 # Those of `PATHS`, and cryoDRGN's `pc`.

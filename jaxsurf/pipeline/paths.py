@@ -150,7 +150,7 @@ def _pass_anchors(
         order += order[:1] * config.loop
         corners, places, nodes, facts = codes[order], range(len(order)), np.empty(0, np.int64), {}
     else:
-        asked = config.graph or path_inputs.GRAPH
+        asked = config.graph or tour.GRAPH
         built = graphs.build(index, asked, trim=config.trimming or None)
         if asked.kind == "smallest":
             _warn_of_far_codes(built.k, inputs, index)
@@ -202,7 +202,7 @@ def _warn_of_far_codes(k: int, inputs: Inputs, index: neighbors.Index) -> None:
             k,
             len(index.codes),
             enough,
-            path_inputs.GRAPH.setting(),
+            tour.GRAPH.setting(),
         )
 
 

@@ -5,8 +5,7 @@ import pytest
 
 from jaxsurf.errors import UserError
 from jaxsurf.images.drawn import arm
-from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE
-from jaxsurf.images.image_set import Reading
+from jaxsurf.images.image_set import DEFAULT_FIXED, DEFAULT_FREE, Reading
 from jaxsurf.images.sources import open_images
 
 SLICE = {
