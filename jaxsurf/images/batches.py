@@ -43,7 +43,18 @@ def mapped(
     # What lies whole on every device already is not copied.
     shared = jax.device_put(tuple(shared), NamedSharding(mesh, P()))
     least = -(-SMALLEST_BUCKET // mesh.size)
-    results, previous = [], None
+    whole, done, previous = None, 0, None
+
+    def keep(launched: PyTree[Array]) -> None:
+        """Write a batch to where it ends: parts, joined in the end, would take twice the memory."""
+        nonlocal whole, done
+        made = jax.device_get(launched)
+        if whole is None:
+            whole = jax.tree.map(lambda one: np.empty((len(rows), *one.shape[1:]), one.dtype), made)
+        for array, one in zip(jax.tree.leaves(whole), jax.tree.leaves(made), strict=True):
+            array[done : done + len(one)] = one[: len(rows) - done]
+        done += len(one)
+
     for some in chunks(rows, rows=mesh.size * size):
         needed = -(-len(some) // mesh.size)
         each = min(size, max(least, 1 << (needed - 1).bit_length())) if bucketed else size
@@ -52,7 +63,7 @@ def mapped(
         launched = run(*shared, jax.device_put(filled, NamedSharding(mesh, P("row"))))
         # A batch late: at once it would idle the devices, in the end it would keep all on them.
         if previous is not None:
-            results.append(jax.device_get(previous))
+            keep(previous)
         previous = launched
-    results.append(jax.device_get(previous))
-    return jax.tree.map(lambda *parts: np.concatenate(parts)[: len(rows)], *results)
+    keep(previous)
+    return whole

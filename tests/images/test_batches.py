@@ -1,5 +1,7 @@
 """Rows through a function in batches, against the function alone."""
 
+import weakref
+
 import jax
 import numpy as np
 import pytest
@@ -45,3 +47,20 @@ def test_rows_come_back_in_order_from_even_batches_that_are_filled_with_the_last
     np.testing.assert_array_equal(results[1], rows(number).sum(axis=1) > 50)
     assert [len(some) for some in seen] == sizes
     assert (np.concatenate(seen)[number:] == rows(number)[-1]).all()
+
+
+def test_no_batch_is_kept_beside_the_array_that_it_ends_in(monkeypatch):
+    fetched = []
+
+    def fetch(made):
+        found = np.array(made)
+        fetched.append(weakref.ref(found))
+        return found
+
+    def run(some):
+        assert not any(batch() is not None for batch in fetched)
+        return 2 * some
+
+    monkeypatch.setattr(jax, "device_get", fetch)
+    np.testing.assert_array_equal(batches.mapped(run, rows(37), size=2), 2 * rows(37))
+    assert len(fetched) == -(-37 // (2 * jax.local_device_count()))
