@@ -189,14 +189,14 @@ def keep_features(
     image = jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)
     one = jax.eval_shape(_features_of, extract, image)
     needed = len(images) * sum(maps.size * maps.dtype.itemsize for maps in one.values())
-    fit = needed <= min(allowed_mib * MIB, room_bytes)
+    most = min(allowed_mib * MIB, max(0, room_bytes))
     _log.info(
-        "features need %.1f MiB, config.objective.feature_cache_mib allows %.1f, and a device has "
-        "room for %.1f: they are %s",
-        *(needed / MIB, allowed_mib, max(0, room_bytes) / MIB),
-        "kept" if fit else "computed anew in each step",
+        "features need %.1f MiB, of which config.objective.feature_cache_mib and the device allow "
+        "%.1f: they are %s",
+        *(needed / MIB, most / MIB),
+        "kept" if needed <= most else "computed anew in each step",
     )
-    if not fit:
+    if needed > most:
         return {}
     return batches.mapped(_features_of, images, shared=[extract], size=FEATURES_BATCH)
 
