@@ -15,7 +15,13 @@ from flax import nnx
 from jaxsurf.errors import UserError
 from jaxsurf.models.vgg import weights
 from jaxsurf.models.vgg.network import VGG16, prepare
-from jaxsurf.models.vgg.weights import OXFORD, TORCHVISION, UNPREPARED, from_arrays
+from jaxsurf.models.vgg.weights import (
+    OXFORD,
+    TORCHVISION,
+    UNPREPARED,
+    Preparation,
+    from_arrays,
+)
 from jaxsurf.workdir import write_arrays
 
 torch = pytest.importorskip("torch")
@@ -39,9 +45,10 @@ def random_weights(until="block2_conv2", preparation=TORCHVISION):
     return from_arrays(random_arrays(until), preparation, origin="a test")
 
 
-def save(path, until):
-    """Write weights of torchvision's family in our own format."""
-    write_arrays(path, **random_arrays(until), **{"preparation/family": "torchvision"})
+def save(path, until, preparation=TORCHVISION):
+    """Write weights and their preparation in our own format."""
+    about = {f"preparation/{name}": value for name, value in vars(preparation).items()}
+    write_arrays(path, **random_arrays(until), **about)
 
 
 def torch_network():
@@ -251,10 +258,16 @@ def test_other_content_no_file_and_no_library_are_refused(suffix, tmp_path, monk
 # Where weights are found
 
 
+def test_a_file_of_our_own_format_says_how_images_are_prepared(tmp_path):
+    path = tmp_path / "mine.npz"
+    own = Preparation(family="mine", peak=2.0, mean=(0.1, 0.2, 0.3), bgr=True)
+    save(path, "block1_conv2", own)
+    assert_same_weights(weights.find(str(path), ["relu1_2"]), random_weights("block1_conv2", own))
+
+
 def test_a_file_of_the_users_is_unprepared_on_request(tmp_path):
     path = tmp_path / "mine.npz"
     save(path, "block1_conv2")
-    assert_same_weights(weights.find(str(path), ["relu1_2"]), random_weights("block1_conv2"))
     assert weights.find(str(path), ["relu1_1"], unprepared=True).preparation == UNPREPARED
     with pytest.raises(UserError, match="unprepared input is for torchvision's weights"):
         weights.find("oxford", ["relu1_1"], unprepared=True)

@@ -156,9 +156,11 @@ def read(path: Path) -> Weights:
 
 
 def _own(path: Path) -> tuple[dict[str, Any], Preparation]:
-    arrays = read_arrays(path, cure="copy it again, or convert the weights again")
-    families = {made.family: made for made in (OXFORD, TORCHVISION)}
-    return arrays, families[str(arrays["preparation/family"])]
+    arrays, about = read_arrays(path, cure="copy it again, or convert the weights again"), {}
+    for field in dataclasses.fields(Preparation):
+        value = arrays.pop(f"preparation/{field.name}").tolist()
+        about[field.name] = tuple(value) if isinstance(value, list) else value
+    return arrays, Preparation(**about)
 
 
 def _torch(path: Path) -> tuple[dict[str, Any], Preparation]:
