@@ -164,12 +164,15 @@ class _NearestOutside:
         self.head = np.arange(number)
         # Its distance, or what that is not below: in all later rounds, as components only grow.
         self.least = np.zeros(number)
+        # Whether the first neighbors of a point may tell more.
+        self.listed = np.ones(number, dtype=bool)
 
     def edges(self, labels: Labels) -> Ends:
         """Return the first edge out of each component but the largest, each once."""
         index, number = self.index, len(labels)
-        asking = np.flatnonzero(labels[self.head] == labels)
+        asking = np.flatnonzero(self.listed & (labels[self.head] == labels))
         self._read(asking, index.nearest(k=min(_LISTED, number - 1)), asking, labels)
+        self.listed[asking] = labels[self.head[asking]] != labels[asking]
         # The largest may have most of the points, and need not look for the others.
         asks = labels != np.bincount(labels).argmax()
         for k in _DEEPER:
@@ -234,5 +237,6 @@ def _outside(
 
 def _merged(labels: Labels, ends: Ends) -> Labels:
     """Return the numbers of the components that are left when edges join them."""
-    joined = from_edges(labels[ends], np.ones(len(ends)), num_nodes=int(labels.max()) + 1)
-    return joined.components[labels]
+    size = labels.max() + 1
+    joined = scipy.sparse.coo_array((np.ones(len(ends)), tuple(labels[ends].T)), shape=(size, size))
+    return scipy.sparse.csgraph.connected_components(joined, directed=False)[1][labels]
