@@ -134,12 +134,19 @@ def _stop_request() -> Iterator[Callable[[], int]]:
 def _profiled(each: Calls, folder: Path, num_steps: int) -> Calls:
     """Pass calls on; record those of so many steps after the first, in which all is compiled."""
     for first, state, losses in each:
-        yield first, state, jax.block_until_ready(losses)
-        with jax.profiler.trace(folder):
-            for step, state, losses in each:
-                yield step, state, losses
-                if step >= first + num_steps:
-                    jax.block_until_ready(losses)
-                    break
-        _log.info("profiled: pip install tensorboard xprof && tensorboard --logdir=%s", folder)
+        step = first
+        try:
+            yield first, state, jax.block_until_ready(losses)
+            with jax.profiler.trace(folder):
+                for step, state, losses in each:
+                    yield step, state, losses
+                    if step >= first + num_steps:
+                        jax.block_until_ready(losses)
+                        break
+        finally:  # a run may be stopped meanwhile
+            if step > first:
+                how = "pip install tensorboard xprof && tensorboard --logdir="
+                _log.info("the profile is in %s; to see it: %s%s", folder, how, folder)
+            else:
+                _log.warning("nothing is profiled: no call came after the first, which compiles")
         yield from each
