@@ -12,6 +12,7 @@ where it is needed: numba is slow to load.
 
 import itertools
 import os
+import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -89,13 +90,15 @@ _NO_BOUNDS = _Bounds(np.zeros((0, 0)), np.zeros((0, 0), np.float32), 0.0)
 
 
 _prepared: "weakref.WeakKeyDictionary[LatentGraph, PreparedGraph]" = weakref.WeakKeyDictionary()
+_preparing = threading.Lock()  # a graph, or its landmarks, once for all threads
 
 
 def prepare(graph: LatentGraph) -> "PreparedGraph":
     """Return a graph prepared for searches; made at the first call, kept as long as the graph."""
-    if graph not in _prepared:
-        _prepared[graph] = PreparedGraph(graph)
-    return _prepared[graph]
+    with _preparing:
+        if graph not in _prepared:
+            _prepared[graph] = PreparedGraph(graph)
+        return _prepared[graph]
 
 
 class PreparedGraph:
@@ -147,19 +150,20 @@ class PreparedGraph:
 
     def use_landmarks(self) -> None:
         """Bound paths by landmarks; in every component each is far from those before."""
-        if self._bounds.marks.size:
-            return
-        limits = [*self._starts.tolist(), len(self._order)]
-        marks = np.zeros((len(self._order), NUM_LANDMARKS), np.float32)
-        nearest = lengths = self._explore(self._starts).lengths
-        # No two nodes are farther apart than twice the most from any one.
-        unit = 2 * float(lengths.max()) or 1.0
-        for mark in range(NUM_LANDMARKS):
-            farthest = [a + nearest[a:b].argmax() for a, b in itertools.pairwise(limits)]
-            lengths = self._explore(farthest).lengths
-            marks[:, mark] = lengths / unit
-            nearest = np.minimum(nearest, lengths) if mark else lengths
-        self._bounds = self._bounds._replace(marks=marks, unit=unit)
+        with _preparing:
+            if self._bounds.marks.size:
+                return
+            limits = [*self._starts.tolist(), len(self._order)]
+            marks = np.zeros((len(self._order), NUM_LANDMARKS), np.float32)
+            nearest = lengths = self._explore(self._starts).lengths
+            # No two nodes are farther apart than twice the most from any one.
+            unit = 2 * float(lengths.max()) or 1.0
+            for mark in range(NUM_LANDMARKS):
+                farthest = [a + nearest[a:b].argmax() for a, b in itertools.pairwise(limits)]
+                lengths = self._explore(farthest).lengths
+                marks[:, mark] = lengths / unit
+                nearest = np.minimum(nearest, lengths) if mark else lengths
+            self._bounds = self._bounds._replace(marks=marks, unit=unit)
 
     def _explore(self, sources: Sequence[int] | Int[np.ndarray, "source"]) -> _State:
         """Return the state after a search from several nodes, in the new numbers, for all."""
