@@ -78,8 +78,9 @@ def find_paths(
     number, size = index.codes.shape
     for place, anchor in enumerate(anchors):
         given = np.asarray(anchor)
-        is_row = given.ndim == 0 and given.dtype.kind in "iu"
-        if not (0 <= given < number if is_row else given.shape == (size,)):
+        kind, shape = given.dtype.kind, given.shape
+        is_row = not shape and kind in "iu"
+        if not (0 <= given < number if is_row else shape == (size,) and kind in "fiu"):
             cause = f"anchor {place} is {anchor!r}, neither a row nor a code of {size} numbers"
             cure = f"give rows from 0 to {number - 1}, or codes of {size} numbers"
             raise UserError(cause, cure=cure)
