@@ -37,7 +37,7 @@ def _conv(inputs: int, outputs: int, *, rngs: nnx.Rngs) -> nnx.Conv:
 
 
 def _up(inputs: int, outputs: int, *, size: int, rngs: nnx.Rngs) -> nnx.ConvTranspose:
-    """Return what holds weights; kernels are [height, width, outputs, inputs]."""
+    """Return weights of PyTorch's `ConvTranspose2d`; kernels: [height, width, outputs, inputs]."""
     starts = _starts(outputs * size**2)  # PyTorch: fan-in from axis 1
     shape = (size, size)
     return nnx.ConvTranspose(inputs, outputs, shape, transpose_kernel=True, rngs=rngs, **starts)

@@ -49,9 +49,9 @@ class Log:
     """Averages the losses of a run over log intervals, and writes them down.
 
     The first process does so after `every` steps and at `last_step`, to `path` and TensorBoard's
-    events beside it. A run that goes on at `resume_step` has `saved` what `flush`
-    returned there. `latest` has the figures of the last line, before a resume too. A loss that is
-    not finite raises `Diverged`, when its interval is written or at the next `flush`.
+    events beside it. A run that goes on at `resume_step` has `saved` what `flush` returned there.
+    `latest` has the figures of the last line, before a resume too. A loss that is not finite
+    raises `Diverged`, when its interval is written or at the next `flush`.
     """
 
     def __init__(
