@@ -73,9 +73,11 @@ def test_a_path_past_anchors_follows_the_codes():
     outside = np.array([0.0, 1.2])  # not among the codes
     path = jaxsurf.find_paths(CIRCLE, [0, outside])
     np.testing.assert_allclose(path.points[[0, -1]], [CIRCLE[0], outside])
-    for anchors, words in (([3], "1 anchors were given"), ([0, 20], "give rows from 0 to 19")):
-        with pytest.raises(UserError, match=words):
-            jaxsurf.find_paths(CIRCLE, anchors)
+    with pytest.raises(UserError, match="1 anchors were given"):
+        jaxsurf.find_paths(CIRCLE, [3])
+    for wrong in (20, -1, True, [0.0, 1.2, 0.0], [np.nan, 0.0]):
+        with pytest.raises(UserError, match=r"give rows from 0 to 19|queries are not finite"):
+            jaxsurf.find_paths(CIRCLE, [0, wrong])
 
 
 SETTINGS = {"model.channels": 8, "training.num_epochs": 60, "optimizer.learning_rate": 5e-3}

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxsurf.manifold import tour
+from jaxsurf.manifold import graph, neighbors, shortest_path, tour
+from jaxsurf.manifold.graph import GraphConfig, Trimming
 from jaxsurf.manifold.latent_graph import from_edges
 from jaxsurf.manifold.shortest_path import distances, shortest_paths
 
@@ -64,6 +65,25 @@ def test_a_thousand_places_are_in_an_order_within_a_tenth_of_the_best_to_expect(
     order, proven = tour.best_order(lengths, loop=True)
     assert (sorted(order), order[0], proven) == (list(range(1009)), 0, False)
     assert length_of(lengths, order, loop=True) < 1.1 * 0.7124 * np.sqrt(1009)
+
+
+@pytest.mark.parametrize("trim", [None, Trimming(avg_neighbors=3)], ids=["whole", "trimmed"])
+@pytest.mark.parametrize("weight", ["latent", "density"])
+def test_paths_stay_shortest_where_edges_were_left_out_and_added(weight, trim, monkeypatch):
+    # A* goes by codes, of bridges, edges of no length and anchors from outside too.
+    monkeypatch.setattr(shortest_path, "_FEW_NODES", 0)
+    codes = np.random.default_rng(5).integers(0, 9, (150, 2)).astype(np.float32)
+    codes[:70] += 20
+    index, config = neighbors.Index(codes), GraphConfig(kind="knn", k=4, weight=weight, repair=True)
+    anchors = [3, np.array([-7.0, 2.5]), 149, np.array([21.5, 24.5]), 40]
+    built = graph.build(index, config, trim=trim)
+    built, all_codes, nodes = tour.with_anchors(built, index, anchors)
+    assert (built.weights == 0).any()
+    visit = tour.through(built, nodes, codes=all_codes)
+    assert visit.method == ("astar" if weight == "latent" else "bidirectional")
+    legs = [distances(built, [a], method="igraph")[0, b] for a, b in itertools.pairwise(nodes)]
+    assert visit.length == pytest.approx(sum(legs), rel=1e-12)
+    assert built.weights_along(visit.nodes).sum() == pytest.approx(sum(legs), rel=1e-12)
 
 
 @pytest.mark.core

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from typing import Any
 
 import jax.numpy as jnp
 import pytest
@@ -18,7 +19,7 @@ from jaxsurf.training import loop
     ],
 )
 def test_a_profile_says_where_it_lies_even_of_a_run_that_is_stopped(taken, said, tmp_path, caplog):
-    calls = ((step, None, {"loss": jnp.ones(())}) for step in range(1, 10))
+    calls: Any = ((step, None, {"loss": jnp.ones(())}) for step in range(1, 10))
     with (
         caplog.at_level(logging.INFO),
         contextlib.closing(loop._profiled(calls, tmp_path, 3)) as each,
