@@ -97,6 +97,7 @@ class ImageSet:
     look: pixels.Look = pixels.RGB  # how channels are shown; of fewer than three, as is usual
     files: tuple[str, ...] = ()  # the name of each image, where it has one
     account: str = ""  # what was taken of the source, what was left out and why, in a line
+    _file: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         pixels.check(self.images, origin=self.name)
@@ -122,6 +123,8 @@ class ImageSet:
                 f"factors of {self.name} have the same name: {', '.join(self.factor_names)}",
                 cure="rename one",
             )
+        # As the file is now: another may take its place later.
+        object.__setattr__(self, "_file", storage.whole_file(self.model_input))
         # A cached fingerprint holds only as long as nobody changes what it was taken of.
         for name in ("images", "deep"):
             if getattr(self, name) is not None:
@@ -177,9 +180,8 @@ class ImageSet:
                 str(self.look.alpha),
                 *map(str, self.source_range),
             )
-        file = storage.whole_file(self.model_input)
-        name = f"fingerprint-{workdir.fingerprint(file, *others)}.txt"
-        kept = storage.cache_folder() / name if file and not self.recipe else None
+        name = f"fingerprint-{workdir.fingerprint(self._file, *others)}.txt"
+        kept = storage.cache_folder() / name if self._file and not self.recipe else None
         if kept is not None and kept.exists():
             return kept.read_text(encoding="utf-8")
         content = self.recipe or self.model_input

@@ -68,6 +68,8 @@ def refusing(name: object, problem: str, *, cure: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.strerror:
             cure = "restore it or choose another"
             raise UserError(f"cannot read {name}: {error.strerror}", cure=cure) from error
+        if isinstance(error, MemoryError):
+            problem, cure = "takes more memory than there is", "free some, or choose a smaller one"
         # The first line is what is wrong; those after it are advice.
         reason = str(error).split("\n")[0].rstrip(".")[:200] or type(error).__name__
         raise UserError(f"{name} {problem} ({reason})", cure=cure) from error

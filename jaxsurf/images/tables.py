@@ -49,6 +49,7 @@ _NUMBER = re.compile(
 )
 _BEGUN = re.compile(r"[-+]?[.,]?[0-9]|nan$|inf$", re.IGNORECASE)  # as numbers are, with mistakes
 _QUOTED = re.compile(r'"[^"]*"')
+_BLANKS = re.compile(r'("[^"]*")|\s+')
 _PADDED = re.compile(r"[-+]?0[0-9].*|-0")
 _COMMENT = re.compile(r"^\s*#.*|\s#\s.*", re.DOTALL)
 
@@ -281,7 +282,9 @@ def _records(lines: Iterable[str], sign: str, *, strict: bool = True) -> Iterato
             text = _COMMENT.sub("", text) if "#" in text and not quoted else text
             if sign == " " and text.count('"') % 2:
                 raise csv.Error(f"a quote in line {line} has no end")
-            if sign == " ":
+            if sign == " " and quoted:  # of several blanks one is left, but in quotes
+                yield _BLANKS.sub(lambda each: each[1] or " ", text.strip())
+            elif sign == " ":
                 yield " ".join(text.split())
             else:
                 yield text if text.strip(" \r\n") else ""

@@ -39,9 +39,13 @@ def open_tfds(request: Request) -> ImageSet:
     root = Path(request.path) if request.path else default_folder()
     builder = load(reference, root)
     if builder is None:
+        found = sorted((root / reference).glob("*/*/dataset_info.json"))
+        configs = ", ".join(f"{reference}/{info.parents[1].name}" for info in found)
         raise UserError(
             f"{reference} is not prepared in {root}",
-            cure=f"give the folder that holds it as path, or run `tfds build {reference} "
+            cure=f"choose one of {configs}"
+            if configs
+            else f"give the folder that holds it as path, or run `tfds build {reference} "
             f"--file_format={FORMAT}` where TensorFlow and a network are",
         )
     features: dict[str, Any] = dict(builder.info.features)

@@ -14,6 +14,7 @@ import itertools
 import logging
 import math
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -87,7 +88,8 @@ class Checkpoints:
     @property
     def steps(self) -> list[int]:
         """The steps of all finished checkpoints, in order; damage has yet to show."""
-        return sorted(int(path.name) for path in self.folder.glob("*") if path.name.isdecimal())
+        names = {path.name for path in self.folder.glob("*")}
+        return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
 
     @property
     def best_step(self) -> int | None:

@@ -173,6 +173,10 @@ def test_fingerprint_of_a_mapped_file_is_computed_once_until_it_changes(tmp_path
     np.save(path, make_set().images[::-1])
     os.utime(path, ns=(1, 1))
     assert opened().fingerprint == make_set(images=make_set().images[::-1]).fingerprint
+    turned = opened(factor_names=("x", "y", "z"))
+    path.unlink()  # another file takes its place before anybody asks
+    np.save(path, make_set().images)
+    assert turned.fingerprint != opened(factor_names=turned.factor_names).fingerprint
 
 
 def test_periodic_values_may_begin_anywhere():

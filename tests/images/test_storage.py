@@ -142,6 +142,15 @@ def test_damaged_members_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"a\.npz is damaged .*; copy or download it again"):
         list(Member.inspect(path, "images").chunks())
     np.savez(path, images=ROWS)
+    whole = Member.inspect(path, "images")
+
+    def raised(*_, **__):
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(np, "frombuffer", raised)
+        with pytest.raises(UserError, match="takes more memory than there is"):
+            list(whole.chunks())
     with zipfile.ZipFile(path) as whole, zipfile.ZipFile(tmp_path / "b.npz", "w") as cut:
         cut.writestr("images.npy", whole.read("images.npy")[:-5])
     with pytest.raises(ValueError, match=r"its array takes 3323 bytes, but 3318 are there"):

@@ -130,6 +130,13 @@ def test_columns_of_words_stay_words_and_missing_numbers_are_nan(tmp_path):
     assert read_table(tmp_path / "z.csv").index == name
 
 
+def test_words_in_quotes_keep_their_blanks(tmp_path):
+    (tmp_path / "z.txt").write_text('n   m\n"two  words"   1\n"a ""b  c"""  2\n')
+    table = read_table(tmp_path / "z.txt", named_index=False)
+    assert table.columns[0] == ["two  words", 'a "b  c"']
+    np.testing.assert_array_equal(table.columns[1], [1, 2])
+
+
 @pytest.mark.parametrize("at", [3, 9000])
 def test_a_word_far_down_is_named_and_makes_a_column_of_words(tmp_path, at):
     rows = ["x,y", *["1.5,2"] * at, "1.5,oops", *["1.5,2"] * 9]

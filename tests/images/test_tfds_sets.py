@@ -99,6 +99,7 @@ def test_encoded_pictures_need_no_tensorflow_and_keep_their_channels(folder):
             {},
             "cannot read the split 'valid': Unknown split 'valid'. Should be one of",
         ),
+        ("tfds:shapes:train[:0]", {}, "TFDS cannot read the split"),
         ("tfds:shapes:train[what]", {}, r"TFDS cannot read the split 'train\[what\]'.*; write it"),
         ("tfds:shapes", {"fixed": {"kind": "oval"}}, "'oval'; choose from .* or round, square"),
         ("tfds:shapes", {"fixed": {"weight": 1}}, "no factor is called 'weight'; choose from kind"),
@@ -111,6 +112,13 @@ def test_encoded_pictures_need_no_tensorflow_and_keep_their_channels(folder):
 def test_what_is_not_there_is_refused(source, changes, words, folder):
     with pytest.raises(UserError, match=words):
         open_images(source, path=folder, **changes)
+
+
+def test_a_set_of_several_configurations_names_them(folder, tmp_path):
+    for name in ("one", "two"):
+        shutil.copytree(folder / "shapes/1.2.0", tmp_path / f"sets/{name}/1.0.0")
+    with pytest.raises(UserError, match="not prepared .*; choose one of sets/one, sets/two"):
+        open_images("tfds:sets", path=tmp_path)
 
 
 @pytest.mark.parametrize(

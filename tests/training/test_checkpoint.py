@@ -111,13 +111,13 @@ def test_what_cannot_be_used_is_kept_what_a_killed_run_left_is_removed(tmp_path,
     save_all(tmp_path, 3, **mine)
     save_all(tmp_path / "other", 8, of="theirs")
     (tmp_path / "other" / "8").rename(tmp_path / "8")
-    for name in ("5", "7", "5.unusable", "notes", "12.orbax-checkpoint-tmp", "removed/3"):
+    for name in ("5", "7", "5.unusable", "007", "12.orbax-checkpoint-tmp", "removed/3"):
         (tmp_path / name / "inside").mkdir(parents=True)
     assert step_of(tmp_path, **mine) == 3  # however many bad ones follow
     assert "8 can't be used: it is of another run" in caplog.text
     save_all(tmp_path, 8, 11, **mine)
     kept = ["5.unusable", "5.unusable1", "7.unusable", "8.unusable"]
-    assert names(tmp_path) == ["11", *kept, "notes", "other"]
+    assert names(tmp_path) == ["007", "11", *kept, "other"]
 
 
 def test_the_last_the_best_and_every_third_are_kept(tmp_path):
