@@ -113,7 +113,12 @@ def assemble(
                     old.unlink(missing_ok=True)
                 workdir.write_text(file, json.dumps(dataclasses.asdict(taken)))
     else:
-        images = np.concatenate(list(convert(taken)))
+        doing = f"reading {origin.title}"
+        with tqdm(total=taken.shape[0], unit=" images", desc=doing, delay=1) as bar:
+            images = np.empty(taken.shape, fit.depth)  # parts, joined, would take twice the memory
+            for block in convert(taken):
+                images[bar.n : bar.n + len(block)] = block
+                bar.update(len(block))
         if fit.depth != "uint8":
             images, deep = fitting.eight_bits(images), images
     show = request.reading.show

@@ -117,7 +117,7 @@ def test_what_is_not_there_is_refused(source, changes, words, folder):
 def test_a_set_of_several_configurations_names_them(folder, tmp_path):
     for name in ("one", "two"):
         shutil.copytree(folder / "shapes/1.2.0", tmp_path / f"sets/{name}/1.0.0")
-    with pytest.raises(UserError, match="not prepared .*; choose one of sets/one, sets/two"):
+    with pytest.raises(UserError, match=r"not prepared .*; choose one of sets/one, sets/two"):
         open_images("tfds:sets", path=tmp_path)
 
 
