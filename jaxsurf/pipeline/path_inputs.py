@@ -18,7 +18,7 @@ from jaxtyping import Float, Int, Real
 from jaxsurf.errors import UserError, printable
 from jaxsurf.images.tables import Header
 from jaxsurf.manifold import codes_file, neighbors
-from jaxsurf.manifold.graph import GraphConfig, Trimming
+from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
 from jaxsurf.manifold.tour import Order
 
@@ -114,6 +114,10 @@ class PathsConfig:
                     f"{flags} has no meaning with --method={self.method}",
                     cure=f"leave it out, or use --method={' or '.join(owners)}",
                 )
+        if self.trimming and self.graph and KINDS[self.graph.kind].connects:
+            cause = "--max_edge and --avg_neighbors have no meaning with a graph that is to connect"
+            cure = "use --graph=knn, mutual or radius, and --repair to bridge the gaps"
+            raise UserError(cause, cure=cure)
 
     @property
     def timing(self) -> Timing:
@@ -182,7 +186,11 @@ def open_inputs(config: PathsConfig) -> Inputs:
         )
     rows = np.arange(len(values))
     if config.index_file:
-        rows = np.unique(_find_rows(config.index_file, name, len(values), config.header))
+        found = _find_rows(config.index_file, name, len(values), config.header)
+        rows, times = np.unique(found, return_counts=True)
+        if len(rows) < len(found):
+            often = f"row {rows[times.argmax()]} {times.max()} times"
+            raise UserError(f"{config.index_file} names {often}", cure="name each row once")
     anchors = _parse_anchors(config, values, name)
     if (len(anchors) > 1) == (config.method == "pc"):
         named = " and ".join(anchor.label for anchor in anchors[:3])

@@ -281,6 +281,7 @@ FILES = {
     "nan.npy": np.where(np.arange(53)[:, None] == 17, np.nan, CODES[:53]),
     "apart.npy": np.concatenate([CODES[:53], CODES[:53] + 100]),
     "far.npy": np.array([3, 17, 400]),
+    "twice.npy": np.array([3, 17, 3]),
     "short.npy": np.ones(52, bool),
     "three.npy": np.array([5, 17, 20]),
 }
@@ -301,10 +302,12 @@ REFUSED = [
     ("", {"method": "pc", "components": (3,)}, "--components has 3, but codes of 2 numbers"),
     ("3 17", {"snap": True}, "--snap has no meaning with --method=surfing; leave it out, or use"),
     ("3 17", {"limits": (0, 1)}, "--components, --percentiles or --limits has no meaning"),
+    ("3 17", {"trimming": Trimming(max_edge=1), "graph": SMALLEST}, "a graph that is to connect"),
     ("3 17", {"support_radius": np.nan}, "--support_radius is nan"),
     ("3 17", {"subset": 308}, "--subset is 308, but 307 rows of codes.npy are there"),
     ("", {"method": "pc", "percentiles": (5,)}, "--percentiles is (5,); give two numbers"),
     ("3 17", {"index_file": "far.npy"}, "far.npy has row 400, but codes.npy has 307 rows"),
+    ("3 17", {"index_file": "twice.npy"}, "twice.npy names row 3 2 times; name each row once"),
     ("3 17", {"index_file": "short.npy"}, "type bool and shape (52,), no rows"),
     ("3 17", {"index_file": "three.npy"}, "anchor 3 is not among the 3 rows of --index_file"),
 ]  # fmt: skip
