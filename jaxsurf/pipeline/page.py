@@ -56,14 +56,16 @@ class View(NamedTuple):
 def write(run: Run) -> Path:
     """Write `report.html`, which shows what was animated and evaluated, and return its path."""
     config, images = run.config, run.images.images
-    described = (run.workdir.root / "surf").glob("*/path.json")
+    # Not the hidden folders that a command leaves which is killed while it replaces one.
+    described = (run.workdir.root / "surf").glob("[!.]*/path.json")
     expected = run.workdir.expected
     view, remarks = _view(run)
     pairs = [_pair(run, path, view) for path in sorted(described, key=_numbers)]
     latent_map = None if view is None else _latent_map(run, view)
     if latent_map is not None and len(latent_map.pictured) < len(run.images):
-        few, all_of = len(latent_map.points), f"{len(run.images):,} images, chosen at random"
-        remarks.append(f"The map shows {few:,} of {all_of}; {len(latent_map.pictured):,} as images")
+        few, pictured = len(latent_map.points), len(latent_map.pictured)
+        shown = f"The map shows {few:,} of {len(run.images):,} images, {pictured:,} of them with a"
+        remarks.append(f"{shown} thumbnail, chosen at random")
     page = report.Page(
         title=f"{run.images.name} in {config.model.latent_dim} latent dimensions",
         about=f"{len(images):,} images of {images.shape[2]} x {images.shape[1]} pixels; "

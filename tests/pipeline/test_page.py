@@ -230,7 +230,7 @@ def test_of_many_images_a_sample_has_thumbnails_and_nothing_is_encoded(run, monk
     assert len(numbers) == 2
     assert unpacked(shown["points"], "<f4").reshape(2, 2).T.tolist() == CODES[numbers].tolist()
     assert len(unpacked(shown["pictured"], "<u4")) == 1
-    assert "The map shows 2 of 3 images, chosen at random; 1 as images." in html
+    assert "The map shows 2 of 3 images, 1 of them with a thumbnail, chosen at random." in html
     run.workdir.latents.unlink()
     monkeypatch.setattr(page, "MOST_ENCODED", 3)
     monkeypatch.setattr(page, "encode_all", None)
@@ -312,6 +312,13 @@ def test_facts_of_an_older_version_or_of_no_use_are_one_line(run):
     write_json(path, saved)
     with pytest.raises(UserError, match=r"surf/0-1 is damaged \(KeyError: 'frame_errors'\)"):
         page.write(run)
+
+
+def test_what_a_killed_command_left_is_no_pair(run):
+    path = animate(run) / "path.json"
+    left = path.parent.with_name(".0-1.12ab34cd.old") / path.name
+    write_text(left, path.read_text())
+    assert len(data(written(run))["pairs"]) == 1
 
 
 def test_a_stale_cache_is_an_error(run):
