@@ -38,7 +38,7 @@ THINNEST, WIDEST = 2.0, 9.0
 MOST_COLUMNS = 4
 # Pixels of a row of panels, and of the title and the legend.
 PANEL_HEIGHT, AROUND_HEIGHT = 270, 110
-# Characters below a panel; more of them are slanted.
+# Characters below a panel. More of them in all are slanted; a longer label is cut to its end.
 MOST_CHARACTERS = 24
 # Frames of an animation that stand side by side.
 NUM_SHOWN = 9
@@ -166,9 +166,13 @@ def grid(
             middle = [np.median(some) if len(some) else np.nan for some in of_values]
             style = {"color": "black" if alone else colour, "marker": "o", "markersize": 4}
             panel.plot(range(len(order)), middle, label=_plain(one), **style)
+        labels = [
+            text if len(text) <= MOST_CHARACTERS else f"{n}: ...{text[8 - MOST_CHARACTERS :]}"
+            for n, text in enumerate(order, 1)
+        ]
         slanted = {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
-        style = slanted if sum(map(len, order)) > MOST_CHARACTERS else {}
-        panel.set_xticks(range(len(order)), [_plain(value) for value in order], **style)
+        style = slanted if sum(map(len, labels)) > MOST_CHARACTERS else {}
+        panel.set_xticks(range(len(order)), [_plain(label) for label in labels], **style)
         panel.set(xlabel=_plain(name), xlim=(-0.5, len(order) - 0.5))
         panel.grid(axis="y", alpha=0.3)
     for panel in panels.flat[len(axes) :]:

@@ -118,6 +118,13 @@ def test_odd_names_are_drawn_as_they_are():
     assert plots.png(plots.grid({ODD: [ODD] * 2}, [1.0, 2.0], title=ODD)).startswith(b"\x89PNG")
 
 
+def test_values_longer_than_there_is_room_for_end_as_they_end():
+    values = [f"runs/{'data/' * 30}{name}.npz" for name in ("first", "other")]
+    figure = plots.grid({"data.path": values}, [1.0, 2.0], title="")
+    plots.png(figure)  # without a warning that nothing is left of the panels
+    assert ticks(figure.axes[0]) == ["1: ...a/data/first.npz", "2: ...a/data/other.npz"]
+
+
 @pytest.mark.parametrize("loss", [None, 0.0, -1.0])
 def test_a_search_without_a_positive_loss_is_drawn(loss):
     assert plots.png(plots.grid({"a": ["b"]}, [loss], title="")).startswith(b"\x89PNG")
