@@ -114,6 +114,7 @@ def settle(  # noqa: C901 - inner functions would be called anew for every pixel
             found = _sum_of_squares(frames[frame], images[node], lowest)
             if found < lowest:
                 best, lowest = node, found
+        sums[best], of_frame[best] = lowest, frame
         while moved:
             moved = False
             for node in stencil[best]:
