@@ -8,9 +8,8 @@ An anchor is a row of the file, counted from 0, or a code that is not in it.
 
 from pathlib import Path
 
-from jaxsurf.manifold.tour import GRAPH
 from jaxsurf.pipeline import cli
-from jaxsurf.pipeline.path_inputs import PathsConfig, Trimming
+from jaxsurf.pipeline.path_inputs import GRAPH, PathsConfig, Trimming
 
 _PATH = cli.define_fields(PathsConfig, exclusive=("frames", "points_per_edge"))
 _GRAPH = cli.define_graph()

@@ -20,6 +20,7 @@ from jaxsurf.images.tables import Header
 from jaxsurf.manifold import codes_file, neighbors
 from jaxsurf.manifold.graph import KINDS, GraphConfig, Trimming
 from jaxsurf.manifold.path import PATHS, Timing
+from jaxsurf.manifold.tour import GRAPH as GRAPH  # for launch scripts
 from jaxsurf.manifold.tour import Order
 
 # Those of `PATHS`, and cryoDRGN's `pc`.
