@@ -5,6 +5,7 @@ What is measured of each example comes as one value an example, and the caller r
 """
 
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -97,7 +98,9 @@ def consistency(model: Autoencoder, frames: Frames) -> Values:
 
 def steps(frames: Frames) -> Float[np.ndarray, "step"]:
     """Return how much each frame differs from the one before: root mean square, on [0, 1]."""
-    return pixels.rms(frames, np.arange(len(frames) - 1)[:, None] + [0, 1]) / pixels.PEAK
+    both = itertools.pairwise(frames)  # in less memory, and so faster, than all at once
+    changes = [np.square(after.astype(np.float64) - before).mean() for before, after in both]
+    return np.sqrt(changes) / pixels.PEAK
 
 
 def smoothness(frames: Frames) -> dict[str, float]:
