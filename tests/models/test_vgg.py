@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import safetensors.torch
 from flax import nnx
 
 from jaxsurf.errors import UserError
@@ -25,6 +24,7 @@ from jaxsurf.models.vgg.weights import (
 from jaxsurf.workdir import write_arrays
 
 torch = pytest.importorskip("torch")
+safetensors_torch = pytest.importorskip("safetensors.torch")
 
 IMAGES = np.random.default_rng(1).random((2, 32, 32, 3), np.float32)
 SHIPPED = weights.read(weights.SHIPPED)
@@ -161,7 +161,7 @@ def assert_same_weights(found, expected):
 def test_files_of_torchs_names_are_read(kind, tmp_path):
     path = tmp_path / ("vgg.safetensors" if kind == "safetensors" else "vgg.pth")
     if kind == "safetensors":
-        safetensors.torch.save_file(SHALLOW, path)
+        safetensors_torch.save_file(SHALLOW, path)
     else:
         content = {"state_dict": SHALLOW, "epoch": 3} if kind == "checkpoint" else SHALLOW
         torch.save(content, path, _use_new_zipfile_serialization=kind != "older")
