@@ -15,6 +15,8 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
+# Codes in a call, be they decoded together or in turn: batches of one call use the same memory.
+_AT_ONCE = 64
 DIVERGED = "the model has diverged: train it again with a lower learning rate"
 Frames = UInt8[np.ndarray, "frame height width channel"]
 
@@ -27,7 +29,11 @@ def decode_points(
     Not rounded they are float32 on [0, 1], to measure small differences by.
     """
     points = np.asarray(points, np.float32)
-    run, size = functools.partial(_decode_bucket, rounded), inference_batch(model)
+    batch = size = inference_batch(model)
+    if rounded and jax.local_device_count() == 1:
+        eights = -(-len(points) // batches.SMALLEST_BUCKET) * batches.SMALLEST_BUCKET
+        size = min(max(batch, _AT_ONCE), eights)
+    run = functools.partial(_decode_bucket, rounded, batch)
     # Points to measure by come in many numbers: one program for all of them.
     frames, finite = batches.mapped(run, points, shared=[model], size=size, bucketed=rounded)
     if not finite.all():
@@ -46,11 +52,17 @@ def images_of(
         return jax.vmap(lambda code: model.decode(code[None])[0])(codes)
 
 
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _decode_bucket(
-    rounded: bool, model: Autoencoder, codes: Float[Array, "frame latent"]
+    rounded: bool, batch: int, model: Autoencoder, codes: Float[Array, "frame latent"]
 ) -> tuple[Shaped[Array, "frame height width channel"], Bool[Array, "frame"]]:
-    # Whether a frame was finite can't be seen once it is rounded.
-    images = images_of(model, codes)
-    frames = pixels.to_uint8(images) if rounded else jnp.clip(images, 0.0, 1.0)
-    return frames, jnp.isfinite(images).all(axis=(1, 2, 3))
+    def decode(some: Float[Array, "frame latent"]) -> tuple[Array, Array]:
+        # Whether a frame was finite can't be seen once it is rounded.
+        images = images_of(model, some)
+        frames = pixels.to_uint8(images) if rounded else jnp.clip(images, 0.0, 1.0)
+        return frames, jnp.isfinite(images).all(axis=(1, 2, 3))
+
+    if len(codes) <= batch or len(codes) % batch:
+        return decode(codes)
+    frames, finite = jax.lax.map(decode, codes.reshape(-1, batch, codes.shape[1]))
+    return frames.reshape(-1, *frames.shape[2:]), finite.ravel()

@@ -13,6 +13,7 @@ the ranking open, the tree is asked for more.
 
 import functools
 import importlib.util
+import os
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -204,6 +205,7 @@ class Index:
         count = min(k + 1, size)
         while pending.size:
             several = max(1, _CHUNK // (count * max(dimensions, min(k, self.distinct.largest))))
+            several = min(several, -(-len(pending) // (os.cpu_count() or 1)))
             chunks = np.split(pending, range(several, len(pending), several))
             with ThreadPoolExecutor() as pool:
                 pending = np.concatenate(list(pool.map(functools.partial(ask, self._tree), chunks)))
