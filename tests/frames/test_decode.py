@@ -61,6 +61,23 @@ def test_frames_are_the_rounded_images_in_order_made_by_few_programs(model, monk
     assert decode._decode_bucket._cache_size() == 4
 
 
+def test_batches_in_turn_within_a_call_of_one_device_are_the_same_frames(model, monkeypatch):
+    device = jax.devices()[:1]
+    monkeypatch.setattr(jax, "local_devices", lambda: device)
+    monkeypatch.setattr(jax, "local_device_count", lambda: 1)
+    monkeypatch.setattr(decode, "inference_batch", lambda _: 4)
+    decode._decode_bucket.clear_cache()
+    expected = 255.0 * one_by_one(model, points_of(69))
+    for num_points in (3, 37, 40, 69):
+        frames = decode.decode_points(model, points_of(69)[:num_points])
+        np.testing.assert_allclose(frames, expected[:num_points], rtol=0, atol=0.5 + 1e-3)
+    assert decode._decode_bucket._cache_size() == 3  # calls of 8, of 40 twice, of 64 and 8
+    points = points_of(37)
+    points[19] = np.inf
+    with pytest.raises(UserError, match="1 of 37 decoded frames"):
+        decode.decode_points(model, points)
+
+
 def test_a_frame_that_is_not_finite_is_an_error(model):
     points = points_of(21)
     points[19] = np.inf
