@@ -83,7 +83,7 @@ def test_models_are_lowered_with_all_digits(name):
     model = make_autoencoder(ModelConfig(name=name), mean_image=mean, key=jax.random.key(0))
     for program, given in (
         (encode._encode, (model, IMAGES)),
-        (decode._decode_bucket, (True, model, jnp.zeros((64, 2)))),
+        (decode._decode_bucket, (True, 4, model, jnp.zeros((64, 2)))),
     ):
         for text in lowered(program, *given):
             products = re.findall(r"stablehlo\.(?:convolution|dot_general).*", text)
