@@ -15,7 +15,7 @@ from jaxsurf.errors import UserError
 from jaxsurf.images import batches, pixels
 from jaxsurf.models.autoencoder import Autoencoder, inference_batch
 
-# Codes in a call, be they decoded together or in turn: batches of one call use the same memory.
+# Codes in a call on a CPU, decoded together or in turn: batches of one call use the same memory.
 _AT_ONCE = 64
 DIVERGED = "the model has diverged: train it again with a lower learning rate"
 Frames = UInt8[np.ndarray, "frame height width channel"]
@@ -30,7 +30,7 @@ def decode_points(
     """
     points = np.asarray(points, np.float32)
     batch = size = inference_batch(model)
-    if rounded and jax.local_device_count() == 1:
+    if rounded and jax.default_backend() == "cpu" and jax.local_device_count() == 1:
         eights = -(-len(points) // batches.SMALLEST_BUCKET) * batches.SMALLEST_BUCKET
         size = min(max(batch, _AT_ONCE), eights)
     run = functools.partial(_decode_bucket, rounded, batch)
