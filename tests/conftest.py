@@ -2,6 +2,7 @@
 
 import os
 import pkgutil
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,9 @@ os.environ["XLA_FLAGS"] = " ".join(
         "--xla_cpu_collective_call_terminate_timeout_seconds=120",
     ]
 ).strip()
+
+# What a shell runs in the background ignores SIGINT, and so would the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An accelerator's memory is shared with the processes that tests start.
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
