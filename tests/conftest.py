@@ -16,9 +16,6 @@ os.environ["XLA_FLAGS"] = " ".join(
     ]
 ).strip()
 
-# What a shell runs in the background ignores SIGINT, and so would the processes that tests start.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # An accelerator's memory is shared with the processes that tests start.
 os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
 
@@ -50,6 +47,9 @@ jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+# What a shell runs in the background ignores SIGINT, and so would the processes that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
