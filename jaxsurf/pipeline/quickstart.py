@@ -30,6 +30,7 @@ from jaxsurf.pipeline.setup import compile_run, make_setup
 from jaxsurf.pipeline.surf import SurfConfig
 from jaxsurf.pipeline.train import check_varied, train, train_on
 from jaxsurf.training import loop
+from jaxsurf.training.data import make_plan
 from jaxsurf.workdir import WorkDir, write_text
 
 # The report's 2-D example pair, and two between which the straight latent line leaves the data.
@@ -226,7 +227,8 @@ def _choose(
         _log.info(
             "images are made smaller, to fit the time; --side=%d keeps them as they are", longer
         )
-    epochs = max(1, round(steps * config.training.batch_size / len(images)))
+    plan = make_plan(config.training, num_images=len(images))
+    epochs = max(1, round(steps / plan.steps_per_epoch))
     config = configuration.lasting(config, epochs)
     _log.info(
         "chosen for %g min: %d x %d pixels, d = %d, %d epochs (about %d steps of %.0f ms)",
