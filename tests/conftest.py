@@ -1,5 +1,6 @@
 """For all tests: four CPU devices, strict numerics, checked shapes, programs compiled quickly."""
 
+import gc
 import os
 import pkgutil
 import signal
@@ -63,6 +64,12 @@ def pytest_configure(config: pytest.Config) -> None:
         if jax.__version_info__ < (0, 11):
             os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
         jax.config.update("jax_platforms", "cpu")
+
+
+def pytest_collection_finish() -> None:
+    """Keep what is imported out of all later garbage collections, which films ask for."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

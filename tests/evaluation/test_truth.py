@@ -29,7 +29,7 @@ def make(name, **options):
 
 @pytest.fixture(scope="module")
 def arm():
-    return make("arm", side=32, stride=3)
+    return make("arm", side=24, stride=3)
 
 
 @pytest.fixture(scope="module")

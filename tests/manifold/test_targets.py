@@ -205,7 +205,7 @@ def test_sets_far_apart_have_targets_where_asked_for_alone(caplog, monkeypatch):
     ("images", "dimensions", "helps", "enough"),
     [
         pytest.param(lambda: drawn("arm"), 2, True, 2, marks=pytest.mark.slow),
-        (lambda: drawn("loop", stride=3), 2, True, 2),
+        (lambda: drawn("loop", stride=6), 2, True, 2),
         (lambda: drawn("pole", stride=2), 2, True, 2),
         (lambda: faces()[0], 2, True, 2),
         (lambda: drawn("torus"), 2, False, 3),
