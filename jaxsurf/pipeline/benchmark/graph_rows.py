@@ -247,6 +247,7 @@ def pipeline(small: bool) -> Iterator[Contest]:
             [partial(surf, model)],
             {way: lambda model=model: [partial(_surf_as_reported, model, codes, target)]},
             agree=check_frames,
+            rounds=10,  # a time so short is seldom undisturbed
         )
 
 
