@@ -261,7 +261,8 @@ def _typical(run: Run) -> list[tuple[int, int]]:
     """Return three pairs: one from end to end of the codes, and two by chance."""
     codes = encode_all(run).codes
     first = int(np.square(codes - codes.mean(axis=0)).sum(axis=1).argmax())
-    ends = [(first, int(np.square(codes - codes[first]).sum(axis=1).argmax()))]
-    few = min(2, len(codes) * (len(codes) - 1) // 2)
-    drawn = pairs.choose_pairs(len(codes), few, seed=0).tolist()
-    return list(dict.fromkeys([*ends, *((one, other) for one, other in drawn)]))
+    far = (first, int(np.square(codes - codes[first]).sum(axis=1).argmax()))
+    some = min(3, len(codes) * (len(codes) - 1) // 2)
+    drawn = pairs.choose_pairs(len(codes), some, seed=0).tolist()
+    others = [(one, other) for one, other in drawn if {one, other} != {*far}]
+    return [far, *others[:2]]

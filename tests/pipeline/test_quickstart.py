@@ -3,6 +3,7 @@
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_own_images_become_a_page_without_another_option(launch, tmp_path, cache
     # The same command goes on, whatever the time would allow now.
     again = launch(*command[:-1], "--minutes=3")
     assert "training is finished already" in again.err
+
+
+def test_three_pairs_are_shown_wherever_there_are_three(run, monkeypatch):
+    latents = SimpleNamespace(codes=np.array([[0.0], [1.0], [5.0]]))
+    monkeypatch.setattr(quickstart, "encode_all", lambda run: latents)
+    ends = quickstart._typical(run)
+    assert {*ends[0]} == {0, 2}
+    assert len({frozenset(pair) for pair in ends}) == 3
 
 
 def test_large_images_are_made_smaller_where_the_time_is_short(monkeypatch):
